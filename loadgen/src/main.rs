@@ -1,0 +1,2 @@
+//! Load for anything that speaks ZooKeeper's protocol.
+fn main() {}

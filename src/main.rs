@@ -1,0 +1,2 @@
+//! The `zkfast` command.
+fn main() {}

@@ -1,0 +1,253 @@
+//! Requests, read in place.
+
+use super::acl::{RawAcl, read_acls};
+use super::jute::{Reader, Short};
+use super::op::OpCode;
+use super::reply::MultiHeader;
+use super::zxid::Zxid;
+
+/// In front of every request but the first; 8 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestHeader {
+    /// The client's number for this request, echoed in the reply.
+    pub xid: i32,
+    /// What is asked for.
+    pub op: OpCode,
+}
+
+impl RequestHeader {
+    /// Reads the 8 bytes.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, Short> {
+        Ok(Self { xid: reader.int()?, op: OpCode(reader.int()?) })
+    }
+}
+
+/// Body of create, create2, createContainer and createTTL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Create<'a> {
+    /// Path, or its prefix for a sequential mode.
+    pub path: &'a [u8],
+    /// Data; `None` is null.
+    pub data: Option<&'a [u8]>,
+    /// Entries as sent.
+    pub acl: Vec<RawAcl<'a>>,
+    /// A `CreateMode`'s number.
+    pub flags: i32,
+    /// Time to live in milliseconds; -1 in every other operation than createTTL.
+    pub ttl_ms: i64,
+}
+
+impl<'a> Create<'a> {
+    /// Reads the body of `op`.
+    pub fn read(reader: &mut Reader<'a>, op: OpCode) -> Result<Self, Short> {
+        Ok(Self {
+            path: path(reader)?,
+            data: reader.buffer()?,
+            acl: read_acls(reader)?,
+            flags: reader.int()?,
+            ttl_ms: if op == OpCode::CREATE_TTL { reader.long()? } else { -1 },
+        })
+    }
+}
+
+/// Body of delete and check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathVersion<'a> {
+    /// Which znode.
+    pub path: &'a [u8],
+    /// Version that it must have; -1 for any.
+    pub version: i32,
+}
+
+impl<'a> PathVersion<'a> {
+    /// Reads the body.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
+        Ok(Self { path: path(reader)?, version: reader.int()? })
+    }
+}
+
+/// Body of setData.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetData<'a> {
+    /// Which znode.
+    pub path: &'a [u8],
+    /// New data; `None` is null.
+    pub data: Option<&'a [u8]>,
+    /// Version that it must have; -1 for any.
+    pub version: i32,
+}
+
+impl<'a> SetData<'a> {
+    /// Reads the body.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
+        Ok(Self { path: path(reader)?, data: reader.buffer()?, version: reader.int()? })
+    }
+}
+
+/// Body of setACL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAcl<'a> {
+    /// Which znode.
+    pub path: &'a [u8],
+    /// Entries as sent.
+    pub acl: Vec<RawAcl<'a>>,
+    /// ACL version that it must have; -1 for any.
+    pub version: i32,
+}
+
+impl<'a> SetAcl<'a> {
+    /// Reads the body.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
+        Ok(Self { path: path(reader)?, acl: read_acls(reader)?, version: reader.int()? })
+    }
+}
+
+/// Body of exists, getData, getChildren and getChildren2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathWatch<'a> {
+    /// Which znode.
+    pub path: &'a [u8],
+    /// Whether to leave a watch.
+    pub watch: bool,
+}
+
+impl<'a> PathWatch<'a> {
+    /// Reads the body.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
+        Ok(Self { path: path(reader)?, watch: reader.bool()? })
+    }
+}
+
+/// Body of checkWatches, removeWatches and addWatch: a path and a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathInt<'a> {
+    /// Which znode.
+    pub path: &'a [u8],
+    /// A `WatcherType`'s or `AddWatchMode`'s number.
+    pub number: i32,
+}
+
+impl<'a> PathInt<'a> {
+    /// Reads the body.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
+        Ok(Self { path: path(reader)?, number: reader.int()? })
+    }
+}
+
+/// Reads a path; null, which no request may have, is a marshalling error as a `NullPointerException`
+/// makes it in Java.
+pub fn path<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Short> {
+    reader.string()?.ok_or(Short::Negative(-1))
+}
+
+/// Body of setWatches and setWatches2. Lists are read as iterators over the frame: a client may send
+/// hundreds of thousands of paths.
+#[derive(Clone, Debug)]
+pub struct SetWatches<'a> {
+    /// The newest zxid that the client saw; changes after it are told at once.
+    pub relative_zxid: Zxid,
+    /// data, exist, child, persistent and persistent recursive watches, in that order.
+    pub lists: [Vec<&'a [u8]>; 5],
+}
+
+impl<'a> SetWatches<'a> {
+    /// Reads the body of `op`.
+    pub fn read(reader: &mut Reader<'a>, op: OpCode) -> Result<Self, Short> {
+        let relative_zxid = Zxid::from_wire(reader.long()?);
+        let mut lists: [Vec<&'a [u8]>; 5] = Default::default();
+        let count = if op == OpCode::SET_WATCHES2 { 5 } else { 3 };
+        for list in &mut lists[..count] {
+            let paths = reader.count(4)?.ok_or(Short::Negative(-1))?;
+            for _ in 0..paths {
+                list.push(path(reader)?);
+            }
+        }
+        Ok(Self { relative_zxid, lists })
+    }
+}
+
+/// Body of an auth packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthPacket<'a> {
+    /// Scheme by name.
+    pub scheme: Option<&'a [u8]>,
+    /// What the scheme wants.
+    pub auth: Option<&'a [u8]>,
+}
+
+impl<'a> AuthPacket<'a> {
+    /// Reads the body.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
+        reader.int()?;
+        Ok(Self { scheme: reader.string()?, auth: reader.buffer()? })
+    }
+}
+
+/// One operation of a multi or multiRead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MultiOp<'a> {
+    /// create, create2, createContainer or createTTL; the opcode is what the flags make of it.
+    Create(OpCode, Create<'a>),
+    /// delete.
+    Delete(PathVersion<'a>),
+    /// setData.
+    SetData(SetData<'a>),
+    /// check.
+    Check(PathVersion<'a>),
+    /// getData; its watch flag is dropped.
+    GetData(&'a [u8]),
+    /// getChildren; its watch flag is dropped.
+    GetChildren(&'a [u8]),
+}
+
+impl MultiOp<'_> {
+    fn is_read(&self) -> bool {
+        matches!(self, Self::GetData(_) | Self::GetChildren(_))
+    }
+}
+
+/// Largest number of a `CreateMode`.
+const CREATE_MODE_MAX: i32 = 6;
+
+/// Reads the operations of a multi or multiRead: all of one kind.
+///
+/// # Errors
+/// [`Short`] for everything that makes 3.9 answer a marshalling error: an operation that may not be
+/// here, reads among writes, a create mode that does not exist, an end that is missing.
+pub fn read_multi<'a>(reader: &mut Reader<'a>) -> Result<Vec<MultiOp<'a>>, Short> {
+    const REFUSED: Short = Short::Negative(-1);
+    let mut ops: Vec<MultiOp<'a>> = Vec::new();
+    loop {
+        let header = MultiHeader::read(reader)?;
+        if header.done {
+            return Ok(ops);
+        }
+        let op = match header.op {
+            OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => {
+                let create = Create::read(reader, header.op)?;
+                MultiOp::Create(create_op(header.op, &create).ok_or(REFUSED)?, create)
+            }
+            OpCode::DELETE => MultiOp::Delete(PathVersion::read(reader)?),
+            OpCode::SET_DATA => MultiOp::SetData(SetData::read(reader)?),
+            OpCode::CHECK => MultiOp::Check(PathVersion::read(reader)?),
+            OpCode::GET_DATA => MultiOp::GetData(PathWatch::read(reader)?.path),
+            OpCode::GET_CHILDREN => MultiOp::GetChildren(PathWatch::read(reader)?.path),
+            _ => return Err(REFUSED),
+        };
+        if ops.first().is_some_and(|first| first.is_read() != op.is_read()) {
+            return Err(REFUSED);
+        }
+        ops.push(op);
+    }
+}
+
+/// The opcode that `Op.Create` derives from a multi's create: its flags decide over its type.
+fn create_op(sent: OpCode, create: &Create<'_>) -> Option<OpCode> {
+    match create.flags {
+        5 | 6 => Some(OpCode::CREATE_TTL),
+        4 => Some(OpCode::CREATE_CONTAINER),
+        0..=CREATE_MODE_MAX => Some(if sent == OpCode::CREATE_TTL { OpCode::CREATE } else { sent }),
+        _ if sent == OpCode::CREATE_TTL => Some(OpCode::CREATE),
+        _ => None,
+    }
+}

@@ -21,6 +21,12 @@ pub enum Short {
     /// A length below -1.
     #[error("length {0} is negative")]
     Negative(i32),
+    /// A null where there must be something: Java trips over it later than over bytes that end.
+    #[error("null where a value is due")]
+    Null,
+    /// A type of record that does not exist, or not here.
+    #[error("type {0} is not known here")]
+    Unknown(i32),
 }
 
 /// Reads jute records in place; what it returns borrows from the frame.

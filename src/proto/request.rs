@@ -137,7 +137,7 @@ impl<'a> PathInt<'a> {
 /// Reads a path; null, which no request may have, is a marshalling error as a `NullPointerException`
 /// makes it in Java.
 pub fn path<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Short> {
-    reader.string()?.ok_or(Short::Negative(-1))
+    reader.string()?.ok_or(Short::Null)
 }
 
 /// Body of setWatches and setWatches2. Lists are read as iterators over the frame: a client may send
@@ -157,7 +157,7 @@ impl<'a> SetWatches<'a> {
         let mut lists: [Vec<&'a [u8]>; 5] = Default::default();
         let count = if op == OpCode::SET_WATCHES2 { 5 } else { 3 };
         for list in &mut lists[..count] {
-            let paths = reader.count(4)?.ok_or(Short::Negative(-1))?;
+            let paths = reader.count(4)?.ok_or(Short::Null)?;
             for _ in 0..paths {
                 list.push(path(reader)?);
             }
@@ -215,7 +215,6 @@ const CREATE_MODE_MAX: i32 = 6;
 /// [`Short`] for everything that makes 3.9 answer a marshalling error: an operation that may not be
 /// here, reads among writes, a create mode that does not exist, an end that is missing.
 pub fn read_multi<'a>(reader: &mut Reader<'a>) -> Result<Vec<MultiOp<'a>>, Short> {
-    const REFUSED: Short = Short::Negative(-1);
     let mut ops: Vec<MultiOp<'a>> = Vec::new();
     loop {
         let header = MultiHeader::read(reader)?;
@@ -225,17 +224,17 @@ pub fn read_multi<'a>(reader: &mut Reader<'a>) -> Result<Vec<MultiOp<'a>>, Short
         let op = match header.op {
             OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => {
                 let create = Create::read(reader, header.op)?;
-                MultiOp::Create(create_op(header.op, &create).ok_or(REFUSED)?, create)
+                MultiOp::Create(create_op(header.op, &create).ok_or(Short::Unknown(create.flags))?, create)
             }
             OpCode::DELETE => MultiOp::Delete(PathVersion::read(reader)?),
             OpCode::SET_DATA => MultiOp::SetData(SetData::read(reader)?),
             OpCode::CHECK => MultiOp::Check(PathVersion::read(reader)?),
             OpCode::GET_DATA => MultiOp::GetData(PathWatch::read(reader)?.path),
             OpCode::GET_CHILDREN => MultiOp::GetChildren(PathWatch::read(reader)?.path),
-            _ => return Err(REFUSED),
+            OpCode(unknown) => return Err(Short::Unknown(unknown)),
         };
         if ops.first().is_some_and(|first| first.is_read() != op.is_read()) {
-            return Err(REFUSED);
+            return Err(Short::Unknown(header.op.0));
         }
         ops.push(op);
     }

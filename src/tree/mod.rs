@@ -1,1 +1,485 @@
-//! (module being written)
+//! The tree of znodes.
+//!
+//! One type serves both sides: the commit side's tree, against which requests are checked and which
+//! is ahead of what is durable, and each view's, which answers reads and holds what is committed. They
+//! share every [`Body`]; a copy of the tree costs its index and links, no data.
+//!
+//! Invariant: every znode but the root has a parent in the tree; a znode's stat on the wire is a
+//! function of its body and of its children's history (`cversion`, `pzxid`, their number).
+
+mod body;
+mod digest;
+mod image;
+mod index;
+mod slab;
+
+pub use body::{AclRef, Body, Fixed, Owner, OwnerKind, TTL_MS_MAX, acl_entries};
+pub use digest::DIGEST_VERSION;
+pub use image::NodeImage;
+pub use slab::NodeIndex;
+
+use crate::proto::{Acl, Id, Perms, Stat, Zxid, path};
+use hashbrown::{HashMap, HashSet};
+use index::PathIndex;
+use slab::{Entry, NIL, Slab};
+use std::sync::Arc;
+
+type State = foldhash::fast::FixedState;
+
+/// What a znode's children have left on it.
+#[derive(Clone, Debug)]
+struct Dir {
+    first: NodeIndex,
+    children: u32,
+    /// Children ever created: what sequence numbers, txns, snapshots and digests use.
+    cversion: i32,
+    pzxid: Zxid,
+}
+
+/// A znode that never had a child.
+const NO_DIR: u32 = u32::MAX;
+
+/// Which digests a tree keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digests {
+    /// The commit side: each change updates the digest.
+    Kept,
+    /// A view, which never says one.
+    Off,
+}
+
+/// How a tree treats owners and digests.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// `extendedTypesEnabled`: TTL nodes exist.
+    pub extended_types: bool,
+    /// Whether digests are kept.
+    pub digests: Digests,
+    /// Seeds the hash of paths.
+    pub hash_seed: u64,
+}
+
+/// A tree of znodes at one zxid.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    slab: Slab,
+    index: PathIndex,
+    dirs: Vec<Dir>,
+    free_dirs: Vec<u32>,
+    root: NodeIndex,
+    ephemerals: HashMap<i64, HashSet<NodeIndex, State>, State>,
+    containers: HashSet<NodeIndex, State>,
+    ttls: HashSet<NodeIndex, State>,
+    digest: u64,
+    data_bytes: u64,
+    image: Option<Box<image::Image>>,
+    settings: Settings,
+    scratch: Vec<u8>,
+}
+
+/// A znode taken out of the tree, with what is needed to put it back.
+#[derive(Clone, Debug)]
+pub struct Removed {
+    /// The znode.
+    pub body: Body,
+    /// Its internal cversion.
+    pub cversion: i32,
+    /// Its pzxid.
+    pub pzxid: Zxid,
+}
+
+/// Paths that are there from the start and cannot be deleted. Source: `DataTree.isSpecialPath`.
+pub fn is_special(path: &[u8]) -> bool {
+    matches!(path, b"/" | b"/zookeeper" | b"/zookeeper/quota" | b"/zookeeper/config")
+}
+
+impl Tree {
+    /// A fresh tree: the root and `/zookeeper` with `quota` and `config`, all stats zero.
+    pub fn new(settings: Settings) -> Self {
+        let mut tree = Self::empty(settings);
+        let mut made = Vec::new();
+        let mut make = |path: &[u8], acl: AclRef, aversion| {
+            let fixed = Fixed {
+                czxid: Zxid::ZERO,
+                mzxid: Zxid::ZERO,
+                ctime_ms: 0,
+                mtime_ms: 0,
+                version: 0,
+                aversion,
+                owner: Owner::PERSISTENT,
+                acl,
+            };
+            made.push(Body::new(path, Some(b""), fixed, &mut Vec::new()));
+        };
+        make(b"/", None, 0);
+        make(b"/zookeeper", None, 0);
+        make(b"/zookeeper/quota", None, 0);
+        // Java sets this list with version -1, and clients see that.
+        let read_only = vec![Acl { perms: Perms::READ, id: Id::new("world", "anyone") }];
+        make(b"/zookeeper/config", Some(Arc::new(read_only)), -1);
+        for body in made {
+            tree.restore(NodeImage { body, cversion: 0, pzxid: Zxid::ZERO });
+        }
+        tree.link_restored().expect("the fresh tree's parents are there");
+        tree
+    }
+
+    /// A tree without even a root, for [`Tree::restore`] to fill.
+    pub fn empty(settings: Settings) -> Self {
+        let state = || State::with_seed(settings.hash_seed);
+        Self {
+            slab: Slab::new(),
+            index: PathIndex::new(settings.hash_seed),
+            dirs: Vec::new(),
+            free_dirs: Vec::new(),
+            root: NIL,
+            ephemerals: HashMap::with_hasher(state()),
+            containers: HashSet::with_hasher(state()),
+            ttls: HashSet::with_hasher(state()),
+            digest: 0,
+            data_bytes: 0,
+            image: None,
+            settings,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Adds a znode of a snapshot; parents may come later. [`Tree::link_restored`] must follow.
+    pub fn restore(&mut self, node: NodeImage) {
+        let NodeImage { body, cversion, pzxid } = node;
+        let czxid = body.fixed().czxid;
+        let index = self.place(body);
+        if cversion != 0 || pzxid != czxid {
+            let dir = self.dir_mut(index);
+            (dir.cversion, dir.pzxid) = (cversion, pzxid);
+        }
+        self.count_digest(index);
+    }
+
+    /// Hangs restored znodes under their parents.
+    ///
+    /// # Errors
+    /// The path of a znode whose parent is not there: the snapshot is not whole.
+    pub fn link_restored(&mut self) -> Result<(), Vec<u8>> {
+        for place in 0..self.slab.end() {
+            let index = NodeIndex(place);
+            let Some(body) = self.slab.entry(index).body.clone() else { continue };
+            if body.path() == b"/" {
+                self.root = index;
+                continue;
+            }
+            let parent = path::split(body.path()).and_then(|(parent, _)| self.find(parent));
+            let parent = parent.ok_or_else(|| body.path().to_vec())?;
+            self.link(parent, index);
+        }
+        if self.root == NIL { Err(b"/".to_vec()) } else { Ok(()) }
+    }
+
+    /// A copy for a view: shares every body, keeps no digests.
+    pub fn for_view(&self) -> Self {
+        let settings = Settings { digests: Digests::Off, ..self.settings };
+        Self { settings, image: None, scratch: Vec::new(), ..self.clone() }
+    }
+
+    /// The znode at `path`; the empty path is another name of the root.
+    pub fn find(&self, path: &[u8]) -> Option<NodeIndex> {
+        if path.is_empty() {
+            return Some(self.root);
+        }
+        self.index.find(&self.slab, path)
+    }
+
+    /// A znode's body.
+    pub fn body(&self, index: NodeIndex) -> &Body {
+        self.slab.body(index)
+    }
+
+    fn dir(&self, index: NodeIndex) -> Option<&Dir> {
+        match self.slab.entry(index).dir {
+            NO_DIR => None,
+            dir => Some(&self.dirs[dir as usize]),
+        }
+    }
+
+    fn dir_mut(&mut self, index: NodeIndex) -> &mut Dir {
+        let entry = self.slab.entry_mut(index);
+        if entry.dir == NO_DIR {
+            let czxid = entry.body.as_ref().expect("a live znode").fixed().czxid;
+            let fresh = Dir { first: NIL, children: 0, cversion: 0, pzxid: czxid };
+            entry.dir = match self.free_dirs.pop() {
+                Some(free) => {
+                    self.dirs[free as usize] = fresh;
+                    free
+                }
+                None => {
+                    self.dirs.push(fresh);
+                    (self.dirs.len() - 1) as u32
+                }
+            };
+        }
+        &mut self.dirs[entry.dir as usize]
+    }
+
+    /// Direct children.
+    pub fn child_count(&self, index: NodeIndex) -> u32 {
+        self.dir(index).map_or(0, |dir| dir.children)
+    }
+
+    /// A znode's internal cversion (children ever created) and pzxid.
+    pub fn child_stat(&self, index: NodeIndex) -> (i32, Zxid) {
+        match self.dir(index) {
+            Some(dir) => (dir.cversion, dir.pzxid),
+            None => (0, self.body(index).fixed().czxid),
+        }
+    }
+
+    /// What a client sees. `cversion` counts creations and deletions, as clients since 3.0 expect; a
+    /// container's or TTL node's owner is not shown. Source: `DataNode.copyStat`.
+    pub fn stat(&self, index: NodeIndex) -> Stat {
+        let body = self.body(index);
+        let fixed = body.fixed();
+        let (cversion, pzxid) = self.child_stat(index);
+        let children = self.child_count(index) as i32;
+        let ephemeral_owner = match fixed.owner.kind(self.settings.extended_types) {
+            OwnerKind::Ephemeral { session_id } => session_id,
+            _ => 0,
+        };
+        Stat {
+            czxid: fixed.czxid,
+            mzxid: fixed.mzxid,
+            ctime_ms: fixed.ctime_ms,
+            mtime_ms: fixed.mtime_ms,
+            version: fixed.version,
+            cversion: cversion.wrapping_mul(2).wrapping_sub(children),
+            aversion: fixed.aversion,
+            ephemeral_owner,
+            data_bytes: body.bytes().len() as i32,
+            children,
+            pzxid,
+        }
+    }
+
+    /// Names of the children, newest first; clients must not rely on an order, as with Java's.
+    pub fn children(&self, index: NodeIndex) -> impl Iterator<Item = &[u8]> {
+        let mut next = self.dir(index).map_or(NIL, |dir| dir.first);
+        std::iter::from_fn(move || {
+            if next == NIL {
+                return None;
+            }
+            let entry = self.slab.entry(next);
+            let body = entry.body.as_ref().expect("children are live");
+            next = entry.next;
+            Some(path::split(body.path()).expect("a child has a parent").1)
+        })
+    }
+
+    /// All znodes below this one.
+    pub fn descendants(&self, index: NodeIndex) -> usize {
+        if index == self.root {
+            return self.slab.live() - 1;
+        }
+        self.subtree(index).0 - 1
+    }
+
+    /// Znodes and data bytes of the subtree, itself included: what a quota counts.
+    pub fn subtree(&self, index: NodeIndex) -> (usize, u64) {
+        let (mut nodes, mut bytes) = (0, 0);
+        let mut todo = vec![index];
+        while let Some(index) = todo.pop() {
+            nodes += 1;
+            bytes += self.body(index).bytes().len() as u64;
+            let mut child = self.dir(index).map_or(NIL, |dir| dir.first);
+            while child != NIL {
+                todo.push(child);
+                child = self.slab.entry(child).next;
+            }
+        }
+        (nodes, bytes)
+    }
+
+    /// Paths of a session's ephemerals, in no order.
+    pub fn ephemerals(&self, session_id: i64) -> impl Iterator<Item = &[u8]> {
+        self.ephemerals.get(&session_id).into_iter().flatten().map(|&index| self.body(index).path())
+    }
+
+    /// Sessions that own ephemerals.
+    pub fn ephemeral_owners(&self) -> impl Iterator<Item = i64> {
+        self.ephemerals.keys().copied()
+    }
+
+    /// Ephemeral znodes.
+    pub fn ephemeral_count(&self) -> usize {
+        self.ephemerals.values().map(HashSet::len).sum()
+    }
+
+    /// Containers and TTL nodes that are due: no children, and had some once, or are older than
+    /// `never_used_ms` (0: never), or have outlived their time. Source: `ContainerManager`.
+    pub fn due_for_removal(&self, wall_ms: i64, never_used_ms: i64) -> Vec<Box<[u8]>> {
+        let age_ms = |index: &NodeIndex| wall_ms - self.body(*index).fixed().mtime_ms;
+        let containers = self.containers.iter().filter(|index| {
+            let (cversion, _) = self.child_stat(**index);
+            cversion > 0 || (never_used_ms != 0 && age_ms(index) > never_used_ms)
+        });
+        let ttls = self.ttls.iter().filter(|index| match self.body(**index).fixed().owner.kind(true) {
+            OwnerKind::Ttl { ttl_ms } => age_ms(index) > ttl_ms,
+            _ => false,
+        });
+        let empty = containers.chain(ttls).filter(|index| self.child_count(**index) == 0);
+        empty.map(|index| self.body(*index).path().into()).collect()
+    }
+
+    /// Znodes, the root included once.
+    pub fn len(&self) -> usize {
+        self.slab.live()
+    }
+
+    /// A tree has its root at least, unless it is being restored.
+    pub fn is_empty(&self) -> bool {
+        self.slab.live() == 0
+    }
+
+    /// Bytes of all paths and data.
+    pub fn data_bytes(&self) -> u64 {
+        self.data_bytes
+    }
+
+    /// Sum of all znodes' digests; 0 where none are kept.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// How it treats owners.
+    pub fn extended_types(&self) -> bool {
+        self.settings.extended_types
+    }
+
+    /// Makes a body, reusing the tree's scratch space.
+    pub fn make_body(&mut self, path: &[u8], data: Option<&[u8]>, fixed: Fixed) -> Body {
+        Body::new(path, data, fixed, &mut self.scratch)
+    }
+
+    fn place(&mut self, body: Body) -> NodeIndex {
+        self.data_bytes += (body.path().len() + body.bytes().len()) as u64;
+        let entry = Entry { body: Some(body.clone()), digest: 0, dir: NO_DIR, next: NIL, prev: NIL };
+        let index = self.slab.insert(entry);
+        self.index.insert(body.path(), index);
+        match body.fixed().owner.kind(self.settings.extended_types) {
+            OwnerKind::Persistent => {}
+            OwnerKind::Ephemeral { session_id } => {
+                let state = State::with_seed(self.settings.hash_seed);
+                let owned = self.ephemerals.entry(session_id).or_insert_with(|| HashSet::with_hasher(state));
+                owned.insert(index);
+            }
+            OwnerKind::Container => {
+                self.containers.insert(index);
+            }
+            OwnerKind::Ttl { .. } => {
+                self.ttls.insert(index);
+            }
+        }
+        index
+    }
+
+    fn link(&mut self, parent: NodeIndex, child: NodeIndex) {
+        let dir = self.dir_mut(parent);
+        let first = std::mem::replace(&mut dir.first, child);
+        dir.children += 1;
+        self.slab.entry_mut(child).next = first;
+        if first != NIL {
+            self.slab.entry_mut(first).prev = child;
+        }
+    }
+
+    fn unlink(&mut self, parent: NodeIndex, child: NodeIndex) {
+        let Entry { next, prev, .. } = *self.slab.entry(child);
+        if next != NIL {
+            self.slab.entry_mut(next).prev = prev;
+        }
+        if prev != NIL {
+            self.slab.entry_mut(prev).next = next;
+        }
+        let dir = self.dir_mut(parent);
+        if prev == NIL {
+            dir.first = next;
+        }
+        dir.children -= 1;
+    }
+
+    /// Brings the digest up to date with a znode that changed or came.
+    fn count_digest(&mut self, index: NodeIndex) {
+        if self.settings.digests == Digests::Off {
+            return;
+        }
+        let (cversion, pzxid) = self.child_stat(index);
+        let digest = digest::of(self.slab.body(index), cversion, pzxid);
+        let before = std::mem::replace(&mut self.slab.entry_mut(index).digest, digest);
+        self.digest = self.digest.wrapping_sub(before.into()).wrapping_add(digest.into());
+    }
+
+    /// Puts a new znode under `parent`. The path must be free and its parent be `parent`.
+    pub fn insert(&mut self, parent: NodeIndex, body: Body) -> NodeIndex {
+        self.preserve(parent);
+        let index = self.place(body);
+        self.came_later(index);
+        self.link(parent, index);
+        self.count_digest(index);
+        index
+    }
+
+    /// Takes a childless znode out.
+    pub fn remove(&mut self, parent: NodeIndex, index: NodeIndex) -> Removed {
+        assert_eq!(self.child_count(index), 0, "a znode with children is deleted");
+        self.preserve(parent);
+        self.preserve(index);
+        let (cversion, pzxid) = self.child_stat(index);
+        self.unlink(parent, index);
+        let body = self.slab.body(index).clone();
+        self.index.remove(body.path(), index);
+        let gone = self.slab.remove(index);
+        if gone.dir != NO_DIR {
+            self.free_dirs.push(gone.dir);
+        }
+        self.digest = self.digest.wrapping_sub(gone.digest.into());
+        self.data_bytes -= (body.path().len() + body.bytes().len()) as u64;
+        match body.fixed().owner.kind(self.settings.extended_types) {
+            OwnerKind::Persistent => {}
+            OwnerKind::Ephemeral { session_id } => {
+                if let Some(owned) = self.ephemerals.get_mut(&session_id) {
+                    owned.remove(&index);
+                    if owned.is_empty() {
+                        self.ephemerals.remove(&session_id);
+                    }
+                }
+            }
+            OwnerKind::Container => {
+                self.containers.remove(&index);
+            }
+            OwnerKind::Ttl { .. } => {
+                self.ttls.remove(&index);
+            }
+        }
+        Removed { body, cversion, pzxid }
+    }
+
+    /// Gives a znode another body of the same path and owner, and returns the one it had.
+    pub fn replace(&mut self, index: NodeIndex, body: Body) -> Body {
+        self.preserve(index);
+        let entry = self.slab.entry_mut(index);
+        let before = entry.body.replace(body).expect("a live znode");
+        let bytes = entry.body.as_ref().map_or(0, |body| body.bytes().len());
+        self.data_bytes = self.data_bytes + bytes as u64 - before.bytes().len() as u64;
+        self.count_digest(index);
+        before
+    }
+
+    /// Sets what a znode's children leave on it.
+    pub fn set_child_stat(&mut self, index: NodeIndex, cversion: i32, pzxid: Zxid) {
+        self.preserve(index);
+        let dir = self.dir_mut(index);
+        (dir.cversion, dir.pzxid) = (cversion, pzxid);
+        self.count_digest(index);
+    }
+}
+
+#[cfg(test)]
+mod tests;

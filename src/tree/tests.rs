@@ -1,0 +1,161 @@
+use super::*;
+
+fn settings() -> Settings {
+    Settings { extended_types: true, digests: Digests::Kept, hash_seed: 1 }
+}
+
+fn fixed(zxid: u64, owner: Owner) -> Fixed {
+    let zxid = Zxid(zxid);
+    Fixed { czxid: zxid, mzxid: zxid, ctime_ms: 5, mtime_ms: 5, version: 0, aversion: 0, owner, acl: None }
+}
+
+fn create(tree: &mut Tree, path: &str, zxid: u64, owner: Owner) -> NodeIndex {
+    let parent = tree.find(path::split(path.as_bytes()).unwrap().0).unwrap();
+    let body = tree.make_body(path.as_bytes(), Some(b"data"), fixed(zxid, owner));
+    let index = tree.insert(parent, body);
+    let (cversion, _) = tree.child_stat(parent);
+    tree.set_child_stat(parent, cversion + 1, Zxid(zxid));
+    index
+}
+
+fn delete(tree: &mut Tree, path: &str, zxid: u64) {
+    let parent = tree.find(path::split(path.as_bytes()).unwrap().0).unwrap();
+    let index = tree.find(path.as_bytes()).unwrap();
+    tree.remove(parent, index);
+    let (cversion, _) = tree.child_stat(parent);
+    tree.set_child_stat(parent, cversion, Zxid(zxid));
+}
+
+fn image_paths(tree: &mut Tree, mut between: impl FnMut(&mut Tree, usize)) -> Vec<(String, i32, u64)> {
+    let mut out = Vec::new();
+    tree.begin_image();
+    let mut slice = 0;
+    while tree.image_slice(2, &mut out) {
+        between(tree, slice);
+        slice += 1;
+    }
+    let mut rows: Vec<_> = out
+        .iter()
+        .map(|node| (String::from_utf8_lossy(node.body.path()).into_owned(), node.cversion, node.pzxid.0))
+        .collect();
+    rows.sort();
+    rows
+}
+
+/// A fresh tree looks as a fresh 3.9 server's, stats included.
+#[test]
+fn fresh_tree() {
+    let tree = Tree::new(settings());
+    let root = tree.find(b"/").unwrap();
+    assert_eq!(tree.find(b""), Some(root));
+    assert_eq!(tree.stat(root), Stat { cversion: -1, children: 1, ..Stat::default() });
+    let zookeeper = tree.find(b"/zookeeper").unwrap();
+    assert_eq!(tree.stat(zookeeper), Stat { cversion: -2, children: 2, ..Stat::default() });
+    let config = tree.find(b"/zookeeper/config").unwrap();
+    assert_eq!(tree.stat(config).aversion, -1);
+    assert_eq!(tree.descendants(root), 3);
+}
+
+/// cversion on the wire counts creations and deletions; the internal one only creations.
+#[test]
+fn cversion_counts_both() {
+    let mut tree = Tree::new(settings());
+    let parent = create(&mut tree, "/p", 1, Owner::PERSISTENT);
+    create(&mut tree, "/p/a", 2, Owner::PERSISTENT);
+    create(&mut tree, "/p/b", 3, Owner::PERSISTENT);
+    delete(&mut tree, "/p/a", 4);
+    assert_eq!(tree.child_stat(parent), (2, Zxid(4)));
+    let stat = tree.stat(parent);
+    assert_eq!((stat.cversion, stat.children, stat.pzxid), (3, 1, Zxid(4)));
+    assert_eq!(tree.children(parent).collect::<Vec<_>>(), [b"b"]);
+}
+
+/// The owner of a container or TTL node is stored and not shown; an ephemeral's is both.
+#[test]
+fn owners() {
+    let mut tree = Tree::new(settings());
+    let ephemeral = create(&mut tree, "/e", 1, Owner(77));
+    let container = create(&mut tree, "/c", 2, Owner::CONTAINER);
+    let ttl = create(&mut tree, "/t", 3, Owner::ttl(100).unwrap());
+    assert_eq!(tree.stat(ephemeral).ephemeral_owner, 77);
+    assert_eq!(tree.stat(container).ephemeral_owner, 0);
+    assert_eq!(tree.stat(ttl).ephemeral_owner, 0);
+    assert_eq!(tree.ephemerals(77).collect::<Vec<_>>(), [b"/e"]);
+    assert_eq!(Owner::ttl(0), None);
+    assert_eq!(Owner::ttl(TTL_MS_MAX + 1), None);
+    assert_eq!(tree.due_for_removal(104, 0), Vec::<Box<[u8]>>::new());
+    assert_eq!(tree.due_for_removal(106, 0), [Box::from(&b"/t"[..])]);
+    assert_eq!(tree.due_for_removal(106, 100).len(), 2);
+}
+
+/// The digest is a function of the tree alone: whatever way led there, and back, gives the same.
+#[test]
+fn digest_forgets_the_way() {
+    let mut tree = Tree::new(settings());
+    create(&mut tree, "/p", 1, Owner::PERSISTENT);
+    let before = tree.digest();
+    create(&mut tree, "/p/a", 2, Owner::PERSISTENT);
+    assert_ne!(tree.digest(), before);
+    delete(&mut tree, "/p/a", 3);
+    tree.set_child_stat(tree.find(b"/p").unwrap(), 0, Zxid(1));
+    assert_eq!(tree.digest(), before);
+    create(&mut tree, "/zookeeper/quota/x", 0, Owner::PERSISTENT);
+    tree.set_child_stat(tree.find(b"/zookeeper/quota").unwrap(), 0, Zxid(0));
+    assert_eq!(tree.digest(), before, "what is below /zookeeper/ does not count");
+}
+
+/// An image shows the tree as it was when it began, whatever happens while it is taken: changes of
+/// stats, deletions, places reused and children that come later.
+#[test]
+fn image_is_of_one_moment() {
+    let mut tree = Tree::new(settings());
+    for n in 0..20 {
+        create(&mut tree, &format!("/n{n:02}"), n + 1, Owner::PERSISTENT);
+    }
+    let expected = image_paths(&mut tree.clone(), |_, _| ());
+    assert_eq!(expected.len(), 24);
+    let taken = image_paths(&mut tree, |tree, slice| match slice {
+        0 => delete(tree, "/n19", 100),
+        1 => {
+            create(tree, "/n19", 101, Owner::PERSISTENT);
+            create(tree, "/n00/late", 102, Owner::PERSISTENT);
+            create(tree, "/n18/late", 103, Owner::PERSISTENT);
+        }
+        2 => delete(tree, "/n01", 104),
+        3 => delete(tree, "/n17", 105),
+        4 => {
+            create(tree, "/later", 106, Owner::PERSISTENT);
+        }
+        _ => {
+            let index = tree.find(b"/n16").unwrap();
+            let body = tree.make_body(b"/n16", Some(b"new"), fixed(107, Owner::PERSISTENT));
+            tree.replace(index, body);
+        }
+    });
+    assert_eq!(taken, expected);
+}
+
+/// A tree restored from an image, znodes in any order, is the same tree.
+#[test]
+fn restored_from_image() {
+    let mut tree = Tree::new(settings());
+    create(&mut tree, "/p", 1, Owner::PERSISTENT);
+    create(&mut tree, "/p/a", 2, Owner::PERSISTENT);
+    create(&mut tree, "/p/e", 3, Owner(9));
+    delete(&mut tree, "/p/a", 4);
+    let mut nodes = Vec::new();
+    tree.begin_image();
+    while tree.image_slice(100, &mut nodes) {}
+    let mut copy = Tree::empty(settings());
+    nodes.iter().rev().for_each(|node| copy.restore(node.clone()));
+    assert_eq!(copy.link_restored(), Ok(()));
+    assert_eq!(
+        (copy.digest(), copy.len(), copy.data_bytes()),
+        (tree.digest(), tree.len(), tree.data_bytes())
+    );
+    let stat = |tree: &Tree| tree.stat(tree.find(b"/p").unwrap());
+    assert_eq!(stat(&copy), stat(&tree));
+    let mut orphan = Tree::empty(settings());
+    nodes.iter().filter(|node| node.body.path() != b"/p").for_each(|node| orphan.restore(node.clone()));
+    assert_eq!(orphan.link_restored(), Err(b"/p/e".to_vec()));
+}

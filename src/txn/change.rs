@@ -1,0 +1,73 @@
+//! What a txn changed, once, for every copy of the tree.
+
+use crate::proto::{Zxid, path};
+use crate::tree::{Body, Tree};
+
+/// One change of one znode; copies of the tree share the body.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A znode came.
+    Created {
+        /// It.
+        body: Body,
+        /// The parent's internal cversion afterwards.
+        parent_cversion: i32,
+    },
+    /// A znode went.
+    Deleted {
+        /// As it last was: whoever watched it is told by its ACL.
+        body: Body,
+    },
+    /// Its data changed.
+    Data {
+        /// As it is now.
+        body: Body,
+    },
+    /// Its ACL changed; nobody is told.
+    Acl {
+        /// As it is now.
+        body: Body,
+    },
+    /// A quota's statistics moved along; no zxid, no version, nobody is told.
+    Quota {
+        /// The `zookeeper_stats` node as it is now.
+        body: Body,
+    },
+}
+
+impl Change {
+    /// The znode's path.
+    pub fn path(&self) -> &[u8] {
+        match self {
+            Self::Created { body, .. }
+            | Self::Deleted { body }
+            | Self::Data { body }
+            | Self::Acl { body }
+            | Self::Quota { body } => body.path(),
+        }
+    }
+
+    /// Makes the change in `tree`, which must be as the tree was that the change was made from.
+    pub fn apply(&self, tree: &mut Tree, zxid: Zxid) {
+        match self {
+            Self::Created { body, parent_cversion } => {
+                let parent = tree.find(path::split(body.path()).expect("not the root").0);
+                let parent = parent.expect("checked: the parent is there");
+                tree.insert(parent, body.clone());
+                tree.set_child_stat(parent, *parent_cversion, zxid);
+            }
+            Self::Deleted { body } => {
+                let parent = tree.find(path::split(body.path()).expect("not the root").0);
+                let parent = parent.expect("a znode's parent is there");
+                let index = tree.find(body.path()).expect("checked: the znode is there");
+                tree.remove(parent, index);
+                let (cversion, pzxid) = tree.child_stat(parent);
+                tree.set_child_stat(parent, cversion, pzxid.max(zxid));
+            }
+            Self::Data { body } | Self::Acl { body } | Self::Quota { body } => {
+                let index = tree.find(body.path()).expect("checked: the znode is there");
+                tree.replace(index, body.clone());
+            }
+        }
+    }
+}

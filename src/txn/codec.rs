@@ -1,0 +1,170 @@
+//! Txns in jute, byte for byte as ZooKeeper logs them.
+
+use super::{AclTable, CreateKind, CreateTxn, Txn, TxnHeader};
+use crate::proto::acl::{put_acls, read_acls};
+use crate::proto::request::path;
+use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms, Reader, Short, Zxid};
+use crate::tree::{AclRef, DIGEST_VERSION};
+use bytes::BufMut;
+
+impl TxnHeader {
+    /// Appends the 32 bytes.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        out.put_i64(self.session_id);
+        out.put_i32(self.cxid);
+        out.put_i64(self.zxid.to_wire());
+        out.put_i64(self.time_ms);
+        out.put_i32(self.op.0);
+    }
+
+    /// Reads the 32 bytes.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, Short> {
+        Ok(Self {
+            session_id: reader.long()?,
+            cxid: reader.int()?,
+            zxid: Zxid::from_wire(reader.long()?),
+            time_ms: reader.long()?,
+            op: OpCode(reader.int()?),
+        })
+    }
+}
+
+fn put_acl(out: &mut Vec<u8>, acl: &AclRef) {
+    match acl {
+        Some(acls) => put_acls(out, acls),
+        None => put_acls(out, &[Acl::open()]),
+    }
+}
+
+/// Reads a stored list: it was checked when it was made, so null strings cannot be in it.
+fn read_acl(reader: &mut Reader<'_>, acls: &mut AclTable) -> Result<AclRef, Short> {
+    let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+    let raw = read_acls(reader)?;
+    let list = raw.iter().map(|acl| Acl {
+        perms: Perms(acl.perms),
+        id: Id { scheme: text(acl.scheme).into(), id: text(acl.id).into() },
+    });
+    Ok(acls.intern(list.collect()))
+}
+
+impl Txn<'_> {
+    /// Appends the record that a header of `op` announces.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Create(create) => {
+                out.put_string(create.path);
+                out.put_buffer(create.data);
+                put_acl(out, &create.acl);
+                if matches!(create.kind, CreateKind::Persistent | CreateKind::Ephemeral) {
+                    out.put_bool(create.kind == CreateKind::Ephemeral);
+                }
+                out.put_i32(create.parent_cversion);
+                if let CreateKind::Ttl(ttl_ms) = create.kind {
+                    out.put_i64(ttl_ms);
+                }
+            }
+            Self::Delete { path } => out.put_string(path),
+            Self::SetData { path, data, version } => {
+                out.put_string(path);
+                out.put_buffer(*data);
+                out.put_i32(*version);
+            }
+            Self::SetAcl { path, acl, version } => {
+                out.put_string(path);
+                put_acl(out, acl);
+                out.put_i32(*version);
+            }
+            Self::Check { path, version } => {
+                out.put_string(path);
+                out.put_i32(*version);
+            }
+            Self::CreateSession { timeout_ms } => out.put_i32(*timeout_ms),
+            Self::CloseSession { paths: None } => {}
+            Self::CloseSession { paths: Some(paths) } => {
+                out.put_count(paths.len());
+                paths.iter().for_each(|path| out.put_string(path));
+            }
+            Self::Error { code } => out.put_i32(*code),
+            Self::Multi(txns) => {
+                out.put_count(txns.len());
+                for (op, txn) in txns {
+                    out.put_i32(op.0);
+                    let start = out.len();
+                    out.put_i32(0);
+                    txn.put(out);
+                    let length = i32::try_from(out.len() - start - 4).expect("a txn fits a log record");
+                    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+                }
+            }
+        }
+    }
+}
+
+/// Appends what follows a txn: the tree's digest once it is applied. Source: `TxnDigest`.
+pub fn put_digest(out: &mut Vec<u8>, digest: u64) {
+    out.put_i32(DIGEST_VERSION);
+    out.put_i64(digest as i64);
+}
+
+/// Reads a logged txn: header, record, and the digest where there is one of our version.
+///
+/// # Errors
+/// [`Short`] where the bytes do not make a txn of a known type: whoever wrote them is newer or broken.
+pub fn read<'a>(bytes: &'a [u8], acls: &mut AclTable) -> Result<(TxnHeader, Txn<'a>, Option<u64>), Short> {
+    let mut reader = Reader::new(bytes);
+    let header = TxnHeader::read(&mut reader)?;
+    let txn = read_record(header.op, &mut reader, acls)?;
+    let digest = match reader.int() {
+        Ok(DIGEST_VERSION) => Some(reader.long()? as u64),
+        _ => None,
+    };
+    Ok((header, txn, digest))
+}
+
+fn read_record<'a>(op: OpCode, reader: &mut Reader<'a>, acls: &mut AclTable) -> Result<Txn<'a>, Short> {
+    Ok(match op {
+        OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => {
+            let (path, data, acl) = (path(reader)?, reader.buffer()?, read_acl(reader, acls)?);
+            let plain = matches!(op, OpCode::CREATE | OpCode::CREATE2);
+            let ephemeral = plain && reader.bool()?;
+            let parent_cversion = reader.int()?;
+            let kind = match op {
+                OpCode::CREATE_TTL => CreateKind::Ttl(reader.long()?),
+                OpCode::CREATE_CONTAINER => CreateKind::Container,
+                _ if ephemeral => CreateKind::Ephemeral,
+                _ => CreateKind::Persistent,
+            };
+            Txn::Create(CreateTxn { path, data, acl, kind, parent_cversion })
+        }
+        OpCode::DELETE | OpCode::DELETE_CONTAINER => Txn::Delete { path: path(reader)? },
+        OpCode::SET_DATA | OpCode::RECONFIG => {
+            Txn::SetData { path: path(reader)?, data: reader.buffer()?, version: reader.int()? }
+        }
+        OpCode::SET_ACL => {
+            Txn::SetAcl { path: path(reader)?, acl: read_acl(reader, acls)?, version: reader.int()? }
+        }
+        OpCode::CHECK => Txn::Check { path: path(reader)?, version: reader.int()? },
+        OpCode::CREATE_SESSION => Txn::CreateSession { timeout_ms: reader.int()? },
+        OpCode::CLOSE_SESSION if reader.rest().is_empty() => Txn::CloseSession { paths: None },
+        OpCode::CLOSE_SESSION => {
+            let count = reader.count(4)?.unwrap_or(0);
+            let paths = (0..count).map(|_| path(reader)).collect::<Result<_, _>>()?;
+            Txn::CloseSession { paths: Some(paths) }
+        }
+        OpCode::ERROR => Txn::Error { code: reader.int()? },
+        OpCode::MULTI => {
+            let count = reader.count(8)?.unwrap_or(0);
+            let mut txns = Vec::with_capacity(count);
+            for _ in 0..count {
+                let op = OpCode(reader.int()?);
+                if op == OpCode::MULTI {
+                    return Err(Short::Unknown(op.0));
+                }
+                let record = reader.buffer()?.unwrap_or_default();
+                txns.push((op, read_record(op, &mut Reader::new(record), acls)?));
+            }
+            Txn::Multi(txns)
+        }
+        OpCode(unknown) => return Err(Short::Unknown(unknown)),
+    })
+}

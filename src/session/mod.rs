@@ -1,1 +1,473 @@
-//! (module being written)
+//! Session ids and passwords, timeouts in ticks, and the order in which sessions expire.
+//!
+//! Invariants: a session is in exactly one bucket until it is taken as expired, and in none after
+//! that; buckets are never empty. Only the server of record (standalone, or the leader) expires.
+//!
+//! Source: `SessionTrackerImpl`, `ExpiryQueue`, `ZooKeeperServer.generatePasswd`, ZooKeeper 3.9.
+
+use crate::proto::{ErrorCode, PASSWORD_BYTES};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+
+/// The owner of container znodes in the field that names a session elsewhere; no session has it.
+/// Source: `EphemeralType.CONTAINER_EPHEMERAL_OWNER`.
+const CONTAINER_OWNER: i64 = i64::MIN;
+
+/// What stands between a session's id and the seed of its password; the same in every server there
+/// is. Source: `ZooKeeperServer.superSecret`.
+const PASSWORD_SECRET: i64 = 0xB341_5C00;
+
+/// The password of a session: what `java.util.Random` yields for a seed made of the id. It is
+/// computed again whenever it is needed, on any server, and stored nowhere.
+pub fn password(session_id: i64) -> [u8; PASSWORD_BYTES] {
+    const MULTIPLIER: u64 = 0x5_DEEC_E66D;
+    const MASK: u64 = (1 << 48) - 1;
+    let mut state = ((session_id ^ PASSWORD_SECRET) as u64 ^ MULTIPLIER) & MASK;
+    let mut password = [0; PASSWORD_BYTES];
+    for word in password.chunks_exact_mut(4) {
+        state = state.wrapping_mul(MULTIPLIER).wrapping_add(0xB) & MASK;
+        word.copy_from_slice(&((state >> 16) as u32).to_le_bytes());
+    }
+    password
+}
+
+/// Whether `given` is the password of `session_id`. Session 0 is nobody's and has none.
+pub fn is_password(session_id: i64, given: &[u8]) -> bool {
+    session_id != 0 && given == password(session_id)
+}
+
+/// The first session id of a server: its number in the high byte, 40 bits of the milliseconds since
+/// 1970, and 16 zero bits. Java counts the milliseconds since boot, which repeats ids after one.
+///
+/// `server_id` is `myid`, and 1 for a standalone server.
+pub fn first_session_id(server_id: u8, wall_ms: i64) -> i64 {
+    let started = ((wall_ms as u64) << 24) >> 8;
+    usable((u64::from(server_id) << 56 | started) as i64)
+}
+
+/// `id`, or the next one where no session may have it.
+fn usable(id: i64) -> i64 {
+    if id == 0 || id == CONTAINER_OWNER { id + 1 } else { id }
+}
+
+/// No session, in links between slots.
+const NONE: u32 = u32::MAX;
+
+/// A bucket's number for sessions that are in none.
+const TAKEN: i64 = i64::MIN;
+
+#[derive(Clone, Copy, Debug)]
+struct Session<O> {
+    id: i64,
+    /// Multiple of the tick at which it expires: its bucket.
+    bucket: i64,
+    timeout_ms: i32,
+    /// Neighbours in the bucket; of a free slot, `next` is the next free one.
+    prev: u32,
+    next: u32,
+    closing: bool,
+    owner: Option<O>,
+}
+
+/// All sessions of a server, by id and by the tick in which they expire. `O` names a connection, or
+/// the learner through which a session's requests arrive.
+///
+/// Times are milliseconds of a clock that never goes back, with any start. A session expires at the
+/// first multiple of the tick after `now + timeout`, so between `timeout` and `timeout + tick` after
+/// it was last heard of. Costs: one lookup for a touch within the same tick, and a few more steps
+/// once per tick.
+#[derive(Clone, Debug)]
+pub struct Tracker<O> {
+    tick_ms: i64,
+    next_id: i64,
+    hasher: FixedState,
+    by_id: HashTable<u32>,
+    slots: Vec<Session<O>>,
+    free: u32,
+    /// Head of each bucket's list.
+    buckets: BTreeMap<i64, u32>,
+}
+
+impl<O: Copy + Eq> Tracker<O> {
+    /// No sessions yet. `tick_ms` is positive, `first_id` comes from [`first_session_id`], `seed`
+    /// is arbitrary and keeps clients from choosing ids that collide.
+    pub fn new(tick_ms: i32, first_id: i64, seed: u64) -> Self {
+        assert!(tick_ms > 0, "tickTime is {tick_ms} ms");
+        Self {
+            tick_ms: i64::from(tick_ms),
+            next_id: usable(first_id),
+            hasher: FixedState::with_seed(seed),
+            by_id: HashTable::new(),
+            slots: Vec::new(),
+            free: NONE,
+            buckets: BTreeMap::new(),
+        }
+    }
+
+    /// An id that no session of this server has had.
+    pub fn next_session_id(&mut self) -> i64 {
+        let id = self.next_id;
+        self.next_id = usable(id.wrapping_add(1));
+        id
+    }
+
+    /// Adds a session, or gives the one that is there a full `timeout_ms`. Says whether it is new.
+    pub fn track(&mut self, id: i64, timeout_ms: i32, now_ms: i64) -> bool {
+        let bucket = self.bucket(timeout_ms, now_ms);
+        let (hasher, slots) = (&self.hasher, &mut self.slots);
+        let entry = self.by_id.entry(
+            hasher.hash_one(id),
+            |&slot| slots[slot as usize].id == id,
+            |&slot| hasher.hash_one(slots[slot as usize].id),
+        );
+        let vacant = match entry {
+            Entry::Occupied(entry) => {
+                let slot = *entry.get();
+                self.refile(slot, bucket);
+                return false;
+            }
+            Entry::Vacant(vacant) => vacant,
+        };
+        let session =
+            Session { id, bucket: TAKEN, timeout_ms, prev: NONE, next: NONE, closing: false, owner: None };
+        let slot = if self.free == NONE {
+            slots.push(session);
+            u32::try_from(slots.len() - 1).expect("2^32 sessions do not fit in memory")
+        } else {
+            let slot = self.free;
+            self.free = slots[slot as usize].next;
+            slots[slot as usize] = session;
+            slot
+        };
+        vacant.insert(slot);
+        self.refile(slot, bucket);
+        true
+    }
+
+    /// Notes that a session was heard of. False, and nothing happens, if it is not there or closing.
+    pub fn touch(&mut self, id: i64, timeout_ms: i32, now_ms: i64) -> bool {
+        let Some(slot) = self.slot(id) else { return false };
+        if self.slots[slot as usize].closing {
+            return false;
+        }
+        self.refile(slot, self.bucket(timeout_ms, now_ms));
+        true
+    }
+
+    /// Notes that the session's close is under way: it takes no requests any more. It stays tracked
+    /// until [`remove`](Self::remove), and still expires if that does not come.
+    pub fn set_closing(&mut self, id: i64) {
+        if let Some(slot) = self.slot(id) {
+            self.slots[slot as usize].closing = true;
+        }
+    }
+
+    /// Forgets a session, when its close is committed. False if it was not there.
+    pub fn remove(&mut self, id: i64) -> bool {
+        let slots = &self.slots;
+        let found = self.by_id.find_entry(self.hasher.hash_one(id), |&slot| slots[slot as usize].id == id);
+        let Ok(entry) = found else { return false };
+        let (slot, _) = entry.remove();
+        self.unlink(slot);
+        self.slots[slot as usize].next = self.free;
+        self.free = slot;
+        true
+    }
+
+    /// The session's timeout in milliseconds, as it was created with; `None` if it is not there.
+    pub fn get(&self, id: i64) -> Option<i32> {
+        self.session(id).map(|session| session.timeout_ms)
+    }
+
+    /// Whether the session is there and closing or expired.
+    pub fn is_closing(&self, id: i64) -> bool {
+        self.session(id).is_some_and(|session| session.closing)
+    }
+
+    /// Through whom the session's requests arrive; `None` until the first does.
+    pub fn owner(&self, id: i64) -> Option<O> {
+        self.session(id)?.owner
+    }
+
+    /// Makes `owner` the one whose requests count, when a client attaches its session again.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SessionExpired`] if the session is not there or closing.
+    pub fn set_owner(&mut self, id: i64, owner: O) -> Result<(), ErrorCode> {
+        let slot = self.slot(id).ok_or(ErrorCode::SessionExpired)?;
+        let session = &mut self.slots[slot as usize];
+        if session.closing {
+            return Err(ErrorCode::SessionExpired);
+        }
+        session.owner = Some(owner);
+        Ok(())
+    }
+
+    /// Checks that a request may run which arrived through `owner`; the first to ask becomes owner.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SessionExpired`] if the session is not there or closing;
+    /// [`ErrorCode::SessionMoved`] if its client went elsewhere since.
+    pub fn check(&mut self, id: i64, owner: O) -> Result<(), ErrorCode> {
+        let slot = self.slot(id).ok_or(ErrorCode::SessionExpired)?;
+        let session = &mut self.slots[slot as usize];
+        if session.closing {
+            return Err(ErrorCode::SessionExpired);
+        }
+        if *session.owner.get_or_insert(owner) == owner { Ok(()) } else { Err(ErrorCode::SessionMoved) }
+    }
+
+    /// Appends the sessions whose time is over, the longest overdue first, and marks them closing.
+    /// The caller proposes their closeSession; none is returned twice unless it is tracked again.
+    pub fn take_expired(&mut self, now_ms: i64, out: &mut Vec<i64>) {
+        while let Some(bucket) = self.buckets.first_entry()
+            && *bucket.key() <= now_ms
+        {
+            let mut slot = bucket.remove();
+            while slot != NONE {
+                let session = &mut self.slots[slot as usize];
+                out.push(session.id);
+                session.closing = true;
+                session.bucket = TAKEN;
+                slot = session.next;
+                (session.prev, session.next) = (NONE, NONE);
+            }
+        }
+    }
+
+    /// When the next sessions expire unless they are touched; `None` while there are none.
+    pub fn next_expiry_ms(&self) -> Option<i64> {
+        self.buckets.first_key_value().map(|(&bucket, _)| bucket)
+    }
+
+    /// Sessions, closing ones included.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there are no sessions.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Every session: id and timeout in milliseconds, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (i64, i32)> {
+        self.by_id.iter().map(|&slot| {
+            let session = &self.slots[slot as usize];
+            (session.id, session.timeout_ms)
+        })
+    }
+
+    /// Time of expiry and ids of the sessions that expire then, soonest first.
+    pub fn buckets(&self) -> impl Iterator<Item = (i64, impl Iterator<Item = i64>)> {
+        self.buckets.iter().map(|(&bucket, &head)| (bucket, self.list(head).map(|session| session.id)))
+    }
+
+    fn list(&self, head: u32) -> impl Iterator<Item = &Session<O>> {
+        let session = |slot: u32| (slot != NONE).then(|| &self.slots[slot as usize]);
+        std::iter::successors(session(head), move |last| session(last.next))
+    }
+
+    fn slot(&self, id: i64) -> Option<u32> {
+        self.by_id.find(self.hasher.hash_one(id), |&slot| self.slots[slot as usize].id == id).copied()
+    }
+
+    fn session(&self, id: i64) -> Option<&Session<O>> {
+        self.slot(id).map(|slot| &self.slots[slot as usize])
+    }
+
+    /// `ExpiryQueue.roundToNextInterval`: a multiple of the tick after the time, never the time.
+    fn bucket(&self, timeout_ms: i32, now_ms: i64) -> i64 {
+        (now_ms.saturating_add(i64::from(timeout_ms)).div_euclid(self.tick_ms) + 1) * self.tick_ms
+    }
+
+    fn refile(&mut self, slot: u32, bucket: i64) {
+        if self.slots[slot as usize].bucket == bucket {
+            return;
+        }
+        self.unlink(slot);
+        let head = self.buckets.insert(bucket, slot).unwrap_or(NONE);
+        if head != NONE {
+            self.slots[head as usize].prev = slot;
+        }
+        let session = &mut self.slots[slot as usize];
+        (session.bucket, session.prev, session.next) = (bucket, NONE, head);
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Session { bucket, prev, next, .. } = self.slots[slot as usize];
+        if bucket == TAKEN {
+            return;
+        }
+        if next != NONE {
+            self.slots[next as usize].prev = prev;
+        }
+        if prev != NONE {
+            self.slots[prev as usize].next = next;
+        } else if next != NONE {
+            self.buckets.insert(bucket, next);
+        } else {
+            self.buckets.remove(&bucket);
+        }
+        self.slots[slot as usize].bucket = TAKEN;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracker() -> Tracker<u32> {
+        Tracker::new(2000, 5, 1)
+    }
+
+    fn expired(tracker: &mut Tracker<u32>, now_ms: i64) -> Vec<i64> {
+        let mut out = Vec::new();
+        tracker.take_expired(now_ms, &mut out);
+        out.sort_unstable();
+        out
+    }
+
+    /// Passwords are those that a JVM computes, so that sessions move between servers of both kinds.
+    #[test]
+    fn passwords_of_a_jvm() {
+        // new Random(id ^ 0xB3415C00L).nextBytes(new byte[16]), printed by JDK 17.
+        for (id, expected) in [
+            (0, 0xf22acd4a97e69d6d20a49bb638eadb38_u128),
+            (1, 0x054cc74a37327db215e702e20c73f005),
+            (0x0100_003d_4f2a_0000, 0xc407d8b301983a97426a70afb2d2ce78),
+            (i64::MAX, 0x20f62cb5648dc2d771471c8a2486a9ee),
+            (0xff01_90a1_b2c3_0005_u64 as i64, 0x7ea5b25ae09231ae5f24fdd12bc33b44),
+        ] {
+            assert_eq!(password(id), expected.to_be_bytes(), "{id:#x}");
+            assert_eq!(is_password(id, &expected.to_be_bytes()), id != 0);
+        }
+        assert!(!is_password(1, &password(2)));
+        assert!(!is_password(1, &password(1)[..15]));
+    }
+
+    /// The server's number leads the id, its start follows, and ids that mean something else are
+    /// left out.
+    #[test]
+    fn ids() {
+        assert_eq!(first_session_id(1, 0x19_3D4F_2A00), 0x0119_3D4F_2A00_0000);
+        assert_eq!(first_session_id(0xFF, 0x0123_4567_89AB_CDEF) as u64, 0xFF67_89AB_CDEF_0000);
+        assert_eq!(first_session_id(0, 0), 1);
+        assert_eq!(first_session_id(0x80, 0), i64::MIN + 1);
+        let mut tracker = Tracker::<u32>::new(1, -1, 0);
+        assert_eq!([tracker.next_session_id(), tracker.next_session_id()], [-1, 1]);
+    }
+
+    /// A session ends at the first multiple of the tick after its timeout, not before, and once.
+    #[test]
+    fn expiry_is_rounded_up() {
+        let mut tracker = tracker();
+        assert!(tracker.track(7, 3999, 0) && tracker.track(8, 4000, 0));
+        assert_eq!(tracker.next_expiry_ms(), Some(4000));
+        assert_eq!(expired(&mut tracker, 3999), []);
+        assert_eq!(expired(&mut tracker, 4000), [7]);
+        assert!(tracker.is_closing(7) && !tracker.is_closing(8));
+        assert_eq!(expired(&mut tracker, 5999), []);
+        assert_eq!(expired(&mut tracker, 9000), [8]);
+        assert_eq!(expired(&mut tracker, 90_000), []);
+        assert_eq!(tracker.len(), 2, "expired sessions stay until their close is committed");
+        assert!(tracker.remove(7) && tracker.remove(8) && tracker.is_empty());
+    }
+
+    /// What is heard of lives on, unless its close is under way or it was never there.
+    #[test]
+    fn touch() {
+        let mut tracker = tracker();
+        assert!(tracker.track(7, 4000, 0) && !tracker.track(7, 4000, 0));
+        for now_ms in (0..100_000).step_by(3000) {
+            assert_eq!(expired(&mut tracker, now_ms), []);
+            assert!(tracker.touch(7, 4000, now_ms));
+        }
+        assert!(!tracker.touch(6, 4000, 99_000));
+        tracker.set_closing(7);
+        assert!(!tracker.touch(7, 40_000, 99_000));
+        assert_eq!(expired(&mut tracker, 104_000), [7]);
+        assert!(!tracker.touch(7, 4000, 104_000));
+    }
+
+    /// A client that comes back with a shorter timeout expires by the new one.
+    #[test]
+    fn shorter_timeout_counts() {
+        let mut tracker = tracker();
+        tracker.track(7, 40_000, 0);
+        assert!(tracker.touch(7, 1000, 0));
+        assert_eq!(tracker.get(7), Some(40_000));
+        assert_eq!(expired(&mut tracker, 2000), [7]);
+    }
+
+    /// The first to ask owns a session, until a client attaches it elsewhere.
+    #[test]
+    fn owners() {
+        let mut tracker = tracker();
+        assert_eq!(tracker.check(7, 1), Err(ErrorCode::SessionExpired));
+        tracker.track(7, 4000, 0);
+        assert_eq!((tracker.owner(7), tracker.check(7, 1), tracker.owner(7)), (None, Ok(()), Some(1)));
+        assert_eq!(tracker.check(7, 2), Err(ErrorCode::SessionMoved));
+        assert_eq!(tracker.set_owner(7, 2), Ok(()));
+        assert_eq!((tracker.check(7, 2), tracker.check(7, 1)), (Ok(()), Err(ErrorCode::SessionMoved)));
+        tracker.set_closing(7);
+        assert_eq!(tracker.check(7, 2), Err(ErrorCode::SessionExpired));
+        assert_eq!(tracker.set_owner(7, 2), Err(ErrorCode::SessionExpired));
+    }
+
+    /// A hundred thousand sessions that come, are touched and go at random expire exactly as a plain
+    /// map says.
+    #[test]
+    fn agrees_with_a_map() {
+        let mut tracker = Tracker::<u32>::new(500, 1, 3);
+        let mut model = std::collections::HashMap::<i64, (i64, bool)>::new();
+        let mut state = 7_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut now_ms = -10_000;
+        for _ in 0..100_000 {
+            let id = random(3000) as i64;
+            let timeout_ms = random(20_000) as i32;
+            let expires = ((now_ms + i64::from(timeout_ms)).div_euclid(500) + 1) * 500;
+            match random(10) {
+                0..=3 => {
+                    assert_eq!(tracker.track(id, timeout_ms, now_ms), !model.contains_key(&id));
+                    model.entry(id).and_modify(|entry| entry.0 = expires).or_insert((expires, false));
+                }
+                4..=6 => {
+                    let live = model.get_mut(&id).filter(|entry| !entry.1);
+                    assert_eq!(tracker.touch(id, timeout_ms, now_ms), live.is_some());
+                    if let Some(entry) = live {
+                        entry.0 = expires;
+                    }
+                }
+                7 => assert_eq!(tracker.remove(id), model.remove(&id).is_some()),
+                _ => {
+                    now_ms += random(100) as i64;
+                    let mut due = Vec::new();
+                    for (&id, entry) in &mut model {
+                        if entry.0 <= now_ms {
+                            *entry = (i64::MAX, true);
+                            due.push(id);
+                        }
+                    }
+                    due.sort_unstable();
+                    assert_eq!(expired(&mut tracker, now_ms), due);
+                }
+            }
+        }
+        assert_eq!(tracker.len(), model.len());
+        let filed = tracker.buckets().flat_map(|(at, ids)| ids.map(move |id| (at, id)));
+        let mut filed: Vec<_> = filed.collect();
+        let mut expected: Vec<_> =
+            model.iter().filter(|(_, entry)| entry.0 != i64::MAX).map(|(&id, entry)| (entry.0, id)).collect();
+        filed.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(filed, expected);
+    }
+}

@@ -1,1 +1,216 @@
-//! (module being written)
+//! A server's state machines, without its sockets, files and clocks.
+//!
+//! ```text
+//!            Uplink (requests, in arrival order)
+//!   View  ----------------------------------------->  Commit  --> records for the log
+//!   View  <-----------------------------------------  Commit  <-- "committed through zxid"
+//!            Deltas (what was committed, in zxid order)
+//! ```
+//!
+//! [`Commit`] checks each write once against a tree that is ahead of the log, makes it a txn and
+//! hands out [`Proposed`]: the records to make durable and the [`Deltas`] to publish after that. What
+//! lies between the two (one disk, or a quorum) is the caller's, and none of its business.
+//!
+//! A [`View`] owns connections and a copy of the tree that holds only what is committed. It answers
+//! reads at once, sends writes up, and applies deltas in order: watches fire and replies go out as it
+//! does, so an event always precedes what shows the change, and nobody sees half a multi.
+//!
+//! Invariants: `view.zxid <= committed <= proposed = commit.zxid`; every request that a view sends up
+//! comes back as exactly one [`Entry`]; entries of one view keep its order.
+
+mod cnxn;
+mod commit;
+mod read;
+mod report;
+mod view;
+
+pub use cnxn::CloseReason;
+pub use commit::{Commit, CommitSettings, Proposed, Restored};
+pub use report::{CnxnReport, ViewReport, WatchReport};
+pub use view::{Place, View, ViewSettings, Wants};
+
+use crate::proto::{ErrorCode, Id, OpCode, Zxid};
+use crate::txn::Change;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A point in time, as the caller's clocks have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds of a clock that never goes back: timeouts.
+    pub mono_ms: i64,
+    /// Milliseconds since 1970: ctime, mtime.
+    pub wall_ms: i64,
+}
+
+/// Names a connection over all views and all time: a slot is reused, its generation is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CnxnId {
+    /// Which view.
+    pub view: u16,
+    /// Which of its slots.
+    pub slot: u32,
+    /// Which of the slot's connections.
+    pub generation: u32,
+}
+
+/// What a view sends up, oldest first.
+#[derive(Debug, Default)]
+pub struct Uplink {
+    /// Bodies of the requests, one behind the other.
+    pub bytes: Vec<u8>,
+    /// What is asked.
+    pub items: Vec<Up>,
+}
+
+/// One thing that a view asks of the commit side.
+#[derive(Debug)]
+pub enum Up {
+    /// A write, sync or closeSession.
+    Request(Request),
+    /// A client opens a session, or attaches to one.
+    Connect {
+        /// Where to answer.
+        cnxn: CnxnId,
+        /// 0 for a new session.
+        session_id: i64,
+        /// What proves the client's right to `session_id`.
+        password: Box<[u8]>,
+        /// What the client would like.
+        timeout_ms: i32,
+        /// The newest zxid that the client has seen.
+        last_zxid_seen: Zxid,
+    },
+    /// These sessions gave a sign of life.
+    Touched(Vec<i64>),
+    /// A connection sends nothing any more; see [`What::Fence`].
+    Fenced(CnxnId),
+    /// A four-letter word that wants more than a view knows.
+    Word {
+        /// Where to answer.
+        cnxn: CnxnId,
+        /// The word.
+        word: [u8; 4],
+    },
+    /// A view's part of the answer to one; see [`What::Report`].
+    Report {
+        /// Which question.
+        query: u64,
+        /// The view's part.
+        report: Box<ViewReport>,
+    },
+}
+
+/// A request for the commit side.
+#[derive(Debug)]
+pub struct Request {
+    /// Where to answer.
+    pub cnxn: CnxnId,
+    /// Whose.
+    pub session_id: i64,
+    /// The client's number for it.
+    pub xid: i32,
+    /// What is asked.
+    pub op: OpCode,
+    /// Where its body is in [`Uplink::bytes`].
+    pub body: Range<usize>,
+    /// Who the connection has proved to be when it was sent.
+    pub ids: Arc<[Id]>,
+}
+
+/// What was committed, for every view, in order.
+#[derive(Debug, Default)]
+pub struct Deltas {
+    /// What happened.
+    pub entries: Vec<Entry>,
+    /// Changes of all entries, one behind the other.
+    pub changes: Vec<Change>,
+    /// Results of all multis, one behind the other.
+    pub results: Vec<MultiResult>,
+}
+
+/// One thing that happened.
+#[derive(Debug)]
+pub struct Entry {
+    /// The last processed zxid once this is done.
+    pub zxid: Zxid,
+    /// Whom to answer, if anybody.
+    pub to: Option<CnxnId>,
+    /// The request's xid.
+    pub xid: i32,
+    /// What it was.
+    pub what: What,
+    /// Where its changes end in [`Deltas::changes`].
+    pub changes_end: usize,
+    /// Where its results end in [`Deltas::results`].
+    pub results_end: usize,
+}
+
+/// What an entry says.
+#[derive(Debug)]
+pub enum What {
+    /// A write succeeded.
+    Done(OpCode),
+    /// A request failed.
+    Failed(ErrorCode),
+    /// A multi was done, or failed as a whole; its results say which.
+    Multi,
+    /// A sync's turn has come.
+    Synced,
+    /// The request was of a session that is gone: no answer, the connection is about to end.
+    Dropped,
+    /// The request came through a connection that its session has left: that connection ends.
+    Moved,
+    /// A session began.
+    SessionCreated {
+        /// Its id.
+        session_id: i64,
+        /// Negotiated.
+        timeout_ms: i32,
+    },
+    /// A session ended, by its client's wish (`to`) or by time.
+    SessionClosed {
+        /// Its id.
+        session_id: i64,
+    },
+    /// A client is attached to its session again.
+    Attached {
+        /// Its id.
+        session_id: i64,
+        /// Negotiated anew.
+        timeout_ms: i32,
+    },
+    /// There is no such session any more, or the password is not its.
+    Refused,
+    /// The client has seen what this server has not: it must try another.
+    Ahead {
+        /// What it has seen.
+        seen: Zxid,
+    },
+    /// The session of this connection attaches elsewhere: it sends nothing from here on. The view says
+    /// [`Up::Fenced`], and only then does the new connection hear that it is attached.
+    Fence(CnxnId),
+    /// Every view reports.
+    Report {
+        /// Which question.
+        query: u64,
+        /// How much of it.
+        word: [u8; 4],
+    },
+    /// The answer to a four-letter word.
+    Text(Box<[u8]>),
+}
+
+/// The result of one operation of a multi.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MultiResult {
+    /// What it was; [`OpCode::ERROR`] in a multi that failed.
+    pub op: OpCode,
+    /// Its code in a multi that failed; 0 before the operation that failed it.
+    pub err: i32,
+    /// How many changes it made.
+    pub changes: u32,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! One client connection as a view keeps it.
+
+use super::Now;
+use crate::proto::{ErrorCode, Id, OpCode, Zxid};
+use core::net::SocketAddr;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing complete has arrived: a connect request or a four-letter word.
+    Fresh,
+    /// The connect request is on its way, or a four-letter word's answer: nothing more is read.
+    Waiting,
+    /// It has a session.
+    Established,
+    /// What is in `out` is still sent, nothing is read.
+    Closing,
+}
+
+/// Why the server ended a connection, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client said closeSession, or hung up, or asked a four-letter word: nothing to log.
+    Expected,
+    /// A frame's length is out of bounds; `first` are the bytes that were read as the length.
+    FrameLength {
+        /// The length.
+        bytes: i32,
+        /// `jute.maxbuffer`.
+        limit: usize,
+        /// As they came.
+        first: [u8; 4],
+    },
+    /// The connect request or a request header does not decode.
+    Malformed(&'static str),
+    /// An operation that does not exist, or not for clients.
+    UnknownOp(OpCode),
+    /// The client's session is gone.
+    SessionGone {
+        /// Its id.
+        session_id: i64,
+    },
+    /// The session attached elsewhere.
+    SessionMoved {
+        /// Its id.
+        session_id: i64,
+    },
+    /// The client has seen what this server has not.
+    ZxidAhead {
+        /// What it has seen.
+        seen: Zxid,
+        /// What this server has.
+        ours: Zxid,
+    },
+    /// An auth packet failed, or one was due.
+    Auth(ErrorCode),
+    /// No connect request within the time for one.
+    Sessionless {
+        /// `zookeeper.nio.sessionlessCnxnTimeout`.
+        timeout_ms: i64,
+    },
+    /// The client does not take what it asked for and was notified of.
+    SlowReader {
+        /// Bytes that wait.
+        bytes: usize,
+        /// How many may.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expected => write!(f, "closed"),
+            Self::FrameLength { bytes, limit, first } => {
+                write!(f, "frame length {bytes} is not within 0 to jute.maxbuffer={limit}{}", hint(first))
+            }
+            Self::Malformed(what) => write!(f, "{what} does not decode"),
+            Self::UnknownOp(op) => write!(f, "operation {} is not one for clients", op.0),
+            Self::SessionGone { session_id } => write!(f, "session {session_id:#x} is gone"),
+            Self::SessionMoved { session_id } => write!(f, "session {session_id:#x} attached elsewhere"),
+            Self::ZxidAhead { seen, ours } => {
+                write!(f, "client has seen zxid {seen}, this server has {ours}: it must try another server")
+            }
+            Self::Auth(code) => write!(f, "authentication failed: {code:?}"),
+            Self::Sessionless { timeout_ms } => {
+                write!(f, "no connect request within nio.sessionlessCnxnTimeout={timeout_ms} ms")
+            }
+            Self::SlowReader { bytes, limit } => {
+                write!(f, "client does not read: {bytes} bytes wait for it, the limit is {limit}")
+            }
+        }
+    }
+}
+
+/// What a length that is none most likely is.
+fn hint(first: &[u8; 4]) -> &'static str {
+    match first {
+        b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"DELE" | b"PRI " | b"CONN" => {
+            ": these are bytes of HTTP; is a probe or a proxy pointed at the client port?"
+        }
+        [0x16, 0x03, ..] => ": this is a TLS hello; the client port speaks plain text",
+        _ => "",
+    }
+}
+
+/// A request that cannot be answered yet, in the order in which answers are due.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// A write or sync that is with the commit side.
+    Awaited {
+        xid: i32,
+        op: OpCode,
+        sent_ms: i64,
+        /// A sync echoes it.
+        path: Box<[u8]>,
+    },
+    /// Its answer, ready before those in front of it.
+    Answer(Box<[u8]>),
+    /// A read behind a write of the same session: the whole frame.
+    Deferred { frame: Box<[u8]>, ids: Arc<[Id]>, came_ms: i64 },
+}
+
+/// What `cons` shows of a connection. Source: `ServerCnxn.dumpConnectionInfo`.
+#[derive(Clone, Debug)]
+pub(super) struct CnxnStats {
+    pub received: u64,
+    pub sent: u64,
+    pub last_op: OpCode,
+    pub last_cxid: i32,
+    pub last_zxid: Zxid,
+    pub last_response_ms: i64,
+    pub last_latency_ms: i64,
+    pub latency: Latency,
+}
+
+impl CnxnStats {
+    pub fn new() -> Self {
+        Self {
+            received: 0,
+            sent: 0,
+            last_op: OpCode::ERROR,
+            last_cxid: -1,
+            last_zxid: Zxid(u64::MAX),
+            last_response_ms: 0,
+            last_latency_ms: 0,
+            latency: Latency::default(),
+        }
+    }
+}
+
+/// Shortest, longest, sum and number, in milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Latency {
+    /// Shortest; meaningless while `count` is 0.
+    pub min_ms: i64,
+    /// Longest.
+    pub max_ms: i64,
+    /// Sum.
+    pub total_ms: i64,
+    /// How many.
+    pub count: u64,
+}
+
+impl Latency {
+    /// One more.
+    pub fn add(&mut self, ms: i64) {
+        self.min_ms = if self.count == 0 { ms } else { self.min_ms.min(ms) };
+        self.max_ms = self.max_ms.max(ms);
+        self.total_ms += ms;
+        self.count += 1;
+    }
+
+    /// Both together.
+    pub fn merge(&mut self, other: &Self) {
+        if other.count > 0 {
+            self.min_ms = if self.count == 0 { other.min_ms } else { self.min_ms.min(other.min_ms) };
+            self.max_ms = self.max_ms.max(other.max_ms);
+            self.total_ms += other.total_ms;
+            self.count += other.count;
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Cnxn {
+    pub generation: u32,
+    pub peer: SocketAddr,
+    pub state: State,
+    pub session_id: i64,
+    pub timeout_ms: i32,
+    /// Whether the client knows of read-only servers; `None` for clients that do not expect the byte.
+    pub read_only: Option<bool>,
+    pub ids: Arc<[Id]>,
+    /// Bytes that have arrived and are not handled: part of a frame, or what had to wait.
+    pub input: Vec<u8>,
+    /// Bytes to send; those before `sent` are gone already.
+    pub out: Vec<u8>,
+    pub sent: usize,
+    pub pending: VecDeque<Pending>,
+    /// Bytes of the deferred frames in `pending`.
+    pub deferred_bytes: usize,
+    /// Requests that are with the commit side.
+    pub awaited: u32,
+    /// Input is left although it may hold whole frames.
+    pub stalled: bool,
+    /// In the view's list of those to look at.
+    pub listed: bool,
+    /// In the view's list of sessions that gave a sign of life.
+    pub touched: bool,
+    pub opened: Now,
+    pub reason: CloseReason,
+    pub stats: CnxnStats,
+}
+
+impl Cnxn {
+    pub fn unsent(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// Ends the connection once `out` is sent.
+    pub fn close(&mut self, reason: CloseReason) {
+        if self.state != State::Closing {
+            self.state = State::Closing;
+            self.reason = reason;
+            self.input = Vec::new();
+            self.pending.clear();
+        }
+    }
+}

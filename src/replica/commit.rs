@@ -1,0 +1,805 @@
+//! The commit side: checks requests, makes txns, keeps sessions.
+
+use super::report::Queries;
+use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Up, Uplink, ViewReport, What};
+use crate::admin;
+use crate::auth::Policy;
+use crate::proto::acl::RawAcl;
+use crate::proto::request::{Create, MultiOp, PathVersion, SetAcl, SetData, read_multi};
+use crate::proto::{ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, Short, Zxid, path};
+use crate::session::{self, Tracker};
+use crate::tree::{self, AclRef, NodeIndex, Owner, OwnerKind, Tree};
+use crate::txn::{self, AclTable, Applied, CreateKind, CreateTxn, Limits, Quotas, Txn, TxnHeader};
+use crate::wal;
+use bytes::BufMut;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How the commit side does its work.
+#[derive(Clone, Debug)]
+pub struct CommitSettings {
+    /// How many views there are.
+    pub views: u16,
+    /// Length of a tick: sessions end in steps of it.
+    pub tick_ms: i32,
+    /// Bounds of what clients may ask for as a session timeout.
+    pub min_session_timeout_ms: i32,
+    /// See `min_session_timeout_ms`.
+    pub max_session_timeout_ms: i32,
+    /// The server's id, the high byte of the ids of its sessions.
+    pub server_id: u8,
+    /// Whether TTL nodes may be made.
+    pub extended_types: bool,
+    /// Whether hard quotas refuse.
+    pub enforce_quota: bool,
+    /// Whether reconfig is refused as disabled, or as standalone.
+    pub reconfig_enabled: bool,
+    /// Whether txns carry the tree's digest.
+    pub digest_enabled: bool,
+    /// How often containers and TTL nodes are looked through.
+    pub container_check_interval_ms: i64,
+    /// Most of them to delete in a minute.
+    pub container_max_per_minute: u32,
+    /// Age at which a container goes that never had a child; 0 for never.
+    pub container_never_used_ms: i64,
+    /// Seeds the hashes of what clients choose.
+    pub hash_seed: u64,
+    /// Fixed facts for the four-letter words.
+    pub about: admin::About,
+}
+
+/// What a server knows when it starts.
+#[derive(Debug)]
+pub struct Restored {
+    /// Everything that was committed.
+    pub tree: Tree,
+    /// Limits in it.
+    pub quotas: Quotas,
+    /// Access lists in it.
+    pub acls: AclTable,
+    /// Sessions that are alive, with their timeouts in milliseconds.
+    pub sessions: HashMap<i64, i32>,
+    /// The last txn.
+    pub zxid: Zxid,
+}
+
+impl Restored {
+    /// A server that has never run.
+    pub fn fresh(settings: tree::Settings) -> Self {
+        Self {
+            tree: Tree::new(settings),
+            quotas: Quotas::default(),
+            acls: AclTable::new(settings.hash_seed),
+            sessions: HashMap::new(),
+            zxid: Zxid::ZERO,
+        }
+    }
+
+    /// Applies a logged txn, and checks that it fits.
+    ///
+    /// # Errors
+    /// What does not fit: the log is not this tree's, or is damaged in a way that its checksums missed.
+    pub fn replay(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), ReplayError> {
+        let (header, txn, digest) = txn::read(bytes, &mut self.acls)?;
+        if header.zxid != zxid || zxid <= self.zxid {
+            return Err(ReplayError::Order { before: self.zxid, record: zxid, header: header.zxid });
+        }
+        let mut applied = Applied::default();
+        txn::apply(&mut self.tree, &mut self.quotas, &header, &txn, &mut applied)
+            .map_err(|code| ReplayError::Impossible { zxid, code })?;
+        match txn {
+            Txn::CreateSession { timeout_ms } => {
+                self.sessions.insert(header.session_id, timeout_ms);
+            }
+            Txn::CloseSession { .. } => {
+                self.sessions.remove(&header.session_id);
+            }
+            _ => {}
+        }
+        self.zxid = zxid;
+        match digest {
+            Some(logged) if logged != self.tree.digest() => {
+                Err(ReplayError::Digest { zxid, logged, tree: self.tree.digest() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a logged txn cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It does not decode.
+    #[error("the txn does not decode: {0}")]
+    Short(#[from] Short),
+    /// It is out of order.
+    #[error("txn {record} (header: {header}) follows {before}")]
+    Order {
+        /// The txn before.
+        before: Zxid,
+        /// The record's zxid.
+        record: Zxid,
+        /// The txn header's zxid.
+        header: Zxid,
+    },
+    /// The tree is not the one that it was made for.
+    #[error("txn {zxid} cannot be applied: {code:?}")]
+    Impossible {
+        /// The txn.
+        zxid: Zxid,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// The tree is not the one that it made.
+    #[error("txn {zxid} leaves digest {tree:#x}, the log says {logged:#x}")]
+    Digest {
+        /// The txn.
+        zxid: Zxid,
+        /// What was logged.
+        logged: u64,
+        /// What came out.
+        tree: u64,
+    },
+}
+
+/// What is to be made durable, and what to publish once it is.
+#[derive(Debug)]
+pub struct Proposed {
+    /// Records for the log; may be empty.
+    pub records: wal::Batch,
+    /// What the views learn.
+    pub deltas: Deltas,
+    /// The newest zxid in it.
+    pub through: Zxid,
+}
+
+/// Who asks, and when.
+struct Asker<'a> {
+    cnxn: Option<CnxnId>,
+    session_id: i64,
+    xid: i32,
+    ids: &'a [Id],
+    now: Now,
+}
+
+/// The commit side. See the module's page.
+#[derive(Debug)]
+pub struct Commit {
+    settings: CommitSettings,
+    policy: Arc<Policy>,
+    tree: Tree,
+    quotas: Quotas,
+    acls: AclTable,
+    sessions: Tracker<CnxnId>,
+    /// Newest txn that was made.
+    zxid: Zxid,
+    /// Newest txn that the views were given.
+    committed: Zxid,
+    records: wal::Batch,
+    deltas: Deltas,
+    /// Attachments that wait until the session's former connection is silent.
+    fencing: Vec<(CnxnId, Attach)>,
+    containers_due: VecDeque<Box<[u8]>>,
+    containers_checked_ms: i64,
+    containers_deleted_ms: i64,
+    queries: Queries,
+    started_ms: i64,
+}
+
+#[derive(Debug)]
+struct Attach {
+    cnxn: CnxnId,
+    session_id: i64,
+    timeout_ms: i32,
+}
+
+/// `CreateMode`'s numbers, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CreateMode {
+    sequential: bool,
+    ephemeral: bool,
+    ttl: bool,
+}
+
+impl CreateMode {
+    fn from_flags(flags: i32) -> Option<Self> {
+        let (sequential, ephemeral, ttl) = match flags {
+            0 | 4 => (false, false, false),
+            1 => (false, true, false),
+            2 => (true, false, false),
+            3 => (true, true, false),
+            5 => (false, false, true),
+            6 => (true, false, true),
+            _ => return None,
+        };
+        Some(Self { sequential, ephemeral, ttl })
+    }
+}
+
+impl Commit {
+    /// Takes over where the log ends. All sessions get their full timeout from `now` on.
+    pub fn new(settings: CommitSettings, policy: Arc<Policy>, restored: Restored, now: Now) -> Self {
+        let Restored { tree, quotas, acls, sessions, zxid } = restored;
+        let first_id = session::first_session_id(settings.server_id, now.wall_ms);
+        let mut tracker = Tracker::new(settings.tick_ms, first_id, settings.hash_seed);
+        for (id, timeout_ms) in sessions {
+            tracker.track(id, timeout_ms, now.mono_ms);
+        }
+        Self {
+            policy,
+            tree,
+            quotas,
+            acls,
+            sessions: tracker,
+            zxid,
+            committed: zxid,
+            records: wal::Batch::default(),
+            deltas: Deltas::default(),
+            fencing: Vec::new(),
+            containers_due: VecDeque::new(),
+            containers_checked_ms: now.mono_ms,
+            containers_deleted_ms: now.mono_ms,
+            queries: Queries::new(settings.views),
+            started_ms: now.mono_ms,
+            settings,
+        }
+    }
+
+    /// Newest txn that was made, durable or not.
+    pub fn zxid(&self) -> Zxid {
+        self.zxid
+    }
+
+    /// Sessions that are alive.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Takes in what a view sends up.
+    pub fn submit(&mut self, now: Now, uplink: Uplink) {
+        let Uplink { bytes, items } = uplink;
+        for item in items {
+            match item {
+                Up::Request(request) => self.request(now, &request, &bytes[request.body.clone()]),
+                Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
+                    self.connect(now, cnxn, session_id, &password, timeout_ms, last_zxid_seen);
+                }
+                Up::Touched(sessions) => sessions.into_iter().for_each(|id| self.touch(now, id)),
+                Up::Fenced(old) => self.fenced(old),
+                Up::Word { cnxn, word } => {
+                    let query = self.queries.ask(cnxn, word);
+                    self.say(None, 0, What::Report { query, word });
+                }
+                Up::Report { query, report } => self.report(now, query, *report),
+            }
+        }
+    }
+
+    /// Lets time pass: ends sessions, deletes containers and TTL nodes.
+    pub fn tick(&mut self, now: Now) {
+        let mut expired = Vec::new();
+        self.sessions.take_expired(now.mono_ms, &mut expired);
+        for session_id in expired {
+            let asker = Asker { cnxn: None, session_id, xid: 0, ids: &[], now };
+            self.close_session(&asker);
+        }
+        self.sweep(now);
+    }
+
+    /// What was proposed since the last call. `committed` must be told once it is.
+    pub fn take(&mut self) -> Option<Proposed> {
+        if self.deltas.entries.is_empty() {
+            return None;
+        }
+        Some(Proposed {
+            records: std::mem::take(&mut self.records),
+            deltas: std::mem::take(&mut self.deltas),
+            through: self.zxid,
+        })
+    }
+
+    /// Everything through `zxid` is committed, and about to be published.
+    pub fn committed(&mut self, zxid: Zxid) {
+        assert!(zxid >= self.committed, "commit goes back: {zxid} after {}", self.committed);
+        self.committed = zxid;
+    }
+
+    fn touch(&mut self, now: Now, session_id: i64) {
+        if let Some(timeout_ms) = self.sessions.get(session_id) {
+            self.sessions.touch(session_id, timeout_ms, now.mono_ms);
+        }
+    }
+
+    fn say(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
+        let (changes_end, results_end) = (self.deltas.changes.len(), self.deltas.results.len());
+        self.deltas.entries.push(Entry { zxid: self.zxid, to, xid, what, changes_end, results_end });
+    }
+
+    fn next_zxid(&mut self) -> Zxid {
+        // 2^32 txns of one epoch are weeks of full load; a new epoch is what an ensemble does then.
+        let next = self.zxid.next().unwrap_or(Zxid::new(self.zxid.epoch() + 1, 1));
+        self.zxid = next;
+        next
+    }
+
+    fn header(&self, asker: &Asker<'_>, op: OpCode) -> TxnHeader {
+        let Asker { session_id, xid, now, .. } = *asker;
+        TxnHeader { session_id, cxid: xid, zxid: self.zxid, time_ms: now.wall_ms, op }
+    }
+
+    fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>) {
+        let digest = self.settings.digest_enabled.then(|| self.tree.digest());
+        self.records.put(header.zxid, |out| {
+            header.put(out);
+            txn.put(out);
+            // 3.9 leaves the digest out of a failed request's txn: it was never prepared.
+            if let (Some(digest), true) = (digest, header.op != OpCode::ERROR) {
+                txn::put_digest(out, digest);
+            }
+        });
+    }
+
+    fn fail(&mut self, asker: &Asker<'_>, code: ErrorCode) {
+        let header = self.header(asker, OpCode::ERROR);
+        self.log(&header, &Txn::Error { code: code.to_wire() });
+        let what = if code == ErrorCode::SessionMoved { What::Moved } else { What::Failed(code) };
+        self.say(asker.cnxn, asker.xid, what);
+    }
+
+    fn request(&mut self, now: Now, request: &Request, body: &[u8]) {
+        let Request { cnxn, session_id, xid, op, ref ids, .. } = *request;
+        let asker = Asker { cnxn: Some(cnxn), session_id, xid, ids, now };
+        if self.sessions.get(session_id).is_none() || self.sessions.is_closing(session_id) {
+            return self.say(Some(cnxn), xid, What::Dropped);
+        }
+        self.touch(now, session_id);
+        match op {
+            OpCode::SYNC => self.say(Some(cnxn), xid, What::Synced),
+            OpCode::CLOSE_SESSION => self.close_session(&asker),
+            OpCode::MULTI => self.multi(&asker, body),
+            OpCode::RECONFIG => {
+                self.next_zxid();
+                let code = match self.settings.reconfig_enabled {
+                    false => ErrorCode::ReconfigDisabled,
+                    true => self.check_session(&asker).err().unwrap_or(ErrorCode::Unimplemented),
+                };
+                self.fail(&asker, code);
+            }
+            _ => self.write(&asker, op, body),
+        }
+    }
+
+    fn check_session(&mut self, asker: &Asker<'_>) -> Result<(), ErrorCode> {
+        match asker.cnxn {
+            Some(cnxn) => self.sessions.check(asker.session_id, cnxn),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&mut self, asker: &Asker<'_>, op: OpCode, body: &[u8]) {
+        let op_read = match WriteOp::read(op, &mut Reader::new(body)) {
+            Ok(read) => read,
+            Err(Short::Null) => {
+                // Java trips over it after the request has its zxid.
+                self.next_zxid();
+                return self.fail(asker, ErrorCode::MarshallingError);
+            }
+            Err(_) => return self.say(asker.cnxn, asker.xid, What::Failed(ErrorCode::MarshallingError)),
+        };
+        self.next_zxid();
+        let mut sequential = Vec::new();
+        match self.check(asker, &op_read, &mut sequential) {
+            Err(code) => self.fail(asker, code),
+            Ok(txn) => {
+                let header = self.header(asker, op);
+                self.apply(&header, &txn, None);
+                self.log(&header, &txn);
+                self.say(asker.cnxn, asker.xid, What::Done(op));
+            }
+        }
+    }
+
+    fn apply(&mut self, header: &TxnHeader, txn: &Txn<'_>, undo: Option<&mut Vec<txn::Undo>>) {
+        let changes = std::mem::take(&mut self.deltas.changes);
+        let mut applied = Applied { changes, undo: undo.is_some().then(Vec::new) };
+        let result = txn::apply(&mut self.tree, &mut self.quotas, header, txn, &mut applied);
+        self.deltas.changes = applied.changes;
+        if let (Some(all), Some(steps)) = (undo, applied.undo) {
+            all.extend(steps);
+        }
+        assert_eq!(result, Ok(()), "txn {} was checked and does not apply: {txn:?}", header.zxid);
+    }
+
+    fn multi(&mut self, asker: &Asker<'_>, body: &[u8]) {
+        self.next_zxid();
+        let ops = match read_multi(&mut Reader::new(body)) {
+            Ok(ops) if !ops.iter().any(|op| matches!(op, MultiOp::GetData(_) | MultiOp::GetChildren(_))) => ops,
+            // Reads in a multi are told as what 3.9 makes of them: nothing it can make a txn of.
+            _ => return self.fail(asker, ErrorCode::MarshallingError),
+        };
+        let header = self.header(asker, OpCode::MULTI);
+        let (first_change, first_result) = (self.deltas.changes.len(), self.deltas.results.len());
+        let mut undo = Vec::new();
+        let mut failed = None;
+        // Each operation is checked against what the ones before it did, and encoded right away.
+        let mut encoded = Vec::with_capacity(body.len() + 64);
+        encoded.put_count(ops.len());
+        for op in &ops {
+            let (op, read) = WriteOp::of_multi(op);
+            let mut sequential = Vec::new();
+            let checked = match failed {
+                Some(_) => Err(ErrorCode::RuntimeInconsistency),
+                None => self.check(asker, &read, &mut sequential),
+            };
+            match checked {
+                Ok(txn) => {
+                    let before = self.deltas.changes.len();
+                    self.apply(&TxnHeader { op, ..header }, &txn, Some(&mut undo));
+                    let changes = (self.deltas.changes.len() - before) as u32;
+                    self.deltas.results.push(MultiResult { op, err: 0, changes });
+                    put_sub_txn(&mut encoded, op, &txn);
+                }
+                Err(code) => {
+                    let err = code.to_wire();
+                    self.deltas.results.push(MultiResult { op: OpCode::ERROR, err, changes: 0 });
+                    put_sub_txn(&mut encoded, OpCode::ERROR, &Txn::Error { code: err });
+                    failed = failed.or(Some(code));
+                }
+            }
+        }
+        if failed.is_some() {
+            txn::undo(&mut self.tree, &mut self.quotas, undo);
+            self.deltas.changes.truncate(first_change);
+            for result in &mut self.deltas.results[first_result..] {
+                (result.op, result.changes) = (OpCode::ERROR, 0);
+            }
+        }
+        let digest = self.settings.digest_enabled.then(|| self.tree.digest());
+        self.records.put(header.zxid, |out| {
+            header.put(out);
+            out.put_slice(&encoded);
+            if let Some(digest) = digest {
+                txn::put_digest(out, digest);
+            }
+        });
+        let what = if failed == Some(ErrorCode::SessionMoved) { What::Moved } else { What::Multi };
+        self.say(asker.cnxn, asker.xid, what);
+    }
+
+    fn close_session(&mut self, asker: &Asker<'_>) {
+        self.next_zxid();
+        let header = self.header(asker, OpCode::CLOSE_SESSION);
+        let paths: Vec<Box<[u8]>> = self.tree.ephemerals(asker.session_id).map(Box::from).collect();
+        let txn = Txn::CloseSession { paths: Some(paths.iter().map(|path| &**path).collect()) };
+        self.apply(&header, &txn, None);
+        self.log(&header, &txn);
+        self.sessions.remove(asker.session_id);
+        self.say(asker.cnxn, asker.xid, What::SessionClosed { session_id: asker.session_id });
+    }
+
+    fn connect(
+        &mut self,
+        now: Now,
+        cnxn: CnxnId,
+        session_id: i64,
+        password: &[u8],
+        timeout_ms: i32,
+        seen: Zxid,
+    ) {
+        if seen > self.committed {
+            return self.say(Some(cnxn), 0, What::Ahead { seen });
+        }
+        let (min_ms, max_ms) = (self.settings.min_session_timeout_ms, self.settings.max_session_timeout_ms);
+        let timeout_ms = timeout_ms.max(min_ms).min(max_ms);
+        if session_id != 0 {
+            return self.attach(now, Attach { cnxn, session_id, timeout_ms }, password);
+        }
+        let session_id = self.sessions.next_session_id();
+        self.sessions.track(session_id, timeout_ms, now.mono_ms);
+        let owned = self.sessions.set_owner(session_id, cnxn);
+        assert_eq!(owned, Ok(()), "session {session_id:#x} was tracked a line before");
+        self.next_zxid();
+        let header = self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
+        self.log(&header, &Txn::CreateSession { timeout_ms });
+        self.say(Some(cnxn), 0, What::SessionCreated { session_id, timeout_ms });
+    }
+
+    fn attach(&mut self, now: Now, attach: Attach, password: &[u8]) {
+        let Attach { cnxn, session_id, timeout_ms } = attach;
+        // The password first: who only guesses an id must not end its owner's connection.
+        let known = session::is_password(session_id, password)
+            && !self.sessions.is_closing(session_id)
+            && self.sessions.touch(session_id, timeout_ms, now.mono_ms);
+        if !known {
+            return self.say(Some(cnxn), 0, What::Refused);
+        }
+        let former = self.sessions.owner(session_id).filter(|former| *former != cnxn);
+        if self.sessions.set_owner(session_id, cnxn).is_err() {
+            return self.say(Some(cnxn), 0, What::Refused);
+        }
+        // An attachment that still waits was overtaken: its connection is fenced like any other.
+        match former {
+            None => self.say(Some(cnxn), 0, What::Attached { session_id, timeout_ms }),
+            Some(former) => {
+                self.fencing.push((former, attach));
+                self.say(Some(former), 0, What::Fence(former));
+            }
+        }
+    }
+
+    fn fenced(&mut self, former: CnxnId) {
+        while let Some(at) = self.fencing.iter().position(|(waits_for, _)| *waits_for == former) {
+            let (_, Attach { cnxn, session_id, timeout_ms }) = self.fencing.swap_remove(at);
+            let what = match self.sessions.owner(session_id) == Some(cnxn) {
+                true => What::Attached { session_id, timeout_ms },
+                false => What::Refused,
+            };
+            self.say(Some(cnxn), 0, what);
+        }
+    }
+
+    /// Deletes containers and TTL nodes that are due, not too many at once.
+    fn sweep(&mut self, now: Now) {
+        if now.mono_ms - self.containers_checked_ms >= self.settings.container_check_interval_ms {
+            self.containers_checked_ms = now.mono_ms;
+            let due = self.tree.due_for_removal(now.wall_ms, self.settings.container_never_used_ms);
+            self.containers_due = due.into();
+            self.containers_deleted_ms = now.mono_ms;
+        }
+        let per_minute = i64::from(self.settings.container_max_per_minute).max(1);
+        while !self.containers_due.is_empty() {
+            let spacing_ms = 60_000 / per_minute;
+            if now.mono_ms - self.containers_deleted_ms < spacing_ms {
+                return;
+            }
+            self.containers_deleted_ms += spacing_ms;
+            let Some(path) = self.containers_due.pop_front() else { return };
+            self.delete_container(now, &path);
+        }
+    }
+
+    fn delete_container(&mut self, now: Now, path: &[u8]) {
+        let Some(index) = self.tree.find(path) else { return };
+        let is_session = matches!(self.owner_kind(index), OwnerKind::Ephemeral { .. } | OwnerKind::Persistent);
+        if self.tree.child_count(index) > 0 || is_session {
+            return;
+        }
+        self.next_zxid();
+        let asker = Asker { cnxn: None, session_id: 0, xid: 0, ids: &[], now };
+        let header = self.header(&asker, OpCode::DELETE_CONTAINER);
+        let txn = Txn::Delete { path };
+        self.apply(&header, &txn, None);
+        self.log(&header, &txn);
+        self.say(None, 0, What::Done(OpCode::DELETE_CONTAINER));
+    }
+
+    fn owner_kind(&self, index: NodeIndex) -> OwnerKind {
+        self.tree.body(index).fixed().owner.kind(self.settings.extended_types)
+    }
+
+    fn permit(&self, index: NodeIndex, wanted: Perms, ids: &[Id]) -> Result<(), ErrorCode> {
+        match self.policy.permits(self.tree.body(index).acl(), wanted, ids) {
+            true => Ok(()),
+            false => Err(ErrorCode::NoAuth),
+        }
+    }
+
+    fn stored_acl(&mut self, raw: &[RawAcl<'_>], ids: &[Id]) -> Result<AclRef, ErrorCode> {
+        if let [RawAcl { perms: 31, scheme: Some(b"world"), id: Some(b"anyone") }] = raw {
+            return Ok(None);
+        }
+        let acls = self.policy.fix_up(raw, ids)?;
+        Ok(self.acls.intern(acls))
+    }
+
+    /// Checks one operation against the tree, in the order in which 3.9's errors win
+    /// (`PrepRequestProcessor.pRequest2Txn`). `sequential` is where a sequence number's path is built.
+    fn check<'a>(
+        &mut self,
+        asker: &Asker<'_>,
+        op: &WriteOp<'a>,
+        sequential: &'a mut Vec<u8>,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        match op {
+            WriteOp::Create(op, create) => self.check_create(asker, *op, create, sequential),
+            WriteOp::Delete(PathVersion { path, version }) => {
+                self.check_session(asker)?;
+                if path.contains(&0) || tree::is_special(path) {
+                    return Err(ErrorCode::BadArguments);
+                }
+                let (parent, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
+                let parent = self.tree.find(parent).ok_or(ErrorCode::NoNode)?;
+                self.permit(parent, Perms::DELETE, asker.ids)?;
+                let index = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
+                next_version(self.tree.body(index).fixed().version, *version)?;
+                if self.tree.child_count(index) > 0 {
+                    return Err(ErrorCode::NotEmpty);
+                }
+                Ok(Txn::Delete { path })
+            }
+            WriteOp::SetData(SetData { path, data, version }) => {
+                self.check_session(asker)?;
+                let index = self.valid(path)?;
+                self.permit(index, Perms::WRITE, asker.ids)?;
+                let bytes = |data: Option<&[u8]>| data.map_or(0, <[u8]>::len) as i64;
+                let body = self.tree.body(index);
+                self.check_quota(path, bytes(*data) - bytes(body.data()), 0)?;
+                let version = next_version(body.fixed().version, *version)?;
+                Ok(Txn::SetData { path, data: *data, version })
+            }
+            WriteOp::SetAcl(SetAcl { path, acl, version }) => {
+                self.check_session(asker)?;
+                if !path::is_valid(path) {
+                    return Err(ErrorCode::BadArguments);
+                }
+                let acl = self.stored_acl(acl, asker.ids)?;
+                let index = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
+                self.permit(index, Perms::ADMIN, asker.ids)?;
+                let version = next_version(self.tree.body(index).fixed().aversion, *version)?;
+                Ok(Txn::SetAcl { path, acl, version })
+            }
+            WriteOp::Check(PathVersion { path, version }) => {
+                self.check_session(asker)?;
+                let index = self.valid(path)?;
+                self.permit(index, Perms::READ, asker.ids)?;
+                let version = next_version(self.tree.body(index).fixed().version, *version)?;
+                Ok(Txn::Check { path, version })
+            }
+        }
+    }
+
+    fn valid(&self, path: &[u8]) -> Result<NodeIndex, ErrorCode> {
+        if !path::is_valid(path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        self.tree.find(path).ok_or(ErrorCode::NoNode)
+    }
+
+    fn check_create<'a>(
+        &mut self,
+        asker: &Asker<'_>,
+        op: OpCode,
+        create: &Create<'a>,
+        sequential: &'a mut Vec<u8>,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        let mode = CreateMode::from_flags(create.flags).ok_or(ErrorCode::BadArguments)?;
+        if mode.ttl && !self.settings.extended_types {
+            return Err(ErrorCode::Unimplemented);
+        }
+        // Only createTTL's record has one; for the others it is -1.
+        let ttl_ms = if op == OpCode::CREATE_TTL { create.ttl_ms } else { -1 };
+        if if mode.ttl { Owner::ttl(ttl_ms).is_none() } else { ttl_ms >= 0 } {
+            return Err(ErrorCode::BadArguments);
+        }
+        match self.check_session(asker) {
+            Err(ErrorCode::UnknownSession) if mode.ephemeral => return Err(ErrorCode::SessionExpired),
+            checked => checked?,
+        }
+        if create.path.contains(&0) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let (parent, _) = path::split(create.path).ok_or(ErrorCode::BadArguments)?;
+        let acl = self.stored_acl(&create.acl, asker.ids)?;
+        let parent = self.tree.find(parent).ok_or(ErrorCode::NoNode)?;
+        self.permit(parent, Perms::CREATE, asker.ids)?;
+        let (cversion, _) = self.tree.child_stat(parent);
+        let path = match mode.sequential {
+            false => create.path,
+            true => {
+                sequential.extend_from_slice(create.path);
+                sequential.extend_from_slice(format!("{cversion:010}").as_bytes());
+                &*sequential
+            }
+        };
+        if !path::is_valid(path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        if self.tree.find(path).is_some() {
+            return Err(ErrorCode::NodeExists);
+        }
+        if matches!(self.owner_kind(parent), OwnerKind::Ephemeral { .. }) {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        self.check_quota(path, create.data.map_or(0, <[u8]>::len) as i64, 1)?;
+        let kind = match op {
+            OpCode::CREATE_CONTAINER => CreateKind::Container,
+            OpCode::CREATE_TTL if mode.ttl => CreateKind::Ttl(ttl_ms),
+            // A createTTL without a TTL mode has nothing that Java could store.
+            OpCode::CREATE_TTL => return Err(ErrorCode::BadArguments),
+            _ if mode.ephemeral => CreateKind::Ephemeral,
+            _ => CreateKind::Persistent,
+        };
+        let parent_cversion = cversion.wrapping_add(1);
+        Ok(Txn::Create(CreateTxn { path, data: create.data, acl, kind, parent_cversion }))
+    }
+
+    /// Whether hard limits allow `bytes` and `count` more at `path`. Source: `ZooKeeperServer.checkQuota`.
+    fn check_quota(&self, path: &[u8], bytes: i64, count: i64) -> Result<(), ErrorCode> {
+        if !self.settings.enforce_quota {
+            return Ok(());
+        }
+        let Some(limited) = self.quotas.nearest(path) else { return Ok(()) };
+        let text = |path: Vec<u8>| self.tree.find(&path).map(|index| Limits::parse(self.tree.body(index).bytes()));
+        let (Some(limits), Some(usage)) = (text(txn::limits_path(limited)), text(txn::stats_path(limited))) else {
+            return Ok(());
+        };
+        let over = |change: i64, used: i64, hard: i64| change != 0 && hard > -1 && used + change > hard;
+        if over(count, usage.count, limits.count_hard()) || over(bytes, usage.bytes, limits.bytes_hard()) {
+            return Err(ErrorCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, now: Now, query: u64, report: ViewReport) {
+        let Some((cnxn, word, reports)) = self.queries.answered(query, report) else { return };
+        let text = super::report::render(word, reports, self, now);
+        self.say(Some(cnxn), 0, What::Text(text.into()));
+    }
+
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    pub(super) fn sessions(&self) -> &Tracker<CnxnId> {
+        &self.sessions
+    }
+
+    pub(super) fn settings(&self) -> &CommitSettings {
+        &self.settings
+    }
+
+    pub(super) fn uptime_ms(&self, now: Now) -> i64 {
+        now.mono_ms - self.started_ms
+    }
+}
+
+fn put_sub_txn(out: &mut Vec<u8>, op: OpCode, txn: &Txn<'_>) {
+    out.put_i32(op.0);
+    let start = out.len();
+    out.put_i32(0);
+    txn.put(out);
+    let length = i32::try_from(out.len() - start - 4).expect("a txn fits a log record");
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// The version after a change, if the one expected is there or any will do.
+fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
+    if expected != -1 && expected != current {
+        return Err(ErrorCode::BadVersion);
+    }
+    Ok(current.wrapping_add(1))
+}
+
+/// A write's body.
+enum WriteOp<'a> {
+    Create(OpCode, Create<'a>),
+    Delete(PathVersion<'a>),
+    SetData(SetData<'a>),
+    SetAcl(SetAcl<'a>),
+    Check(PathVersion<'a>),
+}
+
+impl<'a> WriteOp<'a> {
+    fn read(op: OpCode, reader: &mut Reader<'a>) -> Result<Self, Short> {
+        Ok(match op {
+            OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => {
+                Self::Create(op, Create::read(reader, op)?)
+            }
+            OpCode::DELETE => Self::Delete(PathVersion::read(reader)?),
+            OpCode::SET_DATA => Self::SetData(SetData::read(reader)?),
+            OpCode::SET_ACL => Self::SetAcl(SetAcl::read(reader)?),
+            OpCode(unknown) => return Err(Short::Unknown(unknown)),
+        })
+    }
+
+    fn of_multi(op: &MultiOp<'a>) -> (OpCode, Self) {
+        match op {
+            MultiOp::Create(op, create) => (*op, Self::Create(*op, create.clone())),
+            MultiOp::Delete(delete) => (OpCode::DELETE, Self::Delete(*delete)),
+            MultiOp::SetData(set) => (OpCode::SET_DATA, Self::SetData(*set)),
+            MultiOp::Check(check) => (OpCode::CHECK, Self::Check(*check)),
+            MultiOp::GetData(_) | MultiOp::GetChildren(_) => unreachable!("reads were refused before"),
+        }
+    }
+}

@@ -1,0 +1,1022 @@
+//! A view: connections, reads, watches, and the committed tree.
+
+use super::cnxn::{CloseReason, Cnxn, CnxnStats, Latency, Pending, State};
+use super::read::{Read, put_error_result};
+use super::report::{CnxnReport, ViewReport, WatchReport};
+use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Up, Uplink, What};
+use crate::admin;
+use crate::auth::{self, Policy};
+use crate::proto::event::{EventType, put_event};
+use crate::proto::reply::{MultiHeader, put_reply, put_status};
+use crate::proto::request::AuthPacket;
+use crate::proto::{
+    ConnectRequest, ConnectResponse, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, RequestHeader, XID_PING,
+    Zxid, jute, path,
+};
+use crate::session;
+use crate::tree::{NodeImage, Tree};
+use crate::txn::Change;
+use crate::watch::{self, Watches};
+use core::net::{IpAddr, SocketAddr};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Unsent bytes at which a connection's requests wait; a single answer may be larger.
+const OUT_BYTES_PAUSE: usize = 256 << 10;
+
+/// Unsent bytes at which a connection ends: only events get it there, since requests wait long before.
+const OUT_BYTES_MAX: usize = 64 << 20;
+
+/// Reads behind a connection's own writes at which the connection waits.
+const DEFERRED_MAX: usize = 1024;
+
+/// Bytes of those at which it waits.
+const DEFERRED_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of requests on their way to the commit side at which connections wait.
+const UPLINK_BYTES_MAX: usize = 8 << 20;
+
+/// A buffer that is drained is kept for the next connection that needs one, up to this size.
+const SPARE_BYTES_MAX: usize = 64 << 10;
+const SPARES_MAX: usize = 64;
+
+/// How often sessions that gave a sign of life are reported: what adds to a session's timeout at most.
+const TOUCH_INTERVAL_MS: i64 = 100;
+
+/// How a view does its work.
+#[derive(Clone, Debug)]
+pub struct ViewSettings {
+    /// Its number; the commit side answers by it.
+    pub number: u16,
+    /// Largest frame: `jute.maxbuffer`.
+    pub frame_bytes_max: usize,
+    /// Writes outstanding in this view at which connections that have some wait:
+    /// `globalOutstandingLimit`.
+    pub outstanding_max: usize,
+    /// How long a connection may go without a connect request.
+    pub sessionless_timeout_ms: i64,
+    /// Four-letter words that are answered.
+    pub whitelist: admin::Whitelist,
+    /// Schemes of which a client must have proved one before anything else; empty for none.
+    pub enforced_schemes: Vec<String>,
+    /// Seeds the hashes of what clients choose.
+    pub hash_seed: u64,
+}
+
+/// Names a connection of this view towards the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(pub u32);
+
+/// What the shell should do for a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Bytes are there to be sent: [`View::output`].
+    pub write: bool,
+    /// It takes bytes.
+    pub read: bool,
+    /// Once everything is sent the connection ends, for this reason.
+    pub close: Option<CloseReason>,
+}
+
+/// Counters of one view since the start, or since `srst`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ViewCounters {
+    /// Requests that arrived.
+    pub received: u64,
+    /// Replies and events that went out.
+    pub sent: u64,
+    /// All requests.
+    pub latency: Latency,
+    /// Bytes that arrived.
+    pub received_bytes: u64,
+    /// Replies' and events' bytes.
+    pub sent_bytes: u64,
+    /// Connections that the other side ended.
+    pub dropped: u64,
+    /// Sessions asked for or attached to.
+    pub connects: u64,
+}
+
+/// A view. See the module's page.
+#[derive(Debug)]
+pub struct View {
+    settings: ViewSettings,
+    policy: Arc<Policy>,
+    tree: Tree,
+    /// The last txn that the tree has.
+    zxid: Zxid,
+    watches: Watches,
+    cnxns: Vec<Slot>,
+    free: Vec<u32>,
+    by_session: HashMap<i64, u32>,
+    /// Sessions that are alive, for snapshots.
+    sessions: HashMap<i64, i32>,
+    uplink: Uplink,
+    /// Requests with the commit side, and the bytes of those not yet taken.
+    outstanding: usize,
+    /// Connections that wait for `outstanding` to fall.
+    held_up: Vec<u32>,
+    /// Connections that the shell should look at.
+    listed: Vec<u32>,
+    touched: Vec<u32>,
+    touched_ms: i64,
+    fresh: VecDeque<(i64, CnxnId)>,
+    spares: Vec<Vec<u8>>,
+    scratch: Vec<u8>,
+    events: Vec<u8>,
+    counters: ViewCounters,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    /// Boxed, so that a slot without connection is small, and taken out while the connection is worked on.
+    cnxn: Option<Box<Cnxn>>,
+}
+
+impl View {
+    /// A view of `tree`, which is as of `zxid`.
+    pub fn new(
+        settings: ViewSettings,
+        policy: Arc<Policy>,
+        tree: Tree,
+        zxid: Zxid,
+        sessions: HashMap<i64, i32>,
+    ) -> Self {
+        let watches = Watches::new(settings.hash_seed);
+        Self {
+            settings,
+            policy,
+            tree,
+            zxid,
+            watches,
+            cnxns: Vec::new(),
+            free: Vec::new(),
+            by_session: HashMap::new(),
+            sessions,
+            uplink: Uplink::default(),
+            outstanding: 0,
+            held_up: Vec::new(),
+            listed: Vec::new(),
+            touched: Vec::new(),
+            touched_ms: 0,
+            fresh: VecDeque::new(),
+            spares: Vec::new(),
+            scratch: Vec::new(),
+            events: Vec::new(),
+            counters: ViewCounters::default(),
+        }
+    }
+
+    /// The last txn that its tree has.
+    pub fn zxid(&self) -> Zxid {
+        self.zxid
+    }
+
+    /// Connections that are open.
+    pub fn cnxn_count(&self) -> usize {
+        self.cnxns.len() - self.free.len()
+    }
+
+    /// Takes a connection in.
+    pub fn open(&mut self, peer: SocketAddr, now: Now) -> Place {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.cnxns.push(Slot { generation: 0, cnxn: None });
+            (self.cnxns.len() - 1) as u32
+        });
+        let place = &mut self.cnxns[slot as usize];
+        assert!(place.cnxn.is_none(), "slot {slot} is taken");
+        place.generation = place.generation.wrapping_add(1);
+        let generation = place.generation;
+        place.cnxn = Some(Box::new(Cnxn {
+            generation,
+            peer,
+            state: State::Fresh,
+            session_id: 0,
+            timeout_ms: 0,
+            read_only: None,
+            ids: Arc::new([Id::new("ip", &ip_text(peer.ip()))]),
+            input: Vec::new(),
+            out: Vec::new(),
+            sent: 0,
+            pending: VecDeque::new(),
+            deferred_bytes: 0,
+            awaited: 0,
+            stalled: false,
+            listed: false,
+            touched: false,
+            opened: now,
+            reason: CloseReason::Expected,
+            stats: CnxnStats::new(),
+        }));
+        let deadline_ms = now.mono_ms + self.settings.sessionless_timeout_ms;
+        self.fresh.push_back((deadline_ms, self.id(slot)));
+        Place(slot)
+    }
+
+    fn id(&self, slot: u32) -> CnxnId {
+        CnxnId { view: self.settings.number, slot, generation: self.cnxns[slot as usize].generation }
+    }
+
+    /// Forgets a connection: its socket is closed.
+    pub fn closed(&mut self, Place(slot): Place) {
+        let Some(cnxn) = self.cnxns[slot as usize].cnxn.take() else { return };
+        if cnxn.state != State::Closing {
+            self.counters.dropped += 1;
+        }
+        self.silence(slot, &cnxn);
+        self.free.push(slot);
+        self.spare(cnxn.out);
+    }
+
+    /// Takes a connection's watches away, and its session if that still is here.
+    fn silence(&mut self, slot: u32, cnxn: &Cnxn) {
+        self.watches.remove_cnxn(watch::Cnxn(slot));
+        if self.by_session.get(&cnxn.session_id) == Some(&slot) {
+            self.by_session.remove(&cnxn.session_id);
+        }
+    }
+
+    /// Bytes have arrived. Those that cannot be handled yet are kept; see [`Wants::read`].
+    pub fn receive(&mut self, Place(slot): Place, bytes: &[u8], now: Now) {
+        self.counters.received_bytes += bytes.len() as u64;
+        let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else { return };
+        if cnxn.input.is_empty() {
+            let used = self.pump(slot, &mut cnxn, bytes, now);
+            if cnxn.state != State::Closing {
+                cnxn.input.extend_from_slice(&bytes[used..]);
+            }
+        } else {
+            cnxn.input.extend_from_slice(bytes);
+            self.pump_input(slot, &mut cnxn, now);
+        }
+        self.cnxns[slot as usize].cnxn = Some(cnxn);
+    }
+
+    fn pump_input(&mut self, slot: u32, cnxn: &mut Cnxn, now: Now) {
+        let mut input = std::mem::take(&mut cnxn.input);
+        let used = self.pump(slot, cnxn, &input, now);
+        if cnxn.state != State::Closing {
+            input.drain(..used);
+            if input.is_empty() && input.capacity() > 4096 {
+                input = Vec::new();
+            }
+            cnxn.input = input;
+        }
+    }
+
+    /// Handles frames until they run out or have to wait; says how many bytes were used.
+    fn pump(&mut self, slot: u32, cnxn: &mut Cnxn, bytes: &[u8], now: Now) -> usize {
+        let mut used = 0;
+        cnxn.stalled = false;
+        loop {
+            let rest = &bytes[used..];
+            let Some((first, body)) = rest.split_first_chunk::<4>() else { return used };
+            if self.must_wait(slot, cnxn) {
+                cnxn.stalled = cnxn.state != State::Closing;
+                return used;
+            }
+            if cnxn.state == State::Fresh && admin::is_word(*first) {
+                self.word(slot, cnxn, *first);
+                return bytes.len();
+            }
+            let length = i32::from_be_bytes(*first);
+            let limit = self.settings.frame_bytes_max;
+            let Some(length) = usize::try_from(length).ok().filter(|length| *length <= limit) else {
+                cnxn.close(CloseReason::FrameLength { bytes: length, limit, first: *first });
+                return used;
+            };
+            let Some(frame) = body.get(..length) else { return used };
+            used += 4 + length;
+            self.counters.received += 1;
+            cnxn.stats.received += 1;
+            match cnxn.state {
+                State::Fresh => self.connect(slot, cnxn, frame),
+                State::Established => self.frame(slot, cnxn, frame, now),
+                State::Waiting | State::Closing => unreachable!("must_wait says so"),
+            }
+        }
+    }
+
+    /// Whether the connection's next frame must wait, and for what.
+    fn must_wait(&mut self, slot: u32, cnxn: &Cnxn) -> bool {
+        if cnxn.state == State::Waiting
+            || cnxn.state == State::Closing
+            || cnxn.unsent() >= OUT_BYTES_PAUSE
+            || cnxn.pending.len() >= DEFERRED_MAX
+            || cnxn.deferred_bytes >= DEFERRED_BYTES_MAX
+        {
+            return true;
+        }
+        let full = self.outstanding >= self.settings.outstanding_max || self.uplink.bytes.len() >= UPLINK_BYTES_MAX;
+        if full && cnxn.awaited > 0 {
+            self.held_up.push(slot);
+            return true;
+        }
+        false
+    }
+
+    fn connect(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8]) {
+        let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
+            return cnxn.close(CloseReason::Malformed("connect request"));
+        };
+        self.counters.connects += 1;
+        cnxn.state = State::Waiting;
+        cnxn.read_only = request.read_only;
+        // Only as much of a hostile password as a real one has.
+        let password = request.password.unwrap_or_default();
+        self.outstanding += 1;
+        self.uplink.items.push(Up::Connect {
+            cnxn: self.id(slot),
+            session_id: request.session_id,
+            password: password[..password.len().min(64)].into(),
+            timeout_ms: request.timeout_ms,
+            last_zxid_seen: request.last_zxid_seen,
+        });
+    }
+
+    fn word(&mut self, slot: u32, cnxn: &mut Cnxn, word: [u8; 4]) {
+        cnxn.state = State::Waiting;
+        match admin::at_once(word, &self.settings.whitelist) {
+            Some(text) => {
+                cnxn.out.extend_from_slice(&text);
+                cnxn.close(CloseReason::Expected);
+            }
+            None => self.uplink.items.push(Up::Word { cnxn: self.id(slot), word }),
+        }
+    }
+
+    fn frame(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8], now: Now) {
+        let mut reader = Reader::new(frame);
+        let Ok(RequestHeader { xid, op }) = RequestHeader::read(&mut reader) else {
+            return cnxn.close(CloseReason::Malformed("request header"));
+        };
+        if !cnxn.touched {
+            cnxn.touched = true;
+            self.touched.push(slot);
+        }
+        let body = reader.rest();
+        match op {
+            OpCode::AUTH => return self.authenticate(cnxn, xid, body),
+            OpCode::SASL => return self.sasl(cnxn, xid, body),
+            _ => {}
+        }
+        let enforced = &self.settings.enforced_schemes;
+        if !enforced.is_empty() && !cnxn.ids.iter().any(|id| enforced.iter().any(|scheme| **scheme == *id.scheme)) {
+            self.take_buffer(cnxn);
+            put_status(&mut cnxn.out, xid, 0, ErrorCode::SessionClosedRequireSaslAuth);
+            return cnxn.close(CloseReason::Auth(ErrorCode::SessionClosedRequireSaslAuth));
+        }
+        match op {
+            OpCode::GET_DATA
+            | OpCode::EXISTS
+            | OpCode::GET_CHILDREN
+            | OpCode::GET_CHILDREN2
+            | OpCode::PING
+            | OpCode::GET_ACL
+            | OpCode::GET_ALL_CHILDREN_NUMBER
+            | OpCode::GET_EPHEMERALS
+            | OpCode::WHO_AM_I
+            | OpCode::MULTI_READ
+            | OpCode::ADD_WATCH
+            | OpCode::CHECK_WATCHES
+            | OpCode::REMOVE_WATCHES
+            | OpCode::SET_WATCHES
+            | OpCode::SET_WATCHES2 => {
+                if cnxn.pending.is_empty() {
+                    let ids = cnxn.ids.clone();
+                    self.read(slot, cnxn, frame, &ids, now.mono_ms, now);
+                } else {
+                    cnxn.deferred_bytes += frame.len();
+                    let (frame, ids) = (frame.into(), cnxn.ids.clone());
+                    cnxn.pending.push_back(Pending::Deferred { frame, ids, came_ms: now.mono_ms });
+                }
+            }
+            OpCode::CREATE
+            | OpCode::CREATE2
+            | OpCode::CREATE_CONTAINER
+            | OpCode::CREATE_TTL
+            | OpCode::DELETE
+            | OpCode::SET_DATA
+            | OpCode::SET_ACL
+            | OpCode::MULTI
+            | OpCode::RECONFIG
+            | OpCode::SYNC
+            | OpCode::CLOSE_SESSION => self.send_up(slot, cnxn, xid, op, body, now),
+            _ => {
+                self.take_buffer(cnxn);
+                put_status(&mut cnxn.out, xid, -1, ErrorCode::Unimplemented);
+                cnxn.close(CloseReason::UnknownOp(op));
+            }
+        }
+    }
+
+    fn send_up(&mut self, slot: u32, cnxn: &mut Cnxn, xid: i32, op: OpCode, body: &[u8], now: Now) {
+        let mut path = Box::default();
+        if op == OpCode::SYNC {
+            match Reader::new(body).string() {
+                Ok(named) => path = named.unwrap_or_default().into(),
+                // Java finds out when it answers; nothing else depends on it.
+                Err(_) => path = Box::from(&b"\0"[..]),
+            }
+        }
+        let start = self.uplink.bytes.len();
+        self.uplink.bytes.extend_from_slice(body);
+        self.uplink.items.push(Up::Request(Request {
+            cnxn: self.id(slot),
+            session_id: cnxn.session_id,
+            xid,
+            op,
+            body: start..self.uplink.bytes.len(),
+            ids: cnxn.ids.clone(),
+        }));
+        self.outstanding += 1;
+        cnxn.awaited += 1;
+        cnxn.pending.push_back(Pending::Awaited { xid, op, sent_ms: now.mono_ms, path });
+    }
+
+    fn authenticate(&mut self, cnxn: &mut Cnxn, xid: i32, body: &[u8]) {
+        let Ok(packet) = AuthPacket::read(&mut Reader::new(body)) else {
+            return cnxn.close(CloseReason::Malformed("auth packet"));
+        };
+        self.take_buffer(cnxn);
+        match self.policy.authenticate(packet.scheme, packet.auth, &ip_text(cnxn.peer.ip())) {
+            Ok(earned) => {
+                let mut ids = cnxn.ids.to_vec();
+                for id in earned {
+                    if !ids.contains(&id) {
+                        ids.push(id);
+                    }
+                }
+                cnxn.ids = ids.into();
+                put_status(&mut cnxn.out, xid, 0, ErrorCode::Ok);
+            }
+            Err(_) => {
+                put_status(&mut cnxn.out, xid, 0, ErrorCode::AuthFailed);
+                cnxn.close(CloseReason::Auth(ErrorCode::AuthFailed));
+            }
+        }
+    }
+
+    /// A 3.9 server without a login configuration answers every token with null.
+    fn sasl(&mut self, cnxn: &mut Cnxn, xid: i32, body: &[u8]) {
+        if !matches!(Reader::new(body).buffer(), Ok(Some(_))) {
+            return cnxn.close(CloseReason::Malformed("sasl token"));
+        }
+        self.take_buffer(cnxn);
+        put_reply(&mut cnxn.out, xid, Zxid::ZERO, |out| out.put_buffer(None));
+    }
+
+    /// Gives a connection that has nothing to send a buffer to write to.
+    fn take_buffer(&mut self, cnxn: &mut Cnxn) {
+        if cnxn.out.capacity() == 0
+            && let Some(spare) = self.spares.pop()
+        {
+            cnxn.out = spare;
+        }
+        self.counters.sent += 1;
+        cnxn.stats.sent += 1;
+    }
+
+    fn spare(&mut self, mut buffer: Vec<u8>) {
+        if (1..=SPARE_BYTES_MAX).contains(&buffer.capacity()) && self.spares.len() < SPARES_MAX {
+            buffer.clear();
+            self.spares.push(buffer);
+        }
+    }
+
+    fn read(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8], ids: &[Id], came_ms: i64, now: Now) {
+        let mut reader = Reader::new(frame);
+        let RequestHeader { xid, op } = RequestHeader::read(&mut reader).expect("it was read when it came");
+        self.take_buffer(cnxn);
+        if op == OpCode::PING {
+            put_status(&mut cnxn.out, XID_PING, self.zxid.to_wire(), ErrorCode::Ok);
+            return self.note(cnxn, xid, op, came_ms, now);
+        }
+        let (start, zxid) = (cnxn.out.len(), self.zxid);
+        let mut failed = None;
+        put_reply(&mut cnxn.out, xid, zxid, |out| {
+            let mut read = Read {
+                tree: &self.tree,
+                watches: &mut self.watches,
+                policy: &self.policy,
+                cnxn: watch::Cnxn(slot),
+                session_id: cnxn.session_id,
+                ids,
+            };
+            failed = read.answer(op, reader.rest(), out, &mut self.events).err();
+        });
+        if let Some(code) = failed {
+            cnxn.out.truncate(start);
+            put_status(&mut cnxn.out, xid, zxid.to_wire(), code);
+        }
+        if !self.events.is_empty() {
+            // Catch-up events go before the reply of the setWatches that they answer.
+            let reply = cnxn.out.split_off(start);
+            cnxn.out.append(&mut self.events);
+            cnxn.out.extend_from_slice(&reply);
+            self.events = Vec::new();
+        }
+        self.note(cnxn, xid, op, came_ms, now);
+    }
+
+    /// Counts an answer.
+    fn note(&mut self, cnxn: &mut Cnxn, xid: i32, op: OpCode, came_ms: i64, now: Now) {
+        let latency_ms = now.mono_ms - came_ms;
+        self.counters.latency.add(latency_ms);
+        let stats = &mut cnxn.stats;
+        if xid >= 0 {
+            stats.last_cxid = xid;
+        }
+        stats.last_op = op;
+        stats.last_zxid = self.zxid;
+        stats.last_response_ms = now.mono_ms;
+        stats.last_latency_ms = latency_ms;
+        stats.latency.add(latency_ms);
+    }
+
+    /// Answers what was deferred, as far as that goes now.
+    fn drain_pending(&mut self, slot: u32, cnxn: &mut Cnxn, now: Now) {
+        while cnxn.state == State::Established && cnxn.unsent() < OUT_BYTES_PAUSE {
+            match cnxn.pending.front() {
+                None | Some(Pending::Awaited { .. }) => return,
+                Some(_) => {}
+            }
+            match cnxn.pending.pop_front() {
+                Some(Pending::Answer(bytes)) => {
+                    self.take_buffer(cnxn);
+                    cnxn.out.extend_from_slice(&bytes);
+                }
+                Some(Pending::Deferred { frame, ids, came_ms }) => {
+                    cnxn.deferred_bytes -= frame.len();
+                    self.read(slot, cnxn, &frame, &ids, came_ms, now);
+                }
+                None | Some(Pending::Awaited { .. }) => unreachable!("looked at above"),
+            }
+        }
+    }
+
+    /// Puts a connection on the list of those that the shell looks at.
+    fn list(listed: &mut Vec<u32>, slot: u32, cnxn: &mut Cnxn) {
+        if !cnxn.listed {
+            cnxn.listed = true;
+            listed.push(slot);
+        }
+    }
+
+    /// The next connection that has something to send, may go on or ends.
+    pub fn next_listed(&mut self) -> Option<Place> {
+        loop {
+            let slot = self.listed.pop()?;
+            if let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn {
+                cnxn.listed = false;
+                return Some(Place(slot));
+            }
+        }
+    }
+
+    /// Lets a connection go on with what it had to leave, and says what it wants.
+    pub fn look_at(&mut self, Place(slot): Place, now: Now) -> Wants {
+        let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else {
+            return Wants { write: false, read: false, close: Some(CloseReason::Expected) };
+        };
+        if cnxn.unsent() < OUT_BYTES_PAUSE {
+            self.drain_pending(slot, &mut cnxn, now);
+        }
+        if cnxn.stalled {
+            self.pump_input(slot, &mut cnxn, now);
+        }
+        let wants = Wants {
+            write: cnxn.unsent() > 0,
+            read: !cnxn.stalled && matches!(cnxn.state, State::Fresh | State::Established),
+            close: (cnxn.state == State::Closing).then(|| cnxn.reason.clone()),
+        };
+        self.cnxns[slot as usize].cnxn = Some(cnxn);
+        wants
+    }
+
+    /// What a connection has to send.
+    pub fn output(&self, Place(slot): Place) -> &[u8] {
+        match &self.cnxns[slot as usize].cnxn {
+            Some(cnxn) => &cnxn.out[cnxn.sent..],
+            None => &[],
+        }
+    }
+
+    /// So much of it was sent.
+    pub fn sent(&mut self, Place(slot): Place, bytes: usize) {
+        let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn else { return };
+        self.counters.sent_bytes += bytes as u64;
+        cnxn.sent += bytes;
+        if cnxn.sent == cnxn.out.len() {
+            cnxn.sent = 0;
+            let buffer = std::mem::take(&mut cnxn.out);
+            self.spare(buffer);
+        }
+    }
+
+    /// What is to be sent to the commit side.
+    pub fn take_uplink(&mut self) -> Option<Uplink> {
+        if self.uplink.items.is_empty() {
+            return None;
+        }
+        Some(std::mem::take(&mut self.uplink))
+    }
+
+    /// Whose session a connection is, and where it comes from, for the log.
+    pub fn describe(&self, Place(slot): Place) -> Option<(SocketAddr, i64)> {
+        self.cnxns[slot as usize].cnxn.as_ref().map(|cnxn| (cnxn.peer, cnxn.session_id))
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Now) {
+        while let Some((_, id)) = self.fresh.pop_front_if(|(deadline_ms, _)| *deadline_ms <= now.mono_ms) {
+            let timeout_ms = self.settings.sessionless_timeout_ms;
+            if let Some(cnxn) = self.cnxn_mut(id)
+                && cnxn.state == State::Fresh
+            {
+                cnxn.close(CloseReason::Sessionless { timeout_ms });
+                self.list_id(id);
+            }
+        }
+        if now.mono_ms - self.touched_ms >= TOUCH_INTERVAL_MS {
+            self.touched_ms = now.mono_ms;
+            let mut sessions = Vec::with_capacity(self.touched.len());
+            for slot in std::mem::take(&mut self.touched) {
+                if let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn {
+                    cnxn.touched = false;
+                    sessions.push(cnxn.session_id);
+                }
+            }
+            if !sessions.is_empty() {
+                self.uplink.items.push(Up::Touched(sessions));
+            }
+        }
+    }
+
+    fn list_id(&mut self, id: CnxnId) {
+        if let Some(cnxn) = &mut self.cnxns[id.slot as usize].cnxn {
+            Self::list(&mut self.listed, id.slot, cnxn);
+        }
+    }
+
+    fn cnxn_mut(&mut self, id: CnxnId) -> Option<&mut Cnxn> {
+        let cnxn = self.cnxns.get_mut(id.slot as usize)?.cnxn.as_deref_mut()?;
+        (id.view == self.settings.number && cnxn.generation == id.generation).then_some(cnxn)
+    }
+
+    /// Takes in what was committed.
+    pub fn apply(&mut self, deltas: &Deltas, now: Now) {
+        let (mut changes, mut results) = (&deltas.changes[..], &deltas.results[..]);
+        let (mut changes_from, mut results_from) = (0, 0);
+        for entry in &deltas.entries {
+            let (own_changes, rest) = changes.split_at(entry.changes_end - changes_from);
+            let (own_results, rest_results) = results.split_at(entry.results_end - results_from);
+            (changes, results) = (rest, rest_results);
+            (changes_from, results_from) = (entry.changes_end, entry.results_end);
+            self.entry(entry, own_changes, own_results, now);
+        }
+        if self.outstanding < self.settings.outstanding_max {
+            for slot in std::mem::take(&mut self.held_up) {
+                if let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn {
+                    Self::list(&mut self.listed, slot, cnxn);
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry, changes: &[Change], results: &[MultiResult], now: Now) {
+        assert!(entry.zxid >= self.zxid, "delta goes back: {} after {}", entry.zxid, self.zxid);
+        let mut body = std::mem::take(&mut self.scratch);
+        body.clear();
+        if matches!(entry.what, What::Multi) {
+            self.multi(entry.zxid, changes, results, &mut body);
+        } else {
+            changes.iter().for_each(|change| self.change(change, entry.zxid));
+        }
+        self.zxid = entry.zxid;
+        match entry.what {
+            What::SessionCreated { session_id, timeout_ms } => {
+                self.sessions.insert(session_id, timeout_ms);
+            }
+            What::SessionClosed { session_id } => self.session_closed(entry, session_id),
+            What::Report { query, word } => {
+                let report = Box::new(self.report(word));
+                self.uplink.items.push(Up::Report { query, report });
+            }
+            _ => {}
+        }
+        if let Some(to) = entry.to.filter(|to| to.view == self.settings.number) {
+            self.answer(entry, to, changes, &mut body, now);
+        }
+        self.scratch = body;
+    }
+
+    /// An ended session's connection ends, unless it is the one that asked and is to be answered.
+    fn session_closed(&mut self, entry: &Entry, session_id: i64) {
+        self.sessions.remove(&session_id);
+        let Some(&slot) = self.by_session.get(&session_id) else { return };
+        let id = self.id(slot);
+        if entry.to != Some(id) {
+            if let Some(cnxn) = self.cnxn_mut(id) {
+                cnxn.close(CloseReason::SessionGone { session_id });
+            }
+            self.list_id(id);
+        }
+    }
+
+    /// Makes one change and fires its watches.
+    fn change(&mut self, change: &Change, zxid: Zxid) {
+        change.apply(&mut self.tree, zxid);
+        let Self { tree, watches, cnxns, policy, listed, counters, .. } = self;
+        let mut tell = |slot: u32, kind: EventType, path: &[u8], acl: &[crate::proto::Acl]| {
+            let Some(cnxn) = &mut cnxns[slot as usize].cnxn else { return };
+            if cnxn.state == State::Closing || !policy.permits(acl, Perms::READ, &cnxn.ids) {
+                return;
+            }
+            put_event(&mut cnxn.out, Some(zxid), kind, path);
+            counters.sent += 1;
+            cnxn.stats.sent += 1;
+            if cnxn.unsent() > OUT_BYTES_MAX {
+                let (bytes, limit) = (cnxn.unsent(), OUT_BYTES_MAX);
+                // What waits is given up with the connection: its client will not read it.
+                cnxn.out = Vec::new();
+                cnxn.sent = 0;
+                cnxn.close(CloseReason::SlowReader { bytes, limit });
+            }
+            Self::list(listed, slot, cnxn);
+        };
+        match change {
+            Change::Created { body, .. } | Change::Deleted { body } => {
+                let (parent, _) = path::split(body.path()).expect("not the root");
+                let parent_acl = tree.find(parent).map(|parent| tree.body(parent).fixed().acl.clone());
+                let parent_acl = parent_acl.flatten();
+                // The parent hears by its own ACL, whoever watched the znode by the znode's.
+                let mut sink = |watch::Cnxn(slot): watch::Cnxn, kind: EventType, path: &[u8]| {
+                    let acl = match kind {
+                        EventType::NodeChildrenChanged => crate::tree::acl_entries(&parent_acl),
+                        _ => body.acl(),
+                    };
+                    tell(slot, kind, path, acl);
+                };
+                match change {
+                    Change::Created { .. } => watches.created(body.path(), parent, &mut sink),
+                    _ => watches.deleted(body.path(), parent, &mut sink),
+                }
+            }
+            Change::Data { body } => {
+                let mut sink = |watch::Cnxn(slot): watch::Cnxn, kind: EventType, path: &[u8]| {
+                    tell(slot, kind, path, body.acl());
+                };
+                watches.data_changed(body.path(), &mut sink);
+            }
+            Change::Acl { .. } | Change::Quota { .. } => {}
+        }
+    }
+
+    /// Makes a multi's changes and writes its results as it goes: a Stat in them is of that moment.
+    fn multi(&mut self, zxid: Zxid, mut changes: &[Change], results: &[MultiResult], body: &mut Vec<u8>) {
+        for result in results {
+            let (own, rest) = changes.split_at(result.changes as usize);
+            changes = rest;
+            own.iter().for_each(|change| self.change(change, zxid));
+            if result.op == OpCode::ERROR {
+                put_error_result(body, result.err);
+                continue;
+            }
+            let op = match result.op {
+                // All creates that answer a Stat answer as create2.
+                OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => OpCode::CREATE2,
+                op => op,
+            };
+            MultiHeader { op, done: false, err: 0 }.put(body);
+            self.put_result(op, own, body);
+        }
+        MultiHeader::END.put(body);
+    }
+
+    /// What a write answers beside its header: the path of what it created, the Stat of what it changed.
+    fn put_result(&self, op: OpCode, changes: &[Change], out: &mut Vec<u8>) {
+        let Some(changed) = changes.first().map(Change::path) else { return };
+        let with_stat = match op {
+            OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => {
+                out.put_string(changed);
+                op != OpCode::CREATE
+            }
+            OpCode::SET_DATA | OpCode::SET_ACL => true,
+            _ => false,
+        };
+        if with_stat && let Some(index) = self.tree.find(changed) {
+            self.tree.stat(index).put(out);
+        }
+    }
+
+    fn answer(&mut self, entry: &Entry, to: CnxnId, changes: &[Change], body: &mut Vec<u8>, now: Now) {
+        let counted = !matches!(entry.what, What::Fence(_) | What::Text(_) | What::Report { .. });
+        if counted {
+            self.outstanding -= 1;
+        }
+        let Some(mut cnxn) = self.cnxns.get_mut(to.slot as usize).and_then(|slot| slot.cnxn.take()) else {
+            if let What::Fence(former) = entry.what {
+                self.uplink.items.push(Up::Fenced(former));
+            }
+            return;
+        };
+        if cnxn.generation == to.generation {
+            self.answer_cnxn(entry, to, &mut cnxn, changes, body, now);
+            Self::list(&mut self.listed, to.slot, &mut cnxn);
+        } else if let What::Fence(former) = entry.what {
+            self.uplink.items.push(Up::Fenced(former));
+        }
+        self.cnxns[to.slot as usize].cnxn = Some(cnxn);
+    }
+
+    fn answer_cnxn(
+        &mut self,
+        entry: &Entry,
+        to: CnxnId,
+        cnxn: &mut Cnxn,
+        changes: &[Change],
+        body: &mut Vec<u8>,
+        now: Now,
+    ) {
+        match &entry.what {
+            What::SessionCreated { session_id, timeout_ms } | What::Attached { session_id, timeout_ms } => {
+                self.established(to.slot, cnxn, *session_id, *timeout_ms);
+            }
+            What::Refused if cnxn.state == State::Waiting => {
+                self.take_buffer(cnxn);
+                let response = ConnectResponse::expired(cnxn.read_only.map(|_| false));
+                jute::frame(&mut cnxn.out, |out| response.put(out));
+                cnxn.close(CloseReason::Expected);
+            }
+            What::Refused => {}
+            What::Ahead { seen } => cnxn.close(CloseReason::ZxidAhead { seen: *seen, ours: self.zxid }),
+            What::Moved => cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id }),
+            What::Dropped => cnxn.close(CloseReason::SessionGone { session_id: cnxn.session_id }),
+            What::Fence(former) => {
+                cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id });
+                self.silence(to.slot, cnxn);
+                self.uplink.items.push(Up::Fenced(*former));
+            }
+            What::Text(text) => {
+                cnxn.out.extend_from_slice(text);
+                cnxn.close(CloseReason::Expected);
+            }
+            What::Report { .. } => {}
+            What::Done(op) => {
+                self.put_result(*op, changes, body);
+                self.reply(entry, to, cnxn, ErrorCode::Ok, body, now);
+            }
+            What::Multi | What::Synced => self.reply(entry, to, cnxn, ErrorCode::Ok, body, now),
+            What::Failed(code) => self.reply(entry, to, cnxn, *code, body, now),
+            What::SessionClosed { .. } => {
+                self.reply(entry, to, cnxn, ErrorCode::Ok, body, now);
+                cnxn.close(CloseReason::Expected);
+            }
+        }
+    }
+
+    fn established(&mut self, slot: u32, cnxn: &mut Cnxn, session_id: i64, timeout_ms: i32) {
+        if cnxn.state != State::Waiting {
+            return;
+        }
+        cnxn.state = State::Established;
+        (cnxn.session_id, cnxn.timeout_ms) = (session_id, timeout_ms);
+        self.by_session.insert(session_id, slot);
+        self.take_buffer(cnxn);
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout_ms,
+            session_id,
+            password: session::password(session_id),
+            read_only: cnxn.read_only.map(|_| false),
+        };
+        jute::frame(&mut cnxn.out, |out| response.put(out));
+        cnxn.stats.last_op = OpCode::CREATE_SESSION;
+    }
+
+    /// Answers the oldest request of `cnxn` that is with the commit side.
+    fn reply(&mut self, entry: &Entry, to: CnxnId, cnxn: &mut Cnxn, code: ErrorCode, body: &mut Vec<u8>, now: Now) {
+        cnxn.awaited -= 1;
+        let Some(at) = cnxn.pending.iter().position(|pending| matches!(pending, Pending::Awaited { .. })) else {
+            return;
+        };
+        let Pending::Awaited { xid, op, sent_ms, ref path } = cnxn.pending[at] else {
+            unreachable!("found as such");
+        };
+        assert_eq!(xid, entry.xid, "answers of {to:?} are out of order");
+        let mut code = code;
+        if op == OpCode::SYNC {
+            match &**path {
+                b"\0" => code = ErrorCode::MarshallingError,
+                path => body.put_string(path),
+            }
+        }
+        let zxid = entry.zxid;
+        let put = |out: &mut Vec<u8>| match code {
+            ErrorCode::Ok => put_reply(out, xid, zxid, |out| out.extend_from_slice(body)),
+            code => put_status(out, xid, zxid.to_wire(), code),
+        };
+        self.note(cnxn, xid, op, sent_ms, now);
+        if at == 0 {
+            cnxn.pending.pop_front();
+            self.take_buffer(cnxn);
+            put(&mut cnxn.out);
+            self.drain_pending(to.slot, cnxn, now);
+        } else {
+            let mut answer = Vec::new();
+            put(&mut answer);
+            cnxn.pending[at] = Pending::Answer(answer.into());
+        }
+    }
+
+    /// Begins an image of the tree for a snapshot: as of which zxid, and with which sessions.
+    pub fn begin_image(&mut self) -> (Zxid, Vec<(i64, i32)>) {
+        self.tree.begin_image();
+        (self.zxid, self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms)).collect())
+    }
+
+    /// Some more of the image; `false` once that was all.
+    pub fn image_slice(&mut self, places: u32, out: &mut Vec<NodeImage>) -> bool {
+        self.tree.image_slice(places, out)
+    }
+
+    /// Gives the image up.
+    pub fn abandon_image(&mut self) {
+        self.tree.abandon_image();
+    }
+
+    /// What this view adds to a four-letter word's answer.
+    fn report(&mut self, word: [u8; 4]) -> ViewReport {
+        let watches = match &word {
+            b"wchc" | b"wchp" => self.watch_report(),
+            _ => Vec::new(),
+        };
+        let cnxns = match &word {
+            b"stat" | b"cons" | b"dump" => self.cnxn_reports(),
+            _ => Vec::new(),
+        };
+        let report = ViewReport {
+            zxid: self.zxid,
+            counters: self.counters,
+            outstanding: self.outstanding,
+            open: self.cnxn_count(),
+            watch_count: self.watches.len(),
+            watch_summary: self.watches.summary(),
+            cnxns,
+            watches,
+        };
+        match &word {
+            b"srst" => self.counters = ViewCounters::default(),
+            b"crst" => {
+                let live = self.cnxns.iter_mut().filter_map(|slot| slot.cnxn.as_mut());
+                live.for_each(|cnxn| cnxn.stats = CnxnStats::new());
+            }
+            _ => {}
+        }
+        report
+    }
+
+    fn cnxn_reports(&self) -> Vec<CnxnReport> {
+        let live = self.cnxns.iter().filter_map(|slot| slot.cnxn.as_ref());
+        live.map(|cnxn| CnxnReport {
+            peer: cnxn.peer,
+            reads: !cnxn.stalled,
+            writes: cnxn.unsent() > 0,
+            queued: cnxn.awaited as usize,
+            received: cnxn.stats.received,
+            sent: cnxn.stats.sent,
+            session_id: cnxn.session_id,
+            last_op: cnxn.stats.last_op,
+            established_ms: cnxn.opened.wall_ms,
+            timeout_ms: cnxn.timeout_ms,
+            last_cxid: cnxn.stats.last_cxid,
+            last_zxid: cnxn.stats.last_zxid,
+            last_response_ms: cnxn.stats.last_response_ms,
+            last_latency_ms: cnxn.stats.last_latency_ms,
+            latency: cnxn.stats.latency,
+        })
+        .collect()
+    }
+
+    fn watch_report(&self) -> Vec<WatchReport> {
+        let session_of = |watch::Cnxn(slot)| self.cnxns[slot as usize].cnxn.as_ref().map_or(0, |cnxn| cnxn.session_id);
+        let watches = self.watches.by_cnxn().flat_map(|(cnxn, paths)| {
+            let session_id = session_of(cnxn);
+            paths.map(move |path| WatchReport { session_id, path: path.into() })
+        });
+        watches.collect()
+    }
+}
+
+fn ip_text(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(v4) => auth::ip_text_v4(v4.octets()),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => auth::ip_text_v4(v4.octets()),
+            None => auth::ip_text_v6(v6.octets()),
+        },
+    }
+}

@@ -45,7 +45,8 @@ pub enum Seen {
     Magic,
     /// Another version's snapshot.
     #[error(
-        "the snapshot has format version {0}, this zkfast reads version {FORMAT_VERSION}: start the one that wrote it"
+        "the snapshot has format version {0}, this zkfast reads version {FORMAT_VERSION}: start the one that \
+         wrote it"
     )]
     Version(u32),
     /// A valid checksum over what no version of the writer writes.

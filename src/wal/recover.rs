@@ -103,7 +103,8 @@ pub enum Seen {
     Malformed(&'static str),
     /// Another version's segment.
     #[error(
-        "the segment names format version {0}, this zkfast reads version {FORMAT_VERSION}: start the one that wrote it"
+        "the segment has format version {0}, this zkfast reads version {FORMAT_VERSION}: start the one that \
+         wrote it"
     )]
     Version(u32),
     /// A snapshot is made of records that are in the log.

@@ -329,7 +329,8 @@ mod tests {
             assert!(read(&changed.concat()).is_err(), "{i} twice");
             changed = chunks.clone();
             changed.swap(i, (i + 1) % chunks.len());
-            assert!(read(&changed.concat()).is_err(), "{i} exchanged");
+            let damage = read(&changed.concat()).expect_err("exchanged");
+            assert!(i == 9 || matches!(damage.seen, Seen::Magic | Seen::Checksum { .. }), "{i} {damage}");
         }
         let mut other = image();
         other.nodes[1].rest.version += 1;
@@ -357,6 +358,23 @@ mod tests {
     fn acl_comes_first() {
         let mut encoder = SnapshotEncoder::new(&image().header.expect("has one"));
         encoder.node(&node("", None, 5).rest);
+    }
+
+    /// The same from the reader's side, under valid checksums.
+    #[test]
+    fn acl_is_missing() {
+        let mut encoder = SnapshotEncoder::new(&image().header.expect("has one"));
+        let header = encoder.take_chunk();
+        encoder.node(&Node { path: b"/a", ..node("", None, ACL_OPEN).rest });
+        let mut chunk = encoder.take_chunk();
+        let acl_at = CHUNK_HEADER_BYTES + 1 + (4 + 2) + 4;
+        chunk[acl_at + 3] = 5;
+        let (length, payload) = (chunk[..4].try_into().expect("four"), &chunk[CHUNK_HEADER_BYTES..]);
+        let crc = checksum(1, length, payload);
+        chunk[4..8].copy_from_slice(&crc.to_be_bytes());
+        let damage = read(&[&header[..], &chunk].concat()).expect_err("acl 5 is missing");
+        assert_eq!(damage.seen, Seen::Malformed("a znode's acl is not defined"));
+        assert_eq!(damage.offset, (header.len() + CHUNK_HEADER_BYTES) as u64);
     }
 
     /// Only the names that zkfast itself gives are snapshots: not those that are still being written.

@@ -308,6 +308,32 @@ fn log_behind_its_snapshot() {
     assert!(Recovery::new(SEGMENT_BYTES).encoder(Zxid(77)).expect("nothing").is_none());
 }
 
+/// What no writer makes is refused under valid checksums too: zxids that do not grow, and a group with
+/// all of its sectors that still is none.
+#[test]
+fn impossible_groups() {
+    let mut log = Log::new(10);
+    log.append(&[1]);
+    let after = log.encoder.last;
+    log.encoder.last = Zxid(after.0 - 1);
+    let mut batch = Batch::default();
+    batch.put(after, |_| ());
+    let (offset, segment) = (log.encoder.offset(), &mut log.segments[0]);
+    log.encoder.encode(&batch, &mut segment[offset..]);
+    assert_eq!(log.recover().expect_err("refused").seen, Seen::Order { zxid: after, after });
+
+    let mut segment = vec![0; SEGMENT_BYTES];
+    for index in 0..8 {
+        // The first sector, padding, and only then the last one with payload.
+        let used = [496, 0, 1, 0, 0, 0, 0, 0][index];
+        let (is_first, is_last) = (index == 0, index == 2);
+        let header = sector::Header { segment: 1, group: 0, used, is_first, is_last };
+        sector::seal(&mut segment[index * 512..][..512], index as u32, header);
+    }
+    let damage = recover(&[segment], 1).expect_err("nothing is missing");
+    assert!(matches!(damage.seen, Seen::Malformed(_)), "{damage}");
+}
+
 /// A segment of a later format is refused by its version, not called damaged, even where the form of
 /// its sectors is another.
 #[test]

@@ -1,1 +1,119 @@
-//! (module being written)
+//! The log's bytes: segments, groups, sectors, checksums, and recovery of a torn tail.
+//!
+//! Nothing here opens a file: the shell hands in what it read and writes what it is given. The
+//! format, the rules of recovery and what the shell owes them are in `src/docs/wal.md`.
+//!
+//! ```text
+//! segment  log.00000007, always SEGMENT_BYTES long
+//!   group  one group commit: whole blocks of 4 KiB, one in flight, never rewritten
+//!     sector  512 bytes that say by themselves whose they are: 16 of header, 496 of payload
+//!       record  one txn, where the payloads of a group's sectors are put together
+//! ```
+//!
+//! Invariant: a record that was acknowledged is either given back by [`Recovery`], unchanged and in
+//! its place, or recovery refuses with a [`Damage`]. Only a group that cannot have been acknowledged
+//! is cut off, and is [`Torn`].
+
+mod group;
+mod recover;
+mod sector;
+#[cfg(test)]
+mod surgery;
+
+pub use group::{Batch, GroupEncoder, Written};
+pub use recover::{Damage, End, Follower, Place, Recovery, Seen, Torn, peek_after};
+
+use crate::proto::Zxid;
+
+/// Bytes of a segment file, from its creation to its end.
+pub const SEGMENT_BYTES: usize = 64 << 20;
+
+/// What a group starts at and is padded to: the largest block that disks of today write at once,
+/// and so what keeps acknowledged bytes out of every later write.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Largest txn, in bytes. Two orders above what `jute.maxbuffer` lets a client send, since the txn of
+/// a `closeSession` names all ephemerals of its session; half a segment, so that it fits into one.
+pub const TXN_BYTES_MAX: usize = 32 << 20;
+
+/// Version of the format; every segment names it, and another one is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// First bytes of a segment's payload, at byte 16 of the file.
+const MAGIC: [u8; 8] = *b"ZKFASTLG";
+
+/// Magic, version (4), zxid of the last record before the segment (8): in front of its group 0.
+const SEGMENT_HEADER_BYTES: usize = 20;
+
+/// Chain value of the group before (4), number of records (4).
+const GROUP_HEADER_BYTES: usize = 8;
+
+/// Bytes of the txn (4), zxid (8).
+const RECORD_HEADER_BYTES: usize = 12;
+
+const _: () = assert!(TXN_BYTES_MAX + BLOCK_BYTES <= SEGMENT_BYTES / sector::BYTES * sector::PAYLOAD_BYTES);
+const _: () = assert!(SEGMENT_BYTES.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES <= sector::PAYLOAD_BYTES);
+
+/// A segment that is there, and where it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Zxid of the last record before it; `None` while it has no durable group. See [`peek_after`].
+    pub after: Option<Zxid>,
+}
+
+/// Name of the file that holds segment `number`.
+pub fn file_name(number: u32) -> String {
+    format!("log.{number:08x}")
+}
+
+/// The segment's number in a name that [`file_name`] gives; `None` for every other name.
+pub fn parse_file_name(name: &str) -> Option<u32> {
+    let number = u32::from_str_radix(name.strip_prefix("log.")?, 16).ok()?;
+    (number != 0 && file_name(number) == name).then_some(number)
+}
+
+/// Number of the segment that replay starts with on top of a snapshot at `snapshot`: the last one
+/// that begins at it or before. `None` where the log begins later, so that records are missing.
+///
+/// A log without a single durable group continues every snapshot: it starts at its only segment.
+pub fn replay_start(segments: &[Segment], snapshot: Zxid) -> Option<u32> {
+    if let [Segment { number, after: None }] = segments {
+        return Some(*number);
+    }
+    let starts = segments.iter().filter(|segment| segment.after.is_some_and(|after| after <= snapshot));
+    starts.map(|segment| segment.number).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only the names that the log itself gives are segments.
+    #[test]
+    fn names() {
+        for number in [1, 0x2a, u32::MAX] {
+            assert_eq!(parse_file_name(&file_name(number)), Some(number));
+        }
+        assert_eq!(file_name(0x2a), "log.0000002a");
+        for other in
+            ["log.00000000", "log.1", "log.0000002A", "log.+000002a", "log.100000001", "snapshot.1", ""]
+        {
+            assert_eq!(parse_file_name(other), None, "{other}");
+        }
+    }
+
+    /// Replay starts in the segment that holds the first record behind the snapshot, or nowhere.
+    #[test]
+    fn replay_starts_at_the_snapshot() {
+        let segment = |number, after: Option<u64>| Segment { number, after: after.map(Zxid) };
+        let log = [segment(4, Some(10)), segment(5, Some(20)), segment(6, None)];
+        for (snapshot, start) in [(9, None), (10, Some(4)), (19, Some(4)), (20, Some(5)), (99, Some(5))] {
+            assert_eq!(replay_start(&log, Zxid(snapshot)), start, "{snapshot}");
+        }
+        assert_eq!(replay_start(&[segment(1, None)], Zxid(7)), Some(1));
+        assert_eq!(replay_start(&[], Zxid(7)), None);
+    }
+}

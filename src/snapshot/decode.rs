@@ -1,0 +1,260 @@
+//! The reading side: a whole snapshot, or the reason why not.
+
+use super::{
+    ACL_OPEN, AclIds, CHUNK_HEADER_BYTES, Counts, END_MAGIC, FORMAT_VERSION, Header, MAGIC, Node, checksum,
+    tag,
+};
+use crate::proto::jute::{Reader, Short};
+use crate::proto::{Acl, Id, Perms, Zxid, acl};
+
+/// A snapshot that must not be used. The one before it, with the log from there on, may serve.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("byte {offset}: {seen}")]
+pub struct Damage {
+    /// Where in the file: the start of the chunk, or of the entry in it.
+    pub offset: u64,
+    /// What was found there.
+    pub seen: Seen,
+}
+
+/// What is wrong with a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Seen {
+    /// The file ends before the snapshot does: it was cut, or copied before it was complete.
+    #[error("the file ends here, {have} of {need} bytes into the next part: it was cut off")]
+    Truncated {
+        /// Bytes that are left.
+        have: usize,
+        /// Bytes that the part has at least.
+        need: usize,
+    },
+    /// Bytes changed after they were written.
+    #[error("checksum of the chunk of {bytes} bytes is wrong: bytes of it changed after they were written")]
+    Checksum {
+        /// Of the chunk's payload.
+        bytes: usize,
+    },
+    /// The file goes on behind the footer.
+    #[error("{bytes} bytes lie behind the snapshot's end")]
+    Surplus {
+        /// How many.
+        bytes: usize,
+    },
+    /// Not a snapshot of zkfast.
+    #[error("this is no snapshot of zkfast")]
+    Magic,
+    /// Another version's snapshot.
+    #[error(
+        "the snapshot has format version {0}, this zkfast reads version {FORMAT_VERSION}: start the one that \
+         wrote it"
+    )]
+    Version(u32),
+    /// A valid checksum over what no version of the writer writes.
+    #[error("an entry cannot be read: {0}")]
+    Malformed(&'static str),
+    /// An entry ends early.
+    #[error("an entry cannot be read: {0}")]
+    Short(#[from] Short),
+    /// The footer counts other entries or chunks than there are.
+    #[error("the footer does not fit what is before it: chunks or entries are missing")]
+    Footer,
+    /// The visitor's own reason.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Takes the entries of a snapshot in the order of the file: the header first, each ACL list before
+/// the first znode that names it, znodes in any order.
+///
+/// What it is given is only good once [`decode`] has returned `Ok`. That paths are there once and
+/// have parents, that sessions are there once, and that the tree's digest is the header's is for the
+/// visitor to see; an `Err` ends the decoding.
+#[allow(missing_docs)] // one method an entry, and the entries are in the module's table
+pub trait Visitor {
+    fn header(&mut self, header: &Header) -> Result<(), String>;
+    fn session(&mut self, id: i64, timeout_ms: i32) -> Result<(), String>;
+    fn acl(&mut self, id: u32, acls: Vec<Acl>) -> Result<(), String>;
+    fn node(&mut self, node: Node<'_>) -> Result<(), String>;
+}
+
+/// Reads the snapshot in `bytes`, a whole file, in place.
+pub fn decode(bytes: &[u8], visitor: &mut impl Visitor) -> Result<(Header, Counts), Damage> {
+    let mut state = State {
+        visitor,
+        header: None,
+        counts: Counts::default(),
+        acls: AclIds::default(),
+        total: crc32fast::Hasher::new(),
+    };
+    let mut offset = 0;
+    for index in 0.. {
+        let (crc, payload) = chunk(&bytes[offset..], index).map_err(|seen| {
+            // A file that has its end was not cut: then it is the length that changed.
+            let is_cut = !bytes.ends_with(&END_MAGIC);
+            let seen = match seen {
+                Seen::Truncated { need, .. } if !is_cut => Seen::Checksum { bytes: need },
+                seen => seen,
+            };
+            Damage { offset: offset as u64, seen }
+        })?;
+        let start = offset + CHUNK_HEADER_BYTES;
+        offset = start + payload.len();
+        let mut reader = Reader::new(payload);
+        while !reader.rest().is_empty() {
+            let at = (offset - reader.rest().len()) as u64;
+            let damage = |seen| Damage { offset: at, seen };
+            if !state.entry(&mut reader, index).map_err(damage)? {
+                continue;
+            }
+            let surplus = bytes.len() - offset + reader.rest().len();
+            return match (surplus, state.header) {
+                (0, Some(header)) => Ok((header, state.counts)),
+                (0, None) => Err(damage(Seen::Magic)),
+                (bytes, _) => Err(Damage { offset: offset as u64, seen: Seen::Surplus { bytes } }),
+            };
+        }
+        state.total.update(&crc.to_be_bytes());
+    }
+    unreachable!("2^32 chunks of one byte at least in one file, each of them checked")
+}
+
+/// The chunk at the start of `bytes`: its checksum and payload.
+fn chunk(bytes: &[u8], index: u32) -> Result<(u32, &[u8]), Seen> {
+    let Some((header, rest)) = bytes.split_at_checked(CHUNK_HEADER_BYTES) else {
+        return Err(Seen::Truncated { have: bytes.len(), need: CHUNK_HEADER_BYTES });
+    };
+    let mut reader = Reader::new(header);
+    let length = reader.int()?.to_be_bytes();
+    let crc = reader.int()? as u32;
+    let need = u32::from_be_bytes(length) as usize;
+    // A file of something else has no length in its first bytes.
+    if index == 0 && rest.len() > MAGIC.len() && rest[1..][..MAGIC.len()] != MAGIC {
+        return Err(Seen::Magic);
+    }
+    let Some(payload) = rest.get(..need) else {
+        return Err(Seen::Truncated { have: bytes.len(), need: need.saturating_add(CHUNK_HEADER_BYTES) });
+    };
+    if crc != checksum(index, length, payload) {
+        return Err(Seen::Checksum { bytes: need });
+    }
+    if payload.is_empty() {
+        return Err(Seen::Malformed("a chunk is empty"));
+    }
+    Ok((crc, payload))
+}
+
+struct State<'v, V> {
+    visitor: &'v mut V,
+    header: Option<Header>,
+    counts: Counts,
+    acls: AclIds,
+    /// Over the checksums of the chunks that were read to their end.
+    total: crc32fast::Hasher,
+}
+
+impl<V: Visitor> State<'_, V> {
+    /// Reads one entry of the `index`-th chunk; true once it was the footer.
+    fn entry(&mut self, reader: &mut Reader<'_>, index: u32) -> Result<bool, Seen> {
+        let tag = byte(reader)?;
+        if self.header.is_none() != (tag == tag::HEADER) {
+            return Err(Seen::Malformed("the header is the first entry, once"));
+        }
+        let result = match tag {
+            tag::HEADER => {
+                let header = header(reader)?;
+                self.header = Some(header);
+                self.visitor.header(&header)
+            }
+            tag::SESSION => {
+                self.counts.sessions += 1;
+                self.visitor.session(reader.long()?, reader.int()?)
+            }
+            tag::ACL => {
+                let id = reader.int()? as u32;
+                if id == ACL_OPEN || !self.acls.insert(id) {
+                    return Err(Seen::Malformed("an acl is defined twice"));
+                }
+                self.counts.acls += 1;
+                self.visitor.acl(id, acls(reader)?)
+            }
+            tag::NODE => {
+                let node = node(reader)?;
+                if node.acl != ACL_OPEN && !self.acls.contains(&node.acl) {
+                    return Err(Seen::Malformed("a znode's acl is not defined"));
+                }
+                self.counts.nodes += 1;
+                self.visitor.node(node)
+            }
+            tag::FOOTER => return self.footer(reader, index).map(|()| true),
+            _ => return Err(Seen::Malformed("an entry of no known kind")),
+        };
+        result.map_err(Seen::Refused)?;
+        Ok(false)
+    }
+
+    fn footer(&self, reader: &mut Reader<'_>, index: u32) -> Result<(), Seen> {
+        let counts = Counts {
+            sessions: reader.long()? as u64,
+            acls: reader.long()? as u64,
+            nodes: reader.long()? as u64,
+        };
+        let (chunks, total) = (reader.int()? as u32, reader.int()? as u32);
+        if (counts, chunks, total) != (self.counts, index, self.total.clone().finalize()) {
+            return Err(Seen::Footer);
+        }
+        if reader.long()?.to_be_bytes() != END_MAGIC {
+            return Err(Seen::Malformed("the end is not marked as such"));
+        }
+        Ok(())
+    }
+}
+
+fn byte(reader: &mut Reader<'_>) -> Result<u8, Seen> {
+    let (&byte, rest) = reader.rest().split_first().ok_or(Short::Ends { have: 0, need: 1 })?;
+    *reader = Reader::new(rest);
+    Ok(byte)
+}
+
+fn header(reader: &mut Reader<'_>) -> Result<Header, Seen> {
+    if reader.long()?.to_be_bytes() != MAGIC {
+        return Err(Seen::Magic);
+    }
+    match reader.int()? as u32 {
+        FORMAT_VERSION => {}
+        version => return Err(Seen::Version(version)),
+    }
+    Ok(Header {
+        zxid: Zxid::from_wire(reader.long()?),
+        digest: reader.long()? as u64,
+        wall_ms: reader.long()?,
+    })
+}
+
+fn acls(reader: &mut Reader<'_>) -> Result<Vec<Acl>, Seen> {
+    let text = |bytes: Option<&[u8]>| match bytes.map(std::str::from_utf8) {
+        Some(Ok(text)) => Ok(Box::from(text)),
+        _ => Err(Seen::Malformed("an acl's scheme or id is no text")),
+    };
+    let raw = acl::read_acls(reader)?;
+    let acl = |raw: acl::RawAcl<'_>| {
+        Ok(Acl { perms: Perms(raw.perms), id: Id { scheme: text(raw.scheme)?, id: text(raw.id)? } })
+    };
+    raw.into_iter().map(acl).collect()
+}
+
+fn node<'a>(reader: &mut Reader<'a>) -> Result<Node<'a>, Seen> {
+    Ok(Node {
+        path: reader.string()?.ok_or(Seen::Malformed("a znode has no path"))?,
+        data: reader.buffer()?,
+        acl: reader.int()? as u32,
+        czxid: Zxid::from_wire(reader.long()?),
+        mzxid: Zxid::from_wire(reader.long()?),
+        pzxid: Zxid::from_wire(reader.long()?),
+        ctime_ms: reader.long()?,
+        mtime_ms: reader.long()?,
+        version: reader.int()?,
+        cversion: reader.int()?,
+        aversion: reader.int()?,
+        owner: reader.long()?,
+    })
+}

@@ -42,35 +42,4 @@ impl OpCode {
     pub const CLOSE_SESSION: Self = Self(-11);
     /// The txn of a request that failed; the type of a failed result in a multi.
     pub const ERROR: Self = Self(-1);
-
-    /// Four letters for `cons`, as `FinalRequestProcessor` names what it did last.
-    pub fn short_name(self) -> &'static str {
-        match self {
-            Self::PING => "PING",
-            Self::CREATE_SESSION => "SESS",
-            Self::MULTI => "MULT",
-            Self::MULTI_READ => "MLTR",
-            Self::CREATE | Self::CREATE2 | Self::CREATE_TTL | Self::CREATE_CONTAINER => "CREA",
-            Self::DELETE | Self::DELETE_CONTAINER => "DELE",
-            Self::SET_DATA => "SETD",
-            Self::RECONFIG => "RECO",
-            Self::SET_ACL => "SETA",
-            Self::CLOSE_SESSION => "CLOS",
-            Self::SYNC => "SYNC",
-            Self::CHECK => "CHEC",
-            Self::EXISTS => "EXIS",
-            Self::GET_DATA => "GETD",
-            Self::SET_WATCHES => "SETW",
-            Self::SET_WATCHES2 => "STW2",
-            Self::ADD_WATCH => "ADDW",
-            Self::GET_ACL => "GETA",
-            Self::GET_CHILDREN | Self::GET_CHILDREN2 => "GETC",
-            Self::GET_ALL_CHILDREN_NUMBER => "GETACN",
-            Self::CHECK_WATCHES => "CHKW",
-            Self::REMOVE_WATCHES => "REMW",
-            Self::WHO_AM_I => "HOMI",
-            Self::GET_EPHEMERALS => "GETE",
-            _ => "NA",
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! One client connection as a view keeps it.
 
 use super::Now;
+use crate::admin::Summary;
 use crate::proto::{ErrorCode, Id, OpCode, Zxid};
 use core::net::SocketAddr;
 use std::collections::VecDeque;
@@ -114,14 +115,14 @@ pub(super) enum Pending {
     Awaited {
         xid: i32,
         op: OpCode,
-        sent_ms: i64,
+        sent_us: i64,
         /// A sync echoes it.
         path: Box<[u8]>,
     },
     /// Its answer, ready before those in front of it.
     Answer(Box<[u8]>),
     /// A read behind a write of the same session: the whole frame.
-    Deferred { frame: Box<[u8]>, ids: Arc<[Id]>, came_ms: i64 },
+    Deferred { frame: Box<[u8]>, ids: Arc<[Id]>, came_us: i64 },
 }
 
 /// What `cons` shows of a connection. Source: `ServerCnxn.dumpConnectionInfo`.
@@ -132,9 +133,9 @@ pub(super) struct CnxnStats {
     pub last_op: OpCode,
     pub last_cxid: i32,
     pub last_zxid: Zxid,
-    pub last_response_ms: i64,
-    pub last_latency_ms: i64,
-    pub latency: Latency,
+    pub last_response: Now,
+    pub last_latency_us: u64,
+    pub latency: Summary,
 }
 
 impl CnxnStats {
@@ -145,42 +146,9 @@ impl CnxnStats {
             last_op: OpCode::ERROR,
             last_cxid: -1,
             last_zxid: Zxid(u64::MAX),
-            last_response_ms: 0,
-            last_latency_ms: 0,
-            latency: Latency::default(),
-        }
-    }
-}
-
-/// Shortest, longest, sum and number, in milliseconds.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Latency {
-    /// Shortest; meaningless while `count` is 0.
-    pub min_ms: i64,
-    /// Longest.
-    pub max_ms: i64,
-    /// Sum.
-    pub total_ms: i64,
-    /// How many.
-    pub count: u64,
-}
-
-impl Latency {
-    /// One more.
-    pub fn add(&mut self, ms: i64) {
-        self.min_ms = if self.count == 0 { ms } else { self.min_ms.min(ms) };
-        self.max_ms = self.max_ms.max(ms);
-        self.total_ms += ms;
-        self.count += 1;
-    }
-
-    /// Both together.
-    pub fn merge(&mut self, other: &Self) {
-        if other.count > 0 {
-            self.min_ms = if self.count == 0 { other.min_ms } else { self.min_ms.min(other.min_ms) };
-            self.max_ms = self.max_ms.max(other.max_ms);
-            self.total_ms += other.total_ms;
-            self.count += other.count;
+            last_response: Now::default(),
+            last_latency_us: 0,
+            latency: Summary::default(),
         }
     }
 }

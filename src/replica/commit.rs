@@ -1,8 +1,8 @@
 //! The commit side: checks requests, makes txns, keeps sessions.
 
-use super::report::Queries;
+use super::report::{Answered, Queries};
 use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Up, Uplink, ViewReport, What};
-use crate::admin;
+use crate::admin::Metrics;
 use crate::auth::Policy;
 use crate::proto::acl::RawAcl;
 use crate::proto::request::{Create, MultiOp, PathVersion, SetAcl, SetData, read_multi};
@@ -12,8 +12,7 @@ use crate::tree::{self, AclRef, NodeIndex, Owner, OwnerKind, Tree};
 use crate::txn::{self, AclTable, Applied, CreateKind, CreateTxn, Limits, Quotas, Txn, TxnHeader};
 use crate::wal;
 use bytes::BufMut;
-use hashbrown::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// How the commit side does its work.
@@ -45,8 +44,6 @@ pub struct CommitSettings {
     pub container_never_used_ms: i64,
     /// Seeds the hashes of what clients choose.
     pub hash_seed: u64,
-    /// Fixed facts for the four-letter words.
-    pub about: admin::About,
 }
 
 /// What a server knows when it starts.
@@ -59,7 +56,7 @@ pub struct Restored {
     /// Access lists in it.
     pub acls: AclTable,
     /// Sessions that are alive, with their timeouts in milliseconds.
-    pub sessions: HashMap<i64, i32>,
+    pub sessions: BTreeMap<i64, i32>,
     /// The last txn.
     pub zxid: Zxid,
 }
@@ -71,7 +68,7 @@ impl Restored {
             tree: Tree::new(settings),
             quotas: Quotas::default(),
             acls: AclTable::new(settings.hash_seed),
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             zxid: Zxid::ZERO,
         }
     }
@@ -184,8 +181,17 @@ pub struct Commit {
     containers_checked_ms: i64,
     containers_deleted_ms: i64,
     queries: Queries,
+    answered: Vec<Answered>,
+    metrics: Metrics,
+    digests: VecDeque<(Zxid, u64)>,
     started_ms: i64,
 }
+
+/// Txns between two digests that are remembered for `hash`. Source: `DataTree.DIGEST_LOG_INTERVAL`.
+const DIGEST_INTERVAL: u64 = 128;
+
+/// Digests that are remembered. Source: `DataTree.DIGEST_LOG_LIMIT`.
+const DIGESTS_MAX: usize = 1024;
 
 #[derive(Debug)]
 struct Attach {
@@ -224,7 +230,7 @@ impl Commit {
         let first_id = session::first_session_id(settings.server_id, now.wall_ms);
         let mut tracker = Tracker::new(settings.tick_ms, first_id, settings.hash_seed);
         for (id, timeout_ms) in sessions {
-            tracker.track(id, timeout_ms, now.mono_ms);
+            tracker.track(id, timeout_ms, now.mono_ms());
         }
         Self {
             policy,
@@ -238,10 +244,13 @@ impl Commit {
             deltas: Deltas::default(),
             fencing: Vec::new(),
             containers_due: VecDeque::new(),
-            containers_checked_ms: now.mono_ms,
-            containers_deleted_ms: now.mono_ms,
+            containers_checked_ms: now.mono_ms(),
+            containers_deleted_ms: now.mono_ms(),
             queries: Queries::new(settings.views),
-            started_ms: now.mono_ms,
+            answered: Vec::new(),
+            metrics: Metrics::default(),
+            digests: VecDeque::new(),
+            started_ms: now.mono_ms(),
             settings,
         }
     }
@@ -279,7 +288,8 @@ impl Commit {
     /// Lets time pass: ends sessions, deletes containers and TTL nodes.
     pub fn tick(&mut self, now: Now) {
         let mut expired = Vec::new();
-        self.sessions.take_expired(now.mono_ms, &mut expired);
+        self.sessions.take_expired(now.mono_ms(), &mut expired);
+        self.metrics.counters.stale_sessions_expired += expired.len() as u64;
         for session_id in expired {
             let asker = Asker { cnxn: None, session_id, xid: 0, ids: &[], now };
             self.close_session(&asker);
@@ -307,7 +317,7 @@ impl Commit {
 
     fn touch(&mut self, now: Now, session_id: i64) {
         if let Some(timeout_ms) = self.sessions.get(session_id) {
-            self.sessions.touch(session_id, timeout_ms, now.mono_ms);
+            self.sessions.touch(session_id, timeout_ms, now.mono_ms());
         }
     }
 
@@ -329,7 +339,7 @@ impl Commit {
     }
 
     fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>) {
-        let digest = self.settings.digest_enabled.then(|| self.tree.digest());
+        let digest = self.note_digest();
         self.records.put(header.zxid, |out| {
             header.put(out);
             txn.put(out);
@@ -338,6 +348,18 @@ impl Commit {
                 txn::put_digest(out, digest);
             }
         });
+    }
+
+    /// The tree's digest as of now, remembered from time to time.
+    fn note_digest(&mut self) -> Option<u64> {
+        let digest = self.settings.digest_enabled.then(|| self.tree.digest())?;
+        if self.zxid.0.is_multiple_of(DIGEST_INTERVAL) {
+            if self.digests.len() == DIGESTS_MAX {
+                self.digests.pop_front();
+            }
+            self.digests.push_back((self.zxid, digest));
+        }
+        Some(digest)
     }
 
     fn fail(&mut self, asker: &Asker<'_>, code: ErrorCode) {
@@ -414,7 +436,9 @@ impl Commit {
     fn multi(&mut self, asker: &Asker<'_>, body: &[u8]) {
         self.next_zxid();
         let ops = match read_multi(&mut Reader::new(body)) {
-            Ok(ops) if !ops.iter().any(|op| matches!(op, MultiOp::GetData(_) | MultiOp::GetChildren(_))) => ops,
+            Ok(ops) if !ops.iter().any(|op| matches!(op, MultiOp::GetData(_) | MultiOp::GetChildren(_))) => {
+                ops
+            }
             // Reads in a multi are told as what 3.9 makes of them: nothing it can make a txn of.
             _ => return self.fail(asker, ErrorCode::MarshallingError),
         };
@@ -455,7 +479,7 @@ impl Commit {
                 (result.op, result.changes) = (OpCode::ERROR, 0);
             }
         }
-        let digest = self.settings.digest_enabled.then(|| self.tree.digest());
+        let digest = self.note_digest();
         self.records.put(header.zxid, |out| {
             header.put(out);
             out.put_slice(&encoded);
@@ -496,11 +520,12 @@ impl Commit {
             return self.attach(now, Attach { cnxn, session_id, timeout_ms }, password);
         }
         let session_id = self.sessions.next_session_id();
-        self.sessions.track(session_id, timeout_ms, now.mono_ms);
+        self.sessions.track(session_id, timeout_ms, now.mono_ms());
         let owned = self.sessions.set_owner(session_id, cnxn);
         assert_eq!(owned, Ok(()), "session {session_id:#x} was tracked a line before");
         self.next_zxid();
-        let header = self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
+        let header =
+            self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
         self.log(&header, &Txn::CreateSession { timeout_ms });
         self.say(Some(cnxn), 0, What::SessionCreated { session_id, timeout_ms });
     }
@@ -510,7 +535,7 @@ impl Commit {
         // The password first: who only guesses an id must not end its owner's connection.
         let known = session::is_password(session_id, password)
             && !self.sessions.is_closing(session_id)
-            && self.sessions.touch(session_id, timeout_ms, now.mono_ms);
+            && self.sessions.touch(session_id, timeout_ms, now.mono_ms());
         if !known {
             return self.say(Some(cnxn), 0, What::Refused);
         }
@@ -541,16 +566,16 @@ impl Commit {
 
     /// Deletes containers and TTL nodes that are due, not too many at once.
     fn sweep(&mut self, now: Now) {
-        if now.mono_ms - self.containers_checked_ms >= self.settings.container_check_interval_ms {
-            self.containers_checked_ms = now.mono_ms;
+        if now.mono_ms() - self.containers_checked_ms >= self.settings.container_check_interval_ms {
+            self.containers_checked_ms = now.mono_ms();
             let due = self.tree.due_for_removal(now.wall_ms, self.settings.container_never_used_ms);
             self.containers_due = due.into();
-            self.containers_deleted_ms = now.mono_ms;
+            self.containers_deleted_ms = now.mono_ms();
         }
         let per_minute = i64::from(self.settings.container_max_per_minute).max(1);
         while !self.containers_due.is_empty() {
             let spacing_ms = 60_000 / per_minute;
-            if now.mono_ms - self.containers_deleted_ms < spacing_ms {
+            if now.mono_ms() - self.containers_deleted_ms < spacing_ms {
                 return;
             }
             self.containers_deleted_ms += spacing_ms;
@@ -561,7 +586,8 @@ impl Commit {
 
     fn delete_container(&mut self, now: Now, path: &[u8]) {
         let Some(index) = self.tree.find(path) else { return };
-        let is_session = matches!(self.owner_kind(index), OwnerKind::Ephemeral { .. } | OwnerKind::Persistent);
+        let is_session =
+            matches!(self.owner_kind(index), OwnerKind::Ephemeral { .. } | OwnerKind::Persistent);
         if self.tree.child_count(index) > 0 || is_session {
             return;
         }
@@ -720,8 +746,10 @@ impl Commit {
             return Ok(());
         }
         let Some(limited) = self.quotas.nearest(path) else { return Ok(()) };
-        let text = |path: Vec<u8>| self.tree.find(&path).map(|index| Limits::parse(self.tree.body(index).bytes()));
-        let (Some(limits), Some(usage)) = (text(txn::limits_path(limited)), text(txn::stats_path(limited))) else {
+        let text =
+            |path: Vec<u8>| self.tree.find(&path).map(|index| Limits::parse(self.tree.body(index).bytes()));
+        let (Some(limits), Some(usage)) = (text(txn::limits_path(limited)), text(txn::stats_path(limited)))
+        else {
             return Ok(());
         };
         let over = |change: i64, used: i64, hard: i64| change != 0 && hard > -1 && used + change > hard;
@@ -733,8 +761,32 @@ impl Commit {
 
     fn report(&mut self, now: Now, query: u64, report: ViewReport) {
         let Some((cnxn, word, reports)) = self.queries.answered(query, report) else { return };
-        let text = super::report::render(word, reports, self, now);
+        let status = Box::new(super::report::status(word, reports, self, now));
+        self.answered.push(Answered { cnxn, word, status });
+    }
+
+    /// Four-letter words that only lack what the shell knows; [`Commit::tell`] must follow for each.
+    pub fn take_answered(&mut self) -> Vec<Answered> {
+        std::mem::take(&mut self.answered)
+    }
+
+    /// The answer to a four-letter word.
+    pub fn tell(&mut self, cnxn: CnxnId, text: Vec<u8>) {
         self.say(Some(cnxn), 0, What::Text(text.into()));
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What the shell measures on this side: the log, snapshots, recovery.
+    pub fn metrics_mut(&mut self) -> &mut Metrics {
+        &mut self.metrics
+    }
+
+    /// Digests of the past, one every [`DIGEST_INTERVAL`] txns: what `hash` tells.
+    pub(super) fn digests(&self) -> impl Iterator<Item = (Zxid, u64)> {
+        self.digests.iter().copied()
     }
 
     pub(super) fn tree(&self) -> &Tree {
@@ -745,12 +797,8 @@ impl Commit {
         &self.sessions
     }
 
-    pub(super) fn settings(&self) -> &CommitSettings {
-        &self.settings
-    }
-
     pub(super) fn uptime_ms(&self, now: Now) -> i64 {
-        now.mono_ms - self.started_ms
+        now.mono_ms() - self.started_ms
     }
 }
 

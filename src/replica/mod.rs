@@ -25,10 +25,11 @@ mod report;
 mod view;
 
 pub use cnxn::CloseReason;
-pub use commit::{Commit, CommitSettings, Proposed, Restored};
-pub use report::{CnxnReport, ViewReport, WatchReport};
+pub use commit::{Commit, CommitSettings, Proposed, ReplayError, Restored};
+pub use report::{Answered, ViewReport};
 pub use view::{Place, View, ViewSettings, Wants};
 
+use crate::admin::Word;
 use crate::proto::{ErrorCode, Id, OpCode, Zxid};
 use crate::txn::Change;
 use std::ops::Range;
@@ -37,10 +38,17 @@ use std::sync::Arc;
 /// A point in time, as the caller's clocks have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds of a clock that never goes back: timeouts.
-    pub mono_ms: i64,
+    /// Microseconds of a clock that never goes back: timeouts, latencies.
+    pub mono_us: i64,
     /// Milliseconds since 1970: ctime, mtime.
     pub wall_ms: i64,
+}
+
+impl Now {
+    /// Milliseconds of the clock that never goes back.
+    pub const fn mono_ms(self) -> i64 {
+        self.mono_us / 1000
+    }
 }
 
 /// Names a connection over all views and all time: a slot is reused, its generation is not.
@@ -90,7 +98,7 @@ pub enum Up {
         /// Where to answer.
         cnxn: CnxnId,
         /// The word.
-        word: [u8; 4],
+        word: Word,
     },
     /// A view's part of the answer to one; see [`What::Report`].
     Report {
@@ -195,7 +203,7 @@ pub enum What {
         /// Which question.
         query: u64,
         /// How much of it.
-        word: [u8; 4],
+        word: Word,
     },
     /// The answer to a four-letter word.
     Text(Box<[u8]>),

@@ -113,7 +113,9 @@ impl Read<'_> {
                     return Err(ErrorCode::NoWatcher);
                 }
             }
-            OpCode::SET_WATCHES | OpCode::SET_WATCHES2 => self.set_watches(SetWatches::read(reader, op)?, events),
+            OpCode::SET_WATCHES | OpCode::SET_WATCHES2 => {
+                self.set_watches(SetWatches::read(reader, op)?, events)
+            }
             _ => return Err(ErrorCode::Unimplemented),
         }
         Ok(())

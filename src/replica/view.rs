@@ -1,25 +1,24 @@
 //! A view: connections, reads, watches, and the committed tree.
 
-use super::cnxn::{CloseReason, Cnxn, CnxnStats, Latency, Pending, State};
+use super::cnxn::{CloseReason, Cnxn, CnxnStats, Pending, State};
 use super::read::{Read, put_error_result};
-use super::report::{CnxnReport, ViewReport, WatchReport};
+use super::report::ViewReport;
 use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Up, Uplink, What};
-use crate::admin;
+use crate::admin::{self, Connection, ConnectionSession, Metrics, Summary, Whitelist, Word};
 use crate::auth::{self, Policy};
 use crate::proto::event::{EventType, put_event};
 use crate::proto::reply::{MultiHeader, put_reply, put_status};
 use crate::proto::request::AuthPacket;
 use crate::proto::{
-    ConnectRequest, ConnectResponse, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, RequestHeader, XID_PING,
-    Zxid, jute, path,
+    ConnectRequest, ConnectResponse, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, RequestHeader,
+    XID_PING, Zxid, jute, path,
 };
 use crate::session;
 use crate::tree::{NodeImage, Tree};
 use crate::txn::Change;
 use crate::watch::{self, Watches};
 use core::net::{IpAddr, SocketAddr};
-use hashbrown::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Unsent bytes at which a connection's requests wait; a single answer may be larger.
@@ -57,7 +56,7 @@ pub struct ViewSettings {
     /// How long a connection may go without a connect request.
     pub sessionless_timeout_ms: i64,
     /// Four-letter words that are answered.
-    pub whitelist: admin::Whitelist,
+    pub whitelist: Whitelist,
     /// Schemes of which a client must have proved one before anything else; empty for none.
     pub enforced_schemes: Vec<String>,
     /// Seeds the hashes of what clients choose.
@@ -79,25 +78,6 @@ pub struct Wants {
     pub close: Option<CloseReason>,
 }
 
-/// Counters of one view since the start, or since `srst`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ViewCounters {
-    /// Requests that arrived.
-    pub received: u64,
-    /// Replies and events that went out.
-    pub sent: u64,
-    /// All requests.
-    pub latency: Latency,
-    /// Bytes that arrived.
-    pub received_bytes: u64,
-    /// Replies' and events' bytes.
-    pub sent_bytes: u64,
-    /// Connections that the other side ended.
-    pub dropped: u64,
-    /// Sessions asked for or attached to.
-    pub connects: u64,
-}
-
 /// A view. See the module's page.
 #[derive(Debug)]
 pub struct View {
@@ -109,9 +89,9 @@ pub struct View {
     watches: Watches,
     cnxns: Vec<Slot>,
     free: Vec<u32>,
-    by_session: HashMap<i64, u32>,
+    by_session: BTreeMap<i64, u32>,
     /// Sessions that are alive, for snapshots.
-    sessions: HashMap<i64, i32>,
+    sessions: BTreeMap<i64, i32>,
     uplink: Uplink,
     /// Requests with the commit side, and the bytes of those not yet taken.
     outstanding: usize,
@@ -125,7 +105,10 @@ pub struct View {
     spares: Vec<Vec<u8>>,
     scratch: Vec<u8>,
     events: Vec<u8>,
-    counters: ViewCounters,
+    received: u64,
+    replies: u64,
+    latency: Summary,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -142,7 +125,7 @@ impl View {
         policy: Arc<Policy>,
         tree: Tree,
         zxid: Zxid,
-        sessions: HashMap<i64, i32>,
+        sessions: BTreeMap<i64, i32>,
     ) -> Self {
         let watches = Watches::new(settings.hash_seed);
         Self {
@@ -153,7 +136,7 @@ impl View {
             watches,
             cnxns: Vec::new(),
             free: Vec::new(),
-            by_session: HashMap::new(),
+            by_session: BTreeMap::new(),
             sessions,
             uplink: Uplink::default(),
             outstanding: 0,
@@ -165,7 +148,10 @@ impl View {
             spares: Vec::new(),
             scratch: Vec::new(),
             events: Vec::new(),
-            counters: ViewCounters::default(),
+            received: 0,
+            replies: 0,
+            latency: Summary::default(),
+            metrics: Metrics::default(),
         }
     }
 
@@ -210,7 +196,7 @@ impl View {
             reason: CloseReason::Expected,
             stats: CnxnStats::new(),
         }));
-        let deadline_ms = now.mono_ms + self.settings.sessionless_timeout_ms;
+        let deadline_ms = now.mono_ms() + self.settings.sessionless_timeout_ms;
         self.fresh.push_back((deadline_ms, self.id(slot)));
         Place(slot)
     }
@@ -223,7 +209,7 @@ impl View {
     pub fn closed(&mut self, Place(slot): Place) {
         let Some(cnxn) = self.cnxns[slot as usize].cnxn.take() else { return };
         if cnxn.state != State::Closing {
-            self.counters.dropped += 1;
+            self.metrics.counters.connection_drop_count += 1;
         }
         self.silence(slot, &cnxn);
         self.free.push(slot);
@@ -240,7 +226,7 @@ impl View {
 
     /// Bytes have arrived. Those that cannot be handled yet are kept; see [`Wants::read`].
     pub fn receive(&mut self, Place(slot): Place, bytes: &[u8], now: Now) {
-        self.counters.received_bytes += bytes.len() as u64;
+        self.metrics.counters.bytes_received_count += bytes.len() as u64;
         let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else { return };
         if cnxn.input.is_empty() {
             let used = self.pump(slot, &mut cnxn, bytes, now);
@@ -277,8 +263,10 @@ impl View {
                 cnxn.stalled = cnxn.state != State::Closing;
                 return used;
             }
-            if cnxn.state == State::Fresh && admin::is_word(*first) {
-                self.word(slot, cnxn, *first);
+            if cnxn.state == State::Fresh
+                && let Some(word) = Word::from_code(i32::from_be_bytes(*first))
+            {
+                self.word(slot, cnxn, word);
                 return bytes.len();
             }
             let length = i32::from_be_bytes(*first);
@@ -289,7 +277,7 @@ impl View {
             };
             let Some(frame) = body.get(..length) else { return used };
             used += 4 + length;
-            self.counters.received += 1;
+            self.received += 1;
             cnxn.stats.received += 1;
             match cnxn.state {
                 State::Fresh => self.connect(slot, cnxn, frame),
@@ -309,7 +297,8 @@ impl View {
         {
             return true;
         }
-        let full = self.outstanding >= self.settings.outstanding_max || self.uplink.bytes.len() >= UPLINK_BYTES_MAX;
+        let full =
+            self.outstanding >= self.settings.outstanding_max || self.uplink.bytes.len() >= UPLINK_BYTES_MAX;
         if full && cnxn.awaited > 0 {
             self.held_up.push(slot);
             return true;
@@ -321,7 +310,7 @@ impl View {
         let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
             return cnxn.close(CloseReason::Malformed("connect request"));
         };
-        self.counters.connects += 1;
+        self.metrics.counters.connection_request_count += 1;
         cnxn.state = State::Waiting;
         cnxn.read_only = request.read_only;
         // Only as much of a hostile password as a real one has.
@@ -336,14 +325,17 @@ impl View {
         });
     }
 
-    fn word(&mut self, slot: u32, cnxn: &mut Cnxn, word: [u8; 4]) {
+    fn word(&mut self, slot: u32, cnxn: &mut Cnxn, word: Word) {
         cnxn.state = State::Waiting;
-        match admin::at_once(word, &self.settings.whitelist) {
-            Some(text) => {
-                cnxn.out.extend_from_slice(&text);
-                cnxn.close(CloseReason::Expected);
-            }
-            None => self.uplink.items.push(Up::Word { cnxn: self.id(slot), word }),
+        if !self.settings.whitelist.allows(word) {
+            cnxn.out.extend_from_slice(&word.refusal());
+            cnxn.close(CloseReason::Expected);
+        } else if word == Word::Ruok {
+            // A liveness probe asks this thread, and nobody else.
+            cnxn.out.extend_from_slice(&admin::render(word, &admin::Status::default()));
+            cnxn.close(CloseReason::Expected);
+        } else {
+            self.uplink.items.push(Up::Word { cnxn: self.id(slot), word });
         }
     }
 
@@ -363,7 +355,9 @@ impl View {
             _ => {}
         }
         let enforced = &self.settings.enforced_schemes;
-        if !enforced.is_empty() && !cnxn.ids.iter().any(|id| enforced.iter().any(|scheme| **scheme == *id.scheme)) {
+        if !enforced.is_empty()
+            && !cnxn.ids.iter().any(|id| enforced.iter().any(|scheme| **scheme == *id.scheme))
+        {
             self.take_buffer(cnxn);
             put_status(&mut cnxn.out, xid, 0, ErrorCode::SessionClosedRequireSaslAuth);
             return cnxn.close(CloseReason::Auth(ErrorCode::SessionClosedRequireSaslAuth));
@@ -386,11 +380,11 @@ impl View {
             | OpCode::SET_WATCHES2 => {
                 if cnxn.pending.is_empty() {
                     let ids = cnxn.ids.clone();
-                    self.read(slot, cnxn, frame, &ids, now.mono_ms, now);
+                    self.read(slot, cnxn, frame, &ids, now.mono_us, now);
                 } else {
                     cnxn.deferred_bytes += frame.len();
                     let (frame, ids) = (frame.into(), cnxn.ids.clone());
-                    cnxn.pending.push_back(Pending::Deferred { frame, ids, came_ms: now.mono_ms });
+                    cnxn.pending.push_back(Pending::Deferred { frame, ids, came_us: now.mono_us });
                 }
             }
             OpCode::CREATE
@@ -433,7 +427,7 @@ impl View {
         }));
         self.outstanding += 1;
         cnxn.awaited += 1;
-        cnxn.pending.push_back(Pending::Awaited { xid, op, sent_ms: now.mono_ms, path });
+        cnxn.pending.push_back(Pending::Awaited { xid, op, sent_us: now.mono_us, path });
     }
 
     fn authenticate(&mut self, cnxn: &mut Cnxn, xid: i32, body: &[u8]) {
@@ -475,7 +469,7 @@ impl View {
         {
             cnxn.out = spare;
         }
-        self.counters.sent += 1;
+        self.replies += 1;
         cnxn.stats.sent += 1;
     }
 
@@ -486,13 +480,13 @@ impl View {
         }
     }
 
-    fn read(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8], ids: &[Id], came_ms: i64, now: Now) {
+    fn read(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8], ids: &[Id], came_us: i64, now: Now) {
         let mut reader = Reader::new(frame);
         let RequestHeader { xid, op } = RequestHeader::read(&mut reader).expect("it was read when it came");
         self.take_buffer(cnxn);
         if op == OpCode::PING {
             put_status(&mut cnxn.out, XID_PING, self.zxid.to_wire(), ErrorCode::Ok);
-            return self.note(cnxn, xid, op, came_ms, now);
+            return self.note(cnxn, xid, op, came_us, now);
         }
         let (start, zxid) = (cnxn.out.len(), self.zxid);
         let mut failed = None;
@@ -518,22 +512,22 @@ impl View {
             cnxn.out.extend_from_slice(&reply);
             self.events = Vec::new();
         }
-        self.note(cnxn, xid, op, came_ms, now);
+        self.note(cnxn, xid, op, came_us, now);
     }
 
     /// Counts an answer.
-    fn note(&mut self, cnxn: &mut Cnxn, xid: i32, op: OpCode, came_ms: i64, now: Now) {
-        let latency_ms = now.mono_ms - came_ms;
-        self.counters.latency.add(latency_ms);
+    fn note(&mut self, cnxn: &mut Cnxn, xid: i32, op: OpCode, came_us: i64, now: Now) {
+        let latency_us = (now.mono_us - came_us).max(0) as u64;
+        self.latency.record(latency_us);
         let stats = &mut cnxn.stats;
         if xid >= 0 {
             stats.last_cxid = xid;
         }
         stats.last_op = op;
         stats.last_zxid = self.zxid;
-        stats.last_response_ms = now.mono_ms;
-        stats.last_latency_ms = latency_ms;
-        stats.latency.add(latency_ms);
+        stats.last_response = now;
+        stats.last_latency_us = latency_us;
+        stats.latency.record(latency_us);
     }
 
     /// Answers what was deferred, as far as that goes now.
@@ -548,9 +542,9 @@ impl View {
                     self.take_buffer(cnxn);
                     cnxn.out.extend_from_slice(&bytes);
                 }
-                Some(Pending::Deferred { frame, ids, came_ms }) => {
+                Some(Pending::Deferred { frame, ids, came_us }) => {
                     cnxn.deferred_bytes -= frame.len();
-                    self.read(slot, cnxn, &frame, &ids, came_ms, now);
+                    self.read(slot, cnxn, &frame, &ids, came_us, now);
                 }
                 None | Some(Pending::Awaited { .. }) => unreachable!("looked at above"),
             }
@@ -607,7 +601,7 @@ impl View {
     /// So much of it was sent.
     pub fn sent(&mut self, Place(slot): Place, bytes: usize) {
         let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn else { return };
-        self.counters.sent_bytes += bytes as u64;
+        self.metrics.counters.response_bytes += bytes as u64;
         cnxn.sent += bytes;
         if cnxn.sent == cnxn.out.len() {
             cnxn.sent = 0;
@@ -631,7 +625,7 @@ impl View {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Now) {
-        while let Some((_, id)) = self.fresh.pop_front_if(|(deadline_ms, _)| *deadline_ms <= now.mono_ms) {
+        while let Some((_, id)) = self.fresh.pop_front_if(|(deadline_ms, _)| *deadline_ms <= now.mono_ms()) {
             let timeout_ms = self.settings.sessionless_timeout_ms;
             if let Some(cnxn) = self.cnxn_mut(id)
                 && cnxn.state == State::Fresh
@@ -640,8 +634,8 @@ impl View {
                 self.list_id(id);
             }
         }
-        if now.mono_ms - self.touched_ms >= TOUCH_INTERVAL_MS {
-            self.touched_ms = now.mono_ms;
+        if now.mono_ms() - self.touched_ms >= TOUCH_INTERVAL_MS {
+            self.touched_ms = now.mono_ms();
             let mut sessions = Vec::with_capacity(self.touched.len());
             for slot in std::mem::take(&mut self.touched) {
                 if let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn {
@@ -702,7 +696,7 @@ impl View {
             }
             What::SessionClosed { session_id } => self.session_closed(entry, session_id),
             What::Report { query, word } => {
-                let report = Box::new(self.report(word));
+                let report = Box::new(self.report(word, now));
                 self.uplink.items.push(Up::Report { query, report });
             }
             _ => {}
@@ -729,14 +723,14 @@ impl View {
     /// Makes one change and fires its watches.
     fn change(&mut self, change: &Change, zxid: Zxid) {
         change.apply(&mut self.tree, zxid);
-        let Self { tree, watches, cnxns, policy, listed, counters, .. } = self;
+        let Self { tree, watches, cnxns, policy, listed, replies, .. } = self;
         let mut tell = |slot: u32, kind: EventType, path: &[u8], acl: &[crate::proto::Acl]| {
             let Some(cnxn) = &mut cnxns[slot as usize].cnxn else { return };
             if cnxn.state == State::Closing || !policy.permits(acl, Perms::READ, &cnxn.ids) {
                 return;
             }
             put_event(&mut cnxn.out, Some(zxid), kind, path);
-            counters.sent += 1;
+            *replies += 1;
             cnxn.stats.sent += 1;
             if cnxn.unsent() > OUT_BYTES_MAX {
                 let (bytes, limit) = (cnxn.unsent(), OUT_BYTES_MAX);
@@ -898,12 +892,21 @@ impl View {
     }
 
     /// Answers the oldest request of `cnxn` that is with the commit side.
-    fn reply(&mut self, entry: &Entry, to: CnxnId, cnxn: &mut Cnxn, code: ErrorCode, body: &mut Vec<u8>, now: Now) {
+    fn reply(
+        &mut self,
+        entry: &Entry,
+        to: CnxnId,
+        cnxn: &mut Cnxn,
+        code: ErrorCode,
+        body: &mut Vec<u8>,
+        now: Now,
+    ) {
         cnxn.awaited -= 1;
-        let Some(at) = cnxn.pending.iter().position(|pending| matches!(pending, Pending::Awaited { .. })) else {
+        let Some(at) = cnxn.pending.iter().position(|pending| matches!(pending, Pending::Awaited { .. }))
+        else {
             return;
         };
-        let Pending::Awaited { xid, op, sent_ms, ref path } = cnxn.pending[at] else {
+        let Pending::Awaited { xid, op, sent_us, ref path } = cnxn.pending[at] else {
             unreachable!("found as such");
         };
         assert_eq!(xid, entry.xid, "answers of {to:?} are out of order");
@@ -919,7 +922,7 @@ impl View {
             ErrorCode::Ok => put_reply(out, xid, zxid, |out| out.extend_from_slice(body)),
             code => put_status(out, xid, zxid.to_wire(), code),
         };
-        self.note(cnxn, xid, op, sent_ms, now);
+        self.note(cnxn, xid, op, sent_us, now);
         if at == 0 {
             cnxn.pending.pop_front();
             self.take_buffer(cnxn);
@@ -949,28 +952,29 @@ impl View {
     }
 
     /// What this view adds to a four-letter word's answer.
-    fn report(&mut self, word: [u8; 4]) -> ViewReport {
-        let watches = match &word {
-            b"wchc" | b"wchp" => self.watch_report(),
-            _ => Vec::new(),
-        };
-        let cnxns = match &word {
-            b"stat" | b"cons" | b"dump" => self.cnxn_reports(),
-            _ => Vec::new(),
-        };
+    fn report(&mut self, word: Word, now: Now) -> ViewReport {
         let report = ViewReport {
             zxid: self.zxid,
-            counters: self.counters,
+            received: self.received,
+            sent: self.replies,
+            latency: self.latency.clone(),
+            metrics: self.metrics.clone(),
             outstanding: self.outstanding,
             open: self.cnxn_count(),
             watch_count: self.watches.len(),
             watch_summary: self.watches.summary(),
-            cnxns,
-            watches,
+            connections: match word {
+                Word::Stat | Word::Cons | Word::Dump => self.connections(now),
+                _ => Vec::new(),
+            },
+            watches: match word {
+                Word::Wchc | Word::Wchp => self.watches_by_session(),
+                _ => Vec::new(),
+            },
         };
-        match &word {
-            b"srst" => self.counters = ViewCounters::default(),
-            b"crst" => {
+        match word {
+            Word::Srst => (self.received, self.replies, self.latency) = (0, 0, Summary::default()),
+            Word::Crst => {
                 let live = self.cnxns.iter_mut().filter_map(|slot| slot.cnxn.as_mut());
                 live.for_each(|cnxn| cnxn.stats = CnxnStats::new());
             }
@@ -979,33 +983,42 @@ impl View {
         report
     }
 
-    fn cnxn_reports(&self) -> Vec<CnxnReport> {
+    fn connections(&self, now: Now) -> Vec<Connection> {
         let live = self.cnxns.iter().filter_map(|slot| slot.cnxn.as_ref());
-        live.map(|cnxn| CnxnReport {
-            peer: cnxn.peer,
-            reads: !cnxn.stalled,
-            writes: cnxn.unsent() > 0,
-            queued: cnxn.awaited as usize,
-            received: cnxn.stats.received,
-            sent: cnxn.stats.sent,
-            session_id: cnxn.session_id,
-            last_op: cnxn.stats.last_op,
-            established_ms: cnxn.opened.wall_ms,
-            timeout_ms: cnxn.timeout_ms,
-            last_cxid: cnxn.stats.last_cxid,
-            last_zxid: cnxn.stats.last_zxid,
-            last_response_ms: cnxn.stats.last_response_ms,
-            last_latency_ms: cnxn.stats.last_latency_ms,
-            latency: cnxn.stats.latency,
+        live.map(|cnxn| {
+            let stats = &cnxn.stats;
+            let session = ConnectionSession {
+                id: cnxn.session_id,
+                last_op: admin::last_op(stats.last_op),
+                established_wall_ms: cnxn.opened.wall_ms,
+                timeout_ms: cnxn.timeout_ms,
+                last_cxid: stats.last_cxid.into(),
+                last_zxid: stats.last_zxid.to_wire(),
+                last_response_ms: stats.last_response.mono_ms(),
+                last_latency_us: stats.last_latency_us,
+                latency: stats.latency.clone(),
+            };
+            // Java's selector bits: 1 reads, 4 has something to write.
+            let interest_ops = u8::from(!cnxn.stalled) | u8::from(cnxn.unsent() > 0) << 2;
+            Connection {
+                peer: format!("/{}", cnxn.peer),
+                interest_ops,
+                queued: cnxn.awaited.into(),
+                received: stats.received,
+                sent: stats.sent,
+                expires_wall_ms: now.wall_ms + i64::from(cnxn.timeout_ms),
+                session: (cnxn.session_id != 0).then_some(session),
+            }
         })
         .collect()
     }
 
-    fn watch_report(&self) -> Vec<WatchReport> {
-        let session_of = |watch::Cnxn(slot)| self.cnxns[slot as usize].cnxn.as_ref().map_or(0, |cnxn| cnxn.session_id);
+    fn watches_by_session(&self) -> Vec<(i64, Box<[u8]>)> {
+        let session_of =
+            |watch::Cnxn(slot)| self.cnxns[slot as usize].cnxn.as_ref().map_or(0, |cnxn| cnxn.session_id);
         let watches = self.watches.by_cnxn().flat_map(|(cnxn, paths)| {
             let session_id = session_of(cnxn);
-            paths.map(move |path| WatchReport { session_id, path: path.into() })
+            paths.map(move |path| (session_id, Box::from(path)))
         });
         watches.collect()
     }

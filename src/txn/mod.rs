@@ -18,6 +18,7 @@ pub use apply::{Applied, Undo, apply, undo};
 pub use change::Change;
 pub use codec::{put_digest, read};
 pub use quota::{Limits, QuotaKind, Quotas};
+pub(crate) use quota::{limits_path, stats_path};
 
 use crate::proto::{OpCode, Zxid};
 use crate::tree::AclRef;

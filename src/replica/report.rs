@@ -1,0 +1,136 @@
+//! Four-letter words that want more than one shard knows: every view reports, the commit side adds
+//! its part, the shell fills in what only it can see.
+
+use super::commit::Commit;
+use super::{CnxnId, Now};
+use crate::admin::{Connection, Gauges, Merge, Metrics, Status, Summary, Word};
+use crate::proto::Zxid;
+use crate::watch;
+use std::collections::BTreeMap;
+
+/// What a view says of itself. Lists are filled only for the words that tell them.
+#[derive(Debug, Default)]
+pub struct ViewReport {
+    /// The last txn that its tree has.
+    pub zxid: Zxid,
+    /// Requests that arrived.
+    pub received: u64,
+    /// Replies and events that went out.
+    pub sent: u64,
+    /// All requests' latency in microseconds.
+    pub latency: Summary,
+    /// What it counted.
+    pub metrics: Metrics,
+    /// Requests that wait for the commit side.
+    pub outstanding: usize,
+    /// Connections that are open.
+    pub open: usize,
+    /// Watches, of all tables.
+    pub watch_count: usize,
+    /// Watches, as `wchs` tells them.
+    pub watch_summary: watch::Summary,
+    /// `stat`, `cons` and `dump`: its connections.
+    pub connections: Vec<Connection>,
+    /// `wchc` and `wchp`: a session and a path that it watches.
+    pub watches: Vec<(i64, Box<[u8]>)>,
+}
+
+/// A question that all views have answered; the shell fills in the rest, renders it and tells.
+#[derive(Debug)]
+pub struct Answered {
+    /// Who asked.
+    pub cnxn: CnxnId,
+    /// What.
+    pub word: Word,
+    /// Everything that is known inside.
+    pub status: Box<Status>,
+}
+
+/// Questions that wait for views.
+#[derive(Debug)]
+pub(super) struct Queries {
+    views: u16,
+    next: u64,
+    open: BTreeMap<u64, Query>,
+}
+
+#[derive(Debug)]
+struct Query {
+    cnxn: CnxnId,
+    word: Word,
+    reports: Vec<ViewReport>,
+}
+
+impl Queries {
+    pub fn new(views: u16) -> Self {
+        Self { views, next: 0, open: BTreeMap::new() }
+    }
+
+    pub fn ask(&mut self, cnxn: CnxnId, word: Word) -> u64 {
+        self.next += 1;
+        self.open.insert(self.next, Query { cnxn, word, reports: Vec::new() });
+        self.next
+    }
+
+    /// Takes a view's part; the whole once that was the last one missing.
+    pub fn answered(&mut self, query: u64, report: ViewReport) -> Option<(CnxnId, Word, Vec<ViewReport>)> {
+        let open = self.open.get_mut(&query)?;
+        open.reports.push(report);
+        if open.reports.len() < usize::from(self.views) {
+            return None;
+        }
+        let Query { cnxn, word, reports } = self.open.remove(&query)?;
+        Some((cnxn, word, reports))
+    }
+}
+
+/// Adds the commit side's part to what the views said.
+pub(super) fn status(word: Word, reports: Vec<ViewReport>, commit: &Commit, now: Now) -> Status {
+    let tree = commit.tree();
+    let mut status = Status {
+        serving: true,
+        uptime_ms: commit.uptime_ms(now) as u64,
+        zxid: reports.iter().map(|report| report.zxid).min().unwrap_or_default(),
+        gauges: Gauges {
+            // The root is stored under two names in Java, and both are counted.
+            znode_count: tree.len() as u64 + 1,
+            ephemerals_count: tree.ephemeral_count() as u64,
+            approximate_data_size: tree.data_bytes(),
+            global_sessions: commit.session_count() as u64,
+            ..Gauges::default()
+        },
+        metrics: commit.metrics().clone(),
+        digests: commit.digests().collect(),
+        ..Status::default()
+    };
+    let mut by_session: BTreeMap<i64, Vec<Box<[u8]>>> = BTreeMap::new();
+    let mut by_path: BTreeMap<Box<[u8]>, Vec<i64>> = BTreeMap::new();
+    for report in reports {
+        let gauges = &mut status.gauges;
+        gauges.packets_received += report.received;
+        gauges.packets_sent += report.sent;
+        gauges.num_alive_connections += report.open as u64;
+        gauges.outstanding_requests += report.outstanding as u64;
+        gauges.watch_count += report.watch_count as u64;
+        status.latency.merge(&report.latency);
+        status.metrics.merge(&report.metrics);
+        status.watches.connections += report.watch_summary.connections;
+        status.watches.paths += report.watch_summary.paths;
+        status.watches.watches += report.watch_summary.watches;
+        status.connections.extend(report.connections);
+        for (session_id, path) in report.watches {
+            by_path.entry(path.clone()).or_default().push(session_id);
+            by_session.entry(session_id).or_default().push(path);
+        }
+    }
+    status.watches_by_session = by_session.into_iter().collect();
+    status.watches_by_path = by_path.into_iter().collect();
+    if word == Word::Dump {
+        // Tracked by our clock, told by the wall's, as Java's monotonic times would say nothing.
+        let buckets = commit.sessions().buckets();
+        status.sessions = buckets.map(|(at_ms, ids)| (at_ms, ids.collect())).collect();
+        let owners = tree.ephemeral_owners();
+        status.ephemerals = owners.map(|id| (id, tree.ephemerals(id).map(Box::from).collect())).collect();
+    }
+    status
+}

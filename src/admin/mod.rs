@@ -1,1 +1,215 @@
-//! (module being written)
+#![doc = include_str!("../docs/four-letter-words.md")]
+//!
+//! Nothing here asks for anything: the shell gathers a [`Status`] and gets bytes for it.
+
+mod metrics;
+mod render;
+mod words;
+
+pub use metrics::{Counters, Histogram, Latencies, Merge, Metrics, Sizes, Summary, Times};
+pub use render::{last_op, render};
+pub use words::{Whitelist, Word};
+
+use crate::proto::Zxid;
+use crate::watch;
+
+/// What `srvr`, `stat`, `mntr` and `envi` say the version is: ZooKeeper's that is spoken first, for
+/// the tools that read a number there, then ours. `built_on` is like `2026-08-19 19:53 UTC`.
+pub fn version(built_on: &str) -> String {
+    format!("3.9.4-zkfast-{}, built on {built_on}", env!("CARGO_PKG_VERSION"))
+}
+
+/// What the server does in its ensemble.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // ZooKeeper's names
+pub enum Mode {
+    #[default]
+    Standalone,
+    Leader,
+    Follower,
+    Observer,
+    ReadOnly,
+}
+
+impl Mode {
+    /// The word that tools look for behind `Mode: `.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Standalone => "standalone",
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Observer => "observer",
+            Self::ReadOnly => "read-only",
+        }
+    }
+}
+
+/// Everything that a four-letter word may tell. What only one word tells may be left empty for the
+/// others; the field says which word that is. Times ending in `wall_ms` are milliseconds since 1970.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// As [`version`] writes it.
+    pub version: String,
+    /// Whether requests are answered; most words have nothing to say before.
+    pub serving: bool,
+    /// What the server does in its ensemble.
+    pub mode: Mode,
+    /// Milliseconds since the start.
+    pub uptime_ms: u64,
+    /// Last zxid processed.
+    pub zxid: Zxid,
+    /// Requests from arrival to reply, in microseconds, since the start or `srst`.
+    pub latency: Summary,
+    /// What is there now.
+    pub gauges: Gauges,
+    /// What was counted and measured; `mntr`.
+    pub metrics: Metrics,
+    /// Bytes read and written per first component of the path, without its slash; `mntr`.
+    pub namespaces: Vec<Namespace>,
+    /// `conf`, and the sizes in it also for `dirs`.
+    pub conf: Conf,
+    /// Name and value of what describes process and machine, behind the version; `envi`.
+    pub environment: Vec<(String, String)>,
+    /// Client connections, also without a session, and the one that asks; `stat`, `cons`, `dump`.
+    pub connections: Vec<Connection>,
+    /// When sessions expire, soonest first, and which; `dump`.
+    pub sessions: Vec<(i64, Vec<i64>)>,
+    /// Sessions and their ephemeral znodes; `dump`.
+    pub ephemerals: Vec<(i64, Vec<Box<[u8]>>)>,
+    /// `wchs`.
+    pub watches: watch::Summary,
+    /// Sessions and the paths that they watch; `wchc`.
+    pub watches_by_session: Vec<(i64, Vec<Box<[u8]>>)>,
+    /// Paths and the sessions that watch them; `wchp`.
+    pub watches_by_path: Vec<(Box<[u8]>, Vec<i64>)>,
+    /// Tree digests of some zxids, oldest first; `hash`.
+    pub digests: Vec<(Zxid, u64)>,
+    /// What `gtmk` tells and `stmk` sets; nothing else looks at it.
+    pub trace_mask: i64,
+}
+
+/// The mask that `gtmk` tells until `stmk` sets another. Source: `ZooTrace`.
+pub const TRACE_MASK_DEFAULT: i64 = 0b1_0011_0010;
+
+/// What is there now, under the names of `mntr`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Gauges {
+    /// Frames from clients, since the start or `srst`.
+    pub packets_received: u64,
+    /// Frames to clients, since the start or `srst`.
+    pub packets_sent: u64,
+    /// Client connections.
+    pub num_alive_connections: u64,
+    /// Of those, without TLS and from elsewhere than this machine.
+    pub non_mtls_remote_conn_count: u64,
+    /// Of those, without TLS and from this machine.
+    pub non_mtls_local_conn_count: u64,
+    /// Probability that a new connection is turned away, where connections are rationed.
+    pub connection_drop_probability: f64,
+    /// Requests taken and not answered.
+    pub outstanding_requests: u64,
+    /// TLS handshakes under way.
+    pub outstanding_tls_handshake: u64,
+    /// Connections that failed to authenticate.
+    pub auth_failed_count: u64,
+    /// Znodes.
+    pub znode_count: u64,
+    /// Watches, of data and of children.
+    pub watch_count: u64,
+    /// Ephemeral znodes.
+    pub ephemerals_count: u64,
+    /// Bytes of all paths and data.
+    pub approximate_data_size: u64,
+    /// Sessions known to the ensemble.
+    pub global_sessions: u64,
+    /// Sessions known to this server only.
+    pub local_sessions: u64,
+    /// Open file descriptors.
+    pub open_file_descriptor_count: u64,
+    /// How many may be open.
+    pub max_file_descriptor_count: u64,
+    /// Bytes of the last reply, the smallest and the largest one; `None` before the first.
+    pub client_response_size: Option<[u64; 3]>,
+}
+
+/// Bytes moved in one namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// First component of the paths.
+    pub name: String,
+    /// Bytes of path and data of each read.
+    pub read: Summary,
+    /// Bytes of path and data of each write.
+    pub write: Summary,
+}
+
+/// What `conf` lists. Source: `ZooKeeperServer.dumpConf`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conf {
+    /// -1 if there is no such port.
+    pub client_port: i32,
+    /// -1 if there is no such port.
+    pub secure_client_port: i32,
+    /// Where snapshots are, absolute.
+    pub data_dir: String,
+    /// Bytes of its files.
+    pub data_dir_bytes: u64,
+    /// Where logs are, absolute.
+    pub data_log_dir: String,
+    /// Bytes of its files.
+    pub data_log_bytes: u64,
+    /// Milliseconds.
+    pub tick_time_ms: i32,
+    /// Connections from one address; 0 for any number.
+    pub max_client_cnxns: i32,
+    /// Milliseconds.
+    pub min_session_timeout_ms: i32,
+    /// Milliseconds.
+    pub max_session_timeout_ms: i32,
+    /// -1 for the system's.
+    pub client_port_listen_backlog: i32,
+    /// 0 for a standalone server.
+    pub server_id: i64,
+}
+
+/// A client's connection. Source: `ServerCnxn.dumpConnectionInfo`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// `127.0.0.1:54398`, or `[0:0:0:0:0:0:0:1]:54398`: groups are not left out.
+    pub peer: String,
+    /// Interest in reading (1) and writing (4), as bits; 0 for the connection that asks.
+    pub interest_ops: u8,
+    /// Requests taken and not answered.
+    pub queued: u64,
+    /// Frames from the client.
+    pub received: u64,
+    /// Frames to the client.
+    pub sent: u64,
+    /// When it is closed unless something comes, for `dump`.
+    pub expires_wall_ms: i64,
+    /// `None` before the handshake and for four-letter words.
+    pub session: Option<ConnectionSession>,
+}
+
+/// What is known of a connection that has a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionSession {
+    /// Session id.
+    pub id: i64,
+    /// As [`last_op`] writes it; empty is shown as `NA`.
+    pub last_op: &'static str,
+    /// When the connection began.
+    pub established_wall_ms: i64,
+    /// The session's timeout.
+    pub timeout_ms: i32,
+    /// xid of the last request; not shown if it is negative.
+    pub last_cxid: i64,
+    /// zxid in the last reply; -1 before the first.
+    pub last_zxid: i64,
+    /// When the last reply was sent, on a clock with any start; 0 before the first.
+    pub last_response_ms: i64,
+    /// The last latency, in microseconds.
+    pub last_latency_us: u64,
+    /// All latencies, in microseconds.
+    pub latency: Summary,
+}

@@ -1,0 +1,346 @@
+//! A [`Status`] as the answers of Apache ZooKeeper 3.9.4.
+
+use super::{Connection, Mode, Namespace, Status, Summary, Word};
+use crate::proto::OpCode;
+use std::fmt::{Display, Write as _};
+
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
+
+/// Microseconds, in which times are recorded, in a millisecond, in which ZooKeeper tells them.
+const MILLISECOND: u64 = 1000;
+
+/// The answer to `word`, whole; the connection is closed behind it.
+///
+/// `srst`, `crst` and `stmk` only confirm: the shell resets or sets.
+pub fn render(word: Word, status: &Status) -> Vec<u8> {
+    let mut out = Answer(Vec::new());
+    match word {
+        Word::Ruok => out.text("imok"),
+        Word::Gtmk | Word::Stmk => out.text(status.trace_mask),
+        Word::Isro => out.text(match status.mode {
+            _ if !status.serving => "null",
+            Mode::ReadOnly => "ro",
+            _ => "rw",
+        }),
+        Word::Envi => environment(status, &mut out),
+        Word::TelnetClose => {}
+        Word::Hash if !status.serving => out.text(NOT_SERVING),
+        _ if !status.serving => out.line(NOT_SERVING),
+        Word::Srvr => server(status, false, &mut out),
+        Word::Stat => server(status, true, &mut out),
+        Word::Mntr => monitor(status, &mut out),
+        Word::Conf => configuration(status, &mut out),
+        Word::Cons => {
+            status.connections.iter().for_each(|connection| describe(connection, false, &mut out));
+            out.line("");
+        }
+        Word::Dirs => {
+            out.line(format_args!("datadir_size: {}", status.conf.data_dir_bytes));
+            out.line(format_args!("logdir_size: {}", status.conf.data_log_bytes));
+        }
+        Word::Wchs => {
+            let watches = status.watches;
+            out.line(format_args!("{} connections watching {} paths", watches.connections, watches.paths));
+            out.line(format_args!("Total watches:{}", watches.watches));
+        }
+        Word::Wchc => {
+            for (session, paths) in &status.watches_by_session {
+                out.line(format_args!("{session:#x}"));
+                paths.iter().for_each(|path| out.path(path));
+            }
+            out.line("");
+        }
+        Word::Wchp => {
+            for (path, sessions) in &status.watches_by_path {
+                out.0.extend_from_slice(path);
+                out.line("");
+                sessions.iter().for_each(|session| out.line(format_args!("\t{session:#x}")));
+            }
+            out.line("");
+        }
+        Word::Dump => dump(status, &mut out),
+        Word::Srst => out.line("Server stats reset."),
+        Word::Crst => out.line("Connection stats reset."),
+        Word::Hash => {
+            for (zxid, digest) in &status.digests {
+                out.line(format_args!("{:x}: {}", zxid.0, *digest as i64));
+            }
+        }
+    }
+    out.0
+}
+
+/// What `cons` calls an operation. Source: `FinalRequestProcessor`.
+pub fn last_op(op: OpCode) -> &'static str {
+    match op {
+        OpCode::PING => "PING",
+        OpCode::CREATE_SESSION => "SESS",
+        OpCode::MULTI => "MULT",
+        OpCode::MULTI_READ => "MLTR",
+        OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_TTL | OpCode::CREATE_CONTAINER => "CREA",
+        OpCode::DELETE | OpCode::DELETE_CONTAINER => "DELE",
+        OpCode::SET_DATA => "SETD",
+        OpCode::RECONFIG => "RECO",
+        OpCode::SET_ACL => "SETA",
+        OpCode::CLOSE_SESSION => "CLOS",
+        OpCode::SYNC => "SYNC",
+        OpCode::CHECK => "CHEC",
+        OpCode::EXISTS => "EXIS",
+        OpCode::GET_DATA => "GETD",
+        OpCode::SET_WATCHES => "SETW",
+        OpCode::SET_WATCHES2 => "STW2",
+        OpCode::ADD_WATCH => "ADDW",
+        OpCode::GET_ACL => "GETA",
+        OpCode::GET_CHILDREN | OpCode::GET_CHILDREN2 => "GETC",
+        OpCode::GET_ALL_CHILDREN_NUMBER => "GETACN",
+        OpCode::CHECK_WATCHES => "CHKW",
+        OpCode::REMOVE_WATCHES => "REMW",
+        OpCode::WHO_AM_I => "HOMI",
+        OpCode::GET_EPHEMERALS => "GETE",
+        _ => "NA",
+    }
+}
+
+/// Bytes that only ever get longer; paths in them need not be text.
+struct Answer(Vec<u8>);
+
+impl std::fmt::Write for Answer {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Answer {
+    fn text(&mut self, value: impl Display) {
+        write!(self, "{value}").expect("a vector takes all");
+    }
+
+    fn line(&mut self, value: impl Display) {
+        self.text(value);
+        self.0.push(b'\n');
+    }
+
+    fn path(&mut self, path: &[u8]) {
+        self.0.push(b'\t');
+        self.0.extend_from_slice(path);
+        self.0.push(b'\n');
+    }
+
+    /// A line of `mntr`.
+    fn metric(&mut self, name: impl Display, value: impl Display) {
+        self.line(format_args!("zk_{name}\t{value}"));
+    }
+
+    /// The lines of `mntr` on a summary of values that are `unit` times too large.
+    fn summary(&mut self, name: &str, summary: &Summary, unit: u64) {
+        self.metric(format_args!("avg_{name}"), Double(summary.average(unit)));
+        self.metric(format_args!("min_{name}"), summary.min() / unit);
+        self.metric(format_args!("max_{name}"), summary.max() / unit);
+        self.metric(format_args!("cnt_{name}"), summary.count());
+        self.metric(format_args!("sum_{name}"), summary.sum() / unit);
+    }
+}
+
+/// A number with a point, as Java prints a double of ordinary size.
+struct Double(f64);
+
+impl Display for Double {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// Source: `StatCommand`, `ServerStats.toString`.
+fn server(status: &Status, with_clients: bool, out: &mut Answer) {
+    out.line(format_args!("Zookeeper version: {}", status.version));
+    if status.mode == Mode::ReadOnly {
+        out.line("READ-ONLY mode; serving only read-only clients");
+    }
+    if with_clients {
+        out.line("Clients:");
+        status.connections.iter().for_each(|connection| describe(connection, true, out));
+        out.line("");
+    }
+    let Status { latency, gauges, .. } = status;
+    out.line(format_args!(
+        "Latency min/avg/max: {}/{}/{}",
+        latency.min() / MILLISECOND,
+        Double(latency.average(MILLISECOND)),
+        latency.max() / MILLISECOND
+    ));
+    out.line(format_args!("Received: {}", gauges.packets_received));
+    out.line(format_args!("Sent: {}", gauges.packets_sent));
+    out.line(format_args!("Connections: {}", gauges.num_alive_connections));
+    out.line(format_args!("Outstanding: {}", gauges.outstanding_requests));
+    out.line(format_args!("Zxid: {}", status.zxid));
+    out.line(format_args!("Mode: {}", status.mode.name()));
+    out.line(format_args!("Node count: {}", gauges.znode_count));
+}
+
+/// Source: `ServerCnxn.dumpConnectionInfo`.
+fn describe(connection: &Connection, brief: bool, out: &mut Answer) {
+    let Connection { peer, interest_ops, queued, received, sent, session, .. } = connection;
+    out.text(format_args!(" /{peer}[{interest_ops:x}](queued={queued},recved={received},sent={sent}"));
+    if let (false, Some(session)) = (brief, session) {
+        let last_op = if session.last_op.is_empty() { "NA" } else { session.last_op };
+        out.text(format_args!(",sid={:#x},lop={last_op}", session.id));
+        out.text(format_args!(",est={},to={}", session.established_wall_ms, session.timeout_ms));
+        if session.last_cxid >= 0 {
+            out.text(format_args!(",lcxid={:#x}", session.last_cxid));
+        }
+        out.text(format_args!(",lzxid={:#x},lresp={}", session.last_zxid, session.last_response_ms));
+        out.text(format_args!(
+            ",llat={},minlat={},avglat={},maxlat={}",
+            session.last_latency_us / MILLISECOND,
+            session.latency.min() / MILLISECOND,
+            session.latency.sum() / session.latency.count().max(1) / MILLISECOND,
+            session.latency.max() / MILLISECOND
+        ));
+    }
+    out.line(")");
+}
+
+/// Source: `MonitorCommand`, and what `ZooKeeperServer` and `ServerMetrics` register.
+fn monitor(status: &Status, out: &mut Answer) {
+    let Status { gauges, latency, metrics, .. } = status;
+    out.metric("version", &status.version);
+    out.metric("server_state", status.mode.name());
+    out.metric("ephemerals_count", gauges.ephemerals_count);
+    out.metric("num_alive_connections", gauges.num_alive_connections);
+    out.metric("avg_latency", Double(latency.average(MILLISECOND)));
+    out.metric("outstanding_requests", gauges.outstanding_requests);
+    out.metric("znode_count", gauges.znode_count);
+    out.metric("global_sessions", gauges.global_sessions);
+    out.metric("non_mtls_remote_conn_count", gauges.non_mtls_remote_conn_count);
+    for (at, which) in ["last", "min", "max"].into_iter().enumerate() {
+        let name = format_args!("{which}_client_response_size");
+        match gauges.client_response_size {
+            Some(sizes) => out.metric(name, sizes[at]),
+            None => out.metric(name, -1),
+        }
+    }
+    out.metric("packets_sent", gauges.packets_sent);
+    out.metric("packets_received", gauges.packets_received);
+    out.metric("connection_drop_probability", Double(gauges.connection_drop_probability));
+    out.metric("watch_count", gauges.watch_count);
+    out.metric("auth_failed_count", gauges.auth_failed_count);
+    out.metric("min_latency", latency.min() / MILLISECOND);
+    out.metric("max_file_descriptor_count", gauges.max_file_descriptor_count);
+    out.metric("approximate_data_size", gauges.approximate_data_size);
+    out.metric("open_file_descriptor_count", gauges.open_file_descriptor_count);
+    out.metric("local_sessions", gauges.local_sessions);
+    out.metric("uptime", status.uptime_ms);
+    out.metric("max_latency", latency.max() / MILLISECOND);
+    out.metric("outstanding_tls_handshake", gauges.outstanding_tls_handshake);
+    out.metric("non_mtls_local_conn_count", gauges.non_mtls_local_conn_count);
+    for (name, value) in metrics.counters.each() {
+        out.metric(name, value);
+    }
+    for (name, summary) in metrics.sizes.each() {
+        out.summary(name, summary, 1);
+    }
+    for (name, summary) in metrics.times.each() {
+        out.summary(name, summary, MILLISECOND);
+    }
+    for (name, histogram) in metrics.latencies.each() {
+        out.summary(name, histogram.summary(), MILLISECOND);
+        for (percentile, part) in [("p50", 500), ("p95", 950), ("p99", 990), ("p999", 999)] {
+            out.metric(format_args!("{percentile}_{name}"), histogram.per_mille(part) / MILLISECOND);
+        }
+    }
+    for Namespace { name, read, write } in &status.namespaces {
+        out.summary(&format!("{name}_read_per_namespace"), read, 1);
+        out.summary(&format!("{name}_write_per_namespace"), write, 1);
+    }
+}
+
+/// Source: `ZooKeeperServer.dumpConf`.
+fn configuration(status: &Status, out: &mut Answer) {
+    let conf = &status.conf;
+    out.line(format_args!("clientPort={}", conf.client_port));
+    out.line(format_args!("secureClientPort={}", conf.secure_client_port));
+    out.line(format_args!("dataDir={}", conf.data_dir));
+    out.line(format_args!("dataDirSize={}", conf.data_dir_bytes));
+    out.line(format_args!("dataLogDir={}", conf.data_log_dir));
+    out.line(format_args!("dataLogSize={}", conf.data_log_bytes));
+    out.line(format_args!("tickTime={}", conf.tick_time_ms));
+    out.line(format_args!("maxClientCnxns={}", conf.max_client_cnxns));
+    out.line(format_args!("minSessionTimeout={}", conf.min_session_timeout_ms));
+    out.line(format_args!("maxSessionTimeout={}", conf.max_session_timeout_ms));
+    out.line(format_args!("clientPortListenBacklog={}", conf.client_port_listen_backlog));
+    out.line(format_args!("serverId={}", conf.server_id));
+}
+
+/// Source: `EnvCommand`.
+fn environment(status: &Status, out: &mut Answer) {
+    out.line("Environment:");
+    out.line(format_args!("zookeeper.version={}", status.version));
+    for (name, value) in &status.environment {
+        out.line(format_args!("{name}={value}"));
+    }
+}
+
+/// Source: `DumpCommand`, `ExpiryQueue.dump`, `DataTree.dumpEphemerals`.
+fn dump(status: &Status, out: &mut Answer) {
+    out.line("SessionTracker dump:");
+    let sessions: usize = status.sessions.iter().map(|(_, ids)| ids.len()).sum();
+    out.line(format_args!("Session Sets ({})/({sessions}):", status.sessions.len()));
+    for (expires_wall_ms, ids) in &status.sessions {
+        out.line(format_args!("{} expire at {}:", ids.len(), Date(*expires_wall_ms)));
+        ids.iter().for_each(|id| out.line(format_args!("\t{id:#x}")));
+    }
+    out.line("ephemeral nodes dump:");
+    out.line(format_args!("Sessions with Ephemerals ({}):", status.ephemerals.len()));
+    for (session, paths) in &status.ephemerals {
+        out.line(format_args!("{session:#x}:"));
+        paths.iter().for_each(|path| out.path(path));
+    }
+    out.line("Connections dump:");
+    let mut connections: Vec<&Connection> = status.connections.iter().collect();
+    connections.sort_by_key(|connection| connection.expires_wall_ms);
+    let sets = || connections.chunk_by(|a, b| a.expires_wall_ms == b.expires_wall_ms);
+    out.line(format_args!("Connections Sets ({})/({}):", sets().count(), connections.len()));
+    for set in sets() {
+        out.line(format_args!("{} expire at {}:", set.len(), Date(set[0].expires_wall_ms)));
+        for connection in set {
+            let id = connection.session.map_or(0, |session| session.id);
+            out.line(format_args!("\tip: /{} sessionId: {id:#x}", connection.peer));
+        }
+    }
+}
+
+/// Milliseconds since 1970 as Java's `Date` prints them where the time zone is UTC.
+struct Date(i64);
+
+impl Display for Date {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let seconds = self.0.div_euclid(1000);
+        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        // Years begin in March, so that the leap day is the last one of its year; 400 of them have
+        // 146,097 days, and 719,468 lie between March of the year 0 and 1970.
+        let days_of_march = days + 719_468;
+        let (era, day) = (days_of_march.div_euclid(146_097), days_of_march.rem_euclid(146_097));
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day_of_year = day - (365 * year + year / 4 - year / 100);
+        // Months from March on are 31, 30, 31, 30, 31 days long, and so on: 153 in five.
+        let month = (5 * day_of_year + 2) / 153;
+        let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
+        let year = era * 400 + year + i64::from(month >= 10);
+        write!(
+            f,
+            "{} {} {day_of_month:02} {:02}:{:02}:{:02} UTC {year}",
+            WEEKDAYS[days.rem_euclid(7) as usize],
+            MONTHS[((month + 2) % 12) as usize],
+            second / 3600,
+            second / 60 % 60,
+            second % 60
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

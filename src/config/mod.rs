@@ -1,1 +1,316 @@
-//! (module being written)
+//! zoo.cfg, its dynamic file, `myid`, JVM flags and command line into one checked [`Config`].
+//!
+//! ```text
+//! built in (without a file) ─┐
+//! JVMFLAGS -Dzookeeper.x=y ──┤  settings, later ones win   checked      Config
+//! zoo.cfg ───────────────────┼───────────────────────────▶ by key  ───▶ Findings (error, warning, note)
+//! command line ──────────────┘                                          Settings (for `zkfast check`)
+//! ```
+//!
+//! A file means to zkfast what it means to Java (`QuorumPeerConfig` and `java.util.Properties`, 3.9.4),
+//! except where [`docs`] says otherwise; unknown keys are warned of and stop nothing. Files are read
+//! through a [`Loader`], so this module sees no file system and no environment.
+
+mod check;
+mod cores;
+mod ensemble;
+mod finding;
+#[cfg(test)]
+mod java_cases;
+mod keys;
+mod number;
+pub mod properties;
+mod read;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use check::check_report;
+pub use cores::{CORE_NUMBER_MAX, CORES_MAX, CoresError, parse_cores};
+pub use ensemble::{ClientAddress, Ensemble, PeerAddress, Role, Server};
+pub use finding::{Finding, Origin, Severity};
+pub use keys::keys_as_markdown;
+pub use read::{Loaded, Setting, Verdict, load};
+
+#[doc = include_str!("../docs/configuration.md")]
+pub mod docs {}
+
+/// How configuration files are read; the shell brings one that knows the disk.
+pub trait Loader {
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// Whatever the system says; the message is shown with the path.
+    fn read(&self, path: &str) -> io::Result<Vec<u8>>;
+
+    /// Whether there is a plain file at `path`.
+    fn is_file(&self, path: &str) -> bool;
+}
+
+/// Everything a configuration comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sources<'a> {
+    /// Path of zoo.cfg; without one, zkfast starts standalone on its own defaults.
+    pub file: Option<&'a str>,
+    /// Environment variables with JVM flags and their contents: `("JVMFLAGS", "-Dzookeeper.skipACL=yes")`.
+    pub jvm_flags: &'a [(&'static str, &'a str)],
+    /// The command line.
+    pub overrides: Option<&'a Overrides>,
+}
+
+/// What the command line says; it wins over the file, and is checked by the same rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--client-port`
+    pub client_port: Option<u16>,
+    /// `--client-port-address`
+    pub client_port_address: Option<String>,
+    /// `--data-dir`
+    pub data_dir: Option<String>,
+    /// `--data-log-dir`
+    pub data_log_dir: Option<String>,
+    /// `--tick-time`, ms
+    pub tick_time_ms: Option<u32>,
+    /// `--max-client-cnxns`
+    pub max_client_cnxns: Option<u32>,
+    /// `--four-letter-words`, as `4lw.commands.whitelist`
+    pub four_letter_words: Option<String>,
+    /// `--cores`, see [`parse_cores`]
+    pub cores: Option<String>,
+    /// `--set KEY=VALUE`, any key of zoo.cfg
+    pub set: Vec<String>,
+}
+
+/// Which four-letter words are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FourLetterWords {
+    all: bool,
+    words: Vec<String>,
+}
+
+impl FourLetterWords {
+    /// Without the key: Java answers `srvr` alone, which leaves probes and dashboards in the dark.
+    pub const DEFAULT: [&'static str; 5] = ["srvr", "ruok", "mntr", "conf", "isro"];
+
+    /// Whether `word` is answered; case matters.
+    pub fn allows(&self, word: &str) -> bool {
+        self.all || self.words.iter().any(|w| w == word)
+    }
+
+    /// The words named, or `None` for all of them.
+    pub fn words(&self) -> Option<&[String]> {
+        if self.all { None } else { Some(&self.words) }
+    }
+}
+
+/// Hash of scheme digest, as `MessageDigest` names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DigestAlg {
+    /// SHA1, SHA-1, SHA
+    #[default]
+    Sha1,
+    /// SHA-224
+    Sha224,
+    /// SHA-256
+    Sha256,
+    /// SHA-384
+    Sha384,
+    /// SHA-512
+    Sha512,
+    /// SHA-512/224
+    Sha512Trunc224,
+    /// SHA-512/256
+    Sha512Trunc256,
+}
+
+impl DigestAlg {
+    /// Java's names and aliases, in any case; `None` for hashes zkfast does not have.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_uppercase().as_str() {
+            "SHA" | "SHA1" | "SHA-1" => Self::Sha1,
+            "SHA224" | "SHA-224" => Self::Sha224,
+            "SHA256" | "SHA-256" => Self::Sha256,
+            "SHA384" | "SHA-384" => Self::Sha384,
+            "SHA512" | "SHA-512" => Self::Sha512,
+            "SHA512/224" | "SHA-512/224" => Self::Sha512Trunc224,
+            "SHA512/256" | "SHA-512/256" => Self::Sha512Trunc256,
+            _ => return None,
+        })
+    }
+}
+
+/// The HTTP AdminServer: read and checked, not served yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// `admin.enableServer`, true
+    pub enabled: bool,
+    /// `admin.serverAddress`, 0.0.0.0
+    pub address: String,
+    /// `admin.serverPort`, 8080
+    pub port: u16,
+    /// `admin.commandURL`, /commands
+    pub command_url: String,
+}
+
+/// The metrics provider: read and checked, not served yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// `metricsProvider.className` is ZooKeeper's Prometheus provider; false by default
+    pub prometheus: bool,
+    /// `metricsProvider.httpHost`, 0.0.0.0
+    pub http_host: String,
+    /// `metricsProvider.httpPort`, 7000
+    pub http_port: u16,
+}
+
+/// What is read for ensembles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumConfig {
+    /// Server, group and weight lines.
+    pub ensemble: Ensemble,
+    /// Number in `dataDir/myid`; `None` without the file.
+    pub my_id: Option<i64>,
+    /// `dynamicConfigFile`
+    pub dynamic_config_file: Option<String>,
+    /// `peerType`, or what the server line of `my_id` says
+    pub peer_type: Role,
+    /// `initLimit`, ticks; 0 is unset
+    pub init_limit_ticks: i32,
+    /// `syncLimit`, ticks; 0 is unset
+    pub sync_limit_ticks: i32,
+    /// `connectToLearnerMasterLimit`, ticks; 0 is `init_limit_ticks`
+    pub connect_to_learner_master_limit_ticks: i32,
+}
+
+/// The server's settings, checked. Names are those of zoo.cfg, units are in the names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `clientPort`; `None` where neither a file nor a flag gives one, 2181 without a file
+    pub client_port: Option<u16>,
+    /// `clientPortAddress`, a name or an address; `None` is every interface
+    pub client_port_address: Option<String>,
+    /// `clientPortListenBacklog`; `None` leaves it to the shell
+    pub client_port_listen_backlog: Option<u32>,
+    /// `dataDir`; `zkfast-data` in the current directory without a file
+    pub data_dir: PathBuf,
+    /// `dataLogDir`; `data_dir` by default
+    pub data_log_dir: PathBuf,
+    /// `datadir.autocreate`: create missing directories; true
+    pub data_dir_autocreate: bool,
+    /// `tickTime`; 3000 with a file as in Java, 2000 without
+    pub tick_time_ms: u32,
+    /// `minSessionTimeout`; two ticks. Signed as on the wire: a negative one bounds nothing
+    pub min_session_timeout_ms: i32,
+    /// `maxSessionTimeout`; twenty ticks
+    pub max_session_timeout_ms: i32,
+    /// `maxClientCnxns`, connections from one address; 60, 0 is no limit
+    pub max_client_cnxns: u32,
+    /// `maxCnxns`, connections in all; 0 is no limit
+    pub max_cnxns: u32,
+    /// `nio.sessionlessCnxnTimeout`: a connection without a session is closed after it; 10000
+    pub sessionless_cnxn_timeout_ms: u32,
+    /// `clientTcpKeepAlive`; false
+    pub client_tcp_keep_alive: bool,
+    /// `globalOutstandingLimit`: requests in progress above which sockets are not read; 1000
+    pub global_outstanding_limit: u32,
+    /// `jute.maxbuffer`: longest frame from a client; 0xFFFFF
+    pub jute_max_buffer_bytes: u32,
+    /// `largeRequestMaxBytes`: bytes of large requests in progress; 100 MiB
+    pub large_request_max_bytes: u32,
+    /// `largeRequestThreshold`: bytes above which a request is large; `None` is off
+    pub large_request_threshold_bytes: Option<u32>,
+    /// `snapCount`: transactions between snapshots; 100000, at least 2
+    pub snap_count: u32,
+    /// `snapSizeLimitInKb`: log between snapshots, KiB; 4 GiB, 0 is no limit
+    pub snap_size_limit_kb: u64,
+    /// `autopurge.snapRetainCount`; 3, never less
+    pub snap_retain_count: u32,
+    /// `autopurge.purgeInterval`; 1 (Java: 0), 0 is never
+    pub purge_interval_hours: u32,
+    /// `4lw.commands.whitelist`
+    pub four_letter_words: FourLetterWords,
+    /// `skipACL`; false
+    pub skip_acl: bool,
+    /// `extendedTypesEnabled`: TTL nodes; false
+    pub extended_types_enabled: bool,
+    /// `enforceQuota`: hard quotas; false
+    pub enforce_quota: bool,
+    /// `digest.enabled`: tree digest; true
+    pub digest_enabled: bool,
+    /// `closeSessionTxn.enabled`; true
+    pub close_session_txn_enabled: bool,
+    /// `DigestAuthenticationProvider.superDigest`, `user:hash`
+    pub super_digest: Option<String>,
+    /// `DigestAuthenticationProvider.digestAlg`; SHA1
+    pub digest_alg: DigestAlg,
+    /// `DigestAuthenticationProvider.enabled`; true
+    pub digest_auth_enabled: bool,
+    /// `enforce.auth.enabled` and `enforce.auth.schemes`: a session must authenticate by one of these
+    /// before anything else; `None` is off
+    pub enforce_auth_schemes: Option<Vec<String>>,
+    /// `znode.container.checkIntervalMs`; 60000
+    pub container_check_interval_ms: u32,
+    /// `znode.container.maxPerMinute`; 10000
+    pub container_max_per_minute: u32,
+    /// `znode.container.maxNeverUsedIntervalMs`; 0 is never
+    pub container_max_never_used_interval_ms: u64,
+    /// `standaloneEnabled`; true
+    pub standalone_enabled: bool,
+    /// `reconfigEnabled`; false
+    pub reconfig_enabled: bool,
+    /// `readonlymode.enabled`; false
+    pub read_only_mode_enabled: bool,
+    /// `--cores`: the CPU of each shard; `None` leaves it to the shell
+    pub cores: Option<Vec<usize>>,
+    /// Ensembles
+    pub quorum: QuorumConfig,
+    /// AdminServer
+    pub admin: AdminConfig,
+    /// Metrics provider
+    pub metrics: MetricsConfig,
+}
+
+/// Why a [`Config`] cannot run as one server on its own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StandaloneError {
+    /// More than one server line.
+    #[error(
+        "{servers} server.N lines make an ensemble, which this version does not run: \
+         leave at most one of them for a standalone server"
+    )]
+    Ensemble {
+        /// How many.
+        servers: usize,
+    },
+    /// An ensemble of one was asked for.
+    #[error("standaloneEnabled=false asks for an ensemble of one, which this version does not run")]
+    StandaloneDisabled,
+    /// Nobody could connect.
+    #[error("clientPort is not set: no client could connect")]
+    NoClientPort,
+}
+
+impl Config {
+    /// Whether this version can run it, which is standalone and with a client port.
+    ///
+    /// # Errors
+    /// [`StandaloneError`], with what to change.
+    pub fn standalone_only(&self) -> Result<(), StandaloneError> {
+        let servers = self.quorum.ensemble.servers.len();
+        if servers > 1 {
+            return Err(StandaloneError::Ensemble { servers });
+        }
+        if servers == 1 && !self.standalone_enabled {
+            return Err(StandaloneError::StandaloneDisabled);
+        }
+        if self.client_port.is_none() {
+            return Err(StandaloneError::NoClientPort);
+        }
+        Ok(())
+    }
+
+    /// Whether Java would run a quorum peer with it.
+    pub fn is_distributed(&self) -> bool {
+        !self.standalone_enabled || self.quorum.ensemble.participants() > 1
+    }
+}

@@ -1,0 +1,1423 @@
+//! Settings of all sources, each checked by its row of the key table, into a [`Config`].
+
+use std::path::{Path, PathBuf};
+
+use super::ensemble::{ClientAddress, Ensemble, Role, parse_version, version_of_file_name};
+use super::finding::{Finding, Origin, Severity};
+use super::keys::{self, Effect, Key, Kind, Source};
+use super::{
+    AdminConfig, Config, DigestAlg, FourLetterWords, Loader, MetricsConfig, Overrides, QuorumConfig, Sources,
+    cores, number, properties,
+};
+
+/// zkfast without a file.
+const BUILT_IN: [(&str, &str); 3] =
+    [("tickTime", "2000"), ("clientPort", "2181"), ("dataDir", "zkfast-data")];
+/// `ZooKeeperServer.DEFAULT_TICK_TIME`, ms.
+const TICK_TIME_MS_DEFAULT: i32 = 3000;
+/// Hours between purges where the key is absent; Java never purges then, and disks fill up.
+const PURGE_INTERVAL_HOURS_DEFAULT: i32 = 1;
+/// `QuorumPeerConfig.MIN_SNAP_RETAIN_COUNT`
+const SNAP_RETAIN_COUNT_MIN: i32 = 3;
+/// Words of `FourLetterCommands`.
+const FOUR_LETTER_WORDS: [&str; 18] = [
+    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr",
+    "stat", "stmk", "wchc", "wchp", "wchs",
+];
+/// JVM properties that Java reads with and without the prefix `zookeeper.`.
+const BOTH_NAMES: [&str; 4] = [
+    "fsync.warningthresholdms",
+    "learner.asyncSending",
+    "learner.closeSocketAsync",
+    "leader.closeSocketAsync",
+];
+
+/// Headings of the administrator's guide under which the server reads another key.
+#[rustfmt::skip]
+const GUIDE_NAMES: [(&str, &str); 18] = [
+    ("advancedFlowControlEnabled", "netty.advancedFlowControl.enabled"),
+    ("connectionMaxTokens", "connection_throttle_tokens"),
+    ("connectionTokenFillTime", "connection_throttle_fill_time"),
+    ("connectionTokenFillCount", "connection_throttle_fill_count"),
+    ("connectionFreezeTime", "connection_throttle_freeze_time"),
+    ("connectionDropIncrease", "connection_throttle_drop_increase"),
+    ("connectionDropDecrease", "connection_throttle_drop_decrease"),
+    ("connectionDecreaseRatio", "connection_throttle_decrease_ratio"),
+    ("maxConcurrentSnapSyncs", "leader.maxConcurrentSnapSyncs"),
+    ("maxConcurrentDiffSyncs", "leader.maxConcurrentDiffSyncs"),
+    ("maxTimeToWaitForEpoch", "leader.maxTimeToWaitForEpoch"),
+    ("outstandingHandshake.limit", "netty.server.outstandingHandshake.limit"),
+    ("requestThrottleLimit", "request_throttle_max_requests"),
+    ("requestThrottleStallTime", "request_throttle_stall_time"),
+    ("requestThrottleDropStale", "request_throttle_drop_stale"),
+    ("requestStaleLatencyCheck", "request_stale_latency_check"),
+    ("requestStaleConnectionCheck", "request_stale_connection_check"),
+    ("throttledOpWaitTime", "throttled_op_wait_time"),
+];
+
+/// What became of one setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Does what it does in ZooKeeper.
+    Effective,
+    /// Known, and without effect.
+    NoEffect,
+    /// The reason why the server does not start.
+    Refused,
+    /// No key of 3.9.
+    Unknown,
+    /// A later setting of the same key counts.
+    Overridden,
+}
+
+/// One setting of any source, for `zkfast check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// As written.
+    pub key: String,
+    /// As Java reads it, trimmed; `***` for secrets.
+    pub shown: String,
+    /// Where it stands.
+    pub origin: Origin,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why, or what else there is to say.
+    pub notes: Vec<String>,
+}
+
+/// A [`Config`] and everything that was found on the way.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// To be used only where [`Loaded::is_ok`]; otherwise defaults stand in for what was refused.
+    pub config: Config,
+    /// Every setting in the order of the sources.
+    pub settings: Vec<Setting>,
+    /// In the same order.
+    pub findings: Vec<Finding>,
+}
+
+impl Loaded {
+    /// Whether no finding is an error.
+    pub fn is_ok(&self) -> bool {
+        self.findings.iter().all(|f| f.severity < Severity::Error)
+    }
+}
+
+/// Reads all sources. Never fails: what is wrong is among the findings.
+pub fn load(sources: &Sources<'_>, loader: &dyn Loader) -> Loaded {
+    let mut reader = Reader::default();
+    if sources.file.is_none() {
+        for (key, value) in BUILT_IN {
+            reader.push(key, value, Origin::BuiltIn);
+        }
+    }
+    for &(variable, flags) in sources.jvm_flags {
+        reader.push_jvm_flags(variable, flags);
+    }
+    if let Some(path) = sources.file {
+        reader.push_file(path, loader);
+    }
+    if let Some(overrides) = sources.overrides {
+        overrides.apply(&mut reader);
+    }
+    reader.settle();
+    let config = reader.config(sources, loader);
+    reader.finish(config)
+}
+
+impl Overrides {
+    /// Adds what is given as the last and therefore winning settings.
+    fn apply(&self, reader: &mut Reader) {
+        let number = |n: Option<u32>| n.map(|n| n.to_string());
+        for (name, key, value) in [
+            ("--client-port", "clientPort", number(self.client_port.map(u32::from))),
+            ("--client-port-address", "clientPortAddress", self.client_port_address.clone()),
+            ("--data-dir", "dataDir", self.data_dir.clone()),
+            ("--data-log-dir", "dataLogDir", self.data_log_dir.clone()),
+            ("--tick-time", "tickTime", number(self.tick_time_ms)),
+            ("--max-client-cnxns", "maxClientCnxns", number(self.max_client_cnxns)),
+            ("--four-letter-words", "4lw.commands.whitelist", self.four_letter_words.clone()),
+        ] {
+            if let Some(value) = value {
+                reader.push(key, &value, Origin::Flag { name });
+            }
+        }
+        for setting in &self.set {
+            let origin = Origin::Flag { name: "--set" };
+            match setting.split_once('=') {
+                Some((key, value)) => reader.push(key, value, origin),
+                None => reader.note(Severity::Error, Some(origin), setting, "is not KEY=VALUE".to_owned()),
+            }
+        }
+    }
+}
+
+/// The text of a setting as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Value {
+    Text,
+    Number(i64),
+    Bool(bool),
+}
+
+struct Entry {
+    /// As written.
+    raw_key: String,
+    /// As written.
+    raw_value: String,
+    /// Key of the table, or the key itself in families and where it is unknown.
+    name: String,
+    row: Option<&'static Key>,
+    /// Written with a `zookeeper.` that Java does not look for there.
+    alias: bool,
+    origin: Origin,
+    value: Option<Value>,
+    verdict: Verdict,
+    notes: Vec<String>,
+}
+
+impl Entry {
+    /// As `QuorumPeerConfig` trims it.
+    fn text(&self) -> &str {
+        java_trim(&self.raw_value)
+    }
+
+    /// A key that Java reads in the file alone, given as a JVM property: nobody looks at it.
+    fn file_only_in_jvm(&self) -> bool {
+        matches!(self.origin, Origin::Jvm { .. }) && self.row.is_some_and(|row| row.source == Source::File)
+    }
+
+    fn secret(&self) -> bool {
+        self.row.is_some_and(|row| row.kind == Kind::Secret)
+            || self.name.to_ascii_lowercase().contains("password")
+            || self.name.to_ascii_lowercase().contains("passwd")
+    }
+}
+
+/// `String.trim`: everything up to the blank goes.
+fn java_trim(text: &str) -> &str {
+    text.trim_matches(|c: char| c <= ' ')
+}
+
+#[derive(Default)]
+struct Reader {
+    entries: Vec<Entry>,
+    findings: Vec<Finding>,
+    cores: Option<Vec<usize>>,
+}
+
+impl Reader {
+    fn note(&mut self, severity: Severity, origin: Option<Origin>, key: &str, message: String) {
+        self.findings.push(Finding { severity, origin, key: key.escape_debug().to_string(), message });
+    }
+
+    /// A finding about entry `at`, which also appears beside it in the report.
+    fn about(&mut self, at: usize, severity: Severity, message: String) {
+        let entry = &mut self.entries[at];
+        entry.notes.push(message.clone());
+        if severity == Severity::Error {
+            entry.verdict = Verdict::Refused;
+        }
+        let (origin, key) = (entry.origin.clone(), entry.raw_key.clone());
+        self.note(severity, Some(origin), java_trim(&key), message);
+    }
+
+    fn push(&mut self, raw_key: &str, raw_value: &str, origin: Origin) {
+        let trimmed = java_trim(raw_key);
+        let bare = trimmed
+            .strip_prefix("zookeeper.")
+            .filter(|bare| keys::find(bare).is_some_and(|row| row.kind != Kind::Server));
+        // Server lines are looked for by the key as it stands, everything else by the trimmed one.
+        let row =
+            keys::find(bare.unwrap_or(trimmed)).filter(|row| row.kind != Kind::Server || raw_key == trimmed);
+        self.entries.push(Entry {
+            raw_key: raw_key.to_owned(),
+            raw_value: raw_value.to_owned(),
+            name: bare.unwrap_or(trimmed).to_owned(),
+            row,
+            alias: bare.is_some() && matches!(origin, Origin::File { .. } | Origin::Flag { .. }),
+            origin,
+            value: None,
+            verdict: if row.is_some() { Verdict::Effective } else { Verdict::Unknown },
+            notes: Vec::new(),
+        });
+    }
+
+    /// Words of `JVMFLAGS` as zkServer.sh hands them on: split at blanks, quotes mean nothing.
+    fn push_jvm_flags(&mut self, variable: &'static str, flags: &str) {
+        let mut ignored = Vec::new();
+        for word in flags.split_whitespace() {
+            let Some(property) = word.strip_prefix("-D") else {
+                ignored.push(word);
+                continue;
+            };
+            let (key, value) = property.split_once('=').unwrap_or((property, ""));
+            let origin = Origin::Jvm { variable };
+            let bare =
+                keys::find(key).is_some_and(|row| row.source == Source::Jvm) || BOTH_NAMES.contains(&key);
+            if key.starts_with("zookeeper.") || bare {
+                self.push(key, value, origin);
+            }
+        }
+        if !ignored.is_empty() {
+            let message = format!("{} ignored: there is no JVM", ignored.join(" "));
+            self.note(Severity::Warning, Some(Origin::Jvm { variable }), "", message);
+        }
+    }
+
+    fn push_file(&mut self, path: &str, loader: &dyn Loader) {
+        let whole = || Some(Origin::File { path: path.to_owned(), line: 0 });
+        let bytes = match loader.read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.note(Severity::Error, whole(), "", format!("cannot be read: {error}")),
+        };
+        if bytes.starts_with(b"\xEF\xBB\xBF") {
+            let message =
+                "starts with a UTF-8 byte order mark, which Java reads as part of the first key".to_owned();
+            self.note(Severity::Warning, whole(), "", message);
+        }
+        match properties::parse(&bytes) {
+            Err(error) => {
+                let origin = Origin::File { path: path.to_owned(), line: error.line };
+                self.note(Severity::Error, Some(origin), "", error.to_string());
+            }
+            Ok(found) => {
+                for property in found {
+                    let origin = Origin::File { path: path.to_owned(), line: property.line };
+                    self.push(&property.key, &property.value, origin);
+                    if property.non_ascii {
+                        let at = self.entries.len() - 1;
+                        let message =
+                            "read as Latin-1, as Java does; write \\uXXXX for anything else".to_owned();
+                        self.about(at, Severity::Warning, message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decides which entry counts for each key and reads its text by its row.
+    fn settle(&mut self) {
+        for at in 0..self.entries.len() {
+            let entry = &self.entries[at];
+            // A later layer wins; within one, the key as Java knows it wins over its alias, then the last.
+            let rank = |at: usize, e: &Entry| (layer(&e.origin), !e.alias, at);
+            let mine = rank(at, entry);
+            let same = |e: &Entry| {
+                e.name == entry.name && e.row.is_some() == entry.row.is_some() && !e.file_only_in_jvm()
+            };
+            let all = self.entries.iter().enumerate().filter(|(_, e)| same(e));
+            let winner =
+                all.max_by_key(|(n, e)| rank(*n, e)).filter(|(n, _)| *n != at && !entry.file_only_in_jvm());
+            if let Some((_, winner)) = winner {
+                let winner = winner.origin.clone();
+                self.entries[at].verdict = Verdict::Overridden;
+                let message = format!("given again at {winner}, which counts");
+                let same_layer = layer(&winner) == mine.0;
+                self.about(at, if same_layer { Severity::Warning } else { Severity::Note }, message);
+            } else if self.entries[at].row.is_none() {
+                let name = &self.entries[at].name;
+                let message = if let Some((_, read)) = GUIDE_NAMES.iter().find(|(guide, _)| guide == name) {
+                    format!("ignored, as Java does: the guide calls it so, the server reads {read}")
+                } else if let Some(near) = near_miss(name) {
+                    format!("no key of ZooKeeper 3.9: ignored, as Java does; did you mean {near}?")
+                } else {
+                    "no key of ZooKeeper 3.9: ignored, as Java does".to_owned()
+                };
+                self.about(at, Severity::Warning, message);
+            } else {
+                self.read_value(at);
+            }
+        }
+    }
+
+    fn read_value(&mut self, at: usize) {
+        let entry = &self.entries[at];
+        let row = entry.row.expect("only known keys are read");
+        let text = entry.text().to_owned();
+        let in_file = matches!(entry.origin, Origin::File { .. });
+        if entry.file_only_in_jvm() {
+            if entry.name != "multiAddress.enabled" {
+                self.entries[at].verdict = Verdict::NoEffect;
+                let message = "Java reads this key in the file only: no effect here either".to_owned();
+                self.about(at, Severity::Warning, message);
+                return;
+            }
+        } else if entry.alias {
+            let message = format!("Java wants {} here, without zookeeper.; zkfast takes both", entry.name);
+            self.about(at, Severity::Warning, message);
+        } else if in_file && row.source == Source::Jvm && row.effect == Effect::Effective {
+            let message = format!("Java reads it as -D{} only; zkfast obeys it here as well", row.name);
+            self.about(at, Severity::Warning, message);
+        }
+        let hint = if text.contains('#') || text.contains('!') {
+            "; a comment stands on a line of its own"
+        } else {
+            ""
+        };
+        let shown = shorten(&text);
+        let value = match row.kind {
+            Kind::Int | Kind::Long => {
+                let parsed = if row.kind == Kind::Int {
+                    number::parse_int(&text).map(i64::from)
+                } else {
+                    number::parse_long(&text)
+                };
+                if parsed.is_none() {
+                    let bits = if row.kind == Kind::Int { 32 } else { 64 };
+                    let message = format!("{shown} is not a decimal number of {bits} bits{hint}");
+                    self.about(at, Severity::Error, message);
+                }
+                parsed.map(Value::Number)
+            }
+            Kind::Bool => {
+                let parsed = number::strict_bool(&text);
+                if parsed.is_none() {
+                    self.about(at, Severity::Error, format!("{shown} is neither true nor false{hint}"));
+                }
+                parsed.map(Value::Bool)
+            }
+            Kind::PropInt | Kind::PropLong => {
+                let parsed = if row.kind == Kind::PropInt {
+                    number::decode_int(&text).map(i64::from)
+                } else {
+                    number::decode_long(&text)
+                };
+                match parsed {
+                    None => {
+                        let message = format!(
+                            "{shown} is not a number: the default, {}, stays, as in Java{hint}",
+                            row.default
+                        );
+                        self.about(at, Severity::Warning, message);
+                    }
+                    Some(number) if number.to_string() != text.trim_start_matches('+') => {
+                        self.about(at, Severity::Note, format!("read as {number}"));
+                    }
+                    Some(_) => {}
+                }
+                parsed.map(Value::Number)
+            }
+            Kind::PropBool => {
+                if number::strict_bool(&text).is_none() {
+                    self.about(at, Severity::Warning, format!("{shown} reads as false, as in Java{hint}"));
+                }
+                Some(Value::Bool(text.eq_ignore_ascii_case("true")))
+            }
+            Kind::OnlyYes => {
+                if text != "yes" && text != "no" {
+                    self.about(at, Severity::Warning, format!("{shown} reads as no: only yes is yes{hint}"));
+                }
+                Some(Value::Bool(text == "yes"))
+            }
+            Kind::UnlessNo => {
+                if text != "yes" && text != "no" {
+                    self.about(at, Severity::Warning, format!("{shown} reads as yes: only no is no{hint}"));
+                }
+                Some(Value::Bool(text != "no"))
+            }
+            Kind::Text | Kind::Secret => {
+                if text.contains(" #") {
+                    let message =
+                        "the # and what follows are part of the value: a comment stands on a line of its own";
+                    self.about(at, Severity::Warning, message.to_owned());
+                }
+                if text.contains("${") {
+                    let message = "${...} stays as it is: the file knows no variables".to_owned();
+                    self.about(at, Severity::Warning, message);
+                }
+                Some(Value::Text)
+            }
+            Kind::Server => Some(Value::Text),
+        };
+        self.entries[at].value = value;
+        let on = value == Some(Value::Bool(true));
+        let off = value == Some(Value::Bool(false));
+        let (severity, why) = match row.effect {
+            Effect::Effective => return,
+            Effect::Moot(why) => (Severity::Note, why),
+            Effect::Missing(why) if row.kind == Kind::UnlessNo && !off => (Severity::Note, why),
+            Effect::Missing(why) => (Severity::Warning, why),
+            Effect::MissingWhenTrue(why) => (if on { Severity::Warning } else { Severity::Note }, why),
+            Effect::Refused(why) => (Severity::Error, why),
+            Effect::RefusedWhenTrue(why) if on => (Severity::Error, why),
+            Effect::RefusedWhenTrue(_) => return,
+        };
+        if self.entries[at].verdict == Verdict::Effective {
+            self.entries[at].verdict = Verdict::NoEffect;
+        }
+        self.about(at, severity, why.to_owned());
+    }
+
+    /// The entry that counts for a key.
+    fn at(&self, name: &str) -> Option<usize> {
+        self.entries.iter().position(|e| {
+            e.name == name && e.row.is_some() && e.verdict != Verdict::Overridden && !e.file_only_in_jvm()
+        })
+    }
+
+    fn number(&self, name: &str, default: i64) -> i64 {
+        match self.at(name).and_then(|at| self.entries[at].value) {
+            Some(Value::Number(number)) => number,
+            _ => default,
+        }
+    }
+
+    fn int(&self, name: &str, default: i32) -> i32 {
+        i32::try_from(self.number(name, i64::from(default))).expect("keys read as int are checked as int")
+    }
+
+    fn bool(&self, name: &str, default: bool) -> bool {
+        match self.at(name).and_then(|at| self.entries[at].value) {
+            Some(Value::Bool(value)) => value,
+            _ => default,
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.at(name).map(|at| self.entries[at].text().to_owned())
+    }
+
+    /// An error at a key where it is given, or about the file as a whole.
+    fn fault(&mut self, name: &str, message: String) {
+        self.remark(Severity::Error, name, message);
+    }
+
+    fn remark(&mut self, severity: Severity, name: &str, message: String) {
+        match self.at(name) {
+            Some(at) => self.about(at, severity, message),
+            None => self.note(severity, None, name, message),
+        }
+    }
+
+    /// A number that must be at least `min`: below it the server does not start.
+    fn at_least(&mut self, name: &str, default: i32, min: i32) -> u32 {
+        let number = self.int(name, default);
+        if number < min {
+            self.fault(name, format!("{number} is less than {min}"));
+        }
+        number.max(min).unsigned_abs()
+    }
+
+    /// A number below which there is no limit: 0 then.
+    fn or_unlimited(&mut self, name: &str, default: i32) -> u32 {
+        let number = self.int(name, default);
+        if number < 0 {
+            self.remark(Severity::Note, name, format!("{number} reads as 0"));
+        }
+        number.max(0).unsigned_abs()
+    }
+
+    fn port(&mut self, name: &str) -> Option<u16> {
+        self.at(name)?;
+        let number = self.int(name, 0);
+        let port = u16::try_from(number);
+        if port.is_err() {
+            self.fault(name, format!("port {number} is not within 0 to 65535"));
+        }
+        port.ok()
+    }
+
+    fn config(&mut self, sources: &Sources<'_>, loader: &dyn Loader) -> Config {
+        if let Some(list) = sources.overrides.and_then(|o| o.cores.as_deref()) {
+            match cores::parse_cores(list) {
+                Ok(cores) => self.cores = Some(cores),
+                Err(error) => {
+                    let origin = Origin::Flag { name: "--cores" };
+                    self.note(Severity::Error, Some(origin), "", error.to_string());
+                }
+            }
+        }
+        let (data_dir, data_log_dir) = self.directories();
+        let (tick_time_ms, min_session_timeout_ms, max_session_timeout_ms) = self.times();
+        let client_port = self.port("clientPort");
+        let mut client_port_address = self.text("clientPortAddress");
+        if client_port_address.is_some() && client_port.is_none() {
+            self.fault("clientPortAddress", "is set and clientPort is not".to_owned());
+        }
+        if client_port_address.as_deref() == Some("") {
+            // `InetAddress.getByName("")` is the loopback address.
+            self.remark(
+                Severity::Warning,
+                "clientPortAddress",
+                "empty reads as 127.0.0.1, as in Java".to_owned(),
+            );
+            client_port_address = Some("127.0.0.1".to_owned());
+        }
+        let backlog = self.int("clientPortListenBacklog", -1);
+        let read_only_mode_enabled = self.bool("readonlymode.enabled", false);
+        let snap_retain_count = self.int("autopurge.snapRetainCount", SNAP_RETAIN_COUNT_MIN);
+        if snap_retain_count < SNAP_RETAIN_COUNT_MIN {
+            let message = format!("{snap_retain_count} reads as {SNAP_RETAIN_COUNT_MIN}, the least there is");
+            self.remark(Severity::Warning, "autopurge.snapRetainCount", message);
+        }
+        let snap_count = self.int("snapCount", 100_000);
+        if snap_count < 2 {
+            self.remark(
+                Severity::Warning,
+                "snapCount",
+                format!("{snap_count} reads as 2, the least there is"),
+            );
+        }
+        if self.int("electionAlg", 3) != 3 {
+            self.fault(
+                "electionAlg",
+                format!("{} is not 3, the only one there is", self.int("electionAlg", 3)),
+            );
+        }
+        let digest_auth_enabled = self.bool("DigestAuthenticationProvider.enabled", true);
+        let enforce_auth_schemes = self.enforce_auth(digest_auth_enabled);
+        let standalone_enabled = self.bool("standaloneEnabled", true);
+        self.quorum_sasl();
+        let quorum = self.quorum(standalone_enabled, &data_dir, loader);
+        let mut config = Config {
+            client_port,
+            client_port_address,
+            client_port_listen_backlog: u32::try_from(backlog).ok().filter(|&n| n > 0),
+            data_dir,
+            data_log_dir,
+            data_dir_autocreate: self.bool("datadir.autocreate", true),
+            tick_time_ms,
+            min_session_timeout_ms,
+            max_session_timeout_ms,
+            max_client_cnxns: self.or_unlimited("maxClientCnxns", 60),
+            max_cnxns: self.or_unlimited("maxCnxns", 0),
+            sessionless_cnxn_timeout_ms: self.at_least("nio.sessionlessCnxnTimeout", 10_000, 1),
+            client_tcp_keep_alive: self.bool("clientTcpKeepAlive", false),
+            global_outstanding_limit: self.or_unlimited("globalOutstandingLimit", 1000),
+            jute_max_buffer_bytes: self.at_least("jute.maxbuffer", 0xFFFFF, 1),
+            large_request_max_bytes: self.large_request_max_bytes(),
+            large_request_threshold_bytes: self.large_request_threshold_bytes(),
+            snap_count: snap_count.max(2).unsigned_abs(),
+            snap_size_limit_kb: self.number("snapSizeLimitInKb", 4_194_304).max(0).unsigned_abs(),
+            snap_retain_count: snap_retain_count.max(SNAP_RETAIN_COUNT_MIN).unsigned_abs(),
+            purge_interval_hours: self.or_unlimited("autopurge.purgeInterval", PURGE_INTERVAL_HOURS_DEFAULT),
+            four_letter_words: self.four_letter_words(read_only_mode_enabled),
+            skip_acl: self.bool("skipACL", false),
+            extended_types_enabled: self.bool("extendedTypesEnabled", false),
+            enforce_quota: self.bool("enforceQuota", false),
+            digest_enabled: self.bool("digest.enabled", true),
+            close_session_txn_enabled: self.bool("closeSessionTxn.enabled", true),
+            super_digest: self.super_digest(),
+            digest_alg: self.digest_alg(),
+            digest_auth_enabled,
+            enforce_auth_schemes,
+            container_check_interval_ms: self.at_least("znode.container.checkIntervalMs", 60_000, 1),
+            container_max_per_minute: self.at_least("znode.container.maxPerMinute", 10_000, 1),
+            container_max_never_used_interval_ms: self
+                .number("znode.container.maxNeverUsedIntervalMs", 0)
+                .max(0)
+                .unsigned_abs(),
+            standalone_enabled,
+            reconfig_enabled: self.bool("reconfigEnabled", false),
+            read_only_mode_enabled,
+            cores: self.cores.clone(),
+            quorum,
+            admin: self.admin(),
+            metrics: self.metrics(),
+        };
+        self.client_address_of_server_line(&mut config);
+        self.limits_of_ensemble(&config);
+        if config.skip_acl {
+            self.remark(
+                Severity::Warning,
+                "skipACL",
+                "every client may read, change and delete everything".to_owned(),
+            );
+        }
+        config
+    }
+
+    fn directories(&mut self) -> (PathBuf, PathBuf) {
+        let mut directory = |name: &str| {
+            let text = self.text(name)?;
+            if text.is_empty() {
+                self.fault(name, "is empty".to_owned());
+            } else if text.contains(|c: char| c.is_control()) {
+                let message =
+                    format!("{text:?} holds a control character: in the file, a backslash is written \\\\");
+                self.remark(Severity::Warning, name, message);
+            } else if !text.starts_with('/')
+                && self.at(name).is_some_and(|at| self.entries[at].origin != Origin::BuiltIn)
+            {
+                let message = "is relative to the directory the server starts in".to_owned();
+                self.remark(Severity::Note, name, message);
+            }
+            Some(PathBuf::from(text))
+        };
+        let log = directory("dataLogDir");
+        let data = directory("dataDir");
+        if data.is_none() {
+            self.fault("dataDir", "is not set".to_owned());
+        }
+        let data = data.unwrap_or_default();
+        (data.clone(), log.unwrap_or(data))
+    }
+
+    fn times(&mut self) -> (u32, i32, i32) {
+        let tick = self.int("tickTime", TICK_TIME_MS_DEFAULT);
+        if tick <= 0 {
+            self.fault("tickTime", format!("{tick} ms is less than 1 ms"));
+            return (1, 2, 20);
+        }
+        // Java's int arithmetic, so that absurd ticks are refused or taken as there.
+        let or_ticks = |given: i32, ticks: i32| if given == -1 { tick.wrapping_mul(ticks) } else { given };
+        let min = or_ticks(self.int("minSessionTimeout", -1), 2);
+        let max = or_ticks(self.int("maxSessionTimeout", -1), 20);
+        if min > max {
+            let name = ["minSessionTimeout", "maxSessionTimeout", "tickTime"]
+                .into_iter()
+                .find(|name| self.at(name).is_some())
+                .unwrap_or("minSessionTimeout");
+            let message = format!(
+                "minSessionTimeout {min} ms is larger than maxSessionTimeout {max} ms (defaults are 2 and 20 ticks of \
+                 {tick} ms)"
+            );
+            self.fault(name, message);
+        }
+        (tick.unsigned_abs(), min, max)
+    }
+
+    fn large_request_max_bytes(&mut self) -> u32 {
+        const DEFAULT: i32 = 100 * 1024 * 1024;
+        let bytes = self.int("largeRequestMaxBytes", DEFAULT);
+        if bytes <= 0 {
+            self.remark(
+                Severity::Warning,
+                "largeRequestMaxBytes",
+                format!("{bytes} reads as {DEFAULT}, the default"),
+            );
+            return DEFAULT.unsigned_abs();
+        }
+        bytes.unsigned_abs()
+    }
+
+    fn large_request_threshold_bytes(&mut self) -> Option<u32> {
+        let bytes = self.int("largeRequestThreshold", -1);
+        if bytes == 0 || bytes < -1 {
+            self.remark(
+                Severity::Warning,
+                "largeRequestThreshold",
+                format!("{bytes} reads as -1, which is off"),
+            );
+        }
+        u32::try_from(bytes).ok().filter(|&n| n > 0)
+    }
+
+    /// Source: `FourLetterCommands.isEnabled`; the default is zkfast's.
+    fn four_letter_words(&mut self, read_only_mode_enabled: bool) -> FourLetterWords {
+        const NAME: &str = "4lw.commands.whitelist";
+        let Some(list) = self.text(NAME) else {
+            let words = FourLetterWords::DEFAULT.map(str::to_owned).to_vec();
+            return FourLetterWords { all: false, words };
+        };
+        let mut words = vec!["srvr".to_owned()];
+        let mut all = false;
+        for word in list.split(',').map(java_trim).filter(|w| !w.is_empty()) {
+            if word == "*" {
+                all = true;
+                break;
+            }
+            if !FOUR_LETTER_WORDS.contains(&word) {
+                self.remark(Severity::Warning, NAME, format!("{word:?} is no four-letter word"));
+            }
+            if !words.iter().any(|w| w == word) {
+                words.push(word.to_owned());
+            }
+        }
+        if read_only_mode_enabled && !words.iter().any(|w| w == "isro") {
+            words.push("isro".to_owned());
+        }
+        FourLetterWords { all, words }
+    }
+
+    fn super_digest(&mut self) -> Option<String> {
+        let text = self.text("DigestAuthenticationProvider.superDigest")?;
+        if !text.split_once(':').is_some_and(|(user, hash)| !user.is_empty() && !hash.is_empty()) {
+            let message =
+                "is not user:base64(hash(user:password)), so nobody can be the super user".to_owned();
+            self.remark(Severity::Warning, "DigestAuthenticationProvider.superDigest", message);
+        }
+        Some(text)
+    }
+
+    fn digest_alg(&mut self) -> DigestAlg {
+        const NAME: &str = "DigestAuthenticationProvider.digestAlg";
+        let Some(text) = self.text(NAME) else { return DigestAlg::default() };
+        DigestAlg::parse(&text).unwrap_or_else(|| {
+            self.fault(NAME, format!("{} is not SHA1 or a hash of the SHA-2 family", shorten(&text)));
+            DigestAlg::default()
+        })
+    }
+
+    /// Source: `AuthenticationHelper`.
+    fn enforce_auth(&mut self, digest_auth_enabled: bool) -> Option<Vec<String>> {
+        const NAME: &str = "enforce.auth.schemes";
+        if !self.bool("enforce.auth.enabled", false) {
+            return None;
+        }
+        let Some(list) = self.text(NAME) else {
+            self.fault("enforce.auth.enabled", format!("is true, so {NAME} must be set"));
+            return None;
+        };
+        let schemes: Vec<String> = list.split(',').map(|s| java_trim(s).to_owned()).collect();
+        for scheme in &schemes {
+            if scheme != "ip" && !(scheme == "digest" && digest_auth_enabled) {
+                let digest = if digest_auth_enabled { "digest and ip" } else { "ip" };
+                self.fault(NAME, format!("scheme {} is not available (there is {digest})", shorten(scheme)));
+            }
+        }
+        Some(schemes)
+    }
+
+    /// Source: `QuorumPeerConfig.parseProperties`.
+    fn quorum_sasl(&mut self) {
+        let enabled = self.bool("quorum.auth.enableSasl", false);
+        let server = self.bool("quorum.auth.serverRequireSasl", false);
+        let learner = self.bool("quorum.auth.learnerRequireSasl", false);
+        if !enabled && server {
+            self.fault("quorum.auth.serverRequireSasl", "wants quorum.auth.enableSasl=true".to_owned());
+        }
+        if !enabled && learner {
+            self.fault("quorum.auth.learnerRequireSasl", "wants quorum.auth.enableSasl=true".to_owned());
+        }
+        if server && !learner {
+            self.fault(
+                "quorum.auth.serverRequireSasl",
+                "wants quorum.auth.learnerRequireSasl=true".to_owned(),
+            );
+        }
+    }
+
+    fn admin(&mut self) -> AdminConfig {
+        // The port is a plain property in Java: out of range, Jetty fails.
+        let port = self.int("admin.serverPort", 8080);
+        if u16::try_from(port).is_err() {
+            self.fault("admin.serverPort", format!("port {port} is not within 0 to 65535"));
+        }
+        AdminConfig {
+            enabled: self.text("admin.enableServer").as_deref() != Some("false"),
+            address: self.text("admin.serverAddress").unwrap_or_else(|| "0.0.0.0".to_owned()),
+            port: u16::try_from(port).unwrap_or(8080),
+            command_url: self.text("admin.commandURL").unwrap_or_else(|| "/commands".to_owned()),
+        }
+    }
+
+    fn metrics(&mut self) -> MetricsConfig {
+        let class = self.text("metricsProvider.className").unwrap_or_default();
+        let port = self.int("metricsProvider.httpPort", 7000);
+        if u16::try_from(port).is_err() {
+            self.fault("metricsProvider.httpPort", format!("port {port} is not within 0 to 65535"));
+        }
+        MetricsConfig {
+            prometheus: class.ends_with(".PrometheusMetricsProvider"),
+            http_host: self.text("metricsProvider.httpHost").unwrap_or_else(|| "0.0.0.0".to_owned()),
+            http_port: u16::try_from(port).unwrap_or(7000),
+        }
+    }
+
+    fn quorum(&mut self, standalone_enabled: bool, data_dir: &Path, loader: &dyn Loader) -> QuorumConfig {
+        let multi_address = self.entries.iter().any(|e| {
+            e.name == "multiAddress.enabled"
+                && matches!(e.origin, Origin::Jvm { .. })
+                && e.text().eq_ignore_ascii_case("true")
+        });
+        let dynamic_config_file = self.text("dynamicConfigFile");
+        let mut ensemble = Ensemble::default();
+        for at in 0..self.entries.len() {
+            let entry = &self.entries[at];
+            if entry.row.is_none_or(|row| row.kind != Kind::Server) || entry.verdict != Verdict::Effective {
+                continue;
+            }
+            if dynamic_config_file.is_some() && entry.name != "version" {
+                self.about(at, Severity::Error, "belongs into dynamicConfigFile, which is set".to_owned());
+            } else if dynamic_config_file.is_none() {
+                let (name, value) = (entry.name.clone(), entry.raw_value.clone());
+                if let Err(message) = ensemble.take(&name, &value, multi_address) {
+                    self.about(at, Severity::Error, message);
+                }
+            }
+        }
+        if let Some(path) = &dynamic_config_file {
+            self.dynamic_file(path, &mut ensemble, multi_address, loader);
+        }
+        for message in ensemble.check(standalone_enabled) {
+            self.note(Severity::Error, None, "", message);
+        }
+        if ensemble.servers.len() == 1 && ensemble.participants() == 1 && standalone_enabled {
+            let sid = ensemble.servers.keys().next().copied().unwrap_or_default();
+            let message = "the only server line: this is a standalone server, as in Java".to_owned();
+            self.remark(Severity::Warning, &format!("server.{sid}"), message);
+        }
+        let my_id = self.my_id(data_dir, loader);
+        let mut peer_type = Role::default();
+        if let Some(text) = self.text("peerType") {
+            match Role::parse(&text) {
+                Ok(role) => peer_type = role,
+                Err(message) => self.fault("peerType", message),
+            }
+        }
+        let by_line = my_id.and_then(|id| ensemble.servers.get(&id)).map_or(Role::Participant, |s| s.role);
+        if by_line != peer_type {
+            let message =
+                format!("{peer_type:?} differs from the server lines, which say {by_line:?} and count");
+            self.remark(Severity::Warning, "peerType", message.to_lowercase());
+            peer_type = by_line;
+        }
+        QuorumConfig {
+            ensemble,
+            my_id,
+            dynamic_config_file,
+            peer_type,
+            init_limit_ticks: self.int("initLimit", 0),
+            sync_limit_ticks: self.int("syncLimit", 0),
+            connect_to_learner_master_limit_ticks: self.int("connectToLearnerMasterLimit", 0),
+        }
+    }
+
+    fn dynamic_file(
+        &mut self,
+        path: &str,
+        ensemble: &mut Ensemble,
+        multi_address: bool,
+        loader: &dyn Loader,
+    ) {
+        let bytes = match loader.read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.fault("dynamicConfigFile", format!("{path} cannot be read: {error}")),
+        };
+        let found = match properties::parse(&bytes) {
+            Ok(found) => found,
+            Err(error) => {
+                let origin = Origin::File { path: path.to_owned(), line: error.line };
+                return self.note(Severity::Error, Some(origin), "", error.to_string());
+            }
+        };
+        ensemble.version = version_of_file_name(path).unwrap_or(0);
+        for (at, property) in found.iter().enumerate() {
+            let origin = Origin::File { path: path.to_owned(), line: property.line };
+            let key = java_trim(&property.key);
+            let family = ["server.", "group", "weight"].iter().any(|p| key.starts_with(p));
+            let error = if found[at + 1..].iter().any(|later| later.key == property.key) {
+                let message = "given again further down, which counts".to_owned();
+                self.note(Severity::Warning, Some(origin.clone()), key, message);
+                None
+            } else if key == "version" {
+                let wanted =
+                    parse_version(java_trim(&property.value)).map_or("N".to_owned(), |v| format!("{v:x}"));
+                Some(format!("belongs into the name of the file: {path}.{wanted}"))
+            } else if !family {
+                Some("is no server, group or weight line, and only those belong here".to_owned())
+            } else if property.key != key {
+                // Java accepts the line and then does not find it.
+                self.note(
+                    Severity::Warning,
+                    Some(origin.clone()),
+                    key,
+                    "blanks before the key: ignored".to_owned(),
+                );
+                None
+            } else {
+                ensemble.take(key, &property.value, multi_address).err()
+            };
+            if let Some(message) = error {
+                self.note(Severity::Error, Some(origin), key, message);
+            }
+        }
+    }
+
+    /// First line of `dataDir/myid`, exactly a number. Source: `QuorumPeerConfig.setupMyId`.
+    fn my_id(&mut self, data_dir: &Path, loader: &dyn Loader) -> Option<i64> {
+        let path = data_dir.join("myid");
+        let path = path.to_str()?;
+        if data_dir.as_os_str().is_empty() || !loader.is_file(path) {
+            return None;
+        }
+        let origin = || Some(Origin::File { path: path.to_owned(), line: 0 });
+        let bytes = match loader.read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.note(Severity::Error, origin(), "", format!("cannot be read: {error}"));
+                return None;
+            }
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let line = text.split(['\n', '\r']).next().unwrap_or_default();
+        let id = number::parse_long(line);
+        if id.is_none() {
+            let message =
+                format!("first line {} is not a server number (blanks around it count)", shorten(line));
+            self.note(Severity::Error, origin(), "", message);
+        }
+        // Java's own mark for "no id".
+        id.filter(|&id| id != -1)
+    }
+
+    /// The client part of this server's own line. Source: `QuorumPeerConfig.setupClientPort`.
+    fn client_address_of_server_line(&mut self, config: &mut Config) {
+        let servers = &config.quorum.ensemble.servers;
+        let own = match config.quorum.my_id {
+            Some(id) => servers.get(&id).and_then(|s| s.client.clone()),
+            None if servers.len() == 1 && config.client_port.is_none() => {
+                // Java would listen nowhere.
+                let only = servers.values().next().and_then(|s| s.client.clone());
+                if only.is_some() {
+                    let message = "there is no myid file; the client port is taken from the only server line"
+                        .to_owned();
+                    self.note(Severity::Warning, None, "", message);
+                }
+                only
+            }
+            None => None,
+        };
+        let Some(ClientAddress { host, port }) = own else { return };
+        // A flag of the command line is meant to win, not to be compared.
+        if self.at("clientPort").is_some_and(|at| matches!(self.entries[at].origin, Origin::Flag { .. })) {
+            return;
+        }
+        if let Some(static_port) = config.client_port {
+            let static_host = config.client_port_address.as_deref().filter(|h| !is_any(h));
+            let same_host = match static_host {
+                None => true,
+                Some(a) => {
+                    host.as_deref().is_some_and(|b| a.eq_ignore_ascii_case(b) || !is_ip(a) || !is_ip(b))
+                }
+            };
+            if static_port != port || !same_host {
+                let message = format!(
+                    "{}:{static_port} differs from the client part of this server's own line, {}:{port}",
+                    static_host.unwrap_or("*"),
+                    host.as_deref().unwrap_or("*"),
+                );
+                self.fault("clientPort", message);
+            }
+        }
+        config.client_port = Some(port);
+        config.client_port_address = host;
+    }
+
+    /// Source: `QuorumPeerConfig.checkValidity`.
+    fn limits_of_ensemble(&mut self, config: &Config) {
+        if !config.is_distributed() || config.quorum.ensemble.participants() == 0 {
+            return;
+        }
+        for (name, limit) in
+            [("initLimit", config.quorum.init_limit_ticks), ("syncLimit", config.quorum.sync_limit_ticks)]
+        {
+            if limit == 0 {
+                self.fault(name, "is not set, and an ensemble wants it".to_owned());
+            }
+        }
+        if config.quorum.my_id.is_none() {
+            let message =
+                format!("{} is missing, and an ensemble wants it", config.data_dir.join("myid").display());
+            self.note(Severity::Error, None, "", message);
+        }
+    }
+
+    fn finish(self, config: Config) -> Loaded {
+        let settings = self
+            .entries
+            .into_iter()
+            .map(|entry| Setting {
+                key: java_trim(&entry.raw_key).escape_debug().to_string(),
+                shown: if entry.secret() {
+                    "***".to_owned()
+                } else {
+                    entry.text().escape_debug().to_string()
+                },
+                origin: entry.origin,
+                verdict: entry.verdict,
+                notes: entry.notes,
+            })
+            .collect();
+        Loaded { config, settings, findings: self.findings }
+    }
+}
+
+fn layer(origin: &Origin) -> u8 {
+    match origin {
+        Origin::BuiltIn => 0,
+        Origin::Jvm { .. } => 1,
+        Origin::File { .. } => 2,
+        Origin::Flag { .. } => 3,
+    }
+}
+
+/// A value in quotes, cut where it would fill the screen.
+fn shorten(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    match text.char_indices().nth(CHARS_MAX) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+    }
+}
+
+/// A key that differs in case, blanks or a byte order mark only.
+fn near_miss(name: &str) -> Option<&'static str> {
+    let plain = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let plain = plain.strip_prefix("zookeeper.").unwrap_or(plain);
+    keys::KEYS.iter().map(|row| row.name).find(|known| known.eq_ignore_ascii_case(plain))
+}
+
+fn is_ip(host: &str) -> bool {
+    host.parse::<core::net::IpAddr>().is_ok()
+}
+
+fn is_any(host: &str) -> bool {
+    host.parse::<core::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::super::StandaloneError;
+    use super::*;
+
+    struct OneFile<'a>(&'a str);
+
+    impl Loader for OneFile<'_> {
+        fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+            if path == "zoo.cfg" {
+                Ok(self.0.as_bytes().to_vec())
+            } else {
+                Err(io::ErrorKind::NotFound.into())
+            }
+        }
+
+        fn is_file(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    const BASE: &str = "dataDir=/d\nclientPort=2181\n";
+
+    fn with(lines: &str) -> Loaded {
+        let text = format!("{BASE}{lines}");
+        load(&Sources { file: Some("zoo.cfg"), ..Sources::default() }, &OneFile(&text))
+    }
+
+    fn ok(lines: &str) -> Config {
+        let loaded = with(lines);
+        assert!(loaded.is_ok(), "{lines:?}: {:?}", loaded.findings);
+        loaded.config
+    }
+
+    fn said(loaded: &Loaded, severity: Severity) -> Vec<String> {
+        loaded.findings.iter().filter(|f| f.severity == severity).map(ToString::to_string).collect()
+    }
+
+    fn refused(lines: &str) -> String {
+        let errors = said(&with(lines), Severity::Error);
+        assert!(!errors.is_empty(), "{lines:?} is accepted");
+        errors.join("\n")
+    }
+
+    fn jvm(flags: &str, lines: &str) -> Loaded {
+        let text = format!("{BASE}{lines}");
+        let sources = Sources { file: Some("zoo.cfg"), jvm_flags: &[("JVMFLAGS", flags)], overrides: None };
+        load(&sources, &OneFile(&text))
+    }
+
+    /// Without a file zkfast is standalone on 2181 with a tick of 2000 ms, and has nothing to say.
+    #[test]
+    fn no_file() {
+        let loaded = load(&Sources::default(), &OneFile(""));
+        assert_eq!(loaded.findings, []);
+        let c = loaded.config;
+        assert_eq!((c.client_port, c.tick_time_ms), (Some(2181), 2000));
+        assert_eq!((c.min_session_timeout_ms, c.max_session_timeout_ms), (4000, 40000));
+        assert_eq!(
+            (c.data_dir.to_str(), c.data_log_dir.to_str()),
+            (Some("zkfast-data"), Some("zkfast-data"))
+        );
+        assert_eq!(c.standalone_only(), Ok(()));
+    }
+
+    /// Every default of a file that says next to nothing.
+    #[test]
+    fn defaults() {
+        let c = ok("");
+        assert_eq!(c.tick_time_ms, 3000);
+        assert_eq!((c.max_client_cnxns, c.max_cnxns, c.global_outstanding_limit), (60, 0, 1000));
+        assert_eq!((c.jute_max_buffer_bytes, c.sessionless_cnxn_timeout_ms), (0xFFFFF, 10_000));
+        assert_eq!((c.snap_count, c.snap_size_limit_kb, c.snap_retain_count), (100_000, 4_194_304, 3));
+        assert_eq!(c.purge_interval_hours, 1, "purging is on");
+        assert_eq!((c.large_request_max_bytes, c.large_request_threshold_bytes), (104_857_600, None));
+        assert_eq!((c.container_check_interval_ms, c.container_max_per_minute), (60_000, 10_000));
+        assert_eq!(c.container_max_never_used_interval_ms, 0);
+        assert_eq!((c.skip_acl, c.extended_types_enabled, c.enforce_quota), (false, false, false));
+        assert_eq!(
+            (c.digest_enabled, c.close_session_txn_enabled, c.digest_auth_enabled),
+            (true, true, true)
+        );
+        assert_eq!((c.standalone_enabled, c.reconfig_enabled), (true, false));
+        assert_eq!((c.super_digest, c.digest_alg, c.enforce_auth_schemes), (None, DigestAlg::Sha1, None));
+        assert_eq!((c.client_port_address, c.client_port_listen_backlog, c.cores), (None, None, None));
+        for word in FourLetterWords::DEFAULT {
+            assert!(c.four_letter_words.allows(word), "{word}");
+        }
+        assert!(!c.four_letter_words.allows("stat"));
+    }
+
+    /// Each key lands in its field.
+    #[test]
+    fn every_field() {
+        let c = ok(
+            "tickTime=1000\nminSessionTimeout=3000\nmaxSessionTimeout=9000\nmaxClientCnxns=0\nmaxCnxns=7\n\
+             dataLogDir=/l\nclientPortAddress=::1\nclientPortListenBacklog=128\nglobalOutstandingLimit=5\n\
+             snapCount=10\nsnapSizeLimitInKb=-1\nautopurge.snapRetainCount=4\nautopurge.purgeInterval=0\n\
+             skipACL=yes\nextendedTypesEnabled=true\nenforceQuota=true\ndigest.enabled=false\n\
+             closeSessionTxn.enabled=false\nlargeRequestMaxBytes=9\nlargeRequestThreshold=8\n\
+             nio.sessionlessCnxnTimeout=6\nclientTcpKeepAlive=true\ndatadir.autocreate=false\nreconfigEnabled=true\n\
+             DigestAuthenticationProvider.superDigest=super:x\nDigestAuthenticationProvider.digestAlg=sha-256\n\
+             enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip\ninitLimit=5\nsyncLimit=2\n\
+             admin.serverPort=9090\nadmin.enableServer=false\nmetricsProvider.httpPort=7001\n\
+             metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n",
+        );
+        assert_eq!((c.tick_time_ms, c.min_session_timeout_ms, c.max_session_timeout_ms), (1000, 3000, 9000));
+        assert_eq!((c.max_client_cnxns, c.max_cnxns, c.global_outstanding_limit), (0, 7, 5));
+        assert_eq!((c.data_dir.to_str(), c.data_log_dir.to_str()), (Some("/d"), Some("/l")));
+        assert_eq!(
+            (c.client_port_address.as_deref(), c.client_port_listen_backlog),
+            (Some("::1"), Some(128))
+        );
+        assert_eq!(
+            (c.snap_count, c.snap_size_limit_kb, c.snap_retain_count, c.purge_interval_hours),
+            (10, 0, 4, 0)
+        );
+        assert_eq!((c.skip_acl, c.extended_types_enabled, c.enforce_quota), (true, true, true));
+        assert_eq!((c.digest_enabled, c.close_session_txn_enabled, c.reconfig_enabled), (false, false, true));
+        assert_eq!((c.large_request_max_bytes, c.large_request_threshold_bytes), (9, Some(8)));
+        assert_eq!(
+            (c.sessionless_cnxn_timeout_ms, c.client_tcp_keep_alive, c.data_dir_autocreate),
+            (6, true, false)
+        );
+        assert_eq!((c.super_digest.as_deref(), c.digest_alg), (Some("super:x"), DigestAlg::Sha256));
+        assert_eq!(c.enforce_auth_schemes, Some(vec!["digest".to_owned(), "ip".to_owned()]));
+        assert_eq!((c.quorum.init_limit_ticks, c.quorum.sync_limit_ticks), (5, 2));
+        assert_eq!((c.admin.enabled, c.admin.port), (false, 9090));
+        assert_eq!((c.metrics.prometheus, c.metrics.http_port), (true, 7001));
+    }
+
+    /// The whitelist follows Java: blanks, `*`, srvr always, an empty list, read-only mode.
+    #[test]
+    fn four_letter_words() {
+        let words = |lines: &str| ok(lines).four_letter_words;
+        let list = words("4lw.commands.whitelist= stat , ruok,,\n");
+        assert!(list.allows("stat") && list.allows("ruok") && list.allows("srvr"));
+        assert!(!list.allows("mntr") && !list.allows("isro") && !list.allows("STAT"));
+        assert!(words("4lw.commands.whitelist=stat,*,x\n").allows("wchp"));
+        assert_eq!(words("4lw.commands.whitelist=\n").words(), Some(&["srvr".to_owned()][..]));
+        assert!(words("4lw.commands.whitelist=ruok\nreadonlymode.enabled=true\n").allows("isro"));
+        let odd = with("4lw.commands.whitelist=stats\n");
+        assert_eq!(
+            said(&odd, Severity::Warning),
+            ["zoo.cfg:3: 4lw.commands.whitelist: \"stats\" is no four-letter word"]
+        );
+    }
+
+    /// Properties that Java reads with `getInteger` take hexadecimal and octal and fall back with a warning.
+    #[test]
+    fn lenient_numbers() {
+        assert_eq!(ok("snapCount=0x10\nglobalOutstandingLimit=010\n").snap_count, 16);
+        assert_eq!(ok("snapCount=0x10\nglobalOutstandingLimit=010\n").global_outstanding_limit, 8);
+        let many = with("snapCount=many\n");
+        assert!(many.is_ok());
+        assert_eq!(many.config.snap_count, 100_000);
+        assert!(
+            said(&many, Severity::Warning)[0]
+                .contains("\"many\" is not a number: the default, 100000, stays")
+        );
+        assert_eq!(ok("snapCount=0\n").snap_count, 2);
+        assert!(!ok("skipACL=true\n").skip_acl, "only yes is yes");
+        assert!(!ok("enforceQuota=yes\n").enforce_quota, "only true is true");
+    }
+
+    /// Errors name file, line, key, value and what would be right.
+    #[test]
+    fn messages() {
+        assert_eq!(
+            refused("tickTime=2000 # ms\n"),
+            "zoo.cfg:3: tickTime: \"2000 # ms\" is not a decimal number of 32 bits; a comment stands on a line of its own"
+        );
+        assert_eq!(
+            refused("clientPort=70000\n"),
+            "zoo.cfg:3: clientPort: port 70000 is not within 0 to 65535"
+        );
+        assert!(
+            refused("minSessionTimeout=90000\n")
+                .contains("90000 ms is larger than maxSessionTimeout 60000 ms")
+        );
+        assert!(
+            refused("secureClientPort=2281\n").starts_with("zoo.cfg:3: secureClientPort: TLS is not served")
+        );
+        assert!(refused("sessionRequireClientSASLAuth=true\n").contains("SASL is not served"));
+        assert!(refused("emulate353TTLNodes=true\n").contains("3.5.3"));
+        assert!(refused("enforce.auth.enabled=true\n").contains("enforce.auth.schemes must be set"));
+        assert!(
+            refused("enforce.auth.enabled=true\nenforce.auth.schemes=sasl\n")
+                .contains("\"sasl\" is not available")
+        );
+        assert!(refused("DigestAuthenticationProvider.digestAlg=MD5\n").contains("\"MD5\" is not SHA1"));
+        assert!(refused("jute.maxbuffer=-1\n").contains("-1 is less than 1"));
+        assert!(refused("znode.container.maxPerMinute=0\n").contains("0 is less than 1"));
+        assert_eq!(
+            refused("dataDir=\\u12\n").lines().next(),
+            Some("zoo.cfg:3: \\u is not followed by four hexadecimal digits (a backslash is written \\\\)")
+        );
+    }
+
+    /// A file that is not there is an error with its name.
+    #[test]
+    fn missing_file() {
+        let loaded = load(&Sources { file: Some("nowhere.cfg"), ..Sources::default() }, &OneFile(""));
+        assert!(said(&loaded, Severity::Error)[0].starts_with("nowhere.cfg: cannot be read"));
+    }
+
+    /// Unknown keys warn and stop nothing; a slip in case or a byte order mark is recognized.
+    #[test]
+    fn unknown_keys() {
+        let loaded = with("foo=1\nTickTime=5\n");
+        assert!(loaded.is_ok());
+        assert_eq!(loaded.config.tick_time_ms, 3000);
+        let warnings = said(&loaded, Severity::Warning);
+        assert_eq!(warnings[0], "zoo.cfg:3: foo: no key of ZooKeeper 3.9: ignored, as Java does");
+        assert!(
+            warnings[1].ends_with(
+                "TickTime: no key of ZooKeeper 3.9: ignored, as Java does; did you mean tickTime?"
+            )
+        );
+        let guide = said(&with("requestThrottleLimit=5\n"), Severity::Warning);
+        assert!(guide[0].ends_with("the server reads request_throttle_max_requests"), "{guide:?}");
+        assert!(
+            GUIDE_NAMES.iter().all(|(guide, read)| keys::find(guide).is_none() && keys::find(read).is_some())
+        );
+    }
+
+    /// What a user may miss warns, what nobody misses does not.
+    #[test]
+    fn without_effect() {
+        let quiet = with(
+            "nio.numWorkerThreads=4\njvm.pause.monitor=true\npreAllocSize=100\ninitLimit=5\nsyncLimit=2\n",
+        );
+        assert_eq!(said(&quiet, Severity::Warning), Vec::<String>::new());
+        assert!(quiet.settings[2..].iter().all(|s| s.verdict == Verdict::NoEffect && !s.notes.is_empty()));
+        assert_eq!(said(&with("forceSync=yes\n"), Severity::Warning), Vec::<String>::new());
+        let unsafe_sync = said(&with("forceSync=no\n"), Severity::Warning);
+        assert_eq!(
+            unsafe_sync,
+            ["zoo.cfg:3: forceSync: every acknowledged write is on disk: forceSync=no is ignored"]
+        );
+        let sasl = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+        assert!(said(&with(sasl), Severity::Warning)[0].contains("SASL and x509 are not served yet"));
+        assert!(said(&with("audit.enable=true\n"), Severity::Warning)[0].contains("no audit log"));
+        assert_eq!(said(&with("audit.enable=false\n"), Severity::Warning), Vec::<String>::new());
+    }
+
+    /// Keys with `zookeeper.` in front and JVM-only names work in the file, with a remark; the exact key wins.
+    #[test]
+    fn names_of_the_jvm() {
+        let loaded =
+            with("zookeeper.skipACL=yes\njute.maxbuffer=4194304\nznode.container.checkIntervalMs=50\n");
+        assert!(loaded.is_ok() && loaded.config.skip_acl);
+        assert_eq!(loaded.config.jute_max_buffer_bytes, 4_194_304);
+        assert_eq!(loaded.config.container_check_interval_ms, 50);
+        assert!(said(&loaded, Severity::Warning)[0].contains("Java wants skipACL here"));
+        assert!(said(&loaded, Severity::Warning)[1].contains("-Djute.maxbuffer only"));
+        assert_eq!(ok("snapCount=7\nzookeeper.snapCount=9\n").snap_count, 7);
+    }
+
+    /// `JVMFLAGS` sets what a JVM property sets, the file wins over it, the rest is named and ignored.
+    #[test]
+    fn jvm_flags() {
+        let flags = "-Xmx1g -Dzookeeper.snapCount=5 -Djute.maxbuffer=0x200000 -Dcom.example=1 -Dzookeeper.skipACL=yes";
+        let loaded = jvm(flags, "snapCount=6\n");
+        assert_eq!((loaded.config.snap_count, loaded.config.jute_max_buffer_bytes), (6, 0x20_0000));
+        assert!(loaded.config.skip_acl);
+        let warnings = said(&loaded, Severity::Warning);
+        assert_eq!(warnings[0], "JVMFLAGS: -Xmx1g ignored: there is no JVM");
+        let file_only = jvm("-Dzookeeper.tickTime=5", "");
+        assert_eq!(file_only.config.tick_time_ms, 3000);
+        assert!(said(&file_only, Severity::Warning)[0].contains("in the file only"));
+        let flags = [("JVMFLAGS", "-Dzookeeper.tickTime=5 -Dzookeeper.dataDir=/x")];
+        let no_file = load(&Sources { jvm_flags: &flags, ..Sources::default() }, &OneFile(""));
+        assert!(no_file.is_ok(), "{:?}", no_file.findings);
+        assert_eq!(
+            (no_file.config.tick_time_ms, no_file.config.data_dir.to_str()),
+            (2000, Some("zkfast-data"))
+        );
+    }
+
+    /// Several addresses per server want the JVM property, as in 3.9.4.
+    #[test]
+    fn multi_address() {
+        let line = "server.1=a:1:2|b:3:4\n";
+        assert!(refused(line).contains("-Dzookeeper.multiAddress.enabled=true"));
+        assert!(refused(&format!("multiAddress.enabled=true\n{line}")).contains("2 addresses"));
+        let loaded = jvm("-Dzookeeper.multiAddress.enabled=true", line);
+        assert!(loaded.is_ok(), "{:?}", loaded.findings);
+        assert_eq!(loaded.config.quorum.ensemble.servers[&1].addresses.len(), 2);
+    }
+
+    /// Flags win over the file, defaults follow them, and they are checked like the file.
+    #[test]
+    fn overrides() {
+        let load_with = |overrides: &Overrides, text: &str| {
+            let sources = Sources { file: Some("zoo.cfg"), jvm_flags: &[], overrides: Some(overrides) };
+            load(&sources, &OneFile(text))
+        };
+        let overrides = Overrides {
+            client_port: Some(9999),
+            data_dir: Some("/flag".to_owned()),
+            tick_time_ms: Some(500),
+            cores: Some("0,2-3".to_owned()),
+            set: vec!["snapCount=12".to_owned()],
+            ..Overrides::default()
+        };
+        let loaded = load_with(&overrides, BASE);
+        assert!(loaded.is_ok(), "{:?}", loaded.findings);
+        let c = loaded.config;
+        assert_eq!((c.client_port, c.snap_count, c.cores), (Some(9999), 12, Some(vec![0, 2, 3])));
+        assert_eq!((c.data_dir.to_str(), c.data_log_dir.to_str()), (Some("/flag"), Some("/flag")));
+        assert_eq!((c.min_session_timeout_ms, c.max_session_timeout_ms), (1000, 10_000));
+        let only_flags = Overrides { data_dir: Some("/flag".to_owned()), ..Overrides::default() };
+        assert!(load_with(&only_flags, "clientPort=1\n").is_ok(), "a flag stands in for a missing key");
+        for wrong in [
+            Overrides { cores: Some("x".to_owned()), ..Overrides::default() },
+            Overrides { set: vec!["snapCount".to_owned()], ..Overrides::default() },
+            Overrides { set: vec!["tickTime=x".to_owned()], ..Overrides::default() },
+        ] {
+            assert!(!load_with(&wrong, BASE).is_ok(), "{wrong:?}");
+        }
+    }
+
+    /// An ensemble is refused by a step of its own; one server line is a standalone server with a warning.
+    #[test]
+    fn standalone_only() {
+        let one = with("server.1=a:1:2\n");
+        assert!(one.is_ok());
+        assert_eq!(one.config.standalone_only(), Ok(()));
+        assert!(said(&one, Severity::Warning)[0].contains("standalone server"));
+        let mut config = one.config;
+        config.client_port = None;
+        assert_eq!(config.standalone_only(), Err(StandaloneError::NoClientPort));
+        config.standalone_enabled = false;
+        assert_eq!(config.standalone_only(), Err(StandaloneError::StandaloneDisabled));
+        let three = with("server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\ninitLimit=1\nsyncLimit=1\n");
+        assert_eq!(three.config.standalone_only(), Err(StandaloneError::Ensemble { servers: 3 }));
+        assert_eq!(said(&three, Severity::Error), ["/d/myid is missing, and an ensemble wants it"]);
+    }
+
+    /// Nothing that is read as a secret appears in settings or findings.
+    #[test]
+    fn secrets_stay_hidden() {
+        let loaded = with(
+            "ssl.keyStore.password=hunter2\nDigestAuthenticationProvider.superDigest=hunter2\n\
+             zookeeper.ssl.trustStore.password=hunter2\nSASLAuthenticationProvider.superPassword=hunter2\n\
+             my.password=hunter2\n",
+        );
+        assert!(!format!("{:?} {:?}", loaded.settings, loaded.findings).contains("hunter2"));
+    }
+}

@@ -1,0 +1,36 @@
+//! Ends that leave no doubt: one line, one exit code.
+
+use std::fmt::Display;
+use std::path::Path;
+
+/// The configuration or the command line cannot be used.
+pub const EXIT_USAGE: i32 = 2;
+/// The data directory cannot be used: in use, not writable, damaged, not ours.
+pub const EXIT_DATA: i32 = 3;
+/// The port is taken, or the address is not this host's.
+pub const EXIT_PORT: i32 = 4;
+/// The host refuses what the server needs: io_uring, a core, locked memory.
+pub const EXIT_HOST: i32 = 5;
+/// The log could not be written: what was not answered may be lost, what was is safe.
+pub const EXIT_LOG: i32 = 10;
+/// A shard panicked or stood still.
+pub const EXIT_BUG: i32 = 11;
+
+/// Says why, and ends the process.
+pub fn exit(code: i32, why: impl Display) -> ! {
+    log::error!(target: "server", "{why}");
+    log::logger().flush();
+    std::process::exit(code)
+}
+
+/// The log cannot go on; nothing is retried.
+pub fn log_failed(dir: &Path, number: u32, what: &str, error: &std::io::Error) -> ! {
+    let file = dir.join(crate::wal::file_name(number));
+    let hint = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            ": free some space and start again; nothing acknowledged is lost"
+        }
+        _ => ": nothing acknowledged is lost; check the disk before starting again",
+    };
+    exit(EXIT_LOG, format_args!("log {}: {what}: {error}{hint}", file.display()))
+}

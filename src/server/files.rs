@@ -1,0 +1,254 @@
+//! The data directory: who owns it, what is in it, how files come and go.
+//!
+//! A file appears under its name only when it is whole and flushed, and its directory is flushed after:
+//! a power loss leaves the old state or the new one.
+
+use crate::proto::Zxid;
+use crate::{snapshot, wal};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The folder for our files, beside ZooKeeper's `version-2`.
+const FOLDER: &str = "zkfast-1";
+
+/// What file names a segment that waits to be used has; a number follows.
+const SPARE_PREFIX: &str = "spare.";
+
+/// Spares that are kept; more old segments than that are deleted.
+const SPARES_MAX: usize = 2;
+
+/// Where snapshots and segments are.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    /// Folder of the snapshots.
+    pub snap: PathBuf,
+    /// Folder of the log; the same unless `dataLogDir` says otherwise.
+    pub log: PathBuf,
+}
+
+/// Holds the data directory for this process as long as it lives.
+#[derive(Debug)]
+pub struct Lock {
+    _files: Vec<File>,
+}
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirError {
+    /// Another server has it.
+    #[error("{} is in use by another server: stop that one, or set another dataDir", .0.display())]
+    InUse(PathBuf),
+    /// Only ZooKeeper's own data is there.
+    #[error(
+        "{} holds data of Apache ZooKeeper and none of zkfast's: this version cannot take it over, and does not \
+         start empty beside it; set another dataDir",
+        .0.display()
+    )]
+    Foreign(PathBuf),
+    /// It is not there, and `datadir.autocreate` forbids making it.
+    #[error("{} does not exist, and datadir.autocreate=false", .0.display())]
+    Missing(PathBuf),
+    /// The system refuses.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, DirError> {
+    result.map_err(|error| DirError::Io { path: path.to_owned(), error })
+}
+
+/// Opens the data directory, makes its folders, and takes it for this process alone.
+pub fn open(data: &Path, data_log: &Path, create: bool) -> Result<(DataDir, Lock), DirError> {
+    let mut locks = Vec::new();
+    let mut folder = |base: &Path| {
+        let folder = base.join(FOLDER);
+        if !base.exists() && !create {
+            return Err(DirError::Missing(base.to_owned()));
+        }
+        let foreign = base.join("version-2");
+        let holds_data = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+        if !folder.exists() && holds_data(&foreign) {
+            return Err(DirError::Foreign(foreign));
+        }
+        at(&folder, fs::create_dir_all(&folder))?;
+        sync_dir(base).or_else(|error| at(base, Err(error)))?;
+        Ok(folder)
+    };
+    let dir = DataDir { snap: folder(data)?, log: folder(data_log)? };
+    let mut folders = vec![&dir.snap];
+    if dir.log != dir.snap {
+        folders.push(&dir.log);
+    }
+    for folder in folders {
+        let path = folder.join("lock");
+        let file = at(&path, OpenOptions::new().create(true).truncate(false).write(true).open(&path))?;
+        match file.try_lock() {
+            Ok(()) => locks.push(file),
+            Err(TryLockError::WouldBlock) => return Err(DirError::InUse(folder.clone())),
+            Err(TryLockError::Error(error)) => return at(&path, Err(error)),
+        }
+    }
+    Ok((dir, Lock { _files: locks }))
+}
+
+/// Makes what was created, renamed or removed in a directory durable.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn names(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        names.extend(entry?.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// Numbers of the log's segments, ascending.
+pub fn segments(dir: &DataDir) -> io::Result<Vec<u32>> {
+    let mut numbers: Vec<_> = names(&dir.log)?.iter().filter_map(|name| wal::parse_file_name(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Zxids of the snapshots, ascending.
+pub fn snapshots(dir: &DataDir) -> io::Result<Vec<Zxid>> {
+    let mut zxids: Vec<_> = names(&dir.snap)?.iter().filter_map(|name| snapshot::parse_file_name(name)).collect();
+    zxids.sort_unstable();
+    Ok(zxids)
+}
+
+/// Removes what a crash left half made.
+pub fn remove_leftovers(dir: &DataDir) -> io::Result<()> {
+    for folder in [&dir.snap, &dir.log] {
+        for name in names(folder)?.iter().filter(|name| name.ends_with(".tmp")) {
+            fs::remove_file(folder.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of all files that a four-letter word or metric counts.
+pub fn dir_bytes(path: &Path) -> u64 {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|data| data.len()).sum()
+}
+
+/// Bytes of a segment, from its start, whose blocks were written once. A segment begins as a hole and
+/// is written from its start on, so that what the file system holds of it is that.
+pub fn filled_bytes(path: &Path) -> io::Result<usize> {
+    let held = fs::metadata(path)?.blocks().saturating_mul(512);
+    let blocks = usize::try_from(held).unwrap_or(usize::MAX) / wal::BLOCK_BYTES * wal::BLOCK_BYTES;
+    Ok(blocks.min(wal::SEGMENT_BYTES))
+}
+
+/// Puts a segment in its place: a spare if there is one, a new file otherwise.
+pub fn place_segment(dir: &DataDir, number: u32) -> io::Result<()> {
+    let path = dir.log.join(wal::file_name(number));
+    let spare = spares(dir)?.pop();
+    match spare {
+        Some(spare) => fs::rename(spare, &path)?,
+        None => {
+            let new = dir.log.join("segment.tmp");
+            let file = File::create(&new)?;
+            file.set_len(wal::SEGMENT_BYTES as u64)?;
+            file.sync_all()?;
+            fs::rename(new, &path)?;
+        }
+    }
+    sync_dir(&dir.log)
+}
+
+fn spares(dir: &DataDir) -> io::Result<Vec<PathBuf>> {
+    let names = names(&dir.log)?;
+    let spares = names.iter().filter(|name| name.starts_with(SPARE_PREFIX) && !name.ends_with(".tmp"));
+    let whole = |path: &PathBuf| fs::metadata(path).is_ok_and(|data| data.len() == wal::SEGMENT_BYTES as u64);
+    Ok(spares.map(|name| dir.log.join(name)).filter(whole).collect())
+}
+
+/// Makes sure that a written segment waits for when the current one is full.
+pub fn prepare_spare(dir: &DataDir) -> io::Result<()> {
+    if !spares(dir)?.is_empty() {
+        return Ok(());
+    }
+    let new = dir.log.join("spare.tmp");
+    let mut file = File::create(&new)?;
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..wal::SEGMENT_BYTES / zeros.len() {
+        file.write_all(&zeros)?;
+    }
+    file.sync_all()?;
+    fs::rename(new, dir.log.join(format!("{SPARE_PREFIX}new")))?;
+    sync_dir(&dir.log)
+}
+
+/// What a purge did.
+#[derive(Debug, Default)]
+pub struct Purged {
+    /// Snapshots that were deleted.
+    pub snapshots: usize,
+    /// Segments that were deleted, or kept to be used again.
+    pub segments: usize,
+}
+
+/// Deletes snapshots beyond the newest `retain`, and the log that only they need.
+pub fn purge(dir: &DataDir, retain: usize) -> io::Result<Purged> {
+    let mut known = Vec::new();
+    for number in segments(dir)? {
+        let mut first = vec![0; 4096];
+        let file = File::open(dir.log.join(wal::file_name(number)))?;
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut first, 0)?;
+        // A segment that says nothing yet is the newest one, and stays.
+        let after = wal::peek_after(&first, number).ok().flatten();
+        known.push(wal::Segment { number, after });
+    }
+    let plan = snapshot::purge(&snapshots(dir)?, &known, retain);
+    for zxid in &plan.snapshots {
+        fs::remove_file(dir.snap.join(snapshot::file_name(*zxid)))?;
+    }
+    sync_dir(&dir.snap)?;
+    for number in &plan.segments {
+        let path = dir.log.join(wal::file_name(*number));
+        if spares(dir)?.len() < SPARES_MAX {
+            fs::rename(path, dir.log.join(format!("{SPARE_PREFIX}{number:08x}")))?;
+        } else {
+            fs::remove_file(path)?;
+        }
+        sync_dir(&dir.log)?;
+    }
+    Ok(Purged { snapshots: plan.snapshots.len(), segments: plan.segments.len() })
+}
+
+/// A snapshot being written; it gets its name when it is whole.
+#[derive(Debug)]
+pub struct SnapshotFile {
+    file: File,
+    temporary: PathBuf,
+}
+
+impl SnapshotFile {
+    /// Begins one.
+    pub fn create(dir: &DataDir) -> io::Result<Self> {
+        let temporary = dir.snap.join("snapshot.tmp");
+        Ok(Self { file: File::create(&temporary)?, temporary })
+    }
+
+    /// Appends.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Flushes it and gives it its name.
+    pub fn finish(self, dir: &DataDir, zxid: Zxid) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.temporary, dir.snap.join(snapshot::file_name(zxid)))?;
+        sync_dir(&dir.snap)
+    }
+}

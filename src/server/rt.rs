@@ -1,0 +1,181 @@
+//! Everything that is glommio: executors, sockets, direct I/O, timers.
+//!
+//! Used in a restricted way: the default task queue only, no latency class and no short preempt timer
+//! (an executor may park while a task is runnable), a timer that ticks in every executor (bounds such
+//! a stall to a tick), the smallest registered memory (it is charged against memlock three times over).
+
+use futures_lite::{AsyncRead, AsyncWrite};
+use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
+use glommio::net::{AcceptedTcpStream, TcpListener, TcpStream};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Smallest registered memory that glommio takes.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+const RING_DEPTH: usize = 128;
+/// Out of reach: shards bound their own work.
+const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
+
+/// A running shard.
+pub struct Shard(ExecutorJoinHandle<()>);
+
+/// Starts a shard on `core`.
+///
+/// # Errors
+/// The core does not exist, or the kernel refuses another ring.
+pub fn spawn<F>(core: usize, name: &str, main: impl FnOnce() -> F + Send + 'static) -> io::Result<Shard>
+where
+    F: Future<Output = ()> + 'static,
+{
+    let builder = LocalExecutorBuilder::new(Placement::Fixed(core))
+        .name(name)
+        .io_memory(IO_MEMORY_BYTES)
+        .ring_depth(RING_DEPTH)
+        .preempt_timer(PREEMPT_TIMER);
+    builder.spawn(main).map(Shard).map_err(io::Error::from)
+}
+
+impl Shard {
+    /// Waits for it to end; an error if it panicked.
+    pub fn join(self) -> io::Result<()> {
+        self.0.join().map_err(io::Error::from)
+    }
+}
+
+/// Runs `future` beside the caller, on its shard, to its end.
+pub fn spawn_local(future: impl Future<Output = ()> + 'static) {
+    glommio::spawn_local(future).detach();
+}
+
+/// Waits.
+pub async fn sleep(duration: Duration) {
+    glommio::timer::sleep(duration).await;
+}
+
+/// Lets every other runnable task of this shard run once.
+pub async fn yield_now() {
+    futures_lite::future::yield_now().await;
+}
+
+/// Runs what blocks (files, names) on the shard's helper thread.
+pub fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> impl Future<Output = R> {
+    glommio::executor().spawn_blocking(work)
+}
+
+/// A listening socket.
+pub struct Listener(TcpListener);
+
+impl Listener {
+    /// Takes over a socket that listens already. glommio's own `bind` would share the port with
+    /// another server (SO_REUSEPORT) instead of saying that it is taken.
+    pub fn adopt(listener: std::net::TcpListener) -> Self {
+        // SAFETY: `into_raw_fd` gives the descriptor away, and it is a listening socket.
+        #[allow(unsafe_code)]
+        Self(unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) })
+    }
+
+    /// The next connection, for any shard to adopt.
+    ///
+    /// # Errors
+    /// As `accept`: also errors of one connection, or of too many descriptors, after which the next
+    /// call may well work.
+    pub async fn accept(&self) -> io::Result<Accepted> {
+        self.0.shared_accept().await.map(Accepted).map_err(io::Error::from)
+    }
+}
+
+/// A connection on its way to the shard that will serve it.
+pub struct Accepted(AcceptedTcpStream);
+
+impl Accepted {
+    /// Makes it this shard's.
+    pub fn adopt(self) -> Stream {
+        Stream(self.0.bind_to_executor())
+    }
+}
+
+/// A connection.
+pub struct Stream(TcpStream);
+
+impl Stream {
+    /// Sends small messages at once.
+    pub fn set_nodelay(&self) -> io::Result<()> {
+        self.0.set_nodelay(true).map_err(io::Error::from)
+    }
+
+    /// The other side.
+    pub fn peer(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr().map_err(io::Error::from)
+    }
+
+    /// Reads what is there; 0 at the end.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+
+    /// Writes what goes.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    /// Says that nothing more comes.
+    pub async fn shutdown(&self) {
+        // The other side may be gone already, and then there is nobody to tell.
+        let _ = self.0.shutdown(std::net::Shutdown::Write).await;
+    }
+}
+
+/// A file that is written past the page cache.
+pub struct DirectFile(DmaFile);
+
+/// Memory that such a file can be written from.
+pub struct DirectBuffer(DmaBuffer);
+
+impl DirectBuffer {
+    /// Its bytes.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.0.as_bytes_mut()
+    }
+}
+
+impl DirectFile {
+    /// Opens a file that is there, for writing.
+    pub async fn open(path: &Path) -> io::Result<Self> {
+        OpenOptions::new().read(true).write(true).dma_open(path).await.map(Self).map_err(io::Error::from)
+    }
+
+    /// A buffer of `bytes`, a multiple of the block size.
+    pub fn buffer(&self, bytes: usize) -> DirectBuffer {
+        DirectBuffer(self.0.alloc_dma_buffer(bytes))
+    }
+
+    /// Writes a whole buffer.
+    ///
+    /// # Errors
+    /// As `write`; a short write is an error.
+    pub async fn write_at(&self, buffer: DirectBuffer, offset: u64) -> io::Result<()> {
+        let bytes = buffer.0.len();
+        match self.0.write_at(buffer.0, offset).await {
+            Ok(written) if written == bytes => Ok(()),
+            Ok(written) => Err(io::Error::other(format!("wrote {written} of {bytes} bytes at {offset}"))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes what was written durable.
+    pub async fn fdatasync(&self) -> io::Result<()> {
+        self.0.fdatasync().await.map_err(io::Error::from)
+    }
+
+    /// Closes it; dropping it would block.
+    pub async fn close(self) -> io::Result<()> {
+        self.0.close().await.map_err(io::Error::from)
+    }
+}

@@ -4,6 +4,8 @@
 //! reply is checked, and one wrong reply is an exit status of 1, whatever the speed was.
 
 mod disk;
+#[cfg(test)]
+mod fake;
 mod idle;
 mod prepare;
 mod process;

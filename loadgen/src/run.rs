@@ -508,6 +508,10 @@ impl<'a> Worker<'a> {
 /// The first connection that could not be had or held, of any thread.
 pub fn run<T>(plan: &Plan, conduct: impl FnOnce(&Shared) -> T) -> Result<(Tally, T), NoConnection> {
     let shared = Shared::default();
+    if matches!(plan.work, Work::Fill { .. }) {
+        // Each of its znodes counts, those that are created before `conduct` looks too.
+        shared.measure();
+    }
     let started = Instant::now();
     let mut sessions = Session::open_many(&plan.servers, plan.connections)?;
     let mut workers = Vec::with_capacity(plan.threads);
@@ -535,4 +539,89 @@ pub fn run<T>(plan: &Plan, conduct: impl FnOnce(&Shared) -> T) -> Result<(Tally,
         }
         Ok((sum, conducted))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Lie, serve};
+
+    fn plan(server: String, work: Work) -> Plan {
+        Plan {
+            servers: vec![server],
+            connections: 3,
+            in_flight: 16,
+            threads: 2,
+            work,
+            value_bytes: 100,
+            keys: 50,
+            base: "/loadgen/new".to_owned(),
+            rate: None,
+            seed: 1,
+        }
+    }
+
+    fn measure(plan: &Plan, time: Duration) -> Result<Tally, NoConnection> {
+        let until = Instant::now() + time;
+        let conduct = |shared: &Shared| {
+            shared.measure();
+            while shared.finished() < plan.threads && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        run(plan, conduct).map(|(tally, ())| tally)
+    }
+
+    /// Against an honest server nothing is wrong, nothing stays unanswered, and the mix is as asked.
+    #[test]
+    fn honest_server() {
+        let plan = plan(serve(Lie::None, 100), Work::Mix { read_ratio: 0.75 });
+        let tally = measure(&plan, Duration::from_millis(300)).expect("a connection");
+        assert_eq!((tally.wrong, tally.unanswered, tally.first_wrong.clone()), (0, 0, None));
+        assert!(tally.ops() > 1000, "{}", tally.ops());
+        let reads = tally.reads.len() as f64 / tally.ops() as f64;
+        assert!((0.7..0.8).contains(&reads), "{reads}");
+    }
+
+    /// One wrong reply in a hundred does not stay unseen, whatever is wrong with it.
+    #[test]
+    fn liars_are_caught() {
+        for (lie, word) in [(Lie::ShortData, "bytes instead of"), (Lie::Error, "NoNode"), (Lie::Order, "xid")]
+        {
+            let plan = plan(serve(lie, 100), Work::Mix { read_ratio: 0.5 });
+            let tally = measure(&plan, Duration::from_millis(200)).expect("a connection");
+            assert!(tally.wrong > 0 && tally.wrong < tally.ops(), "{lie:?}: {}", tally.wrong);
+            assert!(tally.first_wrong.is_some_and(|first| first.contains(word)), "{lie:?}");
+        }
+    }
+
+    /// A server that hangs up ends the run with an error that names it.
+    #[test]
+    fn lost_connection() {
+        let server = serve(Lie::HangUp, 100);
+        let plan = plan(server.clone(), Work::Mix { read_ratio: 1.0 });
+        let error = measure(&plan, Duration::from_secs(10)).expect_err("the server hung up");
+        assert!(error.to_string().starts_with(&server), "{error}");
+    }
+
+    /// A fill sends each of its znodes once, over all threads, and ends by itself.
+    #[test]
+    fn fill_is_complete() {
+        let plan = plan(serve(Lie::None, 100), Work::Fill { znodes: 10_001, fanout: 100 });
+        let tally = measure(&plan, Duration::from_secs(60)).expect("a connection");
+        assert_eq!((tally.writes.len(), tally.reads.len(), tally.wrong), (10_001, 0, 0));
+    }
+
+    /// An open loop sends at its rate, however much faster the server could be, and one that has no
+    /// room says how far behind it is.
+    #[test]
+    fn open_loop_holds_its_rate() {
+        let mut plan = plan(serve(Lie::None, 100), Work::Mix { read_ratio: 0.5 });
+        plan.rate = Some(2000.0);
+        let tally = measure(&plan, Duration::from_secs(1)).expect("a connection");
+        assert!((1600..2400).contains(&tally.ops()), "{}", tally.ops());
+        plan.rate = Some(1e9);
+        let tally = measure(&plan, Duration::from_millis(200)).expect("a connection");
+        assert!(tally.behind > Duration::from_millis(100), "{:?}", tally.behind);
+    }
 }

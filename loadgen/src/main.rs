@@ -278,6 +278,7 @@ fn load(load: &Load) -> Result<(), Failure> {
         seed: load.seed,
     };
     raise_open_files(load.connections)?;
+    Usage::of(&common.server_pid).map_err(Failure::Usage)?;
     if plan.work == Work::Create {
         prepare::groups(&plan.servers[0], &plan.base, plan.connections as u32)?;
     } else {

@@ -13,8 +13,10 @@ use zkfast::proto::{ConnectRequest, ConnectResponse, OpCode, PASSWORD_BYTES, Zxi
 const TIMEOUT_MS: i32 = 30_000;
 /// A server that answers a connect request later than this is taken as not there.
 const CONNECT_WAIT: Duration = Duration::from_secs(30);
-/// Sessions that are being opened at once: enough for the server to group their commits.
-const OPENING_MAX: usize = 64;
+/// Sessions that are being opened at once: enough for the server to group their commits, and below the
+/// 50 connections that ZooKeeper's listener queues (`clientPortListenBacklog`); those beyond are sent
+/// again by the kernel a second later.
+const OPENING_MAX: usize = 32;
 /// Largest reply that is read outside the measured loop: a list of children may be long.
 const REPLY_BYTES_MAX: usize = 512 << 20;
 

@@ -80,15 +80,6 @@ if [ -z "$wanted" ]; then
 fi
 for name in $wanted; do wanted="$wanted $(needs "$name")"; done
 
-group=0
-end_group() {
-  if [ "$group" != 0 ]; then kill -KILL -- "-$group" 2>/dev/null; fi
-  group=0
-}
-trap end_group EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-
 # Command lines of what still lives in a process group; a zombie does not.
 members() {
   local stat fields
@@ -102,6 +93,22 @@ members() {
     fi
   done
 }
+
+group=0
+# TERM first: a test ends the servers that it keeps in groups of their own. What has not ended after 15 s is killed.
+end_group() {
+  if [ "$group" != 0 ] && kill -TERM -- "-$group" 2>/dev/null; then
+    for _ in $(seq 150); do
+      [ -n "$(members "$group")" ] || break
+      sleep 0.1
+    done
+    kill -KILL -- "-$group" 2>/dev/null
+  fi
+  group=0
+}
+trap end_group EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 
 # Sets ok, bad and skip to what a step's log says it counted, or to the step as one.
 count() {
@@ -130,7 +137,7 @@ for name in $STEPS; do
   fi
   log=$LOGS/$name.log
   started=$SECONDS
-  setsid timeout --foreground -k 10 "$STEP_SECONDS_MAX" "$BASH" tests/run.sh --step "$name" >"$log" 2>&1 </dev/null &
+  setsid timeout --foreground -k 30 "$STEP_SECONDS_MAX" "$BASH" tests/run.sh --step "$name" >"$log" 2>&1 </dev/null &
   group=$!
   wait "$group"
   status=$?

@@ -45,7 +45,8 @@ def use_environment():
 
 
 def arguments(description):
-    """The parser that all compat tests begin with."""
+    """The parser that all compat tests begin with. From here on TERM unwinds as Ctrl-C does: no server outlives us."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -96,15 +97,15 @@ def scratch(name):
 
 
 def free_port():
-    """A port of 127.0.0.1 that nobody holds, from below the range that the kernel gives to outgoing connections."""
-    for port in range(21500 + os.getpid() % 400 * 20, 32700):
+    """A port of 127.0.0.1 that nobody holds, above those of the kazoo suite and below those that the kernel gives out."""
+    for port in range(28000 + os.getpid() % 200 * 20, 32700):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
                 return port
             except OSError:
                 continue
-    raise RuntimeError("no free port between 21500 and 32700")
+    raise RuntimeError("no free port between 28000 and 32700")
 
 
 def wait_until(condition, seconds, what):

@@ -1,0 +1,71 @@
+"""A pytest plugin under which kazoo's own tests meet the server of ours, and which reports them one a line.
+
+kazoo.testing writes a zoo.cfg and starts `java ... QuorumPeerMain ZOO.CFG`. Here the start goes to the command in
+ZKFAST_KAZOO_SERVER (JSON, a list of words with `{config}`) instead, after two changes to the zoo.cfg: what kazoo gives
+as -D flags goes into it, for a server that takes no -D flags, and keys of what zkfast does not do yet come out.
+"""
+
+import json
+import os
+import re
+import subprocess
+import types
+
+from kazoo.testing import common
+
+SERVER = json.loads(os.environ["ZKFAST_KAZOO_SERVER"])
+STATUS_AFTER_TERM = int(os.environ["ZKFAST_KAZOO_STATUS_AFTER_TERM"])
+SERVER_LOG = os.environ["ZKFAST_KAZOO_SERVER_LOG"]
+RESULTS = open(os.environ["ZKFAST_KAZOO_RESULTS"], "a", buffering=1)
+
+# TLS and SASL: their settings name key stores and a JAAS file, which a server must not take lightly.
+DROPPED = re.compile(r"secureClientPort|serverCnxnFactory|ssl\.|authProvider\.")
+
+
+def start(args):
+    """Stands in for subprocess.Popen in kazoo.testing.common."""
+    config = args[-1]
+    with open(config) as file:
+        lines = [line for line in file.read().splitlines() if line and not DROPPED.match(line)]
+    for flag in args:
+        if flag.startswith("-Dzookeeper.") and not flag.startswith(("-Dzookeeper.log.", "-Dzookeeper.root.")):
+            lines.append(flag.removeprefix("-Dzookeeper."))
+    with open(config, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    with open(SERVER_LOG, "ab") as log:
+        return subprocess.Popen(
+            [word.replace("{config}", config) for word in SERVER],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+common.subprocess = types.SimpleNamespace(Popen=start)
+stop_of_kazoo = common.ManagedZooKeeper.stop
+
+
+def stop(server):
+    """Reports a server that crashed or that does not end well on TERM; kazoo only logs it."""
+    was_running = server.running
+    crashed = was_running and server.process.poll() is not None
+    stop_of_kazoo(server)
+    if was_running and (crashed or server.process.returncode != STATUS_AFTER_TERM):
+        how = "by itself" if crashed else "after TERM"
+        write("server", "failed", text=f"the server ended {how} with status {server.process.returncode}")
+
+
+common.ManagedZooKeeper.stop = stop
+
+
+def write(name, outcome, seconds=0.0, text=""):
+    RESULTS.write(json.dumps({"name": name, "outcome": outcome, "seconds": seconds, "text": text}) + "\n")
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" or report.outcome != "passed":
+        text = "" if report.outcome == "passed" else report.longreprtext
+        write(report.nodeid, report.outcome, report.duration, text)
+    else:
+        # Set-up and tear-down that pass: their time counts, they are no result.
+        write(report.nodeid, "", report.duration)

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""kazoo's own test suite against zkfast: the cases of baseline.txt, all of which must pass.
+
+    tests/compat/kazoo/run.py                                   the baseline
+    tests/compat/kazoo/run.py kazoo/tests/test_lock.py          one file, baseline or not; pytest's names work
+    tests/compat/kazoo/run.py --server reference                the same on Apache ZooKeeper
+"""
+
+import collections
+import fcntl
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+import support  # noqa: E402
+
+# kazoo takes five ports from its offset on; offsets are ten apart, below the kernel's outgoing ports.
+PORTS_PER_PART = 10
+# The longest case takes 10 s on the reference; one that hangs must not eat the time of all others.
+CASE_SECONDS_MAX = 60
+
+
+def main():
+    parser = support.arguments(__doc__)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="what to run instead of the baseline")
+    parser.add_argument("--parts", type=int, default=2, help="pytest processes at once (default 2)")
+    parser.add_argument("--limit", type=int, default=1200, metavar="SECONDS", help="for the whole run (default 1200)")
+    parser.add_argument("--slowest", type=int, default=0, metavar="N", help="print the N slowest classes")
+    options = parser.parse_args()
+    support.use_environment()
+
+    baseline = options.cases or [
+        line for line in (HERE / "baseline.txt").read_text().split("\n") if line and line[0] != "#"
+    ]
+    with support.scratch("kazoo") as folder:
+        results = run(support.server_command(options.server), split(baseline, options.parts), folder, options.limit)
+        if options.slowest:
+            print_slowest(results, options.slowest)
+        counts = summarize(results, [] if options.cases else baseline)
+        support.report(counts["passed"], counts["failed"], counts["skipped"], folder)
+
+
+def split(cases, parts):
+    """Deals the classes out in turn; a class stays whole, since kazoo starts a server for each."""
+    hands = [[] for _ in range(max(1, parts))]
+    classes = list(dict.fromkeys(class_of(case) for case in cases))
+    for case in cases:
+        hands[classes.index(class_of(case)) % len(hands)].append(case)
+    return [hand for hand in hands if hand]
+
+
+def class_of(case):
+    return case.rpartition("::")[0] or case
+
+
+def run(server, hands, folder, limit_seconds):
+    """Runs each hand in a pytest of its own, all at once; the lines that the plugin wrote, in order."""
+    import kazoo
+
+    site = pathlib.Path(kazoo.__file__).resolve().parent.parent
+    parts, locks = [], []
+    try:
+        for number, cases in enumerate(hands):
+            place = folder / f"part-{number}"
+            place.mkdir()
+            (place / "cases").write_text("\n".join(cases) + "\n")
+            offset, lock = free_ports()
+            locks.append(lock)
+            environment = os.environ | {
+                "ZKFAST_KAZOO_SERVER": json.dumps(server),
+                "ZKFAST_KAZOO_STATUS_AFTER_TERM": str(support.status_after_term(server)),
+                "ZKFAST_KAZOO_SERVER_LOG": str(place / "server.log"),
+                "ZKFAST_KAZOO_RESULTS": str(place / "results"),
+                "PYTHONPATH": str(HERE),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                # Where kazoo makes its data folders.
+                "TMPDIR": str(place),
+                "ZOOKEEPER_VERSION": "3.9.4",
+                "ZOOKEEPER_CLASSPATH": "unused",
+                "ZOOKEEPER_CLUSTER_SIZE": "1",
+                "ZOOKEEPER_PORT_OFFSET": str(offset),
+            }
+            command = [sys.executable, "-m", "pytest", "-q", "--tb=short", f"--timeout={CASE_SECONDS_MAX}"]
+            command += ["-p", "no:cacheprovider", "-p", "plugin", f"--rootdir={site}", f"@{place / 'cases'}"]
+            with open(place / "pytest.log", "wb") as log:
+                # A session of its own: the servers that kazoo starts are in it, and end with it.
+                part = subprocess.Popen(
+                    command, cwd=site, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True,
+                )  # fmt: skip
+            parts.append(part)
+        deadline = time.monotonic() + limit_seconds
+        for part in parts:
+            # WNOWAIT leaves the process unreaped, so that its number still is its own when the group is ended.
+            while not os.waitid(os.P_PID, part.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if time.monotonic() > deadline:
+                    print(f"kazoo: not done within {limit_seconds} s")
+                    break
+                time.sleep(0.1)
+    finally:
+        for part in parts:
+            os.killpg(part.pid, signal.SIGKILL)
+            part.wait()
+    lines = []
+    for place in sorted(folder.glob("part-*/results")):
+        lines += [json.loads(line) for line in place.read_text().splitlines()]
+    if not lines:
+        print((folder / "part-0/pytest.log").read_text(errors="replace")[-4000:])
+    return lines
+
+
+def free_ports():
+    """An offset for a server's ports and the lock that keeps it ours: a port is free between two servers of a suite,
+    so that another run could not tell by trying."""
+    for offset in range(23000, 28000, PORTS_PER_PART):
+        lock = open(os.path.join(tempfile.gettempdir(), f"zkfast-tests-port-{offset}.lock"), "w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for port in range(offset, offset + PORTS_PER_PART):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+            return offset, lock
+        except OSError:
+            lock.close()
+    sys.exit("kazoo: no ten free ports in a row between 23000 and 28000")
+
+
+def summarize(results, baseline):
+    """Prints what failed and counts; a case of the baseline that nobody reported has failed."""
+    outcomes, texts = {}, collections.defaultdict(list)
+    for line in results:
+        name, outcome = line["name"], line["outcome"]
+        # A failed tear-down after a good call is a failure.
+        if outcome and outcomes.get(name) != "failed":
+            outcomes[name] = outcome
+        if outcome == "failed":
+            texts[name].append(line["text"])
+    for case in baseline:
+        if case not in outcomes:
+            outcomes[case] = "failed"
+            texts[case].append("did not run, or its pytest ended before it")
+    for name, text in texts.items():
+        print(f"FAILED {name}\n    " + "\n".join(text).strip().replace("\n", "\n    "))
+    return collections.Counter(outcomes.values())
+
+
+def print_slowest(results, count):
+    seconds = collections.Counter()
+    for line in results:
+        seconds[class_of(line["name"])] += line["seconds"]
+    for name, spent in seconds.most_common(count):
+        print(f"{spent:6.1f} s  {name}")
+
+
+if __name__ == "__main__":
+    main()

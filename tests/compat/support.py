@@ -1,0 +1,217 @@
+"""What the compat tests share: where things are, a server process of one's own, bounded waiting.
+
+Every test takes `--server COMMAND`, a command line with `{config}` where the zoo.cfg goes; the default is the release
+build of zkfast, `reference` is Apache ZooKeeper itself.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+
+# Starting a JVM on a busy two-core machine takes seconds; nothing else here comes near.
+START_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 30
+
+
+def installed(what):
+    """The path that `tests/setup/setup.sh` prints for `what`."""
+    run = subprocess.run([ROOT / "tests/setup/setup.sh", what], stdout=subprocess.PIPE, text=True)
+    if run.returncode != 0:
+        sys.exit(1)
+    return run.stdout.strip()
+
+
+def use_environment():
+    """Goes on in the interpreter that has kazoo; so a test can be started with any python3."""
+    try:
+        import kazoo.client  # noqa: F401 (kazoo alone is also the folder beside this file)
+    except ImportError:
+        python = installed("python")
+        os.execv(python, [python, *sys.argv])
+
+
+def arguments(description):
+    """The parser that all compat tests begin with. From here on TERM unwinds as Ctrl-C does: no server outlives us."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--server",
+        metavar="COMMAND",
+        default=os.environ.get("ZKFAST_SERVER", ""),
+        help="server under test; {config} is its zoo.cfg (default: the release zkfast; 'reference': Apache ZooKeeper)",
+    )
+    return parser
+
+
+def server_command(command):
+    """`command` of `--server` with its two short forms spelled out, as words with `{config}` still in them."""
+    if command == "reference":
+        return [str(HERE / "reference.sh"), "{config}"]
+    if not command:
+        return [str(TARGET / "release/zkfast"), "{config}"]
+    words = shlex.split(command)
+    if not any("{config}" in word for word in words):
+        sys.exit("--server wants a command with {config} in it, as in 'target/release/zkfast {config}'")
+    if "/" in words[0]:
+        words[0] = str(pathlib.Path(words[0]).resolve())
+    return words
+
+
+def on_config(words, config):
+    """The command line of `server_command` for one zoo.cfg."""
+    return [word.replace("{config}", str(config)) for word in words]
+
+
+@contextlib.contextmanager
+def scratch(name):
+    """A folder for data and logs, on the disk of the build (O_DIRECT wants a real one); kept if the test fails."""
+    (TARGET / "tmp").mkdir(parents=True, exist_ok=True)
+    path = pathlib.Path(tempfile.mkdtemp(prefix=name + "-", dir=TARGET / "tmp"))
+    try:
+        yield path
+    except SystemExit as end:
+        if end.code == 0:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+    except BaseException:
+        print(f"logs are in {path}", file=sys.stderr)
+        raise
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def free_port():
+    """A port of 127.0.0.1 that nobody holds, above those of the kazoo suite and below those that the kernel gives out."""
+    for port in range(28000 + os.getpid() % 200 * 20, 32700):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise RuntimeError("no free port between 28000 and 32700")
+
+
+def wait_until(condition, seconds, what):
+    """The first true value of `condition`; after `seconds` without one, an error that says `what` did not happen."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds} s: {what}")
+        time.sleep(0.01)
+
+
+class Server:
+    """One server on a port and a data folder of its own, from `with` to its end."""
+
+    def __init__(self, command, folder, tick_time_ms=2000, **settings):
+        self.words = server_command(command)
+        self.folder = folder
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.log = folder / "server.log"
+        self.config = folder / "zoo.cfg"
+        keys = {
+            "tickTime": tick_time_ms,
+            "dataDir": folder / "data",
+            "clientPort": self.port,
+            "admin.enableServer": "false",
+            "4lw.commands.whitelist": "*",
+        }
+        keys.update(settings)
+        (folder / "data").mkdir()
+        self.config.write_text("".join(f"{key}={value}\n" for key, value in keys.items()))
+
+    def __enter__(self):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                on_config(self.words, self.config), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            wait_until(self.answers, START_SECONDS_MAX, f"{self.words[0]} answers ruok on {self.address}")
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            print(self.log.read_text(errors="replace")[-4000:], file=sys.stderr)
+            raise
+        return self
+
+    def answers(self):
+        """Whether the server is up; an error if it has ended instead."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.words[0]} ended with {self.process.returncode} instead of serving")
+        try:
+            return self.four_letter_word("ruok") == "imok"
+        except OSError:
+            return False
+
+    def four_letter_word(self, word):
+        """The answer to an administrative word such as `srvr`."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(word.encode())
+            answer = b""
+            while chunk := connection.recv(65536):
+                answer += chunk
+        return answer.decode()
+
+    def __exit__(self, *_):
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.words[0]} ended by itself with {self.process.returncode}; log: {self.log}")
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise RuntimeError(f"{self.words[0]} still ran {STOP_SECONDS_MAX} s after TERM; log: {self.log}") from None
+        if status != status_after_term(self.words):
+            raise RuntimeError(f"{self.words[0]} ended with {status} after TERM; log: {self.log}")
+
+
+def status_after_term(words):
+    """What the server of a command line ends with when it is sent TERM: 0, but a JVM ends with 128 + TERM."""
+    return 143 if words[0] == str(HERE / "reference.sh") else 0
+
+
+def run_cases(cases, folder):
+    """Runs functions in order; prints `ok` or `FAILED` and the reason for each, then the last line."""
+    passed = 0
+    for case in cases:
+        begun = time.monotonic()
+        try:
+            case()
+        except Exception:
+            print(f"FAILED {case.__name__}")
+            traceback.print_exc(file=sys.stdout)
+        else:
+            passed += 1
+            print(f"ok     {case.__name__} ({time.monotonic() - begun:.1f} s)", flush=True)
+    report(passed, len(cases) - passed, 0, folder)
+
+
+def report(passed, failed, skipped, folder):
+    """The last line of every test run; the process ends with it."""
+    failed += not passed
+    if failed:
+        print(f"logs are in {folder}")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    sys.exit(1 if failed else 0)

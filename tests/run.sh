@@ -1,0 +1,170 @@
+#!/usr/bin/env bash
+# Runs every test of zkfast, after installing what they need by itself.
+#
+#   tests/run.sh                      all steps, in the order of --list
+#   tests/run.sh kazoo zkcli          some steps (and what they need: a release build, an installation)
+#   tests/run.sh --reference          the compat steps against Apache ZooKeeper itself: are our expectations its own?
+#   tests/run.sh --list               the steps
+#
+# A line per step; what failed is printed, the rest is in target/test-logs/STEP.log. Last line, alone:
+# N passed, N failed, N skipped (tests where a step has some, else the step counts as one). Exit status 1 if any failed.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+STEPS="fmt core build clippy doc setup test benches kazoo zkcli lecture"
+# Seconds after which a step is ended; the whole must stay below half an hour on two cores.
+STEP_SECONDS_MAX=${ZKFAST_STEP_SECONDS_MAX:-1200}
+LOGS=${CARGO_TARGET_DIR:-target}/test-logs
+mkdir -p "$LOGS"
+export CARGO_TERM_COLOR=never
+
+describe() {
+  cat <<'EOF'
+fmt       the source is formatted (cargo fmt --check)
+core      the pure core stands without glommio, sockets and files (cargo check --no-default-features)
+build     release build of the workspace
+clippy    no lint speaks (cargo clippy, warnings are errors)
+doc       the documentation builds, no link in it dangles (cargo doc, warnings are errors)
+setup     kazoo and Apache ZooKeeper are installed (tests/setup/setup.sh)
+test      unit, integration, differential, crash and tidy tests (cargo test --workspace)
+benches   every benchmark runs once (cargo bench -- --test)
+kazoo     kazoo's own test suite (tests/compat/kazoo)
+zkcli     ZooKeeper's own command line (tests/compat/zkcli.py)
+lecture   leader election with SIGKILL by three processes (tests/compat/lecture.py)
+EOF
+}
+
+step() {
+  case $1 in
+    fmt) cargo fmt --all --check ;;
+    core) cargo check --no-default-features ;;
+    build) cargo build --release --workspace ;;
+    clippy) cargo clippy --workspace --all-targets -- -D warnings ;;
+    doc) RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace ;;
+    setup) tests/setup/setup.sh python && tests/setup/setup.sh zookeeper ;;
+    test) cargo test --workspace --no-fail-fast ;;
+    benches) cargo bench --benches -- --test ;;
+    kazoo) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py ;;
+    zkcli) "$ZKFAST_PYTHON" tests/compat/zkcli.py ;;
+    lecture) "$ZKFAST_PYTHON" tests/compat/lecture.py ;;
+  esac
+}
+
+needs() {
+  case $1 in
+    test) echo setup ;;
+    kazoo | zkcli | lecture) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
+  esac
+}
+
+# `tests/run.sh --step STEP` is how a step is started below, in a process group of its own.
+if [ "${1:-}" = --step ]; then
+  step "$2"
+  exit
+fi
+
+wanted=""
+for argument in "$@"; do
+  case $argument in
+    --list) describe; exit 0 ;;
+    --reference) export ZKFAST_SERVER=reference ;;
+    *)
+      case " $STEPS " in
+        *" $argument "*) wanted="$wanted $argument" ;;
+        *) printf 'no step %s; there are: %s\n' "$argument" "$STEPS" >&2; exit 2 ;;
+      esac ;;
+  esac
+done
+if [ -z "$wanted" ]; then
+  if [ "${ZKFAST_SERVER:-}" = reference ]; then wanted="kazoo zkcli lecture"; else wanted=$STEPS; fi
+fi
+for name in $wanted; do wanted="$wanted $(needs "$name")"; done
+
+# Command lines of what still lives in a process group; a zombie does not.
+members() {
+  local stat fields
+  for stat in /proc/[0-9]*/stat; do
+    fields=$(cat "$stat" 2>/dev/null) || continue
+    # After the command's name, in brackets, come state, parent and group.
+    read -r state _ pgrp _ <<<"${fields##*) }"
+    if [ "$pgrp" = "$1" ] && [ "$state" != Z ]; then
+      tr '\0' ' ' <"${stat%stat}cmdline" 2>/dev/null
+      echo
+    fi
+  done
+}
+
+group=0
+# TERM first: a test ends the servers that it keeps in groups of their own. What has not ended after 15 s is killed.
+end_group() {
+  if [ "$group" != 0 ] && kill -TERM -- "-$group" 2>/dev/null; then
+    for _ in $(seq 150); do
+      [ -n "$(members "$group")" ] || break
+      sleep 0.1
+    done
+    kill -KILL -- "-$group" 2>/dev/null
+  fi
+  group=0
+}
+trap end_group EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Sets ok, bad and skip to what a step's log says it counted, or to the step as one.
+count() {
+  local log=$1 status=$2
+  read -r ok bad skip < <(awk '
+    match($0, /[0-9]+ passed[;,] [0-9]+ failed[;,] [0-9]+ (ignored|skipped)/) {
+      split(substr($0, RSTART, RLENGTH), n, /[^0-9]+/); ok += n[1]; bad += n[2]; skip += n[3]; seen = 1
+    }
+    END { print ok + 0, bad + 0, skip + 0 }' "$log")
+  if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
+  if [ "$status" = 0 ] && [ "$ok$bad$skip" = 000 ]; then ok=1; fi
+}
+
+passed=0 failed=0 skipped=0 broken=""
+begun=$SECONDS
+for name in $STEPS; do
+  case " $wanted " in *" $name "*) ;; *) continue ;; esac
+  missing=""
+  for need in $(needs "$name"); do
+    case " $broken " in *" $need "*) missing=$need ;; esac
+  done
+  if [ -n "$missing" ]; then
+    printf '%-8s skipped  (no %s)\n' "$name" "$missing"
+    skipped=$((skipped + 1))
+    continue
+  fi
+  log=$LOGS/$name.log
+  started=$SECONDS
+  setsid timeout --foreground -k 30 "$STEP_SECONDS_MAX" "$BASH" tests/run.sh --step "$name" >"$log" 2>&1 </dev/null &
+  group=$!
+  wait "$group"
+  status=$?
+  if [ "$status" = 124 ]; then echo "ended after $STEP_SECONDS_MAX s" >>"$log"; fi
+  left=$(members "$group")
+  if [ -n "$left" ]; then
+    printf 'processes were left behind:\n%s\n' "$left" >>"$log"
+    [ "$status" != 0 ] || status=1
+  fi
+  end_group
+  count "$log" "$status"
+  passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+  if [ "$status" = 0 ]; then
+    printf '%-8s ok      %5d s  %d passed, %d failed, %d skipped\n' "$name" $((SECONDS - started)) "$ok" "$bad" "$skip"
+  else
+    broken="$broken $name"
+    printf '%-8s FAILED  %5d s  %d passed, %d failed, %d skipped; %s:\n' \
+      "$name" $((SECONDS - started)) "$ok" "$bad" "$skip" "$log"
+    # cargo test tells its failures in sections in the middle; all others tell theirs at the end.
+    { awk '/^failures:$/ { show = 1 } show { print } /^test result:/ { show = 0 }' "$log" | head -n 300; tail -n 60 "$log"; } |
+      sed 's/^/    /'
+  fi
+  if [ "$name" = setup ] && [ "$status" = 0 ]; then
+    ZKFAST_PYTHON=$(tests/setup/setup.sh python) && ZKFAST_ZOOKEEPER_LIB=$(tests/setup/setup.sh zookeeper) || exit 1
+    export ZKFAST_PYTHON ZKFAST_ZOOKEEPER_LIB
+  fi
+done
+printf '%-8s         %5d s\n' all $((SECONDS - begun))
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ] && [ "$passed" != 0 ]

@@ -1,0 +1,540 @@
+//! Promises about the source itself, as tests: what the core may touch, what may stand in the repository, that no
+//! file is dead and no link dangles. Each rule is a function from text to findings, and is shown to find something.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+
+/// The shell: the only places that may know files, sockets, threads, clocks and the environment.
+const SHELL: [&str; 4] = ["src/server/", "src/client/net.rs", "src/main.rs", "src/bin/"];
+
+/// The only places that may name the runtime, so that another one can stand in where io_uring is forbidden.
+const RUNTIME: [&str; 2] = ["src/server/rt.rs", "src/server/rt/"];
+
+/// First path segments under `std` that belong to the shell. `core::net::IpAddr` is data and stays allowed.
+const WORLD_MODULES: [&str; 5] = ["fs", "net", "thread", "env", "process"];
+
+/// Names that read a clock or draw a random number nobody seeded, however they were imported.
+const WORLD_NAMES: [&str; 6] =
+    ["Instant::now", "SystemTime::now", "UNIX_EPOCH.elapsed", "RandomState", "thread_rng", "getrandom"];
+
+/// Strings that would tie the repository to one machine or to what lies beside it. Split, so that this file is clean.
+const FOREIGN: [&str; 6] = [
+    concat!("../", "shared"),
+    concat!("/", "work/"),
+    concat!("/tmp/", "w/"),
+    concat!("/", "root/"),
+    concat!("/", "home/"),
+    concat!("/", "Users/"),
+];
+
+/// Only the runtime's own module names glommio, so that it can be replaced in one place.
+#[test]
+fn only_the_runtime_module_names_glommio() {
+    let mut findings = Vec::new();
+    for path in rust_files("src") {
+        if !is_in(&path, &RUNTIME) {
+            findings.extend(runtime_findings(&path, &read(&path)));
+        }
+    }
+    assert_none(&findings, "the runtime is named outside src/server/rt.rs");
+}
+
+/// The core is a function of its inputs: no file, socket, thread, environment, clock or unseeded randomness in it.
+#[test]
+fn the_core_does_not_know_the_world() {
+    let mut findings = Vec::new();
+    for path in rust_files("src") {
+        if !is_in(&path, &SHELL) {
+            findings.extend(world_findings(&path, &read(&path)));
+        }
+    }
+    assert_none(&findings, "the world is named in the core");
+}
+
+/// A clone works alone: nothing in it names a folder of the machine on which it was written.
+#[test]
+fn no_file_names_a_machine() {
+    let mut findings = Vec::new();
+    for path in tracked_files() {
+        if let Ok(text) = fs::read_to_string(root().join(&path)) {
+            findings.extend(foreign_findings(&path, &text));
+        }
+    }
+    assert_none(&findings, "a path of one machine stands in the repository");
+}
+
+/// Every relative link in the documentation leads to a file, and to a heading where it names one.
+#[test]
+fn links_in_markdown_resolve() {
+    let mut findings = Vec::new();
+    for path in tracked_files().iter().filter(|path| path.ends_with(".md")) {
+        findings
+            .extend(link_findings(path, &read(path), &|target| fs::read_to_string(root().join(target)).ok()));
+    }
+    assert_none(&findings, "a link leads nowhere");
+}
+
+/// No file in a src folder is dead: the compiler reads every Rust file, rustdoc shows every page.
+#[test]
+fn every_source_file_is_reached() {
+    let mut findings = Vec::new();
+    for member in ["src", "loadgen/src", "tests/it"].into_iter().filter(|member| root().join(member).is_dir())
+    {
+        let files = rust_files(member);
+        let roots = files.iter().filter(|path| is_crate_root(path, member)).cloned();
+        findings.extend(dead_files(&files, roots.collect(), &|path| read(path)));
+    }
+    let sources: Vec<String> = rust_files("src").iter().map(|path| read(path)).collect();
+    for page in tracked_files().iter().filter(|path| path.starts_with("src/") && path.ends_with(".md")) {
+        let name = page.rsplit('/').next().unwrap();
+        if !sources.iter().any(|text| text.contains("include_str!") && text.contains(name)) {
+            findings.push(format!("{page}: no module shows it with include_str!"));
+        }
+    }
+    assert_none(&findings, "a file that nothing reads");
+}
+
+// The rules.
+
+fn runtime_findings(path: &str, text: &str) -> Vec<String> {
+    let code = code_of(text);
+    words(&code, "glommio").map(|at| format!("{path}:{}: glommio", line_of(&code, at))).collect()
+}
+
+fn world_findings(path: &str, text: &str) -> Vec<String> {
+    let code = code_of(text);
+    let mut findings = Vec::new();
+    for at in words(&code, "std") {
+        let Some(rest) = code[at + "std".len()..].trim_start().strip_prefix("::") else { continue };
+        for module in first_segments(rest) {
+            if WORLD_MODULES.contains(&module.as_str()) {
+                findings.push(format!("{path}:{}: std::{module}", line_of(&code, at)));
+            }
+        }
+    }
+    for name in WORLD_NAMES {
+        findings.extend(words(&code, name).map(|at| format!("{path}:{}: {name}", line_of(&code, at))));
+    }
+    findings
+}
+
+/// The names that may follow `std::` in a path: one, or those at the top of a `{...}` group.
+fn first_segments(rest: &str) -> Vec<String> {
+    let rest = rest.trim_start();
+    let name =
+        |text: &str| text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let Some(group) = rest.strip_prefix('{') else { return vec![name(rest)] };
+    let (mut depth, mut start, mut segments) = (0, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                segments.push(name(&group[start..at]));
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                segments.push(name(&group[start..at]));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    segments
+}
+
+fn foreign_findings(path: &str, text: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for name in FOREIGN {
+            if line.contains(name) {
+                findings.push(format!("{path}:{}: {name}", number + 1));
+            }
+        }
+    }
+    findings
+}
+
+/// `open` gives the text of a file that is named from the repository's root; `None` where it has no text.
+fn link_findings(path: &str, text: &str, open: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut in_code = false;
+    for (number, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        }
+        if in_code {
+            continue;
+        }
+        for target in link_targets(line) {
+            // rustdoc resolves paths of items; the doc step fails where one dangles.
+            if target.contains("://") || target.starts_with("mailto:") || target.contains("::") {
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let found = match if file.is_empty() { Some(path.to_owned()) } else { beside(path, file) } {
+                None => false,
+                Some(file) => match open(&file) {
+                    Some(text) => {
+                        heading.is_empty() || !file.ends_with(".md") || anchors(&text).contains(heading)
+                    }
+                    // A folder, or a picture.
+                    None => heading.is_empty() && root().join(&file).exists(),
+                },
+            };
+            if !found {
+                findings.push(format!("{path}:{}: {target}", number + 1));
+            }
+        }
+    }
+    findings
+}
+
+/// Targets of `[text](target)` and of `[name]: target` in one line outside a code block.
+fn link_targets(line: &str) -> Vec<&str> {
+    let mut targets = Vec::new();
+    let mut rest = line;
+    while let Some(at) = rest.find("](") {
+        // What stands in backticks is code.
+        let quoted = line[..line.len() - rest.len() + at].matches('`').count() % 2 == 1;
+        rest = &rest[at + 2..];
+        let target = &rest[..rest.find([')', ' ']).unwrap_or(rest.len())];
+        if !quoted && !target.is_empty() {
+            targets.push(target);
+        }
+    }
+    if let Some((name, target)) = line.split_once("]: ")
+        && name.starts_with('[')
+    {
+        targets.extend(target.split_whitespace().next());
+    }
+    targets
+}
+
+/// Names under which a page's headings can be linked: lower case, spaces as hyphens, punctuation dropped.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        let kept = line.trim_start_matches('#').trim().to_lowercase();
+        kept.chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+            .collect::<String>()
+            .replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
+/// Files that no `mod` declaration leads to, from `roots` on.
+fn dead_files(files: &[String], roots: Vec<String>, open: &dyn Fn(&str) -> String) -> Vec<String> {
+    let mut reached = BTreeSet::new();
+    let mut queue = roots.clone();
+    while let Some(path) = queue.pop() {
+        if !files.contains(&path) || !reached.insert(path.clone()) {
+            continue;
+        }
+        let (folder, file) = path.rsplit_once('/').unwrap();
+        let owns_folder = file == "mod.rs" || roots.contains(&path);
+        let children = if owns_folder { folder.to_owned() } else { path.trim_end_matches(".rs").to_owned() };
+        for name in declared_modules(&code_of(&open(&path))) {
+            queue.push(format!("{children}/{name}.rs"));
+            queue.push(format!("{children}/{name}/mod.rs"));
+        }
+    }
+    files
+        .iter()
+        .filter(|path| !reached.contains(*path))
+        .map(|path| format!("{path}: no mod leads to it"))
+        .collect()
+}
+
+/// The names in `mod name;`.
+fn declared_modules(code: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for at in words(code, "mod") {
+        let rest = code[at + "mod".len()..].trim_start();
+        if let Some((name, _)) = rest.split_once(';') {
+            let name = name.trim();
+            if !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_') {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+// Reading Rust well enough.
+
+/// `text` with comments and the insides of strings blanked, line by line and byte by byte where they were.
+fn code_of(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut code = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let skipped = if rest.starts_with(b"//") {
+            rest.iter().position(|&b| b == b'\n').unwrap_or(rest.len())
+        } else if rest.starts_with(b"/*") {
+            block_comment_bytes(rest)
+        } else if rest[0] == b'"' {
+            string_bytes(rest)
+        } else if rest[0] == b'r'
+            && !at.checked_sub(1).is_some_and(|before| is_word(bytes[before]) && bytes[before] != b'b')
+        {
+            raw_string_bytes(rest)
+        } else if rest[0] == b'\'' {
+            char_bytes(rest)
+        } else {
+            0
+        };
+        if skipped == 0 {
+            code.push(rest[0]);
+            at += 1;
+        } else {
+            code.extend(rest[..skipped].iter().map(|&b| if b == b'\n' { b'\n' } else { b' ' }));
+            at += skipped;
+        }
+    }
+    String::from_utf8(code).expect("only whole characters are blanked")
+}
+
+fn block_comment_bytes(rest: &[u8]) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while at < rest.len() {
+        if rest[at..].starts_with(b"/*") {
+            depth += 1;
+            at += 2;
+        } else if rest[at..].starts_with(b"*/") {
+            depth -= 1;
+            at += 2;
+            if depth == 0 {
+                break;
+            }
+        } else {
+            at += 1;
+        }
+    }
+    at
+}
+
+fn string_bytes(rest: &[u8]) -> usize {
+    let mut at = 1;
+    while at < rest.len() && rest[at] != b'"' {
+        at += if rest[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(rest.len())
+}
+
+/// Length of `r"..."` or `r#"..."#` at the start of `rest`, 0 if there is none.
+fn raw_string_bytes(rest: &[u8]) -> usize {
+    let hashes = rest[1..].iter().take_while(|&&b| b == b'#').count();
+    if rest.get(1 + hashes) != Some(&b'"') {
+        return 0;
+    }
+    let mut end = vec![b'"'];
+    end.resize(1 + hashes, b'#');
+    let body = 2 + hashes;
+    rest[body..]
+        .windows(end.len())
+        .position(|window| window == end)
+        .map_or(rest.len(), |at| body + at + end.len())
+}
+
+/// Length of a character literal at the start of `rest`, 0 for a lifetime.
+fn char_bytes(rest: &[u8]) -> usize {
+    if rest.get(1) == Some(&b'\\') {
+        return rest[3..].iter().position(|&b| b == b'\'').map_or(0, |at| 3 + at + 1);
+    }
+    // One character of at most four bytes, then the closing quote.
+    match rest.iter().skip(2).take(4).position(|&b| b == b'\'') {
+        Some(at) if at == 0 || rest[1] >= 0x80 => 2 + at + 1,
+        _ => 0,
+    }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// Where `name` stands in `code` as a whole word.
+fn words<'a>(code: &'a str, name: &'a str) -> impl Iterator<Item = usize> + 'a {
+    code.match_indices(name).map(|(at, _)| at).filter(move |&at| {
+        let bytes = code.as_bytes();
+        let before = at.checked_sub(1).is_some_and(|before| is_word(bytes[before]));
+        let after = bytes.get(at + name.len()).is_some_and(|&b| is_word(b));
+        !before && !after
+    })
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
+}
+
+// The repository.
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Paths from the root, with `/`, sorted: what git tracks or would track; all files in an export without git.
+fn tracked_files() -> Vec<String> {
+    let listed = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output();
+    let mut files = match listed {
+        Ok(output) if output.status.success() => String::from_utf8(output.stdout)
+            .expect("paths are UTF-8")
+            .split_terminator('\0')
+            .filter(|path| root().join(path).is_file())
+            .map(str::to_owned)
+            .collect(),
+        _ => walk(root()),
+    };
+    files.sort();
+    assert!(files.iter().any(|path| path == "Cargo.toml"), "the listing lacks Cargo.toml: {files:?}");
+    files
+}
+
+fn walk(folder: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_file() {
+            files.push(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
+        } else if path.is_dir() && ![".git", "target"].contains(&entry.file_name().to_str().unwrap()) {
+            files.extend(walk(&path));
+        }
+    }
+    files
+}
+
+fn rust_files(folder: &str) -> Vec<String> {
+    let mut files = walk(&root().join(folder));
+    files.retain(|path| path.ends_with(".rs"));
+    files.sort();
+    assert!(!files.is_empty(), "no Rust file in {folder}");
+    files
+}
+
+fn is_in(path: &str, places: &[&str]) -> bool {
+    places.iter().any(|place| path == *place || (place.ends_with('/') && path.starts_with(place)))
+}
+
+/// What cargo compiles without a `mod`: lib.rs, main.rs, bin/NAME.rs and bin/NAME/main.rs.
+fn is_crate_root(path: &str, member: &str) -> bool {
+    let inside = path.strip_prefix(member).unwrap().trim_start_matches('/');
+    let parts: Vec<&str> = inside.split('/').collect();
+    matches!(parts[..], ["lib.rs" | "main.rs"] | ["bin", _] | ["bin", _, "main.rs"])
+}
+
+/// `target` as seen from the folder of `path`, both from the root; `None` if it leads out of the repository.
+fn beside(path: &str, target: &str) -> Option<String> {
+    let mut whole = PathBuf::new();
+    for part in Path::new(path).parent()?.join(target).components() {
+        match part {
+            Component::ParentDir if !whole.pop() => return None,
+            Component::ParentDir => {}
+            Component::Normal(name) => whole.push(name),
+            _ => {}
+        }
+    }
+    whole.to_str().map(str::to_owned)
+}
+
+fn assert_none(findings: &[String], what: &str) {
+    assert!(findings.is_empty(), "{what}:\n  {}", findings.join("\n  "));
+}
+
+mod rules_find_what_is_wrong {
+    use super::*;
+
+    /// The runtime is found in code and in imports, not in comments, strings or longer names.
+    #[test]
+    fn runtime() {
+        let bad = "use glommio::timer;\nfn f() { ::glommio::spawn_local(x) }\n";
+        assert_eq!(runtime_findings("a.rs", bad), ["a.rs:1: glommio", "a.rs:2: glommio"]);
+        let good = "//! glommio runs this\nconst A: &str = \"glommio\"; /* glommio */ fn glommio_like() {}\n";
+        assert_eq!(runtime_findings("a.rs", good), [""; 0]);
+    }
+
+    /// Files, sockets, threads, clocks, the environment and unseeded randomness are found in every form of import.
+    #[test]
+    fn world() {
+        let found = |text| world_findings("a.rs", text).iter().map(|f| f[7..].to_owned()).collect::<Vec<_>>();
+        assert_eq!(found("use std::fs;"), [" std::fs"]);
+        assert_eq!(found("use std::{rc::Rc, net::{IpAddr}, fmt, thread};"), [" std::net", " std::thread"]);
+        assert_eq!(found("use std::{\n    collections::{BTreeMap},\n    env,\n};"), [" std::env"]);
+        assert_eq!(found("let home = ::std :: env::var(\"HOME\");"), [" std::env"]);
+        assert_eq!(found("use std::time::Instant; let t = Instant::now();"), [" Instant::now"]);
+        assert_eq!(found("let t = std::time::SystemTime::now();"), [" SystemTime::now"]);
+        assert_eq!(found("HashMap::with_hasher(RandomState::new())"), [" RandomState"]);
+    }
+
+    /// What only looks like it is let through: comments, strings, `core::net`, `std::time::Duration`.
+    #[test]
+    fn not_world() {
+        let good = "// std::fs\n/* std::net /* std::env */ */\nuse core::net::IpAddr;\nuse std::time::Duration;\n\
+                    const A: &str = \"std::fs \\\" std::net\";\nconst B: &str = r#\"std::env \"#;\n\
+                    const C: char = '\"'; fn f<'a>(x: &'a u8, quote: char) -> bool { quote == '\\'' || mystd::fs() }\n";
+        assert_eq!(world_findings("a.rs", good), [""; 0]);
+        // The scanner is still awake behind all of these.
+        assert_eq!(world_findings("a.rs", &format!("{good}use std::fs;")), ["a.rs:8: std::fs"]);
+    }
+
+    /// Paths of a machine are found in any kind of file.
+    #[test]
+    fn machine_paths() {
+        let bad = format!("fine\nsee {}/design.md and {}cache\n", FOREIGN[0], FOREIGN[3]);
+        assert_eq!(
+            foreign_findings("a.md", &bad),
+            [format!("a.md:2: {}", FOREIGN[0]), format!("a.md:2: {}", FOREIGN[3])]
+        );
+    }
+
+    /// A missing file, a missing heading and a way out of the repository are found; code and addresses are not links.
+    #[test]
+    fn links() {
+        let open = |path: &str| match path {
+            "docs/a.md" | "docs/b.md" => Some("# The wire, in short\n".to_owned()),
+            _ => None,
+        };
+        let bad = "[x](b.md) [y](c.md)\n[z](b.md#the-wire-in-short) [q](b.md#else) [r](#the-wire-in-short)\n\
+                   `[code](nowhere)` [web](https://example.org/x) [item](crate::wal)\n[up](../../out.md)\n\
+                   ```text\n[code](nowhere)\n```\n[ref]: gone.md\n";
+        assert_eq!(
+            link_findings("docs/a.md", bad, &open),
+            [
+                "docs/a.md:1: c.md",
+                "docs/a.md:2: b.md#else",
+                "docs/a.md:4: ../../out.md",
+                "docs/a.md:8: gone.md"
+            ]
+        );
+    }
+
+    /// A file that no declaration leads to is found, also below a module that is reached.
+    #[test]
+    fn dead() {
+        let files = ["lib.rs", "a.rs", "a/inner.rs", "a/lost.rs", "b/mod.rs", "b/c.rs", "d.rs"]
+            .map(|f| format!("src/{f}"));
+        let open = |path: &str| {
+            match path {
+                "src/lib.rs" => "pub mod a;\n#[cfg(test)]\nmod b;\n// mod d;\nmod inline { fn f() {} }",
+                "src/a.rs" => "mod inner;",
+                "src/b/mod.rs" => "pub(crate) mod c;",
+                _ => "",
+            }
+            .to_owned()
+        };
+        assert_eq!(
+            dead_files(&files, vec!["src/lib.rs".into()], &open),
+            ["src/a/lost.rs: no mod leads to it", "src/d.rs: no mod leads to it"]
+        );
+    }
+}

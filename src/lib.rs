@@ -5,6 +5,8 @@ pub mod client;
 pub mod config;
 pub mod proto;
 pub mod replica;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod session;
 pub mod snapshot;
 pub mod tree;

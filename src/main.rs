@@ -1,2 +1,141 @@
 //! The `zkfast` command.
-fn main() {}
+
+use clap::{Parser, Subcommand};
+use log::LevelFilter;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use zkfast::config::{self, Config, Loader, Overrides, Severity, Sources};
+use zkfast::server::{self, EXIT_USAGE};
+
+/// A ZooKeeper server in one native process. Without arguments: standalone on port 2181, data in
+/// ./zkfast-data.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  zkfast --cores 0-3\n  zkfast /etc/zookeeper/conf/zoo.cfg\n  zkfast check zoo.cfg"
+)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Configuration file, as zkServer.sh takes it.
+    #[arg(value_name = "ZOO_CFG")]
+    file: Option<String>,
+    /// The same as the positional argument.
+    #[arg(long, value_name = "ZOO_CFG", conflicts_with = "file")]
+    config: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
+    /// Least severe lines to log.
+    #[arg(long, default_value = "info")]
+    log_level: LevelFilter,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says of every key of a configuration file what zkfast does with it; exit status 1 if it cannot start.
+    Check {
+        /// Configuration file.
+        #[arg(value_name = "ZOO_CFG")]
+        file: String,
+    },
+}
+
+/// Flags win over the file, and are checked by the same rules.
+#[derive(Debug, clap::Args)]
+struct Flags {
+    /// CPUs to use: commit and log first, then the views; 0-3, 0,2-3, 0,0,1.
+    #[arg(long, value_name = "LIST")]
+    cores: Option<String>,
+    /// Port for clients.
+    #[arg(long, value_name = "PORT")]
+    client_port: Option<u16>,
+    /// Address to listen on; every address without it.
+    #[arg(long, value_name = "ADDRESS")]
+    client_port_address: Option<String>,
+    /// Where snapshots are kept, and the log.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Where the log is kept, if apart.
+    #[arg(long, value_name = "DIR")]
+    data_log_dir: Option<String>,
+    /// Length of a tick in milliseconds.
+    #[arg(long, value_name = "MS")]
+    tick_time: Option<u32>,
+    /// Connections from one address; 0 for no limit.
+    #[arg(long, value_name = "N")]
+    max_client_cnxns: Option<u32>,
+    /// Four-letter words that are answered: a list, or *.
+    #[arg(long, value_name = "WORDS")]
+    four_letter_words: Option<String>,
+    /// Any key of zoo.cfg.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl From<Flags> for Overrides {
+    fn from(flags: Flags) -> Self {
+        Self {
+            client_port: flags.client_port,
+            client_port_address: flags.client_port_address,
+            data_dir: flags.data_dir,
+            data_log_dir: flags.data_log_dir,
+            tick_time_ms: flags.tick_time,
+            max_client_cnxns: flags.max_client_cnxns,
+            four_letter_words: flags.four_letter_words,
+            cores: flags.cores,
+            set: flags.set,
+        }
+    }
+}
+
+/// Files as the system has them.
+struct Files;
+
+impl Loader for Files {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn is_file(&self, path: &str) -> bool {
+        std::path::Path::new(path).is_file()
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let variables =
+        ["JVMFLAGS", "SERVER_JVMFLAGS"].map(|name| (name, std::env::var(name).unwrap_or_default()));
+    let jvm_flags = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    if let Some(Command::Check { file }) = &args.command {
+        let (report, ok) = config::check_report(
+            &Sources { file: Some(file), jvm_flags: &jvm_flags, overrides: None },
+            &Files,
+        );
+        // A reader that went away has seen enough.
+        let _ = io::stdout().write_all(report.as_bytes());
+        return if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    server::logging::init(args.log_level);
+    let file = args.file.or(args.config);
+    let overrides = args.flags.into();
+    let config = load(&Sources { file: file.as_deref(), jvm_flags: &jvm_flags, overrides: Some(&overrides) });
+    server::run(&config);
+    ExitCode::SUCCESS
+}
+
+/// The configuration, or the end of the process.
+fn load(sources: &Sources<'_>) -> Config {
+    let loaded = config::load(sources, &Files);
+    for finding in &loaded.findings {
+        match finding.severity {
+            Severity::Error => log::error!(target: "config", "{finding}"),
+            Severity::Warning => log::warn!(target: "config", "{finding}"),
+            Severity::Note => log::debug!(target: "config", "{finding}"),
+        }
+    }
+    if !loaded.is_ok() {
+        server::exit(EXIT_USAGE, "the configuration cannot be used");
+    }
+    loaded.config
+}

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::Digest as _;
 
 /// Hash of the digest scheme; all servers of an ensemble and all stored lists share one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // the names of the hashes
 pub enum DigestAlgorithm {
     #[default]
@@ -14,6 +14,8 @@ pub enum DigestAlgorithm {
     Sha256,
     Sha384,
     Sha512,
+    Sha512Trunc224,
+    Sha512Trunc256,
 }
 
 impl DigestAlgorithm {
@@ -26,6 +28,8 @@ impl DigestAlgorithm {
             "SHA256" | "SHA-256" => Self::Sha256,
             "SHA384" | "SHA-384" => Self::Sha384,
             "SHA512" | "SHA-512" => Self::Sha512,
+            "SHA512/224" | "SHA-512/224" => Self::Sha512Trunc224,
+            "SHA512/256" | "SHA-512/256" => Self::Sha512Trunc256,
             _ => return None,
         })
     }
@@ -37,6 +41,8 @@ impl DigestAlgorithm {
             Self::Sha256 => STANDARD.encode(sha2::Sha256::digest(bytes)),
             Self::Sha384 => STANDARD.encode(sha2::Sha384::digest(bytes)),
             Self::Sha512 => STANDARD.encode(sha2::Sha512::digest(bytes)),
+            Self::Sha512Trunc224 => STANDARD.encode(sha2::Sha512_224::digest(bytes)),
+            Self::Sha512Trunc256 => STANDARD.encode(sha2::Sha512_256::digest(bytes)),
         }
     }
 }

@@ -22,6 +22,7 @@ mod number;
 pub mod properties;
 mod read;
 
+use crate::auth::DigestAlgorithm;
 use std::io;
 use std::path::PathBuf;
 
@@ -100,42 +101,6 @@ impl FourLetterWords {
     /// The words named, or `None` for all of them.
     pub fn words(&self) -> Option<&[String]> {
         if self.all { None } else { Some(&self.words) }
-    }
-}
-
-/// Hash of scheme digest, as `MessageDigest` names it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum DigestAlg {
-    /// SHA1, SHA-1, SHA
-    #[default]
-    Sha1,
-    /// SHA-224
-    Sha224,
-    /// SHA-256
-    Sha256,
-    /// SHA-384
-    Sha384,
-    /// SHA-512
-    Sha512,
-    /// SHA-512/224
-    Sha512Trunc224,
-    /// SHA-512/256
-    Sha512Trunc256,
-}
-
-impl DigestAlg {
-    /// Java's names and aliases, in any case; `None` for hashes zkfast does not have.
-    pub fn parse(name: &str) -> Option<Self> {
-        Some(match name.to_ascii_uppercase().as_str() {
-            "SHA" | "SHA1" | "SHA-1" => Self::Sha1,
-            "SHA224" | "SHA-224" => Self::Sha224,
-            "SHA256" | "SHA-256" => Self::Sha256,
-            "SHA384" | "SHA-384" => Self::Sha384,
-            "SHA512" | "SHA-512" => Self::Sha512,
-            "SHA512/224" | "SHA-512/224" => Self::Sha512Trunc224,
-            "SHA512/256" | "SHA-512/256" => Self::Sha512Trunc256,
-            _ => return None,
-        })
     }
 }
 
@@ -242,7 +207,7 @@ pub struct Config {
     /// `DigestAuthenticationProvider.superDigest`, `user:hash`
     pub super_digest: Option<String>,
     /// `DigestAuthenticationProvider.digestAlg`; SHA1
-    pub digest_alg: DigestAlg,
+    pub digest_alg: DigestAlgorithm,
     /// `DigestAuthenticationProvider.enabled`; true
     pub digest_auth_enabled: bool,
     /// `enforce.auth.enabled` and `enforce.auth.schemes`: a session must authenticate by one of these

@@ -6,8 +6,8 @@ use super::ensemble::{ClientAddress, Ensemble, Role, parse_version, version_of_f
 use super::finding::{Finding, Origin, Severity};
 use super::keys::{self, Effect, Key, Kind, Source};
 use super::{
-    AdminConfig, Config, DigestAlg, FourLetterWords, Loader, MetricsConfig, Overrides, QuorumConfig, Sources,
-    cores, number, properties,
+    AdminConfig, Config, DigestAlgorithm, FourLetterWords, Loader, MetricsConfig, Overrides, QuorumConfig,
+    Sources, cores, number, properties,
 };
 
 /// zkfast without a file.
@@ -741,12 +741,12 @@ impl Reader {
         Some(text)
     }
 
-    fn digest_alg(&mut self) -> DigestAlg {
+    fn digest_alg(&mut self) -> DigestAlgorithm {
         const NAME: &str = "DigestAuthenticationProvider.digestAlg";
-        let Some(text) = self.text(NAME) else { return DigestAlg::default() };
-        DigestAlg::parse(&text).unwrap_or_else(|| {
+        let Some(text) = self.text(NAME) else { return DigestAlgorithm::default() };
+        DigestAlgorithm::from_name(&text).unwrap_or_else(|| {
             self.fault(NAME, format!("{} is not SHA1 or a hash of the SHA-2 family", shorten(&text)));
-            DigestAlg::default()
+            DigestAlgorithm::default()
         })
     }
 
@@ -1153,7 +1153,10 @@ mod tests {
             (true, true, true)
         );
         assert_eq!((c.standalone_enabled, c.reconfig_enabled), (true, false));
-        assert_eq!((c.super_digest, c.digest_alg, c.enforce_auth_schemes), (None, DigestAlg::Sha1, None));
+        assert_eq!(
+            (c.super_digest, c.digest_alg, c.enforce_auth_schemes),
+            (None, DigestAlgorithm::Sha1, None)
+        );
         assert_eq!((c.client_port_address, c.client_port_listen_backlog, c.cores), (None, None, None));
         for word in FourLetterWords::DEFAULT {
             assert!(c.four_letter_words.allows(word), "{word}");
@@ -1194,7 +1197,7 @@ mod tests {
             (c.sessionless_cnxn_timeout_ms, c.client_tcp_keep_alive, c.data_dir_autocreate),
             (6, true, false)
         );
-        assert_eq!((c.super_digest.as_deref(), c.digest_alg), (Some("super:x"), DigestAlg::Sha256));
+        assert_eq!((c.super_digest.as_deref(), c.digest_alg), (Some("super:x"), DigestAlgorithm::Sha256));
         assert_eq!(c.enforce_auth_schemes, Some(vec!["digest".to_owned(), "ip".to_owned()]));
         assert_eq!((c.quorum.init_limit_ticks, c.quorum.sync_limit_ticks), (5, 2));
         assert_eq!((c.admin.enabled, c.admin.port), (false, 9090));

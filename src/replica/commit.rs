@@ -36,6 +36,8 @@ pub struct CommitSettings {
     pub reconfig_enabled: bool,
     /// Whether txns carry the tree's digest.
     pub digest_enabled: bool,
+    /// Whether a closeSession's txn lists the ephemerals that go with it.
+    pub close_session_paths: bool,
     /// How often containers and TTL nodes are looked through.
     pub container_check_interval_ms: i64,
     /// Most of them to delete in a minute.
@@ -187,6 +189,9 @@ pub struct Commit {
     started_ms: i64,
 }
 
+/// Bytes of paths up to which a closeSession's txn lists them.
+const CLOSE_SESSION_PATHS_BYTES_MAX: usize = 8 << 20;
+
 /// Txns between two digests that are remembered for `hash`. Source: `DataTree.DIGEST_LOG_INTERVAL`.
 const DIGEST_INTERVAL: u64 = 128;
 
@@ -260,6 +265,11 @@ impl Commit {
         self.zxid
     }
 
+    /// Bytes that wait to be taken.
+    pub fn pending_bytes(&self) -> usize {
+        self.records.bytes()
+    }
+
     /// Sessions that are alive.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
@@ -297,13 +307,15 @@ impl Commit {
         self.sweep(now);
     }
 
-    /// What was proposed since the last call. `committed` must be told once it is.
-    pub fn take(&mut self) -> Option<Proposed> {
+    /// What was proposed since the last call. `committed` must be told once it is. `spare` is an empty
+    /// batch whose memory is used again.
+    pub fn take(&mut self, spare: wal::Batch) -> Option<Proposed> {
         if self.deltas.entries.is_empty() {
             return None;
         }
+        assert!(spare.is_empty(), "a spare batch still holds records");
         Some(Proposed {
-            records: std::mem::take(&mut self.records),
+            records: std::mem::replace(&mut self.records, spare),
             deltas: std::mem::take(&mut self.deltas),
             through: self.zxid,
         })
@@ -323,7 +335,8 @@ impl Commit {
 
     fn say(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
         let (changes_end, results_end) = (self.deltas.changes.len(), self.deltas.results.len());
-        self.deltas.entries.push(Entry { zxid: self.zxid, to, xid, what, changes_end, results_end });
+        let (zxid, digest) = (self.zxid, self.tree.digest());
+        self.deltas.entries.push(Entry { zxid, digest, to, xid, what, changes_end, results_end });
     }
 
     fn next_zxid(&mut self) -> Zxid {
@@ -495,7 +508,11 @@ impl Commit {
         self.next_zxid();
         let header = self.header(asker, OpCode::CLOSE_SESSION);
         let paths: Vec<Box<[u8]>> = self.tree.ephemerals(asker.session_id).map(Box::from).collect();
-        let txn = Txn::CloseSession { paths: Some(paths.iter().map(|path| &**path).collect()) };
+        // Without the list, replicas delete what their trees say: the same, and never too long for the log.
+        let listed = self.settings.close_session_paths
+            && paths.iter().map(|path| path.len() + 4).sum::<usize>() < CLOSE_SESSION_PATHS_BYTES_MAX;
+        let listed = listed.then(|| paths.iter().map(|path| &**path).collect());
+        let txn = Txn::CloseSession { paths: listed };
         self.apply(&header, &txn, None);
         self.log(&header, &txn);
         self.sessions.remove(asker.session_id);

@@ -142,6 +142,8 @@ pub struct Deltas {
 pub struct Entry {
     /// The last processed zxid once this is done.
     pub zxid: Zxid,
+    /// The tree's digest then, 0 where none is kept: snapshots carry it.
+    pub digest: u64,
     /// Whom to answer, if anybody.
     pub to: Option<CnxnId>,
     /// The request's xid.

@@ -65,7 +65,12 @@ pub struct ViewSettings {
 
 /// Names a connection of this view towards the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(pub u32);
+pub struct Place {
+    /// Its slot, small numbers that are used again.
+    pub slot: u32,
+    /// Which of the slot's connections.
+    pub generation: u32,
+}
 
 /// What the shell should do for a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +91,8 @@ pub struct View {
     tree: Tree,
     /// The last txn that the tree has.
     zxid: Zxid,
+    /// The commit side's digest of that tree, 0 where none is kept.
+    digest: u64,
     watches: Watches,
     cnxns: Vec<Slot>,
     free: Vec<u32>,
@@ -126,6 +133,7 @@ impl View {
         tree: Tree,
         zxid: Zxid,
         sessions: BTreeMap<i64, i32>,
+        tree_digest: u64,
     ) -> Self {
         let watches = Watches::new(settings.hash_seed);
         Self {
@@ -133,6 +141,7 @@ impl View {
             policy,
             tree,
             zxid,
+            digest: tree_digest,
             watches,
             cnxns: Vec::new(),
             free: Vec::new(),
@@ -158,6 +167,27 @@ impl View {
     /// The last txn that its tree has.
     pub fn zxid(&self) -> Zxid {
         self.zxid
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.settings.number
+    }
+
+    /// Whether there is anything for the commit side.
+    pub fn has_uplink(&self) -> bool {
+        !self.uplink.items.is_empty()
+    }
+
+    /// Gives up what a closing connection has not taken.
+    pub fn cut(&mut self, place: Place) {
+        let id = CnxnId { view: self.settings.number, slot: place.slot, generation: place.generation };
+        if let Some(cnxn) = self.cnxn_mut(id)
+            && cnxn.state == State::Closing
+        {
+            (cnxn.out, cnxn.sent) = (Vec::new(), 0);
+            self.list_id(id);
+        }
     }
 
     /// Connections that are open.
@@ -198,7 +228,7 @@ impl View {
         }));
         let deadline_ms = now.mono_ms() + self.settings.sessionless_timeout_ms;
         self.fresh.push_back((deadline_ms, self.id(slot)));
-        Place(slot)
+        Place { slot, generation }
     }
 
     fn id(&self, slot: u32) -> CnxnId {
@@ -206,7 +236,7 @@ impl View {
     }
 
     /// Forgets a connection: its socket is closed.
-    pub fn closed(&mut self, Place(slot): Place) {
+    pub fn closed(&mut self, Place { slot, .. }: Place) {
         let Some(cnxn) = self.cnxns[slot as usize].cnxn.take() else { return };
         if cnxn.state != State::Closing {
             self.metrics.counters.connection_drop_count += 1;
@@ -225,7 +255,7 @@ impl View {
     }
 
     /// Bytes have arrived. Those that cannot be handled yet are kept; see [`Wants::read`].
-    pub fn receive(&mut self, Place(slot): Place, bytes: &[u8], now: Now) {
+    pub fn receive(&mut self, Place { slot, .. }: Place, bytes: &[u8], now: Now) {
         self.metrics.counters.bytes_received_count += bytes.len() as u64;
         let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else { return };
         if cnxn.input.is_empty() {
@@ -565,13 +595,13 @@ impl View {
             let slot = self.listed.pop()?;
             if let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn {
                 cnxn.listed = false;
-                return Some(Place(slot));
+                return Some(Place { slot, generation: cnxn.generation });
             }
         }
     }
 
     /// Lets a connection go on with what it had to leave, and says what it wants.
-    pub fn look_at(&mut self, Place(slot): Place, now: Now) -> Wants {
+    pub fn look_at(&mut self, Place { slot, .. }: Place, now: Now) -> Wants {
         let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else {
             return Wants { write: false, read: false, close: Some(CloseReason::Expected) };
         };
@@ -591,7 +621,7 @@ impl View {
     }
 
     /// What a connection has to send.
-    pub fn output(&self, Place(slot): Place) -> &[u8] {
+    pub fn output(&self, Place { slot, .. }: Place) -> &[u8] {
         match &self.cnxns[slot as usize].cnxn {
             Some(cnxn) => &cnxn.out[cnxn.sent..],
             None => &[],
@@ -599,7 +629,7 @@ impl View {
     }
 
     /// So much of it was sent.
-    pub fn sent(&mut self, Place(slot): Place, bytes: usize) {
+    pub fn sent(&mut self, Place { slot, .. }: Place, bytes: usize) {
         let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn else { return };
         self.metrics.counters.response_bytes += bytes as u64;
         cnxn.sent += bytes;
@@ -615,11 +645,14 @@ impl View {
         if self.uplink.items.is_empty() {
             return None;
         }
+        if self.uplink.bytes.len() >= UPLINK_BYTES_MAX {
+            self.release_held_up();
+        }
         Some(std::mem::take(&mut self.uplink))
     }
 
     /// Whose session a connection is, and where it comes from, for the log.
-    pub fn describe(&self, Place(slot): Place) -> Option<(SocketAddr, i64)> {
+    pub fn describe(&self, Place { slot, .. }: Place) -> Option<(SocketAddr, i64)> {
         self.cnxns[slot as usize].cnxn.as_ref().map(|cnxn| (cnxn.peer, cnxn.session_id))
     }
 
@@ -672,10 +705,14 @@ impl View {
             self.entry(entry, own_changes, own_results, now);
         }
         if self.outstanding < self.settings.outstanding_max {
-            for slot in std::mem::take(&mut self.held_up) {
-                if let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn {
-                    Self::list(&mut self.listed, slot, cnxn);
-                }
+            self.release_held_up();
+        }
+    }
+
+    fn release_held_up(&mut self) {
+        for slot in std::mem::take(&mut self.held_up) {
+            if let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn {
+                Self::list(&mut self.listed, slot, cnxn);
             }
         }
     }
@@ -689,7 +726,7 @@ impl View {
         } else {
             changes.iter().for_each(|change| self.change(change, entry.zxid));
         }
-        self.zxid = entry.zxid;
+        (self.zxid, self.digest) = (entry.zxid, entry.digest);
         match entry.what {
             What::SessionCreated { session_id, timeout_ms } => {
                 self.sessions.insert(session_id, timeout_ms);
@@ -935,10 +972,11 @@ impl View {
         }
     }
 
-    /// Begins an image of the tree for a snapshot: as of which zxid, and with which sessions.
-    pub fn begin_image(&mut self) -> (Zxid, Vec<(i64, i32)>) {
+    /// Begins an image of the tree for a snapshot: as of which zxid, with which digest and sessions.
+    pub fn begin_image(&mut self) -> (Zxid, u64, Vec<(i64, i32)>) {
         self.tree.begin_image();
-        (self.zxid, self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms)).collect())
+        let sessions = self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
+        (self.zxid, self.digest, sessions.collect())
     }
 
     /// Some more of the image; `false` once that was all.

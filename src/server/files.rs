@@ -67,7 +67,7 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, DirError> {
 /// Opens the data directory, makes its folders, and takes it for this process alone.
 pub fn open(data: &Path, data_log: &Path, create: bool) -> Result<(DataDir, Lock), DirError> {
     let mut locks = Vec::new();
-    let mut folder = |base: &Path| {
+    let folder = |base: &Path| {
         let folder = base.join(FOLDER);
         if !base.exists() && !create {
             return Err(DirError::Missing(base.to_owned()));
@@ -120,7 +120,8 @@ pub fn segments(dir: &DataDir) -> io::Result<Vec<u32>> {
 
 /// Zxids of the snapshots, ascending.
 pub fn snapshots(dir: &DataDir) -> io::Result<Vec<Zxid>> {
-    let mut zxids: Vec<_> = names(&dir.snap)?.iter().filter_map(|name| snapshot::parse_file_name(name)).collect();
+    let mut zxids: Vec<_> =
+        names(&dir.snap)?.iter().filter_map(|name| snapshot::parse_file_name(name)).collect();
     zxids.sort_unstable();
     Ok(zxids)
 }

@@ -72,7 +72,9 @@ pub async fn run(
             let number = encoder.begin_segment();
             let made = dir.clone();
             let placed = rt::blocking(move || files::place_segment(&made, number)).await;
-            placed.unwrap_or_else(|error| fatal::log_failed(&dir.log, number, "cannot begin a segment", &error));
+            if let Err(error) = placed {
+                fatal::log_failed(&dir.log, number, "cannot begin a segment", &error);
+            }
             segment = open(&dir, number).await;
             spare_asked_for = false;
         }
@@ -93,11 +95,13 @@ pub async fn run(
         let started = Instant::now();
         let mut buffer = segment.file.buffer(encoder.group_bytes(&batch));
         let written = encoder.encode(&batch, buffer.bytes_mut());
-        let failed = |what| move |error| fatal::log_failed(&dir.log, written.segment, what, &error);
+        let failed = |what: &str, error| -> ! { fatal::log_failed(&dir.log, written.segment, what, &error) };
         let file = &segment.file;
-        file.write_at(buffer, written.offset as u64).await.unwrap_or_else(failed("write failed"));
+        file.write_at(buffer, written.offset as u64)
+            .await
+            .unwrap_or_else(|error| failed("write failed", error));
         let fsync_started = Instant::now();
-        file.fdatasync().await.unwrap_or_else(failed("fdatasync failed"));
+        file.fdatasync().await.unwrap_or_else(|error| failed("fdatasync failed", error));
         let (took, fsync) = (started.elapsed(), fsync_started.elapsed());
         if fsync >= warn_after {
             log::warn!(target: "log", "fdatasync was slow: took_ms={} limit_ms={} group_bytes={} records={}: \
@@ -121,9 +125,9 @@ pub async fn run(
 /// Opens a segment for writing, and has what was never written in it zeroed meanwhile.
 async fn open(dir: &DataDir, number: u32) -> Rc<Segment> {
     let path = dir.log.join(wal::file_name(number));
-    let failed = |error| fatal::log_failed(&dir.log, number, "cannot be opened", &error);
-    let filled = files::filled_bytes(&path).unwrap_or_else(failed);
-    let file = DirectFile::open(&path).await.unwrap_or_else(failed);
+    let failed = |error| -> ! { fatal::log_failed(&dir.log, number, "cannot be opened", &error) };
+    let filled = files::filled_bytes(&path).unwrap_or_else(|error| failed(error));
+    let file = DirectFile::open(&path).await.unwrap_or_else(|error| failed(error));
     let segment = Rc::new(Segment { file, filled: Cell::new(filled), filling: Cell::new(false) });
     if filled < wal::SEGMENT_BYTES {
         fill(&segment, FILL_FIRST, dir, number).await;

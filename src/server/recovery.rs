@@ -69,8 +69,6 @@ pub struct Recovered {
     pub encoder: GroupEncoder,
     /// Txns that were replayed.
     pub replayed: u64,
-    /// Zxid of the snapshot that was used.
-    pub snapshot: Option<Zxid>,
 }
 
 fn at<T>(path: PathBuf, result: io::Result<T>) -> Result<T, RecoveryError> {
@@ -144,7 +142,7 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<Recovered, Rec
     log::info!(target: "recovery", "done: zxid={} snapshot={} txns={replayed} znodes={} sessions={} took_ms={}",
         restored.zxid, snapshot.map_or_else(|| "none".to_owned(), |zxid| zxid.to_string()), restored.tree.len(),
         restored.sessions.len(), started.elapsed().as_millis());
-    Ok(Recovered { restored, encoder, replayed, snapshot })
+    Ok(Recovered { restored, encoder, replayed })
 }
 
 const FIRST_SEGMENT: u32 = 1;
@@ -157,7 +155,10 @@ fn clear(path: &std::path::Path, offset: u64, bytes: usize) -> io::Result<()> {
 }
 
 /// The newest snapshot that reads whole; a fresh tree if there is none.
-fn newest_snapshot(dir: &DataDir, settings: tree::Settings) -> Result<(Restored, Option<Zxid>), RecoveryError> {
+fn newest_snapshot(
+    dir: &DataDir,
+    settings: tree::Settings,
+) -> Result<(Restored, Option<Zxid>), RecoveryError> {
     let zxids = at(dir.snap.clone(), files::snapshots(dir))?;
     for &zxid in zxids.iter().rev() {
         let path = dir.snap.join(snapshot::file_name(zxid));
@@ -170,8 +171,10 @@ fn newest_snapshot(dir: &DataDir, settings: tree::Settings) -> Result<(Restored,
         let decoded = snapshot::decode(&bytes, &mut builder).map_err(|damage| damage.to_string());
         match decoded.and_then(|(header, _)| builder.finish(&header)) {
             Ok(restored) => return Ok((restored, Some(zxid))),
-            Err(why) => log::error!(target: "recovery", "snapshot {} is damaged and left out: {why}; the log behind \
-                an older one is replayed instead, if it is there", path.display()),
+            Err(why) => {
+                log::error!(target: "recovery", "snapshot {} is damaged and left out: {why}; the log behind \
+                an older one is replayed instead, if it is there", path.display())
+            }
         }
     }
     Ok((Restored::fresh(settings), None))
@@ -202,7 +205,10 @@ impl Builder {
     fn finish(mut self, header: &Header) -> Result<Restored, String> {
         let orphan = |path: Vec<u8>| format!("{} has no parent", String::from_utf8_lossy(&path));
         self.tree.link_restored().map_err(orphan)?;
-        if header.digest != 0 && self.settings.digests == tree::Digests::Kept && self.tree.digest() != header.digest {
+        if header.digest != 0
+            && self.settings.digests == tree::Digests::Kept
+            && self.tree.digest() != header.digest
+        {
             return Err(format!("digest {:#x}, the header says {:#x}", self.tree.digest(), header.digest));
         }
         let quotas = Quotas::of(&self.tree);

@@ -11,7 +11,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -105,14 +105,17 @@ impl Accepted {
 pub struct Stream(TcpStream);
 
 impl Stream {
-    /// Sends small messages at once.
-    pub fn set_nodelay(&self) -> io::Result<()> {
-        self.0.set_nodelay(true).map_err(io::Error::from)
-    }
-
-    /// The other side.
-    pub fn peer(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr().map_err(io::Error::from)
+    /// Sends small messages at once, and says who the other side is (an IPv4 address as one).
+    pub fn set_up(&mut self, keep_alive: bool) -> io::Result<SocketAddr> {
+        self.0.set_nodelay(true)?;
+        if keep_alive {
+            // SAFETY: the descriptor is the stream's, which outlives this borrow of it.
+            #[allow(unsafe_code)]
+            let descriptor = unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) };
+            socket2::SockRef::from(&descriptor).set_keepalive(true)?;
+        }
+        let peer = self.0.peer_addr()?;
+        Ok(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
     }
 
     /// Reads what is there; 0 at the end.

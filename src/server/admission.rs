@@ -1,0 +1,113 @@
+//! Connections of the whole server against its limits.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often a reason is logged at most: who hammers the port does not fill the disk.
+const SAY_EVERY: Duration = Duration::from_secs(1);
+
+/// Counts connections. A lock, but taken once in a connection's life at either end.
+#[derive(Debug)]
+pub struct Admission {
+    max_cnxns: u32,
+    max_client_cnxns: u32,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    total: u32,
+    by_ip: HashMap<IpAddr, u32>,
+    rejected: u64,
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Admission {
+    /// `maxCnxns` in all and `maxClientCnxns` from one address; 0 is no limit.
+    pub fn new(max_cnxns: u32, max_client_cnxns: u32) -> Self {
+        Self { max_cnxns, max_client_cnxns, counts: Mutex::default() }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one more from `ip` may stay; [`Admission::leave`] must follow when it goes.
+    ///
+    /// # Errors
+    /// The limit that it is over.
+    pub fn enter(&self, ip: IpAddr) -> Result<(), String> {
+        let mut counts = self.counts();
+        let of_ip = counts.by_ip.get(&ip).copied().unwrap_or(0);
+        let over = match () {
+            () if self.max_cnxns > 0 && counts.total >= self.max_cnxns => {
+                format!("maxCnxns={}", self.max_cnxns)
+            }
+            () if self.max_client_cnxns > 0 && of_ip >= self.max_client_cnxns => {
+                format!("maxClientCnxns={}", self.max_client_cnxns)
+            }
+            () => {
+                counts.total += 1;
+                counts.by_ip.insert(ip, of_ip + 1);
+                return Ok(());
+            }
+        };
+        counts.rejected += 1;
+        Err(over)
+    }
+
+    /// A connection that was let in is gone.
+    pub fn leave(&self, ip: IpAddr) {
+        let mut counts = self.counts();
+        counts.total -= 1;
+        match counts.by_ip.get_mut(&ip) {
+            Some(of_ip) if *of_ip > 1 => *of_ip -= 1,
+            _ => {
+                counts.by_ip.remove(&ip);
+            }
+        }
+    }
+
+    /// Connections that were turned away.
+    pub fn rejected(&self) -> u64 {
+        self.counts().rejected
+    }
+
+    /// Logs why a connection was turned away, not more than once a second.
+    pub fn say(&self, why: impl Display) {
+        let mut counts = self.counts();
+        if counts.said.is_some_and(|said| said.elapsed() < SAY_EVERY) {
+            counts.unsaid += 1;
+            return;
+        }
+        counts.said = Some(Instant::now());
+        let unsaid = std::mem::take(&mut counts.unsaid);
+        drop(counts);
+        log::warn!(target: "listener", "{why} more_since_last_line={unsaid}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    /// Both limits hold, and a connection that leaves makes room.
+    #[test]
+    fn limits() {
+        let ip = |last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
+        let admission = Admission::new(3, 2);
+        assert_eq!(admission.enter(ip(1)), Ok(()));
+        assert_eq!(admission.enter(ip(1)), Ok(()));
+        assert_eq!(admission.enter(ip(1)), Err("maxClientCnxns=2".to_owned()));
+        assert_eq!(admission.enter(ip(2)), Ok(()));
+        assert_eq!(admission.enter(ip(3)), Err("maxCnxns=3".to_owned()));
+        admission.leave(ip(1));
+        assert_eq!(admission.enter(ip(1)), Ok(()));
+        assert_eq!(admission.rejected(), 2);
+    }
+}

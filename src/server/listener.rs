@@ -1,0 +1,82 @@
+//! Takes connections in and hands them to the view shards.
+
+use super::ring::{Bell, Producer};
+use super::rt::{Accepted, Listener};
+use super::{Phase, Shared, rt};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Connections that may wait to be accepted, unless `clientPortListenBacklog` says otherwise.
+const BACKLOG: i32 = 1024;
+
+/// How long to leave clients waiting when the process has no descriptor for them.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Listens on `ip`, or on every address of both families.
+///
+/// # Errors
+/// The port is taken, also by a second server of the same user: the port is not shared.
+pub fn bind(ip: Option<IpAddr>, port: u16, backlog: Option<u32>) -> io::Result<TcpListener> {
+    let backlog = backlog.map_or(BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX));
+    match ip {
+        Some(ip) => listen(SocketAddr::new(ip, port), backlog),
+        None => match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), backlog) {
+            // A host without IPv6.
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), backlog)
+            }
+            bound => bound,
+        },
+    }
+}
+
+fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// A view shard as the listener sees it.
+pub struct Target {
+    /// Where its connections go.
+    pub ring: Producer<Accepted>,
+    /// Wakes it.
+    pub bell: Bell,
+}
+
+/// Accepts until the server stops.
+pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Shared>) {
+    let listener = Listener::adopt(listener);
+    let mut next = 0;
+    while shared.phase() == Phase::Running {
+        let accepted = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // One connection that is gone already is nothing; no descriptors is, and passes.
+                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+                {
+                    shared.admission.say(format_args!("accept failed: {error}"));
+                    rt::sleep(PAUSE).await;
+                }
+                continue;
+            }
+        };
+        // In turn: connections live long, and their number per shard stays even.
+        next = (next + 1) % targets.len();
+        let mut message = accepted;
+        while let Err(back) = targets[next].ring.put(message) {
+            message = back;
+            targets[next].bell.ring();
+            rt::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! The shell: sockets, files, clocks and threads around the state machines of [`crate::replica`].
+//!
+//! It has no opinions: it takes what arrived, lets a state machine handle it, writes, flushes, sends.
+//!
+//! | cores | roles |
+//! |------:|-------|
+//! |     1 | everything on it |
+//! |     2 | commit and log, view |
+//! |     3 | commit and log, view, view |
+//! |    4+ | commit, log, views |
+
+mod admission;
+mod commit_shard;
+mod fatal;
+mod files;
+mod listener;
+mod log_writer;
+pub mod logging;
+mod preflight;
+mod recovery;
+mod ring;
+mod rt;
+mod snapshots;
+mod view_shard;
+
+pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
+
+use crate::admin::{self, Conf, Status, Whitelist};
+use crate::auth::Policy;
+use crate::config::Config;
+use crate::replica::{Commit, CommitSettings, Now, View, ViewSettings};
+use crate::tree::{self, Digests};
+use admission::Admission;
+use files::DataDir;
+use ring::{Bell, ring};
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Most cores that are taken without `--cores`.
+const CORES_DEFAULT_MAX: usize = 4;
+
+/// Batches on their way between two shards.
+const RING_SLOTS: usize = 8;
+
+/// Connections on their way to a shard.
+const ACCEPTED_SLOTS: usize = 256;
+
+/// Largest `jute.maxbuffer`: a txn of such a request still fits a log record, and a group a segment.
+const FRAME_BYTES_LIMIT: usize = 16 << 20;
+
+/// How long shards may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Checks without a sign of life from a shard, one a second, after which the process ends: a stalled
+/// shard answers nobody, and whoever supervises the process cannot see it.
+const WATCHDOG_CHECKS: u32 = 30;
+
+/// How far the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It serves.
+    Running,
+    /// Nothing new is taken; what was is finished.
+    Stopping,
+    /// All that was accepted is durable and published.
+    Stopped,
+}
+
+/// What all shards see.
+#[derive(Debug)]
+pub struct Shared {
+    phase: AtomicU8,
+    admission: Admission,
+    tcp_keep_alive: bool,
+    /// Counted up by each shard in turn; the commit shard is the last.
+    beats: Box<[AtomicU64]>,
+}
+
+impl Shared {
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Running,
+            1 => Phase::Stopping,
+            _ => Phase::Stopped,
+        }
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    fn beat(&self, view: u16) {
+        self.beats[usize::from(view)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn beat_commit(&self) {
+        self.beats[self.beats.len() - 1].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Both clocks, from one start.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Now {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono_us: self.start.elapsed().as_micros() as i64, wall_ms: since_1970.as_millis() as i64 }
+    }
+}
+
+/// What four-letter words tell that only the shell knows.
+#[derive(Debug)]
+struct About {
+    version: String,
+    conf: Conf,
+    data_dir: PathBuf,
+    data_log_dir: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl About {
+    fn new(config: &Config, dir: &DataDir, port: u16) -> Self {
+        let text = |path: &std::path::Path| path.display().to_string();
+        let version = admin::version(BUILT_ON);
+        let env = |name: &str| std::env::var(name).unwrap_or_else(|_| "<NA>".to_owned());
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let current_dir = std::env::current_dir().map_or_else(|_| "<NA>".to_owned(), |path| text(&path));
+        let environment = [
+            ("zookeeper.version", version.clone()),
+            ("host.name", host.trim().to_owned()),
+            ("os.name", "Linux".to_owned()),
+            ("os.arch", std::env::consts::ARCH.to_owned()),
+            ("os.version", kernel.trim().to_owned()),
+            ("user.name", env("USER")),
+            ("user.home", env("HOME")),
+            ("user.dir", current_dir),
+        ];
+        Self {
+            version,
+            conf: Conf {
+                client_port: port.into(),
+                secure_client_port: -1,
+                data_dir: text(&dir.snap),
+                data_dir_bytes: 0,
+                data_log_dir: text(&dir.log),
+                data_log_bytes: 0,
+                tick_time_ms: config.tick_time_ms as i32,
+                max_client_cnxns: config.max_client_cnxns as i32,
+                min_session_timeout_ms: config.min_session_timeout_ms,
+                max_session_timeout_ms: config.max_session_timeout_ms,
+                client_port_listen_backlog: config
+                    .client_port_listen_backlog
+                    .map_or(-1, |backlog| backlog as i32),
+                server_id: 0,
+            },
+            data_dir: dir.snap.clone(),
+            data_log_dir: dir.log.clone(),
+            environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
+        }
+    }
+
+    fn fill_in(&self, status: &mut Status, shared: &Shared) {
+        status.version.clone_from(&self.version);
+        status.conf = self.conf.clone();
+        status.conf.data_dir_bytes = files::dir_bytes(&self.data_dir);
+        status.conf.data_log_bytes = files::dir_bytes(&self.data_log_dir);
+        status.environment.clone_from(&self.environment);
+        status.metrics.counters.connection_rejected = shared.admission.rejected();
+        let gauges = &mut status.gauges;
+        gauges.open_file_descriptor_count =
+            std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64);
+        gauges.max_file_descriptor_count = rlimit::Resource::NOFILE.get().map_or(0, |(soft, _)| soft);
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        super_digest: config.super_digest.clone(),
+        digest_algorithm: config.digest_alg,
+        digest_enabled: config.digest_auth_enabled,
+        skip_acl: config.skip_acl,
+    }
+}
+
+/// Which core does what.
+#[derive(Debug, PartialEq, Eq)]
+struct Roles {
+    commit: usize,
+    log: usize,
+    views: Vec<usize>,
+}
+
+impl Roles {
+    fn of(cores: &[usize]) -> Self {
+        match *cores {
+            [] => unreachable!("a list of cores has one at least"),
+            [only] => Self { commit: only, log: only, views: vec![only] },
+            [first, ref views @ ..] if cores.len() < 4 => {
+                Self { commit: first, log: first, views: views.to_vec() }
+            }
+            [first, second, ref views @ ..] => Self { commit: first, log: second, views: views.to_vec() },
+        }
+    }
+}
+
+fn cores(config: &Config) -> Vec<usize> {
+    let allowed = preflight::allowed_cores().unwrap_or_else(|why| exit(EXIT_HOST, why));
+    match &config.cores {
+        None => allowed.into_iter().take(CORES_DEFAULT_MAX).collect(),
+        Some(named) => {
+            if let Some(absent) = named.iter().find(|core| !allowed.contains(core)) {
+                exit(
+                    EXIT_USAGE,
+                    format_args!("--cores names CPU {absent}; this process may use {allowed:?}"),
+                );
+            }
+            named.clone()
+        }
+    }
+}
+
+fn address(config: &Config) -> Option<IpAddr> {
+    let name = config.client_port_address.as_deref()?;
+    let resolved = (name, 0).to_socket_addrs().map(|mut found| found.next());
+    match resolved {
+        Ok(Some(address)) => Some(address.ip()),
+        Ok(None) => exit(EXIT_PORT, format_args!("clientPortAddress={name} resolves to no address")),
+        Err(error) => exit(EXIT_PORT, format_args!("clientPortAddress={name}: {error}")),
+    }
+}
+
+/// Runs a standalone server until it is told to stop; returns once everything accepted is durable.
+pub fn run(config: &Config) {
+    let clock = Clock { start: Instant::now() };
+    let port = match config.standalone_only() {
+        Ok(()) => config.client_port.unwrap_or_default(),
+        Err(error) => exit(EXIT_USAGE, error),
+    };
+    let frame_bytes_max = config.jute_max_buffer_bytes as usize;
+    if frame_bytes_max > FRAME_BYTES_LIMIT {
+        exit(
+            EXIT_USAGE,
+            format_args!(
+                "jute.maxbuffer={frame_bytes_max} is over the {FRAME_BYTES_LIMIT} that the log takes"
+            ),
+        );
+    }
+    let roles = Roles::of(&cores(config));
+    let shards = roles.views.len() + 1 + usize::from(roles.log != roles.commit);
+    preflight::check(shards).unwrap_or_else(|why| exit(EXIT_HOST, why));
+    let opened = files::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate);
+    let (dir, lock) = opened.unwrap_or_else(|error| exit(EXIT_DATA, error));
+    let ip = address(config);
+    let bound = listener::bind(ip, port, config.client_port_listen_backlog);
+    let socket = bound.unwrap_or_else(|error| {
+        let at = ip.map_or_else(|| "every address".to_owned(), |ip| ip.to_string());
+        exit(EXIT_PORT, format_args!("clientPort={port} on {at}: {error}"))
+    });
+    let port = socket.local_addr().map_or(port, |address| address.port());
+
+    let hash_seed = RandomState::new().hash_one(0u8);
+    let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
+    let tree_settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
+    let recovered = recovery::recover(&dir, tree_settings).unwrap_or_else(|error| exit(EXIT_DATA, error));
+    let recovery::Recovered { restored, encoder, replayed, .. } = recovered;
+
+    let policy = Arc::new(policy(config));
+    let shared = Arc::new(Shared {
+        phase: AtomicU8::new(0),
+        admission: Admission::new(config.max_cnxns, config.max_client_cnxns),
+        tcp_keep_alive: config.client_tcp_keep_alive,
+        beats: (0..=roles.views.len()).map(|_| AtomicU64::new(0)).collect(),
+    });
+    let about = Arc::new(About::new(config, &dir, port));
+    let whitelist = match config.four_letter_words.words() {
+        None => "*".to_owned(),
+        Some(words) => words.join(","),
+    };
+
+    let commit_bell = Bell::default();
+    let log_bell = Bell::default();
+    let (jobs_in, jobs_out) = ring(1, log_bell.clone(), Bell::default());
+    let (done_in, done_out) = ring(2, commit_bell.clone(), Bell::default());
+    let mut uplinks = Vec::new();
+    let mut deltas = Vec::new();
+    let mut targets = Vec::new();
+    let mut view_mains = Vec::new();
+    for (number, &core) in roles.views.iter().enumerate() {
+        let (inbound, outbound) = (Bell::default(), Bell::default());
+        let (up_in, up_out) = ring(RING_SLOTS, commit_bell.clone(), outbound.clone());
+        let (delta_in, delta_out) = ring(RING_SLOTS, inbound.clone(), commit_bell.clone());
+        let (accepted_in, accepted_out) = ring(ACCEPTED_SLOTS, inbound.clone(), Bell::default());
+        uplinks.push(up_out);
+        deltas.push(delta_in);
+        targets.push(listener::Target { ring: accepted_in, bell: inbound.clone() });
+        let settings = ViewSettings {
+            number: number as u16,
+            frame_bytes_max,
+            outstanding_max: config.global_outstanding_limit.max(1) as usize,
+            sessionless_timeout_ms: config.sessionless_cnxn_timeout_ms.into(),
+            whitelist: Whitelist::parse(&whitelist, config.read_only_mode_enabled),
+            enforced_schemes: config.enforce_auth_schemes.clone().unwrap_or_default(),
+            hash_seed,
+        };
+        let tree = restored.tree.for_view();
+        let (zxid, sessions, digest) = (restored.zxid, restored.sessions.clone(), restored.tree.digest());
+        let view = View::new(settings, policy.clone(), tree, zxid, sessions, digest);
+        let rings =
+            view_shard::Rings { uplink: up_in, deltas: delta_out, accepted: accepted_out, inbound, outbound };
+        let retain = (config.purge_interval_hours > 0).then_some(config.snap_retain_count as usize);
+        // One view takes the snapshots: they are the same everywhere.
+        let plan = (number == 0)
+            .then(|| snapshots::Plan::new(dir.clone(), config.snap_count, retain, zxid, replayed, hash_seed));
+        view_mains.push((core, view, rings, plan));
+    }
+    let settings = CommitSettings {
+        views: roles.views.len() as u16,
+        tick_ms: config.tick_time_ms as i32,
+        min_session_timeout_ms: config.min_session_timeout_ms,
+        max_session_timeout_ms: config.max_session_timeout_ms,
+        server_id: 1,
+        extended_types: config.extended_types_enabled,
+        enforce_quota: config.enforce_quota,
+        reconfig_enabled: config.reconfig_enabled,
+        digest_enabled: config.digest_enabled,
+        close_session_paths: config.close_session_txn_enabled,
+        container_check_interval_ms: config.container_check_interval_ms.into(),
+        container_max_per_minute: config.container_max_per_minute,
+        container_never_used_ms: config.container_max_never_used_interval_ms as i64,
+        hash_seed,
+    };
+    let commit = Commit::new(settings, policy, restored, clock.now());
+    let commit_rings =
+        commit_shard::Rings { uplinks, deltas, jobs: jobs_in, done: done_out, bell: commit_bell.clone() };
+
+    let started = |spawned: std::io::Result<rt::Shard>, what: &str| {
+        spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("shard {what} does not start: {error}")))
+    };
+    let stop = {
+        let shared = shared.clone();
+        move || shared.phase() == Phase::Stopped
+    };
+    let log_main = {
+        let (dir, bell) = (dir.clone(), log_bell.clone());
+        let warn_after = Duration::from_millis(FSYNC_WARN_MS);
+        move || log_writer::run(dir, encoder, jobs_out, done_in, bell, stop, warn_after)
+    };
+    let listen_main = {
+        let shared = shared.clone();
+        move || listener::run(socket, targets, shared)
+    };
+    let mut running = Vec::new();
+    // Shards of one role each, or all of them on one executor.
+    if roles.views.len() == 1 && roles.views[0] == roles.commit {
+        let (core, view, rings, plan) = view_mains.remove(0);
+        let (shared_all, about, bell) = (shared.clone(), about, log_bell.clone());
+        let main = move || async move {
+            rt::spawn_local(listen_main());
+            rt::spawn_local(log_main());
+            let (for_commit, for_view) = (shared_all.clone(), shared_all);
+            rt::spawn_local(async move {
+                commit_shard::run(commit, commit_rings, clock, for_commit, about).await;
+                bell.ring();
+            });
+            view_shard::run(view, rings, clock, for_view, plan).await;
+        };
+        running.push(started(rt::spawn(core, "zkfast-all", main), "all"));
+    } else {
+        let (shared_commit, bell) = (shared.clone(), log_bell.clone());
+        let own_log = roles.log == roles.commit;
+        let (log_here, log_there) = if own_log { (Some(log_main), None) } else { (None, Some(log_main)) };
+        let main = move || async move {
+            if let Some(log_main) = log_here {
+                rt::spawn_local(log_main());
+            }
+            commit_shard::run(commit, commit_rings, clock, shared_commit, about).await;
+            bell.ring();
+        };
+        running.push(started(rt::spawn(roles.commit, "zkfast-commit", main), "commit"));
+        if let Some(log_main) = log_there {
+            running.push(started(rt::spawn(roles.log, "zkfast-log", log_main), "log"));
+        }
+        let mut listen_main = Some(listen_main);
+        for (number, (core, view, rings, plan)) in view_mains.into_iter().enumerate() {
+            let (shared, listen_main) = (shared.clone(), listen_main.take());
+            let main = move || async move {
+                if let Some(listen_main) = listen_main {
+                    rt::spawn_local(listen_main());
+                }
+                view_shard::run(view, rings, clock, shared, plan).await;
+            };
+            running.push(started(rt::spawn(core, &format!("zkfast-view{number}"), main), "view"));
+        }
+    }
+    log::info!(target: "server", "serving: mode=standalone clientPort={port} dataDir={} commit={} log={} views={:?} \
+        started_ms={}", dir.snap.display(), roles.commit, roles.log, roles.views, clock.start.elapsed().as_millis());
+    watch(&shared, &commit_bell);
+    wait(running);
+    log::info!(target: "server", "stopped: everything accepted is durable");
+    drop(lock);
+}
+
+/// What stands behind the version, in the shape that tools parse. The release's date, not the build's:
+/// the same source makes the same program.
+const BUILT_ON: &str = "2026-11-23 00:00 UTC";
+
+/// fsyncs longer than this are logged. Source: `fsync.warningthresholdms`.
+const FSYNC_WARN_MS: u64 = 1000;
+
+/// Waits for a signal, and meanwhile for shards that stand still.
+fn watch(shared: &Shared, commit_bell: &Bell) {
+    let signals =
+        signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT]);
+    let mut signals = signals.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("signals: {error}")));
+    let handle = signals.handle();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            // Nobody listens any more if the process is ending already.
+            let _ = sender.send(signal);
+        }
+    });
+    let mut seen: Vec<(u64, u32)> = vec![(0, 0); shared.beats.len()];
+    loop {
+        match receiver.recv_timeout(Duration::from_secs(1)) {
+            Ok(signal) => {
+                log::info!(target: "server", "stopping: signal={signal}");
+                break;
+            }
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        // Counted in checks of this thread's own, so that a paused process is not taken for a stalled one.
+        for (shard, (beats, still)) in seen.iter_mut().enumerate() {
+            let now = shared.beats[shard].load(Ordering::Relaxed);
+            *still = if now == *beats { *still + 1 } else { 0 };
+            *beats = now;
+            if *still >= WATCHDOG_CHECKS {
+                exit(EXIT_BUG, format_args!("shard {shard} has stood still for {WATCHDOG_CHECKS} s"));
+            }
+        }
+    }
+    handle.close();
+    shared.set_phase(Phase::Stopping);
+    commit_bell.ring();
+}
+
+/// Joins the shards, but not for ever.
+fn wait(running: Vec<rt::Shard>) {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let results: Vec<_> = running.into_iter().map(rt::Shard::join).collect();
+        // Nobody listens any more if this took too long.
+        let _ = sender.send(results);
+    });
+    match receiver.recv_timeout(STOP_WITHIN) {
+        Ok(results) => {
+            if let Some(error) = results.into_iter().find_map(Result::err) {
+                exit(EXIT_BUG, format_args!("a shard ended badly: {error}"));
+            }
+        }
+        Err(_) => exit(
+            EXIT_BUG,
+            format_args!("shards do not stop within {STOP_WITHIN:?}; what was answered is durable"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The roles of the module's table.
+    #[test]
+    fn roles() {
+        let roles = |commit, log, views: &[usize]| Roles { commit, log, views: views.to_vec() };
+        assert_eq!(Roles::of(&[3]), roles(3, 3, &[3]));
+        assert_eq!(Roles::of(&[0, 1]), roles(0, 0, &[1]));
+        assert_eq!(Roles::of(&[0, 0, 1]), roles(0, 0, &[0, 1]));
+        assert_eq!(Roles::of(&[0, 1, 2, 3, 4]), roles(0, 1, &[2, 3, 4]));
+    }
+}

@@ -1,0 +1,86 @@
+//! What the host must grant, looked at before the first executor so that the message names it.
+
+use io_uring::{IoUring, opcode};
+use rlimit::Resource;
+use std::fs;
+
+/// Locked memory that an executor takes: rings and registered buffers. Measured: 205 to 256 KiB.
+const MEMLOCK_PER_SHARD: u64 = 256 << 10;
+
+/// glommio refuses to start an executor below this.
+const MEMLOCK_MIN: u64 = 512 << 10;
+
+/// Raises what may be raised, and says what is missing.
+///
+/// # Errors
+/// What is missing, and how to grant it.
+pub fn check(shards: usize) -> Result<(), String> {
+    for resource in [Resource::MEMLOCK, Resource::NOFILE] {
+        if let Ok((_, hard)) = resource.get() {
+            // What stays low is found out below, or when descriptors run out.
+            let _ = resource.set(hard, hard);
+        }
+    }
+    let (memlock, _) = Resource::MEMLOCK.get().unwrap_or((u64::MAX, u64::MAX));
+    let need = MEMLOCK_MIN.max(MEMLOCK_PER_SHARD * shards as u64);
+    if memlock < need {
+        return Err(format!(
+            "locked memory is limited to {memlock} bytes, {shards} shards need {need}: raise it (ulimit -l, \
+             LimitMEMLOCK= in a systemd unit, --ulimit memlock in a container), or name fewer --cores"
+        ));
+    }
+    if let Ok((descriptors, _)) = Resource::NOFILE.get()
+        && descriptors < 4096
+    {
+        log::warn!(target: "server", "only {descriptors} descriptors: connections beyond that are turned away; raise \
+            nofile (ulimit -n, LimitNOFILE=)");
+    }
+    probe()
+}
+
+fn probe() -> Result<(), String> {
+    let ring = IoUring::new(4).map_err(|error| {
+        let why = match error.raw_os_error() {
+            Some(1) => {
+                let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+                match disabled.trim() {
+                    "1" | "2" => "the sysctl kernel.io_uring_disabled forbids it: set it to 0",
+                    _ => "a seccomp profile forbids it: allow io_uring_setup, io_uring_enter and io_uring_register",
+                }
+            }
+            Some(38) => "the kernel has none (or a sandbox hides it): Linux 5.8 or newer is needed",
+            Some(12) => "locked memory is used up, by all processes of this user together: raise memlock",
+            _ => "unexpected",
+        };
+        format!("io_uring is refused: {error}: {why}")
+    })?;
+    let mut known = io_uring::Probe::new();
+    ring.submitter()
+        .register_probe(&mut known)
+        .map_err(|error| format!("io_uring cannot be probed: {error}: Linux 5.8 or newer is needed"))?;
+    let needed = [
+        ("read", opcode::Read::CODE),
+        ("write", opcode::Write::CODE),
+        ("fsync", opcode::Fsync::CODE),
+        ("poll_add", opcode::PollAdd::CODE),
+        ("accept", opcode::Accept::CODE),
+        ("openat", opcode::OpenAt::CODE),
+        ("statx", opcode::Statx::CODE),
+    ];
+    match needed.iter().find(|(_, code)| !known.is_supported(*code)) {
+        Some((name, _)) => Err(format!("io_uring lacks {name}: Linux 5.8 or newer is needed")),
+        None => Ok(()),
+    }
+}
+
+/// CPUs that this process may run on.
+///
+/// # Errors
+/// The system does not say.
+pub fn allowed_cores() -> Result<Vec<usize>, String> {
+    let status =
+        fs::read_to_string("/proc/self/status").map_err(|error| format!("/proc/self/status: {error}"))?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let list = list.ok_or("/proc/self/status has no Cpus_allowed_list")?;
+    crate::config::parse_cores(list.trim()).map_err(|error| error.to_string())
+}

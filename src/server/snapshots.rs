@@ -1,0 +1,176 @@
+//! Snapshots: taken from a view's tree in slices, while it serves and changes.
+
+use super::files::{self, DataDir, SnapshotFile};
+use super::rt;
+use super::view_shard::ViewShard;
+use crate::proto::Zxid;
+use crate::replica::Deltas;
+use crate::snapshot::{ACL_OPEN, Header, Node, SnapshotEncoder};
+use crate::tree::{AclRef, NodeImage};
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Places of the tree in one slice: some tens of microseconds.
+const SLICE: u32 = 128;
+
+/// When snapshots are due.
+pub struct Plan {
+    dir: DataDir,
+    /// `snapCount`.
+    snap_count: u64,
+    /// How many to keep; `None` keeps all.
+    retain: Option<usize>,
+    /// Txns since the last one, and how many make the next one due.
+    txns: u64,
+    due: u64,
+    newest: Zxid,
+    running: Arc<AtomicBool>,
+    random: u64,
+}
+
+impl Plan {
+    /// A plan that begins after `newest`, of which `txns` were replayed since its snapshot.
+    pub fn new(
+        dir: DataDir,
+        snap_count: u32,
+        retain: Option<usize>,
+        newest: Zxid,
+        txns: u64,
+        seed: u64,
+    ) -> Self {
+        let running = Arc::new(AtomicBool::new(false));
+        let mut plan = Self {
+            dir,
+            snap_count: snap_count.into(),
+            retain,
+            txns,
+            due: 0,
+            newest,
+            running,
+            random: seed | 1,
+        };
+        plan.set_due();
+        plan
+    }
+
+    /// Between half of snapCount and all of it, by chance, so that servers do not all do it at once.
+    fn set_due(&mut self) {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let half = (self.snap_count / 2).max(1);
+        self.due = half + self.random % half;
+    }
+
+    /// Counts what was applied, and begins a snapshot if one is due.
+    pub fn count(&mut self, deltas: &Deltas, shard: &Rc<ViewShard>) {
+        for entry in &deltas.entries {
+            if entry.zxid > self.newest {
+                self.newest = entry.zxid;
+                self.txns += 1;
+            }
+        }
+        if self.txns < self.due || self.running.load(Ordering::Relaxed) {
+            return;
+        }
+        self.txns = 0;
+        self.set_due();
+        self.running.store(true, Ordering::Relaxed);
+        let (shard, dir, retain, running) =
+            (shard.clone(), self.dir.clone(), self.retain, self.running.clone());
+        rt::spawn_local(async move {
+            let started = Instant::now();
+            match take(&shard, &dir).await {
+                Ok((zxid, znodes)) => {
+                    log::info!(target: "snapshot", "written: zxid={zxid} znodes={znodes} took_ms={}",
+                    started.elapsed().as_millis())
+                }
+                Err(error) => {
+                    shard.view().borrow_mut().abandon_image();
+                    log::error!(target: "snapshot", "not written: {error}; the log keeps everything, and the next \
+                        one is tried after snapCount more txns");
+                }
+            }
+            if let Some(retain) = retain {
+                match rt::blocking(move || files::purge(&dir, retain)).await {
+                    Ok(purged) if purged.snapshots + purged.segments > 0 => log::info!(target: "snapshot",
+                        "purged: snapshots={} segments={}", purged.snapshots, purged.segments),
+                    Ok(_) => {}
+                    Err(error) => log::warn!(target: "snapshot", "not purged: {error}"),
+                }
+            }
+            running.store(false, Ordering::Relaxed);
+        });
+    }
+}
+
+async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
+    let (zxid, digest, sessions) = shard.view().borrow_mut().begin_image();
+    let header = Header { zxid, digest, wall_ms: shard.clock().now().wall_ms };
+    let mut encoder = SnapshotEncoder::new(&header);
+    sessions.iter().for_each(|(id, timeout_ms)| encoder.session(*id, *timeout_ms));
+    let mut acls = Acls::default();
+    let begin = dir.clone();
+    let mut file = rt::blocking(move || SnapshotFile::create(&begin)).await?;
+    let (mut nodes, mut more) = (Vec::new(), true);
+    while more {
+        more = shard.view().borrow_mut().image_slice(SLICE, &mut nodes);
+        for node in nodes.drain(..) {
+            put(&mut encoder, &node, &mut acls);
+        }
+        if encoder.is_chunk_due() {
+            file = write(file, encoder.take_chunk()).await?;
+        }
+        rt::yield_now().await;
+    }
+    let (rest, counts) = encoder.finish();
+    let file = write(file, rest).await?;
+    let finish = dir.clone();
+    rt::blocking(move || file.finish(&finish, zxid)).await?;
+    Ok((zxid, counts.nodes))
+}
+
+async fn write(mut file: SnapshotFile, bytes: Vec<u8>) -> io::Result<SnapshotFile> {
+    rt::blocking(move || file.write(&bytes).map(|()| file)).await
+}
+
+/// Ids of access lists in one snapshot. A list is known by where it is: they are interned.
+#[derive(Default)]
+struct Acls {
+    ids: BTreeMap<usize, u32>,
+    /// Keeps the lists where they are while the snapshot is taken.
+    held: Vec<AclRef>,
+}
+
+fn put(encoder: &mut SnapshotEncoder, node: &NodeImage, acls: &mut Acls) {
+    let fixed = node.body.fixed();
+    let acl = match &fixed.acl {
+        None => ACL_OPEN,
+        Some(list) => {
+            let next = acls.held.len() as u32 + 1;
+            *acls.ids.entry(Arc::as_ptr(list) as usize).or_insert_with(|| {
+                encoder.acl(next, list);
+                acls.held.push(fixed.acl.clone());
+                next
+            })
+        }
+    };
+    encoder.node(&Node {
+        path: node.body.path(),
+        data: node.body.data(),
+        acl,
+        czxid: fixed.czxid,
+        mzxid: fixed.mzxid,
+        pzxid: node.pzxid,
+        ctime_ms: fixed.ctime_ms,
+        mtime_ms: fixed.mtime_ms,
+        version: fixed.version,
+        cversion: node.cversion,
+        aversion: fixed.aversion,
+        owner: fixed.owner.0,
+    });
+}

@@ -1,0 +1,277 @@
+//! A view shard: serves connections, and keeps its view up to date.
+
+use super::ring::{Bell, Consumer, Producer};
+use super::rt::{self, Accepted, Stream};
+use super::{Clock, Phase, Shared, snapshots};
+use crate::replica::{CloseReason, Deltas, Place, Uplink, View};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Bytes that one read takes at most; one buffer serves all connections of the shard.
+const READ_BYTES: usize = 64 << 10;
+
+/// Reads after which a connection lets others have their turn.
+const READS_PER_TURN: usize = 4;
+
+/// How often time passes for a shard; also what bounds a stall of its executor.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How long a connection that is to end may take for its last bytes.
+const LINGER_MS: i64 = 5_000;
+
+/// What a view shard is made of.
+pub struct ViewShard {
+    view: RefCell<View>,
+    clock: Clock,
+    shared: Arc<Shared>,
+    /// Tasks of the connections, by slot.
+    wakers: RefCell<Vec<Option<Waker>>>,
+    scratch: RefCell<Vec<u8>>,
+    uplink_bell: Bell,
+    /// Connections that are to end, and when they will whatever they have not taken.
+    lingering: RefCell<VecDeque<(i64, Place)>>,
+}
+
+/// The rings of a view shard.
+pub struct Rings {
+    /// To the commit shard.
+    pub uplink: Producer<Uplink>,
+    /// From the commit shard.
+    pub deltas: Consumer<Arc<Deltas>>,
+    /// From the listener.
+    pub accepted: Consumer<Accepted>,
+    /// Wakes the task that takes deltas and connections.
+    pub inbound: Bell,
+    /// Wakes the task that sends up.
+    pub outbound: Bell,
+}
+
+/// Serves until the server stops.
+pub async fn run(
+    view: View,
+    rings: Rings,
+    clock: Clock,
+    shared: Arc<Shared>,
+    snapshots: Option<snapshots::Plan>,
+) {
+    let Rings { uplink, deltas, accepted, inbound, outbound } = rings;
+    let shard = Rc::new(ViewShard {
+        view: RefCell::new(view),
+        clock,
+        shared,
+        wakers: RefCell::default(),
+        scratch: RefCell::new(vec![0; READ_BYTES]),
+        uplink_bell: outbound,
+        lingering: RefCell::default(),
+    });
+    rt::spawn_local(send_up(shard.clone(), uplink));
+    rt::spawn_local(tick(shard.clone(), inbound.clone()));
+    shard.clone().take_in(deltas, accepted, inbound, snapshots).await;
+    // What was answered last is on its way to the sockets: give each connection's task a turn.
+    for _ in 0..16 {
+        rt::yield_now().await;
+    }
+}
+
+/// Sends what the view has for the commit shard; while the ring is full the view gathers.
+async fn send_up(shard: Rc<ViewShard>, mut uplink: Producer<Uplink>) {
+    poll_fn(|cx| {
+        shard.uplink_bell.listen(cx.waker());
+        while uplink.has_room() {
+            let Some(batch) = shard.view.borrow_mut().take_uplink() else { break };
+            let sent = uplink.put(batch);
+            assert!(sent.is_ok(), "there was room");
+        }
+        shard.wake_listed();
+        Poll::<()>::Pending
+    })
+    .await;
+}
+
+async fn tick(shard: Rc<ViewShard>, inbound: Bell) {
+    loop {
+        rt::sleep(TICK).await;
+        let now = shard.clock.now();
+        shard.shared.beat(shard.view.borrow().number());
+        shard.view.borrow_mut().tick(now);
+        shard.cut_lingering(now.mono_ms());
+        shard.uplink_bell.ring();
+        inbound.ring();
+        shard.wake_listed();
+    }
+}
+
+impl ViewShard {
+    /// Takes in deltas and connections until the commit shard is done.
+    async fn take_in(
+        self: Rc<Self>,
+        mut deltas: Consumer<Arc<Deltas>>,
+        mut accepted: Consumer<Accepted>,
+        inbound: Bell,
+        mut snapshots: Option<snapshots::Plan>,
+    ) {
+        loop {
+            let batch = poll_fn(|cx| {
+                inbound.listen(cx.waker());
+                while let Some(accepted) = accepted.take() {
+                    self.clone().adopt(accepted);
+                }
+                match deltas.take() {
+                    Some(batch) => Poll::Ready(Some(batch)),
+                    None if self.shared.phase() == Phase::Stopped => Poll::Ready(None),
+                    None => Poll::Pending,
+                }
+            })
+            .await;
+            let Some(batch) = batch else { return };
+            self.view.borrow_mut().apply(&batch, self.clock.now());
+            self.wake_listed();
+            self.uplink_bell.ring();
+            if let Some(plan) = &mut snapshots {
+                plan.count(&batch, &self);
+            }
+        }
+    }
+
+    /// The view, for what runs beside the connections.
+    pub fn view(&self) -> &RefCell<View> {
+        &self.view
+    }
+
+    /// The shard's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn wake_listed(&self) {
+        let mut view = self.view.borrow_mut();
+        let wakers = self.wakers.borrow();
+        while let Some(Place { slot, .. }) = view.next_listed() {
+            if let Some(Some(waker)) = wakers.get(slot as usize) {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    fn adopt(self: Rc<Self>, accepted: Accepted) {
+        let mut stream = accepted.adopt();
+        // A connection without a peer is gone before it began.
+        let Ok(peer) = stream.set_up(self.shared.tcp_keep_alive) else { return };
+        if let Err(limit) = self.shared.admission.enter(peer.ip()) {
+            self.shared.admission.say(format_args!("connection turned away: peer={peer} limit={limit}"));
+            return;
+        }
+        let place = self.view.borrow_mut().open(peer, self.clock.now());
+        rt::spawn_local(async move { self.serve(stream, place, peer).await });
+    }
+
+    async fn serve(&self, mut stream: Stream, place: Place, peer: SocketAddr) {
+        let mut closing = false;
+        let result = poll_fn(|cx| {
+            self.listen(place, cx);
+            self.turn(&mut stream, place, &mut closing, cx)
+        })
+        .await;
+        self.forget(place);
+        let session = self.view.borrow().describe(place).map_or(0, |(_, session_id)| session_id);
+        match result {
+            Ok(CloseReason::Expected) => {}
+            Ok(reason) => {
+                log::info!(target: "cnxn", "closed: peer={peer} session={session:#x} reason={reason}")
+            }
+            Err(error) => log::debug!(target: "cnxn", "lost: peer={peer} session={session:#x} error={error}"),
+        }
+        self.view.borrow_mut().closed(place);
+        stream.shutdown().await;
+        self.shared.admission.leave(peer.ip());
+    }
+
+    fn listen(&self, Place { slot, .. }: Place, cx: &Context<'_>) {
+        let mut wakers = self.wakers.borrow_mut();
+        if wakers.len() <= slot as usize {
+            wakers.resize(slot as usize + 1, None);
+        }
+        match &mut wakers[slot as usize] {
+            Some(waker) => waker.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
+        }
+    }
+
+    fn forget(&self, Place { slot, .. }: Place) {
+        self.wakers.borrow_mut()[slot as usize] = None;
+    }
+
+    /// Sends and reads as far as that goes now; ready once the connection has ended.
+    fn turn(
+        &self,
+        stream: &mut Stream,
+        place: Place,
+        closing: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<CloseReason>> {
+        let mut reads = 0;
+        let now = self.clock.now();
+        loop {
+            let mut view = self.view.borrow_mut();
+            let wants = view.look_at(place, now);
+            if view.has_uplink() {
+                self.uplink_bell.ring();
+            }
+            let mut blocked = false;
+            if wants.write {
+                match stream.poll_write(cx, view.output(place)) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(bytes)) => {
+                        view.sent(place, bytes);
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => blocked = true,
+                }
+            }
+            if let Some(reason) = wants.close {
+                if !blocked {
+                    return Poll::Ready(Ok(reason));
+                }
+                if !std::mem::replace(closing, true) {
+                    let until_ms = now.mono_ms() + LINGER_MS;
+                    self.lingering.borrow_mut().push_back((until_ms, place));
+                }
+                return Poll::Pending;
+            }
+            if !wants.read {
+                return Poll::Pending;
+            }
+            if reads == READS_PER_TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let mut scratch = self.scratch.borrow_mut();
+            match stream.poll_read(cx, &mut scratch) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(CloseReason::Expected)),
+                Poll::Ready(Ok(bytes)) => {
+                    view.receive(place, &scratch[..bytes], now);
+                    reads += 1;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Ends connections that have not taken their last bytes in time.
+    fn cut_lingering(&self, now_ms: i64) {
+        let mut lingering = self.lingering.borrow_mut();
+        while lingering.front().is_some_and(|(until_ms, _)| *until_ms <= now_ms) {
+            if let Some((_, place)) = lingering.pop_front() {
+                self.view.borrow_mut().cut(place);
+            }
+        }
+    }
+}

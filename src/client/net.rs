@@ -1,0 +1,219 @@
+//! A client connection on a blocking socket.
+
+use super::session::{Incoming, Reply, Request, Session, SessionError};
+use crate::proto::{ConnectRequest, ConnectResponse, PASSWORD_BYTES, Zxid};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Why a connection is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server closed it.
+    #[error("connection closed by the server")]
+    Closed,
+    /// Nothing, or not all of a frame, came in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The server does not know the session, or not with this password.
+    #[error("session is expired, unknown or has another password")]
+    Refused,
+    /// The server broke the protocol.
+    #[error(transparent)]
+    Protocol(#[from] SessionError),
+    /// Any other trouble of the socket.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// How to open a session.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    /// Session timeout to ask for, in milliseconds.
+    pub timeout_ms: i32,
+    /// Id and password of a session to attach to again; `None` for a new one.
+    pub session: Option<(i64, [u8; PASSWORD_BYTES])>,
+    /// Newest zxid seen so far.
+    pub last_zxid_seen: Zxid,
+    /// Whether a read-only server will do; `None` sends the 44 bytes of clients before 3.4.
+    pub read_only: Option<bool>,
+}
+
+impl Default for Connect {
+    fn default() -> Self {
+        Self { timeout_ms: 30_000, session: None, last_zxid_seen: Zxid::ZERO, read_only: Some(false) }
+    }
+}
+
+/// Bytes read from the socket at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// One TCP connection and what is in flight on it.
+///
+/// Requests are collected by [`queue`](Self::queue) and leave with [`flush`](Self::flush); what comes
+/// back is taken with [`receive`](Self::receive), replies and events in the order in which they came.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    session: Session,
+    output: Vec<u8>,
+    scratch: Box<[u8]>,
+    timeout: Duration,
+    response: ConnectResponse,
+}
+
+impl Connection {
+    /// Connects to `address` without opening a session. `timeout` bounds the connect, and later each
+    /// wait for one answer and each write.
+    pub fn open(address: SocketAddr, timeout: Duration) -> Result<Self, ClientError> {
+        let stream = TcpStream::connect_timeout(&address, timeout)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(timeout))?;
+        Ok(Self {
+            stream,
+            session: Session::default(),
+            output: Vec::new(),
+            scratch: vec![0; READ_BYTES].into(),
+            timeout,
+            response: ConnectResponse::expired(None),
+        })
+    }
+
+    /// Connects and opens, or attaches to, a session.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] where the server does not know the session;
+    /// [`ClientError::Closed`] where it has not seen `last_zxid_seen` itself.
+    pub fn connect(address: SocketAddr, connect: &Connect, timeout: Duration) -> Result<Self, ClientError> {
+        let mut connection = Self::open(address, timeout)?;
+        connection.handshake(connect)?;
+        if connection.response.timeout_ms <= 0 { Err(ClientError::Refused) } else { Ok(connection) }
+    }
+
+    /// Sends the connect request and waits for the response, a refusal included.
+    pub fn handshake(&mut self, connect: &Connect) -> Result<&ConnectResponse, ClientError> {
+        let (session_id, password) = connect.session.unwrap_or_default();
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: connect.last_zxid_seen,
+            timeout_ms: connect.timeout_ms,
+            session_id,
+            password: Some(&password),
+            read_only: connect.read_only,
+        };
+        Session::put_connect(&request, &mut self.output);
+        self.flush()?;
+        self.response = self.wait(self.timeout, Session::next_connect)?;
+        Ok(&self.response)
+    }
+
+    /// What the server answered to the connect request.
+    pub fn response(&self) -> &ConnectResponse {
+        &self.response
+    }
+
+    /// Id and password, to attach to this session again.
+    pub fn identity(&self) -> (i64, [u8; PASSWORD_BYTES]) {
+        (self.response.session_id, self.response.password)
+    }
+
+    /// Requests in flight, and the newest zxid seen.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Adds `request` to what the next flush sends; gives its xid.
+    pub fn queue(&mut self, request: &Request) -> i32 {
+        self.session.put(request, &mut self.output)
+    }
+
+    /// Adds bytes as they are; no answer is expected.
+    pub fn queue_bytes(&mut self, bytes: &[u8]) {
+        self.output.extend_from_slice(bytes);
+    }
+
+    /// Sends what is queued.
+    pub fn flush(&mut self) -> Result<(), ClientError> {
+        let sent = self.stream.write_all(&self.output);
+        self.output.clear();
+        sent.map_err(|error| self.explain(error, self.timeout))
+    }
+
+    /// The next reply or event, waiting for it.
+    pub fn receive(&mut self) -> Result<Incoming, ClientError> {
+        self.receive_within(self.timeout)
+    }
+
+    /// As [`receive`](Self::receive), with a bound of its own.
+    pub fn receive_within(&mut self, timeout: Duration) -> Result<Incoming, ClientError> {
+        self.wait(timeout, Session::next)
+    }
+
+    /// Sends one request and gives its reply; what came before it goes to `before`.
+    pub fn call(&mut self, request: &Request, before: &mut Vec<Incoming>) -> Result<Reply, ClientError> {
+        let xid = self.queue(request);
+        self.flush()?;
+        loop {
+            match self.receive()? {
+                Incoming::Reply(reply) if reply.header.xid == xid => return Ok(reply),
+                other => before.push(other),
+            }
+        }
+    }
+
+    /// A second handle of the socket, for a thread that only writes, or to end it from elsewhere.
+    pub fn socket(&self) -> io::Result<TcpStream> {
+        self.stream.try_clone()
+    }
+
+    /// Ends the connection; the session lives on until its timeout.
+    pub fn shut_down(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn wait<T>(
+        &mut self,
+        timeout: Duration,
+        next: fn(&mut Session) -> Result<Option<T>, SessionError>,
+    ) -> Result<T, ClientError> {
+        let mut deadline = None;
+        loop {
+            if let Some(item) = next(&mut self.session)? {
+                return Ok(item);
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ClientError::Timeout(timeout));
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(&mut self.scratch) {
+                Ok(0) => return Err(ClientError::Closed),
+                Ok(bytes) => self.session.feed(&self.scratch[..bytes]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.explain(error, timeout)),
+            }
+        }
+    }
+
+    fn explain(&self, error: io::Error, timeout: Duration) -> ClientError {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, WouldBlock};
+        match error.kind() {
+            WouldBlock | TimedOut => ClientError::Timeout(timeout),
+            // A server that closes with our bytes unread makes the kernel send a reset.
+            BrokenPipe | ConnectionAborted | ConnectionReset => ClientError::Closed,
+            _ => ClientError::Io(error),
+        }
+    }
+}
+
+/// Sends a four-letter word and gives all that the server says before it closes.
+pub fn four_letter_word(address: SocketAddr, word: &str, timeout: Duration) -> Result<String, ClientError> {
+    let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    stream.write_all(word.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}

@@ -1,0 +1,286 @@
+//! Starts and stops real servers, and keeps what they said for when a test fails.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use zkfast::client::net::four_letter_word;
+
+/// How long a server may take until it serves.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Lines of a server's output that a failing test shows.
+const LINES_SHOWN: usize = 40;
+
+/// Keeps the machine to one test at a time: several servers at once on two cores would make
+/// latencies, and so the tests that bound them, a matter of luck.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number from the environment, for runs longer or shorter than usual.
+pub fn setting(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+        Err(_) => default,
+    }
+}
+
+/// A seeded generator (splitmix64): the same program for the same seed on every machine.
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next 64 bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    /// True in `percent` of 100 cases.
+    pub fn percent(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    /// One of `items`.
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len())]
+    }
+}
+
+/// A directory of a test's own, gone with it unless the test fails.
+#[derive(Debug)]
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// A new, empty directory whose name starts with `name`.
+    pub fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{count}", std::process::id()));
+        fs::create_dir_all(&path).expect("a directory under target/tmp");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("kept for a look: {}", self.0.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// Whose server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The one under test.
+    Zkfast,
+    /// Apache ZooKeeper 3.9.4.
+    Java,
+}
+
+/// What the tests test: zkfast, unless `ZKFAST_UNDER_TEST=java` has them judge the real server, which
+/// tests the tests.
+pub fn under_test() -> Kind {
+    match std::env::var("ZKFAST_UNDER_TEST") {
+        Ok(name) if name == "java" => Kind::Java,
+        _ => Kind::Zkfast,
+    }
+}
+
+/// A server process with a port and a data directory of its own. It dies with this value.
+#[derive(Debug)]
+pub struct Server {
+    kind: Kind,
+    directory: Directory,
+    address: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts a server whose `zoo.cfg` holds `keys` beside what every server here needs, and waits
+    /// until it answers.
+    pub fn start(kind: Kind, keys: &[(&str, &str)]) -> Self {
+        let directory = Directory::new(if kind == Kind::Java { "java" } else { "zkfast" });
+        let address = free_address();
+        let data = directory.path().join("data");
+        fs::create_dir_all(&data).expect("the data directory");
+        let mut config = format!(
+            "dataDir={}\nclientPort={}\nclientPortAddress={}\nadmin.enableServer=false\n\
+             4lw.commands.whitelist=*\nmaxClientCnxns=0\n",
+            data.display(),
+            address.port(),
+            address.ip()
+        );
+        for (key, value) in keys {
+            config += &format!("{key}={value}\n");
+        }
+        fs::write(directory.path().join("zoo.cfg"), config).expect("zoo.cfg");
+        let mut server = Self { kind, directory, address, child: None };
+        server.start_again();
+        server
+    }
+
+    /// Starts the process on the data directory as it is, and waits until it serves.
+    pub fn start_again(&mut self) {
+        self.spawn();
+        self.wait_until_it_answers();
+    }
+
+    /// Starts the process, and does not wait.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "{:?} still runs", self.kind);
+        let output = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.output_file())
+            .expect("a file for the server's output");
+        let errors = output.try_clone().expect("a second handle of it");
+        let mut command = self.command();
+        command.current_dir(self.directory.path()).stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        self.child = Some(child);
+    }
+
+    fn command(&self) -> Command {
+        let config = self.directory.path().join("zoo.cfg");
+        match self.kind {
+            Kind::Zkfast => {
+                let mut command = Command::new(zkfast_binary());
+                command.arg(config).args(["--cores", "0,1"]);
+                command
+            }
+            Kind::Java => {
+                let mut command = Command::new("java");
+                // forceSync: the answers are compared, not what survives a power cut. The container keys
+                // are properties of the JVM only: the file's are not read by Java.
+                command.args(["-Xmx512m", "-XX:+UseSerialGC", "-Dzookeeper.forceSync=no"]);
+                command.arg("-Dznode.container.checkIntervalMs=3600000");
+                command.arg("-cp").arg(java_class_path());
+                command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);
+                command
+            }
+        }
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            // Not `ruok`: Java says "imok" before it takes sessions.
+            if let Ok(answer) = four_letter_word(self.address, "isro", Duration::from_secs(2))
+                && answer == "rw"
+            {
+                return;
+            }
+            let child = self.child.as_mut().expect("just started");
+            if let Some(status) = child.try_wait().expect("the state of a child") {
+                self.child = None;
+                panic!("{:?} ended at its start: {status}\n{}", self.kind, self.output());
+            }
+            assert!(Instant::now() < deadline, "{:?} does not come to serve\n{}", self.kind, self.output());
+            // Short: restarts are most of the crash test's time.
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whose server it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether the process still runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// SIGKILL: nothing is flushed, nobody is told.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Resident memory, in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        let pid = self.child.as_ref().expect("runs").id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("/proc of a child");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS of a live process");
+        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of kB")
+    }
+
+    /// The last lines of what the server wrote.
+    pub fn output(&self) -> String {
+        let text = fs::read(self.output_file()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+    }
+
+    fn output_file(&self) -> PathBuf {
+        self.directory.path().join("output.log")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("---- last output of {:?} at {}\n{}\n----", self.kind, self.address, self.output());
+        }
+    }
+}
+
+/// A port that nobody listens on. Another process may take it before we do; then the start fails
+/// with that server's own message.
+fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a free loopback port")
+}
+
+/// The binary under test: the one that this test was built with, or `ZKFAST_BIN`.
+fn zkfast_binary() -> PathBuf {
+    std::env::var_os("ZKFAST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_zkfast").into(), PathBuf::from)
+}
+
+/// The jars of Apache ZooKeeper 3.9.4; `tests/setup/setup.sh` says where, and gets them if need be.
+fn java_class_path() -> &'static str {
+    static CLASS_PATH: OnceLock<String> = OnceLock::new();
+    CLASS_PATH.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/setup.sh");
+        let output = Command::new(&script)
+            .arg("zookeeper")
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+        assert!(output.status.success(), "{} zookeeper: {}", script.display(), output.status);
+        let directory = String::from_utf8(output.stdout).expect("a path in UTF-8");
+        format!("{}/*", directory.trim_end())
+    })
+}

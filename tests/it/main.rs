@@ -1,0 +1,5 @@
+//! Tests with real processes: `zkfast` and Apache ZooKeeper on loopback ports of their own.
+
+mod harness;
+
+mod differential;

@@ -4,3 +4,4 @@ mod harness;
 
 mod crash;
 mod differential;
+mod hostile;

@@ -1,0 +1,412 @@
+//! Bytes that no client should send, and clients that do not behave: the server lives, answers as
+//! ZooKeeper does, stays small, and nobody else notices.
+
+use crate::harness::{Kind, Server, alone, under_test};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use zkfast::client::net::{Connect, Connection, four_letter_word};
+use zkfast::client::{Reply, Request, Session};
+use zkfast::proto::{Acl, ConnectRequest, OpCode, Zxid};
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long silence has to last to count as the server's answer.
+const SILENCE: Duration = Duration::from_millis(300);
+/// Longest that another client may wait for an answer while an attack goes on.
+const DELAY_MAX: Duration = Duration::from_millis(100);
+
+/// What the server did about an attack.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Closed the connection without a word.
+    Closed,
+    /// Waits for more.
+    Silent,
+    /// Answered with this code, and closed or went on.
+    Replied { err: i32, then: Then },
+    /// Said this, without a frame, and closed.
+    Text(String),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Then {
+    Closes,
+    GoesOn,
+}
+
+/// Bytes as the first ones of a connection.
+fn before_a_session() -> Vec<(&'static str, Vec<u8>)> {
+    let connect = |password: Option<&[u8]>, length_off: i32| {
+        let mut body = Vec::new();
+        let read_only = Some(false);
+        let (session_id, timeout_ms) = (0, 30_000);
+        let last_zxid_seen = Zxid::ZERO;
+        ConnectRequest { protocol_version: 0, last_zxid_seen, timeout_ms, session_id, password, read_only }
+            .put(&mut body);
+        let length = i32::try_from(body.len()).expect("short") + length_off;
+        [&length.to_be_bytes()[..], &body].concat()
+    };
+    vec![
+        ("length -1", (-1i32).to_be_bytes().to_vec()),
+        ("length min", i32::MIN.to_be_bytes().to_vec()),
+        ("length max", i32::MAX.to_be_bytes().to_vec()),
+        ("length one over the limit", 0x10_0000i32.to_be_bytes().to_vec()),
+        ("length 0", 0i32.to_be_bytes().to_vec()),
+        ("connect cut short", connect(Some(&[0; 16]), -25)),
+        ("connect still to come", connect(Some(&[0; 16]), 100)),
+        ("password too long for its frame", {
+            let mut bytes = connect(Some(&[0; 16]), 0);
+            bytes[28..32].copy_from_slice(&i32::MAX.to_be_bytes());
+            bytes
+        }),
+        ("password of length -2", {
+            let mut bytes = connect(Some(&[0; 16]), 0);
+            bytes[28..32].copy_from_slice(&(-2i32).to_be_bytes());
+            bytes
+        }),
+        ("HTTP", b"GET /commands/ruok HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()),
+        ("TLS", [&[0x16, 3, 1, 0, 0xF4, 1, 0, 0, 0xF0, 3, 3][..], &[7; 240]].concat()),
+        ("SSH", b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
+        ("unknown word", b"abcd".to_vec()),
+        ("ones", vec![0xFF; 64]),
+    ]
+}
+
+/// Frames' bodies in a session.
+fn in_a_session() -> Vec<(&'static str, Vec<u8>)> {
+    let int = |value: i32| value.to_be_bytes().to_vec();
+    let framed = |body: Vec<u8>| [int(i32::try_from(body.len()).expect("short")), body].concat();
+    let request = |op: i32, body: &[Vec<u8>]| framed([int(1), int(op), body.concat()].concat());
+    let path = || [int(2), b"/a".to_vec()].concat();
+    let acl_open = || [int(1), int(31), int(5), b"world".to_vec(), int(6), b"anyone".to_vec()].concat();
+    vec![
+        ("length -1", int(-1)),
+        ("length max", int(i32::MAX)),
+        ("length one over the limit", int(0x10_0000)),
+        ("length 0", int(0)),
+        ("header cut short", framed(vec![0; 7])),
+        ("half a frame", [int(1000), vec![0; 500]].concat()),
+        ("empty create", request(1, &[])),
+        ("create: path longer than frame", request(1, &[int(i32::MAX)])),
+        ("create: path of length -2", request(1, &[int(-2)])),
+        ("create: null path", request(1, &[int(-1), int(-1), acl_open(), int(0)])),
+        ("create: data longer than frame", request(1, &[path(), int(0x7FFF_0000)])),
+        ("create: 2^31-1 ACL entries", request(1, &[path(), int(-1), int(i32::MAX)])),
+        ("create: null ACL", request(1, &[path(), int(-1), int(-1), int(0)])),
+        (
+            "create: ACL with null scheme",
+            request(1, &[path(), int(-1), int(1), int(31), int(-1), int(-1), int(0)]),
+        ),
+        ("getData: null path", request(4, &[int(-1), vec![0]])),
+        ("getData without flag", request(4, &[path()])),
+        ("path that is no UTF-8", request(1, &[int(3), b"/\xFF\xFE".to_vec(), int(-1), acl_open(), int(0)])),
+        ("multi without end", request(14, &[int(13), vec![0], int(-1), path(), int(-1)])),
+        ("multi of unknown operations", request(14, &[int(99), vec![0], int(-1)])),
+        ("setWatches: 2^31-1 paths", request(101, &[vec![0; 8], int(i32::MAX)])),
+        ("setWatches: null path", request(101, &[vec![0; 8], int(1), int(-1), int(0), int(0)])),
+        ("setWatches2 cut short", request(105, &[vec![0; 8], int(0), int(0), int(0)])),
+        ("removeWatches without type", request(18, &[path()])),
+        ("reconfig: empty", request(16, &[])),
+        ("getEphemerals: empty", request(103, &[])),
+        ("unknown opcode", request(77, &[vec![0; 100]])),
+        ("auth: empty", request(100, &[])),
+        ("auth: null scheme", request(100, &[int(0), int(-1), int(-1)])),
+        ("auth: scheme longer than frame", request(100, &[int(0), int(i32::MAX)])),
+    ]
+}
+
+/// Every malformed message has the outcome that it has with ZooKeeper 3.9.4, and disturbs nobody.
+#[test]
+fn malformed_bytes() {
+    let _alone = alone();
+    let servers = [Kind::Java, under_test()].map(|kind| Server::start(kind, &[]));
+    let mut failures = Vec::new();
+    for (in_session, attacks) in [(false, before_a_session()), (true, in_a_session())] {
+        for (name, bytes) in attacks {
+            let [real, ours] = servers.each_ref().map(Server::address);
+            // The real one meanwhile: most of an attack is waiting.
+            let (real, (ours, delay)) = std::thread::scope(|scope| {
+                let real = scope.spawn(|| attack(real, in_session, &bytes));
+                let probe = Probe::start(ours);
+                let outcome = attack(ours, in_session, &bytes);
+                (real.join().expect("an outcome"), (outcome, probe.stop()))
+            });
+            if real != ours {
+                failures.push(format!("{name} (in a session: {in_session}): {ours:?}, ZooKeeper: {real:?}"));
+            }
+            if delay > DELAY_MAX && servers[1].kind() == Kind::Zkfast {
+                failures.push(format!("{name}: another client waited {delay:?}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    for mut server in servers {
+        assert!(server.is_alive(), "{:?} died", server.kind());
+    }
+}
+
+/// Sends `bytes` on a connection of its own and tells what came of it.
+fn attack(address: SocketAddr, in_session: bool, bytes: &[u8]) -> Outcome {
+    let mut stream = if in_session {
+        let connection =
+            Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT).expect("a session");
+        connection.socket().expect("a second handle")
+    } else {
+        TcpStream::connect(address).expect("a connection")
+    };
+    stream.write_all(bytes).expect("room for a few bytes");
+    let (heard, closed) = listen(&mut stream);
+    let Some(first) = Frame::first(&heard) else {
+        return match (heard.is_empty(), closed) {
+            (true, true) => Outcome::Closed,
+            (true, false) => Outcome::Silent,
+            (false, _) => Outcome::Text(String::from_utf8_lossy(&heard).into_owned()),
+        };
+    };
+    if closed {
+        return Outcome::Replied { err: first.err, then: Then::Closes };
+    }
+    // Open, and alive: a ping is answered.
+    let mut ping = Vec::new();
+    Session::default().put(&Request::Ping, &mut ping);
+    stream.write_all(&ping).expect("room for a ping");
+    let (heard, closed) = listen(&mut stream);
+    assert!(!closed && Frame::first(&heard).is_some_and(|frame| frame.err == 0), "no ping: {heard:?}");
+    Outcome::Replied { err: first.err, then: Then::GoesOn }
+}
+
+/// The first reply in some bytes.
+struct Frame {
+    err: i32,
+}
+
+impl Frame {
+    fn first(bytes: &[u8]) -> Option<Self> {
+        let length = i32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
+        let body = bytes.get(4..4 + usize::try_from(length).ok()?)?;
+        Some(Self { err: i32::from_be_bytes(body.get(12..16)?.try_into().ok()?) })
+    }
+}
+
+/// All that comes until the server closes (true) or is silent (false).
+fn listen(stream: &mut TcpStream) -> (Vec<u8>, bool) {
+    stream.set_read_timeout(Some(SILENCE)).expect("a timeout");
+    let mut heard = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return (heard, true),
+            Ok(bytes) => heard.extend_from_slice(&buffer[..bytes]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return (heard, false);
+            }
+            Err(_) => return (heard, true),
+        }
+    }
+}
+
+/// A well-behaved client that reads and writes without pause and remembers its longest wait.
+struct Probe {
+    stop: std::sync::Arc<AtomicBool>,
+    thread: JoinHandle<Duration>,
+}
+
+impl Probe {
+    fn start(address: SocketAddr) -> Self {
+        let stop = std::sync::Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let mut connection = client(address);
+        let made = call(&mut connection, &create("/probe", b"x"));
+        assert!(matches!(made.header.err, 0 | -110), "{made:?}");
+        let thread = std::thread::spawn(move || {
+            let path = b"/probe".to_vec();
+            let read = Request::GetData { path: path.clone(), watch: false };
+            let write = Request::SetData { path, data: Some(b"y".to_vec()), version: -1 };
+            let mut longest = Duration::ZERO;
+            while !stopped.load(Ordering::Relaxed) {
+                for request in [&read, &write] {
+                    let sent = Instant::now();
+                    let reply = call(&mut connection, request);
+                    longest = longest.max(sent.elapsed());
+                    assert_eq!(reply.header.err, 0, "the probing client's {request:?}");
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            call(&mut connection, &Request::CloseSession);
+            longest
+        });
+        Self { stop, thread }
+    }
+
+    /// The longest that the client waited for an answer.
+    fn stop(self) -> Duration {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the probing client is served to the end")
+    }
+}
+
+fn client(address: SocketAddr) -> Connection {
+    Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT).expect("a session")
+}
+
+fn call(connection: &mut Connection, request: &Request) -> Reply {
+    connection.call(request, &mut Vec::new()).expect("an answer")
+}
+
+fn create(path: &str, data: &[u8]) -> Request {
+    let (path, data) = (path.into(), Some(data.to_vec()));
+    Request::Create { op: OpCode::CREATE, path, data, acl: vec![Acl::open()], flags: 0, ttl_ms: -1 }
+}
+
+/// Runs `attack` beside a probing client: it waits no longer than the limit, memory grows by less than
+/// `growth_kib_max`, and the server lives.
+fn disturbs_nobody(growth_kib_max: u64, attack: impl FnOnce(&Server)) {
+    let _alone = alone();
+    let mut server = Server::start(under_test(), &[]);
+    let before = server.rss_kib();
+    let probe = Probe::start(server.address());
+    attack(&server);
+    let grown = server.rss_kib().saturating_sub(before);
+    let delay = probe.stop();
+    assert!(server.is_alive());
+    let answer = four_letter_word(server.address(), "ruok", ANSWER_TIMEOUT).expect("an answer to ruok");
+    assert_eq!(answer, "imok");
+    eprintln!("grown by {grown} KiB, longest wait {delay:?}");
+    // The JVM's heap grows as it likes, and its first requests are slow: only ours is held to limits.
+    if server.kind() == Kind::Zkfast {
+        assert!(delay <= DELAY_MAX, "another client waited {delay:?}");
+        assert!(grown <= growth_kib_max, "memory grew by {grown} KiB, limit {growth_kib_max}");
+    }
+}
+
+/// Two hundred sessions that each send half of the largest frame cost what they sent, and no more.
+#[test]
+fn half_frames() {
+    const CLIENTS: u64 = 200;
+    let frame_kib = 1024;
+    disturbs_nobody(CLIENTS * frame_kib + (32 << 10), |server| {
+        let half = [&0xF_FFFFi32.to_be_bytes()[..], &vec![7; 512 << 10]].concat();
+        let mut clients: Vec<Connection> = (0..CLIENTS).map(|_| client(server.address())).collect();
+        for client in &mut clients {
+            client.queue_bytes(&half);
+            client.flush().expect("the server reads on");
+        }
+        std::thread::sleep(SILENCE);
+    });
+}
+
+/// A length alone allocates nothing.
+#[test]
+fn promised_frames() {
+    const CLIENTS: usize = 200;
+    disturbs_nobody(32 << 10, |server| {
+        let mut streams = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut stream = TcpStream::connect(server.address()).expect("a connection");
+            stream.write_all(&[&0xF_FFFFi32.to_be_bytes()[..], b"soon"].concat()).expect("room for 8 bytes");
+            streams.push(stream);
+            let mut session = client(server.address());
+            session.queue_bytes(&[&0xF_FFFFi32.to_be_bytes()[..], b"soon"].concat());
+            session.flush().expect("room for 8 bytes");
+            streams.push(session.socket().expect("a second handle"));
+        }
+        std::thread::sleep(SILENCE);
+    });
+}
+
+/// setWatches with hundreds of thousands of paths stops nobody, and the watches go with their connection.
+#[test]
+fn watches_by_the_hundred_thousand() {
+    const FRAMES: usize = 4;
+    const PATHS: usize = 85_000;
+    disturbs_nobody(256 << 10, |server| {
+        let mut hoarder = client(server.address());
+        let relative_zxid = Zxid(u64::from(u32::MAX));
+        for frame in 0..FRAMES {
+            let paths = (0..PATHS).map(|i| format!("/{frame}-{i:05}").into_bytes()).collect();
+            let request = Request::SetWatches { relative_zxid, lists: [vec![], paths, vec![]] };
+            assert_eq!(call(&mut hoarder, &request).header.err, 0);
+        }
+        let watches = |server: &Server| {
+            let text = four_letter_word(server.address(), "wchs", ANSWER_TIMEOUT).expect("an answer to wchs");
+            let total = text.lines().find_map(|line| line.strip_prefix("Total watches:")).map(str::to_owned);
+            total
+                .and_then(|total| total.trim().parse::<usize>().ok())
+                .unwrap_or_else(|| panic!("wchs: {text}"))
+        };
+        assert_eq!(watches(server), FRAMES * PATHS);
+        // Data watches on znodes that are gone: as many events at once.
+        let paths: Vec<Vec<u8>> = (0..PATHS).map(|i| format!("/{i:05}").into_bytes()).collect();
+        let request = Request::SetWatches { relative_zxid, lists: [paths, vec![], vec![]] };
+        let mut events = Vec::new();
+        let reply = hoarder.call(&request, &mut events).expect("an answer behind the events");
+        assert_eq!((reply.header.err, events.len()), (0, PATHS));
+        drop(hoarder);
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        while watches(server) != 0 {
+            assert!(Instant::now() < deadline, "watches of a closed connection stay");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+}
+
+/// A client that asks for gigabytes and reads nothing is not read any more; nobody pays for it.
+#[test]
+fn reader_that_never_reads() {
+    const READS: usize = 20_000;
+    disturbs_nobody(64 << 10, |server| {
+        let mut owner = client(server.address());
+        assert_eq!(call(&mut owner, &create("/big", &vec![7; 100 << 10])).header.err, 0);
+        let greedy = client(server.address());
+        let mut socket = greedy.socket().expect("a second handle");
+        socket.set_write_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+        let (mut session, mut bytes) = (Session::default(), Vec::new());
+        for _ in 0..READS {
+            session.put(&Request::GetData { path: b"/big".to_vec(), watch: false }, &mut bytes);
+        }
+        // All of it may fit into the sockets' buffers, or the write may end in the timeout: both are well.
+        let _ = socket.write_all(&bytes);
+        std::thread::sleep(Duration::from_secs(1));
+    });
+}
+
+/// A thousand connections that come and go, with and without a word.
+#[test]
+fn connections_that_come_and_go() {
+    disturbs_nobody(32 << 10, |server| {
+        for i in 0..1000 {
+            let mut stream = TcpStream::connect(server.address()).expect("a connection");
+            if i % 3 == 0 {
+                let _ = stream.write_all(&45i32.to_be_bytes());
+            } else if i % 3 == 1 {
+                let _ = stream.write_all(b"ru");
+            }
+        }
+    });
+}
+
+/// Events for a client that does not read them stay within bounds.
+#[test]
+fn watcher_that_never_reads() {
+    const ROUNDS: usize = 300;
+    const BURST: usize = 100;
+    disturbs_nobody(64 << 10, |server| {
+        let mut watcher = client(server.address());
+        let long = format!("/{}", "n".repeat(2000));
+        assert_eq!(call(&mut watcher, &Request::AddWatch { path: b"/".to_vec(), mode: 1 }).header.err, 0);
+        let mut writer = client(server.address());
+        assert_eq!(call(&mut writer, &create(&long, b"")).header.err, 0);
+        // 60 MB of events, more than sockets' buffers hold.
+        for _ in 0..ROUNDS {
+            for _ in 0..BURST {
+                writer.queue(&Request::SetData { path: long.clone().into_bytes(), data: None, version: -1 });
+            }
+            writer.flush().expect("the server reads");
+            for _ in 0..BURST {
+                writer.receive().expect("an answer");
+            }
+        }
+    });
+}

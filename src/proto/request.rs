@@ -25,8 +25,8 @@ impl RequestHeader {
 /// Body of create, create2, createContainer and createTTL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Create<'a> {
-    /// Path, or its prefix for a sequential mode.
-    pub path: &'a [u8],
+    /// Path, or its prefix for a sequential mode; null is found out late, as in Java.
+    pub path: Option<&'a [u8]>,
     /// Data; `None` is null.
     pub data: Option<&'a [u8]>,
     /// Entries as sent.
@@ -41,7 +41,7 @@ impl<'a> Create<'a> {
     /// Reads the body of `op`.
     pub fn read(reader: &mut Reader<'a>, op: OpCode) -> Result<Self, Short> {
         Ok(Self {
-            path: path(reader)?,
+            path: reader.string()?,
             data: reader.buffer()?,
             acl: read_acls(reader)?,
             flags: reader.int()?,
@@ -53,8 +53,8 @@ impl<'a> Create<'a> {
 /// Body of delete and check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathVersion<'a> {
-    /// Which znode.
-    pub path: &'a [u8],
+    /// Which znode; null is found out late, as in Java.
+    pub path: Option<&'a [u8]>,
     /// Version that it must have; -1 for any.
     pub version: i32,
 }
@@ -62,15 +62,15 @@ pub struct PathVersion<'a> {
 impl<'a> PathVersion<'a> {
     /// Reads the body.
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
-        Ok(Self { path: path(reader)?, version: reader.int()? })
+        Ok(Self { path: reader.string()?, version: reader.int()? })
     }
 }
 
 /// Body of setData.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetData<'a> {
-    /// Which znode.
-    pub path: &'a [u8],
+    /// Which znode; null is found out late, as in Java.
+    pub path: Option<&'a [u8]>,
     /// New data; `None` is null.
     pub data: Option<&'a [u8]>,
     /// Version that it must have; -1 for any.
@@ -80,15 +80,15 @@ pub struct SetData<'a> {
 impl<'a> SetData<'a> {
     /// Reads the body.
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
-        Ok(Self { path: path(reader)?, data: reader.buffer()?, version: reader.int()? })
+        Ok(Self { path: reader.string()?, data: reader.buffer()?, version: reader.int()? })
     }
 }
 
 /// Body of setACL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAcl<'a> {
-    /// Which znode.
-    pub path: &'a [u8],
+    /// Which znode; null is found out late, as in Java.
+    pub path: Option<&'a [u8]>,
     /// Entries as sent.
     pub acl: Vec<RawAcl<'a>>,
     /// ACL version that it must have; -1 for any.
@@ -98,7 +98,7 @@ pub struct SetAcl<'a> {
 impl<'a> SetAcl<'a> {
     /// Reads the body.
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
-        Ok(Self { path: path(reader)?, acl: read_acls(reader)?, version: reader.int()? })
+        Ok(Self { path: reader.string()?, acl: read_acls(reader)?, version: reader.int()? })
     }
 }
 
@@ -166,6 +166,13 @@ impl<'a> SetWatches<'a> {
     }
 }
 
+impl SetWatches<'_> {
+    /// Paths of all lists together.
+    pub fn paths(&self) -> usize {
+        self.lists.iter().map(Vec::len).sum()
+    }
+}
+
 /// Body of an auth packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthPacket<'a> {
@@ -180,6 +187,31 @@ impl<'a> AuthPacket<'a> {
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
         reader.int()?;
         Ok(Self { scheme: reader.string()?, auth: reader.buffer()? })
+    }
+}
+
+/// Body of reconfig.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconfig<'a> {
+    /// Servers to add or change, comma-separated.
+    pub joining: Option<&'a [u8]>,
+    /// Ids of servers to remove, comma-separated.
+    pub leaving: Option<&'a [u8]>,
+    /// The whole new membership instead.
+    pub new_members: Option<&'a [u8]>,
+    /// Version that the configuration must have; -1 for any.
+    pub config_id: i64,
+}
+
+impl<'a> Reconfig<'a> {
+    /// Reads the body.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
+        Ok(Self {
+            joining: reader.string()?,
+            leaving: reader.string()?,
+            new_members: reader.string()?,
+            config_id: reader.long()?,
+        })
     }
 }
 
@@ -204,10 +236,17 @@ impl MultiOp<'_> {
     fn is_read(&self) -> bool {
         matches!(self, Self::GetData(_) | Self::GetChildren(_))
     }
-}
 
-/// Largest number of a `CreateMode`.
-const CREATE_MODE_MAX: i32 = 6;
+    fn has_null_path(&self) -> bool {
+        match self {
+            Self::Create(_, create) => create.path.is_none(),
+            Self::Delete(delete) => delete.path.is_none(),
+            Self::SetData(set) => set.path.is_none(),
+            Self::Check(check) => check.path.is_none(),
+            Self::GetData(_) | Self::GetChildren(_) => false,
+        }
+    }
+}
 
 /// Reads the operations of a multi or multiRead: all of one kind.
 ///
@@ -233,6 +272,9 @@ pub fn read_multi<'a>(reader: &mut Reader<'a>) -> Result<Vec<MultiOp<'a>>, Short
             OpCode::GET_CHILDREN => MultiOp::GetChildren(PathWatch::read(reader)?.path),
             OpCode(unknown) => return Err(Short::Unknown(unknown)),
         };
+        if op.has_null_path() {
+            return Err(Short::Null);
+        }
         if ops.first().is_some_and(|first| first.is_read() != op.is_read()) {
             return Err(Short::Unknown(header.op.0));
         }
@@ -240,13 +282,16 @@ pub fn read_multi<'a>(reader: &mut Reader<'a>) -> Result<Vec<MultiOp<'a>>, Short
     }
 }
 
-/// The opcode that `Op.Create` derives from a multi's create: its flags decide over its type.
+/// The opcode that `Op.Create` derives from a multi's create: its flags decide over its type. Only
+/// createTTL has a time to live, without which a TTL mode is nothing.
 fn create_op(sent: OpCode, create: &Create<'_>) -> Option<OpCode> {
     match create.flags {
-        5 | 6 => Some(OpCode::CREATE_TTL),
+        5 | 6 if sent == OpCode::CREATE_TTL => Some(OpCode::CREATE_TTL),
+        5 | 6 => None,
         4 => Some(OpCode::CREATE_CONTAINER),
-        0..=CREATE_MODE_MAX => Some(if sent == OpCode::CREATE_TTL { OpCode::CREATE } else { sent }),
+        // The check of the operation itself refuses flags that do not exist.
         _ if sent == OpCode::CREATE_TTL => Some(OpCode::CREATE),
+        0..=3 => Some(sent),
         _ => None,
     }
 }

@@ -122,7 +122,13 @@ pub(super) enum Pending {
     /// Its answer, ready before those in front of it.
     Answer(Box<[u8]>),
     /// A read behind a write of the same session: the whole frame.
-    Deferred { frame: Box<[u8]>, ids: Arc<[Id]>, came_us: i64 },
+    Deferred {
+        frame: Box<[u8]>,
+        ids: Arc<[Id]>,
+        came_us: i64,
+        /// Paths of a long setWatches that are dealt with.
+        done: usize,
+    },
 }
 
 /// What `cons` shows of a connection. Source: `ServerCnxn.dumpConnectionInfo`.
@@ -169,8 +175,12 @@ pub(super) struct Cnxn {
     pub out: Vec<u8>,
     pub sent: usize,
     pub pending: VecDeque<Pending>,
+    /// Deferred reads in `pending`.
+    pub deferred: usize,
     /// Bytes of the deferred frames in `pending`.
     pub deferred_bytes: usize,
+    /// Bytes of events in `out` since it was last empty.
+    pub event_bytes: usize,
     /// Requests that are with the commit side.
     pub awaited: u32,
     /// Input is left although it may hold whole frames.
@@ -196,6 +206,7 @@ impl Cnxn {
             self.reason = reason;
             self.input = Vec::new();
             self.pending.clear();
+            (self.deferred, self.deferred_bytes) = (0, 0);
         }
     }
 }

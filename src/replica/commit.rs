@@ -5,7 +5,7 @@ use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Up, Uplink, ViewRe
 use crate::admin::Metrics;
 use crate::auth::Policy;
 use crate::proto::acl::RawAcl;
-use crate::proto::request::{Create, MultiOp, PathVersion, SetAcl, SetData, read_multi};
+use crate::proto::request::{Create, MultiOp, PathVersion, Reconfig, SetAcl, SetData, read_multi};
 use crate::proto::{ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, Short, Zxid, path};
 use crate::session::{self, Tracker};
 use crate::tree::{self, AclRef, NodeIndex, Owner, OwnerKind, Tree};
@@ -393,6 +393,9 @@ impl Commit {
             OpCode::SYNC => self.say(Some(cnxn), xid, What::Synced),
             OpCode::CLOSE_SESSION => self.close_session(&asker),
             OpCode::MULTI => self.multi(&asker, body),
+            OpCode::RECONFIG if Reconfig::read(&mut Reader::new(body)).is_err() => {
+                self.say(Some(cnxn), xid, What::Failed(ErrorCode::MarshallingError));
+            }
             OpCode::RECONFIG => {
                 self.next_zxid();
                 let code = match self.settings.reconfig_enabled {
@@ -413,14 +416,8 @@ impl Commit {
     }
 
     fn write(&mut self, asker: &Asker<'_>, op: OpCode, body: &[u8]) {
-        let op_read = match WriteOp::read(op, &mut Reader::new(body)) {
-            Ok(read) => read,
-            Err(Short::Null) => {
-                // Java trips over it after the request has its zxid.
-                self.next_zxid();
-                return self.fail(asker, ErrorCode::MarshallingError);
-            }
-            Err(_) => return self.say(asker.cnxn, asker.xid, What::Failed(ErrorCode::MarshallingError)),
+        let Ok(op_read) = WriteOp::read(op, &mut Reader::new(body)) else {
+            return self.say(asker.cnxn, asker.xid, What::Failed(ErrorCode::MarshallingError));
         };
         self.next_zxid();
         let mut sequential = Vec::new();
@@ -648,6 +645,7 @@ impl Commit {
             WriteOp::Create(op, create) => self.check_create(asker, *op, create, sequential),
             WriteOp::Delete(PathVersion { path, version }) => {
                 self.check_session(asker)?;
+                let path = path.ok_or(ErrorCode::MarshallingError)?;
                 if path.contains(&0) || tree::is_special(path) {
                     return Err(ErrorCode::BadArguments);
                 }
@@ -663,6 +661,7 @@ impl Commit {
             }
             WriteOp::SetData(SetData { path, data, version }) => {
                 self.check_session(asker)?;
+                let path = path.ok_or(ErrorCode::BadArguments)?;
                 let index = self.valid(path)?;
                 self.permit(index, Perms::WRITE, asker.ids)?;
                 let bytes = |data: Option<&[u8]>| data.map_or(0, <[u8]>::len) as i64;
@@ -673,6 +672,7 @@ impl Commit {
             }
             WriteOp::SetAcl(SetAcl { path, acl, version }) => {
                 self.check_session(asker)?;
+                let path = path.ok_or(ErrorCode::BadArguments)?;
                 if !path::is_valid(path) {
                     return Err(ErrorCode::BadArguments);
                 }
@@ -684,6 +684,7 @@ impl Commit {
             }
             WriteOp::Check(PathVersion { path, version }) => {
                 self.check_session(asker)?;
+                let path = path.ok_or(ErrorCode::BadArguments)?;
                 let index = self.valid(path)?;
                 self.permit(index, Perms::READ, asker.ids)?;
                 let version = next_version(self.tree.body(index).fixed().version, *version)?;
@@ -719,18 +720,19 @@ impl Commit {
             Err(ErrorCode::UnknownSession) if mode.ephemeral => return Err(ErrorCode::SessionExpired),
             checked => checked?,
         }
-        if create.path.contains(&0) {
+        let named = create.path.ok_or(ErrorCode::MarshallingError)?;
+        if named.contains(&0) {
             return Err(ErrorCode::BadArguments);
         }
-        let (parent, _) = path::split(create.path).ok_or(ErrorCode::BadArguments)?;
+        let (parent, _) = path::split(named).ok_or(ErrorCode::BadArguments)?;
         let acl = self.stored_acl(&create.acl, asker.ids)?;
         let parent = self.tree.find(parent).ok_or(ErrorCode::NoNode)?;
         self.permit(parent, Perms::CREATE, asker.ids)?;
         let (cversion, _) = self.tree.child_stat(parent);
         let path = match mode.sequential {
-            false => create.path,
+            false => named,
             true => {
-                sequential.extend_from_slice(create.path);
+                sequential.extend_from_slice(named);
                 sequential.extend_from_slice(format!("{cversion:010}").as_bytes());
                 &*sequential
             }

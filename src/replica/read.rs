@@ -9,6 +9,7 @@ use crate::proto::{Acl, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader};
 use crate::tree::{NodeIndex, Tree};
 use crate::watch::{self, Table, WatcherType, Watches};
 use bytes::BufMut;
+use std::ops::Range;
 
 /// What a read sees and leaves.
 pub(super) struct Read<'v> {
@@ -114,7 +115,11 @@ impl Read<'_> {
                 }
             }
             OpCode::SET_WATCHES | OpCode::SET_WATCHES2 => {
-                self.set_watches(SetWatches::read(reader, op)?, events)
+                let request = SetWatches::read(reader, op)?;
+                // The view has dealt with a long one, turn by turn.
+                if !is_long(op, body) {
+                    self.set_watches(&request, 0..request.paths(), events);
+                }
             }
             _ => return Err(ErrorCode::Unimplemented),
         }
@@ -168,38 +173,51 @@ impl Read<'_> {
     }
 
     /// A client is back and says what it watched, and the newest zxid that it saw: what changed since
-    /// is told at once, the rest is watched again. Source: `DataTree.setWatches`.
-    fn set_watches(&mut self, request: SetWatches<'_>, events: &mut Vec<u8>) {
+    /// is told at once, the rest is watched again. Deals with the `range` of its paths, all lists being
+    /// one. Source: `DataTree.setWatches`.
+    pub fn set_watches(&mut self, request: &SetWatches<'_>, range: Range<usize>, events: &mut Vec<u8>) {
         let since = request.relative_zxid;
-        let [data, exist, child, persistent, recursive] = request.lists;
-        let mut tell = |kind, path: &[u8]| put_event(events, None, kind, path);
-        for path in data {
-            match self.tree.find(path) {
-                None => tell(EventType::NodeDeleted, path),
-                Some(index) if self.tree.body(index).fixed().mzxid > since => {
-                    tell(EventType::NodeDataChanged, path);
+        let all = request
+            .lists
+            .iter()
+            .enumerate()
+            .flat_map(|(list, paths)| paths.iter().map(move |path| (list, *path)));
+        for (list, path) in all.skip(range.start).take(range.len()) {
+            let found = self.tree.find(path);
+            let event = match (list, found) {
+                (DATA, None) | (CHILD, None) => Some(EventType::NodeDeleted),
+                (DATA, Some(index)) => {
+                    (self.tree.body(index).fixed().mzxid > since).then_some(EventType::NodeDataChanged)
                 }
-                Some(_) => self.watches.add(Table::Data, path, self.cnxn),
-            }
-        }
-        for path in exist {
-            match self.tree.find(path) {
-                Some(_) => tell(EventType::NodeCreated, path),
-                None => self.watches.add(Table::Data, path, self.cnxn),
-            }
-        }
-        for path in child {
-            match self.tree.find(path) {
-                None => tell(EventType::NodeDeleted, path),
-                Some(index) if self.tree.child_stat(index).1 > since => {
-                    tell(EventType::NodeChildrenChanged, path);
+                (EXIST, found) => found.map(|_| EventType::NodeCreated),
+                (CHILD, Some(index)) => {
+                    (self.tree.child_stat(index).1 > since).then_some(EventType::NodeChildrenChanged)
                 }
-                Some(_) => self.watches.add(Table::Child, path, self.cnxn),
+                _ => None,
+            };
+            match (event, list) {
+                (Some(kind), _) => put_event(events, None, kind, path),
+                (None, DATA | EXIST) => self.watches.add(Table::Data, path, self.cnxn),
+                (None, CHILD) => self.watches.add(Table::Child, path, self.cnxn),
+                (None, PERSISTENT) => self.watches.add_persistent(path, self.cnxn),
+                (None, _) => self.watches.add_recursive(path, self.cnxn),
             }
         }
-        persistent.into_iter().for_each(|path| self.watches.add_persistent(path, self.cnxn));
-        recursive.into_iter().for_each(|path| self.watches.add_recursive(path, self.cnxn));
     }
+}
+
+/// The lists of a setWatches2, by number; the fifth is of recursive watches.
+const DATA: usize = 0;
+const EXIST: usize = 1;
+const CHILD: usize = 2;
+const PERSISTENT: usize = 3;
+
+/// Bytes of a setWatches up to which it is dealt with at once.
+const WATCHES_BYTES_AT_ONCE: usize = 16 << 10;
+
+/// Whether a request is one that must not be dealt with at once: a setWatches of thousands of paths.
+pub(super) fn is_long(op: OpCode, body: &[u8]) -> bool {
+    matches!(op, OpCode::SET_WATCHES | OpCode::SET_WATCHES2) && body.len() > WATCHES_BYTES_AT_ONCE
 }
 
 /// Appends the result of an operation that failed in a multi.

@@ -1,14 +1,14 @@
 //! A view: connections, reads, watches, and the committed tree.
 
 use super::cnxn::{CloseReason, Cnxn, CnxnStats, Pending, State};
-use super::read::{Read, put_error_result};
+use super::read::{Read, is_long, put_error_result};
 use super::report::ViewReport;
 use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Up, Uplink, What};
 use crate::admin::{self, Connection, ConnectionSession, Metrics, Summary, Whitelist, Word};
 use crate::auth::{self, Policy};
 use crate::proto::event::{EventType, put_event};
 use crate::proto::reply::{MultiHeader, put_reply, put_status};
-use crate::proto::request::AuthPacket;
+use crate::proto::request::{AuthPacket, SetWatches};
 use crate::proto::{
     ConnectRequest, ConnectResponse, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, RequestHeader,
     XID_PING, Zxid, jute, path,
@@ -24,14 +24,22 @@ use std::sync::Arc;
 /// Unsent bytes at which a connection's requests wait; a single answer may be larger.
 const OUT_BYTES_PAUSE: usize = 256 << 10;
 
-/// Unsent bytes at which a connection ends: only events get it there, since requests wait long before.
-const OUT_BYTES_MAX: usize = 64 << 20;
+/// Bytes of events that a client has not taken at which its connection ends; answers do not count, since
+/// requests wait long before.
+const EVENT_BYTES_MAX: usize = 16 << 20;
 
 /// Reads behind a connection's own writes at which the connection waits.
 const DEFERRED_MAX: usize = 1024;
 
 /// Bytes of those at which it waits.
 const DEFERRED_BYTES_MAX: usize = 256 << 10;
+
+/// Reads behind a connection's own writes at which its next write waits. They are answered before that
+/// write shows, whether the client takes the answers or not: this bounds what that may cost.
+const DEFERRED_BEFORE_WRITE_MAX: usize = 16;
+
+/// Paths of one setWatches that are looked at before others have their turn.
+const WATCHES_PER_TURN: usize = 4096;
 
 /// Bytes of requests on their way to the commit side at which connections wait.
 const UPLINK_BYTES_MAX: usize = 8 << 20;
@@ -79,6 +87,8 @@ pub struct Wants {
     pub write: bool,
     /// It takes bytes.
     pub read: bool,
+    /// It has more to do once others had their turn.
+    pub again: bool,
     /// Once everything is sent the connection ends, for this reason.
     pub close: Option<CloseReason>,
 }
@@ -116,6 +126,15 @@ pub struct View {
     replies: u64,
     latency: Summary,
     metrics: Metrics,
+}
+
+/// How far deferred reads are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    /// While the client takes the answers, and a turn at a time.
+    AsItGoes,
+    /// All of them: what comes next must not show in them.
+    Whatever,
 }
 
 #[derive(Debug)]
@@ -217,7 +236,9 @@ impl View {
             out: Vec::new(),
             sent: 0,
             pending: VecDeque::new(),
+            deferred: 0,
             deferred_bytes: 0,
+            event_bytes: 0,
             awaited: 0,
             stalled: false,
             listed: false,
@@ -306,6 +327,10 @@ impl View {
                 return used;
             };
             let Some(frame) = body.get(..length) else { return used };
+            if cnxn.deferred >= DEFERRED_BEFORE_WRITE_MAX && goes_up(frame) {
+                cnxn.stalled = true;
+                return used;
+            }
             used += 4 + length;
             self.received += 1;
             cnxn.stats.received += 1;
@@ -408,26 +433,19 @@ impl View {
             | OpCode::REMOVE_WATCHES
             | OpCode::SET_WATCHES
             | OpCode::SET_WATCHES2 => {
-                if cnxn.pending.is_empty() {
+                if cnxn.pending.is_empty() && !is_long(op, body) {
                     let ids = cnxn.ids.clone();
-                    self.read(slot, cnxn, frame, &ids, now.mono_us, now);
-                } else {
-                    cnxn.deferred_bytes += frame.len();
-                    let (frame, ids) = (frame.into(), cnxn.ids.clone());
-                    cnxn.pending.push_back(Pending::Deferred { frame, ids, came_us: now.mono_us });
+                    return self.read(slot, cnxn, frame, &ids, now.mono_us, now);
                 }
+                let (ids, came_us) = (cnxn.ids.clone(), now.mono_us);
+                cnxn.deferred += 1;
+                cnxn.deferred_bytes += frame.len();
+                cnxn.pending.push_back(Pending::Deferred { frame: frame.into(), ids, came_us, done: 0 });
+                // What is left after the first turn is done when the shell looks at the connection.
+                self.drain_pending(slot, cnxn, Drain::AsItGoes, now);
+                Self::list(&mut self.listed, slot, cnxn);
             }
-            OpCode::CREATE
-            | OpCode::CREATE2
-            | OpCode::CREATE_CONTAINER
-            | OpCode::CREATE_TTL
-            | OpCode::DELETE
-            | OpCode::SET_DATA
-            | OpCode::SET_ACL
-            | OpCode::MULTI
-            | OpCode::RECONFIG
-            | OpCode::SYNC
-            | OpCode::CLOSE_SESSION => self.send_up(slot, cnxn, xid, op, body, now),
+            _ if goes_up(frame) => self.send_up(slot, cnxn, xid, op, body, now),
             _ => {
                 self.take_buffer(cnxn);
                 put_status(&mut cnxn.out, xid, -1, ErrorCode::Unimplemented);
@@ -560,25 +578,60 @@ impl View {
         stats.latency.record(latency_us);
     }
 
-    /// Answers what was deferred, as far as that goes now.
-    fn drain_pending(&mut self, slot: u32, cnxn: &mut Cnxn, now: Now) {
-        while cnxn.state == State::Established && cnxn.unsent() < OUT_BYTES_PAUSE {
-            match cnxn.pending.front() {
-                None | Some(Pending::Awaited { .. }) => return,
-                Some(_) => {}
+    /// Answers what was deferred; `true` if there is more to do once others had their turn.
+    fn drain_pending(&mut self, slot: u32, cnxn: &mut Cnxn, drain: Drain, now: Now) -> bool {
+        while cnxn.state == State::Established
+            && (drain == Drain::Whatever || cnxn.unsent() < OUT_BYTES_PAUSE)
+        {
+            if matches!(cnxn.pending.front(), None | Some(Pending::Awaited { .. })) {
+                return false;
             }
             match cnxn.pending.pop_front() {
                 Some(Pending::Answer(bytes)) => {
                     self.take_buffer(cnxn);
                     cnxn.out.extend_from_slice(&bytes);
                 }
-                Some(Pending::Deferred { frame, ids, came_us }) => {
+                Some(Pending::Deferred { frame, ids, came_us, done }) => {
+                    if let Some(done) = self.catch_up(slot, cnxn, &frame, done) {
+                        cnxn.pending.push_front(Pending::Deferred { frame, ids, came_us, done });
+                        if drain == Drain::AsItGoes {
+                            return true;
+                        }
+                        continue;
+                    }
+                    cnxn.deferred -= 1;
                     cnxn.deferred_bytes -= frame.len();
                     self.read(slot, cnxn, &frame, &ids, came_us, now);
                 }
                 None | Some(Pending::Awaited { .. }) => unreachable!("looked at above"),
             }
         }
+        false
+    }
+
+    /// Takes a long setWatches a turn further than `done` paths: says how far that is, or `None` if the
+    /// rest (of whatever request this is) can be answered at once.
+    fn catch_up(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8], done: usize) -> Option<usize> {
+        let mut reader = Reader::new(frame);
+        let op = RequestHeader::read(&mut reader).ok()?.op;
+        if !is_long(op, reader.rest()) {
+            return None;
+        }
+        let request = SetWatches::read(&mut reader, op).ok()?;
+        let until = done + WATCHES_PER_TURN;
+        if done >= request.paths() {
+            return None;
+        }
+        let mut read = Read {
+            tree: &self.tree,
+            watches: &mut self.watches,
+            policy: &self.policy,
+            cnxn: watch::Cnxn(slot),
+            session_id: cnxn.session_id,
+            ids: &[],
+        };
+        read.set_watches(&request, done..until, &mut cnxn.out);
+        Some(until)
     }
 
     /// Puts a connection on the list of those that the shell looks at.
@@ -603,16 +656,15 @@ impl View {
     /// Lets a connection go on with what it had to leave, and says what it wants.
     pub fn look_at(&mut self, Place { slot, .. }: Place, now: Now) -> Wants {
         let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else {
-            return Wants { write: false, read: false, close: Some(CloseReason::Expected) };
+            return Wants { write: false, read: false, again: false, close: Some(CloseReason::Expected) };
         };
-        if cnxn.unsent() < OUT_BYTES_PAUSE {
-            self.drain_pending(slot, &mut cnxn, now);
-        }
+        let again = self.drain_pending(slot, &mut cnxn, Drain::AsItGoes, now);
         if cnxn.stalled {
             self.pump_input(slot, &mut cnxn, now);
         }
         let wants = Wants {
             write: cnxn.unsent() > 0,
+            again,
             read: !cnxn.stalled && matches!(cnxn.state, State::Fresh | State::Established),
             close: (cnxn.state == State::Closing).then(|| cnxn.reason.clone()),
         };
@@ -634,7 +686,7 @@ impl View {
         self.metrics.counters.response_bytes += bytes as u64;
         cnxn.sent += bytes;
         if cnxn.sent == cnxn.out.len() {
-            cnxn.sent = 0;
+            (cnxn.sent, cnxn.event_bytes) = (0, 0);
             let buffer = std::mem::take(&mut cnxn.out);
             self.spare(buffer);
         }
@@ -719,6 +771,9 @@ impl View {
 
     fn entry(&mut self, entry: &Entry, changes: &[Change], results: &[MultiResult], now: Now) {
         assert!(entry.zxid >= self.zxid, "delta goes back: {} after {}", entry.zxid, self.zxid);
+        if let Some(to) = entry.to.filter(|to| to.view == self.settings.number) {
+            self.answer_reads_before(to, now);
+        }
         let mut body = std::mem::take(&mut self.scratch);
         body.clear();
         if matches!(entry.what, What::Multi) {
@@ -744,6 +799,18 @@ impl View {
         self.scratch = body;
     }
 
+    /// Answers what a session asked before the write whose turn has come: it must not see that write.
+    fn answer_reads_before(&mut self, to: CnxnId, now: Now) {
+        let Some(mut cnxn) = self.cnxns.get_mut(to.slot as usize).and_then(|slot| slot.cnxn.take()) else {
+            return;
+        };
+        if cnxn.generation == to.generation && cnxn.deferred > 0 {
+            self.drain_pending(to.slot, &mut cnxn, Drain::Whatever, now);
+            Self::list(&mut self.listed, to.slot, &mut cnxn);
+        }
+        self.cnxns[to.slot as usize].cnxn = Some(cnxn);
+    }
+
     /// An ended session's connection ends, unless it is the one that asked and is to be answered.
     fn session_closed(&mut self, entry: &Entry, session_id: i64) {
         self.sessions.remove(&session_id);
@@ -766,11 +833,13 @@ impl View {
             if cnxn.state == State::Closing || !policy.permits(acl, Perms::READ, &cnxn.ids) {
                 return;
             }
+            let before = cnxn.out.len();
             put_event(&mut cnxn.out, Some(zxid), kind, path);
+            cnxn.event_bytes += cnxn.out.len() - before;
             *replies += 1;
             cnxn.stats.sent += 1;
-            if cnxn.unsent() > OUT_BYTES_MAX {
-                let (bytes, limit) = (cnxn.unsent(), OUT_BYTES_MAX);
+            if cnxn.event_bytes > EVENT_BYTES_MAX {
+                let (bytes, limit) = (cnxn.event_bytes, EVENT_BYTES_MAX);
                 // What waits is given up with the connection: its client will not read it.
                 cnxn.out = Vec::new();
                 cnxn.sent = 0;
@@ -964,7 +1033,7 @@ impl View {
             cnxn.pending.pop_front();
             self.take_buffer(cnxn);
             put(&mut cnxn.out);
-            self.drain_pending(to.slot, cnxn, now);
+            self.drain_pending(to.slot, cnxn, Drain::AsItGoes, now);
         } else {
             let mut answer = Vec::new();
             put(&mut answer);
@@ -1060,6 +1129,26 @@ impl View {
         });
         watches.collect()
     }
+}
+
+/// Whether a frame's request is for the commit side.
+fn goes_up(frame: &[u8]) -> bool {
+    RequestHeader::read(&mut Reader::new(frame)).is_ok_and(|header| {
+        matches!(
+            header.op,
+            OpCode::CREATE
+                | OpCode::CREATE2
+                | OpCode::CREATE_CONTAINER
+                | OpCode::CREATE_TTL
+                | OpCode::DELETE
+                | OpCode::SET_DATA
+                | OpCode::SET_ACL
+                | OpCode::MULTI
+                | OpCode::RECONFIG
+                | OpCode::SYNC
+                | OpCode::CLOSE_SESSION
+        )
+    })
 }
 
 fn ip_text(ip: IpAddr) -> String {

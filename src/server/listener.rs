@@ -7,19 +7,35 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connections that may wait to be accepted, unless `clientPortListenBacklog` says otherwise.
 const BACKLOG: i32 = 1024;
 
-/// How long to leave clients waiting when the process has no descriptor for them.
+/// Before the next try: of a port that is taken, of accepting where no descriptor is left.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a port may be taken: a server that was killed holds its own for a moment after it is gone,
+/// until the kernel has taken its io_uring apart.
+const TAKEN_MAX: Duration = Duration::from_secs(3);
 
 /// Listens on `ip`, or on every address of both families.
 ///
 /// # Errors
 /// The port is taken, also by a second server of the same user: the port is not shared.
 pub fn bind(ip: Option<IpAddr>, port: u16, backlog: Option<u32>) -> io::Result<TcpListener> {
+    let since = Instant::now();
+    loop {
+        match bind_now(ip, port, backlog) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && since.elapsed() < TAKEN_MAX => {
+                std::thread::sleep(PAUSE);
+            }
+            bound => return bound,
+        }
+    }
+}
+
+fn bind_now(ip: Option<IpAddr>, port: u16, backlog: Option<u32>) -> io::Result<TcpListener> {
     let backlog = backlog.map_or(BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX));
     match ip {
         Some(ip) => listen(SocketAddr::new(ip, port), backlog),

@@ -16,8 +16,8 @@ use std::time::Duration;
 /// Bytes that one read takes at most; one buffer serves all connections of the shard.
 const READ_BYTES: usize = 64 << 10;
 
-/// Reads after which a connection lets others have their turn.
-const READS_PER_TURN: usize = 4;
+/// Reads, or turns of a long request, after which a connection lets others have theirs.
+const STEPS_PER_TURN: usize = 4;
 
 /// How often time passes for a shard; also what bounds a stall of its executor.
 const TICK: Duration = Duration::from_millis(20);
@@ -215,14 +215,19 @@ impl ViewShard {
         closing: &mut bool,
         cx: &mut Context<'_>,
     ) -> Poll<std::io::Result<CloseReason>> {
-        let mut reads = 0;
+        let mut steps = 0;
         let now = self.clock.now();
         loop {
+            if steps == STEPS_PER_TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let mut view = self.view.borrow_mut();
             let wants = view.look_at(place, now);
             if view.has_uplink() {
                 self.uplink_bell.ring();
             }
+            steps += usize::from(wants.again);
             let mut blocked = false;
             if wants.write {
                 match stream.poll_write(cx, view.output(place)) {
@@ -245,11 +250,10 @@ impl ViewShard {
                 }
                 return Poll::Pending;
             }
-            if !wants.read {
-                return Poll::Pending;
+            if wants.again {
+                continue;
             }
-            if reads == READS_PER_TURN {
-                cx.waker().wake_by_ref();
+            if !wants.read {
                 return Poll::Pending;
             }
             let mut scratch = self.scratch.borrow_mut();
@@ -257,7 +261,7 @@ impl ViewShard {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(CloseReason::Expected)),
                 Poll::Ready(Ok(bytes)) => {
                     view.receive(place, &scratch[..bytes], now);
-                    reads += 1;
+                    steps += 1;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,

@@ -7,8 +7,8 @@ use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Up, Uplink, What};
 use crate::admin::{self, Connection, ConnectionSession, Metrics, Summary, Whitelist, Word};
 use crate::auth::{self, Policy};
 use crate::proto::event::{EventType, put_event};
-use crate::proto::reply::{MultiHeader, put_reply, put_status};
-use crate::proto::request::{AuthPacket, SetWatches};
+use crate::proto::reply::{MultiHeader, ReplyHeader, put_reply, put_status};
+use crate::proto::request::{AuthPacket, SetWatches, read_multi};
 use crate::proto::{
     ConnectRequest, ConnectResponse, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, RequestHeader,
     XID_PING, Zxid, jute, path,
@@ -551,7 +551,13 @@ impl View {
         });
         if let Some(code) = failed {
             cnxn.out.truncate(start);
-            put_status(&mut cnxn.out, xid, zxid.to_wire(), code);
+            jute::frame(&mut cnxn.out, |out| {
+                ReplyHeader { xid, zxid: zxid.to_wire(), err: code.to_wire() }.put(out);
+                // The one error with a body: 3.9 has begun the list of results when it finds a write.
+                if op == OpCode::MULTI_READ && read_multi(&mut reader).is_ok() {
+                    MultiHeader::END.put(out);
+                }
+            });
         }
         if !self.events.is_empty() {
             // Catch-up events go before the reply of the setWatches that they answer.

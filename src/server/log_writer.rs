@@ -1,24 +1,22 @@
 //! Writes the log: one group commit in flight, each made durable before the next begins.
 //!
+//! It blocks in `pwrite` and `fdatasync`, so it is at home on a plain thread: the commit shard's own, or
+//! one of its own where that must go on meanwhile. Through io_uring the fdatasync goes to a kernel worker
+//! anyway, and each of the two costs the wake-up of its completion.
+//!
 //! Any failed write or fsync ends the process: the kernel may have dropped the pages, and a second
 //! fsync would say that all is well.
 
 use super::fatal;
 use super::files::{self, DataDir};
-use super::ring::{Bell, Consumer, Producer};
-use super::rt::{self, DirectFile};
+use super::ring::{Bell, Consumer, Producer, ring};
 use crate::wal::{self, Batch, GroupEncoder};
-use std::cell::Cell;
-use std::future::poll_fn;
-use std::rc::Rc;
-use std::task::Poll;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-
-/// Records to make durable.
-pub struct Job {
-    /// The group.
-    pub batch: Batch,
-}
 
 /// A group that is durable.
 #[derive(Debug)]
@@ -31,127 +29,199 @@ pub struct Done {
     pub fsync: Duration,
 }
 
-/// Bytes of the first segment that are zeroed before the first answer; the rest follows meanwhile.
-/// Blocks that were never written cost twice the time of those that were.
-const FILL_FIRST: usize = 1 << 20;
-const FILL_STEP: usize = 1 << 20;
+/// Bytes ahead of the writer that are zeroed at once when it gets there. Blocks that were never written
+/// cost twice the time of those that were.
+const FILL_BYTES: usize = 1 << 20;
+
+/// How long the log must have been idle for the rest of its segment to be zeroed, step by step.
 const FILL_PAUSE: Duration = Duration::from_millis(5);
 
-struct Segment {
-    file: DirectFile,
-    /// Bytes from the start that were written once, or are the writer's.
-    filled: Cell<usize>,
-    /// The filler is writing zeros behind `filled`; the writer must not go there.
-    filling: Cell<bool>,
+/// fsyncs longer than this are logged. Source: `fsync.warningthresholdms`.
+const FSYNC_WARN: Duration = Duration::from_secs(1);
+
+/// The log's writing end.
+pub struct LogWriter {
+    dir: DataDir,
+    encoder: GroupEncoder,
+    segment: Segment,
+    buffer: Aligned,
+    spare: Spare,
 }
 
-/// Writes groups until `stop` says so and nothing is left.
-pub async fn run(
-    dir: DataDir,
-    mut encoder: GroupEncoder,
-    mut jobs: Consumer<Job>,
-    mut done: Producer<Done>,
-    bell: Bell,
-    stop: impl Fn() -> bool,
-    warn_after: Duration,
-) {
-    let mut segment = open(&dir, encoder.segment()).await;
-    let mut spare_asked_for = false;
-    loop {
-        let job = poll_fn(|cx| {
-            bell.listen(cx.waker());
-            match jobs.take() {
-                Some(job) => Poll::Ready(Some(job)),
-                None if stop() => Poll::Ready(None),
-                None => Poll::Pending,
+/// A log writer on a thread of its own.
+pub struct LogThread {
+    /// Takes one group at a time.
+    pub jobs: SyncSender<Batch>,
+    /// Gives it back once it is durable.
+    pub done: Consumer<Done>,
+}
+
+impl LogThread {
+    /// Starts the thread on `core`; it rings `bell`. It ends once `jobs` is gone.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn spawn(core: usize, mut writer: LogWriter, bell: Bell) -> io::Result<(Self, JoinHandle<()>)> {
+        let (jobs, receiver) = sync_channel(1);
+        let (producer, done) = ring(2, bell, Bell::default());
+        let main = move || {
+            super::pin("log", core);
+            writer.run(&receiver, producer);
+        };
+        let thread = thread::Builder::new().name("zkfast-log".to_owned()).spawn(main)?;
+        Ok((Self { jobs, done }, thread))
+    }
+}
+
+/// Whether the segment to come is being prepared.
+#[derive(PartialEq, Eq)]
+enum Spare {
+    /// Once half of the current one is written.
+    Later,
+    /// It was asked for.
+    AskedFor,
+}
+
+struct Segment {
+    file: File,
+    number: u32,
+    /// Bytes from the start whose blocks were written once.
+    filled: usize,
+}
+
+impl LogWriter {
+    /// Goes on where the log ends.
+    pub fn new(dir: DataDir, encoder: GroupEncoder) -> Self {
+        let segment = Segment::open(&dir, encoder.segment());
+        Self { dir, encoder, segment, buffer: Aligned::default(), spare: Spare::Later }
+    }
+
+    fn run(&mut self, jobs: &Receiver<Batch>, mut done: Producer<Done>) {
+        loop {
+            let job = match self.segment.is_filled() {
+                true => jobs.recv().map_err(RecvTimeoutError::from),
+                false => jobs.recv_timeout(FILL_PAUSE),
+            };
+            match job {
+                Ok(batch) => {
+                    let mut message = self.group(batch);
+                    // There is a place for each group in flight, and one group is in flight.
+                    while let Err(back) = done.put(message) {
+                        message = back;
+                        thread::yield_now();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-        })
-        .await;
-        let Some(Job { mut batch }) = job else { break };
-        if !encoder.fits(&batch) {
-            let number = encoder.begin_segment();
-            let made = dir.clone();
-            let placed = rt::blocking(move || files::place_segment(&made, number)).await;
-            if let Err(error) = placed {
-                fatal::log_failed(&dir.log, number, "cannot begin a segment", &error);
-            }
-            segment = open(&dir, number).await;
-            spare_asked_for = false;
         }
-        let end = encoder.offset() + encoder.group_bytes(&batch);
-        while end > segment.filled.get() && segment.filling.get() {
-            rt::sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Uses a moment in which nothing is to be written.
+    pub fn idle(&mut self) {
+        if !self.segment.is_filled() {
+            self.segment.fill(&self.dir, &mut self.buffer);
         }
-        segment.filled.set(segment.filled.get().max(end));
-        if end > wal::SEGMENT_BYTES / 2 && !spare_asked_for {
-            spare_asked_for = true;
-            let dir = dir.clone();
-            rt::spawn_local(async move {
-                if let Err(error) = rt::blocking(move || files::prepare_spare(&dir)).await {
+    }
+
+    /// Makes one group durable.
+    pub fn group(&mut self, mut batch: Batch) -> Done {
+        if !self.encoder.fits(&batch) {
+            self.next_segment();
+        }
+        let bytes = self.encoder.group_bytes(&batch);
+        while self.encoder.offset() + bytes > self.segment.filled {
+            self.segment.fill(&self.dir, &mut self.buffer);
+        }
+        if self.spare == Spare::Later && self.encoder.offset() > wal::SEGMENT_BYTES / 2 {
+            self.spare = Spare::AskedFor;
+            let dir = self.dir.clone();
+            // Without one, the next segment begins as a new file: slower, and no less safe.
+            thread::spawn(move || {
+                if let Err(error) = files::prepare_spare(&dir) {
                     log::warn!(target: "log", "no segment could be prepared ahead: {error}");
                 }
             });
         }
         let started = Instant::now();
-        let mut buffer = segment.file.buffer(encoder.group_bytes(&batch));
-        let written = encoder.encode(&batch, buffer.bytes_mut());
-        let failed = |what: &str, error| -> ! { fatal::log_failed(&dir.log, written.segment, what, &error) };
-        let file = &segment.file;
-        file.write_at(buffer, written.offset as u64)
-            .await
-            .unwrap_or_else(|error| failed("write failed", error));
+        let buffer = self.buffer.bytes(bytes);
+        let written = self.encoder.encode(&batch, buffer);
+        let failed = |what, error| fatal::log_failed(&self.dir.log, written.segment, what, &error);
+        if let Err(error) = self.segment.file.write_all_at(buffer, written.offset as u64) {
+            failed("write failed", error);
+        }
         let fsync_started = Instant::now();
-        file.fdatasync().await.unwrap_or_else(|error| failed("fdatasync failed", error));
+        if let Err(error) = self.segment.file.sync_data() {
+            failed("fdatasync failed", error);
+        }
         let (took, fsync) = (started.elapsed(), fsync_started.elapsed());
-        if fsync >= warn_after {
+        if fsync >= FSYNC_WARN {
             log::warn!(target: "log", "fdatasync was slow: took_ms={} limit_ms={} group_bytes={} records={}: \
-                is the disk shared?", fsync.as_millis(), warn_after.as_millis(), written.bytes, batch.records());
+                is the disk shared?", fsync.as_millis(), FSYNC_WARN.as_millis(), written.bytes, batch.records());
         }
         batch.clear();
-        let mut message = Done { batch, took, fsync };
-        // There is a place for each group in flight, and one group is in flight.
-        while let Err(back) = done.put(message) {
-            message = back;
-            rt::yield_now().await;
+        self.buffer.shrink();
+        Done { batch, took, fsync }
+    }
+
+    fn next_segment(&mut self) {
+        let number = self.encoder.begin_segment();
+        if let Err(error) = files::place_segment(&self.dir, number) {
+            fatal::log_failed(&self.dir.log, number, "cannot begin a segment", &error);
+        }
+        self.segment = Segment::open(&self.dir, number);
+        self.spare = Spare::Later;
+    }
+}
+
+impl Segment {
+    fn open(dir: &DataDir, number: u32) -> Self {
+        let path = dir.log.join(wal::file_name(number));
+        let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+        let opened = OpenOptions::new().write(true).custom_flags(direct).open(&path);
+        match opened.and_then(|file| Ok((file, files::filled_bytes(&path)?))) {
+            Ok((file, filled)) => Self { file, number, filled },
+            Err(error) => fatal::log_failed(&dir.log, number, "cannot be opened past the page cache", &error),
         }
     }
-    if let Ok(segment) = Rc::try_unwrap(segment) {
-        segment.file.close().await.unwrap_or_else(|error| {
-            fatal::log_failed(&dir.log, encoder.segment(), "close failed", &error);
-        });
+
+    fn is_filled(&self) -> bool {
+        self.filled == wal::SEGMENT_BYTES
+    }
+
+    /// Zeroes what comes next.
+    fn fill(&mut self, dir: &DataDir, buffer: &mut Aligned) {
+        let bytes = FILL_BYTES.min(wal::SEGMENT_BYTES - self.filled);
+        let zeros = buffer.bytes(bytes);
+        zeros.fill(0);
+        if let Err(error) = self.file.write_all_at(zeros, self.filled as u64) {
+            fatal::log_failed(&dir.log, self.number, "cannot be filled ahead", &error);
+        }
+        self.filled += bytes;
     }
 }
 
-/// Opens a segment for writing, and has what was never written in it zeroed meanwhile.
-async fn open(dir: &DataDir, number: u32) -> Rc<Segment> {
-    let path = dir.log.join(wal::file_name(number));
-    let failed = |error| -> ! { fatal::log_failed(&dir.log, number, "cannot be opened", &error) };
-    let filled = files::filled_bytes(&path).unwrap_or_else(|error| failed(error));
-    let file = DirectFile::open(&path).await.unwrap_or_else(|error| failed(error));
-    let segment = Rc::new(Segment { file, filled: Cell::new(filled), filling: Cell::new(false) });
-    if filled < wal::SEGMENT_BYTES {
-        fill(&segment, FILL_FIRST, dir, number).await;
-        let (segment, dir) = (segment.clone(), dir.clone());
-        rt::spawn_local(async move {
-            while segment.filled.get() < wal::SEGMENT_BYTES && Rc::strong_count(&segment) > 1 {
-                rt::sleep(FILL_PAUSE).await;
-                fill(&segment, FILL_STEP, &dir, number).await;
-            }
-        });
-    }
-    segment
-}
+/// Memory that a disk can be written from: it begins at a block's boundary.
+#[derive(Default)]
+struct Aligned(Vec<u8>);
 
-/// Zeroes the next `bytes` behind what is filled.
-async fn fill(segment: &Segment, bytes: usize, dir: &DataDir, number: u32) {
-    let from = segment.filled.get();
-    let to = (from + bytes).min(wal::SEGMENT_BYTES);
-    segment.filling.set(true);
-    let mut buffer = segment.file.buffer(to - from);
-    buffer.bytes_mut().fill(0);
-    if let Err(error) = segment.file.write_at(buffer, from as u64).await {
-        fatal::log_failed(&dir.log, number, "cannot be filled ahead", &error);
+/// Memory that is kept from group to group.
+const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+impl Aligned {
+    /// `bytes` of it, with whatever was in it.
+    fn bytes(&mut self, bytes: usize) -> &mut [u8] {
+        let room = bytes + wal::BLOCK_BYTES;
+        if self.0.len() < room {
+            self.0.resize(room.next_power_of_two(), 0);
+        }
+        let start = self.0.as_ptr().align_offset(wal::BLOCK_BYTES);
+        &mut self.0[start..start + bytes]
     }
-    segment.filled.set(to);
-    segment.filling.set(false);
+
+    fn shrink(&mut self) {
+        if self.0.len() > BUFFER_BYTES_KEPT {
+            self.0 = Vec::new();
+        }
+    }
 }

@@ -32,13 +32,16 @@ use crate::config::Config;
 use crate::replica::{Commit, CommitSettings, Now, View, ViewSettings};
 use crate::tree::{self, Digests};
 use admission::Admission;
+use commit_shard::Log;
 use files::DataDir;
+use log_writer::{LogThread, LogWriter};
 use ring::{Bell, ring};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Most cores that are taken without `--cores`.
@@ -210,6 +213,11 @@ impl Roles {
             [first, second, ref views @ ..] => Self { commit: first, log: second, views: views.to_vec() },
         }
     }
+
+    /// Whether one executor does everything.
+    fn is_one(&self) -> bool {
+        self.views == [self.commit]
+    }
 }
 
 fn cores(config: &Config) -> Vec<usize> {
@@ -255,7 +263,7 @@ pub fn run(config: &Config) {
         );
     }
     let roles = Roles::of(&cores(config));
-    let shards = roles.views.len() + 1 + usize::from(roles.log != roles.commit);
+    let shards = roles.views.len();
     preflight::check(shards).unwrap_or_else(|why| exit(EXIT_HOST, why));
     let opened = files::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate);
     let (dir, lock) = opened.unwrap_or_else(|error| exit(EXIT_DATA, error));
@@ -287,9 +295,6 @@ pub fn run(config: &Config) {
     };
 
     let commit_bell = Bell::default();
-    let log_bell = Bell::default();
-    let (jobs_in, jobs_out) = ring(1, log_bell.clone(), Bell::default());
-    let (done_in, done_out) = ring(2, commit_bell.clone(), Bell::default());
     let mut uplinks = Vec::new();
     let mut deltas = Vec::new();
     let mut targets = Vec::new();
@@ -339,20 +344,23 @@ pub fn run(config: &Config) {
         hash_seed,
     };
     let commit = Commit::new(settings, policy, restored, clock.now());
-    let commit_rings =
-        commit_shard::Rings { uplinks, deltas, jobs: jobs_in, done: done_out, bell: commit_bell.clone() };
+    let writer = LogWriter::new(dir.clone(), encoder);
+    let mut threads = Vec::new();
+    let log = if roles.log == roles.commit && !roles.is_one() {
+        Log::Here(Box::new(writer))
+    } else {
+        let (log, thread) =
+            LogThread::spawn(roles.log, writer, commit_bell.clone()).unwrap_or_else(|error| {
+                exit(EXIT_HOST, format_args!("the log's thread does not start: {error}"))
+            });
+        threads.push(thread);
+        Log::There(log)
+    };
+    let rings = commit_shard::Rings { uplinks, deltas, log, bell: commit_bell.clone() };
+    let commit_shard = commit_shard::new(commit, rings, clock, shared.clone(), about);
 
     let started = |spawned: std::io::Result<rt::Shard>, what: &str| {
         spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("shard {what} does not start: {error}")))
-    };
-    let stop = {
-        let shared = shared.clone();
-        move || shared.phase() == Phase::Stopped
-    };
-    let log_main = {
-        let (dir, bell) = (dir.clone(), log_bell.clone());
-        let warn_after = Duration::from_millis(FSYNC_WARN_MS);
-        move || log_writer::run(dir, encoder, jobs_out, done_in, bell, stop, warn_after)
     };
     let listen_main = {
         let shared = shared.clone();
@@ -360,35 +368,23 @@ pub fn run(config: &Config) {
     };
     let mut running = Vec::new();
     // Shards of one role each, or all of them on one executor.
-    if roles.views.len() == 1 && roles.views[0] == roles.commit {
+    if roles.is_one() {
         let (core, view, rings, plan) = view_mains.remove(0);
-        let (shared_all, about, bell) = (shared.clone(), about, log_bell.clone());
+        let shared_all = shared.clone();
         let main = move || async move {
             rt::spawn_local(listen_main());
-            rt::spawn_local(log_main());
-            let (for_commit, for_view) = (shared_all.clone(), shared_all);
-            rt::spawn_local(async move {
-                commit_shard::run(commit, commit_rings, clock, for_commit, about).await;
-                bell.ring();
-            });
-            view_shard::run(view, rings, clock, for_view, plan).await;
+            rt::spawn_local(commit_shard.run());
+            view_shard::run(view, rings, clock, shared_all, plan).await;
         };
         running.push(started(rt::spawn(core, "zkfast-all", main), "all"));
     } else {
-        let (shared_commit, bell) = (shared.clone(), log_bell.clone());
-        let own_log = roles.log == roles.commit;
-        let (log_here, log_there) = if own_log { (Some(log_main), None) } else { (None, Some(log_main)) };
-        let main = move || async move {
-            if let Some(log_main) = log_here {
-                rt::spawn_local(log_main());
-            }
-            commit_shard::run(commit, commit_rings, clock, shared_commit, about).await;
-            bell.ring();
+        let core = roles.commit;
+        let main = move || {
+            pin("commit", core);
+            commit_shard.run_here();
         };
-        running.push(started(rt::spawn(roles.commit, "zkfast-commit", main), "commit"));
-        if let Some(log_main) = log_there {
-            running.push(started(rt::spawn(roles.log, "zkfast-log", log_main), "log"));
-        }
+        let spawned = std::thread::Builder::new().name("zkfast-commit".to_owned()).spawn(main);
+        threads.push(spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread commit: {error}"))));
         let mut listen_main = Some(listen_main);
         for (number, (core, view, rings, plan)) in view_mains.into_iter().enumerate() {
             let (shared, listen_main) = (shared.clone(), listen_main.take());
@@ -404,7 +400,7 @@ pub fn run(config: &Config) {
     log::info!(target: "server", "serving: mode=standalone clientPort={port} dataDir={} commit={} log={} views={:?} \
         started_ms={}", dir.snap.display(), roles.commit, roles.log, roles.views, clock.start.elapsed().as_millis());
     watch(&shared, &commit_bell);
-    wait(running);
+    wait(running, threads);
     log::info!(target: "server", "stopped: everything accepted is durable");
     drop(lock);
 }
@@ -413,8 +409,15 @@ pub fn run(config: &Config) {
 /// the same source makes the same program.
 const BUILT_ON: &str = "2026-11-23 00:00 UTC";
 
-/// fsyncs longer than this are logged. Source: `fsync.warningthresholdms`.
-const FSYNC_WARN_MS: u64 = 1000;
+/// Keeps the calling thread on `core`.
+fn pin(what: &str, core: usize) {
+    let mut cpus = rustix::thread::CpuSet::new();
+    cpus.set(core);
+    // Elsewhere it is only slower.
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &cpus) {
+        log::warn!(target: "server", "thread {what} cannot be pinned to core {core}: {error}");
+    }
+}
 
 /// Waits for a signal, and meanwhile for shards that stand still.
 fn watch(shared: &Shared, commit_bell: &Bell) {
@@ -455,10 +458,12 @@ fn watch(shared: &Shared, commit_bell: &Bell) {
 }
 
 /// Joins the shards, but not for ever.
-fn wait(running: Vec<rt::Shard>) {
+fn wait(running: Vec<rt::Shard>, threads: Vec<JoinHandle<()>>) {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let results: Vec<_> = running.into_iter().map(rt::Shard::join).collect();
+        let mut results: Vec<_> = running.into_iter().map(rt::Shard::join).collect();
+        let joined = threads.into_iter().map(JoinHandle::join);
+        results.extend(joined.map(|joined| joined.map_err(|_| std::io::Error::other("a thread panicked"))));
         // Nobody listens any more if this took too long.
         let _ = sender.send(results);
     });

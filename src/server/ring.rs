@@ -7,7 +7,7 @@ use atomic_waker::AtomicWaker;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 
 /// Wakes one task, from any thread.
@@ -36,9 +36,11 @@ struct Shared<T> {
     head: Padded<AtomicUsize>,
     /// Messages ever put; written by the producer.
     tail: Padded<AtomicUsize>,
+    /// The producer found no place and waits to be told of one.
+    starved: AtomicBool,
     /// Rung when a message is there.
     filled: Bell,
-    /// Rung when a place is free.
+    /// Rung when a place is free and somebody waits for it: a wake across cores is dear.
     drained: Bell,
 }
 
@@ -73,16 +75,22 @@ pub fn ring<T: Send>(slots: usize, filled: Bell, drained: Bell) -> (Producer<T>,
     assert!(slots > 0, "a ring has slots");
     let slots = (0..slots).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect();
     let (head, tail) = (Padded(AtomicUsize::new(0)), Padded(AtomicUsize::new(0)));
-    let shared = Arc::new(Shared { slots, head, tail, filled, drained });
+    let shared = Arc::new(Shared { slots, head, tail, starved: AtomicBool::new(false), filled, drained });
     (Producer(shared.clone()), Consumer(shared))
 }
 
 impl<T: Send> Producer<T> {
-    /// Whether there is a place.
+    /// Whether there is a place; if not, `drained` is rung once there is.
     pub fn has_room(&self) -> bool {
         let shared = &*self.0;
         let tail = shared.tail.0.load(Ordering::Relaxed);
-        tail - shared.head.0.load(Ordering::Acquire) < shared.slots.len()
+        let has_room = || tail - shared.head.0.load(Ordering::SeqCst) < shared.slots.len();
+        if has_room() {
+            return true;
+        }
+        // Said before looking again: either this sees the consumer's step, or the consumer sees this.
+        shared.starved.store(true, Ordering::SeqCst);
+        has_room()
     }
 
     /// Puts a message; gives it back if there is no place.
@@ -117,15 +125,12 @@ impl<T: Send> Consumer<T> {
         // SAFETY: this is the only consumer (`&mut self`), and `tail` says that the slot is filled.
         #[allow(unsafe_code)]
         let message = unsafe { (*slot.get()).assume_init_read() };
-        shared.head.0.store(head + 1, Ordering::Release);
-        shared.drained.ring();
+        shared.head.0.store(head + 1, Ordering::SeqCst);
+        if shared.starved.load(Ordering::SeqCst) {
+            shared.starved.store(false, Ordering::SeqCst);
+            shared.drained.ring();
+        }
         Some(message)
-    }
-
-    /// Whether there is a message.
-    pub fn is_empty(&self) -> bool {
-        let shared = &*self.0;
-        shared.head.0.load(Ordering::Relaxed) == shared.tail.0.load(Ordering::Acquire)
     }
 }
 
@@ -157,7 +162,7 @@ mod tests {
             }
         }
         writer.join().unwrap();
-        assert!(!consumer.is_empty());
+        assert!(consumer.take().is_some());
     }
 
     /// A full ring gives the message back.

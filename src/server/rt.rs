@@ -1,18 +1,16 @@
-//! Everything that is glommio: executors, sockets, direct I/O, timers.
+//! Everything that is glommio: executors, sockets, timers.
 //!
 //! Used in a restricted way: the default task queue only, no latency class and no short preempt timer
 //! (an executor may park while a task is runnable), a timer that ticks in every executor (bounds such
 //! a stall to a tick), the smallest registered memory (it is charged against memlock three times over).
 
 use futures_lite::{AsyncRead, AsyncWrite};
-use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::net::{AcceptedTcpStream, TcpListener, TcpStream};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
-use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -132,53 +130,5 @@ impl Stream {
     pub async fn shutdown(&self) {
         // The other side may be gone already, and then there is nobody to tell.
         let _ = self.0.shutdown(std::net::Shutdown::Write).await;
-    }
-}
-
-/// A file that is written past the page cache.
-pub struct DirectFile(DmaFile);
-
-/// Memory that such a file can be written from.
-pub struct DirectBuffer(DmaBuffer);
-
-impl DirectBuffer {
-    /// Its bytes.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.0.as_bytes_mut()
-    }
-}
-
-impl DirectFile {
-    /// Opens a file that is there, for writing.
-    pub async fn open(path: &Path) -> io::Result<Self> {
-        OpenOptions::new().read(true).write(true).dma_open(path).await.map(Self).map_err(io::Error::from)
-    }
-
-    /// A buffer of `bytes`, a multiple of the block size.
-    pub fn buffer(&self, bytes: usize) -> DirectBuffer {
-        DirectBuffer(self.0.alloc_dma_buffer(bytes))
-    }
-
-    /// Writes a whole buffer.
-    ///
-    /// # Errors
-    /// As `write`; a short write is an error.
-    pub async fn write_at(&self, buffer: DirectBuffer, offset: u64) -> io::Result<()> {
-        let bytes = buffer.0.len();
-        match self.0.write_at(buffer.0, offset).await {
-            Ok(written) if written == bytes => Ok(()),
-            Ok(written) => Err(io::Error::other(format!("wrote {written} of {bytes} bytes at {offset}"))),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Makes what was written durable.
-    pub async fn fdatasync(&self) -> io::Result<()> {
-        self.0.fdatasync().await.map_err(io::Error::from)
-    }
-
-    /// Closes it; dropping it would block.
-    pub async fn close(self) -> io::Result<()> {
-        self.0.close().await.map_err(io::Error::from)
     }
 }

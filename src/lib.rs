@@ -49,19 +49,19 @@ pub mod watch;
 /// A page's links lead to files, for who reads it in the repository. Here a definition in front of the page comes
 /// first, and leads to the module that shows the file.
 pub mod docs {
-    #[doc = "[wal]: super::wal\n[wire]: super::wire\n[configuration]: super::configuration\n\n"]
+    #[doc = "[wal]: self::wal\n[wire]: self::wire\n[configuration]: self::configuration\n\n"]
     #[doc = include_str!("docs/architecture.md")]
     pub mod architecture {}
 
-    #[doc = "[words]: super::four_letter_words\n\n"]
+    #[doc = "[words]: self::four_letter_words\n\n"]
     #[doc = include_str!("docs/wire.md")]
     pub mod wire {}
 
     #[doc = include_str!("docs/wal.md")]
     pub mod wal {}
 
-    #[doc = "[wire]: super::wire\n[words]: super::four_letter_words"]
-    #[doc = "[wal]: super::wal\n[configuration]: super::configuration\n\n"]
+    #[doc = "[wire]: self::wire\n[words]: self::four_letter_words"]
+    #[doc = "[wal]: self::wal\n[configuration]: self::configuration\n\n"]
     #[doc = include_str!("docs/compatibility.md")]
     pub mod compatibility {}
 

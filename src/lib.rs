@@ -1,4 +1,34 @@
 //! ZooKeeper's protocol and guarantees in one native process, a thread per core on io_uring.
+//!
+//! The library is the server and its parts. Everything but `server` is a function of its inputs: it knows no
+//! file, socket, thread, clock or environment and draws no random number that nobody seeded, so tests can hand it any
+//! history. `server` (feature of that name, on by default) brings the world to it.
+//!
+//! ```text
+//!           config              admin             client
+//!             |                   |                 |
+//! server ---> replica ---> session, watch, auth, txn ---> tree ---> proto
+//!    \------> wal, snapshot ---------------------------------------/
+//! ```
+//!
+//! | module | what it is | what always holds |
+//! |---|---|---|
+//! | [`proto`] | the client wire, in bytes and records | nothing is indexed or allocated by a length that was not compared with what is there |
+//! | [`tree`] | znodes at one zxid | every znode but the root has its parent; copies share every body |
+//! | [`txn`] | a checked request as data, and what it does to a tree | the same txns in the same order make equal trees, digests included |
+//! | [`watch`] | who is told of which change | a connection is told of one trigger at most once |
+//! | [`session`] | ids, passwords, timeouts | a session is in one bucket until it expires, in none after |
+//! | [`auth`] | who a connection is and what it may do | an id is only ever added by what proves it |
+//! | [`replica`] | the commit side and the views, as state machines | `view.zxid <= committed <= proposed`; each request is answered once, in order |
+//! | [`wal`] | the log's bytes | an acknowledged record is given back unchanged, or recovery refuses |
+//! | [`snapshot`] | a tree and its sessions in bytes | decoding gives back all that was encoded, or refuses |
+//! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is passed over in silence |
+//! | [`admin`] | four-letter words and metrics as text | it renders what it is given and asks nobody |
+//! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
+//! | `server` | sockets, files, clocks, threads | nothing is answered before it is durable; the first error of the log is the last |
+//!
+//! Pages for people are in [`docs`].
+
 pub mod admin;
 pub mod auth;
 pub mod client;
@@ -13,3 +43,31 @@ pub mod tree;
 pub mod txn;
 pub mod wal;
 pub mod watch;
+
+/// What no single module says: the pages of `src/docs`.
+///
+/// A page's links lead to files, for who reads it in the repository. Here a definition in front of the page comes
+/// first, and leads to the module that shows the file.
+pub mod docs {
+    #[doc = "[wal]: self::wal\n[wire]: self::wire\n[configuration]: self::configuration\n\n"]
+    #[doc = include_str!("docs/architecture.md")]
+    pub mod architecture {}
+
+    #[doc = "[words]: self::four_letter_words\n\n"]
+    #[doc = include_str!("docs/wire.md")]
+    pub mod wire {}
+
+    #[doc = include_str!("docs/wal.md")]
+    pub mod wal {}
+
+    #[doc = "[wire]: self::wire\n[words]: self::four_letter_words"]
+    #[doc = "[wal]: self::wal\n[configuration]: self::configuration\n\n"]
+    #[doc = include_str!("docs/compatibility.md")]
+    pub mod compatibility {}
+
+    #[doc = include_str!("docs/configuration.md")]
+    pub mod configuration {}
+
+    #[doc = include_str!("docs/four-letter-words.md")]
+    pub mod four_letter_words {}
+}

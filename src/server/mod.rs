@@ -18,7 +18,8 @@ mod log_writer;
 pub mod logging;
 mod preflight;
 mod recovery;
-mod ring;
+#[doc(hidden)]
+pub mod ring;
 mod rt;
 mod snapshots;
 mod view_shard;

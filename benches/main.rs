@@ -1,0 +1,35 @@
+//! What the parts cost, without network and disk.
+//!
+//! One file per subject, names as `subject/what/size`, throughput beside the time. Inputs come from
+//! [`fixture`], the same in every run. `cargo bench -- codec` runs a subject, `cargo bench -- --test`
+//! each benchmark once.
+
+mod apply;
+mod codec;
+mod fixture;
+mod log;
+#[cfg(feature = "server")]
+mod ring;
+mod snapshot;
+mod tree;
+mod watch;
+
+use criterion::Criterion;
+use std::time::Duration;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    codec::benches(&mut criterion);
+    tree::benches(&mut criterion);
+    apply::benches(&mut criterion);
+    watch::benches(&mut criterion);
+    log::benches(&mut criterion);
+    snapshot::benches(&mut criterion);
+    #[cfg(feature = "server")]
+    ring::benches(&mut criterion);
+    criterion.final_summary();
+}

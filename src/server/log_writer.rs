@@ -55,7 +55,7 @@ pub async fn run(
     stop: impl Fn() -> bool,
     warn_after: Duration,
 ) {
-    let mut segment = open(&dir, encoder.segment()).await;
+    let mut segment = open(&dir, encoder.segment(), encoder.offset()).await;
     let mut spare_asked_for = false;
     loop {
         let job = poll_fn(|cx| {
@@ -75,7 +75,7 @@ pub async fn run(
             if let Err(error) = placed {
                 fatal::log_failed(&dir.log, number, "cannot begin a segment", &error);
             }
-            segment = open(&dir, number).await;
+            segment = open(&dir, number, 0).await;
             spare_asked_for = false;
         }
         let end = encoder.offset() + encoder.group_bytes(&batch);
@@ -122,11 +122,13 @@ pub async fn run(
     }
 }
 
-/// Opens a segment for writing, and has what was never written in it zeroed meanwhile.
-async fn open(dir: &DataDir, number: u32) -> Rc<Segment> {
+/// Opens a segment for writing, and has what was never written in it zeroed meanwhile. Nothing below
+/// `written` is: it holds groups, also where a file system that compresses, or a copy that made holes of
+/// zeros, holds fewer blocks than that.
+async fn open(dir: &DataDir, number: u32, written: usize) -> Rc<Segment> {
     let path = dir.log.join(wal::file_name(number));
     let failed = |error| -> ! { fatal::log_failed(&dir.log, number, "cannot be opened", &error) };
-    let filled = files::filled_bytes(&path).unwrap_or_else(|error| failed(error));
+    let filled = files::filled_bytes(&path).unwrap_or_else(|error| failed(error)).max(written);
     let file = DirectFile::open(&path).await.unwrap_or_else(|error| failed(error));
     let segment = Rc::new(Segment { file, filled: Cell::new(filled), filling: Cell::new(false) });
     if filled < wal::SEGMENT_BYTES {

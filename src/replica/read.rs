@@ -20,6 +20,9 @@ pub(super) struct Read<'v> {
     pub ids: &'v [Id],
 }
 
+/// Bytes of a multiRead's answer: one frame may name a large znode fifty thousand times.
+const MULTI_READ_BYTES_MAX: usize = 64 << 20;
+
 /// `AddWatchMode`'s numbers.
 const ADD_WATCH_PERSISTENT: i32 = 0;
 const ADD_WATCH_RECURSIVE: i32 = 1;
@@ -144,9 +147,14 @@ impl Read<'_> {
         put_strings(out, self.tree.children(index));
     }
 
-    /// Each operation fails for itself; the watch flags inside are dropped.
+    /// Each operation fails for itself; the watch flags inside are dropped. An answer that grows over
+    /// [`MULTI_READ_BYTES_MAX`] fails as a whole.
     fn multi_read(&mut self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        let start = out.len();
         for op in read_multi(reader)? {
+            if out.len() - start > MULTI_READ_BYTES_MAX {
+                return Err(ErrorCode::MarshallingError);
+            }
             let (op, path) = match op {
                 MultiOp::GetData(path) => (OpCode::GET_DATA, path),
                 MultiOp::GetChildren(path) => (OpCode::GET_CHILDREN, path),
@@ -170,13 +178,14 @@ impl Read<'_> {
     /// A client is back and says what it watched, and the newest zxid that it saw: what changed since
     /// is told at once, the rest is watched again. Source: `DataTree.setWatches`.
     fn set_watches(&mut self, request: SetWatches<'_>, events: &mut Vec<u8>) {
-        let since = request.relative_zxid;
+        // Signed, as in Java: -1 is before everything.
+        let since = request.relative_zxid.to_wire();
         let [data, exist, child, persistent, recursive] = request.lists;
         let mut tell = |kind, path: &[u8]| put_event(events, None, kind, path);
         for path in data {
             match self.tree.find(path) {
                 None => tell(EventType::NodeDeleted, path),
-                Some(index) if self.tree.body(index).fixed().mzxid > since => {
+                Some(index) if self.tree.body(index).fixed().mzxid.to_wire() > since => {
                     tell(EventType::NodeDataChanged, path);
                 }
                 Some(_) => self.watches.add(Table::Data, path, self.cnxn),
@@ -191,7 +200,7 @@ impl Read<'_> {
         for path in child {
             match self.tree.find(path) {
                 None => tell(EventType::NodeDeleted, path),
-                Some(index) if self.tree.child_stat(index).1 > since => {
+                Some(index) if self.tree.child_stat(index).1.to_wire() > since => {
                     tell(EventType::NodeChildrenChanged, path);
                 }
                 Some(_) => self.watches.add(Table::Child, path, self.cnxn),

@@ -27,6 +27,12 @@ const OUT_BYTES_PAUSE: usize = 256 << 10;
 /// Unsent bytes at which a connection ends: only events get it there, since requests wait long before.
 const OUT_BYTES_MAX: usize = 64 << 20;
 
+/// Sent bytes in front of unsent ones at which the latter move up: a connection may never run dry.
+const OUT_BYTES_SENT_MAX: usize = 64 << 10;
+
+/// Bytes of the ids that one connection may prove: each request takes them along.
+const AUTH_IDS_BYTES_MAX: usize = 1 << 20;
+
 /// Reads behind a connection's own writes at which the connection waits.
 const DEFERRED_MAX: usize = 1024;
 
@@ -179,6 +185,22 @@ impl View {
         !self.uplink.items.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    #[cfg(test)]
+    pub(super) fn sessions(&self) -> &BTreeMap<i64, i32> {
+        &self.sessions
+    }
+
+    /// Bytes that a connection's output takes, sent ones included.
+    #[cfg(test)]
+    pub(super) fn buffered_bytes(&self, Place { slot, .. }: Place) -> usize {
+        self.cnxns[slot as usize].cnxn.as_ref().map_or(0, |cnxn| cnxn.out.len())
+    }
+
     /// Gives up what a closing connection has not taken.
     pub fn cut(&mut self, place: Place) {
         let id = CnxnId { view: self.settings.number, slot: place.slot, generation: place.generation };
@@ -242,6 +264,10 @@ impl View {
             self.metrics.counters.connection_drop_count += 1;
         }
         self.silence(slot, &cnxn);
+        // What came last counts although the connection is gone: the session lives on from then.
+        if cnxn.touched {
+            self.uplink.items.push(Up::Touched(vec![cnxn.session_id]));
+        }
         self.free.push(slot);
         self.spare(cnxn.out);
     }
@@ -473,6 +499,10 @@ impl View {
                         ids.push(id);
                     }
                 }
+                if ids.iter().map(|id| id.scheme.len() + id.id.len()).sum::<usize>() > AUTH_IDS_BYTES_MAX {
+                    put_status(&mut cnxn.out, xid, 0, ErrorCode::AuthFailed);
+                    return cnxn.close(CloseReason::Auth(ErrorCode::AuthFailed));
+                }
                 cnxn.ids = ids.into();
                 put_status(&mut cnxn.out, xid, 0, ErrorCode::Ok);
             }
@@ -560,25 +590,32 @@ impl View {
         stats.latency.record(latency_us);
     }
 
-    /// Answers what was deferred, as far as that goes now.
-    fn drain_pending(&mut self, slot: u32, cnxn: &mut Cnxn, now: Now) {
-        while cnxn.state == State::Established && cnxn.unsent() < OUT_BYTES_PAUSE {
-            match cnxn.pending.front() {
-                None | Some(Pending::Awaited { .. }) => return,
-                Some(_) => {}
-            }
-            match cnxn.pending.pop_front() {
-                Some(Pending::Answer(bytes)) => {
-                    self.take_buffer(cnxn);
-                    cnxn.out.extend_from_slice(&bytes);
-                }
-                Some(Pending::Deferred { frame, ids, came_us }) => {
-                    cnxn.deferred_bytes -= frame.len();
-                    self.read(slot, cnxn, &frame, &ids, came_us, now);
-                }
-                None | Some(Pending::Awaited { .. }) => unreachable!("looked at above"),
-            }
+    /// Answers deferred reads up to the next write, while less than `limit` bytes are unsent.
+    fn drain_pending(&mut self, slot: u32, cnxn: &mut Cnxn, limit: usize, now: Now) {
+        while cnxn.state == State::Established && cnxn.unsent() < limit {
+            let Some(Pending::Deferred { .. }) = cnxn.pending.front() else { return };
+            let Some(Pending::Deferred { frame, ids, came_us }) = cnxn.pending.pop_front() else {
+                unreachable!("looked at above");
+            };
+            cnxn.deferred_bytes -= frame.len();
+            self.read(slot, cnxn, &frame, &ids, came_us, now);
         }
+    }
+
+    /// Answers the reads in front of a write whose turn has come, also those that waited because much is
+    /// unsent: what they see must not have the write in it.
+    fn answer_reads_before(&mut self, to: CnxnId, now: Now) {
+        let is_read = |pending: &Pending| matches!(pending, Pending::Deferred { .. });
+        if !self.cnxn_mut(to).is_some_and(|cnxn| cnxn.pending.front().is_some_and(is_read)) {
+            return;
+        }
+        let Some(mut cnxn) = self.cnxns[to.slot as usize].cnxn.take() else { return };
+        self.drain_pending(to.slot, &mut cnxn, OUT_BYTES_MAX, now);
+        if cnxn.pending.front().is_some_and(is_read) {
+            slow_reader(&mut cnxn);
+        }
+        Self::list(&mut self.listed, to.slot, &mut cnxn);
+        self.cnxns[to.slot as usize].cnxn = Some(cnxn);
     }
 
     /// Puts a connection on the list of those that the shell looks at.
@@ -605,9 +642,7 @@ impl View {
         let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else {
             return Wants { write: false, read: false, close: Some(CloseReason::Expected) };
         };
-        if cnxn.unsent() < OUT_BYTES_PAUSE {
-            self.drain_pending(slot, &mut cnxn, now);
-        }
+        self.drain_pending(slot, &mut cnxn, OUT_BYTES_PAUSE, now);
         if cnxn.stalled {
             self.pump_input(slot, &mut cnxn, now);
         }
@@ -637,6 +672,9 @@ impl View {
             cnxn.sent = 0;
             let buffer = std::mem::take(&mut cnxn.out);
             self.spare(buffer);
+        } else if cnxn.sent >= OUT_BYTES_SENT_MAX && cnxn.sent >= cnxn.unsent() {
+            cnxn.out.drain(..cnxn.sent);
+            cnxn.sent = 0;
         }
     }
 
@@ -658,7 +696,9 @@ impl View {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Now) {
-        while let Some((_, id)) = self.fresh.pop_front_if(|(deadline_ms, _)| *deadline_ms <= now.mono_ms()) {
+        while self.fresh.front().is_some_and(|(deadline_ms, _)| *deadline_ms <= now.mono_ms())
+            && let Some((_, id)) = self.fresh.pop_front()
+        {
             let timeout_ms = self.settings.sessionless_timeout_ms;
             if let Some(cnxn) = self.cnxn_mut(id)
                 && cnxn.state == State::Fresh
@@ -719,6 +759,10 @@ impl View {
 
     fn entry(&mut self, entry: &Entry, changes: &[Change], results: &[MultiResult], now: Now) {
         assert!(entry.zxid >= self.zxid, "delta goes back: {} after {}", entry.zxid, self.zxid);
+        let to = entry.to.filter(|to| to.view == self.settings.number);
+        if let Some(to) = to {
+            self.answer_reads_before(to, now);
+        }
         let mut body = std::mem::take(&mut self.scratch);
         body.clear();
         if matches!(entry.what, What::Multi) {
@@ -738,7 +782,7 @@ impl View {
             }
             _ => {}
         }
-        if let Some(to) = entry.to.filter(|to| to.view == self.settings.number) {
+        if let Some(to) = to {
             self.answer(entry, to, changes, &mut body, now);
         }
         self.scratch = body;
@@ -770,11 +814,7 @@ impl View {
             *replies += 1;
             cnxn.stats.sent += 1;
             if cnxn.unsent() > OUT_BYTES_MAX {
-                let (bytes, limit) = (cnxn.unsent(), OUT_BYTES_MAX);
-                // What waits is given up with the connection: its client will not read it.
-                cnxn.out = Vec::new();
-                cnxn.sent = 0;
-                cnxn.close(CloseReason::SlowReader { bytes, limit });
+                slow_reader(cnxn);
             }
             Self::list(listed, slot, cnxn);
         };
@@ -939,36 +979,30 @@ impl View {
         now: Now,
     ) {
         cnxn.awaited -= 1;
-        let Some(at) = cnxn.pending.iter().position(|pending| matches!(pending, Pending::Awaited { .. }))
-        else {
-            return;
-        };
-        let Pending::Awaited { xid, op, sent_us, ref path } = cnxn.pending[at] else {
-            unreachable!("found as such");
+        let (xid, op, sent_us, path) = match cnxn.pending.pop_front() {
+            Some(Pending::Awaited { xid, op, sent_us, path }) => (xid, op, sent_us, path),
+            Some(Pending::Deferred { .. }) => unreachable!("answered before the entry was"),
+            // The connection is ending.
+            None => return,
         };
         assert_eq!(xid, entry.xid, "answers of {to:?} are out of order");
         let mut code = code;
         if op == OpCode::SYNC {
-            match &**path {
+            match &*path {
                 b"\0" => code = ErrorCode::MarshallingError,
                 path => body.put_string(path),
             }
         }
         let zxid = entry.zxid;
-        let put = |out: &mut Vec<u8>| match code {
-            ErrorCode::Ok => put_reply(out, xid, zxid, |out| out.extend_from_slice(body)),
-            code => put_status(out, xid, zxid.to_wire(), code),
-        };
         self.note(cnxn, xid, op, sent_us, now);
-        if at == 0 {
-            cnxn.pending.pop_front();
-            self.take_buffer(cnxn);
-            put(&mut cnxn.out);
-            self.drain_pending(to.slot, cnxn, now);
-        } else {
-            let mut answer = Vec::new();
-            put(&mut answer);
-            cnxn.pending[at] = Pending::Answer(answer.into());
+        self.take_buffer(cnxn);
+        match code {
+            ErrorCode::Ok => put_reply(&mut cnxn.out, xid, zxid, |out| out.extend_from_slice(body)),
+            code => put_status(&mut cnxn.out, xid, zxid.to_wire(), code),
+        }
+        // Nothing is answered behind a closeSession.
+        if op != OpCode::CLOSE_SESSION {
+            self.drain_pending(to.slot, cnxn, OUT_BYTES_PAUSE, now);
         }
     }
 
@@ -1060,6 +1094,13 @@ impl View {
         });
         watches.collect()
     }
+}
+
+/// Ends the connection of a client that does not take what waits for it, which is given up.
+fn slow_reader(cnxn: &mut Cnxn) {
+    let (bytes, limit) = (cnxn.unsent(), OUT_BYTES_MAX);
+    (cnxn.out, cnxn.sent) = (Vec::new(), 0);
+    cnxn.close(CloseReason::SlowReader { bytes, limit });
 }
 
 fn ip_text(ip: IpAddr) -> String {

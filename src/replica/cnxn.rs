@@ -119,8 +119,6 @@ pub(super) enum Pending {
         /// A sync echoes it.
         path: Box<[u8]>,
     },
-    /// Its answer, ready before those in front of it.
-    Answer(Box<[u8]>),
     /// A read behind a write of the same session: the whole frame.
     Deferred {
         frame: Box<[u8]>,

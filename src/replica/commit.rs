@@ -177,6 +177,10 @@ pub struct Commit {
     committed: Zxid,
     records: wal::Batch,
     deltas: Deltas,
+    /// What was submitted while the group was full, in order.
+    backlog: VecDeque<Backlog>,
+    /// Sessions whose time is over and whose closeSession waits for room.
+    expired: VecDeque<i64>,
     /// Attachments that wait until the session's former connection is silent.
     fencing: Vec<(CnxnId, Attach)>,
     containers_due: VecDeque<Box<[u8]>>,
@@ -197,6 +201,26 @@ const DIGEST_INTERVAL: u64 = 128;
 
 /// Digests that are remembered. Source: `DataTree.DIGEST_LOG_LIMIT`.
 const DIGESTS_MAX: usize = 1024;
+
+/// Bytes of records at which the rest of what was submitted waits for the next group: what is in a
+/// group beyond that is one txn, so that every group fits a segment.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+
+const _: () = assert!(GROUP_BYTES_MAX + wal::TXN_BYTES_MAX <= wal::SEGMENT_BYTES / 4 * 3);
+
+/// Bytes of a stored access list. A client chooses how many ids `auth` stands for and how often it names
+/// it: the product must fit a txn.
+const ACL_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a multi's sub-txns; beside them a txn holds its header and the digest.
+const MULTI_BYTES_MAX: usize = wal::TXN_BYTES_MAX - 64;
+
+/// An uplink of which some was handled.
+#[derive(Debug)]
+struct Backlog {
+    bytes: Vec<u8>,
+    items: std::vec::IntoIter<Up>,
+}
 
 #[derive(Debug)]
 struct Attach {
@@ -232,7 +256,11 @@ impl Commit {
     /// Takes over where the log ends. All sessions get their full timeout from `now` on.
     pub fn new(settings: CommitSettings, policy: Arc<Policy>, restored: Restored, now: Now) -> Self {
         let Restored { tree, quotas, acls, sessions, zxid } = restored;
+        let own = |id: &i64| (*id as u64 >> 56) as u8 == settings.server_id;
+        // The clock may have been set back since those were given out.
+        let highest = sessions.keys().copied().filter(own).max();
         let first_id = session::first_session_id(settings.server_id, now.wall_ms);
+        let first_id = highest.map_or(first_id, |highest| first_id.max(highest.wrapping_add(1)));
         let mut tracker = Tracker::new(settings.tick_ms, first_id, settings.hash_seed);
         for (id, timeout_ms) in sessions {
             tracker.track(id, timeout_ms, now.mono_ms());
@@ -247,6 +275,8 @@ impl Commit {
             committed: zxid,
             records: wal::Batch::default(),
             deltas: Deltas::default(),
+            backlog: VecDeque::new(),
+            expired: VecDeque::new(),
             fencing: Vec::new(),
             containers_due: VecDeque::new(),
             containers_checked_ms: now.mono_ms(),
@@ -265,9 +295,13 @@ impl Commit {
         self.zxid
     }
 
-    /// Bytes that wait to be taken.
-    pub fn pending_bytes(&self) -> usize {
-        self.records.bytes()
+    /// Whether there is room for more; what is submitted without waits inside.
+    pub fn has_room(&self) -> bool {
+        self.backlog.is_empty() && !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.records.bytes() >= GROUP_BYTES_MAX
     }
 
     /// Sessions that are alive.
@@ -275,23 +309,46 @@ impl Commit {
         self.sessions.len()
     }
 
-    /// Takes in what a view sends up.
+    /// Takes in what a view sends up; what the group has no room for waits for [`Commit::proceed`].
     pub fn submit(&mut self, now: Now, uplink: Uplink) {
-        let Uplink { bytes, items } = uplink;
-        for item in items {
-            match item {
-                Up::Request(request) => self.request(now, &request, &bytes[request.body.clone()]),
-                Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
-                    self.connect(now, cnxn, session_id, &password, timeout_ms, last_zxid_seen);
-                }
-                Up::Touched(sessions) => sessions.into_iter().for_each(|id| self.touch(now, id)),
-                Up::Fenced(old) => self.fenced(old),
-                Up::Word { cnxn, word } => {
-                    let query = self.queries.ask(cnxn, word);
-                    self.say(None, 0, What::Report { query, word });
-                }
-                Up::Report { query, report } => self.report(now, query, *report),
+        self.backlog.push_back(Backlog { bytes: uplink.bytes, items: uplink.items.into_iter() });
+        self.proceed(now);
+    }
+
+    /// Goes on with what waits, as far as the group has room: due once a group was taken.
+    pub fn proceed(&mut self, now: Now) {
+        while !self.is_full()
+            && let Some(session_id) = self.expired.pop_front()
+        {
+            self.close_session(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now });
+        }
+        while !self.is_full()
+            && let Some(mut uplink) = self.backlog.pop_front()
+        {
+            while !self.is_full()
+                && let Some(item) = uplink.items.next()
+            {
+                self.item(now, item, &uplink.bytes);
             }
+            if uplink.items.len() > 0 {
+                self.backlog.push_front(uplink);
+            }
+        }
+    }
+
+    fn item(&mut self, now: Now, item: Up, bytes: &[u8]) {
+        match item {
+            Up::Request(request) => self.request(now, &request, &bytes[request.body.clone()]),
+            Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
+                self.connect(now, cnxn, session_id, &password, timeout_ms, last_zxid_seen);
+            }
+            Up::Touched(sessions) => sessions.into_iter().for_each(|id| self.touch(now, id)),
+            Up::Fenced(old) => self.fenced(old),
+            Up::Word { cnxn, word } => {
+                let query = self.queries.ask(cnxn, word);
+                self.say(None, 0, What::Report { query, word });
+            }
+            Up::Report { query, report } => self.report(now, query, *report),
         }
     }
 
@@ -300,10 +357,8 @@ impl Commit {
         let mut expired = Vec::new();
         self.sessions.take_expired(now.mono_ms(), &mut expired);
         self.metrics.counters.stale_sessions_expired += expired.len() as u64;
-        for session_id in expired {
-            let asker = Asker { cnxn: None, session_id, xid: 0, ids: &[], now };
-            self.close_session(&asker);
-        }
+        self.expired.extend(expired);
+        self.proceed(now);
         self.sweep(now);
     }
 
@@ -455,7 +510,7 @@ impl Commit {
         let header = self.header(asker, OpCode::MULTI);
         let (first_change, first_result) = (self.deltas.changes.len(), self.deltas.results.len());
         let mut undo = Vec::new();
-        let mut failed = None;
+        let (mut failed, mut unreadable) = (None, false);
         // Each operation is checked against what the ones before it did, and encoded right away.
         let mut encoded = Vec::with_capacity(body.len() + 64);
         encoded.put_count(ops.len());
@@ -481,10 +536,19 @@ impl Commit {
                     failed = failed.or(Some(code));
                 }
             }
+            // A null in an access list fails the whole request in Java, and so does what no log takes.
+            if failed == Some(ErrorCode::MarshallingError) || encoded.len() > MULTI_BYTES_MAX {
+                unreadable = true;
+                break;
+            }
         }
-        if failed.is_some() {
+        if failed.is_some() || unreadable {
             txn::undo(&mut self.tree, &mut self.quotas, undo);
             self.deltas.changes.truncate(first_change);
+            if unreadable {
+                self.deltas.results.truncate(first_result);
+                return self.fail(asker, ErrorCode::MarshallingError);
+            }
             for result in &mut self.deltas.results[first_result..] {
                 (result.op, result.changes) = (OpCode::ERROR, 0);
             }
@@ -525,7 +589,8 @@ impl Commit {
         timeout_ms: i32,
         seen: Zxid,
     ) {
-        if seen > self.committed {
+        // Signed, as in Java: -1 is before everything.
+        if seen.to_wire() > self.committed.to_wire() {
             return self.say(Some(cnxn), 0, What::Ahead { seen });
         }
         let (min_ms, max_ms) = (self.settings.min_session_timeout_ms, self.settings.max_session_timeout_ms);
@@ -553,6 +618,8 @@ impl Commit {
         if !known {
             return self.say(Some(cnxn), 0, What::Refused);
         }
+        // From here on its client pings by what it is told now.
+        self.sessions.set_timeout(session_id, timeout_ms);
         let former = self.sessions.owner(session_id).filter(|former| *former != cnxn);
         if self.sessions.set_owner(session_id, cnxn).is_err() {
             return self.say(Some(cnxn), 0, What::Refused);
@@ -570,6 +637,14 @@ impl Commit {
     fn fenced(&mut self, former: CnxnId) {
         while let Some(at) = self.fencing.iter().position(|(waits_for, _)| *waits_for == former) {
             let (_, Attach { cnxn, session_id, timeout_ms }) = self.fencing.swap_remove(at);
+            // Views say so in any order: one that was overtaken may still wait for the session's first.
+            let of_session = |(_, other): &&(CnxnId, Attach)| other.session_id == session_id;
+            if self.sessions.owner(session_id) == Some(cnxn)
+                && let Some(&(waits_for, _)) = self.fencing.iter().find(of_session)
+            {
+                self.fencing.push((waits_for, Attach { cnxn, session_id, timeout_ms }));
+                continue;
+            }
             let what = match self.sessions.owner(session_id) == Some(cnxn) {
                 true => What::Attached { session_id, timeout_ms },
                 false => What::Refused,
@@ -629,7 +704,15 @@ impl Commit {
         if let [RawAcl { perms: 31, scheme: Some(b"world"), id: Some(b"anyone") }] = raw {
             return Ok(None);
         }
+        let id_bytes = |id: &Id| 12 + id.scheme.len() + id.id.len();
+        let auth_entries = raw.iter().filter(|acl| acl.scheme == Some(b"auth")).count();
+        if auth_entries.saturating_mul(ids.iter().map(id_bytes).sum()) > ACL_BYTES_MAX {
+            return Err(ErrorCode::InvalidAcl);
+        }
         let acls = self.policy.fix_up(raw, ids)?;
+        if acls.iter().map(|acl| id_bytes(&acl.id)).sum::<usize>() > ACL_BYTES_MAX {
+            return Err(ErrorCode::InvalidAcl);
+        }
         Ok(self.acls.intern(acls))
     }
 

@@ -21,6 +21,9 @@ pub(super) struct Read<'v> {
     pub ids: &'v [Id],
 }
 
+/// Bytes of a multiRead's answer: one frame may name a large znode fifty thousand times.
+const MULTI_READ_BYTES_MAX: usize = 64 << 20;
+
 /// `AddWatchMode`'s numbers.
 const ADD_WATCH_PERSISTENT: i32 = 0;
 const ADD_WATCH_RECURSIVE: i32 = 1;
@@ -149,9 +152,14 @@ impl Read<'_> {
         put_strings(out, self.tree.children(index));
     }
 
-    /// Each operation fails for itself; the watch flags inside are dropped.
+    /// Each operation fails for itself; the watch flags inside are dropped. An answer that grows over
+    /// [`MULTI_READ_BYTES_MAX`] fails as a whole.
     fn multi_read(&mut self, reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        let start = out.len();
         for op in read_multi(reader)? {
+            if out.len() - start > MULTI_READ_BYTES_MAX {
+                return Err(ErrorCode::MarshallingError);
+            }
             let (op, path) = match op {
                 MultiOp::GetData(path) => (OpCode::GET_DATA, path),
                 MultiOp::GetChildren(path) => (OpCode::GET_CHILDREN, path),
@@ -176,7 +184,8 @@ impl Read<'_> {
     /// is told at once, the rest is watched again. Deals with the `range` of its paths, all lists being
     /// one. Source: `DataTree.setWatches`.
     pub fn set_watches(&mut self, request: &SetWatches<'_>, range: Range<usize>, events: &mut Vec<u8>) {
-        let since = request.relative_zxid;
+        // Signed, as in Java: -1 is before everything.
+        let since = request.relative_zxid.to_wire();
         let all = request
             .lists
             .iter()
@@ -186,13 +195,11 @@ impl Read<'_> {
             let found = self.tree.find(path);
             let event = match (list, found) {
                 (DATA, None) | (CHILD, None) => Some(EventType::NodeDeleted),
-                (DATA, Some(index)) => {
-                    (self.tree.body(index).fixed().mzxid > since).then_some(EventType::NodeDataChanged)
-                }
+                (DATA, Some(index)) => (self.tree.body(index).fixed().mzxid.to_wire() > since)
+                    .then_some(EventType::NodeDataChanged),
                 (EXIST, found) => found.map(|_| EventType::NodeCreated),
-                (CHILD, Some(index)) => {
-                    (self.tree.child_stat(index).1 > since).then_some(EventType::NodeChildrenChanged)
-                }
+                (CHILD, Some(index)) => (self.tree.child_stat(index).1.to_wire() > since)
+                    .then_some(EventType::NodeChildrenChanged),
                 _ => None,
             };
             match (event, list) {

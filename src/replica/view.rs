@@ -28,6 +28,16 @@ const OUT_BYTES_PAUSE: usize = 256 << 10;
 /// requests wait long before.
 const EVENT_BYTES_MAX: usize = 16 << 20;
 
+/// Unsent bytes at which a connection ends: only reads in front of a write of their own session get it
+/// there, since they cannot wait any longer.
+const OUT_BYTES_MAX: usize = 64 << 20;
+
+/// Sent bytes in front of unsent ones at which the latter move up: a connection may never run dry.
+const OUT_BYTES_SENT_MAX: usize = 64 << 10;
+
+/// Bytes of the ids that one connection may prove: each request takes them along.
+const AUTH_IDS_BYTES_MAX: usize = 1 << 20;
+
 /// Reads behind a connection's own writes at which the connection waits.
 const DEFERRED_MAX: usize = 1024;
 
@@ -198,6 +208,22 @@ impl View {
         !self.uplink.items.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    #[cfg(test)]
+    pub(super) fn sessions(&self) -> &BTreeMap<i64, i32> {
+        &self.sessions
+    }
+
+    /// Bytes that a connection's output takes, sent ones included.
+    #[cfg(test)]
+    pub(super) fn buffered_bytes(&self, Place { slot, .. }: Place) -> usize {
+        self.cnxns[slot as usize].cnxn.as_ref().map_or(0, |cnxn| cnxn.out.len())
+    }
+
     /// Gives up what a closing connection has not taken.
     pub fn cut(&mut self, place: Place) {
         let id = CnxnId { view: self.settings.number, slot: place.slot, generation: place.generation };
@@ -263,6 +289,10 @@ impl View {
             self.metrics.counters.connection_drop_count += 1;
         }
         self.silence(slot, &cnxn);
+        // What came last counts although the connection is gone: the session lives on from then.
+        if cnxn.touched {
+            self.uplink.items.push(Up::Touched(vec![cnxn.session_id]));
+        }
         self.free.push(slot);
         self.spare(cnxn.out);
     }
@@ -491,6 +521,10 @@ impl View {
                         ids.push(id);
                     }
                 }
+                if ids.iter().map(|id| id.scheme.len() + id.id.len()).sum::<usize>() > AUTH_IDS_BYTES_MAX {
+                    put_status(&mut cnxn.out, xid, 0, ErrorCode::AuthFailed);
+                    return cnxn.close(CloseReason::Auth(ErrorCode::AuthFailed));
+                }
                 cnxn.ids = ids.into();
                 put_status(&mut cnxn.out, xid, 0, ErrorCode::Ok);
             }
@@ -584,33 +618,28 @@ impl View {
         stats.latency.record(latency_us);
     }
 
-    /// Answers what was deferred; `true` if there is more to do once others had their turn.
+    /// Answers deferred reads up to the next write; `true` if there is more to do once others had their
+    /// turn.
     fn drain_pending(&mut self, slot: u32, cnxn: &mut Cnxn, drain: Drain, now: Now) -> bool {
-        while cnxn.state == State::Established
-            && (drain == Drain::Whatever || cnxn.unsent() < OUT_BYTES_PAUSE)
-        {
-            if matches!(cnxn.pending.front(), None | Some(Pending::Awaited { .. })) {
-                return false;
-            }
-            match cnxn.pending.pop_front() {
-                Some(Pending::Answer(bytes)) => {
-                    self.take_buffer(cnxn);
-                    cnxn.out.extend_from_slice(&bytes);
+        let limit = match drain {
+            Drain::AsItGoes => OUT_BYTES_PAUSE,
+            Drain::Whatever => OUT_BYTES_MAX,
+        };
+        while cnxn.state == State::Established && cnxn.unsent() < limit {
+            let Some(Pending::Deferred { .. }) = cnxn.pending.front() else { return false };
+            let Some(Pending::Deferred { frame, ids, came_us, done }) = cnxn.pending.pop_front() else {
+                unreachable!("looked at above");
+            };
+            if let Some(done) = self.catch_up(slot, cnxn, &frame, done) {
+                cnxn.pending.push_front(Pending::Deferred { frame, ids, came_us, done });
+                if drain == Drain::AsItGoes {
+                    return true;
                 }
-                Some(Pending::Deferred { frame, ids, came_us, done }) => {
-                    if let Some(done) = self.catch_up(slot, cnxn, &frame, done) {
-                        cnxn.pending.push_front(Pending::Deferred { frame, ids, came_us, done });
-                        if drain == Drain::AsItGoes {
-                            return true;
-                        }
-                        continue;
-                    }
-                    cnxn.deferred -= 1;
-                    cnxn.deferred_bytes -= frame.len();
-                    self.read(slot, cnxn, &frame, &ids, came_us, now);
-                }
-                None | Some(Pending::Awaited { .. }) => unreachable!("looked at above"),
+                continue;
             }
+            cnxn.deferred -= 1;
+            cnxn.deferred_bytes -= frame.len();
+            self.read(slot, cnxn, &frame, &ids, came_us, now);
         }
         false
     }
@@ -638,6 +667,23 @@ impl View {
         };
         read.set_watches(&request, done..until, &mut cnxn.out);
         Some(until)
+    }
+
+    /// Answers the reads in front of a write whose turn has come, also those that waited because much is
+    /// unsent: what they see must not have the write in it.
+    fn answer_reads_before(&mut self, to: CnxnId, now: Now) {
+        let is_read = |pending: &Pending| matches!(pending, Pending::Deferred { .. });
+        if !self.cnxn_mut(to).is_some_and(|cnxn| cnxn.pending.front().is_some_and(is_read)) {
+            return;
+        }
+        let Some(mut cnxn) = self.cnxns[to.slot as usize].cnxn.take() else { return };
+        self.drain_pending(to.slot, &mut cnxn, Drain::Whatever, now);
+        if cnxn.pending.front().is_some_and(is_read) {
+            let bytes = cnxn.unsent();
+            slow_reader(&mut cnxn, bytes, OUT_BYTES_MAX);
+        }
+        Self::list(&mut self.listed, to.slot, &mut cnxn);
+        self.cnxns[to.slot as usize].cnxn = Some(cnxn);
     }
 
     /// Puts a connection on the list of those that the shell looks at.
@@ -695,6 +741,9 @@ impl View {
             (cnxn.sent, cnxn.event_bytes) = (0, 0);
             let buffer = std::mem::take(&mut cnxn.out);
             self.spare(buffer);
+        } else if cnxn.sent >= OUT_BYTES_SENT_MAX && cnxn.sent >= cnxn.unsent() {
+            cnxn.out.drain(..cnxn.sent);
+            cnxn.sent = 0;
         }
     }
 
@@ -716,7 +765,9 @@ impl View {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Now) {
-        while let Some((_, id)) = self.fresh.pop_front_if(|(deadline_ms, _)| *deadline_ms <= now.mono_ms()) {
+        while self.fresh.front().is_some_and(|(deadline_ms, _)| *deadline_ms <= now.mono_ms())
+            && let Some((_, id)) = self.fresh.pop_front()
+        {
             let timeout_ms = self.settings.sessionless_timeout_ms;
             if let Some(cnxn) = self.cnxn_mut(id)
                 && cnxn.state == State::Fresh
@@ -777,7 +828,8 @@ impl View {
 
     fn entry(&mut self, entry: &Entry, changes: &[Change], results: &[MultiResult], now: Now) {
         assert!(entry.zxid >= self.zxid, "delta goes back: {} after {}", entry.zxid, self.zxid);
-        if let Some(to) = entry.to.filter(|to| to.view == self.settings.number) {
+        let to = entry.to.filter(|to| to.view == self.settings.number);
+        if let Some(to) = to {
             self.answer_reads_before(to, now);
         }
         let mut body = std::mem::take(&mut self.scratch);
@@ -799,22 +851,10 @@ impl View {
             }
             _ => {}
         }
-        if let Some(to) = entry.to.filter(|to| to.view == self.settings.number) {
+        if let Some(to) = to {
             self.answer(entry, to, changes, &mut body, now);
         }
         self.scratch = body;
-    }
-
-    /// Answers what a session asked before the write whose turn has come: it must not see that write.
-    fn answer_reads_before(&mut self, to: CnxnId, now: Now) {
-        let Some(mut cnxn) = self.cnxns.get_mut(to.slot as usize).and_then(|slot| slot.cnxn.take()) else {
-            return;
-        };
-        if cnxn.generation == to.generation && cnxn.deferred > 0 {
-            self.drain_pending(to.slot, &mut cnxn, Drain::Whatever, now);
-            Self::list(&mut self.listed, to.slot, &mut cnxn);
-        }
-        self.cnxns[to.slot as usize].cnxn = Some(cnxn);
     }
 
     /// An ended session's connection ends, unless it is the one that asked and is to be answered.
@@ -845,11 +885,8 @@ impl View {
             *replies += 1;
             cnxn.stats.sent += 1;
             if cnxn.event_bytes > EVENT_BYTES_MAX {
-                let (bytes, limit) = (cnxn.event_bytes, EVENT_BYTES_MAX);
-                // What waits is given up with the connection: its client will not read it.
-                cnxn.out = Vec::new();
-                cnxn.sent = 0;
-                cnxn.close(CloseReason::SlowReader { bytes, limit });
+                let bytes = cnxn.event_bytes;
+                slow_reader(cnxn, bytes, EVENT_BYTES_MAX);
             }
             Self::list(listed, slot, cnxn);
         };
@@ -1014,36 +1051,30 @@ impl View {
         now: Now,
     ) {
         cnxn.awaited -= 1;
-        let Some(at) = cnxn.pending.iter().position(|pending| matches!(pending, Pending::Awaited { .. }))
-        else {
-            return;
-        };
-        let Pending::Awaited { xid, op, sent_us, ref path } = cnxn.pending[at] else {
-            unreachable!("found as such");
+        let (xid, op, sent_us, path) = match cnxn.pending.pop_front() {
+            Some(Pending::Awaited { xid, op, sent_us, path }) => (xid, op, sent_us, path),
+            Some(Pending::Deferred { .. }) => unreachable!("answered before the entry was"),
+            // The connection is ending.
+            None => return,
         };
         assert_eq!(xid, entry.xid, "answers of {to:?} are out of order");
         let mut code = code;
         if op == OpCode::SYNC {
-            match &**path {
+            match &*path {
                 b"\0" => code = ErrorCode::MarshallingError,
                 path => body.put_string(path),
             }
         }
         let zxid = entry.zxid;
-        let put = |out: &mut Vec<u8>| match code {
-            ErrorCode::Ok => put_reply(out, xid, zxid, |out| out.extend_from_slice(body)),
-            code => put_status(out, xid, zxid.to_wire(), code),
-        };
         self.note(cnxn, xid, op, sent_us, now);
-        if at == 0 {
-            cnxn.pending.pop_front();
-            self.take_buffer(cnxn);
-            put(&mut cnxn.out);
+        self.take_buffer(cnxn);
+        match code {
+            ErrorCode::Ok => put_reply(&mut cnxn.out, xid, zxid, |out| out.extend_from_slice(body)),
+            code => put_status(&mut cnxn.out, xid, zxid.to_wire(), code),
+        }
+        // Nothing is answered behind a closeSession.
+        if op != OpCode::CLOSE_SESSION {
             self.drain_pending(to.slot, cnxn, Drain::AsItGoes, now);
-        } else {
-            let mut answer = Vec::new();
-            put(&mut answer);
-            cnxn.pending[at] = Pending::Answer(answer.into());
         }
     }
 
@@ -1155,6 +1186,12 @@ fn goes_up(frame: &[u8]) -> bool {
                 | OpCode::CLOSE_SESSION
         )
     })
+}
+
+/// Ends the connection of a client that does not take what waits for it, which is given up.
+fn slow_reader(cnxn: &mut Cnxn, bytes: usize, limit: usize) {
+    (cnxn.out, cnxn.sent) = (Vec::new(), 0);
+    cnxn.close(CloseReason::SlowReader { bytes, limit });
 }
 
 fn ip_text(ip: IpAddr) -> String {

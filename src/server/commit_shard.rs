@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 /// How often time passes here.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Bytes of records at which views wait until the log has taken them.
-const PENDING_BYTES_MAX: usize = 4 << 20;
+/// Groups that a view has not taken in yet at which no more is made: a slow one holds all up, and the
+/// memory stays small.
+const BACKLOG_MAX: usize = 64;
 
 /// The rings of the commit shard.
 pub struct Rings {
@@ -119,13 +120,14 @@ impl CommitShard {
             self.durable(done);
         }
         let stopping = self.shared.phase() != Phase::Running;
+        // Signs of life that have arrived count before sessions are ended for the lack of them.
+        if !stopping {
+            self.take_uplinks();
+        }
         if self.ticked.elapsed() >= TICK {
             self.ticked = Instant::now();
             self.shared.beat_commit();
             self.commit.tick(self.clock.now());
-        }
-        if !stopping {
-            self.take_uplinks();
         }
         self.answer_words();
         if self.in_flight.is_none() && self.begin_group() && self.in_flight.is_none() {
@@ -138,9 +140,13 @@ impl CommitShard {
     }
 
     fn take_uplinks(&mut self) {
+        if self.backlog.iter().any(|waiting| waiting.len() >= BACKLOG_MAX) {
+            return;
+        }
         let now = self.clock.now();
+        self.commit.proceed(now);
         for uplink in &mut self.rings.uplinks {
-            while self.commit.pending_bytes() < PENDING_BYTES_MAX {
+            while self.commit.has_room() {
                 let Some(batch) = uplink.take() else { break };
                 self.commit.submit(now, batch);
             }

@@ -126,12 +126,14 @@ pub fn snapshots(dir: &DataDir) -> io::Result<Vec<Zxid>> {
     Ok(zxids)
 }
 
-/// Removes what a crash left half made.
+/// Removes what a crash left half made, and makes the names of what it left whole durable: the crash may
+/// have come between a rename and its flush.
 pub fn remove_leftovers(dir: &DataDir) -> io::Result<()> {
     for folder in [&dir.snap, &dir.log] {
         for name in names(folder)?.iter().filter(|name| name.ends_with(".tmp")) {
             fs::remove_file(folder.join(name))?;
         }
+        sync_dir(folder)?;
     }
     Ok(())
 }

@@ -92,7 +92,7 @@ struct Segment {
 impl LogWriter {
     /// Goes on where the log ends.
     pub fn new(dir: DataDir, encoder: GroupEncoder) -> Self {
-        let segment = Segment::open(&dir, encoder.segment());
+        let segment = Segment::open(&dir, encoder.segment(), encoder.offset());
         Self { dir, encoder, segment, buffer: Aligned::default(), spare: Spare::Later }
     }
 
@@ -129,6 +129,7 @@ impl LogWriter {
         if !self.encoder.fits(&batch) {
             self.next_segment();
         }
+        assert!(self.encoder.fits(&batch), "a group of {} bytes is larger than a segment", batch.bytes());
         let bytes = self.encoder.group_bytes(&batch);
         while self.encoder.offset() + bytes > self.segment.filled {
             self.segment.fill(&self.dir, &mut self.buffer);
@@ -169,18 +170,20 @@ impl LogWriter {
         if let Err(error) = files::place_segment(&self.dir, number) {
             fatal::log_failed(&self.dir.log, number, "cannot begin a segment", &error);
         }
-        self.segment = Segment::open(&self.dir, number);
+        self.segment = Segment::open(&self.dir, number, 0);
         self.spare = Spare::Later;
     }
 }
 
 impl Segment {
-    fn open(dir: &DataDir, number: u32) -> Self {
+    /// Opens a segment that holds groups up to `written`. Nothing below that is zeroed, also where a file
+    /// system that compresses, or a copy that made holes of zeros, holds fewer blocks.
+    fn open(dir: &DataDir, number: u32, written: usize) -> Self {
         let path = dir.log.join(wal::file_name(number));
         let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
         let opened = OpenOptions::new().write(true).custom_flags(direct).open(&path);
         match opened.and_then(|file| Ok((file, files::filled_bytes(&path)?))) {
-            Ok((file, filled)) => Self { file, number, filled },
+            Ok((file, filled)) => Self { file, number, filled: filled.max(written) },
             Err(error) => fatal::log_failed(&dir.log, number, "cannot be opened past the page cache", &error),
         }
     }

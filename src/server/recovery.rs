@@ -131,6 +131,11 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<Recovered, Rec
             }
         }
     }
+    // Snapshots that do not read, and no log instead: an empty tree would be a lie.
+    let left_out = snapshot.is_none() && !at(dir.snap.clone(), files::snapshots(dir))?.is_empty();
+    if left_out && replayed == 0 {
+        return Err(RecoveryError::Gap { dir: dir.log.clone(), newest: "an empty tree".to_owned() });
+    }
     let damaged = |damage| RecoveryError::Damage { dir: dir.log.clone(), damage };
     let encoder = match recovery.encoder(base).map_err(damaged)? {
         Some(encoder) => encoder,

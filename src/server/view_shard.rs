@@ -19,6 +19,9 @@ const READ_BYTES: usize = 64 << 10;
 /// Reads, or turns of a long request, after which a connection lets others have theirs.
 const STEPS_PER_TURN: usize = 4;
 
+/// Batches of deltas after which connections have their turn.
+const BATCHES_PER_TURN: u32 = 8;
+
 /// How often time passes for a shard; also what bounds a stall of its executor.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -116,15 +119,18 @@ impl ViewShard {
         inbound: Bell,
         mut snapshots: Option<snapshots::Plan>,
     ) {
+        let mut taken = 0;
         loop {
             let batch = poll_fn(|cx| {
                 inbound.listen(cx.waker());
                 while let Some(accepted) = accepted.take() {
                     self.clone().adopt(accepted);
                 }
+                // Asked first: what was published before the end is still taken in.
+                let stopped = self.shared.phase() == Phase::Stopped;
                 match deltas.take() {
                     Some(batch) => Poll::Ready(Some(batch)),
-                    None if self.shared.phase() == Phase::Stopped => Poll::Ready(None),
+                    None if stopped => Poll::Ready(None),
                     None => Poll::Pending,
                 }
             })
@@ -135,6 +141,12 @@ impl ViewShard {
             self.uplink_bell.ring();
             if let Some(plan) = &mut snapshots {
                 plan.count(&batch, &self);
+            }
+            // Where batches come faster than they are taken in, connections have their turn too.
+            taken += 1;
+            if taken == BATCHES_PER_TURN {
+                taken = 0;
+                rt::yield_now().await;
             }
         }
     }

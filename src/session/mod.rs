@@ -177,9 +177,16 @@ impl<O: Copy + Eq> Tracker<O> {
         true
     }
 
-    /// The session's timeout in milliseconds, as it was created with; `None` if it is not there.
+    /// The session's timeout in milliseconds, as last negotiated; `None` if it is not there.
     pub fn get(&self, id: i64) -> Option<i32> {
         self.session(id).map(|session| session.timeout_ms)
+    }
+
+    /// Makes `timeout_ms` the session's timeout: its client attached again and asked for that.
+    pub fn set_timeout(&mut self, id: i64, timeout_ms: i32) {
+        if let Some(slot) = self.slot(id) {
+            self.slots[slot as usize].timeout_ms = timeout_ms;
+        }
     }
 
     /// Whether the session is there and closing or expired.

@@ -121,6 +121,14 @@ pub fn read<'a>(bytes: &'a [u8], acls: &mut AclTable) -> Result<(TxnHeader, Txn<
     Ok((header, txn, digest))
 }
 
+/// Whether a closeSession's record is there, behind which a digest may follow: without one, what follows
+/// is the digest, or nothing. Two paths, which the digest's version would mean, are longer than that.
+fn lists_paths(rest: &[u8]) -> bool {
+    const DIGEST_BYTES: usize = 12;
+    let is_digest = rest.len() == DIGEST_BYTES && rest.starts_with(&DIGEST_VERSION.to_be_bytes());
+    !rest.is_empty() && !is_digest
+}
+
 fn read_record<'a>(op: OpCode, reader: &mut Reader<'a>, acls: &mut AclTable) -> Result<Txn<'a>, Short> {
     Ok(match op {
         OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => {
@@ -145,7 +153,7 @@ fn read_record<'a>(op: OpCode, reader: &mut Reader<'a>, acls: &mut AclTable) -> 
         }
         OpCode::CHECK => Txn::Check { path: path(reader)?, version: reader.int()? },
         OpCode::CREATE_SESSION => Txn::CreateSession { timeout_ms: reader.int()? },
-        OpCode::CLOSE_SESSION if reader.rest().is_empty() => Txn::CloseSession { paths: None },
+        OpCode::CLOSE_SESSION if !lists_paths(reader.rest()) => Txn::CloseSession { paths: None },
         OpCode::CLOSE_SESSION => {
             let count = reader.count(4)?.unwrap_or(0);
             let paths = (0..count).map(|_| path(reader)).collect::<Result<_, _>>()?;

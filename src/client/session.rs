@@ -591,7 +591,7 @@ mod tests {
         let mut reader = Reader::new(&out[4..]);
         assert_eq!(RequestHeader::read(&mut reader), Ok(RequestHeader { xid: 1, op: OpCode::CREATE_TTL }));
         let read = Create::read(&mut reader, OpCode::CREATE_TTL).expect("whole");
-        assert_eq!((read.path, read.data, read.flags, read.ttl_ms), (&b"/a"[..], None, 5, 7));
+        assert_eq!((read.path, read.data, read.flags, read.ttl_ms), (Some(&b"/a"[..]), None, 5, 7));
         assert!(reader.rest().is_empty());
 
         let lists = [vec![b"/d".to_vec()], vec![], vec![b"/c".to_vec()], vec![], vec![b"/r".to_vec()]];

@@ -1033,7 +1033,7 @@ fn error_precedence() {
         (-102, get(1, "/dark")),
         (-102, read(1, OpCode::EXISTS, "/dark", false)),
         (-8, read(1, OpCode::EXISTS, "/x\0", false)),
-        (-123, request(1, OpCode::RECONFIG, |_| ())),
+        (-123, request(1, OpCode::RECONFIG, |out| out.extend_from_slice(&[0xFF; 20]))),
     ] {
         assert_eq!(net.err(a, frame.clone()), code, "{}", String::from_utf8_lossy(&frame[12..]));
     }

@@ -51,6 +51,9 @@ const DEFERRED_BEFORE_WRITE_MAX: usize = 16;
 /// Paths of one setWatches that are looked at before others have their turn.
 const WATCHES_PER_TURN: usize = 4096;
 
+/// Watches of a closed connection that are removed before others have their turn.
+const ENDED_WATCHES_PER_TURN: usize = 8192;
+
 /// Bytes of requests on their way to the commit side at which connections wait.
 const UPLINK_BYTES_MAX: usize = 8 << 20;
 
@@ -116,6 +119,8 @@ pub struct View {
     watches: Watches,
     cnxns: Vec<Slot>,
     free: Vec<u32>,
+    /// Slots of closed connections that still have watches.
+    ending: Vec<u32>,
     by_session: BTreeMap<i64, u32>,
     /// Sessions that are alive, for snapshots.
     sessions: BTreeMap<i64, i32>,
@@ -174,6 +179,7 @@ impl View {
             watches,
             cnxns: Vec::new(),
             free: Vec::new(),
+            ending: Vec::new(),
             by_session: BTreeMap::new(),
             sessions,
             uplink: Uplink::default(),
@@ -237,7 +243,7 @@ impl View {
 
     /// Connections that are open.
     pub fn cnxn_count(&self) -> usize {
-        self.cnxns.len() - self.free.len()
+        self.cnxns.len() - self.free.len() - self.ending.len()
     }
 
     /// Takes a connection in.
@@ -293,13 +299,24 @@ impl View {
         if cnxn.touched {
             self.uplink.items.push(Up::Touched(vec![cnxn.session_id]));
         }
-        self.free.push(slot);
+        self.ending.push(slot);
+        self.end_some();
         self.spare(cnxn.out);
     }
 
-    /// Takes a connection's watches away, and its session if that still is here.
+    /// Takes some of the watches of closed connections away; a slot without any can be used again.
+    fn end_some(&mut self) {
+        let watches = &mut self.watches;
+        if let Some(&slot) = self.ending.last()
+            && watches.remove_some(watch::Cnxn(slot), ENDED_WATCHES_PER_TURN)
+        {
+            self.ending.pop();
+            self.free.push(slot);
+        }
+    }
+
+    /// Takes a connection's session away if that still is here. What it watches goes when it is closed.
     fn silence(&mut self, slot: u32, cnxn: &Cnxn) {
-        self.watches.remove_cnxn(watch::Cnxn(slot));
         if self.by_session.get(&cnxn.session_id) == Some(&slot) {
             self.by_session.remove(&cnxn.session_id);
         }
@@ -765,6 +782,7 @@ impl View {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Now) {
+        self.end_some();
         while self.fresh.front().is_some_and(|(deadline_ms, _)| *deadline_ms <= now.mono_ms())
             && let Some((_, id)) = self.fresh.pop_front()
         {

@@ -263,15 +263,19 @@ impl Watches {
         before & which.bits() != 0
     }
 
-    /// Removes what a connection has, when it ends.
-    pub fn remove_cnxn(&mut self, cnxn: Cnxn) {
-        let Some(watcher) = self.watcher(cnxn) else { return };
+    /// Removes up to `max` of what a connection has, when it ends; `true` once nothing is left.
+    pub fn remove_some(&mut self, cnxn: Cnxn, max: usize) -> bool {
+        let Some(watcher) = self.watcher(cnxn) else { return true };
         let mut watch = self.watchers[watcher].head;
-        while watch != NONE {
+        for _ in 0..max {
+            if watch == NONE {
+                return true;
+            }
             let next = self.watches[watch].watcher_next;
             self.set_bits(watch, 0);
             watch = next;
         }
+        watch == NONE
     }
 
     /// A znode came to be.

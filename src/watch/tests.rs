@@ -160,10 +160,10 @@ fn summary_and_end() {
     by_path.sort_unstable();
     assert_eq!(by_path, [(&b"/a"[..], 1), (b"/b", 2)]);
 
-    watches.remove_cnxn(B);
+    assert!(watches.remove_some(B, usize::MAX));
     assert_eq!(watches.summary(), Summary { connections: 1, paths: 2, watches: 2 });
-    watches.remove_cnxn(A);
-    watches.remove_cnxn(A);
+    assert!(watches.remove_some(A, usize::MAX));
+    assert!(watches.remove_some(A, usize::MAX));
     assert_eq!((watches.len(), watches.summary()), (0, Summary::default()));
     assert_eq!(changed(&mut watches, "/b/x"), []);
 }
@@ -176,7 +176,7 @@ fn a_burst_leaves_no_memory() {
         watches.add(Table::Data, format!("/{at}").as_bytes(), Cnxn(at % 5000));
     }
     for cnxn in 0..5000 {
-        watches.remove_cnxn(Cnxn(cnxn));
+        assert!(watches.remove_some(Cnxn(cnxn), usize::MAX));
     }
     assert!(watches.is_empty());
     assert_eq!(watches.watches.slots.capacity() + watches.watches.free.capacity(), 0);
@@ -257,7 +257,7 @@ fn agrees_with_two_managers() {
                 add(0, RECURSIVE_BIT);
             }
             6 if random(4) == 0 => {
-                watches.remove_cnxn(Cnxn(cnxn));
+                assert!(watches.remove_some(Cnxn(cnxn), usize::MAX));
                 model.tables.iter_mut().for_each(|table| table.retain(|key, _| key.1 != cnxn));
             }
             7 | 8 => {

@@ -16,6 +16,8 @@ pub use ip::{ip_text_v4, ip_text_v6};
 
 use crate::proto::acl::{Acl, Id, Perms, RawAcl};
 use crate::proto::error::ErrorCode;
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use std::borrow::Cow;
 
 /// The id that passes every check has this scheme.
@@ -208,10 +210,26 @@ fn needed<'a>(id: &'a Option<Cow<'_, str>>) -> Result<&'a str, ErrorCode> {
     id.as_deref().ok_or(ErrorCode::MarshallingError)
 }
 
+/// Entries up to which each is compared with all before it; a frame has room for 80,000.
+const COMPARED_ONE_BY_ONE_MAX: usize = 16;
+
 /// First occurrences, in order. Comparing an entry that holds a null is what Java's generated
 /// `equals` cannot do; it gets that far only when all before the null is equal.
 fn without_duplicates<'a, 'b>(raw: &'b [RawAcl<'a>]) -> Result<Vec<&'b RawAcl<'a>>, ErrorCode> {
     let mut unique: Vec<&RawAcl<'_>> = Vec::with_capacity(raw.len());
+    if raw.len() > COMPARED_ONE_BY_ONE_MAX {
+        let mut known = HashSet::with_capacity_and_hasher(raw.len(), FixedState::default());
+        for entry in raw {
+            // Java trips over a null sooner or later.
+            let (Some(scheme), Some(id)) = (entry.scheme, entry.id) else {
+                return Err(ErrorCode::InvalidAcl);
+            };
+            if known.insert((entry.perms, scheme, id)) {
+                unique.push(entry);
+            }
+        }
+        return Ok(unique);
+    }
     'next: for entry in raw {
         for known in unique.iter().filter(|known| known.perms == entry.perms) {
             let scheme = entry.scheme.ok_or(ErrorCode::MarshallingError)?;
@@ -230,6 +248,16 @@ fn without_duplicates<'a, 'b>(raw: &'b [RawAcl<'a>]) -> Result<Vec<&'b RawAcl<'a
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A list of tens of thousands of entries, nearly all the same, is made short in an instant, and its
+    /// order is kept.
+    #[test]
+    fn long_lists() {
+        let names: Vec<String> = (0..40).map(|n| format!("10.0.0.{n}")).collect();
+        let many: Vec<_> = (0..80_000).map(|n| raw(31, "ip", &names[n % 40])).collect();
+        let stored = Policy::default().fix_up(&many, &[]).unwrap();
+        assert!(stored.iter().map(|acl| &*acl.id.id).eq(names.iter().map(String::as_str)));
+    }
 
     const PEER: &str = "10.0.0.1";
 

@@ -180,10 +180,6 @@ pub struct Config {
     pub global_outstanding_limit: u32,
     /// `jute.maxbuffer`: longest frame from a client; 0xFFFFF
     pub jute_max_buffer_bytes: u32,
-    /// `largeRequestMaxBytes`: bytes of large requests in progress; 100 MiB
-    pub large_request_max_bytes: u32,
-    /// `largeRequestThreshold`: bytes above which a request is large; `None` is off
-    pub large_request_threshold_bytes: Option<u32>,
     /// `snapCount`: transactions between snapshots; 100000, at least 2
     pub snap_count: u32,
     /// `snapSizeLimitInKb`: log between snapshots, KiB; 4 GiB, 0 is no limit

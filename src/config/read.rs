@@ -586,8 +586,6 @@ impl Reader {
             client_tcp_keep_alive: self.bool("clientTcpKeepAlive", false),
             global_outstanding_limit: self.or_unlimited("globalOutstandingLimit", 1000),
             jute_max_buffer_bytes: self.at_least("jute.maxbuffer", 0xFFFFF, 1),
-            large_request_max_bytes: self.large_request_max_bytes(),
-            large_request_threshold_bytes: self.large_request_threshold_bytes(),
             snap_count: snap_count.max(2).unsigned_abs(),
             snap_size_limit_kb: self.number("snapSizeLimitInKb", 4_194_304).max(0).unsigned_abs(),
             snap_retain_count: snap_retain_count.max(SNAP_RETAIN_COUNT_MIN).unsigned_abs(),
@@ -676,32 +674,6 @@ impl Reader {
             self.fault(name, message);
         }
         (tick.unsigned_abs(), min, max)
-    }
-
-    fn large_request_max_bytes(&mut self) -> u32 {
-        const DEFAULT: i32 = 100 * 1024 * 1024;
-        let bytes = self.int("largeRequestMaxBytes", DEFAULT);
-        if bytes <= 0 {
-            self.remark(
-                Severity::Warning,
-                "largeRequestMaxBytes",
-                format!("{bytes} reads as {DEFAULT}, the default"),
-            );
-            return DEFAULT.unsigned_abs();
-        }
-        bytes.unsigned_abs()
-    }
-
-    fn large_request_threshold_bytes(&mut self) -> Option<u32> {
-        let bytes = self.int("largeRequestThreshold", -1);
-        if bytes == 0 || bytes < -1 {
-            self.remark(
-                Severity::Warning,
-                "largeRequestThreshold",
-                format!("{bytes} reads as -1, which is off"),
-            );
-        }
-        u32::try_from(bytes).ok().filter(|&n| n > 0)
     }
 
     /// Source: `FourLetterCommands.isEnabled`; the default is zkfast's.
@@ -1144,7 +1116,6 @@ mod tests {
         assert_eq!((c.jute_max_buffer_bytes, c.sessionless_cnxn_timeout_ms), (0xFFFFF, 10_000));
         assert_eq!((c.snap_count, c.snap_size_limit_kb, c.snap_retain_count), (100_000, 4_194_304, 3));
         assert_eq!(c.purge_interval_hours, 1, "purging is on");
-        assert_eq!((c.large_request_max_bytes, c.large_request_threshold_bytes), (104_857_600, None));
         assert_eq!((c.container_check_interval_ms, c.container_max_per_minute), (60_000, 10_000));
         assert_eq!(c.container_max_never_used_interval_ms, 0);
         assert_eq!((c.skip_acl, c.extended_types_enabled, c.enforce_quota), (false, false, false));
@@ -1192,7 +1163,6 @@ mod tests {
         );
         assert_eq!((c.skip_acl, c.extended_types_enabled, c.enforce_quota), (true, true, true));
         assert_eq!((c.digest_enabled, c.close_session_txn_enabled, c.reconfig_enabled), (false, false, true));
-        assert_eq!((c.large_request_max_bytes, c.large_request_threshold_bytes), (9, Some(8)));
         assert_eq!(
             (c.sessionless_cnxn_timeout_ms, c.client_tcp_keep_alive, c.data_dir_autocreate),
             (6, true, false)

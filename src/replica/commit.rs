@@ -369,6 +369,7 @@ impl Commit {
             return None;
         }
         assert!(spare.is_empty(), "a spare batch still holds records");
+        self.deltas.log_bytes = self.records.bytes();
         Some(Proposed {
             records: std::mem::replace(&mut self.records, spare),
             deltas: std::mem::take(&mut self.deltas),

@@ -135,6 +135,8 @@ pub struct Deltas {
     pub changes: Vec<Change>,
     /// Results of all multis, one behind the other.
     pub results: Vec<MultiResult>,
+    /// Bytes of the records in the log.
+    pub log_bytes: usize,
 }
 
 /// One thing that happened.

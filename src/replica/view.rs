@@ -1119,7 +1119,7 @@ impl View {
             zxid: self.zxid,
             received: self.received,
             sent: self.replies,
-            latency: self.latency.clone(),
+            latency: self.latency,
             metrics: self.metrics.clone(),
             outstanding: self.outstanding,
             open: self.cnxn_count(),
@@ -1158,7 +1158,7 @@ impl View {
                 last_zxid: stats.last_zxid.to_wire(),
                 last_response_ms: stats.last_response.mono_ms(),
                 last_latency_us: stats.last_latency_us,
-                latency: stats.latency.clone(),
+                latency: stats.latency,
             };
             // Java's selector bits: 1 reads, 4 has something to write.
             let interest_ops = u8::from(!cnxn.stalled) | u8::from(cnxn.unsent() > 0) << 2;

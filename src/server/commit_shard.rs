@@ -98,8 +98,8 @@ impl CommitShard {
     /// in the log.
     pub fn run_here(mut self) {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut cx = Context::from_waker(&waker);
-        while self.turn(&mut cx).is_pending() {
+        let cx = Context::from_waker(&waker);
+        while self.turn(&cx).is_pending() {
             let parked = Instant::now();
             thread::park_timeout(TICK);
             if parked.elapsed() >= TICK

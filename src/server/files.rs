@@ -78,7 +78,11 @@ pub fn open(data: &Path, data_log: &Path, create: bool) -> Result<(DataDir, Lock
             return Err(DirError::Foreign(foreign));
         }
         at(&folder, fs::create_dir_all(&folder))?;
-        sync_dir(base).or_else(|error| at(base, Err(error)))?;
+        // Both may be new, each in the one above it.
+        let above = base.canonicalize().ok().and_then(|base| base.parent().map(Path::to_owned));
+        for parent in above.iter().map(PathBuf::as_path).chain([base]) {
+            at(parent, sync_dir(parent))?;
+        }
         Ok(folder)
     };
     let dir = DataDir { snap: folder(data)?, log: folder(data_log)? };
@@ -124,6 +128,13 @@ pub fn snapshots(dir: &DataDir) -> io::Result<Vec<Zxid>> {
         names(&dir.snap)?.iter().filter_map(|name| snapshot::parse_file_name(name)).collect();
     zxids.sort_unstable();
     Ok(zxids)
+}
+
+/// Takes a damaged snapshot's name away: it does not count among those that are kept.
+pub fn set_aside(dir: &DataDir, zxid: Zxid) -> io::Result<()> {
+    let name = snapshot::file_name(zxid);
+    fs::rename(dir.snap.join(&name), dir.snap.join(format!("{name}.damaged")))?;
+    sync_dir(&dir.snap)
 }
 
 /// Removes what a crash left half made, and makes the names of what it left whole durable: the crash may

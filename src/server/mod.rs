@@ -246,8 +246,18 @@ fn address(config: &Config) -> Option<IpAddr> {
     }
 }
 
+/// Ends the process when any of its threads panics: what is left would serve some and not others.
+fn end_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        exit(EXIT_BUG, "a thread panicked: this is a bug of zkfast; nothing acknowledged is lost");
+    }));
+}
+
 /// Runs a standalone server until it is told to stop; returns once everything accepted is durable.
 pub fn run(config: &Config) {
+    end_on_panic();
     let clock = Clock { start: Instant::now() };
     let port = match config.standalone_only() {
         Ok(()) => config.client_port.unwrap_or_default(),
@@ -321,10 +331,15 @@ pub fn run(config: &Config) {
         let view = View::new(settings, policy.clone(), tree, zxid, sessions, digest);
         let rings =
             view_shard::Rings { uplink: up_in, deltas: delta_out, accepted: accepted_out, inbound, outbound };
-        let retain = (config.purge_interval_hours > 0).then_some(config.snap_retain_count as usize);
+        let limits = snapshots::Limits {
+            snap_count: config.snap_count.into(),
+            log_bytes: (config.snap_size_limit_kb > 0)
+                .then(|| config.snap_size_limit_kb.saturating_mul(1024)),
+            retain: (config.purge_interval_hours > 0).then_some(config.snap_retain_count as usize),
+        };
         // One view takes the snapshots: they are the same everywhere.
-        let plan = (number == 0)
-            .then(|| snapshots::Plan::new(dir.clone(), config.snap_count, retain, zxid, replayed, hash_seed));
+        let plan =
+            (number == 0).then(|| snapshots::Plan::new(dir.clone(), limits, zxid, replayed, hash_seed));
         view_mains.push((core, view, rings, plan));
     }
     let settings = CommitSettings {

@@ -131,19 +131,24 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<Recovered, Rec
             }
         }
     }
-    // Snapshots that do not read, and no log instead: an empty tree would be a lie.
-    let left_out = snapshot.is_none() && !at(dir.snap.clone(), files::snapshots(dir))?.is_empty();
-    if left_out && replayed == 0 {
-        return Err(RecoveryError::Gap { dir: dir.log.clone(), newest: "an empty tree".to_owned() });
+    // A server that ever took a snapshot has a log, and one that reaches as far as its newest snapshot,
+    // readable or not: anything less would be a lie.
+    let snapshots = at(dir.snap.clone(), files::snapshots(dir))?;
+    if numbers.is_empty() && !snapshots.is_empty() {
+        return Err(RecoveryError::Gap { dir: dir.log.clone(), newest: "any snapshot".to_owned() });
     }
+    let reaches = snapshots.last().copied().unwrap_or(base).max(base);
     let damaged = |damage| RecoveryError::Damage { dir: dir.log.clone(), damage };
-    let encoder = match recovery.encoder(base).map_err(damaged)? {
+    let encoder = match recovery.encoder(reaches).map_err(damaged)? {
         Some(encoder) => encoder,
         None => {
             at(dir.log.clone(), files::place_segment(dir, FIRST_SEGMENT))?;
             GroupEncoder::new(wal::SEGMENT_BYTES, FIRST_SEGMENT, base)
         }
     };
+    for zxid in snapshots.into_iter().filter(|zxid| snapshot.is_none_or(|used| *zxid > used)) {
+        at(dir.snap.clone(), files::set_aside(dir, zxid))?;
+    }
     log::info!(target: "recovery", "done: zxid={} snapshot={} txns={replayed} znodes={} sessions={} took_ms={}",
         restored.zxid, snapshot.map_or_else(|| "none".to_owned(), |zxid| zxid.to_string()), restored.tree.len(),
         restored.sessions.len(), started.elapsed().as_millis());

@@ -17,16 +17,26 @@ use std::time::Instant;
 /// Places of the tree in one slice: some tens of microseconds.
 const SLICE: u32 = 128;
 
+/// What makes a snapshot due, and what becomes of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Txns between two: `snapCount`.
+    pub snap_count: u64,
+    /// Bytes of log between two: `snapSizeLimitInKb`; `None` for no limit.
+    pub log_bytes: Option<u64>,
+    /// How many to keep; `None` keeps all.
+    pub retain: Option<usize>,
+}
+
 /// When snapshots are due.
 pub struct Plan {
     dir: DataDir,
-    /// `snapCount`.
-    snap_count: u64,
-    /// How many to keep; `None` keeps all.
-    retain: Option<usize>,
+    limits: Limits,
     /// Txns since the last one, and how many make the next one due.
     txns: u64,
     due: u64,
+    /// Bytes logged since the last one.
+    bytes: u64,
     newest: Zxid,
     running: Arc<AtomicBool>,
     random: u64,
@@ -34,25 +44,9 @@ pub struct Plan {
 
 impl Plan {
     /// A plan that begins after `newest`, of which `txns` were replayed since its snapshot.
-    pub fn new(
-        dir: DataDir,
-        snap_count: u32,
-        retain: Option<usize>,
-        newest: Zxid,
-        txns: u64,
-        seed: u64,
-    ) -> Self {
+    pub fn new(dir: DataDir, limits: Limits, newest: Zxid, txns: u64, seed: u64) -> Self {
         let running = Arc::new(AtomicBool::new(false));
-        let mut plan = Self {
-            dir,
-            snap_count: snap_count.into(),
-            retain,
-            txns,
-            due: 0,
-            newest,
-            running,
-            random: seed | 1,
-        };
+        let mut plan = Self { dir, limits, txns, due: 0, bytes: 0, newest, running, random: seed | 1 };
         plan.set_due();
         plan
     }
@@ -62,7 +56,7 @@ impl Plan {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let half = (self.snap_count / 2).max(1);
+        let half = (self.limits.snap_count / 2).max(1);
         self.due = half + self.random % half;
     }
 
@@ -74,14 +68,16 @@ impl Plan {
                 self.txns += 1;
             }
         }
-        if self.txns < self.due || self.running.load(Ordering::Relaxed) {
+        self.bytes += deltas.log_bytes as u64;
+        let due = self.txns >= self.due || self.limits.log_bytes.is_some_and(|max| self.bytes >= max);
+        if !due || self.running.load(Ordering::Relaxed) {
             return;
         }
-        self.txns = 0;
+        (self.txns, self.bytes) = (0, 0);
         self.set_due();
         self.running.store(true, Ordering::Relaxed);
         let (shard, dir, retain, running) =
-            (shard.clone(), self.dir.clone(), self.retain, self.running.clone());
+            (shard.clone(), self.dir.clone(), self.limits.retain, self.running.clone());
         rt::spawn_local(async move {
             let started = Instant::now();
             match take(&shard, &dir).await {

@@ -203,6 +203,9 @@ impl Apply<'_> {
     fn delete(&mut self, node: &[u8]) -> Result<(), ErrorCode> {
         let parent = parent_of(self.tree, node).ok_or(ErrorCode::NoNode)?;
         let index = self.tree.find(node).ok_or(ErrorCode::NoNode)?;
+        if self.tree.child_count(index) > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
         let before = self.tree.child_stat(parent);
         let body = self.tree.body(index).clone();
         let (cversion, pzxid) = self.tree.child_stat(index);

@@ -298,7 +298,7 @@ mod tests {
         let mut reader = body(&out);
         assert_eq!(RequestHeader::read(&mut reader).map(|header| header.op), Ok(OpCode::SET_DATA));
         let set = SetData::read(&mut reader).expect("a setData");
-        assert_eq!(set.path, b"/loadgen/k00000999");
+        assert_eq!(set.path, Some(&b"/loadgen/k00000999"[..]));
         assert_eq!(set.data, Some(&key_value(999, 100)[..]));
 
         out.clear();
@@ -306,7 +306,7 @@ mod tests {
         let mut reader = body(&out);
         assert_eq!(RequestHeader::read(&mut reader).map(|header| header.xid), Ok(9));
         let create = Create::read(&mut reader, OpCode::CREATE).expect("a create");
-        assert_eq!(create.path, b"/loadgen/new/g00000042/n00000043");
+        assert_eq!(create.path, Some(&b"/loadgen/new/g00000042/n00000043"[..]));
         assert_eq!(create.data, Some(&key_value(43, 100)[..]));
         assert!(reader.rest().is_empty());
     }

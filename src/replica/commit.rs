@@ -528,12 +528,12 @@ impl Commit {
                     self.apply(&TxnHeader { op, ..header }, &txn, Some(&mut undo));
                     let changes = (self.deltas.changes.len() - before) as u32;
                     self.deltas.results.push(MultiResult { op, err: 0, changes });
-                    put_sub_txn(&mut encoded, op, &txn);
+                    txn::put_sub_txn(&mut encoded, op, &txn);
                 }
                 Err(code) => {
                     let err = code.to_wire();
                     self.deltas.results.push(MultiResult { op: OpCode::ERROR, err, changes: 0 });
-                    put_sub_txn(&mut encoded, OpCode::ERROR, &Txn::Error { code: err });
+                    txn::put_sub_txn(&mut encoded, OpCode::ERROR, &Txn::Error { code: err });
                     failed = failed.or(Some(code));
                 }
             }
@@ -903,15 +903,6 @@ impl Commit {
     pub(super) fn uptime_ms(&self, now: Now) -> i64 {
         now.mono_ms() - self.started_ms
     }
-}
-
-fn put_sub_txn(out: &mut Vec<u8>, op: OpCode, txn: &Txn<'_>) {
-    out.put_i32(op.0);
-    let start = out.len();
-    out.put_i32(0);
-    txn.put(out);
-    let length = i32::try_from(out.len() - start - 4).expect("a txn fits a log record");
-    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 /// The version after a change, if the one expected is there or any will do.

@@ -3,7 +3,7 @@
 use super::{AclTable, CreateKind, CreateTxn, Txn, TxnHeader};
 use crate::proto::acl::{put_acls, read_acls};
 use crate::proto::request::path;
-use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms, Reader, Short, Zxid};
+use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms, Reader, Short, Zxid, jute};
 use crate::tree::{AclRef, DIGEST_VERSION};
 use bytes::BufMut;
 
@@ -87,17 +87,16 @@ impl Txn<'_> {
             Self::Error { code } => out.put_i32(*code),
             Self::Multi(txns) => {
                 out.put_count(txns.len());
-                for (op, txn) in txns {
-                    out.put_i32(op.0);
-                    let start = out.len();
-                    out.put_i32(0);
-                    txn.put(out);
-                    let length = i32::try_from(out.len() - start - 4).expect("a txn fits a log record");
-                    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-                }
+                txns.iter().for_each(|(op, txn)| put_sub_txn(out, *op, txn));
             }
         }
     }
+}
+
+/// Appends one txn of a multi: its type, and its record behind its length. Source: `Txn`.
+pub fn put_sub_txn(out: &mut Vec<u8>, op: OpCode, txn: &Txn<'_>) {
+    out.put_i32(op.0);
+    jute::frame(out, |out| txn.put(out));
 }
 
 /// Appends what follows a txn: the tree's digest once it is applied. Source: `TxnDigest`.

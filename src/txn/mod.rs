@@ -16,7 +16,7 @@ mod quota;
 pub use acl_table::AclTable;
 pub use apply::{Applied, Undo, apply, undo};
 pub use change::Change;
-pub use codec::{put_digest, read};
+pub use codec::{put_digest, put_sub_txn, read};
 pub use quota::{Limits, QuotaKind, Quotas};
 pub(crate) use quota::{limits_path, stats_path};
 

@@ -5,7 +5,7 @@ use super::ring::{Bell, Consumer, Producer};
 use super::{About, Clock, Phase, Shared, rt};
 use crate::admin;
 use crate::proto::Zxid;
-use crate::replica::{Commit, Deltas, Proposed, Uplink};
+use crate::replica::{Commit, Deltas, Now, Proposed, Uplink};
 use crate::wal::Batch;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -20,6 +20,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// Groups that a view has not taken in yet at which no more is made: a slow one holds all up, and the
 /// memory stays small.
 const BACKLOG_MAX: usize = 64;
+
+/// A gap between two turns that is not work but standing still: the process was paused, or the disk hung.
+const STALL: Duration = Duration::from_millis(500);
 
 /// The rings of the commit shard.
 pub struct Rings {
@@ -54,6 +57,11 @@ pub struct CommitShard {
     backlog: Vec<VecDeque<Arc<Deltas>>>,
     spare: Batch,
     ticked: Instant,
+    /// When the last turn began.
+    turned: Instant,
+    /// How long this shard has stood still in all. For sessions that time has not passed: nobody was
+    /// listening to their clients.
+    stalled: Duration,
 }
 
 /// The commit side of a server.
@@ -65,7 +73,7 @@ pub fn new(
     about: Arc<About>,
 ) -> CommitShard {
     let backlog = rings.deltas.iter().map(|_| VecDeque::new()).collect();
-    let ticked = Instant::now();
+    let started = Instant::now();
     CommitShard {
         commit,
         rings,
@@ -75,7 +83,9 @@ pub fn new(
         in_flight: None,
         backlog,
         spare: Batch::default(),
-        ticked,
+        ticked: started,
+        turned: started,
+        stalled: Duration::ZERO,
     }
 }
 
@@ -114,6 +124,12 @@ impl CommitShard {
     /// Does what there is to do; ready once the server stops and nothing is left.
     fn turn(&mut self, cx: &Context<'_>) -> Poll<()> {
         self.rings.bell.listen(cx.waker());
+        let gap = self.turned.elapsed();
+        self.turned = Instant::now();
+        if gap >= STALL {
+            self.stalled += gap;
+            log::warn!(target: "server", "stood still: took_ms={}; sessions are given that time", gap.as_millis());
+        }
         while let Log::There(log) = &mut self.rings.log
             && let Some(done) = log.done.take()
         {
@@ -127,7 +143,7 @@ impl CommitShard {
         if self.ticked.elapsed() >= TICK {
             self.ticked = Instant::now();
             self.shared.beat_commit();
-            self.commit.tick(self.clock.now());
+            self.commit.tick(self.now());
         }
         self.answer_words();
         if self.in_flight.is_none() && self.begin_group() && self.in_flight.is_none() {
@@ -139,11 +155,16 @@ impl CommitShard {
         if stopping && idle { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        Now { mono_us: now.mono_us - self.stalled.as_micros() as i64, ..now }
+    }
+
     fn take_uplinks(&mut self) {
         if self.backlog.iter().any(|waiting| waiting.len() >= BACKLOG_MAX) {
             return;
         }
-        let now = self.clock.now();
+        let now = self.now();
         self.commit.proceed(now);
         for uplink in &mut self.rings.uplinks {
             while self.commit.has_room() {

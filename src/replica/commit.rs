@@ -663,7 +663,8 @@ impl Commit {
             self.containers_deleted_ms = now.mono_ms();
         }
         let per_minute = i64::from(self.settings.container_max_per_minute).max(1);
-        while !self.containers_due.is_empty() {
+        // A pause, or a high limit, may make more of them due than a group has room for.
+        while !self.containers_due.is_empty() && !self.is_full() {
             let spacing_ms = 60_000 / per_minute;
             if now.mono_ms() - self.containers_deleted_ms < spacing_ms {
                 return;

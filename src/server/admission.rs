@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 pub struct Admission {
     max_cnxns: u32,
     max_client_cnxns: u32,
+    /// Connections for which there are descriptors, and how many hold one: also those on their way to a view.
+    descriptors: u32,
+    open: AtomicU32,
     counts: Mutex<Counts>,
 }
 
@@ -27,9 +31,26 @@ struct Counts {
 }
 
 impl Admission {
-    /// `maxCnxns` in all and `maxClientCnxns` from one address; 0 is no limit.
-    pub fn new(max_cnxns: u32, max_client_cnxns: u32) -> Self {
-        Self { max_cnxns, max_client_cnxns, counts: Mutex::default() }
+    /// `maxCnxns` in all and `maxClientCnxns` from one address; 0 is no limit. There are descriptors for
+    /// `descriptors` connections.
+    pub fn new(max_cnxns: u32, max_client_cnxns: u32, descriptors: u32) -> Self {
+        Self { max_cnxns, max_client_cnxns, descriptors, open: AtomicU32::new(0), counts: Mutex::default() }
+    }
+
+    /// Whether one more may be accepted. The descriptors beyond are the log's: a server that cannot open
+    /// its next segment would end, and clients must not be able to bring that about.
+    pub fn has_descriptor(&self) -> bool {
+        self.open.load(Ordering::Relaxed) < self.descriptors
+    }
+
+    /// A connection was accepted; [`Admission::dropped`] must follow when its descriptor is given back.
+    pub fn accepted(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An accepted connection's descriptor is given back.
+    pub fn dropped(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -100,7 +121,7 @@ mod tests {
     #[test]
     fn limits() {
         let ip = |last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
-        let admission = Admission::new(3, 2);
+        let admission = Admission::new(3, 2, 9);
         assert_eq!(admission.enter(ip(1)), Ok(()));
         assert_eq!(admission.enter(ip(1)), Ok(()));
         assert_eq!(admission.enter(ip(1)), Err("maxClientCnxns=2".to_owned()));

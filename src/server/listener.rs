@@ -74,8 +74,18 @@ pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Sh
     let listener = Listener::adopt(listener);
     let mut next = 0;
     while shared.phase() == Phase::Running {
+        if !shared.admission.has_descriptor() {
+            shared.admission.say(
+                "no descriptors for more connections, they wait: raise nofile (ulimit -n, LimitNOFILE=)",
+            );
+            rt::sleep(PAUSE).await;
+            continue;
+        }
         let accepted = match listener.accept().await {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                shared.admission.accepted();
+                accepted
+            }
             Err(error) => {
                 // One connection that is gone already is nothing; no descriptors is, and passes.
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)

@@ -274,7 +274,7 @@ pub fn run(config: &Config) {
     }
     let roles = Roles::of(&cores(config));
     let shards = roles.views.len();
-    preflight::check(shards).unwrap_or_else(|why| exit(EXIT_HOST, why));
+    let descriptors = preflight::check(shards).unwrap_or_else(|why| exit(EXIT_HOST, why));
     let opened = files::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate);
     let (dir, lock) = opened.unwrap_or_else(|error| exit(EXIT_DATA, error));
     let ip = address(config);
@@ -294,7 +294,7 @@ pub fn run(config: &Config) {
     let policy = Arc::new(policy(config));
     let shared = Arc::new(Shared {
         phase: AtomicU8::new(0),
-        admission: Admission::new(config.max_cnxns, config.max_client_cnxns),
+        admission: Admission::new(config.max_cnxns, config.max_client_cnxns, descriptors),
         tcp_keep_alive: config.client_tcp_keep_alive,
         beats: (0..=roles.views.len()).map(|_| AtomicU64::new(0)).collect(),
     });

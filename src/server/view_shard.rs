@@ -173,11 +173,12 @@ impl ViewShard {
 
     fn adopt(self: Rc<Self>, accepted: Accepted) {
         let mut stream = accepted.adopt();
+        let admission = &self.shared.admission;
         // A connection without a peer is gone before it began.
-        let Ok(peer) = stream.set_up(self.shared.tcp_keep_alive) else { return };
-        if let Err(limit) = self.shared.admission.enter(peer.ip()) {
-            self.shared.admission.say(format_args!("connection turned away: peer={peer} limit={limit}"));
-            return;
+        let Ok(peer) = stream.set_up(self.shared.tcp_keep_alive) else { return admission.dropped() };
+        if let Err(limit) = admission.enter(peer.ip()) {
+            admission.say(format_args!("connection turned away: peer={peer} limit={limit}"));
+            return admission.dropped();
         }
         let place = self.view.borrow_mut().open(peer, self.clock.now());
         rt::spawn_local(async move { self.serve(stream, place, peer).await });
@@ -201,7 +202,9 @@ impl ViewShard {
         }
         self.view.borrow_mut().closed(place);
         stream.shutdown().await;
+        drop(stream);
         self.shared.admission.leave(peer.ip());
+        self.shared.admission.dropped();
     }
 
     fn listen(&self, Place { slot, .. }: Place, cx: &Context<'_>) {

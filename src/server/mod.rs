@@ -40,7 +40,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -258,6 +258,7 @@ fn end_on_panic() {
 /// Runs a standalone server until it is told to stop; returns once everything accepted is durable.
 pub fn run(config: &Config) {
     end_on_panic();
+    let signals = Signals::listen();
     let clock = Clock { start: Instant::now() };
     let port = match config.standalone_only() {
         Ok(()) => config.client_port.unwrap_or_default(),
@@ -304,6 +305,7 @@ pub fn run(config: &Config) {
         Some(words) => words.join(","),
     };
 
+    signals.serving();
     let commit_bell = Bell::default();
     let mut uplinks = Vec::new();
     let mut deltas = Vec::new();
@@ -414,7 +416,7 @@ pub fn run(config: &Config) {
     }
     log::info!(target: "server", "serving: mode=standalone clientPort={port} dataDir={} commit={} log={} views={:?} \
         started_ms={}", dir.snap.display(), roles.commit, roles.log, roles.views, clock.start.elapsed().as_millis());
-    watch(&shared, &commit_bell);
+    watch(&signals, &shared, &commit_bell);
     wait(running, threads);
     log::info!(target: "server", "stopped: everything accepted is durable");
     drop(lock);
@@ -434,27 +436,48 @@ fn pin(what: &str, core: usize) {
     }
 }
 
-/// Waits for a signal, and meanwhile for shards that stand still.
-fn watch(shared: &Shared, commit_bell: &Bell) {
-    let signals =
-        signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT]);
-    let mut signals = signals.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("signals: {error}")));
-    let handle = signals.handle();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
+/// The signals that stop the server.
+struct Signals {
+    receiver: std::sync::mpsc::Receiver<i32>,
+    serving: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Until the server serves, one ends the process at once: there is nothing to finish, and recovery may
+    /// take long.
+    fn listen() -> Self {
+        let signals =
+            signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT]);
+        let mut signals = signals.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("signals: {error}")));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let serving = Arc::new(AtomicBool::new(false));
+        let is_serving = serving.clone();
+        std::thread::spawn(move || {
+            let Some(signal) = signals.forever().next() else { return };
+            log::info!(target: "server", "stopping: signal={signal}");
+            if !is_serving.load(Ordering::Acquire) {
+                std::process::exit(0);
+            }
             // Nobody listens any more if the process is ending already.
             let _ = sender.send(signal);
-        }
-    });
+            // Further ones change nothing, and the handlers stay: the default would be an untimely end.
+            signals.forever().for_each(drop);
+        });
+        Self { receiver, serving }
+    }
+
+    /// From here on a signal is an orderly stop.
+    fn serving(&self) {
+        self.serving.store(true, Ordering::Release);
+    }
+}
+
+/// Waits for a signal, and meanwhile for shards that stand still.
+fn watch(signals: &Signals, shared: &Shared, commit_bell: &Bell) {
     let mut seen: Vec<(u64, u32)> = vec![(0, 0); shared.beats.len()];
     loop {
-        match receiver.recv_timeout(Duration::from_secs(1)) {
-            Ok(signal) => {
-                log::info!(target: "server", "stopping: signal={signal}");
-                break;
-            }
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+        match signals.receiver.recv_timeout(Duration::from_secs(1)) {
+            Ok(_) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
         }
         // Counted in checks of this thread's own, so that a paused process is not taken for a stalled one.
@@ -467,7 +490,6 @@ fn watch(shared: &Shared, commit_bell: &Bell) {
             }
         }
     }
-    handle.close();
     shared.set_phase(Phase::Stopping);
     commit_bell.ring();
 }

@@ -26,11 +26,15 @@ pub fn exit(code: i32, why: impl Display) -> ! {
 /// The log cannot go on; nothing is retried.
 pub fn log_failed(dir: &Path, number: u32, what: &str, error: &std::io::Error) -> ! {
     let file = dir.join(crate::wal::file_name(number));
-    let hint = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            ": free some space and start again; nothing acknowledged is lost"
-        }
-        _ => ": nothing acknowledged is lost; check the disk before starting again",
+    let hint = match is_full(error) {
+        true => ": free some space and start again; nothing acknowledged is lost",
+        false => ": nothing acknowledged is lost; check the disk before starting again",
     };
     exit(EXIT_LOG, format_args!("log {}: {what}: {error}{hint}", file.display()))
+}
+
+/// Whether there is no room for what was to be written.
+pub fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }

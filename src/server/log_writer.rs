@@ -46,6 +46,8 @@ pub struct LogWriter {
     segment: Segment,
     buffer: Aligned,
     spare: Spare,
+    /// The disk was full when there was time to fill ahead.
+    no_room: bool,
 }
 
 /// A log writer on a thread of its own.
@@ -93,12 +95,12 @@ impl LogWriter {
     /// Goes on where the log ends.
     pub fn new(dir: DataDir, encoder: GroupEncoder) -> Self {
         let segment = Segment::open(&dir, encoder.segment(), encoder.offset());
-        Self { dir, encoder, segment, buffer: Aligned::default(), spare: Spare::Later }
+        Self { dir, encoder, segment, buffer: Aligned::default(), spare: Spare::Later, no_room: false }
     }
 
     fn run(&mut self, jobs: &Receiver<Batch>, mut done: Producer<Done>) {
         loop {
-            let job = match self.segment.is_filled() {
+            let job = match self.segment.is_filled() || self.no_room {
                 true => jobs.recv().map_err(RecvTimeoutError::from),
                 false => jobs.recv_timeout(FILL_PAUSE),
             };
@@ -117,10 +119,25 @@ impl LogWriter {
         }
     }
 
-    /// Uses a moment in which nothing is to be written.
+    /// Uses a moment in which nothing is to be written. Where the disk is full nobody waits for these
+    /// zeros yet, and there may be room again when somebody does.
     pub fn idle(&mut self) {
-        if !self.segment.is_filled() {
-            self.segment.fill(&self.dir, &mut self.buffer);
+        if self.segment.is_filled() || self.no_room {
+            return;
+        }
+        match self.segment.fill(&mut self.buffer) {
+            Err(error) if fatal::is_full(&error) => {
+                self.no_room = true;
+                log::warn!(target: "log", "the disk is full: {} bytes more can be logged, then the server ends: \
+                    free some space", self.segment.filled - self.encoder.offset());
+            }
+            filled => self.filled(filled),
+        }
+    }
+
+    fn filled(&self, result: io::Result<()>) {
+        if let Err(error) = result {
+            fatal::log_failed(&self.dir.log, self.segment.number, "cannot be filled ahead", &error);
         }
     }
 
@@ -132,7 +149,9 @@ impl LogWriter {
         assert!(self.encoder.fits(&batch), "a group of {} bytes is larger than a segment", batch.bytes());
         let bytes = self.encoder.group_bytes(&batch);
         while self.encoder.offset() + bytes > self.segment.filled {
-            self.segment.fill(&self.dir, &mut self.buffer);
+            let filled = self.segment.fill(&mut self.buffer);
+            self.filled(filled);
+            self.no_room = false;
         }
         if self.spare == Spare::Later && self.encoder.offset() > wal::SEGMENT_BYTES / 2 {
             self.spare = Spare::AskedFor;
@@ -171,7 +190,7 @@ impl LogWriter {
             fatal::log_failed(&self.dir.log, number, "cannot begin a segment", &error);
         }
         self.segment = Segment::open(&self.dir, number, 0);
-        self.spare = Spare::Later;
+        (self.spare, self.no_room) = (Spare::Later, false);
     }
 }
 
@@ -193,14 +212,13 @@ impl Segment {
     }
 
     /// Zeroes what comes next.
-    fn fill(&mut self, dir: &DataDir, buffer: &mut Aligned) {
+    fn fill(&mut self, buffer: &mut Aligned) -> io::Result<()> {
         let bytes = FILL_BYTES.min(wal::SEGMENT_BYTES - self.filled);
         let zeros = buffer.bytes(bytes);
         zeros.fill(0);
-        if let Err(error) = self.file.write_all_at(zeros, self.filled as u64) {
-            fatal::log_failed(&dir.log, self.number, "cannot be filled ahead", &error);
-        }
+        self.file.write_all_at(zeros, self.filled as u64)?;
         self.filled += bytes;
+        Ok(())
     }
 }
 

@@ -16,6 +16,11 @@ const FOLDER: &str = "zkfast-1";
 /// What file names a segment that waits to be used has; a number follows.
 const SPARE_PREFIX: &str = "spare.";
 
+/// What is being written has these names.
+const SEGMENT_TMP: &str = "segment.tmp";
+const SPARE_TMP: &str = "spare.tmp";
+const SNAPSHOT_TMP: &str = "snapshot.tmp";
+
 /// Spares that are kept; more old segments than that are deleted.
 const SPARES_MAX: usize = 2;
 
@@ -47,6 +52,20 @@ pub enum DirError {
         .0.display()
     )]
     Foreign(PathBuf),
+    /// Files lie where `dataDir` or `dataLogDir` no longer points.
+    #[error(
+        "{} holds {name}, and {keys} says that it is not looked for there: set that back, or move the files to where \
+         it points",
+        .folder.display()
+    )]
+    Misplaced {
+        /// Where it lies.
+        folder: PathBuf,
+        /// One of the files.
+        name: String,
+        /// The key that points elsewhere.
+        keys: &'static str,
+    },
     /// It is not there, and `datadir.autocreate` forbids making it.
     #[error("{} does not exist, and datadir.autocreate=false", .0.display())]
     Missing(PathBuf),
@@ -89,6 +108,15 @@ pub fn open(data: &Path, data_log: &Path, create: bool) -> Result<(DataDir, Lock
     let mut folders = vec![&dir.snap];
     if dir.log != dir.snap {
         folders.push(&dir.log);
+        // Starting without them would be starting from less than what was acknowledged.
+        if let Some(&number) = at(&dir.snap, numbers_in(&dir.snap))?.last() {
+            let (folder, name) = (dir.snap.clone(), wal::file_name(number));
+            return Err(DirError::Misplaced { folder, name, keys: "dataLogDir" });
+        }
+        if let Some(&zxid) = at(&dir.log, zxids_in(&dir.log))?.last() {
+            let (folder, name) = (dir.log.clone(), snapshot::file_name(zxid));
+            return Err(DirError::Misplaced { folder, name, keys: "dataDir" });
+        }
     }
     for folder in folders {
         let path = folder.join("lock");
@@ -117,15 +145,23 @@ fn names(path: &Path) -> io::Result<Vec<String>> {
 
 /// Numbers of the log's segments, ascending.
 pub fn segments(dir: &DataDir) -> io::Result<Vec<u32>> {
-    let mut numbers: Vec<_> = names(&dir.log)?.iter().filter_map(|name| wal::parse_file_name(name)).collect();
+    numbers_in(&dir.log)
+}
+
+fn numbers_in(folder: &Path) -> io::Result<Vec<u32>> {
+    let mut numbers: Vec<_> = names(folder)?.iter().filter_map(|name| wal::parse_file_name(name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
 
 /// Zxids of the snapshots, ascending.
 pub fn snapshots(dir: &DataDir) -> io::Result<Vec<Zxid>> {
+    zxids_in(&dir.snap)
+}
+
+fn zxids_in(folder: &Path) -> io::Result<Vec<Zxid>> {
     let mut zxids: Vec<_> =
-        names(&dir.snap)?.iter().filter_map(|name| snapshot::parse_file_name(name)).collect();
+        names(folder)?.iter().filter_map(|name| snapshot::parse_file_name(name)).collect();
     zxids.sort_unstable();
     Ok(zxids)
 }
@@ -141,8 +177,12 @@ pub fn set_aside(dir: &DataDir, zxid: Zxid) -> io::Result<()> {
 /// have come between a rename and its flush.
 pub fn remove_leftovers(dir: &DataDir) -> io::Result<()> {
     for folder in [&dir.snap, &dir.log] {
-        for name in names(folder)?.iter().filter(|name| name.ends_with(".tmp")) {
-            fs::remove_file(folder.join(name))?;
+        // Only what is ours: others may keep files here, too.
+        for path in [SEGMENT_TMP, SPARE_TMP, SNAPSHOT_TMP].map(|name| folder.join(name)) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         sync_dir(folder)?;
     }
@@ -170,7 +210,7 @@ pub fn place_segment(dir: &DataDir, number: u32) -> io::Result<()> {
     match spare {
         Some(spare) => fs::rename(spare, &path)?,
         None => {
-            let new = dir.log.join("segment.tmp");
+            let new = dir.log.join(SEGMENT_TMP);
             let file = File::create(&new)?;
             file.set_len(wal::SEGMENT_BYTES as u64)?;
             file.sync_all()?;
@@ -187,20 +227,42 @@ fn spares(dir: &DataDir) -> io::Result<Vec<PathBuf>> {
     Ok(spares.map(|name| dir.log.join(name)).filter(whole).collect())
 }
 
+/// Removes spares, for a log that begins: what they hold may be of a log that was here before, whose
+/// numbers are higher, and reading would take that for damage.
+pub fn remove_spares(dir: &DataDir) -> io::Result<()> {
+    spares(dir)?.iter().try_for_each(fs::remove_file)?;
+    sync_dir(&dir.log)
+}
+
 /// Makes sure that a written segment waits for when the current one is full.
 pub fn prepare_spare(dir: &DataDir) -> io::Result<()> {
     if !spares(dir)?.is_empty() {
         return Ok(());
     }
-    let new = dir.log.join("spare.tmp");
-    let mut file = File::create(&new)?;
+    check_room(dir, &dir.log, wal::SEGMENT_BYTES as u64)?;
+    let new = Temporary::create(dir.log.join(SPARE_TMP))?;
     let zeros = vec![0; 1 << 20];
     for _ in 0..wal::SEGMENT_BYTES / zeros.len() {
-        file.write_all(&zeros)?;
+        (&new.file).write_all(&zeros)?;
     }
-    file.sync_all()?;
-    fs::rename(new, dir.log.join(format!("{SPARE_PREFIX}new")))?;
+    new.finish(&dir.log.join(format!("{SPARE_PREFIX}new")))?;
     sync_dir(&dir.log)
+}
+
+/// Whether `bytes` more fit into `folder` beside what the log's newest segment has yet to take: the log
+/// ends the process when it finds no room, and what can wait must not be the reason.
+fn check_room(dir: &DataDir, folder: &Path, bytes: u64) -> io::Result<()> {
+    let mut need = bytes;
+    if fs::metadata(folder)?.dev() == fs::metadata(&dir.log)?.dev()
+        && let Some(&newest) = segments(dir)?.last()
+    {
+        need += (wal::SEGMENT_BYTES - filled_bytes(&dir.log.join(wal::file_name(newest)))?) as u64;
+    }
+    let system = rustix::fs::statvfs(folder)?;
+    match system.f_bavail.saturating_mul(system.f_frsize) {
+        room if room < need => Err(io::ErrorKind::StorageFull.into()),
+        _ => Ok(()),
+    }
 }
 
 /// What a purge did.
@@ -240,29 +302,62 @@ pub fn purge(dir: &DataDir, retain: usize) -> io::Result<Purged> {
     Ok(Purged { snapshots: plan.snapshots.len(), segments: plan.segments.len() })
 }
 
+/// A file that is gone again unless it is finished: half of one on a full disk is in everybody's way.
+#[derive(Debug)]
+struct Temporary {
+    file: File,
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Temporary {
+    fn create(path: PathBuf) -> io::Result<Self> {
+        Ok(Self { file: File::create(&path)?, path, finished: false })
+    }
+
+    /// Flushes it and gives it its name.
+    fn finish(mut self, name: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.path, name)?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What stays is removed by the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
 /// A snapshot being written; it gets its name when it is whole.
 #[derive(Debug)]
 pub struct SnapshotFile {
-    file: File,
-    temporary: PathBuf,
+    temporary: Temporary,
+    dir: DataDir,
 }
 
 impl SnapshotFile {
     /// Begins one.
     pub fn create(dir: &DataDir) -> io::Result<Self> {
-        let temporary = dir.snap.join("snapshot.tmp");
-        Ok(Self { file: File::create(&temporary)?, temporary })
+        Ok(Self { temporary: Temporary::create(dir.snap.join(SNAPSHOT_TMP))?, dir: dir.clone() })
     }
 
     /// Appends.
+    ///
+    /// # Errors
+    /// Also where it fits, and the log then might not.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+        check_room(&self.dir, &self.dir.snap, bytes.len() as u64)?;
+        self.temporary.file.write_all(bytes)
     }
 
     /// Flushes it and gives it its name.
-    pub fn finish(self, dir: &DataDir, zxid: Zxid) -> io::Result<()> {
-        self.file.sync_all()?;
-        fs::rename(&self.temporary, dir.snap.join(snapshot::file_name(zxid)))?;
-        sync_dir(&dir.snap)
+    pub fn finish(self, zxid: Zxid) -> io::Result<()> {
+        self.temporary.finish(&self.dir.snap.join(snapshot::file_name(zxid)))?;
+        sync_dir(&self.dir.snap)
     }
 }

@@ -1,6 +1,7 @@
 //! From the data directory to what the server knew: the newest snapshot, then the log behind it.
 
 use super::files::{self, DataDir};
+use super::snapshots;
 use crate::proto::{Acl, Zxid};
 use crate::replica::{ReplayError, Restored};
 use crate::snapshot::{self, Header, Node, Visitor};
@@ -47,6 +48,19 @@ pub enum RecoveryError {
         dir: PathBuf,
         /// Which snapshot was used.
         newest: String,
+    },
+    /// There are snapshots, and no log at all.
+    #[error(
+        "{} holds no log, but {} holds snapshots: if dataLogDir was changed, set it back or move the log; otherwise \
+         restore the log, or empty both to start from nothing",
+        .log.display(),
+        .snap.display()
+    )]
+    NoLog {
+        /// The log's folder.
+        log: PathBuf,
+        /// The snapshots' folder.
+        snap: PathBuf,
     },
     /// A txn does not fit the tree.
     #[error("{}: txn {zxid}: {error}: the log is not of this snapshot", .path.display())]
@@ -133,21 +147,25 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<Recovered, Rec
     }
     // A server that ever took a snapshot has a log, and one that reaches as far as its newest snapshot,
     // readable or not: anything less would be a lie.
-    let snapshots = at(dir.snap.clone(), files::snapshots(dir))?;
-    if numbers.is_empty() && !snapshots.is_empty() {
-        return Err(RecoveryError::Gap { dir: dir.log.clone(), newest: "any snapshot".to_owned() });
+    let zxids = at(dir.snap.clone(), files::snapshots(dir))?;
+    if numbers.is_empty() && !zxids.is_empty() {
+        return Err(RecoveryError::NoLog { log: dir.log.clone(), snap: dir.snap.clone() });
     }
-    let reaches = snapshots.last().copied().unwrap_or(base).max(base);
+    let reaches = zxids.last().copied().unwrap_or(base).max(base);
     let damaged = |damage| RecoveryError::Damage { dir: dir.log.clone(), damage };
     let encoder = match recovery.encoder(reaches).map_err(damaged)? {
         Some(encoder) => encoder,
         None => {
+            at(dir.log.clone(), files::remove_spares(dir))?;
             at(dir.log.clone(), files::place_segment(dir, FIRST_SEGMENT))?;
             GroupEncoder::new(wal::SEGMENT_BYTES, FIRST_SEGMENT, base)
         }
     };
-    for zxid in snapshots.into_iter().filter(|zxid| snapshot.is_none_or(|used| *zxid > used)) {
+    for zxid in zxids.into_iter().filter(|zxid| snapshot.is_none_or(|used| *zxid > used)) {
         at(dir.snap.clone(), files::set_aside(dir, zxid))?;
+    }
+    if snapshot.is_none() {
+        at(dir.snap.clone(), snapshots::write_fresh(dir, settings))?;
     }
     log::info!(target: "recovery", "done: zxid={} snapshot={} txns={replayed} znodes={} sessions={} took_ms={}",
         restored.zxid, snapshot.map_or_else(|| "none".to_owned(), |zxid| zxid.to_string()), restored.tree.len(),

@@ -6,7 +6,7 @@ use super::view_shard::ViewShard;
 use crate::proto::Zxid;
 use crate::replica::Deltas;
 use crate::snapshot::{ACL_OPEN, Header, Node, SnapshotEncoder};
-use crate::tree::{AclRef, NodeImage};
+use crate::tree::{self, AclRef, NodeImage, Tree};
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
@@ -125,9 +125,25 @@ async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
     }
     let (rest, counts) = encoder.finish();
     let file = write(file, rest).await?;
-    let finish = dir.clone();
-    rt::blocking(move || file.finish(&finish, zxid)).await?;
+    rt::blocking(move || file.finish(zxid)).await?;
     Ok((zxid, counts.nodes))
+}
+
+/// Writes the snapshot of a server that has never run. A directory that has ever been used has a snapshot
+/// then, wherever its log is: a log that is missing is told from one that never was.
+///
+/// # Errors
+/// Those of the system.
+pub fn write_fresh(dir: &DataDir, settings: tree::Settings) -> io::Result<()> {
+    let mut tree = Tree::new(settings);
+    let mut encoder = SnapshotEncoder::new(&Header { zxid: Zxid::ZERO, digest: tree.digest(), wall_ms: 0 });
+    let (mut nodes, mut acls) = (Vec::new(), Acls::default());
+    tree.begin_image();
+    while tree.image_slice(SLICE, &mut nodes) {}
+    nodes.iter().for_each(|node| put(&mut encoder, node, &mut acls));
+    let mut file = SnapshotFile::create(dir)?;
+    file.write(&encoder.finish().0)?;
+    file.finish(Zxid::ZERO)
 }
 
 async fn write(mut file: SnapshotFile, bytes: Vec<u8>) -> io::Result<SnapshotFile> {

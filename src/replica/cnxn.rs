@@ -181,6 +181,8 @@ pub(super) struct Cnxn {
     pub event_bytes: usize,
     /// Requests that are with the commit side.
     pub awaited: u32,
+    /// Tokens of an authentication that were answered.
+    pub sasl_tokens: u32,
     /// Input is left although it may hold whole frames.
     pub stalled: bool,
     /// In the view's list of those to look at.

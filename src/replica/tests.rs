@@ -787,6 +787,20 @@ fn wrong_password() {
     assert_eq!(net.clients[a].closed, None);
 }
 
+/// A token is answered with null, as by a 3.9 without a login configuration; a client that never stops
+/// sending them is told that it failed.
+#[test]
+fn sasl_ends() {
+    let mut net = Net::new();
+    let a = net.connect(0);
+    let token = |xid| request(xid, OpCode::SASL, |out| out.put_buffer(Some(b"")));
+    for xid in 1..=8 {
+        net.ok(a, token(xid));
+    }
+    assert_eq!(net.err(a, token(9)), ErrorCode::AuthFailed.to_wire());
+    assert_eq!(net.clients[a].closed, Some(CloseReason::Auth(ErrorCode::AuthFailed)));
+}
+
 /// A client that has seen what this server has not is turned away; zxids are signed there.
 #[test]
 fn client_ahead() {

@@ -54,6 +54,9 @@ const WATCHES_PER_TURN: usize = 4096;
 /// Watches of a closed connection that are removed before others have their turn.
 const ENDED_WATCHES_PER_TURN: usize = 8192;
 
+/// Tokens of an authentication that never succeeds which are answered.
+const SASL_TOKENS_MAX: u32 = 8;
+
 /// Bytes of requests on their way to the commit side at which connections wait.
 const UPLINK_BYTES_MAX: usize = 8 << 20;
 
@@ -272,6 +275,7 @@ impl View {
             deferred_bytes: 0,
             event_bytes: 0,
             awaited: 0,
+            sasl_tokens: 0,
             stalled: false,
             listed: false,
             touched: false,
@@ -552,12 +556,18 @@ impl View {
         }
     }
 
-    /// A 3.9 server without a login configuration answers every token with null.
+    /// A 3.9 server without a login configuration answers every token with null. There are clients that
+    /// go on for ever then (kazoo 2.11): after some tokens they are told that it failed.
     fn sasl(&mut self, cnxn: &mut Cnxn, xid: i32, body: &[u8]) {
         if !matches!(Reader::new(body).buffer(), Ok(Some(_))) {
             return cnxn.close(CloseReason::Malformed("sasl token"));
         }
+        cnxn.sasl_tokens += 1;
         self.take_buffer(cnxn);
+        if cnxn.sasl_tokens > SASL_TOKENS_MAX {
+            put_status(&mut cnxn.out, xid, 0, ErrorCode::AuthFailed);
+            return cnxn.close(CloseReason::Auth(ErrorCode::AuthFailed));
+        }
         put_reply(&mut cnxn.out, xid, Zxid::ZERO, |out| out.put_buffer(None));
     }
 

@@ -200,10 +200,19 @@ impl Segment {
     fn open(dir: &DataDir, number: u32, written: usize) -> Self {
         let path = dir.log.join(wal::file_name(number));
         let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
-        let opened = OpenOptions::new().write(true).custom_flags(direct).open(&path);
+        let open = |flags| OpenOptions::new().write(true).custom_flags(flags).open(&path);
+        let opened = match open(direct) {
+            // A file system without direct I/O: the page cache costs CPU and memory, not durability.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                log::warn!(target: "log", "{} is written through the page cache: its file system has no direct I/O",
+                    path.display());
+                open(0)
+            }
+            opened => opened,
+        };
         match opened.and_then(|file| Ok((file, files::filled_bytes(&path)?))) {
             Ok((file, filled)) => Self { file, number, filled: filled.max(written) },
-            Err(error) => fatal::log_failed(&dir.log, number, "cannot be opened past the page cache", &error),
+            Err(error) => fatal::log_failed(&dir.log, number, "cannot be opened", &error),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Starts and stops real servers, and keeps what they said for when a test fails.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -224,6 +225,22 @@ impl Server {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// SIGSTOP: the process stands still.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().expect("runs").id();
+        let pid = Pid::from_raw(pid.cast_signed()).expect("a child's id is not 0");
+        kill_process(pid, signal).expect("a child takes signals");
     }
 
     /// Resident memory, in KiB.

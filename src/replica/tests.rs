@@ -921,6 +921,47 @@ fn containers_and_ttls() {
     net.check_replay();
 }
 
+/// However many containers are due and allowed at once, a group of the log stays one.
+#[test]
+fn sweep_in_groups() {
+    let settings = CommitSettings { container_max_per_minute: u32::MAX, ..settings() };
+    let mut now = Now { mono_us: 1_000_000, wall_ms: 1_700_000_000_000 };
+    let restored = Restored::fresh(tree_settings());
+    let mut commit = Commit::new(settings, Arc::new(Policy::default()), restored, now);
+    let group = |commit: &mut Commit| {
+        let proposed = commit.take(crate::wal::Batch::default())?;
+        commit.committed(proposed.through);
+        Some(proposed)
+    };
+    let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
+    let (password, last_zxid_seen) = (Box::from([0; 16]), Zxid::ZERO);
+    let connect = Up::Connect { cnxn, session_id: 0, password, timeout_ms: 20_000, last_zxid_seen };
+    commit.submit(now, Uplink { bytes: Vec::new(), items: vec![connect] });
+    let What::SessionCreated { session_id, .. } = group(&mut commit).unwrap().deltas.entries[0].what else {
+        panic!("no session");
+    };
+    let long = "p".repeat(5_000);
+    for n in 0..4_000 {
+        let mut bytes = Vec::new();
+        put_create(&mut bytes, &format!("/{long}{n}"), b"", 5);
+        bytes.put_i64(1);
+        let (op, body, ids) = (OpCode::CREATE_TTL, 0..bytes.len(), Arc::from([]));
+        let request = Request { cnxn, session_id, xid: n, op, body, ids };
+        commit.submit(now, Uplink { bytes, items: vec![Up::Request(request)] });
+        assert!(matches!(group(&mut commit).unwrap().deltas.entries[0].what, What::Done(_)));
+    }
+    let mut groups = 0;
+    (now.mono_us, now.wall_ms) = (now.mono_us + 61_000_000, now.wall_ms + 61_000);
+    loop {
+        commit.tick(now);
+        let Some(proposed) = group(&mut commit) else { break };
+        groups += 1;
+        assert!(proposed.records.bytes() < 5 << 20, "{} bytes", proposed.records.bytes());
+    }
+    assert!(groups > 3, "{groups} groups");
+    assert_eq!(dump(commit.tree()).keys().filter(|path| path.starts_with(b"/p")).count(), 0);
+}
+
 /// Usage follows every kind of change; hard limits refuse, before the version is looked at.
 #[test]
 fn quotas() {

@@ -260,7 +260,10 @@ fn check_room(dir: &DataDir, folder: &Path, bytes: u64) -> io::Result<()> {
     }
     let system = rustix::fs::statvfs(folder)?;
     match system.f_bavail.saturating_mul(system.f_frsize) {
-        room if room < need => Err(io::ErrorKind::StorageFull.into()),
+        room if room < need => Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!("{need} bytes are needed, with what the log's segment may take, and {room} are free"),
+        )),
         _ => Ok(()),
     }
 }
@@ -347,12 +350,13 @@ impl SnapshotFile {
     }
 
     /// Appends.
-    ///
-    /// # Errors
-    /// Also where it fits, and the log then might not.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        check_room(&self.dir, &self.dir.snap, bytes.len() as u64)?;
         self.temporary.file.write_all(bytes)
+    }
+
+    /// Whether `bytes` more fit, and leave the log its room.
+    pub fn check_room(&self, bytes: usize) -> io::Result<()> {
+        check_room(&self.dir, &self.dir.snap, bytes as u64)
     }
 
     /// Flushes it and gives it its name.

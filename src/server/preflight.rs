@@ -11,9 +11,9 @@ const MEMLOCK_PER_SHARD: u64 = 256 << 10;
 const MEMLOCK_MIN: u64 = 512 << 10;
 
 /// Descriptors that are not for connections: files and directories while they are worked on, and those of
-/// each executor. Measured: 14 with one view, 8 more for each further one.
+/// each executor. Measured: 14 with one view, 4 more for each further one.
 const DESCRIPTORS_KEPT: u64 = 32;
-const DESCRIPTORS_PER_SHARD: u64 = 16;
+const DESCRIPTORS_PER_SHARD: u64 = 8;
 
 /// Raises what may be raised, and says what is missing. Gives the number of connections for which there
 /// are descriptors.

@@ -147,7 +147,12 @@ pub fn write_fresh(dir: &DataDir, settings: tree::Settings) -> io::Result<()> {
 }
 
 async fn write(mut file: SnapshotFile, bytes: Vec<u8>) -> io::Result<SnapshotFile> {
-    rt::blocking(move || file.write(&bytes).map(|()| file)).await
+    rt::blocking(move || {
+        file.check_room(bytes.len())?;
+        file.write(&bytes)?;
+        Ok(file)
+    })
+    .await
 }
 
 /// Ids of access lists in one snapshot. A list is known by where it is: they are interned.

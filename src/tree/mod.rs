@@ -343,6 +343,11 @@ impl Tree {
         self.data_bytes
     }
 
+    /// Whether [`Tree::digest`] says anything.
+    pub fn keeps_digests(&self) -> bool {
+        self.settings.digests == Digests::Kept
+    }
+
     /// Sum of all znodes' digests; 0 where none are kept.
     pub fn digest(&self) -> u64 {
         self.digest

@@ -116,6 +116,7 @@ pub struct Server {
     directory: Directory,
     address: SocketAddr,
     child: Option<Child>,
+    descriptors: Option<u32>,
 }
 
 impl Server {
@@ -137,7 +138,7 @@ impl Server {
             config += &format!("{key}={value}\n");
         }
         fs::write(directory.path().join("zoo.cfg"), config).expect("zoo.cfg");
-        let mut server = Self { kind, directory, address, child: None };
+        let mut server = Self { kind, directory, address, child: None, descriptors: None };
         server.start_again();
         server
     }
@@ -146,6 +147,38 @@ impl Server {
     pub fn start_again(&mut self) {
         self.spawn();
         self.wait_until_it_answers();
+    }
+
+    /// What the next start's `zoo.cfg` says beside, or instead of, what it said so far.
+    pub fn set(&self, key: &str, value: &str) {
+        let path = self.directory.path().join("zoo.cfg");
+        let config = fs::read_to_string(&path).expect("zoo.cfg");
+        fs::write(path, format!("{config}{key}={value}\n")).expect("zoo.cfg");
+    }
+
+    /// How many descriptors the next start gets.
+    pub fn limit_descriptors(&mut self, descriptors: u32) {
+        self.descriptors = Some(descriptors);
+    }
+
+    /// Starts the process on the data directory as it is, and waits until it ends by itself: its status.
+    pub fn start_in_vain(&mut self) -> Option<i32> {
+        self.spawn();
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let child = self.child.as_mut().expect("just started");
+            if let Some(status) = child.try_wait().expect("the state of a child") {
+                self.child = None;
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "{:?} does not end\n{}", self.kind, self.output());
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Starts the process, and does not wait.
@@ -167,7 +200,15 @@ impl Server {
         let config = self.directory.path().join("zoo.cfg");
         match self.kind {
             Kind::Zkfast => {
-                let mut command = Command::new(zkfast_binary());
+                let mut command = match self.descriptors {
+                    None => Command::new(zkfast_binary()),
+                    Some(descriptors) => {
+                        let mut shell = Command::new("sh");
+                        shell.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);
+                        shell.arg(zkfast_binary());
+                        shell
+                    }
+                };
                 command.arg(config).args(["--cores", "0,1"]);
                 command
             }

@@ -6,3 +6,4 @@ mod crash;
 mod differential;
 mod hostile;
 mod pause;
+mod settings;

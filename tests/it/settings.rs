@@ -1,0 +1,92 @@
+//! Starts with other settings than before, and with what the host grants.
+
+use crate::harness::{Kind, Server, alone};
+use std::fs;
+use std::time::Duration;
+use zkfast::client::net::{Connect, Connection};
+use zkfast::client::{Incoming, Request};
+use zkfast::proto::{Acl, OpCode};
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The data directory cannot be used.
+const EXIT_DATA: i32 = 3;
+
+fn client(server: &Server) -> Connection {
+    Connection::connect(server.address(), &Connect::default(), ANSWER_TIMEOUT).expect("a session")
+}
+
+fn create(connection: &mut Connection, path: &str) -> i32 {
+    let (path, acl) = (path.as_bytes().to_vec(), vec![Acl::open()]);
+    let create = Request::Create { op: OpCode::CREATE, path, data: None, acl, flags: 0, ttl_ms: -1 };
+    connection.call(&create, &mut Vec::new()).expect("an answer").header.err
+}
+
+fn exists(server: &Server, path: &str) -> bool {
+    let exists = Request::Exists { path: path.as_bytes().to_vec(), watch: false };
+    client(server).call(&exists, &mut Vec::new()).expect("an answer").header.err == 0
+}
+
+/// A server whose `dataLogDir` is changed does not start without its log, though no snapshot of its own
+/// making says that there was one; with the former setting it has everything.
+#[test]
+fn log_elsewhere() {
+    let _alone = alone();
+    let mut server = Server::start(Kind::Zkfast, &[]);
+    let place = |name: &str| server.directory().join(name).display().to_string();
+    let (data, one, other) = (place("data"), place("one"), place("other"));
+    assert_eq!(create(&mut client(&server), "/kept"), 0);
+    server.kill();
+    server.set("dataLogDir", &one);
+    assert_eq!(server.start_in_vain(), Some(EXIT_DATA));
+    assert!(server.output().contains("dataLogDir"), "{}", server.output());
+
+    let folder = |base: &str| std::path::Path::new(base).join("zkfast-1");
+    fs::rename(folder(&data).join("log.00000001"), folder(&one).join("log.00000001")).expect("moved");
+    server.start_again();
+    assert!(exists(&server, "/kept"));
+    server.kill();
+    for wrong in [&other, &data] {
+        server.set("dataLogDir", wrong);
+        assert_eq!(server.start_in_vain(), Some(EXIT_DATA), "{wrong}");
+    }
+    server.set("dataLogDir", &one);
+    server.start_again();
+    assert!(exists(&server, "/kept"));
+}
+
+/// Digests may be turned off and on again: the log has them for some txns and not for others.
+#[test]
+fn digests_off_and_on() {
+    let _alone = alone();
+    let mut server = Server::start(Kind::Zkfast, &[]);
+    for (round, enabled) in ["false", "true", "false", "true"].into_iter().enumerate() {
+        assert_eq!(create(&mut client(&server), &format!("/{round}")), 0);
+        server.kill();
+        server.set("digest.enabled", enabled);
+        server.start_again();
+        assert!((0..=round).all(|round| exists(&server, &format!("/{round}"))));
+    }
+}
+
+/// Connections that use up all descriptors do not keep the log from its next segment.
+#[test]
+fn descriptors_used_up() {
+    let _alone = alone();
+    let mut server = Server::start(Kind::Zkfast, &[]);
+    server.kill();
+    server.limit_descriptors(96);
+    server.start_again();
+    let mut writer = client(&server);
+    assert_eq!(create(&mut writer, "/d"), 0);
+    // Those beyond the limit wait in the listen queue.
+    let _idle: Vec<_> =
+        (0..120).map(|_| Connection::open(server.address(), ANSWER_TIMEOUT).expect("a connection")).collect();
+    let data = Some(vec![7; 1_000_000]);
+    let set = Request::SetData { path: b"/d".to_vec(), data, version: -1 };
+    for _ in 0..80 {
+        let reply = writer.call(&set, &mut Vec::<Incoming>::new()).expect("an answer");
+        assert_eq!(reply.header.err, 0);
+    }
+    assert!(server.directory().join("data/zkfast-1/log.00000002").exists());
+    assert!(server.is_alive());
+}

@@ -139,7 +139,6 @@ pub struct View {
     fresh: VecDeque<(i64, CnxnId)>,
     spares: Vec<Vec<u8>>,
     scratch: Vec<u8>,
-    events: Vec<u8>,
     received: u64,
     replies: u64,
     latency: Summary,
@@ -194,7 +193,6 @@ impl View {
             fresh: VecDeque::new(),
             spares: Vec::new(),
             scratch: Vec::new(),
-            events: Vec::new(),
             received: 0,
             replies: 0,
             latency: Summary::default(),
@@ -598,17 +596,10 @@ impl View {
             return self.note(cnxn, xid, op, came_us, now);
         }
         let (start, zxid) = (cnxn.out.len(), self.zxid);
-        let mut failed = None;
+        let (mut failed, mut events) = (None, Vec::new());
+        let mut read = self.reading(slot, cnxn.session_id, ids);
         put_reply(&mut cnxn.out, xid, zxid, |out| {
-            let mut read = Read {
-                tree: &self.tree,
-                watches: &mut self.watches,
-                policy: &self.policy,
-                cnxn: watch::Cnxn(slot),
-                session_id: cnxn.session_id,
-                ids,
-            };
-            failed = read.answer(op, reader.rest(), out, &mut self.events).err();
+            failed = read.answer(op, reader.rest(), out, &mut events).err();
         });
         if let Some(code) = failed {
             cnxn.out.truncate(start);
@@ -620,14 +611,23 @@ impl View {
                 }
             });
         }
-        if !self.events.is_empty() {
+        if !events.is_empty() {
             // Catch-up events go before the reply of the setWatches that they answer.
-            let reply = cnxn.out.split_off(start);
-            cnxn.out.append(&mut self.events);
-            cnxn.out.extend_from_slice(&reply);
-            self.events = Vec::new();
+            cnxn.out.splice(start..start, events);
         }
         self.note(cnxn, xid, op, came_us, now);
+    }
+
+    /// What a read of a connection sees of this view, and may leave there.
+    fn reading<'v>(&'v mut self, slot: u32, session_id: i64, ids: &'v [Id]) -> Read<'v> {
+        Read {
+            tree: &self.tree,
+            watches: &mut self.watches,
+            policy: &self.policy,
+            cnxn: watch::Cnxn(slot),
+            session_id,
+            ids,
+        }
     }
 
     /// Counts an answer.
@@ -684,15 +684,7 @@ impl View {
         if done >= request.paths() {
             return None;
         }
-        let mut read = Read {
-            tree: &self.tree,
-            watches: &mut self.watches,
-            policy: &self.policy,
-            cnxn: watch::Cnxn(slot),
-            session_id: cnxn.session_id,
-            ids: &[],
-        };
-        read.set_watches(&request, done..until, &mut cnxn.out);
+        self.reading(slot, cnxn.session_id, &[]).set_watches(&request, done..until, &mut cnxn.out);
         Some(until)
     }
 
@@ -703,7 +695,7 @@ impl View {
         if !self.cnxn_mut(to).is_some_and(|cnxn| cnxn.pending.front().is_some_and(is_read)) {
             return;
         }
-        let Some(mut cnxn) = self.cnxns[to.slot as usize].cnxn.take() else { return };
+        let Some(mut cnxn) = self.take_cnxn(to) else { return };
         self.drain_pending(to.slot, &mut cnxn, Drain::Whatever, now);
         if cnxn.pending.front().is_some_and(is_read) {
             let bytes = cnxn.unsent();
@@ -828,6 +820,12 @@ impl View {
     fn cnxn_mut(&mut self, id: CnxnId) -> Option<&mut Cnxn> {
         let cnxn = self.cnxns.get_mut(id.slot as usize)?.cnxn.as_deref_mut()?;
         (id.view == self.settings.number && cnxn.generation == id.generation).then_some(cnxn)
+    }
+
+    /// Takes a connection out to be worked on beside the rest of the view; whoever does puts it back.
+    fn take_cnxn(&mut self, id: CnxnId) -> Option<Box<Cnxn>> {
+        self.cnxn_mut(id)?;
+        self.cnxns[id.slot as usize].cnxn.take()
     }
 
     /// Takes in what was committed.
@@ -988,19 +986,15 @@ impl View {
         if counted {
             self.outstanding -= 1;
         }
-        let Some(mut cnxn) = self.cnxns.get_mut(to.slot as usize).and_then(|slot| slot.cnxn.take()) else {
-            if let What::Fence(former) = entry.what {
-                self.uplink.items.push(Up::Fenced(former));
-            }
-            return;
-        };
-        if cnxn.generation == to.generation {
+        if let Some(mut cnxn) = self.take_cnxn(to) {
             self.answer_cnxn(entry, to, &mut cnxn, changes, body, now);
             Self::list(&mut self.listed, to.slot, &mut cnxn);
-        } else if let What::Fence(former) = entry.what {
+            self.cnxns[to.slot as usize].cnxn = Some(cnxn);
+        }
+        // A connection that is gone says nothing any more, either.
+        if let What::Fence(former) = entry.what {
             self.uplink.items.push(Up::Fenced(former));
         }
-        self.cnxns[to.slot as usize].cnxn = Some(cnxn);
     }
 
     fn answer_cnxn(
@@ -1026,10 +1020,9 @@ impl View {
             What::Ahead { seen } => cnxn.close(CloseReason::ZxidAhead { seen: *seen, ours: self.zxid }),
             What::Moved => cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id }),
             What::Dropped => cnxn.close(CloseReason::SessionGone { session_id: cnxn.session_id }),
-            What::Fence(former) => {
+            What::Fence(_) => {
                 cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id });
                 self.silence(to.slot, cnxn);
-                self.uplink.items.push(Up::Fenced(*former));
             }
             What::Text(text) => {
                 cnxn.out.extend_from_slice(text);

@@ -19,6 +19,7 @@
 //! | [`watch`] | who is told of which change | a connection is told of one trigger at most once |
 //! | [`session`] | ids, passwords, timeouts | a session is in one bucket until it expires, in none after |
 //! | [`auth`] | who a connection is and what it may do | an id is only ever added by what proves it |
+//! | [`zab`] | what servers say to each other, votes, quorums | a leader is only named where a quorum's votes of one round say so, or a quorum and the leader itself |
 //! | [`replica`] | the commit side and the views, as state machines | `view.zxid <= committed <= proposed`; each request is answered once, in order |
 //! | [`wal`] | the log's bytes | an acknowledged record is given back unchanged, or recovery refuses |
 //! | [`snapshot`] | a tree and its sessions in bytes | decoding gives back all that was encoded, or refuses |
@@ -43,6 +44,7 @@ pub mod tree;
 pub mod txn;
 pub mod wal;
 pub mod watch;
+pub mod zab;
 
 /// What no single module says: the pages of `src/docs`.
 ///

@@ -1,0 +1,525 @@
+//! The quorum port's packets and what their data holds.
+//!
+//! A packet is `int type`, `long zxid`, `buffer data`, `vector<Id> authinfo`, one behind the other without frames.
+//! After [`PacketType::SNAP`] the stream is a tree until its signature; whoever reads the stream knows that and takes
+//! the bytes with [`PacketStream::rest`].
+//!
+//! | type | from | zxid | data |
+//! |---|---|---|---|
+//! | FOLLOWERINFO, OBSERVERINFO | learner | accepted epoch, counter 0 | [`LearnerInfo`] |
+//! | LEADERINFO | leader | new epoch, counter 0 | [`put_leader_info`] |
+//! | ACKEPOCH | learner | last in the log | [`put_ack_epoch`] |
+//! | DIFF, TRUNC, SNAP | leader | last of the sync | none |
+//! | NEWLEADER | leader | new epoch, counter 0 | text of the configuration |
+//! | PROPOSAL, INFORM | leader | of the txn | header, txn, digest |
+//! | ACK, COMMIT | either | of the txn | none |
+//! | PING | both | the leader's last | none; in the answer [`Touched`] |
+//! | REVALIDATE | both | any | [`Revalidate`], [`Revalidated`] |
+//! | REQUEST | learner | any | [`ForwardedRequest`], and who asks in authinfo |
+//! | SYNC | leader | any | none |
+//!
+//! Source: `zookeeper.jute`, `Leader`, `Learner`, `LearnerHandler`, Apache ZooKeeper 3.9.4.
+
+use bytes::BufMut;
+
+use crate::proto::{Id, JuteWrite, OpCode, Reader, Short, Zxid};
+use crate::wal::TXN_BYTES_MAX;
+
+/// Most bytes of a packet's data: the largest txn the log takes, with room for what stands around it.
+pub const DATA_BYTES_MAX: usize = TXN_BYTES_MAX + 1024;
+/// Most ids of one packet; a connection has one per scheme that it passed, and one per `auth` packet.
+pub const IDS_MAX: usize = 4096;
+/// Most bytes of all ids of one packet, lengths included.
+pub const IDS_BYTES_MAX: usize = 1 << 20;
+
+/// The learner protocol that every server since 3.4 speaks.
+pub const PROTOCOL_VERSION: i32 = 0x10000;
+/// The same between two zkfast servers, where ACK and COMMIT stand for all zxids up to theirs.
+pub const PROTOCOL_VERSION_CUMULATIVE: i32 = 0x10001;
+
+/// Ends the tree behind SNAP, as a `ustring`. Source: `LearnerHandler`.
+pub const SNAP_SIGNATURE: &[u8] = b"BenWasHere";
+
+/// What a packet is. A number, not an enumeration: a peer may send any, and those that are not known are passed over.
+/// Source: `Leader`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PacketType(pub i32);
+
+#[allow(missing_docs)] // ZooKeeper's names
+impl PacketType {
+    pub const REQUEST: Self = Self(1);
+    pub const PROPOSAL: Self = Self(2);
+    pub const ACK: Self = Self(3);
+    pub const COMMIT: Self = Self(4);
+    pub const PING: Self = Self(5);
+    pub const REVALIDATE: Self = Self(6);
+    pub const SYNC: Self = Self(7);
+    pub const INFORM: Self = Self(8);
+    pub const COMMITANDACTIVATE: Self = Self(9);
+    pub const NEWLEADER: Self = Self(10);
+    pub const FOLLOWERINFO: Self = Self(11);
+    pub const UPTODATE: Self = Self(12);
+    pub const DIFF: Self = Self(13);
+    pub const TRUNC: Self = Self(14);
+    pub const SNAP: Self = Self(15);
+    pub const OBSERVERINFO: Self = Self(16);
+    pub const LEADERINFO: Self = Self(17);
+    pub const ACKEPOCH: Self = Self(18);
+    pub const INFORMANDACTIVATE: Self = Self(19);
+}
+
+/// What is wrong with a peer's bytes; its connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// A length or count over its limit.
+    #[error("{field} of {have} is over the limit of {limit}")]
+    TooLong {
+        /// What has the length.
+        field: &'static str,
+        /// The length.
+        have: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A length below -1.
+    #[error("{field} has the negative length {have}")]
+    Negative {
+        /// What has the length.
+        field: &'static str,
+        /// The length.
+        have: i32,
+    },
+    /// A message whose data does not hold what its type says.
+    #[error("{message}: {error}")]
+    Data {
+        /// Which.
+        message: &'static str,
+        /// How.
+        error: Short,
+    },
+}
+
+/// One packet; the data stays where it was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// What it is.
+    pub kind: PacketType,
+    /// What it is about.
+    pub zxid: Zxid,
+    /// What it says; null and empty differ.
+    pub data: Option<&'a [u8]>,
+    /// Who asks, in a REQUEST.
+    pub ids: Vec<Id>,
+}
+
+impl<'a> Packet<'a> {
+    /// A packet without data and ids.
+    pub const fn bare(kind: PacketType, zxid: Zxid) -> Self {
+        Self { kind, zxid, data: None, ids: Vec::new() }
+    }
+
+    /// A packet with data and without ids.
+    pub const fn with(kind: PacketType, zxid: Zxid, data: &'a [u8]) -> Self {
+        Self { kind, zxid, data: Some(data), ids: Vec::new() }
+    }
+
+    /// The packet at the start of `bytes` and its length; `None` while it has not all come.
+    ///
+    /// Asking again costs nothing that grows with the data, so whoever receives a large packet in pieces may ask at
+    /// each.
+    ///
+    /// # Errors
+    /// A length that no packet has, as soon as it is seen.
+    pub fn read(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, MessageError> {
+        let mut reader = Reader::new(bytes);
+        let Some((kind, zxid)) = read_head(&mut reader) else { return Ok(None) };
+        let Some(data) = bounded(&mut reader, "data", DATA_BYTES_MAX)? else { return Ok(None) };
+        // Twice over the ids: what is not all there yet is not allocated for.
+        let count = match reader.int() {
+            Err(_) => return Ok(None),
+            Ok(-1) => 0,
+            Ok(count) => {
+                let have = usize::try_from(count)
+                    .map_err(|_| MessageError::Negative { field: "authinfo", have: count })?;
+                if have > IDS_MAX {
+                    return Err(MessageError::TooLong { field: "authinfo", have, limit: IDS_MAX });
+                }
+                have
+            }
+        };
+        let mut walk = reader.clone();
+        for _ in 0..2 * count {
+            if bounded(&mut walk, "id", IDS_BYTES_MAX)?.is_none() {
+                let have = reader.rest().len();
+                if have > IDS_BYTES_MAX {
+                    return Err(MessageError::TooLong { field: "authinfo", have, limit: IDS_BYTES_MAX });
+                }
+                return Ok(None);
+            }
+        }
+        let have = reader.rest().len() - walk.rest().len();
+        if have > IDS_BYTES_MAX {
+            return Err(MessageError::TooLong { field: "authinfo", have, limit: IDS_BYTES_MAX });
+        }
+        let mut ids = Vec::with_capacity(count);
+        for _ in 0..count {
+            ids.push(Id { scheme: text(&mut reader)?, id: text(&mut reader)? });
+        }
+        let length = bytes.len() - reader.rest().len();
+        Ok(Some((Self { kind, zxid, data, ids }, length)))
+    }
+
+    /// Appends the packet.
+    ///
+    /// Without ids it is null, except in a REQUEST: Java's leader walks over them unasked.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        put_head(out, self.kind, self.zxid);
+        out.put_buffer(self.data);
+        put_ids(out, self.kind, &self.ids);
+    }
+}
+
+fn read_head(reader: &mut Reader<'_>) -> Option<(PacketType, Zxid)> {
+    Some((PacketType(reader.int().ok()?), Zxid::from_wire(reader.long().ok()?)))
+}
+
+/// A buffer, with its length checked before anything of it came; the outer `None` is "not all there".
+#[allow(clippy::option_option)] // jute's null is a value
+fn bounded<'a>(
+    reader: &mut Reader<'a>,
+    field: &'static str,
+    limit: usize,
+) -> Result<Option<Option<&'a [u8]>>, MessageError> {
+    let Ok(length) = reader.clone().int() else { return Ok(None) };
+    if length < -1 {
+        return Err(MessageError::Negative { field, have: length });
+    }
+    match usize::try_from(length) {
+        Ok(have) if have > limit => Err(MessageError::TooLong { field, have, limit }),
+        _ => Ok(reader.buffer().ok()),
+    }
+}
+
+fn text(reader: &mut Reader<'_>) -> Result<Box<str>, MessageError> {
+    let of_id = |error| MessageError::Data { message: "authinfo", error };
+    let bytes = reader.string().map_err(of_id)?.ok_or(of_id(Short::Null))?;
+    Ok(String::from_utf8_lossy(bytes).into())
+}
+
+fn put_head(out: &mut Vec<u8>, kind: PacketType, zxid: Zxid) {
+    out.put_i32(kind.0);
+    out.put_i64(zxid.to_wire());
+}
+
+fn put_ids(out: &mut Vec<u8>, kind: PacketType, ids: &[Id]) {
+    if ids.is_empty() && kind != PacketType::REQUEST {
+        out.put_i32(-1);
+        return;
+    }
+    out.put_count(ids.len());
+    for id in ids {
+        out.put_string(id.scheme.as_bytes());
+        out.put_string(id.id.as_bytes());
+    }
+}
+
+/// Bytes of a packet with null data and null ids.
+pub const BARE_BYTES: usize = 20;
+
+/// Appends a packet with null data and null ids.
+pub fn put_bare(out: &mut Vec<u8>, kind: PacketType, zxid: Zxid) {
+    let mut bytes = [0xFF; BARE_BYTES];
+    bytes[..4].copy_from_slice(&kind.0.to_be_bytes());
+    bytes[4..12].copy_from_slice(&zxid.to_wire().to_be_bytes());
+    out.extend_from_slice(&bytes);
+}
+
+/// Appends an ACK.
+pub fn put_ack(out: &mut Vec<u8>, zxid: Zxid) {
+    put_bare(out, PacketType::ACK, zxid);
+}
+
+/// Appends a COMMIT.
+pub fn put_commit(out: &mut Vec<u8>, zxid: Zxid) {
+    put_bare(out, PacketType::COMMIT, zxid);
+}
+
+/// Appends the leader's PING.
+pub fn put_ping(out: &mut Vec<u8>, zxid: Zxid) {
+    put_bare(out, PacketType::PING, zxid);
+}
+
+/// Appends a PROPOSAL: `txn` is header, txn and digest, as the log holds them.
+pub fn put_proposal(out: &mut Vec<u8>, zxid: Zxid, txn: &[u8]) {
+    put_with(out, PacketType::PROPOSAL, zxid, txn);
+}
+
+/// Appends an INFORM: what an observer gets in place of PROPOSAL and COMMIT.
+pub fn put_inform(out: &mut Vec<u8>, zxid: Zxid, txn: &[u8]) {
+    put_with(out, PacketType::INFORM, zxid, txn);
+}
+
+/// Appends a packet with data and null ids.
+pub fn put_with(out: &mut Vec<u8>, kind: PacketType, zxid: Zxid, data: &[u8]) {
+    out.reserve(BARE_BYTES + data.len());
+    put_head(out, kind, zxid);
+    out.put_buffer(Some(data));
+    out.put_i32(-1);
+}
+
+/// Collects a connection's bytes, however they were cut, and gives back its packets.
+///
+/// It holds at most what was fed and not yet taken. Whoever feeds it takes packets until `None` before it feeds more,
+/// so that it grows to one packet and one read.
+#[derive(Debug, Default)]
+pub struct PacketStream {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl PacketStream {
+    /// Appends what was received.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if self.taken == self.bytes.len() {
+            self.bytes.clear();
+            self.taken = 0;
+        } else if self.taken >= self.bytes.len() - self.taken {
+            // At least half is gone: moving the rest costs no more than what was read since the last time.
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next packet, `None` while it has not all come.
+    ///
+    /// # Errors
+    /// As [`Packet::read`]; the connection must end.
+    pub fn next_packet(&mut self) -> Result<Option<Packet<'_>>, MessageError> {
+        Ok(Packet::read(&self.bytes[self.taken..])?.map(|(packet, length)| {
+            self.taken += length;
+            packet
+        }))
+    }
+
+    /// What has not been taken: after SNAP, the start of the tree.
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    /// Takes `count` bytes off the front of [`PacketStream::rest`].
+    pub fn skip(&mut self, count: usize) {
+        assert!(count <= self.rest().len(), "skips {count} of {}", self.rest().len());
+        self.taken += count;
+    }
+}
+
+/// Who a learner is: the data of FOLLOWERINFO and OBSERVERINFO. Source: `LearnerInfo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LearnerInfo {
+    /// The learner's sid; `None` from servers before 3.3, which sent no data.
+    pub sid: Option<i64>,
+    /// 0 where it was not sent: a server before 3.4, which knows no LEADERINFO.
+    pub protocol_version: i32,
+    /// 0 where it was not sent: a server before 3.5.
+    pub config_version: i64,
+}
+
+impl LearnerInfo {
+    /// Reads as much as there is, as `LearnerHandler` does: 8, 12 or 20 bytes.
+    pub fn read(data: Option<&[u8]>) -> Self {
+        let mut reader = Reader::new(data.unwrap_or_default());
+        Self {
+            sid: reader.long().ok(),
+            protocol_version: reader.int().unwrap_or(0),
+            config_version: reader.long().unwrap_or(0),
+        }
+    }
+
+    /// The 20 bytes of a server with that sid.
+    pub fn bytes(sid: i64, protocol_version: i32, config_version: i64) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        let mut out = &mut bytes[..];
+        out.put_i64(sid);
+        out.put_i32(protocol_version);
+        out.put_i64(config_version);
+        bytes
+    }
+}
+
+fn in_data<'a, T>(
+    message: &'static str,
+    data: Option<&'a [u8]>,
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, Short>,
+) -> Result<T, MessageError> {
+    let data = data.ok_or(MessageError::Data { message, error: Short::Null })?;
+    read(&mut Reader::new(data)).map_err(|error| MessageError::Data { message, error })
+}
+
+/// The leader's protocol version: the data of LEADERINFO.
+///
+/// # Errors
+/// Fewer than 4 bytes.
+pub fn read_leader_info(data: Option<&[u8]>) -> Result<i32, MessageError> {
+    in_data("LEADERINFO", data, Reader::int)
+}
+
+/// Appends a LEADERINFO.
+pub fn put_leader_info(out: &mut Vec<u8>, epoch: u32, protocol_version: i32) {
+    let data = protocol_version.to_be_bytes();
+    put_with(out, PacketType::LEADERINFO, Zxid::new(epoch, 0), &data);
+}
+
+/// The learner's current epoch: the data of ACKEPOCH.
+///
+/// -1 says that the learner had accepted the new epoch before, so that this is no promise to be counted.
+///
+/// # Errors
+/// Fewer than 4 bytes.
+pub fn read_ack_epoch(data: Option<&[u8]>) -> Result<i32, MessageError> {
+    in_data("ACKEPOCH", data, Reader::int)
+}
+
+/// Appends an ACKEPOCH: the last zxid of the log and [`read_ack_epoch`]'s number.
+pub fn put_ack_epoch(out: &mut Vec<u8>, last: Zxid, current_epoch: i32) {
+    put_with(out, PacketType::ACKEPOCH, last, &current_epoch.to_be_bytes());
+}
+
+/// The sessions a learner heard of since its last PING, with their timeouts in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Touched<'a> {
+    rest: &'a [u8],
+}
+
+/// Bytes of one session in a PING's data.
+const TOUCHED_BYTES: usize = 12;
+
+impl<'a> Touched<'a> {
+    /// The sessions of a PING's data.
+    ///
+    /// # Errors
+    /// Data that ends inside a session.
+    pub fn read(data: Option<&'a [u8]>) -> Result<Self, MessageError> {
+        let rest = data.unwrap_or_default();
+        match rest.len() % TOUCHED_BYTES {
+            0 => Ok(Self { rest }),
+            have => {
+                Err(MessageError::Data { message: "PING", error: Short::Ends { have, need: TOUCHED_BYTES } })
+            }
+        }
+    }
+}
+
+impl Iterator for Touched<'_> {
+    type Item = (i64, i32);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut reader = Reader::new(self.rest);
+        let item = (reader.long().ok()?, reader.int().ok()?);
+        self.rest = reader.rest();
+        Some(item)
+    }
+}
+
+/// Appends a learner's PING with the sessions that were touched, and their timeouts in milliseconds.
+pub fn put_ping_answer(out: &mut Vec<u8>, zxid: Zxid, touched: impl ExactSizeIterator<Item = (i64, i32)>) {
+    put_head(out, PacketType::PING, zxid);
+    let bytes = touched.len() * TOUCHED_BYTES;
+    out.put_count(bytes);
+    out.reserve(bytes + 4);
+    for (session, timeout) in touched {
+        out.put_i64(session);
+        out.put_i32(timeout);
+    }
+    out.put_i32(-1);
+}
+
+/// A learner asks whether a session that came to it still is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revalidate {
+    /// The session.
+    pub session: i64,
+    /// Its timeout in milliseconds.
+    pub timeout: i32,
+}
+
+impl Revalidate {
+    /// From the data of a learner's REVALIDATE.
+    ///
+    /// # Errors
+    /// Fewer than 12 bytes.
+    pub fn read(data: Option<&[u8]>) -> Result<Self, MessageError> {
+        in_data("REVALIDATE", data, |r| Ok(Self { session: r.long()?, timeout: r.int()? }))
+    }
+
+    /// Appends the packet.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let mut data = [0; 12];
+        data[..8].copy_from_slice(&self.session.to_be_bytes());
+        data[8..].copy_from_slice(&self.timeout.to_be_bytes());
+        put_with(out, PacketType::REVALIDATE, Zxid::from_wire(-1), &data);
+    }
+}
+
+/// The leader's answer to [`Revalidate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revalidated {
+    /// The session.
+    pub session: i64,
+    /// Whether it lives; then it belongs to the learner that asked.
+    pub valid: bool,
+}
+
+impl Revalidated {
+    /// From the data of the leader's REVALIDATE.
+    ///
+    /// # Errors
+    /// Fewer than 9 bytes.
+    pub fn read(data: Option<&[u8]>) -> Result<Self, MessageError> {
+        in_data("REVALIDATE", data, |r| Ok(Self { session: r.long()?, valid: r.bool()? }))
+    }
+
+    /// Appends the packet.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let mut data = [0; 9];
+        data[..8].copy_from_slice(&self.session.to_be_bytes());
+        data[8] = self.valid.into();
+        put_with(out, PacketType::REVALIDATE, Zxid::from_wire(-1), &data);
+    }
+}
+
+/// A client's request on its way to the leader; who the client is stands in the packet's ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForwardedRequest<'a> {
+    /// The client's session.
+    pub session: i64,
+    /// The client's xid.
+    pub cxid: i32,
+    /// What it asks for.
+    pub op: OpCode,
+    /// The request's record, without header.
+    pub body: &'a [u8],
+}
+
+impl<'a> ForwardedRequest<'a> {
+    /// From the data of a REQUEST.
+    ///
+    /// # Errors
+    /// Fewer than 16 bytes.
+    pub fn read(data: Option<&'a [u8]>) -> Result<Self, MessageError> {
+        in_data("REQUEST", data, |r| {
+            Ok(Self { session: r.long()?, cxid: r.int()?, op: OpCode(r.int()?), body: r.rest() })
+        })
+    }
+
+    /// Appends the packet.
+    pub fn write(&self, out: &mut Vec<u8>, ids: &[Id]) {
+        put_head(out, PacketType::REQUEST, Zxid::from_wire(-1));
+        out.put_count(16 + self.body.len());
+        out.put_i64(self.session);
+        out.put_i32(self.cxid);
+        out.put_i32(self.op.0);
+        out.put_slice(self.body);
+        put_ids(out, PacketType::REQUEST, ids);
+    }
+}

@@ -1,0 +1,28 @@
+//! What servers say to each other: packets of the quorum port, votes of the election port, what a quorum is.
+//!
+//! Nothing here owns a socket or a clock. Parsers take bytes as they were cut on the way; machines take events with the
+//! time in milliseconds since any fixed moment and append what must happen to a list.
+//!
+//! ```text
+//! quorum port    message    QuorumPacket, an unframed jute stream, and what its data holds
+//! election port  election   fast leader election, over
+//!                links      one connection per pair of servers, over
+//!                notification  hello and vote in bytes
+//! both           quorum     which sets of servers decide
+//! ```
+
+pub mod message;
+
+/// A TCP connection between two servers; never used again for another one.
+///
+/// Whoever opens the connection picks the number: the core sets [`LinkId::ASKED`] in those that it asks the shell to
+/// open, the shell leaves it clear in those that it accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+impl LinkId {
+    /// Set in the number of every connection that the core asked for.
+    pub const ASKED: u64 = 1 << 63;
+    /// Set as well where the election asked, so that its numbers and those of the quorum port never meet.
+    pub const ELECTION: u64 = 1 << 62;
+}

@@ -56,6 +56,8 @@ pub enum CloseReason {
         /// What this server has.
         ours: Zxid,
     },
+    /// The server is without a leader.
+    NotServing,
     /// An auth packet failed, or one was due.
     Auth(ErrorCode),
     /// No connect request within the time for one.
@@ -76,6 +78,7 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expected => write!(f, "closed"),
+            Self::NotServing => write!(f, "this server is not currently serving requests"),
             Self::FrameLength { bytes, limit, first } => {
                 write!(f, "frame length {bytes} is not within 0 to jute.maxbuffer={limit}{}", hint(first))
             }

@@ -1,15 +1,17 @@
 //! The commit side: checks requests, makes txns, keeps sessions.
 
-use super::report::{Answered, Queries};
-use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Up, Uplink, ViewReport, What};
+use super::core::Core;
+use super::fencing::{Attach, Fencing};
+use super::report::{Answered, SessionsTold};
+use super::{CnxnId, Deltas, MultiResult, Now, Request, Restored, Up, Uplink, What};
 use crate::admin::Metrics;
 use crate::auth::Policy;
 use crate::proto::acl::RawAcl;
 use crate::proto::request::{Create, MultiOp, PathVersion, Reconfig, SetAcl, SetData, read_multi};
 use crate::proto::{ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, Short, Zxid, path};
 use crate::session::{self, Tracker};
-use crate::tree::{self, AclRef, NodeIndex, Owner, OwnerKind, Tree};
-use crate::txn::{self, AclTable, Applied, CreateKind, CreateTxn, Limits, Quotas, Txn, TxnHeader};
+use crate::tree::{self, AclRef, NodeIndex, Owner, OwnerKind};
+use crate::txn::{self, Applied, CreateKind, CreateTxn, Limits, Txn, TxnHeader};
 use crate::wal;
 use bytes::BufMut;
 use std::collections::{BTreeMap, VecDeque};
@@ -48,100 +50,6 @@ pub struct CommitSettings {
     pub hash_seed: u64,
 }
 
-/// What a server knows when it starts.
-#[derive(Debug)]
-pub struct Restored {
-    /// Everything that was committed.
-    pub tree: Tree,
-    /// Limits in it.
-    pub quotas: Quotas,
-    /// Access lists in it.
-    pub acls: AclTable,
-    /// Sessions that are alive, with their timeouts in milliseconds.
-    pub sessions: BTreeMap<i64, i32>,
-    /// The last txn.
-    pub zxid: Zxid,
-}
-
-impl Restored {
-    /// A server that has never run.
-    pub fn fresh(settings: tree::Settings) -> Self {
-        Self {
-            tree: Tree::new(settings),
-            quotas: Quotas::default(),
-            acls: AclTable::new(settings.hash_seed),
-            sessions: BTreeMap::new(),
-            zxid: Zxid::ZERO,
-        }
-    }
-
-    /// Applies a logged txn, and checks that it fits.
-    ///
-    /// # Errors
-    /// What does not fit: the log is not this tree's, or is damaged in a way that its checksums missed.
-    pub fn replay(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), ReplayError> {
-        let (header, txn, digest) = txn::read(bytes, &mut self.acls)?;
-        if header.zxid != zxid || zxid <= self.zxid {
-            return Err(ReplayError::Order { before: self.zxid, record: zxid, header: header.zxid });
-        }
-        let mut applied = Applied::default();
-        txn::apply(&mut self.tree, &mut self.quotas, &header, &txn, &mut applied)
-            .map_err(|code| ReplayError::Impossible { zxid, code })?;
-        match txn {
-            Txn::CreateSession { timeout_ms } => {
-                self.sessions.insert(header.session_id, timeout_ms);
-            }
-            Txn::CloseSession { .. } => {
-                self.sessions.remove(&header.session_id);
-            }
-            _ => {}
-        }
-        self.zxid = zxid;
-        match digest {
-            Some(logged) if self.tree.keeps_digests() && logged != self.tree.digest() => {
-                Err(ReplayError::Digest { zxid, logged, tree: self.tree.digest() })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Why a logged txn cannot be replayed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    /// It does not decode.
-    #[error("the txn does not decode: {0}")]
-    Short(#[from] Short),
-    /// It is out of order.
-    #[error("txn {record} (header: {header}) follows {before}")]
-    Order {
-        /// The txn before.
-        before: Zxid,
-        /// The record's zxid.
-        record: Zxid,
-        /// The txn header's zxid.
-        header: Zxid,
-    },
-    /// The tree is not the one that it was made for.
-    #[error("txn {zxid} cannot be applied: {code:?}")]
-    Impossible {
-        /// The txn.
-        zxid: Zxid,
-        /// Why.
-        code: ErrorCode,
-    },
-    /// The tree is not the one that it made.
-    #[error("txn {zxid} leaves digest {tree:#x}, the log says {logged:#x}")]
-    Digest {
-        /// The txn.
-        zxid: Zxid,
-        /// What was logged.
-        logged: u64,
-        /// What came out.
-        tree: u64,
-    },
-}
-
 /// What is to be made durable, and what to publish once it is.
 #[derive(Debug)]
 pub struct Proposed {
@@ -165,42 +73,23 @@ struct Asker<'a> {
 /// The commit side. See the module's page.
 #[derive(Debug)]
 pub struct Commit {
-    settings: CommitSettings,
-    policy: Arc<Policy>,
-    tree: Tree,
-    quotas: Quotas,
-    acls: AclTable,
+    core: Core,
     sessions: Tracker<CnxnId>,
-    /// Newest txn that was made.
-    zxid: Zxid,
     /// Newest txn that the views were given.
     committed: Zxid,
     records: wal::Batch,
-    deltas: Deltas,
     /// What was submitted while the group was full, in order.
     backlog: VecDeque<Backlog>,
     /// Sessions whose time is over and whose closeSession waits for room.
     expired: VecDeque<i64>,
-    /// Attachments that wait until the session's former connection is silent.
-    fencing: Vec<(CnxnId, Attach)>,
+    fencing: Fencing,
     containers_due: VecDeque<Box<[u8]>>,
     containers_checked_ms: i64,
     containers_deleted_ms: i64,
-    queries: Queries,
-    answered: Vec<Answered>,
-    metrics: Metrics,
-    digests: VecDeque<(Zxid, u64)>,
-    started_ms: i64,
 }
 
 /// Bytes of paths up to which a closeSession's txn lists them.
 const CLOSE_SESSION_PATHS_BYTES_MAX: usize = 8 << 20;
-
-/// Txns between two digests that are remembered for `hash`. Source: `DataTree.DIGEST_LOG_INTERVAL`.
-const DIGEST_INTERVAL: u64 = 128;
-
-/// Digests that are remembered. Source: `DataTree.DIGEST_LOG_LIMIT`.
-const DIGESTS_MAX: usize = 1024;
 
 /// Bytes of records at which the rest of what was submitted waits for the next group: what is in a
 /// group beyond that is one txn, so that every group fits a segment.
@@ -212,6 +101,9 @@ const _: () = assert!(GROUP_BYTES_MAX + wal::TXN_BYTES_MAX <= wal::SEGMENT_BYTES
 /// it: the product must fit a txn.
 const ACL_BYTES_MAX: usize = 1 << 20;
 
+/// Zxids of an epoch that are left when its leader steps down: more than the txns of any group.
+const COUNTERS_SPARE: u32 = 1 << 20;
+
 /// Bytes of a multi's sub-txns; beside them a txn holds its header and the digest.
 const MULTI_BYTES_MAX: usize = wal::TXN_BYTES_MAX - 64;
 
@@ -220,13 +112,6 @@ const MULTI_BYTES_MAX: usize = wal::TXN_BYTES_MAX - 64;
 struct Backlog {
     bytes: Vec<u8>,
     items: std::vec::IntoIter<Up>,
-}
-
-#[derive(Debug)]
-struct Attach {
-    cnxn: CnxnId,
-    session_id: i64,
-    timeout_ms: i32,
 }
 
 /// `CreateMode`'s numbers, taken apart.
@@ -255,44 +140,52 @@ impl CreateMode {
 impl Commit {
     /// Takes over where the log ends. All sessions get their full timeout from `now` on.
     pub fn new(settings: CommitSettings, policy: Arc<Policy>, restored: Restored, now: Now) -> Self {
-        let Restored { tree, quotas, acls, sessions, zxid } = restored;
-        let own = |id: &i64| (*id as u64 >> 56) as u8 == settings.server_id;
-        // The clock may have been set back since those were given out.
-        let highest = sessions.keys().copied().filter(own).max();
-        let first_id = session::first_session_id(settings.server_id, now.wall_ms);
-        let first_id = highest.map_or(first_id, |highest| first_id.max(highest.wrapping_add(1)));
-        let mut tracker = Tracker::new(settings.tick_ms, first_id, settings.hash_seed);
+        let (core, sessions) = Core::new(settings, policy, restored, now);
+        Self::of(core, sessions, now)
+    }
+
+    /// Takes over from another role.
+    pub(super) fn of(core: Core, sessions: BTreeMap<i64, i32>, now: Now) -> Self {
+        let first_id = session::next_session_id(core.settings.server_id, now.wall_ms, sessions.keys());
+        let mut tracker = Tracker::new(core.settings.tick_ms, first_id, core.settings.hash_seed);
         for (id, timeout_ms) in sessions {
             tracker.track(id, timeout_ms, now.mono_ms());
         }
         Self {
-            policy,
-            tree,
-            quotas,
-            acls,
             sessions: tracker,
-            zxid,
-            committed: zxid,
+            committed: core.zxid,
             records: wal::Batch::default(),
-            deltas: Deltas::default(),
             backlog: VecDeque::new(),
             expired: VecDeque::new(),
-            fencing: Vec::new(),
+            fencing: Fencing::default(),
             containers_due: VecDeque::new(),
             containers_checked_ms: now.mono_ms(),
             containers_deleted_ms: now.mono_ms(),
-            queries: Queries::new(settings.views),
-            answered: Vec::new(),
-            metrics: Metrics::default(),
-            digests: VecDeque::new(),
-            started_ms: now.mono_ms(),
-            settings,
+            core,
         }
+    }
+
+    /// A leader's epoch begins: its zxids are what clients see from now on.
+    pub(super) fn begin_epoch(&mut self, epoch: u32) {
+        let start = Zxid::new(epoch, 0);
+        assert!(start > self.core.zxid, "epoch {epoch} begins after {}", self.core.zxid);
+        self.core.zxid = start;
+        self.say(None, 0, What::Epoch);
+    }
+
+    /// Whether the epoch's zxids are nearly spent, so that a new one is due (ZOOKEEPER-1277).
+    pub(super) fn is_epoch_spent(&self) -> bool {
+        self.core.zxid.counter() > u32::MAX - COUNTERS_SPARE
+    }
+
+    /// Gives the role up: what was proposed stays in the tree, what waits is dropped.
+    pub(super) fn into_core(self) -> (Core, BTreeMap<i64, i32>) {
+        (self.core, self.sessions.iter().collect())
     }
 
     /// Newest txn that was made, durable or not.
     pub fn zxid(&self) -> Zxid {
-        self.zxid
+        self.core.zxid
     }
 
     /// Whether there is room for more; what is submitted without waits inside.
@@ -337,18 +230,22 @@ impl Commit {
     }
 
     fn item(&mut self, now: Now, item: Up, bytes: &[u8]) {
+        let Self { core, sessions, .. } = self;
+        let Some(item) = core.inquiry(now, item, |word| SessionsTold::of(sessions, word)) else { return };
         match item {
             Up::Request(request) => self.request(now, &request, &bytes[request.body.clone()]),
             Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
                 self.connect(now, cnxn, session_id, &password, timeout_ms, last_zxid_seen);
             }
-            Up::Touched(sessions) => sessions.into_iter().for_each(|id| self.touch(now, id)),
-            Up::Fenced(old) => self.fenced(old),
-            Up::Word { cnxn, word } => {
-                let query = self.queries.ask(cnxn, word);
-                self.say(None, 0, What::Report { query, word });
+            Up::CreateSession { from, session_id, timeout_ms } => {
+                self.create_session(now, from, session_id, timeout_ms);
             }
-            Up::Report { query, report } => self.report(now, query, *report),
+            Up::Revalidate { from, session_id, timeout_ms } => {
+                self.attach(now, Attach { cnxn: from, session_id, timeout_ms });
+            }
+            Up::Touched(sessions) => sessions.into_iter().for_each(|id| self.touch(now, id)),
+            Up::Fenced(former) => self.fenced(former),
+            Up::Word { .. } | Up::Report { .. } => unreachable!("inquiries are every role's"),
         }
     }
 
@@ -356,7 +253,7 @@ impl Commit {
     pub fn tick(&mut self, now: Now) {
         let mut expired = Vec::new();
         self.sessions.take_expired(now.mono_ms(), &mut expired);
-        self.metrics.counters.stale_sessions_expired += expired.len() as u64;
+        self.core.metrics.counters.stale_sessions_expired += expired.len() as u64;
         self.expired.extend(expired);
         self.proceed(now);
         self.sweep(now);
@@ -365,15 +262,15 @@ impl Commit {
     /// What was proposed since the last call. `committed` must be told once it is. `spare` is an empty
     /// batch whose memory is used again.
     pub fn take(&mut self, spare: wal::Batch) -> Option<Proposed> {
-        if self.deltas.entries.is_empty() {
+        if self.core.deltas.entries.is_empty() {
             return None;
         }
         assert!(spare.is_empty(), "a spare batch still holds records");
-        self.deltas.log_bytes = self.records.bytes();
+        self.core.deltas.log_bytes = self.records.bytes();
         Some(Proposed {
             records: std::mem::replace(&mut self.records, spare),
-            deltas: std::mem::take(&mut self.deltas),
-            through: self.zxid,
+            deltas: std::mem::take(&mut self.core.deltas),
+            through: self.core.zxid,
         })
     }
 
@@ -390,25 +287,24 @@ impl Commit {
     }
 
     fn say(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
-        let (changes_end, results_end) = (self.deltas.changes.len(), self.deltas.results.len());
-        let (zxid, digest) = (self.zxid, self.tree.digest());
-        self.deltas.entries.push(Entry { zxid, digest, to, xid, what, changes_end, results_end });
+        self.core.say(to, xid, what);
     }
 
     fn next_zxid(&mut self) -> Zxid {
         // 2^32 txns of one epoch are weeks of full load; a new epoch is what an ensemble does then.
-        let next = self.zxid.next().unwrap_or(Zxid::new(self.zxid.epoch() + 1, 1));
-        self.zxid = next;
+        let next = self.core.zxid.next().unwrap_or(Zxid::new(self.core.zxid.epoch() + 1, 1));
+        self.core.zxid = next;
         next
     }
 
     fn header(&self, asker: &Asker<'_>, op: OpCode) -> TxnHeader {
         let Asker { session_id, xid, now, .. } = *asker;
-        TxnHeader { session_id, cxid: xid, zxid: self.zxid, time_ms: now.wall_ms, op }
+        TxnHeader { session_id, cxid: xid, zxid: self.core.zxid, time_ms: now.wall_ms, op }
     }
 
     fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>) {
-        let digest = self.note_digest();
+        self.core.last_txn = header.zxid;
+        let digest = self.core.note_digest();
         self.records.put(header.zxid, |out| {
             header.put(out);
             txn.put(out);
@@ -419,18 +315,6 @@ impl Commit {
         });
     }
 
-    /// The tree's digest as of now, remembered from time to time.
-    fn note_digest(&mut self) -> Option<u64> {
-        let digest = self.settings.digest_enabled.then(|| self.tree.digest())?;
-        if self.zxid.0.is_multiple_of(DIGEST_INTERVAL) {
-            if self.digests.len() == DIGESTS_MAX {
-                self.digests.pop_front();
-            }
-            self.digests.push_back((self.zxid, digest));
-        }
-        Some(digest)
-    }
-
     fn fail(&mut self, asker: &Asker<'_>, code: ErrorCode) {
         let header = self.header(asker, OpCode::ERROR);
         self.log(&header, &Txn::Error { code: code.to_wire() });
@@ -438,11 +322,25 @@ impl Commit {
         self.say(asker.cnxn, asker.xid, what);
     }
 
+    /// Answers a request that fails before it has a place in the order. A learner learns of it by its txn
+    /// only, so there it gets one.
+    fn refuse(&mut self, asker: &Asker<'_>, code: ErrorCode) {
+        if asker.cnxn.is_some_and(|cnxn| cnxn.learner().is_some()) {
+            self.next_zxid();
+            return self.fail(asker, code);
+        }
+        self.say(asker.cnxn, asker.xid, What::Failed(code));
+    }
+
     fn request(&mut self, now: Now, request: &Request, body: &[u8]) {
         let Request { cnxn, session_id, xid, op, ref ids, .. } = *request;
         let asker = Asker { cnxn: Some(cnxn), session_id, xid, ids, now };
         if self.sessions.get(session_id).is_none() || self.sessions.is_closing(session_id) {
-            return self.say(Some(cnxn), xid, What::Dropped);
+            // A learner waits for a txn, and its client is to hear what became of its session.
+            return match cnxn.learner() {
+                Some(_) => self.refuse(&asker, ErrorCode::SessionExpired),
+                None => self.say(Some(cnxn), xid, What::Dropped),
+            };
         }
         self.touch(now, session_id);
         match op {
@@ -450,11 +348,11 @@ impl Commit {
             OpCode::CLOSE_SESSION => self.close_session(&asker),
             OpCode::MULTI => self.multi(&asker, body),
             OpCode::RECONFIG if Reconfig::read(&mut Reader::new(body)).is_err() => {
-                self.say(Some(cnxn), xid, What::Failed(ErrorCode::MarshallingError));
+                self.refuse(&asker, ErrorCode::MarshallingError);
             }
             OpCode::RECONFIG => {
                 self.next_zxid();
-                let code = match self.settings.reconfig_enabled {
+                let code = match self.core.settings.reconfig_enabled {
                     false => ErrorCode::ReconfigDisabled,
                     true => self.check_session(&asker).err().unwrap_or(ErrorCode::Unimplemented),
                 };
@@ -473,7 +371,7 @@ impl Commit {
 
     fn write(&mut self, asker: &Asker<'_>, op: OpCode, body: &[u8]) {
         let Ok(op_read) = WriteOp::read(op, &mut Reader::new(body)) else {
-            return self.say(asker.cnxn, asker.xid, What::Failed(ErrorCode::MarshallingError));
+            return self.refuse(asker, ErrorCode::MarshallingError);
         };
         self.next_zxid();
         let mut sequential = Vec::new();
@@ -489,10 +387,10 @@ impl Commit {
     }
 
     fn apply(&mut self, header: &TxnHeader, txn: &Txn<'_>, undo: Option<&mut Vec<txn::Undo>>) {
-        let changes = std::mem::take(&mut self.deltas.changes);
+        let changes = std::mem::take(&mut self.core.deltas.changes);
         let mut applied = Applied { changes, undo: undo.is_some().then(Vec::new) };
-        let result = txn::apply(&mut self.tree, &mut self.quotas, header, txn, &mut applied);
-        self.deltas.changes = applied.changes;
+        let result = txn::apply(&mut self.core.tree, &mut self.core.quotas, header, txn, &mut applied);
+        self.core.deltas.changes = applied.changes;
         if let (Some(all), Some(steps)) = (undo, applied.undo) {
             all.extend(steps);
         }
@@ -509,7 +407,7 @@ impl Commit {
             _ => return self.fail(asker, ErrorCode::MarshallingError),
         };
         let header = self.header(asker, OpCode::MULTI);
-        let (first_change, first_result) = (self.deltas.changes.len(), self.deltas.results.len());
+        let (first_change, first_result) = (self.core.deltas.changes.len(), self.core.deltas.results.len());
         let mut undo = Vec::new();
         let (mut failed, mut unreadable) = (None, false);
         // Each operation is checked against what the ones before it did, and encoded right away.
@@ -524,15 +422,15 @@ impl Commit {
             };
             match checked {
                 Ok(txn) => {
-                    let before = self.deltas.changes.len();
+                    let before = self.core.deltas.changes.len();
                     self.apply(&TxnHeader { op, ..header }, &txn, Some(&mut undo));
-                    let changes = (self.deltas.changes.len() - before) as u32;
-                    self.deltas.results.push(MultiResult { op, err: 0, changes });
+                    let changes = (self.core.deltas.changes.len() - before) as u32;
+                    self.core.deltas.results.push(MultiResult { op, err: 0, changes });
                     txn::put_sub_txn(&mut encoded, op, &txn);
                 }
                 Err(code) => {
                     let err = code.to_wire();
-                    self.deltas.results.push(MultiResult { op: OpCode::ERROR, err, changes: 0 });
+                    self.core.deltas.results.push(MultiResult { op: OpCode::ERROR, err, changes: 0 });
                     txn::put_sub_txn(&mut encoded, OpCode::ERROR, &Txn::Error { code: err });
                     failed = failed.or(Some(code));
                 }
@@ -544,17 +442,18 @@ impl Commit {
             }
         }
         if failed.is_some() || unreadable {
-            txn::undo(&mut self.tree, &mut self.quotas, undo);
-            self.deltas.changes.truncate(first_change);
+            txn::undo(&mut self.core.tree, &mut self.core.quotas, undo);
+            self.core.deltas.changes.truncate(first_change);
             if unreadable {
-                self.deltas.results.truncate(first_result);
+                self.core.deltas.results.truncate(first_result);
                 return self.fail(asker, ErrorCode::MarshallingError);
             }
-            for result in &mut self.deltas.results[first_result..] {
+            for result in &mut self.core.deltas.results[first_result..] {
                 (result.op, result.changes) = (OpCode::ERROR, 0);
             }
         }
-        let digest = self.note_digest();
+        self.core.last_txn = header.zxid;
+        let digest = self.core.note_digest();
         self.records.put(header.zxid, |out| {
             header.put(out);
             out.put_slice(&encoded);
@@ -569,9 +468,9 @@ impl Commit {
     fn close_session(&mut self, asker: &Asker<'_>) {
         self.next_zxid();
         let header = self.header(asker, OpCode::CLOSE_SESSION);
-        let paths: Vec<Box<[u8]>> = self.tree.ephemerals(asker.session_id).map(Box::from).collect();
+        let paths: Vec<Box<[u8]>> = self.core.tree.ephemerals(asker.session_id).map(Box::from).collect();
         // Without the list, replicas delete what their trees say: the same, and never too long for the log.
-        let listed = self.settings.close_session_paths
+        let listed = self.core.settings.close_session_paths
             && paths.iter().map(|path| path.len() + 4).sum::<usize>() < CLOSE_SESSION_PATHS_BYTES_MAX;
         let listed = listed.then(|| paths.iter().map(|path| &**path).collect());
         let txn = Txn::CloseSession { paths: listed };
@@ -594,12 +493,21 @@ impl Commit {
         if seen.to_wire() > self.committed.to_wire() {
             return self.say(Some(cnxn), 0, What::Ahead { seen });
         }
-        let (min_ms, max_ms) = (self.settings.min_session_timeout_ms, self.settings.max_session_timeout_ms);
+        let (min_ms, max_ms) =
+            (self.core.settings.min_session_timeout_ms, self.core.settings.max_session_timeout_ms);
         let timeout_ms = timeout_ms.max(min_ms).min(max_ms);
-        if session_id != 0 {
-            return self.attach(now, Attach { cnxn, session_id, timeout_ms }, password);
+        if session_id == 0 {
+            let session_id = self.sessions.next_session_id();
+            return self.create_session(now, cnxn, session_id, timeout_ms);
         }
-        let session_id = self.sessions.next_session_id();
+        // The password first: who only guesses an id must not end its owner's connection.
+        match session::is_password(session_id, password) {
+            true => self.attach(now, Attach { cnxn, session_id, timeout_ms }),
+            false => self.say(Some(cnxn), 0, What::Refused { session_id }),
+        }
+    }
+
+    fn create_session(&mut self, now: Now, cnxn: CnxnId, session_id: i64, timeout_ms: i32) {
         self.sessions.track(session_id, timeout_ms, now.mono_ms());
         let owned = self.sessions.set_owner(session_id, cnxn);
         assert_eq!(owned, Ok(()), "session {session_id:#x} was tracked a line before");
@@ -610,59 +518,44 @@ impl Commit {
         self.say(Some(cnxn), 0, What::SessionCreated { session_id, timeout_ms });
     }
 
-    fn attach(&mut self, now: Now, attach: Attach, password: &[u8]) {
+    fn attach(&mut self, now: Now, attach: Attach) {
         let Attach { cnxn, session_id, timeout_ms } = attach;
-        // The password first: who only guesses an id must not end its owner's connection.
-        let known = session::is_password(session_id, password)
-            && !self.sessions.is_closing(session_id)
+        let known = !self.sessions.is_closing(session_id)
             && self.sessions.touch(session_id, timeout_ms, now.mono_ms());
         if !known {
-            return self.say(Some(cnxn), 0, What::Refused);
+            return self.say(Some(cnxn), 0, What::Refused { session_id });
         }
         // From here on its client pings by what it is told now.
         self.sessions.set_timeout(session_id, timeout_ms);
         let former = self.sessions.owner(session_id).filter(|former| *former != cnxn);
         if self.sessions.set_owner(session_id, cnxn).is_err() {
-            return self.say(Some(cnxn), 0, What::Refused);
+            return self.say(Some(cnxn), 0, What::Refused { session_id });
         }
-        // An attachment that still waits was overtaken: its connection is fenced like any other.
-        match former {
+        // An attachment that still waits was overtaken: its connection is fenced like any other. What a learner
+        // still forwards for a connection that it lost is refused by its origin, and needs no fence.
+        match former.filter(|former| former.learner().is_none()) {
             None => self.say(Some(cnxn), 0, What::Attached { session_id, timeout_ms }),
             Some(former) => {
-                self.fencing.push((former, attach));
+                self.fencing.wait(former, attach);
                 self.say(Some(former), 0, What::Fence(former));
             }
         }
     }
 
     fn fenced(&mut self, former: CnxnId) {
-        while let Some(at) = self.fencing.iter().position(|(waits_for, _)| *waits_for == former) {
-            let (_, Attach { cnxn, session_id, timeout_ms }) = self.fencing.swap_remove(at);
-            // Views say so in any order: one that was overtaken may still wait for the session's first.
-            let of_session = |(_, other): &&(CnxnId, Attach)| other.session_id == session_id;
-            if self.sessions.owner(session_id) == Some(cnxn)
-                && let Some(&(waits_for, _)) = self.fencing.iter().find(of_session)
-            {
-                self.fencing.push((waits_for, Attach { cnxn, session_id, timeout_ms }));
-                continue;
-            }
-            let what = match self.sessions.owner(session_id) == Some(cnxn) {
-                true => What::Attached { session_id, timeout_ms },
-                false => What::Refused,
-            };
-            self.say(Some(cnxn), 0, what);
-        }
+        let Self { core, sessions, fencing, .. } = self;
+        fencing.fenced(former, |id| sessions.owner(id), |cnxn, what| core.say(Some(cnxn), 0, what));
     }
 
     /// Deletes containers and TTL nodes that are due, not too many at once.
     fn sweep(&mut self, now: Now) {
-        if now.mono_ms() - self.containers_checked_ms >= self.settings.container_check_interval_ms {
+        if now.mono_ms() - self.containers_checked_ms >= self.core.settings.container_check_interval_ms {
             self.containers_checked_ms = now.mono_ms();
-            let due = self.tree.due_for_removal(now.wall_ms, self.settings.container_never_used_ms);
+            let due = self.core.tree.due_for_removal(now.wall_ms, self.core.settings.container_never_used_ms);
             self.containers_due = due.into();
             self.containers_deleted_ms = now.mono_ms();
         }
-        let per_minute = i64::from(self.settings.container_max_per_minute).max(1);
+        let per_minute = i64::from(self.core.settings.container_max_per_minute).max(1);
         // A pause, or a high limit, may make more of them due than a group has room for.
         while !self.containers_due.is_empty() && !self.is_full() {
             let spacing_ms = 60_000 / per_minute;
@@ -676,10 +569,10 @@ impl Commit {
     }
 
     fn delete_container(&mut self, now: Now, path: &[u8]) {
-        let Some(index) = self.tree.find(path) else { return };
+        let Some(index) = self.core.tree.find(path) else { return };
         let is_session =
             matches!(self.owner_kind(index), OwnerKind::Ephemeral { .. } | OwnerKind::Persistent);
-        if self.tree.child_count(index) > 0 || is_session {
+        if self.core.tree.child_count(index) > 0 || is_session {
             return;
         }
         self.next_zxid();
@@ -692,11 +585,11 @@ impl Commit {
     }
 
     fn owner_kind(&self, index: NodeIndex) -> OwnerKind {
-        self.tree.body(index).fixed().owner.kind(self.settings.extended_types)
+        self.core.tree.body(index).fixed().owner.kind(self.core.settings.extended_types)
     }
 
     fn permit(&self, index: NodeIndex, wanted: Perms, ids: &[Id]) -> Result<(), ErrorCode> {
-        match self.policy.permits(self.tree.body(index).acl(), wanted, ids) {
+        match self.core.policy.permits(self.core.tree.body(index).acl(), wanted, ids) {
             true => Ok(()),
             false => Err(ErrorCode::NoAuth),
         }
@@ -711,11 +604,11 @@ impl Commit {
         if auth_entries.saturating_mul(ids.iter().map(id_bytes).sum()) > ACL_BYTES_MAX {
             return Err(ErrorCode::InvalidAcl);
         }
-        let acls = self.policy.fix_up(raw, ids)?;
+        let acls = self.core.policy.fix_up(raw, ids)?;
         if acls.iter().map(|acl| id_bytes(&acl.id)).sum::<usize>() > ACL_BYTES_MAX {
             return Err(ErrorCode::InvalidAcl);
         }
-        Ok(self.acls.intern(acls))
+        Ok(self.core.acls.intern(acls))
     }
 
     /// Checks one operation against the tree, in the order in which 3.9's errors win
@@ -735,11 +628,11 @@ impl Commit {
                     return Err(ErrorCode::BadArguments);
                 }
                 let (parent, _) = path::split(path).ok_or(ErrorCode::BadArguments)?;
-                let parent = self.tree.find(parent).ok_or(ErrorCode::NoNode)?;
+                let parent = self.core.tree.find(parent).ok_or(ErrorCode::NoNode)?;
                 self.permit(parent, Perms::DELETE, asker.ids)?;
-                let index = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
-                next_version(self.tree.body(index).fixed().version, *version)?;
-                if self.tree.child_count(index) > 0 {
+                let index = self.core.tree.find(path).ok_or(ErrorCode::NoNode)?;
+                next_version(self.core.tree.body(index).fixed().version, *version)?;
+                if self.core.tree.child_count(index) > 0 {
                     return Err(ErrorCode::NotEmpty);
                 }
                 Ok(Txn::Delete { path })
@@ -750,7 +643,7 @@ impl Commit {
                 let index = self.valid(path)?;
                 self.permit(index, Perms::WRITE, asker.ids)?;
                 let bytes = |data: Option<&[u8]>| data.map_or(0, <[u8]>::len) as i64;
-                let body = self.tree.body(index);
+                let body = self.core.tree.body(index);
                 self.check_quota(path, bytes(*data) - bytes(body.data()), 0)?;
                 let version = next_version(body.fixed().version, *version)?;
                 Ok(Txn::SetData { path, data: *data, version })
@@ -762,9 +655,9 @@ impl Commit {
                     return Err(ErrorCode::BadArguments);
                 }
                 let acl = self.stored_acl(acl, asker.ids)?;
-                let index = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
+                let index = self.core.tree.find(path).ok_or(ErrorCode::NoNode)?;
                 self.permit(index, Perms::ADMIN, asker.ids)?;
-                let version = next_version(self.tree.body(index).fixed().aversion, *version)?;
+                let version = next_version(self.core.tree.body(index).fixed().aversion, *version)?;
                 Ok(Txn::SetAcl { path, acl, version })
             }
             WriteOp::Check(PathVersion { path, version }) => {
@@ -772,7 +665,7 @@ impl Commit {
                 let path = path.ok_or(ErrorCode::BadArguments)?;
                 let index = self.valid(path)?;
                 self.permit(index, Perms::READ, asker.ids)?;
-                let version = next_version(self.tree.body(index).fixed().version, *version)?;
+                let version = next_version(self.core.tree.body(index).fixed().version, *version)?;
                 Ok(Txn::Check { path, version })
             }
         }
@@ -782,7 +675,7 @@ impl Commit {
         if !path::is_valid(path) {
             return Err(ErrorCode::BadArguments);
         }
-        self.tree.find(path).ok_or(ErrorCode::NoNode)
+        self.core.tree.find(path).ok_or(ErrorCode::NoNode)
     }
 
     fn check_create<'a>(
@@ -793,7 +686,7 @@ impl Commit {
         sequential: &'a mut Vec<u8>,
     ) -> Result<Txn<'a>, ErrorCode> {
         let mode = CreateMode::from_flags(create.flags).ok_or(ErrorCode::BadArguments)?;
-        if mode.ttl && !self.settings.extended_types {
+        if mode.ttl && !self.core.settings.extended_types {
             return Err(ErrorCode::Unimplemented);
         }
         // Only createTTL's record has one; for the others it is -1.
@@ -811,9 +704,9 @@ impl Commit {
         }
         let (parent, _) = path::split(named).ok_or(ErrorCode::BadArguments)?;
         let acl = self.stored_acl(&create.acl, asker.ids)?;
-        let parent = self.tree.find(parent).ok_or(ErrorCode::NoNode)?;
+        let parent = self.core.tree.find(parent).ok_or(ErrorCode::NoNode)?;
         self.permit(parent, Perms::CREATE, asker.ids)?;
-        let (cversion, _) = self.tree.child_stat(parent);
+        let (cversion, _) = self.core.tree.child_stat(parent);
         let path = match mode.sequential {
             false => named,
             true => {
@@ -825,7 +718,7 @@ impl Commit {
         if !path::is_valid(path) {
             return Err(ErrorCode::BadArguments);
         }
-        if self.tree.find(path).is_some() {
+        if self.core.tree.find(path).is_some() {
             return Err(ErrorCode::NodeExists);
         }
         if matches!(self.owner_kind(parent), OwnerKind::Ephemeral { .. }) {
@@ -846,12 +739,13 @@ impl Commit {
 
     /// Whether hard limits allow `bytes` and `count` more at `path`. Source: `ZooKeeperServer.checkQuota`.
     fn check_quota(&self, path: &[u8], bytes: i64, count: i64) -> Result<(), ErrorCode> {
-        if !self.settings.enforce_quota {
+        if !self.core.settings.enforce_quota {
             return Ok(());
         }
-        let Some(limited) = self.quotas.nearest(path) else { return Ok(()) };
-        let text =
-            |path: Vec<u8>| self.tree.find(&path).map(|index| Limits::parse(self.tree.body(index).bytes()));
+        let Some(limited) = self.core.quotas.nearest(path) else { return Ok(()) };
+        let text = |path: Vec<u8>| {
+            self.core.tree.find(&path).map(|index| Limits::parse(self.core.tree.body(index).bytes()))
+        };
         let (Some(limits), Some(usage)) = (text(txn::limits_path(limited)), text(txn::stats_path(limited)))
         else {
             return Ok(());
@@ -863,46 +757,24 @@ impl Commit {
         Ok(())
     }
 
-    fn report(&mut self, now: Now, query: u64, report: ViewReport) {
-        let Some((cnxn, word, reports)) = self.queries.answered(query, report) else { return };
-        let status = Box::new(super::report::status(word, reports, self, now));
-        self.answered.push(Answered { cnxn, word, status });
-    }
-
     /// Four-letter words that only lack what the shell knows; [`Commit::tell`] must follow for each.
     pub fn take_answered(&mut self) -> Vec<Answered> {
-        std::mem::take(&mut self.answered)
+        self.core.take_answered()
     }
 
     /// The answer to a four-letter word.
     pub fn tell(&mut self, cnxn: CnxnId, text: Vec<u8>) {
-        self.say(Some(cnxn), 0, What::Text(text.into()));
-    }
-
-    pub(super) fn metrics(&self) -> &Metrics {
-        &self.metrics
+        self.core.tell(cnxn, text);
     }
 
     /// What the shell measures on this side: the log, snapshots, recovery.
     pub fn metrics_mut(&mut self) -> &mut Metrics {
-        &mut self.metrics
+        &mut self.core.metrics
     }
 
-    /// Digests of the past, one every [`DIGEST_INTERVAL`] txns: what `hash` tells.
-    pub(super) fn digests(&self) -> impl Iterator<Item = (Zxid, u64)> {
-        self.digests.iter().copied()
-    }
-
-    pub(super) fn tree(&self) -> &Tree {
-        &self.tree
-    }
-
-    pub(super) fn sessions(&self) -> &Tracker<CnxnId> {
-        &self.sessions
-    }
-
-    pub(super) fn uptime_ms(&self, now: Now) -> i64 {
-        now.mono_ms() - self.started_ms
+    #[cfg(test)]
+    pub(super) fn tree(&self) -> &tree::Tree {
+        &self.core.tree
     }
 }
 

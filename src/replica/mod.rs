@@ -20,18 +20,25 @@
 
 mod cnxn;
 mod commit;
+mod core;
+mod fencing;
+mod follow;
 mod read;
 mod report;
+mod restored;
 mod view;
 
 pub use cnxn::CloseReason;
-pub use commit::{Commit, CommitSettings, Proposed, ReplayError, Restored};
+pub use commit::{Commit, CommitSettings, Proposed};
 pub use report::{Answered, ViewReport};
+pub use restored::{ReplayError, Restored};
 pub use view::{Place, View, ViewSettings, Wants};
 
 use crate::admin::Word;
 use crate::proto::{ErrorCode, Id, OpCode, Zxid};
+use crate::tree::Tree;
 use crate::txn::Change;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -62,6 +69,21 @@ pub struct CnxnId {
     pub generation: u32,
 }
 
+impl CnxnId {
+    /// In place of a view's number: requests that a learner forwards.
+    const LEARNERS: u16 = u16::MAX;
+
+    /// Names what comes from a learner.
+    pub(crate) const fn of_learner(learner: u32) -> Self {
+        Self { view: Self::LEARNERS, slot: learner, generation: 0 }
+    }
+
+    /// The learner that it names, if it is none of this server's connections.
+    pub(crate) fn learner(self) -> Option<u32> {
+        (self.view == Self::LEARNERS).then_some(self.slot)
+    }
+}
+
 /// What a view sends up, oldest first.
 #[derive(Debug, Default)]
 pub struct Uplink {
@@ -69,6 +91,8 @@ pub struct Uplink {
     pub bytes: Vec<u8>,
     /// What is asked.
     pub items: Vec<Up>,
+    /// How often the view has stopped serving: what clients asked before that is nobody's any more.
+    pub term: u32,
 }
 
 /// One thing that a view asks of the commit side.
@@ -88,6 +112,24 @@ pub enum Up {
         timeout_ms: i32,
         /// The newest zxid that the client has seen.
         last_zxid_seen: Zxid,
+    },
+    /// A learner's client opens a session, whose id the learner chose.
+    CreateSession {
+        /// The learner.
+        from: CnxnId,
+        /// The new session.
+        session_id: i64,
+        /// Negotiated.
+        timeout_ms: i32,
+    },
+    /// A learner's client attaches to its session; the learner has seen the password.
+    Revalidate {
+        /// The learner.
+        from: CnxnId,
+        /// Which session.
+        session_id: i64,
+        /// Negotiated anew.
+        timeout_ms: i32,
     },
     /// These sessions gave a sign of life.
     Touched(Vec<i64>),
@@ -169,6 +211,12 @@ pub enum What {
     Multi,
     /// A sync's turn has come.
     Synced,
+    /// A leader's epoch begins: from here on its zxids count.
+    Epoch,
+    /// Whether clients are served from here on; if not, every connection ends.
+    Serving(bool),
+    /// The tree is another from here on, and so are the sessions.
+    Reset(Arc<Restart>),
     /// The request was of a session that is gone: no answer, the connection is about to end.
     Dropped,
     /// The request came through a connection that its session has left: that connection ends.
@@ -193,7 +241,10 @@ pub enum What {
         timeout_ms: i32,
     },
     /// There is no such session any more, or the password is not its.
-    Refused,
+    Refused {
+        /// The one that was asked for.
+        session_id: i64,
+    },
     /// The client has seen what this server has not: it must try another.
     Ahead {
         /// What it has seen.
@@ -211,6 +262,15 @@ pub enum What {
     },
     /// The answer to a four-letter word.
     Text(Box<[u8]>),
+}
+
+/// What a view begins with, or begins again with.
+#[derive(Clone, Debug)]
+pub struct Restart {
+    /// The tree; each view makes its own of it.
+    pub tree: Tree,
+    /// Sessions that are alive, with their timeouts in milliseconds.
+    pub sessions: BTreeMap<i64, i32>,
 }
 
 /// The result of one operation of a multi.

@@ -1,10 +1,11 @@
 //! Four-letter words that want more than one shard knows: every view reports, the commit side adds
 //! its part, the shell fills in what only it can see.
 
-use super::commit::Commit;
+use super::core::Core;
 use super::{CnxnId, Now};
 use crate::admin::{Connection, Gauges, Merge, Metrics, Status, Summary, Word};
 use crate::proto::Zxid;
+use crate::session::Tracker;
 use crate::watch;
 use std::collections::BTreeMap;
 
@@ -46,6 +47,26 @@ pub struct Answered {
     pub status: Box<Status>,
 }
 
+/// What a role's sessions add.
+#[derive(Debug, Default)]
+pub(super) struct SessionsTold {
+    /// How many there are.
+    pub count: usize,
+    /// `dump`: when they expire, and which then.
+    pub by_expiry: Vec<(i64, Vec<i64>)>,
+}
+
+impl SessionsTold {
+    /// Those that this server expires.
+    pub fn of(sessions: &Tracker<CnxnId>, word: Word) -> Self {
+        let by_expiry = match word {
+            Word::Dump => sessions.buckets().map(|(at_ms, ids)| (at_ms, ids.collect())).collect(),
+            _ => Vec::new(),
+        };
+        Self { count: sessions.len(), by_expiry }
+    }
+}
+
 /// Questions that wait for views.
 #[derive(Debug)]
 pub(super) struct Queries {
@@ -85,22 +106,28 @@ impl Queries {
 }
 
 /// Adds the commit side's part to what the views said.
-pub(super) fn status(word: Word, reports: Vec<ViewReport>, commit: &Commit, now: Now) -> Status {
-    let tree = commit.tree();
+pub(super) fn status(
+    word: Word,
+    reports: Vec<ViewReport>,
+    core: &Core,
+    sessions: SessionsTold,
+    now: Now,
+) -> Status {
+    let tree = &core.tree;
     let mut status = Status {
         serving: true,
-        uptime_ms: commit.uptime_ms(now) as u64,
+        uptime_ms: core.uptime_ms(now) as u64,
         zxid: reports.iter().map(|report| report.zxid).min().unwrap_or_default(),
         gauges: Gauges {
             // The root is stored under two names in Java, and both are counted.
             znode_count: tree.len() as u64 + 1,
             ephemerals_count: tree.ephemeral_count() as u64,
             approximate_data_size: tree.data_bytes(),
-            global_sessions: commit.session_count() as u64,
+            global_sessions: sessions.count as u64,
             ..Gauges::default()
         },
-        metrics: commit.metrics().clone(),
-        digests: commit.digests().collect(),
+        metrics: core.metrics.clone(),
+        digests: core.digests().collect(),
         ..Status::default()
     };
     let mut by_session: BTreeMap<i64, Vec<Box<[u8]>>> = BTreeMap::new();
@@ -127,8 +154,7 @@ pub(super) fn status(word: Word, reports: Vec<ViewReport>, commit: &Commit, now:
     status.watches_by_path = by_path.into_iter().collect();
     if word == Word::Dump {
         // Tracked by our clock, told by the wall's, as Java's monotonic times would say nothing.
-        let buckets = commit.sessions().buckets();
-        status.sessions = buckets.map(|(at_ms, ids)| (at_ms, ids.collect())).collect();
+        status.sessions = sessions.by_expiry;
         let owners = tree.ephemeral_owners();
         status.ephemerals = owners.map(|id| (id, tree.ephemerals(id).map(Box::from).collect())).collect();
     }

@@ -936,7 +936,7 @@ fn sweep_in_groups() {
     let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
     let (password, last_zxid_seen) = (Box::from([0; 16]), Zxid::ZERO);
     let connect = Up::Connect { cnxn, session_id: 0, password, timeout_ms: 20_000, last_zxid_seen };
-    commit.submit(now, Uplink { bytes: Vec::new(), items: vec![connect] });
+    commit.submit(now, Uplink { items: vec![connect], ..Uplink::default() });
     let What::SessionCreated { session_id, .. } = group(&mut commit).unwrap().deltas.entries[0].what else {
         panic!("no session");
     };
@@ -947,7 +947,7 @@ fn sweep_in_groups() {
         bytes.put_i64(1);
         let (op, body, ids) = (OpCode::CREATE_TTL, 0..bytes.len(), Arc::from([]));
         let request = Request { cnxn, session_id, xid: n, op, body, ids };
-        commit.submit(now, Uplink { bytes, items: vec![Up::Request(request)] });
+        commit.submit(now, Uplink { bytes, items: vec![Up::Request(request)], ..Uplink::default() });
         assert!(matches!(group(&mut commit).unwrap().deltas.entries[0].what, What::Done(_)));
     }
     let mut groups = 0;

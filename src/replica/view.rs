@@ -3,7 +3,7 @@
 use super::cnxn::{CloseReason, Cnxn, CnxnStats, Pending, State};
 use super::read::{Read, is_long, put_error_result};
 use super::report::ViewReport;
-use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Up, Uplink, What};
+use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Restart, Up, Uplink, What};
 use crate::admin::{self, Connection, ConnectionSession, Metrics, Summary, Whitelist, Word};
 use crate::auth::{self, Policy};
 use crate::proto::event::{EventType, put_event};
@@ -115,8 +115,12 @@ pub struct View {
     settings: ViewSettings,
     policy: Arc<Policy>,
     tree: Tree,
-    /// The last txn that the tree has.
+    /// What replies say: the last txn that the tree has, or the start of the leader's epoch if that is later.
     zxid: Zxid,
+    /// The last txn that the tree has.
+    last_txn: Zxid,
+    /// Whether clients are served.
+    serving: bool,
     /// The commit side's digest of that tree, 0 where none is kept.
     digest: u64,
     watches: Watches,
@@ -177,6 +181,8 @@ impl View {
             policy,
             tree,
             zxid,
+            last_txn: zxid,
+            serving: true,
             digest: tree_digest,
             watches,
             cnxns: Vec::new(),
@@ -415,6 +421,9 @@ impl View {
             return cnxn.close(CloseReason::Malformed("connect request"));
         };
         self.metrics.counters.connection_request_count += 1;
+        if !self.serving {
+            return cnxn.close(CloseReason::NotServing);
+        }
         cnxn.state = State::Waiting;
         cnxn.read_only = request.read_only;
         // Only as much of a hostile password as a real one has.
@@ -774,7 +783,8 @@ impl View {
         if self.uplink.bytes.len() >= UPLINK_BYTES_MAX {
             self.release_held_up();
         }
-        Some(std::mem::take(&mut self.uplink))
+        let next = Uplink { term: self.uplink.term, ..Uplink::default() };
+        Some(std::mem::replace(&mut self.uplink, next))
     }
 
     /// Whose session a connection is, and where it comes from, for the log.
@@ -853,6 +863,9 @@ impl View {
     }
 
     fn entry(&mut self, entry: &Entry, changes: &[Change], results: &[MultiResult], now: Now) {
+        if let What::Reset(restart) = &entry.what {
+            return self.reset(entry, restart);
+        }
         assert!(entry.zxid >= self.zxid, "delta goes back: {} after {}", entry.zxid, self.zxid);
         let to = entry.to.filter(|to| to.view == self.settings.number);
         if let Some(to) = to {
@@ -866,11 +879,16 @@ impl View {
             changes.iter().for_each(|change| self.change(change, entry.zxid));
         }
         (self.zxid, self.digest) = (entry.zxid, entry.digest);
+        // The start of an epoch is nobody's txn, and in no log.
+        if entry.zxid.counter() != 0 {
+            self.last_txn = entry.zxid;
+        }
         match entry.what {
             What::SessionCreated { session_id, timeout_ms } => {
                 self.sessions.insert(session_id, timeout_ms);
             }
             What::SessionClosed { session_id } => self.session_closed(entry, session_id),
+            What::Serving(serving) => self.serve(serving),
             What::Report { query, word } => {
                 let report = Box::new(self.report(word, now));
                 self.uplink.items.push(Up::Report { query, report });
@@ -881,6 +899,36 @@ impl View {
             self.answer(entry, to, changes, &mut body, now);
         }
         self.scratch = body;
+    }
+
+    /// Begins or ends serving clients. At the end every connection ends, answered or not: what became of its
+    /// requests is the next leader's to say.
+    fn serve(&mut self, serving: bool) {
+        self.serving = serving;
+        if serving {
+            return;
+        }
+        for slot in 0..self.cnxns.len() as u32 {
+            let id = self.id(slot);
+            if let Some(cnxn) = self.cnxn_mut(id)
+                && cnxn.state != State::Closing
+            {
+                cnxn.close(CloseReason::NotServing);
+                self.list_id(id);
+            }
+        }
+        self.outstanding = 0;
+        self.uplink.term += 1;
+        self.uplink.items.retain(|item| matches!(item, Up::Word { .. } | Up::Report { .. }));
+        self.release_held_up();
+    }
+
+    /// Goes on with another tree, which need not be a later one; no client is connected then.
+    fn reset(&mut self, entry: &Entry, restart: &Restart) {
+        assert!(!self.serving, "the tree changes under clients");
+        self.tree = restart.tree.for_view();
+        self.sessions = restart.sessions.clone();
+        (self.zxid, self.last_txn, self.digest) = (entry.zxid, entry.zxid, entry.digest);
     }
 
     /// An ended session's connection ends, unless it is the one that asked and is to be answered.
@@ -1010,13 +1058,13 @@ impl View {
             What::SessionCreated { session_id, timeout_ms } | What::Attached { session_id, timeout_ms } => {
                 self.established(to.slot, cnxn, *session_id, *timeout_ms);
             }
-            What::Refused if cnxn.state == State::Waiting => {
+            What::Refused { .. } if cnxn.state == State::Waiting => {
                 self.take_buffer(cnxn);
                 let response = ConnectResponse::expired(cnxn.read_only.map(|_| false));
                 jute::frame(&mut cnxn.out, |out| response.put(out));
                 cnxn.close(CloseReason::Expected);
             }
-            What::Refused => {}
+            What::Refused { .. } => {}
             What::Ahead { seen } => cnxn.close(CloseReason::ZxidAhead { seen: *seen, ours: self.zxid }),
             What::Moved => cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id }),
             What::Dropped => cnxn.close(CloseReason::SessionGone { session_id: cnxn.session_id }),
@@ -1028,7 +1076,7 @@ impl View {
                 cnxn.out.extend_from_slice(text);
                 cnxn.close(CloseReason::Expected);
             }
-            What::Report { .. } => {}
+            What::Report { .. } | What::Epoch | What::Serving(_) | What::Reset(_) => {}
             What::Done(op) => {
                 self.put_result(*op, changes, body);
                 self.reply(entry, to, cnxn, ErrorCode::Ok, body, now);
@@ -1103,7 +1151,7 @@ impl View {
     pub fn begin_image(&mut self) -> (Zxid, u64, Vec<(i64, i32)>) {
         self.tree.begin_image();
         let sessions = self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
-        (self.zxid, self.digest, sessions.collect())
+        (self.last_txn, self.digest, sessions.collect())
     }
 
     /// Some more of the image; `false` once that was all.

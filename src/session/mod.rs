@@ -48,6 +48,14 @@ pub fn first_session_id(server_id: u8, wall_ms: i64) -> i64 {
     usable((u64::from(server_id) << 56 | started) as i64)
 }
 
+/// The first id that a server gives from `wall_ms` on, given the sessions that there are: its clock may
+/// have been set back since those were given out.
+pub fn next_session_id<'a>(server_id: u8, wall_ms: i64, known: impl Iterator<Item = &'a i64>) -> i64 {
+    let highest = known.copied().filter(|id| (*id as u64 >> 56) as u8 == server_id).max();
+    let first = first_session_id(server_id, wall_ms);
+    highest.map_or(first, |highest| usable(first.max(highest.wrapping_add(1))))
+}
+
 /// `id`, or the next one where no session may have it.
 fn usable(id: i64) -> i64 {
     if id == 0 || id == CONTAINER_OWNER { id + 1 } else { id }

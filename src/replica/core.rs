@@ -1,0 +1,223 @@
+//! What the commit side has in every role: the tree, what the views are to learn, and answers for people.
+
+use super::report::{self, Answered, Queries, SessionsTold};
+use super::{
+    CnxnId, CommitSettings, Deltas, Entry, MultiResult, Now, ReplayError, Restored, Up, ViewReport, What,
+};
+use crate::admin::{Metrics, Word};
+use crate::auth::Policy;
+use crate::proto::{ErrorCode, OpCode, Zxid};
+use crate::tree::Tree;
+use crate::txn::{self, AclTable, Applied, Quotas, Txn, TxnHeader};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Txns between two digests that are remembered for `hash`. Source: `DataTree.DIGEST_LOG_INTERVAL`.
+const DIGEST_INTERVAL: u64 = 128;
+
+/// Digests that are remembered. Source: `DataTree.DIGEST_LOG_LIMIT`.
+const DIGESTS_MAX: usize = 1024;
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub settings: CommitSettings,
+    pub policy: Arc<Policy>,
+    pub tree: Tree,
+    pub quotas: Quotas,
+    pub acls: AclTable,
+    /// What replies say: the newest txn that the tree has, or the start of the leader's epoch if that is later.
+    pub zxid: Zxid,
+    /// Newest txn that the tree has, which is what a log holds and a vote says.
+    pub last_txn: Zxid,
+    /// What the views are to learn next.
+    pub deltas: Deltas,
+    pub metrics: Metrics,
+    queries: Queries,
+    answered: Vec<Answered>,
+    digests: VecDeque<(Zxid, u64)>,
+    started_ms: i64,
+}
+
+impl Core {
+    /// Takes over a server's state, but for its sessions, which are the role's.
+    pub fn new(
+        settings: CommitSettings,
+        policy: Arc<Policy>,
+        restored: Restored,
+        now: Now,
+    ) -> (Self, BTreeMap<i64, i32>) {
+        let Restored { tree, quotas, acls, sessions, zxid } = restored;
+        let core = Self {
+            policy,
+            tree,
+            quotas,
+            acls,
+            zxid,
+            last_txn: zxid,
+            deltas: Deltas::default(),
+            metrics: Metrics::default(),
+            queries: Queries::new(settings.views),
+            answered: Vec::new(),
+            digests: VecDeque::new(),
+            started_ms: now.mono_ms(),
+            settings,
+        };
+        (core, sessions)
+    }
+
+    /// Adds an entry for the views, as of now.
+    pub fn say(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
+        let (changes_end, results_end) = (self.deltas.changes.len(), self.deltas.results.len());
+        let (zxid, digest) = (self.zxid, self.tree.digest());
+        self.deltas.entries.push(Entry { zxid, digest, to, xid, what, changes_end, results_end });
+    }
+
+    /// The tree's digest as of now, remembered from time to time.
+    pub fn note_digest(&mut self) -> Option<u64> {
+        let digest = self.settings.digest_enabled.then(|| self.tree.digest())?;
+        if self.zxid.0.is_multiple_of(DIGEST_INTERVAL) {
+            if self.digests.len() == DIGESTS_MAX {
+                self.digests.pop_front();
+            }
+            self.digests.push_back((self.zxid, digest));
+        }
+        Some(digest)
+    }
+
+    /// Applies a txn that was checked elsewhere, and checks that it fits; says what views are to be told of
+    /// it. `sessions` are kept up to date.
+    ///
+    /// # Errors
+    /// As [`Restored::replay`].
+    pub fn apply_logged(
+        &mut self,
+        sessions: &mut BTreeMap<i64, i32>,
+        zxid: Zxid,
+        bytes: &[u8],
+    ) -> Result<(TxnHeader, What), ReplayError> {
+        let (header, txn, digest) = txn::read(bytes, &mut self.acls)?;
+        if header.zxid != zxid || zxid <= self.last_txn {
+            return Err(ReplayError::Order { before: self.last_txn, record: zxid, header: header.zxid });
+        }
+        let what = match &txn {
+            Txn::Multi(txns) => return self.apply_multi(header, txns, digest),
+            Txn::Error { code } => failed(*code),
+            Txn::CreateSession { timeout_ms } => {
+                sessions.insert(header.session_id, *timeout_ms);
+                What::SessionCreated { session_id: header.session_id, timeout_ms: *timeout_ms }
+            }
+            Txn::CloseSession { .. } => {
+                sessions.remove(&header.session_id);
+                What::SessionClosed { session_id: header.session_id }
+            }
+            _ => What::Done(header.op),
+        };
+        self.apply_one(&header, &txn)?;
+        self.applied(&header, digest)?;
+        Ok((header, what))
+    }
+
+    fn apply_multi(
+        &mut self,
+        header: TxnHeader,
+        txns: &[(OpCode, Txn<'_>)],
+        digest: Option<u64>,
+    ) -> Result<(TxnHeader, What), ReplayError> {
+        // The one that failed: those behind it say so, those in front of it say nothing.
+        let culprit = txns.iter().find_map(|(_, txn)| match txn {
+            Txn::Error { code } if !matches!(ErrorCode::from_wire(*code), Some(ErrorCode::Ok)) => Some(*code),
+            _ => None,
+        });
+        let is_failed = txns.iter().any(|(op, _)| *op == OpCode::ERROR);
+        for (op, txn) in txns {
+            if is_failed {
+                let err = if let Txn::Error { code } = txn { *code } else { 0 };
+                self.deltas.results.push(MultiResult { op: OpCode::ERROR, err, changes: 0 });
+                continue;
+            }
+            let before = self.deltas.changes.len();
+            self.apply_one(&TxnHeader { op: *op, ..header }, txn)?;
+            let changes = (self.deltas.changes.len() - before) as u32;
+            self.deltas.results.push(MultiResult { op: *op, err: 0, changes });
+        }
+        self.applied(&header, digest)?;
+        match culprit.map(failed) {
+            Some(What::Moved) => Ok((header, What::Moved)),
+            _ => Ok((header, What::Multi)),
+        }
+    }
+
+    fn apply_one(&mut self, header: &TxnHeader, txn: &Txn<'_>) -> Result<(), ReplayError> {
+        let mut applied = Applied { changes: std::mem::take(&mut self.deltas.changes), undo: None };
+        let result = txn::apply(&mut self.tree, &mut self.quotas, header, txn, &mut applied);
+        self.deltas.changes = applied.changes;
+        result.map_err(|code| ReplayError::Impossible { zxid: header.zxid, code })
+    }
+
+    fn applied(&mut self, header: &TxnHeader, digest: Option<u64>) -> Result<(), ReplayError> {
+        (self.zxid, self.last_txn) = (header.zxid, header.zxid);
+        let tree = self.note_digest();
+        match (digest, tree) {
+            (Some(logged), Some(tree)) if logged != tree => {
+                Err(ReplayError::Digest { zxid: header.zxid, logged, tree })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes one up that is about the server itself, in every role alike; gives all others back.
+    pub fn inquiry(&mut self, now: Now, up: Up, sessions: impl FnOnce(Word) -> SessionsTold) -> Option<Up> {
+        match up {
+            Up::Word { cnxn, word } => {
+                let query = self.queries.ask(cnxn, word);
+                self.say(None, 0, What::Report { query, word });
+                None
+            }
+            Up::Report { query, report } => {
+                self.report(now, query, *report, sessions);
+                None
+            }
+            other => Some(other),
+        }
+    }
+
+    fn report(
+        &mut self,
+        now: Now,
+        query: u64,
+        report: ViewReport,
+        sessions: impl FnOnce(Word) -> SessionsTold,
+    ) {
+        let Some((cnxn, word, reports)) = self.queries.answered(query, report) else { return };
+        let status = Box::new(report::status(word, reports, self, sessions(word), now));
+        self.answered.push(Answered { cnxn, word, status });
+    }
+
+    /// Four-letter words that only lack what the shell knows.
+    pub fn take_answered(&mut self) -> Vec<Answered> {
+        std::mem::take(&mut self.answered)
+    }
+
+    /// The answer to a four-letter word.
+    pub fn tell(&mut self, cnxn: CnxnId, text: Vec<u8>) {
+        self.say(Some(cnxn), 0, What::Text(text.into()));
+    }
+
+    /// Digests of the past, one every [`DIGEST_INTERVAL`] txns: what `hash` tells.
+    pub fn digests(&self) -> impl Iterator<Item = (Zxid, u64)> {
+        self.digests.iter().copied()
+    }
+
+    pub fn uptime_ms(&self, now: Now) -> i64 {
+        now.mono_ms() - self.started_ms
+    }
+}
+
+/// What the txn of a failed request says.
+fn failed(code: i32) -> What {
+    match ErrorCode::from_wire(code) {
+        Some(ErrorCode::SessionMoved) => What::Moved,
+        known => What::Failed(known.unwrap_or(ErrorCode::SystemError)),
+    }
+}

@@ -1,0 +1,100 @@
+//! What a server knows, and how a logged txn adds to it.
+
+use crate::proto::{ErrorCode, Short, Zxid};
+use crate::tree::{self, Tree};
+use crate::txn::{self, AclTable, Applied, Quotas, Txn};
+use std::collections::BTreeMap;
+
+/// What a server knows when it starts.
+#[derive(Debug)]
+pub struct Restored {
+    /// Everything that was committed.
+    pub tree: Tree,
+    /// Limits in it.
+    pub quotas: Quotas,
+    /// Access lists in it.
+    pub acls: AclTable,
+    /// Sessions that are alive, with their timeouts in milliseconds.
+    pub sessions: BTreeMap<i64, i32>,
+    /// The last txn.
+    pub zxid: Zxid,
+}
+
+impl Restored {
+    /// A server that has never run.
+    pub fn fresh(settings: tree::Settings) -> Self {
+        Self {
+            tree: Tree::new(settings),
+            quotas: Quotas::default(),
+            acls: AclTable::new(settings.hash_seed),
+            sessions: BTreeMap::new(),
+            zxid: Zxid::ZERO,
+        }
+    }
+
+    /// Applies a logged txn, and checks that it fits.
+    ///
+    /// # Errors
+    /// What does not fit: the log is not this tree's, or is damaged in a way that its checksums missed.
+    pub fn replay(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), ReplayError> {
+        let (header, txn, digest) = txn::read(bytes, &mut self.acls)?;
+        if header.zxid != zxid || zxid <= self.zxid {
+            return Err(ReplayError::Order { before: self.zxid, record: zxid, header: header.zxid });
+        }
+        let mut applied = Applied::default();
+        txn::apply(&mut self.tree, &mut self.quotas, &header, &txn, &mut applied)
+            .map_err(|code| ReplayError::Impossible { zxid, code })?;
+        match txn {
+            Txn::CreateSession { timeout_ms } => {
+                self.sessions.insert(header.session_id, timeout_ms);
+            }
+            Txn::CloseSession { .. } => {
+                self.sessions.remove(&header.session_id);
+            }
+            _ => {}
+        }
+        self.zxid = zxid;
+        match digest {
+            Some(logged) if self.tree.keeps_digests() && logged != self.tree.digest() => {
+                Err(ReplayError::Digest { zxid, logged, tree: self.tree.digest() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a logged txn cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It does not decode.
+    #[error("the txn does not decode: {0}")]
+    Short(#[from] Short),
+    /// It is out of order.
+    #[error("txn {record} (header: {header}) follows {before}")]
+    Order {
+        /// The txn before.
+        before: Zxid,
+        /// The record's zxid.
+        record: Zxid,
+        /// The txn header's zxid.
+        header: Zxid,
+    },
+    /// The tree is not the one that it was made for.
+    #[error("txn {zxid} cannot be applied: {code:?}")]
+    Impossible {
+        /// The txn.
+        zxid: Zxid,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// The tree is not the one that it made.
+    #[error("txn {zxid} leaves digest {tree:#x}, the log says {logged:#x}")]
+    Digest {
+        /// The txn.
+        zxid: Zxid,
+        /// What was logged.
+        logged: u64,
+        /// What came out.
+        tree: u64,
+    },
+}

@@ -1,1 +1,341 @@
+//! A learner's commit side: forwards its clients' writes to the leader, applies what the leader commits.
+//!
+//! A request is kept until its txn comes back, found by session and cxid. So it outlives a leader: once a new
+//! one is followed, every txn of the old one that will ever count has been applied, and a request that was not among
+//! them is sent again without ever being done twice.
+//!
+//! Invariants: a session's requests are with the leader in the order its client sent them; the tree holds what
+//! the leader has committed, and nothing that the log does not hold.
 
+use super::core::Core;
+use super::fencing::{Attach, Fencing};
+use super::report::SessionsTold;
+use super::{CnxnId, Now, ReplayError, Request, Up, Uplink, What};
+use crate::proto::{Id, OpCode, Zxid};
+use crate::session;
+use crate::zab::message::{ForwardedRequest, Revalidate, put_ping_answer};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// A client's request that is with the leader.
+#[derive(Debug)]
+struct Forwarded {
+    cnxn: CnxnId,
+    xid: i32,
+    op: OpCode,
+    body: Box<[u8]>,
+    ids: Arc<[Id]>,
+}
+
+/// A txn that is in the log, or on its way there, and not yet committed.
+#[derive(Clone, Debug)]
+pub(super) struct Logged {
+    pub zxid: Zxid,
+    /// Header, txn and digest.
+    pub txn: Bytes,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(super) struct Follow {
+    pub core: Core,
+    /// All sessions of the ensemble, with their timeouts in milliseconds.
+    sessions: BTreeMap<i64, i32>,
+    /// Connections of this server that have a session.
+    owners: BTreeMap<i64, CnxnId>,
+    next_session_id: i64,
+    /// By session, oldest first.
+    forwarded: BTreeMap<i64, VecDeque<Forwarded>>,
+    /// Of [`Self::forwarded`], the syncs, in the order the leader answers them: their sessions.
+    syncs: VecDeque<i64>,
+    /// Sessions that are being created for these connections.
+    creating: BTreeMap<i64, Attach>,
+    /// Clients that attach: their password was right, the leader has yet to say that the session lives.
+    attaching: VecDeque<Attach>,
+    fencing: Fencing,
+    /// Sessions that gave a sign of life since the leader was told last.
+    touched: BTreeMap<i64, i32>,
+    /// In zxid order.
+    logged: VecDeque<Logged>,
+    /// Packets for the leader.
+    packets: Vec<u8>,
+    /// Whether there is a leader to send them to.
+    connected: bool,
+    /// Uplinks of earlier terms are void.
+    term: u32,
+}
+
+impl Follow {
+    pub fn of(core: Core, sessions: BTreeMap<i64, i32>, term: u32, now: Now) -> Self {
+        let next_session_id =
+            session::next_session_id(core.settings.server_id, now.wall_ms, sessions.keys());
+        Self {
+            core,
+            sessions,
+            owners: BTreeMap::new(),
+            next_session_id,
+            forwarded: BTreeMap::new(),
+            syncs: VecDeque::new(),
+            creating: BTreeMap::new(),
+            attaching: VecDeque::new(),
+            fencing: Fencing::default(),
+            touched: BTreeMap::new(),
+            logged: VecDeque::new(),
+            packets: Vec::new(),
+            connected: false,
+            term,
+        }
+    }
+
+    /// Gives the role up; nothing may be uncommitted.
+    pub fn into_core(self) -> (Core, BTreeMap<i64, i32>) {
+        assert!(self.logged.is_empty(), "{} txns are in the log and not in the tree", self.logged.len());
+        (self.core, self.sessions)
+    }
+
+    /// Replaces everything by what a leader sent or the disk holds.
+    pub fn reset(&mut self, core: Core, sessions: BTreeMap<i64, i32>) {
+        (self.core, self.sessions) = (core, sessions);
+        self.logged.clear();
+    }
+
+    pub fn sessions(&self) -> &BTreeMap<i64, i32> {
+        &self.sessions
+    }
+
+    /// Newest txn that the log holds or is about to.
+    pub fn last_logged(&self) -> Zxid {
+        self.logged.back().map_or(self.core.last_txn, |last| last.zxid)
+    }
+
+    /// Packets for the leader, in order.
+    pub fn take_packets(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.packets)
+    }
+
+    /// The leader is there: whatever no leader has answered is sent, again where it was sent before.
+    pub fn connect(&mut self) {
+        self.connected = true;
+        self.packets.clear();
+        for (&session_id, requests) in &self.forwarded {
+            for request in requests {
+                put_request(&mut self.packets, session_id, request);
+            }
+        }
+        // One sync of a session stands behind the other; between sessions any order will do.
+        self.syncs.clear();
+        for (&session_id, requests) in &self.forwarded {
+            let syncs = requests.iter().filter(|request| request.op == OpCode::SYNC);
+            self.syncs.extend(syncs.map(|_| session_id));
+        }
+        for attach in self.creating.values() {
+            put_create(&mut self.packets, attach);
+        }
+        for Attach { session_id, timeout_ms, .. } in &self.attaching {
+            Revalidate { session: *session_id, timeout: *timeout_ms }.write(&mut self.packets);
+        }
+    }
+
+    /// There is no leader for now: requests wait.
+    pub fn disconnect(&mut self) {
+        self.connected = false;
+        self.packets.clear();
+    }
+
+    /// Clients are not served any more: none of them waits for anything.
+    pub fn drop_clients(&mut self, term: u32) {
+        self.term = term;
+        self.owners.clear();
+        self.forwarded.clear();
+        self.syncs.clear();
+        self.creating.clear();
+        self.attaching.clear();
+        self.fencing = Fencing::default();
+        self.touched.clear();
+    }
+
+    /// Takes in what a view sends up.
+    pub fn submit(&mut self, now: Now, uplink: Uplink) {
+        let Uplink { bytes, items, term } = uplink;
+        for item in items {
+            let count = self.sessions.len();
+            let told = |_| SessionsTold { count, by_expiry: Vec::new() };
+            let Some(item) = self.core.inquiry(now, item, told) else { continue };
+            if term != self.term {
+                continue;
+            }
+            match item {
+                Up::Request(request) => self.request(&request, &bytes[request.body.clone()]),
+                Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
+                    // Signed, as in Java: -1 is before everything.
+                    if last_zxid_seen.to_wire() > self.core.zxid.to_wire() {
+                        self.core.say(Some(cnxn), 0, What::Ahead { seen: last_zxid_seen });
+                        continue;
+                    }
+                    let settings = &self.core.settings;
+                    let (min_ms, max_ms) =
+                        (settings.min_session_timeout_ms, settings.max_session_timeout_ms);
+                    let timeout_ms = timeout_ms.max(min_ms).min(max_ms);
+                    self.open(Attach { cnxn, session_id, timeout_ms }, &password);
+                }
+                Up::Touched(sessions) => sessions.into_iter().for_each(|id| self.touch(id)),
+                Up::Fenced(former) => self.fenced(former),
+                Up::Word { .. } | Up::Report { .. } => unreachable!("inquiries are every role's"),
+                Up::CreateSession { .. } | Up::Revalidate { .. } => unreachable!("no view sends these"),
+            }
+        }
+    }
+
+    fn touch(&mut self, session_id: i64) {
+        if let Some(&timeout_ms) = self.sessions.get(&session_id) {
+            self.touched.insert(session_id, timeout_ms);
+        }
+    }
+
+    fn request(&mut self, request: &Request, body: &[u8]) {
+        let Request { cnxn, session_id, xid, op, ref ids, .. } = *request;
+        if !self.sessions.contains_key(&session_id) {
+            return self.core.say(Some(cnxn), xid, What::Dropped);
+        }
+        if self.owners.get(&session_id) != Some(&cnxn) {
+            return self.core.say(Some(cnxn), xid, What::Moved);
+        }
+        self.touch(session_id);
+        let request = Forwarded { cnxn, xid, op, body: body.into(), ids: ids.clone() };
+        if self.connected {
+            put_request(&mut self.packets, session_id, &request);
+        }
+        if op == OpCode::SYNC {
+            self.syncs.push_back(session_id);
+        }
+        self.forwarded.entry(session_id).or_default().push_back(request);
+    }
+
+    fn open(&mut self, attach: Attach, password: &[u8]) {
+        let Attach { cnxn, session_id, timeout_ms } = attach;
+        if session_id == 0 {
+            let session_id = self.next_session_id;
+            self.next_session_id = session::id_after(session_id);
+            let attach = Attach { session_id, ..attach };
+            if self.connected {
+                put_create(&mut self.packets, &attach);
+            }
+            self.creating.insert(session_id, attach);
+        } else if !session::is_password(session_id, password) {
+            self.core.say(Some(cnxn), 0, What::Refused { session_id });
+        } else {
+            if self.connected {
+                Revalidate { session: session_id, timeout: timeout_ms }.write(&mut self.packets);
+            }
+            self.attaching.push_back(attach);
+        }
+    }
+
+    /// The leader's answer to the oldest attachment of `session_id`.
+    pub fn revalidated(&mut self, session_id: i64, valid: bool) {
+        let Some(at) = self.attaching.iter().position(|attach| attach.session_id == session_id) else { return };
+        let Some(attach) = self.attaching.remove(at) else { return };
+        let Attach { cnxn, timeout_ms, .. } = attach;
+        if !valid {
+            return self.core.say(Some(cnxn), 0, What::Refused { session_id });
+        }
+        self.sessions.entry(session_id).and_modify(|known_ms| *known_ms = timeout_ms);
+        match self.owners.insert(session_id, cnxn).filter(|former| *former != cnxn) {
+            None => self.core.say(Some(cnxn), 0, What::Attached { session_id, timeout_ms }),
+            Some(former) => {
+                self.fencing.wait(former, attach);
+                self.core.say(Some(former), 0, What::Fence(former));
+            }
+        }
+    }
+
+    fn fenced(&mut self, former: CnxnId) {
+        let Self { core, owners, fencing, .. } = self;
+        fencing.fenced(former, |id| owners.get(&id).copied(), |cnxn, what| core.say(Some(cnxn), 0, what));
+    }
+
+    /// The leader's answer to the oldest sync: everything in front of it was committed before.
+    pub fn synced(&mut self) {
+        let Some(session_id) = self.syncs.pop_front() else { return };
+        let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
+        // Writes in front of it came back before it did.
+        let Some(at) = requests.iter().position(|request| request.op == OpCode::SYNC) else { return };
+        let Some(request) = requests.remove(at) else { return };
+        if requests.is_empty() {
+            self.forwarded.remove(&session_id);
+        }
+        self.core.say(Some(request.cnxn), request.xid, What::Synced);
+    }
+
+    /// Answers the leader's ping: these sessions live.
+    pub fn answer_ping(&mut self, zxid: Zxid) {
+        let touched = std::mem::take(&mut self.touched);
+        put_ping_answer(&mut self.packets, zxid, touched.into_iter());
+    }
+
+    /// A txn goes to the log.
+    pub fn log(&mut self, logged: Logged) {
+        self.logged.push_back(logged);
+    }
+
+    /// Everything through `zxid` is committed.
+    ///
+    /// # Errors
+    /// A txn does not fit this server's tree: the tree is not what it should be.
+    pub fn commit(&mut self, through: Zxid) -> Result<(), ReplayError> {
+        while self.logged.front().is_some_and(|first| first.zxid <= through)
+            && let Some(first) = self.logged.pop_front()
+        {
+            self.apply(&first)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, logged: &Logged) -> Result<(), ReplayError> {
+        let (header, what) = self.core.apply_logged(&mut self.sessions, logged.zxid, &logged.txn)?;
+        let session_id = header.session_id;
+        let to = match what {
+            What::SessionCreated { .. } => self.creating.remove(&session_id).map(|attach| {
+                self.owners.insert(session_id, attach.cnxn);
+                (attach.cnxn, 0)
+            }),
+            _ => self.answered(session_id, header.cxid),
+        };
+        if matches!(what, What::SessionClosed { .. }) {
+            self.owners.remove(&session_id);
+            self.forwarded.remove(&session_id);
+            self.touched.remove(&session_id);
+            self.syncs.retain(|waiting| *waiting != session_id);
+        }
+        let (to, xid) = to.unzip();
+        self.core.say(to, xid.unwrap_or(header.cxid), what);
+        Ok(())
+    }
+
+    /// Whose the txn is that came back, if it is one of this server's clients'.
+    fn answered(&mut self, session_id: i64, cxid: i32) -> Option<(CnxnId, i32)> {
+        let requests = self.forwarded.get_mut(&session_id)?;
+        let front = requests.front()?;
+        if front.xid != cxid || front.op == OpCode::SYNC {
+            return None;
+        }
+        let request = requests.pop_front()?;
+        if requests.is_empty() {
+            self.forwarded.remove(&session_id);
+        }
+        Some((request.cnxn, request.xid))
+    }
+}
+
+fn put_request(out: &mut Vec<u8>, session_id: i64, request: &Forwarded) {
+    let forwarded =
+        ForwardedRequest { session: session_id, cxid: request.xid, op: request.op, body: &request.body };
+    forwarded.write(out, &request.ids);
+}
+
+fn put_create(out: &mut Vec<u8>, attach: &Attach) {
+    let body = attach.timeout_ms.to_be_bytes();
+    let op = OpCode::CREATE_SESSION;
+    ForwardedRequest { session: attach.session_id, cxid: 0, op, body: &body }.write(out, &[]);
+}

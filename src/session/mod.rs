@@ -53,7 +53,12 @@ pub fn first_session_id(server_id: u8, wall_ms: i64) -> i64 {
 pub fn next_session_id<'a>(server_id: u8, wall_ms: i64, known: impl Iterator<Item = &'a i64>) -> i64 {
     let highest = known.copied().filter(|id| (*id as u64 >> 56) as u8 == server_id).max();
     let first = first_session_id(server_id, wall_ms);
-    highest.map_or(first, |highest| usable(first.max(highest.wrapping_add(1))))
+    highest.map_or(first, |highest| first.max(id_after(highest)))
+}
+
+/// The id to be given after `id`.
+pub fn id_after(id: i64) -> i64 {
+    usable(id.wrapping_add(1))
 }
 
 /// `id`, or the next one where no session may have it.
@@ -118,7 +123,7 @@ impl<O: Copy + Eq> Tracker<O> {
     /// An id that no session of this server has had.
     pub fn next_session_id(&mut self) -> i64 {
         let id = self.next_id;
-        self.next_id = usable(id.wrapping_add(1));
+        self.next_id = id_after(id);
         id
     }
 

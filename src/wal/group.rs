@@ -66,6 +66,23 @@ impl Batch {
         self.bytes.len()
     }
 
+    /// Zxid of the first record, [`Zxid::ZERO`] if there is none.
+    pub fn first(&self) -> Zxid {
+        self.first
+    }
+
+    /// The records, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Zxid, &[u8])> {
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(move || {
+            let length = u32::from_be_bytes(rest.get(..4)?.try_into().expect("four")) as usize;
+            let zxid = u64::from_be_bytes(rest[4..RECORD_HEADER_BYTES].try_into().expect("eight"));
+            let (record, behind) = rest.split_at(RECORD_HEADER_BYTES + length);
+            rest = behind;
+            Some((Zxid(zxid), &record[RECORD_HEADER_BYTES..]))
+        })
+    }
+
     /// Zxid of the last record, [`Zxid::ZERO`] if there is none.
     pub fn last(&self) -> Zxid {
         self.last

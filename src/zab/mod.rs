@@ -11,6 +11,9 @@
 //! both           quorum     which sets of servers decide
 //! ```
 
+pub mod history;
+pub mod leader;
+pub mod learner;
 pub mod message;
 
 /// A TCP connection between two servers; never used again for another one.

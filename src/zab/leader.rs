@@ -1,0 +1,783 @@
+//! A leader's dealings with its learners: a new epoch, bringing each up to date, then broadcast.
+//!
+//! ```text
+//! Discovery      FOLLOWERINFO of a quorum         -> new epoch, durable, then LEADERINFO
+//! Promises       ACKEPOCH of a quorum             -> current epoch, durable, then DIFF | TRUNC | SNAP .. NEWLEADER
+//! Synchronizing  ACK of NEWLEADER of a quorum     -> established: UPTODATE, clients are served
+//! Broadcast      ACK of a txn of a quorum         -> committed
+//! ```
+//!
+//! A learner that comes later goes through the same steps alone. From the moment at which it is decided how a
+//! learner is brought up to date it gets every proposal, so that nothing lies between the two.
+//!
+//! Invariants: `committed <= proposed`, and a quorum of voters, this server maybe among them, has acknowledged
+//! everything through `committed`; no packet leaves before the epoch that it speaks of is durable.
+//!
+//! Source: Junqueira, Reed, Serafini, "Zab", DSN 2011; `Leader`, `LearnerHandler`, Apache ZooKeeper 3.9.4.
+
+use super::LinkId;
+use super::history::{History, Sync};
+use super::message::{
+    ForwardedRequest, LearnerInfo, MessageError, PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE, Packet,
+    PacketStream, PacketType, Revalidate, Revalidated, Touched, put_bare, put_commit, put_inform,
+    put_leader_info, put_ping, put_proposal, put_with, read_ack_epoch,
+};
+use super::quorum::{Quorum, SidSet};
+use crate::proto::{Id, OpCode, Zxid};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Epochs as they are on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epochs {
+    /// The newest one whose leader was promised that no older leader is listened to.
+    pub accepted: u32,
+    /// The one of the leader that this server was last in step with.
+    pub current: u32,
+}
+
+/// What leaders and learners know of the ensemble, and how patient they are.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// This server.
+    pub sid: i64,
+    /// Who decides.
+    pub quorum: Arc<Quorum>,
+    /// The configuration as NEWLEADER tells it.
+    pub config_text: Arc<[u8]>,
+    /// Its version.
+    pub config_version: i64,
+    /// Length of a tick.
+    pub tick_ms: i64,
+    /// How long a learner may take to connect and get up to date.
+    pub init_ms: i64,
+    /// How long either side may be silent after that.
+    pub sync_ms: i64,
+}
+
+/// What a learner asks of the commit side. The number names the learner until it is gone.
+#[derive(Debug)]
+pub enum Asked {
+    /// A client's write, sync or closeSession.
+    Request {
+        /// Whose.
+        session_id: i64,
+        /// The client's number for it.
+        cxid: i32,
+        /// What.
+        op: OpCode,
+        /// Its record.
+        body: Vec<u8>,
+        /// Who the client has proved to be.
+        ids: Vec<Id>,
+    },
+    /// A client opens a session.
+    CreateSession {
+        /// The new session.
+        session_id: i64,
+        /// Negotiated.
+        timeout_ms: i32,
+    },
+    /// A client attaches to its session.
+    Revalidate {
+        /// Which.
+        session_id: i64,
+        /// Negotiated anew.
+        timeout_ms: i32,
+    },
+    /// These sessions gave a sign of life.
+    Touched(Vec<i64>),
+}
+
+/// What must happen, in this order.
+#[derive(Debug)]
+pub enum LeaderOutput {
+    /// These bytes go to a learner.
+    Send(LinkId, Bytes),
+    /// A connection ends.
+    Close(LinkId, CloseLearner),
+    /// Must be durable before anything that comes after it.
+    SaveEpochs(Epochs),
+    /// A learner needs the whole tree: [`Leader::image_begun`] says as of when.
+    Image(LinkId),
+    /// Here in the learner's stream stands the tree.
+    SendImage {
+        /// To whom.
+        link: LinkId,
+        /// Whether parents must come before their children: ZooKeeper's own servers want it.
+        sorted: bool,
+    },
+    /// A quorum follows: the epoch begins.
+    Established(u32),
+    /// A learner asks.
+    Asked(u32, Asked),
+    /// It is no leader any more.
+    Lost(LostLead),
+}
+
+/// Why a learner's connection ends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseLearner {
+    /// It says what nobody says.
+    #[error("{0}")]
+    Message(#[from] MessageError),
+    /// It says what it should not say now.
+    #[error("packet of type {0} is not expected now")]
+    Unexpected(i32),
+    /// Its configuration is newer.
+    #[error("its configuration has version {theirs:#x}, this server's has {ours:#x}")]
+    ConfigAhead {
+        /// The learner's.
+        theirs: i64,
+        /// This server's.
+        ours: i64,
+    },
+    /// It knows more than the leader: it should have been elected.
+    #[error("its log reaches epoch {epoch}, zxid {zxid}, further than this leader's")]
+    Ahead {
+        /// Its current epoch.
+        epoch: i32,
+        /// The end of its log.
+        zxid: Zxid,
+    },
+    /// It was silent.
+    #[error("nothing heard of it for {0} ms")]
+    Silent(i64),
+    /// It came again.
+    #[error("server {0} has connected again")]
+    Replaced(i64),
+}
+
+/// Why a leader stops leading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LostLead {
+    /// No quorum came in time.
+    #[error("no quorum follows after {0} ms (initLimit)")]
+    NotEstablished(i64),
+    /// The quorum went away.
+    #[error("no quorum was heard of within {0} ms (syncLimit)")]
+    NoQuorum(i64),
+}
+
+/// Where a learner is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It has not said who it is.
+    Fresh,
+    /// It waits for the new epoch.
+    Info,
+    /// It was told the epoch.
+    Told,
+    /// It has promised; its log ends there.
+    Promised(Zxid),
+    /// A tree is being prepared for it.
+    Imaging,
+    /// It was sent what it lacks, and gets every proposal.
+    Syncing,
+    /// It has all of that on disk.
+    Synced,
+}
+
+#[derive(Debug)]
+struct Learner {
+    number: u32,
+    sid: i64,
+    step: Step,
+    is_voter: bool,
+    is_cumulative: bool,
+    accepted: u32,
+    stream: PacketStream,
+    /// The newest txn that it has on disk.
+    acked: Zxid,
+    /// The newest ping that it has answered.
+    round: u64,
+    heard_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Discovery,
+    Promises,
+    Synchronizing,
+    Broadcast,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct Leader {
+    membership: Membership,
+    phase: Phase,
+    epochs: Epochs,
+    /// The end of the log when this server was elected, and the epoch it was of.
+    elected: (u32, Zxid),
+    learners: BTreeMap<LinkId, Learner>,
+    links: BTreeMap<u32, LinkId>,
+    next_number: u32,
+    promised: SidSet,
+    supporters: SidSet,
+    /// Newest txn on this server's own disk.
+    durable: Zxid,
+    committed: Zxid,
+    /// Pings that were sent.
+    round: u64,
+    pinged_ms: i64,
+    began_ms: i64,
+}
+
+impl Leader {
+    /// Begins to lead: `last` is where the log ends, all of it durable.
+    pub fn new(membership: Membership, epochs: Epochs, last: Zxid, now_ms: i64) -> Self {
+        Self {
+            phase: Phase::Discovery,
+            elected: (epochs.current, last),
+            epochs,
+            learners: BTreeMap::new(),
+            links: BTreeMap::new(),
+            next_number: 0,
+            promised: SidSet::EMPTY,
+            supporters: SidSet::EMPTY,
+            durable: last,
+            committed: last,
+            round: 0,
+            pinged_ms: now_ms,
+            began_ms: now_ms,
+            membership,
+        }
+    }
+
+    /// Whether a quorum follows.
+    pub fn is_established(&self) -> bool {
+        self.phase == Phase::Broadcast
+    }
+
+    /// The epoch that it leads, once there is one.
+    pub fn epoch(&self) -> u32 {
+        self.epochs.accepted
+    }
+
+    /// Epochs as they are, or are about to be, on disk.
+    pub fn epochs(&self) -> Epochs {
+        self.epochs
+    }
+
+    /// Newest txn that a quorum has.
+    pub fn committed(&self) -> Zxid {
+        self.committed
+    }
+
+    /// The newest ping that a quorum has answered: this server led when that was sent, or later.
+    pub fn confirmed_round(&self) -> u64 {
+        self.newest_of_quorum(self.round, |learner| learner.round)
+    }
+
+    /// Learners that are in step: followers, observers.
+    pub fn synced_learners(&self) -> (usize, usize) {
+        let synced = self.learners.values().filter(|learner| learner.step == Step::Synced);
+        let voters = synced.clone().filter(|learner| learner.is_voter).count();
+        (voters, synced.count() - voters)
+    }
+
+    /// Learners that are connected and not voters in step, for people.
+    pub fn learners(&self) -> impl Iterator<Item = (i64, bool, bool)> {
+        self.learners.values().map(|learner| (learner.sid, learner.is_voter, learner.step == Step::Synced))
+    }
+
+    /// A learner has connected.
+    pub fn accepted(&mut self, link: LinkId, now_ms: i64) {
+        let number = self.next_number;
+        self.next_number += 1;
+        let learner = Learner {
+            number,
+            sid: -1,
+            step: Step::Fresh,
+            is_voter: false,
+            is_cumulative: false,
+            accepted: 0,
+            stream: PacketStream::default(),
+            acked: Zxid::ZERO,
+            round: 0,
+            heard_ms: now_ms,
+        };
+        self.learners.insert(link, learner);
+        self.links.insert(number, link);
+    }
+
+    /// A connection has ended.
+    pub fn closed(&mut self, link: LinkId) {
+        if let Some(learner) = self.learners.remove(&link) {
+            self.links.remove(&learner.number);
+        }
+    }
+
+    /// Whether the connection is a learner's.
+    pub fn has(&self, link: LinkId) -> bool {
+        self.learners.contains_key(&link)
+    }
+
+    fn close(&mut self, link: LinkId, why: CloseLearner, out: &mut Vec<LeaderOutput>) {
+        self.closed(link);
+        out.push(LeaderOutput::Close(link, why));
+    }
+
+    /// Bytes of a learner.
+    pub fn received(
+        &mut self,
+        link: LinkId,
+        bytes: &[u8],
+        now_ms: i64,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        learner.heard_ms = now_ms;
+        // Taken out, so that a packet can lend its data while the leader acts on it.
+        let mut stream = std::mem::take(&mut learner.stream);
+        stream.feed(bytes);
+        loop {
+            let result = match stream.next_packet() {
+                Ok(None) => break,
+                Ok(Some(packet)) => self.packet(link, packet, now_ms, history, out),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(why) = result {
+                return self.close(link, why, out);
+            }
+            if !self.learners.contains_key(&link) {
+                return;
+            }
+        }
+        if let Some(learner) = self.learners.get_mut(&link) {
+            learner.stream = stream;
+        }
+    }
+
+    fn packet(
+        &mut self,
+        link: LinkId,
+        packet: Packet<'_>,
+        now_ms: i64,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) -> Result<(), CloseLearner> {
+        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
+        match (learner.step, packet.kind) {
+            (Step::Fresh, PacketType::FOLLOWERINFO | PacketType::OBSERVERINFO) => {
+                self.info(link, &packet, now_ms, history, out)
+            }
+            (Step::Told, PacketType::ACKEPOCH) => {
+                let current = read_ack_epoch(packet.data)?;
+                self.promise(link, current, packet.zxid, now_ms, history, out)
+            }
+            (Step::Syncing, PacketType::ACK) if packet.zxid == Zxid::new(self.epochs.accepted, 0) => {
+                learner.step = Step::Synced;
+                // What it was sent to get in step it has.
+                learner.acked = learner.acked.max(self.elected.1);
+                if learner.is_voter {
+                    let sid = learner.sid;
+                    self.membership.quorum.add(&mut self.supporters, sid);
+                }
+                self.support(link, now_ms, out);
+                Ok(())
+            }
+            (Step::Syncing | Step::Synced, PacketType::ACK) => {
+                // In the log's order, so the newest stands for all before it, also where each has its own.
+                learner.acked = learner.acked.max(packet.zxid);
+                self.advance();
+                Ok(())
+            }
+            (Step::Syncing | Step::Synced, PacketType::PING) => {
+                learner.round = learner.round.max(packet.zxid.0.min(self.round));
+                let sessions: Vec<i64> = Touched::read(packet.data)?.map(|(session_id, _)| session_id).collect();
+                if !sessions.is_empty() {
+                    out.push(LeaderOutput::Asked(learner.number, Asked::Touched(sessions)));
+                }
+                Ok(())
+            }
+            (Step::Synced, PacketType::REVALIDATE) => {
+                let Revalidate { session, timeout } = Revalidate::read(packet.data)?;
+                let asked = Asked::Revalidate { session_id: session, timeout_ms: timeout };
+                out.push(LeaderOutput::Asked(learner.number, asked));
+                Ok(())
+            }
+            (Step::Synced, PacketType::REQUEST) => {
+                let ForwardedRequest { session, cxid, op, body } = ForwardedRequest::read(packet.data)?;
+                let asked = match op {
+                    OpCode::CREATE_SESSION => {
+                        let Some(timeout) = body.first_chunk::<4>() else {
+                            return Err(CloseLearner::Unexpected(packet.kind.0));
+                        };
+                        Asked::CreateSession { session_id: session, timeout_ms: i32::from_be_bytes(*timeout) }
+                    }
+                    _ => Asked::Request { session_id: session, cxid, op, body: body.into(), ids: packet.ids },
+                };
+                out.push(LeaderOutput::Asked(learner.number, asked));
+                Ok(())
+            }
+            (_, PacketType(kind)) => Err(CloseLearner::Unexpected(kind)),
+        }
+    }
+
+    fn info(
+        &mut self,
+        link: LinkId,
+        packet: &Packet<'_>,
+        now_ms: i64,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) -> Result<(), CloseLearner> {
+        let info = LearnerInfo::read(packet.data);
+        let ours = self.membership.config_version;
+        if info.config_version > ours {
+            return Err(CloseLearner::ConfigAhead { theirs: info.config_version, ours });
+        }
+        let Some(sid) = info.sid.filter(|_| info.protocol_version >= PROTOCOL_VERSION) else {
+            // A server before 3.4: it knows no epochs to promise.
+            return Err(CloseLearner::Unexpected(packet.kind.0));
+        };
+        let former = self.learners.iter().find(|(other, learner)| **other != link && learner.sid == sid);
+        if let Some((&former, _)) = former {
+            self.close(former, CloseLearner::Replaced(sid), out);
+        }
+        let is_voter = packet.kind == PacketType::FOLLOWERINFO
+            && self.membership.quorum.votes(sid)
+            && sid != self.membership.sid;
+        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
+        learner.sid = sid;
+        learner.is_voter = is_voter;
+        learner.is_cumulative = info.protocol_version >= PROTOCOL_VERSION_CUMULATIVE;
+        learner.accepted = packet.zxid.epoch();
+        learner.step = Step::Info;
+        match self.phase {
+            Phase::Discovery => self.discover(now_ms, history, out),
+            _ => self.tell_epoch(link, out),
+        }
+        Ok(())
+    }
+
+    /// Proposes a new epoch once a quorum is there.
+    pub fn discover(&mut self, now_ms: i64, history: &mut History, out: &mut Vec<LeaderOutput>) {
+        if self.phase != Phase::Discovery {
+            return;
+        }
+        let quorum = &self.membership.quorum;
+        let waiting = self.learners.values().filter(|learner| learner.step == Step::Info && learner.is_voter);
+        let here = quorum.set(waiting.clone().map(|learner| learner.sid).chain([self.membership.sid]));
+        if !quorum.contains_quorum(&here) {
+            return;
+        }
+        let accepted = waiting.map(|learner| learner.accepted).fold(self.epochs.accepted, u32::max);
+        self.epochs.accepted = accepted + 1;
+        self.phase = Phase::Promises;
+        out.push(LeaderOutput::SaveEpochs(self.epochs));
+        quorum.add(&mut self.promised, self.membership.sid);
+        let waiting: Vec<LinkId> = self.learners.keys().copied().collect();
+        waiting.into_iter().for_each(|link| self.tell_epoch(link, out));
+        self.check_promises(now_ms, history, out);
+    }
+
+    fn tell_epoch(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
+        let Some(learner) = self.learners.get_mut(&link).filter(|learner| learner.step == Step::Info) else {
+            return;
+        };
+        learner.step = Step::Told;
+        let version = if learner.is_cumulative { PROTOCOL_VERSION_CUMULATIVE } else { PROTOCOL_VERSION };
+        let mut bytes = Vec::new();
+        put_leader_info(&mut bytes, self.epochs.accepted, version);
+        out.push(LeaderOutput::Send(link, bytes.into()));
+    }
+
+    fn promise(
+        &mut self,
+        link: LinkId,
+        current: i32,
+        last: Zxid,
+        now_ms: i64,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) -> Result<(), CloseLearner> {
+        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
+        let (own_epoch, own_last) = self.elected;
+        if self.phase == Phase::Promises
+            && learner.is_voter
+            && current != -1
+            && (current > own_epoch as i32 || (current == own_epoch as i32 && last > own_last))
+            // The start of the own epoch is no txn: what a server says that heard none of it.
+            && !(current == own_epoch as i32 && last.counter() == 0)
+        {
+            return Err(CloseLearner::Ahead { epoch: current, zxid: last });
+        }
+        learner.step = Step::Promised(last);
+        if learner.is_voter && current != -1 {
+            let sid = learner.sid;
+            self.membership.quorum.add(&mut self.promised, sid);
+        }
+        match self.phase {
+            Phase::Promises => self.check_promises(now_ms, history, out),
+            _ => self.sync(link, history, out),
+        }
+        Ok(())
+    }
+
+    fn check_promises(&mut self, now_ms: i64, history: &mut History, out: &mut Vec<LeaderOutput>) {
+        if !self.membership.quorum.contains_quorum(&self.promised) {
+            return;
+        }
+        self.epochs.current = self.epochs.accepted;
+        self.phase = Phase::Synchronizing;
+        out.push(LeaderOutput::SaveEpochs(self.epochs));
+        let sid = self.membership.sid;
+        self.membership.quorum.add(&mut self.supporters, sid);
+        let waiting: Vec<LinkId> = self.learners.keys().copied().collect();
+        waiting.into_iter().for_each(|link| self.sync(link, history, out));
+        self.check_support(now_ms, out);
+    }
+
+    /// Brings a learner that has promised up to date.
+    fn sync(&mut self, link: LinkId, history: &mut History, out: &mut Vec<LeaderOutput>) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        let Step::Promised(last) = learner.step else { return };
+        let mut bytes = Vec::new();
+        let after = match history.sync(last) {
+            Sync::Diff { after } => {
+                put_bare(&mut bytes, PacketType::DIFF, history.last());
+                after
+            }
+            Sync::Trunc { to } => {
+                put_bare(&mut bytes, PacketType::TRUNC, to);
+                to
+            }
+            Sync::Snap => {
+                learner.step = Step::Imaging;
+                // The tree may be as of any moment from now on: what was committed by then has to be there.
+                history.pin(Some(self.committed));
+                out.push(LeaderOutput::Image(link));
+                return;
+            }
+        };
+        self.bring_up(link, after, bytes, history, out);
+    }
+
+    /// The tree that [`LeaderOutput::Image`] asked for will be as of `zxid`.
+    pub fn image_begun(
+        &mut self,
+        link: LinkId,
+        zxid: Zxid,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        let Some(learner) = self.learners.get(&link).filter(|learner| learner.step == Step::Imaging) else {
+            return;
+        };
+        let mut bytes = Vec::new();
+        put_bare(&mut bytes, PacketType::SNAP, zxid);
+        out.push(LeaderOutput::Send(link, bytes.into()));
+        out.push(LeaderOutput::SendImage { link, sorted: !learner.is_cumulative });
+        self.bring_up(link, zxid, Vec::new(), history, out);
+        if !self.learners.values().any(|learner| learner.step == Step::Imaging) {
+            history.pin(None);
+        }
+    }
+
+    /// Sends what is behind `after`, and from then on every proposal.
+    fn bring_up(
+        &mut self,
+        link: LinkId,
+        after: Zxid,
+        mut bytes: Vec<u8>,
+        history: &History,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        let mut committed = None;
+        for (zxid, txn) in history.after(after) {
+            let is_committed = zxid <= self.committed;
+            if !is_committed && !learner.is_voter {
+                // An observer hears of it when it is.
+                break;
+            }
+            put_proposal(&mut bytes, zxid, txn);
+            if is_committed {
+                committed = Some(zxid);
+                if !learner.is_cumulative {
+                    put_commit(&mut bytes, zxid);
+                }
+            }
+        }
+        if let (Some(zxid), true) = (committed, learner.is_cumulative) {
+            put_commit(&mut bytes, zxid);
+        }
+        let epoch = Zxid::new(self.epochs.accepted, 0);
+        put_with(&mut bytes, PacketType::NEWLEADER, epoch, &self.membership.config_text);
+        learner.step = Step::Syncing;
+        out.push(LeaderOutput::Send(link, bytes.into()));
+    }
+
+    /// A learner is in step.
+    fn support(&mut self, link: LinkId, now_ms: i64, out: &mut Vec<LeaderOutput>) {
+        match self.phase {
+            Phase::Broadcast => self.up_to_date(link, out),
+            _ => self.check_support(now_ms, out),
+        }
+    }
+
+    fn check_support(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
+        if self.phase != Phase::Synchronizing
+            || !self.membership.quorum.contains_quorum(&self.supporters)
+        {
+            return;
+        }
+        self.phase = Phase::Broadcast;
+        self.pinged_ms = now_ms;
+        out.push(LeaderOutput::Established(self.epochs.accepted));
+        let in_step = self.learners.iter().filter(|(_, learner)| learner.step == Step::Synced);
+        let in_step: Vec<LinkId> = in_step.map(|(link, _)| *link).collect();
+        in_step.into_iter().for_each(|link| self.up_to_date(link, out));
+    }
+
+    fn up_to_date(&self, link: LinkId, out: &mut Vec<LeaderOutput>) {
+        let mut bytes = Vec::new();
+        put_bare(&mut bytes, PacketType::UPTODATE, Zxid::from_wire(-1));
+        out.push(LeaderOutput::Send(link, bytes.into()));
+    }
+
+    /// These txns were proposed: every voter that is being brought up to date or is in step gets them.
+    pub fn propose<'a>(
+        &self,
+        txns: impl Iterator<Item = (Zxid, &'a [u8])>,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        assert!(self.is_established(), "a proposal before the epoch begins");
+        let mut bytes = Vec::new();
+        txns.for_each(|(zxid, txn)| put_proposal(&mut bytes, zxid, txn));
+        let bytes = Bytes::from(bytes);
+        for (&link, learner) in &self.learners {
+            if learner.is_voter && matches!(learner.step, Step::Syncing | Step::Synced) {
+                out.push(LeaderOutput::Send(link, bytes.clone()));
+            }
+        }
+    }
+
+    /// This server's own disk has everything through `zxid`.
+    pub fn durable(&mut self, zxid: Zxid) {
+        self.durable = self.durable.max(zxid);
+        self.advance();
+    }
+
+    fn advance(&mut self) {
+        if self.phase == Phase::Broadcast {
+            self.committed = self.committed.max(Zxid(self.newest_of_quorum(self.durable.0, |learner| learner.acked.0)));
+        }
+    }
+
+    /// The largest number that a quorum has reached, given this server's own.
+    fn newest_of_quorum(&self, own: u64, of: impl Fn(&Learner) -> u64) -> u64 {
+        let quorum = &self.membership.quorum;
+        let voters =
+            || self.learners.values().filter(|learner| learner.is_voter && learner.step == Step::Synced);
+        let reached = |number: u64| {
+            let mut set = SidSet::EMPTY;
+            if own >= number {
+                quorum.add(&mut set, self.membership.sid);
+            }
+            for learner in voters().filter(|learner| of(learner) >= number) {
+                quorum.add(&mut set, learner.sid);
+            }
+            quorum.contains_quorum(&set)
+        };
+        voters().map(&of).chain([own]).filter(|number| reached(*number)).max().unwrap_or(0)
+    }
+
+    /// Tells the learners that everything behind `before` and through `through` is committed.
+    pub fn commit(&self, before: Zxid, through: Zxid, history: &History, out: &mut Vec<LeaderOutput>) {
+        if before == through {
+            return;
+        }
+        let (mut one, mut each, mut inform) = (Bytes::new(), Bytes::new(), Bytes::new());
+        let built = |write: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = Vec::new();
+            write(&mut bytes);
+            Bytes::from(bytes)
+        };
+        let txns = || history.after(before).take_while(|(zxid, _)| *zxid <= through);
+        for (&link, learner) in &self.learners {
+            if !matches!(learner.step, Step::Syncing | Step::Synced) {
+                continue;
+            }
+            let bytes = match (learner.is_voter, learner.is_cumulative) {
+                (true, true) => &mut one,
+                (true, false) => &mut each,
+                (false, _) => &mut inform,
+            };
+            if bytes.is_empty() {
+                *bytes = match (learner.is_voter, learner.is_cumulative) {
+                    (true, true) => built(&|out| put_commit(out, through)),
+                    (true, false) => built(&|out| txns().for_each(|(zxid, _)| put_commit(out, zxid))),
+                    (false, _) => built(&|out| txns().for_each(|(zxid, txn)| put_inform(out, zxid, txn))),
+                };
+            }
+            out.push(LeaderOutput::Send(link, bytes.clone()));
+        }
+    }
+
+    /// Pings every learner; once [`Self::confirmed_round`] is as large as the number that this gives, this
+    /// server was the leader at the time of the call or later.
+    pub fn begin_round(&mut self, out: &mut Vec<LeaderOutput>) -> u64 {
+        self.round += 1;
+        let mut bytes = Vec::new();
+        put_ping(&mut bytes, Zxid(self.round));
+        let bytes = Bytes::from(bytes);
+        for (&link, learner) in &self.learners {
+            if matches!(learner.step, Step::Syncing | Step::Synced) {
+                out.push(LeaderOutput::Send(link, bytes.clone()));
+            }
+        }
+        self.round
+    }
+
+    /// The answer to a learner's sync, behind everything that was committed.
+    pub fn synced(&self, learner: u32, out: &mut Vec<LeaderOutput>) {
+        self.answer(learner, out, |bytes| put_bare(bytes, PacketType::SYNC, Zxid::ZERO));
+    }
+
+    /// The answer to a learner's question about a session.
+    pub fn revalidated(&self, learner: u32, session_id: i64, valid: bool, out: &mut Vec<LeaderOutput>) {
+        self.answer(learner, out, |bytes| Revalidated { session: session_id, valid }.write(bytes));
+    }
+
+    fn answer(&self, learner: u32, out: &mut Vec<LeaderOutput>, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(&link) = self.links.get(&learner) else { return };
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        out.push(LeaderOutput::Send(link, bytes.into()));
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
+        let Membership { tick_ms, init_ms, sync_ms, .. } = self.membership;
+        let patience = |learner: &Learner| if learner.step == Step::Synced { sync_ms } else { init_ms + sync_ms };
+        let silent = self.learners.iter().filter(|(_, learner)| now_ms - learner.heard_ms > patience(learner));
+        let silent: Vec<(LinkId, i64)> =
+            silent.map(|(link, learner)| (*link, now_ms - learner.heard_ms)).collect();
+        for (link, silent_ms) in silent {
+            self.close(link, CloseLearner::Silent(silent_ms), out);
+        }
+        if self.phase != Phase::Broadcast {
+            if now_ms - self.began_ms > init_ms {
+                out.push(LeaderOutput::Lost(LostLead::NotEstablished(now_ms - self.began_ms)));
+            }
+            return;
+        }
+        if now_ms - self.pinged_ms < tick_ms / 2 {
+            return;
+        }
+        self.pinged_ms = now_ms;
+        self.begin_round(out);
+        let quorum = &self.membership.quorum;
+        let in_step = self.learners.values().filter(|learner| learner.is_voter && learner.step == Step::Synced);
+        let in_step = quorum.set(in_step.map(|learner| learner.sid).chain([self.membership.sid]));
+        if !quorum.contains_quorum(&in_step) {
+            out.push(LeaderOutput::Lost(LostLead::NoQuorum(sync_ms)));
+        }
+    }
+}

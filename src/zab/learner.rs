@@ -1,0 +1,408 @@
+//! A learner's dealings with its leader: who it is, what it lacks, then what is proposed and committed.
+//!
+//! ```text
+//! FOLLOWERINFO -> LEADERINFO -> (accepted epoch durable) ACKEPOCH -> DIFF | TRUNC | SNAP tree -> PROPOSAL, COMMIT ..
+//!   -> NEWLEADER -> (all of it durable, then current epoch durable) ACK -> UPTODATE -> served
+//! ```
+//!
+//! Invariants: a promise leaves after the epoch is durable, an acknowledgement after the txns are; the order is data,
+//! epoch, acknowledgement. Proposals come without a gap within an epoch.
+//!
+//! Source: Junqueira, Reed, Serafini, "Zab", DSN 2011; `Learner`, `Follower`, `Observer`, Apache ZooKeeper 3.9.4.
+
+use super::leader::{Epochs, Membership};
+use super::message::{
+    LearnerInfo, MessageError, PROTOCOL_VERSION_CUMULATIVE, Packet, PacketStream, PacketType, Revalidated,
+    put_ack, put_ack_epoch, put_with, read_leader_info,
+};
+use crate::proto::Zxid;
+use bytes::Bytes;
+
+/// What must happen, in this order.
+#[derive(Debug)]
+pub enum LearnerOutput {
+    /// These bytes go to the leader.
+    Send(Bytes),
+    /// Must be durable before anything that comes after it.
+    SaveEpochs(Epochs),
+    /// What the log holds behind this zxid is forgotten; [`Learner::restored`] once it is.
+    Trunc(Zxid),
+    /// A tree as of this zxid comes in place of everything; [`Learner::restored`] once it is durable.
+    Snap(Zxid),
+    /// Bytes of that tree; [`Learner::tree_ended`] where it ends.
+    Tree(Bytes),
+    /// A txn for the log: header, txn, digest.
+    Propose(Zxid, Bytes),
+    /// Everything through this zxid is committed.
+    Commit(Zxid),
+    /// The leader has all that this server has, and a quorum has it: clients are served, in this epoch.
+    UpToDate(u32),
+    /// The leader's ping, to be answered with the sessions that live.
+    Ping(Zxid),
+    /// The leader's answer about a session.
+    Revalidated(Revalidated),
+    /// The leader's answer to the oldest sync.
+    Synced,
+    /// The leader is followed no longer.
+    Lost(LostLeader),
+}
+
+/// Why a learner leaves its leader.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LostLeader {
+    /// The connection ended.
+    #[error("the connection to the leader ended")]
+    Closed,
+    /// Nothing could be connected to.
+    #[error("the leader cannot be reached")]
+    Unreachable,
+    /// It says what nobody says.
+    #[error("{0}")]
+    Message(#[from] MessageError),
+    /// It says what it should not say now.
+    #[error("packet of type {0} is not expected now")]
+    Unexpected(i32),
+    /// It leads an epoch older than one promised.
+    #[error("the leader's epoch {theirs} is older than the accepted one, {accepted}")]
+    OldEpoch {
+        /// The leader's.
+        theirs: u32,
+        /// The one promised.
+        accepted: u32,
+    },
+    /// A proposal is missing.
+    #[error("proposal {zxid} follows {last}")]
+    Gap {
+        /// The one before.
+        last: Zxid,
+        /// The one that came.
+        zxid: Zxid,
+    },
+    /// Something is committed that was never proposed.
+    #[error("commit of {zxid}, and the last proposal is {last}")]
+    Unproposed {
+        /// What is committed.
+        zxid: Zxid,
+        /// The last proposal.
+        last: Zxid,
+    },
+    /// It was silent.
+    #[error("nothing heard of the leader for {0} ms")]
+    Silent(i64),
+    /// The tree that came cannot be used, or a txn does not fit the tree.
+    #[error("{0}")]
+    Tree(String),
+}
+
+/// Where the learner is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It has said who it is, and waits for the epoch.
+    Info,
+    /// It has promised, and waits for what it lacks.
+    Promised,
+    /// A tree is coming in.
+    Tree,
+    /// Proposals of the sync are coming in.
+    Syncing,
+    /// NEWLEADER came: everything in front of it becomes durable.
+    Flushing,
+    /// That was acknowledged.
+    Acknowledged,
+    /// It is up to date.
+    Serving,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct Learner {
+    membership: Membership,
+    epochs: Epochs,
+    epoch: u32,
+    step: Step,
+    is_cumulative: bool,
+    is_observer: bool,
+    /// TRUNC or SNAP is being carried out; what comes meanwhile waits.
+    is_restoring: bool,
+    stream: PacketStream,
+    /// Newest txn that is in the log, or on its way there.
+    logged: Zxid,
+    durable: Zxid,
+    committed: Zxid,
+    heard_ms: i64,
+}
+
+impl Learner {
+    /// A learner that is connected to its leader; `last` is where its log ends, all of it durable.
+    pub fn new(
+        membership: Membership,
+        is_observer: bool,
+        epochs: Epochs,
+        last: Zxid,
+        now_ms: i64,
+        out: &mut Vec<LearnerOutput>,
+    ) -> Self {
+        let kind = if is_observer { PacketType::OBSERVERINFO } else { PacketType::FOLLOWERINFO };
+        let info = LearnerInfo::bytes(membership.sid, PROTOCOL_VERSION_CUMULATIVE, membership.config_version);
+        let mut bytes = Vec::new();
+        put_with(&mut bytes, kind, Zxid::new(epochs.accepted, 0), &info);
+        out.push(LearnerOutput::Send(bytes.into()));
+        Self {
+            membership,
+            epochs,
+            epoch: 0,
+            step: Step::Info,
+            is_cumulative: false,
+            is_observer,
+            is_restoring: false,
+            stream: PacketStream::default(),
+            logged: last,
+            durable: last,
+            committed: Zxid::ZERO,
+            heard_ms: now_ms,
+        }
+    }
+
+    /// Epochs as they are, or are about to be, on disk.
+    pub fn epochs(&self) -> Epochs {
+        self.epochs
+    }
+
+    /// Whether clients are served.
+    pub fn is_serving(&self) -> bool {
+        self.step == Step::Serving
+    }
+
+    /// Bytes of the leader.
+    pub fn received(&mut self, bytes: &[u8], now_ms: i64, out: &mut Vec<LearnerOutput>) {
+        self.heard_ms = now_ms;
+        self.stream.feed(bytes);
+        self.proceed(out);
+    }
+
+    fn proceed(&mut self, out: &mut Vec<LearnerOutput>) {
+        // Taken out, so that a packet can lend its data while the learner acts on it.
+        let mut stream = std::mem::take(&mut self.stream);
+        while !self.is_restoring {
+            if self.step == Step::Tree {
+                let bytes = Bytes::copy_from_slice(stream.rest());
+                stream.skip(bytes.len());
+                if !bytes.is_empty() {
+                    out.push(LearnerOutput::Tree(bytes));
+                }
+                break;
+            }
+            let result = match stream.next_packet() {
+                Ok(None) => break,
+                Ok(Some(packet)) => self.packet(&packet, out),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(why) = result {
+                out.push(LearnerOutput::Lost(why));
+                return;
+            }
+        }
+        self.stream = stream;
+    }
+
+    /// The tree has ended; `rest` was given as part of it and is what comes behind. It is as of the zxid
+    /// that [`LearnerOutput::Snap`] said; everything waits until [`Self::restored`].
+    pub fn tree_ended(&mut self, rest: &[u8]) {
+        assert_eq!(self.step, Step::Tree, "a tree ends that never began");
+        self.step = Step::Syncing;
+        self.is_restoring = true;
+        self.stream.feed(rest);
+    }
+
+    /// TRUNC or SNAP is carried out and durable; the log ends at `last`.
+    pub fn restored(&mut self, last: Zxid, out: &mut Vec<LearnerOutput>) {
+        assert!(self.is_restoring, "restored unasked");
+        self.is_restoring = false;
+        (self.logged, self.durable) = (last, last);
+        self.committed = last;
+        self.proceed(out);
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>, out: &mut Vec<LearnerOutput>) -> Result<(), LostLeader> {
+        let zxid = packet.zxid;
+        match (self.step, packet.kind) {
+            (Step::Info, PacketType::LEADERINFO) => {
+                let version = read_leader_info(packet.data)?;
+                self.is_cumulative = version >= PROTOCOL_VERSION_CUMULATIVE;
+                self.promise(zxid.epoch(), out)
+            }
+            (Step::Promised, PacketType::DIFF) => {
+                self.step = Step::Syncing;
+                // What this log holds is in the leader's as well, and counts with its epoch.
+                self.committed = self.logged;
+                Ok(())
+            }
+            (Step::Promised, PacketType::TRUNC) => {
+                self.step = Step::Syncing;
+                self.is_restoring = true;
+                out.push(LearnerOutput::Trunc(zxid));
+                Ok(())
+            }
+            (Step::Promised, PacketType::SNAP) => {
+                self.step = Step::Tree;
+                out.push(LearnerOutput::Snap(zxid));
+                Ok(())
+            }
+            (Step::Syncing, PacketType::NEWLEADER) if zxid.epoch() == self.epoch => {
+                self.step = Step::Flushing;
+                self.check_flushed(out);
+                Ok(())
+            }
+            (Step::Acknowledged, PacketType::UPTODATE) => {
+                self.step = Step::Serving;
+                out.push(LearnerOutput::UpToDate(self.epoch));
+                // Java's leader expects one more; it counts for nothing.
+                self.ack(Zxid::new(self.epoch, 0), out);
+                Ok(())
+            }
+            (Step::Syncing | Step::Flushing | Step::Acknowledged | Step::Serving, kind) => {
+                self.broadcast(kind, packet, out)
+            }
+            (_, PacketType(kind)) => Err(LostLeader::Unexpected(kind)),
+        }
+    }
+
+    fn promise(&mut self, epoch: u32, out: &mut Vec<LearnerOutput>) -> Result<(), LostLeader> {
+        let accepted = self.epochs.accepted;
+        // -1: this epoch was promised before, and a promise counts once.
+        let current = match epoch.cmp(&accepted) {
+            std::cmp::Ordering::Less => return Err(LostLeader::OldEpoch { theirs: epoch, accepted }),
+            std::cmp::Ordering::Equal => -1,
+            std::cmp::Ordering::Greater => {
+                self.epochs.accepted = epoch;
+                out.push(LearnerOutput::SaveEpochs(self.epochs));
+                self.epochs.current as i32
+            }
+        };
+        self.epoch = epoch;
+        self.step = Step::Promised;
+        let mut bytes = Vec::new();
+        put_ack_epoch(&mut bytes, self.logged, current);
+        out.push(LearnerOutput::Send(bytes.into()));
+        Ok(())
+    }
+
+    fn broadcast(
+        &mut self,
+        kind: PacketType,
+        packet: &Packet<'_>,
+        out: &mut Vec<LearnerOutput>,
+    ) -> Result<(), LostLeader> {
+        let zxid = packet.zxid;
+        match kind {
+            PacketType::PROPOSAL => self.propose(zxid, packet.data, out),
+            PacketType::INFORM => {
+                self.propose(zxid, packet.data, out)?;
+                self.commit(zxid, out)
+            }
+            PacketType::COMMIT => self.commit(zxid, out),
+            PacketType::PING => {
+                out.push(LearnerOutput::Ping(zxid));
+                Ok(())
+            }
+            PacketType::REVALIDATE => {
+                out.push(LearnerOutput::Revalidated(Revalidated::read(packet.data)?));
+                Ok(())
+            }
+            PacketType::SYNC => {
+                out.push(LearnerOutput::Synced);
+                Ok(())
+            }
+            PacketType(kind) => Err(LostLeader::Unexpected(kind)),
+        }
+    }
+
+    fn propose(
+        &mut self,
+        zxid: Zxid,
+        txn: Option<&[u8]>,
+        out: &mut Vec<LearnerOutput>,
+    ) -> Result<(), LostLeader> {
+        // In the history and broadcast as well: a leader that began to propose meanwhile sends it twice.
+        if zxid <= self.logged {
+            return Ok(());
+        }
+        let last = self.logged;
+        if zxid.epoch() == last.epoch() && Some(zxid) != last.next() {
+            return Err(LostLeader::Gap { last, zxid });
+        }
+        self.logged = zxid;
+        out.push(LearnerOutput::Propose(zxid, Bytes::copy_from_slice(txn.unwrap_or_default())));
+        Ok(())
+    }
+
+    fn commit(&mut self, zxid: Zxid, out: &mut Vec<LearnerOutput>) -> Result<(), LostLeader> {
+        if zxid > self.logged {
+            return Err(LostLeader::Unproposed { zxid, last: self.logged });
+        }
+        if zxid > self.committed {
+            self.committed = zxid;
+            out.push(LearnerOutput::Commit(zxid));
+        }
+        Ok(())
+    }
+
+    /// These txns are durable, oldest first.
+    pub fn durable(&mut self, zxids: impl Iterator<Item = Zxid>, out: &mut Vec<LearnerOutput>) {
+        let acknowledges = matches!(self.step, Step::Acknowledged | Step::Serving) && !self.is_observer;
+        let mut bytes = Vec::new();
+        for zxid in zxids {
+            self.durable = self.durable.max(zxid);
+            if acknowledges && !self.is_cumulative {
+                put_ack(&mut bytes, zxid);
+            }
+        }
+        if acknowledges && self.is_cumulative {
+            put_ack(&mut bytes, self.durable);
+        }
+        if !bytes.is_empty() {
+            out.push(LearnerOutput::Send(bytes.into()));
+        }
+        self.check_flushed(out);
+    }
+
+    /// Acknowledges NEWLEADER once everything in front of it is durable.
+    fn check_flushed(&mut self, out: &mut Vec<LearnerOutput>) {
+        if self.step != Step::Flushing || self.durable < self.logged {
+            return;
+        }
+        self.step = Step::Acknowledged;
+        self.epochs.current = self.epoch;
+        out.push(LearnerOutput::SaveEpochs(self.epochs));
+        self.ack(Zxid::new(self.epoch, 0), out);
+        // What is proposed and not committed yet was logged along with the rest, and counts.
+        if self.logged > self.committed && !self.is_observer {
+            match (self.is_cumulative, self.committed.epoch() == self.logged.epoch()) {
+                (false, true) => {
+                    let uncommitted = self.committed.counter() + 1..=self.logged.counter();
+                    uncommitted.for_each(|counter| self.ack(Zxid::new(self.epoch, counter), out));
+                }
+                _ => self.ack(self.logged, out),
+            }
+        }
+    }
+
+    fn ack(&self, zxid: Zxid, out: &mut Vec<LearnerOutput>) {
+        let mut bytes = Vec::new();
+        put_ack(&mut bytes, zxid);
+        out.push(LearnerOutput::Send(bytes.into()));
+    }
+
+    /// Lets time pass.
+    pub fn tick(&self, now_ms: i64, out: &mut Vec<LearnerOutput>) {
+        let silent_ms = now_ms - self.heard_ms;
+        let limit_ms = match self.step {
+            Step::Acknowledged | Step::Serving => self.membership.sync_ms,
+            _ => self.membership.init_ms,
+        };
+        // While a sync is carried out here, it is the leader who waits.
+        if silent_ms > limit_ms && !self.is_restoring {
+            out.push(LearnerOutput::Lost(LostLeader::Silent(silent_ms)));
+        }
+    }
+}

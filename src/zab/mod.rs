@@ -12,6 +12,7 @@
 //! ```
 
 pub mod message;
+pub mod notification;
 pub mod quorum;
 
 /// A TCP connection between two servers; never used again for another one.

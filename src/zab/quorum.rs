@@ -87,7 +87,8 @@ impl Quorum {
             true => ensemble.groups.values().copied().collect(),
             false => BTreeSet::new(),
         };
-        let places: BTreeMap<i64, usize> = gids.iter().enumerate().map(|(place, gid)| (*gid, place)).collect();
+        let places: BTreeMap<i64, usize> =
+            gids.iter().enumerate().map(|(place, gid)| (*gid, place)).collect();
         let mut groups = vec![0_i64; gids.len()];
         for (sid, gid) in ensemble.groups.iter().filter(|_| ensemble.hierarchical) {
             let group = &mut groups[places[gid]];
@@ -100,7 +101,10 @@ impl Quorum {
             .map(|server| Voter {
                 sid: server.sid,
                 weight: weight(server.sid),
-                group: ensemble.groups.get(&server.sid).map_or(0, |gid| places.get(gid).copied().unwrap_or(0)),
+                group: ensemble
+                    .groups
+                    .get(&server.sid)
+                    .map_or(0, |gid| places.get(gid).copied().unwrap_or(0)),
             })
             .collect();
         Ok(Self { voters, groups })

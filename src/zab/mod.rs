@@ -15,6 +15,8 @@ pub mod history;
 pub mod leader;
 pub mod learner;
 pub mod message;
+pub mod notification;
+pub mod quorum;
 
 /// A TCP connection between two servers; never used again for another one.
 ///

@@ -2,9 +2,8 @@
 
 use super::core::Core;
 use super::fencing::{Attach, Fencing};
-use super::report::{Answered, SessionsTold};
+use super::report::SessionsTold;
 use super::{CnxnId, Deltas, MultiResult, Now, Request, Restored, Up, Uplink, What};
-use crate::admin::Metrics;
 use crate::auth::Policy;
 use crate::proto::acl::RawAcl;
 use crate::proto::request::{Create, MultiOp, PathVersion, Reconfig, SetAcl, SetData, read_multi};
@@ -163,14 +162,6 @@ impl Commit {
             containers_deleted_ms: now.mono_ms(),
             core,
         }
-    }
-
-    /// A leader's epoch begins: its zxids are what clients see from now on.
-    pub(super) fn begin_epoch(&mut self, epoch: u32) {
-        let start = Zxid::new(epoch, 0);
-        assert!(start > self.core.zxid, "epoch {epoch} begins after {}", self.core.zxid);
-        self.core.zxid = start;
-        self.say(None, 0, What::Epoch);
     }
 
     /// Whether the epoch's zxids are nearly spent, so that a new one is due (ZOOKEEPER-1277).
@@ -757,19 +748,8 @@ impl Commit {
         Ok(())
     }
 
-    /// Four-letter words that only lack what the shell knows; [`Commit::tell`] must follow for each.
-    pub fn take_answered(&mut self) -> Vec<Answered> {
-        self.core.take_answered()
-    }
-
-    /// The answer to a four-letter word.
-    pub fn tell(&mut self, cnxn: CnxnId, text: Vec<u8>) {
-        self.core.tell(cnxn, text);
-    }
-
-    /// What the shell measures on this side: the log, snapshots, recovery.
-    pub fn metrics_mut(&mut self) -> &mut Metrics {
-        &mut self.core.metrics
+    pub(super) fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
     }
 
     #[cfg(test)]

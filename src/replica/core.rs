@@ -32,6 +32,9 @@ pub(super) struct Core {
     pub last_txn: Zxid,
     /// What the views are to learn next.
     pub deltas: Deltas,
+    /// While [`Self::deltas`] may not be shown: what goes past them, as of which zxid and digest.
+    held: Option<(Zxid, u64)>,
+    asides: Deltas,
     pub metrics: Metrics,
     queries: Queries,
     answered: Vec<Answered>,
@@ -56,6 +59,8 @@ impl Core {
             zxid,
             last_txn: zxid,
             deltas: Deltas::default(),
+            held: None,
+            asides: Deltas::default(),
             metrics: Metrics::default(),
             queries: Queries::new(settings.views),
             answered: Vec::new(),
@@ -66,8 +71,63 @@ impl Core {
         (core, sessions)
     }
 
+    /// Takes another tree, with which nobody is waiting for anything.
+    pub fn reset(&mut self, restored: Restored) -> BTreeMap<i64, i32> {
+        let Restored { tree, quotas, acls, sessions, zxid } = restored;
+        (self.tree, self.quotas, self.acls) = (tree, quotas, acls);
+        (self.zxid, self.last_txn) = (zxid, zxid);
+        self.deltas = Deltas::default();
+        self.digests.clear();
+        sessions
+    }
+
+    /// From here on entries of txns are kept back; views were given everything through `shown`.
+    pub fn hold(&mut self, shown: (Zxid, u64)) {
+        self.held = Some(shown);
+    }
+
+    /// Whether entries of txns are kept back.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Entries of txns are not kept back any more.
+    pub fn release(&mut self) {
+        assert!(self.asides.entries.is_empty(), "what was said meanwhile comes first");
+        self.held = None;
+    }
+
+    /// What may be shown.
+    pub fn take_visible(&mut self) -> Option<Deltas> {
+        let visible = if self.is_held() { &mut self.asides } else { &mut self.deltas };
+        (!visible.entries.is_empty()).then(|| std::mem::take(visible))
+    }
+
+    /// What is kept back.
+    pub fn take_held(&mut self) -> Option<Deltas> {
+        (!self.deltas.entries.is_empty()).then(|| std::mem::take(&mut self.deltas))
+    }
+
+    /// A leader's epoch begins: from here on replies say its zxids.
+    pub fn begin_epoch(&mut self, epoch: u32) {
+        let start = Zxid::new(epoch, 0);
+        if start > self.zxid {
+            self.zxid = start;
+            self.say(None, 0, What::Epoch);
+        }
+    }
+
     /// Adds an entry for the views, as of now.
     pub fn say(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
+        if let Some((zxid, digest)) = self.held {
+            let entry = Entry { zxid, digest, to, xid, what, changes_end: 0, results_end: 0 };
+            return self.asides.entries.push(entry);
+        }
+        self.record(to, xid, what);
+    }
+
+    /// Adds the entry of a txn that was applied.
+    pub fn record(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
         let (changes_end, results_end) = (self.deltas.changes.len(), self.deltas.results.len());
         let (zxid, digest) = (self.zxid, self.tree.digest());
         self.deltas.entries.push(Entry { zxid, digest, to, xid, what, changes_end, results_end });
@@ -86,16 +146,16 @@ impl Core {
     }
 
     /// Applies a txn that was checked elsewhere, and checks that it fits; says what views are to be told of
-    /// it. `sessions` are kept up to date.
+    /// it, and how its digest differs from the one it should leave. `sessions` are kept up to date.
     ///
     /// # Errors
-    /// As [`Restored::replay`].
+    /// As [`Restored::replay`], but for the digest.
     pub fn apply_logged(
         &mut self,
         sessions: &mut BTreeMap<i64, i32>,
         zxid: Zxid,
         bytes: &[u8],
-    ) -> Result<(TxnHeader, What), ReplayError> {
+    ) -> Result<(TxnHeader, What, Option<ReplayError>), ReplayError> {
         let (header, txn, digest) = txn::read(bytes, &mut self.acls)?;
         if header.zxid != zxid || zxid <= self.last_txn {
             return Err(ReplayError::Order { before: self.last_txn, record: zxid, header: header.zxid });
@@ -114,8 +174,7 @@ impl Core {
             _ => What::Done(header.op),
         };
         self.apply_one(&header, &txn)?;
-        self.applied(&header, digest)?;
-        Ok((header, what))
+        Ok((header, what, self.applied(&header, digest)))
     }
 
     fn apply_multi(
@@ -123,7 +182,7 @@ impl Core {
         header: TxnHeader,
         txns: &[(OpCode, Txn<'_>)],
         digest: Option<u64>,
-    ) -> Result<(TxnHeader, What), ReplayError> {
+    ) -> Result<(TxnHeader, What, Option<ReplayError>), ReplayError> {
         // The one that failed: those behind it say so, those in front of it say nothing.
         let culprit = txns.iter().find_map(|(_, txn)| match txn {
             Txn::Error { code } if !matches!(ErrorCode::from_wire(*code), Some(ErrorCode::Ok)) => Some(*code),
@@ -141,11 +200,8 @@ impl Core {
             let changes = (self.deltas.changes.len() - before) as u32;
             self.deltas.results.push(MultiResult { op: *op, err: 0, changes });
         }
-        self.applied(&header, digest)?;
-        match culprit.map(failed) {
-            Some(What::Moved) => Ok((header, What::Moved)),
-            _ => Ok((header, What::Multi)),
-        }
+        let what = if matches!(culprit.map(failed), Some(What::Moved)) { What::Moved } else { What::Multi };
+        Ok((header, what, self.applied(&header, digest)))
     }
 
     fn apply_one(&mut self, header: &TxnHeader, txn: &Txn<'_>) -> Result<(), ReplayError> {
@@ -155,15 +211,12 @@ impl Core {
         result.map_err(|code| ReplayError::Impossible { zxid: header.zxid, code })
     }
 
-    fn applied(&mut self, header: &TxnHeader, digest: Option<u64>) -> Result<(), ReplayError> {
+    /// Notes a txn that was applied; gives back how its digest differs from the one it should leave.
+    fn applied(&mut self, header: &TxnHeader, digest: Option<u64>) -> Option<ReplayError> {
         (self.zxid, self.last_txn) = (header.zxid, header.zxid);
-        let tree = self.note_digest();
-        match (digest, tree) {
-            (Some(logged), Some(tree)) if logged != tree => {
-                Err(ReplayError::Digest { zxid: header.zxid, logged, tree })
-            }
-            _ => Ok(()),
-        }
+        let tree = self.note_digest()?;
+        let logged = digest.filter(|logged| *logged != tree)?;
+        Some(ReplayError::Digest { zxid: header.zxid, logged, tree })
     }
 
     /// Takes one up that is about the server itself, in every role alike; gives all others back.

@@ -10,7 +10,7 @@
 use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::report::SessionsTold;
-use super::{CnxnId, Now, ReplayError, Request, Up, Uplink, What};
+use super::{CnxnId, Now, ReplayError, Request, Restored, Up, Uplink, What};
 use crate::proto::{Id, OpCode, Zxid};
 use crate::session;
 use crate::zab::message::{ForwardedRequest, Revalidate, put_ping_answer};
@@ -62,12 +62,10 @@ pub(super) struct Follow {
     packets: Vec<u8>,
     /// Whether there is a leader to send them to.
     connected: bool,
-    /// Uplinks of earlier terms are void.
-    term: u32,
 }
 
 impl Follow {
-    pub fn of(core: Core, sessions: BTreeMap<i64, i32>, term: u32, now: Now) -> Self {
+    pub fn of(core: Core, sessions: BTreeMap<i64, i32>, now: Now) -> Self {
         let next_session_id =
             session::next_session_id(core.settings.server_id, now.wall_ms, sessions.keys());
         Self {
@@ -84,29 +82,36 @@ impl Follow {
             logged: VecDeque::new(),
             packets: Vec::new(),
             connected: false,
-            term,
         }
     }
 
-    /// Gives the role up; nothing may be uncommitted.
-    pub fn into_core(self) -> (Core, BTreeMap<i64, i32>) {
+    /// Gives the role up; nothing may be uncommitted. What clients asked for and no leader has answered is
+    /// given along.
+    pub fn into_parts(self) -> (Core, BTreeMap<i64, i32>, Uplink) {
         assert!(self.logged.is_empty(), "{} txns are in the log and not in the tree", self.logged.len());
-        (self.core, self.sessions)
+        let mut waiting = Uplink::default();
+        for (session_id, requests) in self.forwarded {
+            for Forwarded { cnxn, xid, op, body, ids } in requests {
+                let start = waiting.bytes.len();
+                waiting.bytes.extend_from_slice(&body);
+                let body = start..waiting.bytes.len();
+                waiting.items.push(Up::Request(Request { cnxn, session_id, xid, op, body, ids }));
+            }
+        }
+        for Attach { cnxn, session_id, timeout_ms } in self.creating.into_values() {
+            waiting.items.push(Up::CreateSession { from: cnxn, session_id, timeout_ms });
+        }
+        for Attach { cnxn, session_id, timeout_ms } in self.attaching {
+            waiting.items.push(Up::Revalidate { from: cnxn, session_id, timeout_ms });
+        }
+        (self.core, self.sessions, waiting)
     }
 
-    /// Replaces everything by what a leader sent or the disk holds.
-    pub fn reset(&mut self, core: Core, sessions: BTreeMap<i64, i32>) {
-        (self.core, self.sessions) = (core, sessions);
+    /// Replaces the tree by what a leader sent or the disk holds.
+    pub fn reset(&mut self, restored: Restored, shown: (Zxid, u64)) {
+        self.sessions = self.core.reset(restored);
+        self.core.hold(shown);
         self.logged.clear();
-    }
-
-    pub fn sessions(&self) -> &BTreeMap<i64, i32> {
-        &self.sessions
-    }
-
-    /// Newest txn that the log holds or is about to.
-    pub fn last_logged(&self) -> Zxid {
-        self.logged.back().map_or(self.core.last_txn, |last| last.zxid)
     }
 
     /// Packets for the leader, in order.
@@ -144,8 +149,7 @@ impl Follow {
     }
 
     /// Clients are not served any more: none of them waits for anything.
-    pub fn drop_clients(&mut self, term: u32) {
-        self.term = term;
+    pub fn drop_clients(&mut self) {
         self.owners.clear();
         self.forwarded.clear();
         self.syncs.clear();
@@ -157,14 +161,11 @@ impl Follow {
 
     /// Takes in what a view sends up.
     pub fn submit(&mut self, now: Now, uplink: Uplink) {
-        let Uplink { bytes, items, term } = uplink;
+        let Uplink { bytes, items, .. } = uplink;
         for item in items {
             let count = self.sessions.len();
             let told = |_| SessionsTold { count, by_expiry: Vec::new() };
             let Some(item) = self.core.inquiry(now, item, told) else { continue };
-            if term != self.term {
-                continue;
-            }
             match item {
                 Up::Request(request) => self.request(&request, &bytes[request.body.clone()]),
                 Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
@@ -279,21 +280,23 @@ impl Follow {
         self.logged.push_back(logged);
     }
 
-    /// Everything through `zxid` is committed.
+    /// Everything through `zxid` is committed. Txns that leave another digest than the leader says are given
+    /// back: they were applied.
     ///
     /// # Errors
-    /// A txn does not fit this server's tree: the tree is not what it should be.
-    pub fn commit(&mut self, through: Zxid) -> Result<(), ReplayError> {
+    /// A txn that cannot be applied: this tree is not what it should be, and nothing can be built on it.
+    pub fn commit(&mut self, through: Zxid) -> Result<Vec<ReplayError>, ReplayError> {
+        let mut differ = Vec::new();
         while self.logged.front().is_some_and(|first| first.zxid <= through)
             && let Some(first) = self.logged.pop_front()
         {
-            self.apply(&first)?;
+            differ.extend(self.apply(&first)?);
         }
-        Ok(())
+        Ok(differ)
     }
 
-    fn apply(&mut self, logged: &Logged) -> Result<(), ReplayError> {
-        let (header, what) = self.core.apply_logged(&mut self.sessions, logged.zxid, &logged.txn)?;
+    fn apply(&mut self, logged: &Logged) -> Result<Option<ReplayError>, ReplayError> {
+        let (header, what, differs) = self.core.apply_logged(&mut self.sessions, logged.zxid, &logged.txn)?;
         let session_id = header.session_id;
         let to = match what {
             What::SessionCreated { .. } => self.creating.remove(&session_id).map(|attach| {
@@ -309,8 +312,8 @@ impl Follow {
             self.syncs.retain(|waiting| *waiting != session_id);
         }
         let (to, xid) = to.unzip();
-        self.core.say(to, xid.unwrap_or(header.cxid), what);
-        Ok(())
+        self.core.record(to, xid.unwrap_or(header.cxid), what);
+        Ok(differs)
     }
 
     /// Whose the txn is that came back, if it is one of this server's clients'.

@@ -23,6 +23,7 @@ mod commit;
 mod core;
 mod fencing;
 mod follow;
+mod member;
 mod read;
 mod report;
 mod restored;
@@ -38,6 +39,7 @@ use crate::admin::Word;
 use crate::proto::{ErrorCode, Id, OpCode, Zxid};
 use crate::tree::Tree;
 use crate::txn::Change;
+use crate::zab::LinkId;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -215,6 +217,8 @@ pub enum What {
     Epoch,
     /// Whether clients are served from here on; if not, every connection ends.
     Serving(bool),
+    /// A learner needs the tree as it is now: the first view takes an image of it.
+    Image(LinkId),
     /// The tree is another from here on, and so are the sessions.
     Reset(Arc<Restart>),
     /// The request was of a session that is gone: no answer, the connection is about to end.

@@ -17,6 +17,7 @@ use crate::session;
 use crate::tree::{NodeImage, Tree};
 use crate::txn::Change;
 use crate::watch::{self, Watches};
+use crate::zab::LinkId;
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub struct ViewSettings {
     pub whitelist: Whitelist,
     /// Schemes of which a client must have proved one before anything else; empty for none.
     pub enforced_schemes: Vec<String>,
+    /// Whether clients are served from the start: not before there is a leader.
+    pub serving: bool,
     /// Seeds the hashes of what clients choose.
     pub hash_seed: u64,
 }
@@ -121,6 +124,8 @@ pub struct View {
     last_txn: Zxid,
     /// Whether clients are served.
     serving: bool,
+    /// Learners for which an image is to be taken.
+    images_wanted: VecDeque<LinkId>,
     /// The commit side's digest of that tree, 0 where none is kept.
     digest: u64,
     watches: Watches,
@@ -177,12 +182,12 @@ impl View {
     ) -> Self {
         let watches = Watches::new(settings.hash_seed);
         Self {
-            settings,
             policy,
             tree,
             zxid,
             last_txn: zxid,
-            serving: true,
+            serving: settings.serving,
+            images_wanted: VecDeque::new(),
             digest: tree_digest,
             watches,
             cnxns: Vec::new(),
@@ -203,6 +208,7 @@ impl View {
             replies: 0,
             latency: Summary::default(),
             metrics: Metrics::default(),
+            settings,
         }
     }
 
@@ -889,6 +895,7 @@ impl View {
             }
             What::SessionClosed { session_id } => self.session_closed(entry, session_id),
             What::Serving(serving) => self.serve(serving),
+            What::Image(link) => self.images_wanted.push_back(link),
             What::Report { query, word } => {
                 let report = Box::new(self.report(word, now));
                 self.uplink.items.push(Up::Report { query, report });
@@ -1076,7 +1083,7 @@ impl View {
                 cnxn.out.extend_from_slice(text);
                 cnxn.close(CloseReason::Expected);
             }
-            What::Report { .. } | What::Epoch | What::Serving(_) | What::Reset(_) => {}
+            What::Report { .. } | What::Epoch | What::Serving(_) | What::Image(_) | What::Reset(_) => {}
             What::Done(op) => {
                 self.put_result(*op, changes, body);
                 self.reply(entry, to, cnxn, ErrorCode::Ok, body, now);
@@ -1145,6 +1152,11 @@ impl View {
         if op != OpCode::CLOSE_SESSION {
             self.drain_pending(to.slot, cnxn, Drain::AsItGoes, now);
         }
+    }
+
+    /// The next learner that an image is to be taken for.
+    pub fn next_image_wanted(&mut self) -> Option<LinkId> {
+        self.images_wanted.pop_front()
     }
 
     /// Begins an image of the tree for a snapshot: as of which zxid, with which digest and sessions.

@@ -32,14 +32,14 @@ pub struct History {
     last: Zxid,
     batches: VecDeque<Arc<Batch>>,
     bytes: usize,
-    /// Somebody who is being brought up to date still needs what is behind this.
-    pinned: Option<Zxid>,
+    /// Somebody is being brought up to date who may need any of it.
+    is_pinned: bool,
 }
 
 impl History {
     /// Nothing but where the log ends.
     pub fn new(last: Zxid) -> Self {
-        Self { start: last, last, batches: VecDeque::new(), bytes: 0, pinned: None }
+        Self { start: last, last, batches: VecDeque::new(), bytes: 0, is_pinned: false }
     }
 
     /// The newest txn.
@@ -56,20 +56,20 @@ impl History {
         self.last = batch.last();
         self.bytes += batch.bytes();
         self.batches.push_back(batch);
-        self.trim();
     }
 
-    /// Keeps everything behind `after` until this is called again.
-    pub fn pin(&mut self, after: Option<Zxid>) {
-        self.pinned = after;
-        self.trim();
+    /// Whether everything is kept, whatever its size.
+    pub fn pin(&mut self, is_pinned: bool) {
+        self.is_pinned = is_pinned;
     }
 
-    fn trim(&mut self) {
+    /// Forgets the oldest txns where there are too many, but for those behind `needed`.
+    pub fn trim(&mut self, needed: Zxid) {
         while self.bytes > BYTES_MAX
+            && !self.is_pinned
             && self.batches.len() > 1
             && let Some(first) = self.batches.front()
-            && self.pinned.is_none_or(|pinned| first.last() <= pinned)
+            && first.last() <= needed
             && let Some(first) = self.batches.pop_front()
         {
             self.bytes -= first.bytes();
@@ -176,10 +176,14 @@ mod tests {
             Arc::new(batch)
         };
         let mut history = History::new(Zxid::ZERO);
-        history.pin(Some(Zxid(1)));
+        history.pin(true);
         (1..=5).for_each(|zxid| history.push(big(zxid)));
-        assert_eq!((history.start, history.batches.len()), (Zxid(1), 4));
-        history.pin(None);
+        history.trim(Zxid(5));
+        assert_eq!((history.start, history.batches.len()), (Zxid::ZERO, 5));
+        history.pin(false);
+        history.trim(Zxid(2));
+        assert_eq!((history.start, history.batches.len()), (Zxid(2), 3));
+        history.trim(Zxid(5));
         assert_eq!((history.start, history.batches.len()), (Zxid(4), 1));
     }
 }

@@ -304,19 +304,24 @@ impl Leader {
     }
 
     /// A connection has ended.
-    pub fn closed(&mut self, link: LinkId) {
+    pub fn closed(&mut self, link: LinkId, history: &mut History) {
         if let Some(learner) = self.learners.remove(&link) {
             self.links.remove(&learner.number);
         }
+        self.check_pin(history);
     }
 
-    /// Whether the connection is a learner's.
-    pub fn has(&self, link: LinkId) -> bool {
-        self.learners.contains_key(&link)
+    /// All learners' connections.
+    pub fn links(&self) -> impl Iterator<Item = LinkId> {
+        self.learners.keys().copied()
     }
 
-    fn close(&mut self, link: LinkId, why: CloseLearner, out: &mut Vec<LeaderOutput>) {
-        self.closed(link);
+    fn check_pin(&self, history: &mut History) {
+        history.pin(self.learners.values().any(|learner| learner.step == Step::Imaging));
+    }
+
+    fn close(&mut self, link: LinkId, why: CloseLearner, history: &mut History, out: &mut Vec<LeaderOutput>) {
+        self.closed(link, history);
         out.push(LeaderOutput::Close(link, why));
     }
 
@@ -341,7 +346,7 @@ impl Leader {
                 Err(error) => Err(error.into()),
             };
             if let Err(why) = result {
-                return self.close(link, why, out);
+                return self.close(link, why, history, out);
             }
             if !self.learners.contains_key(&link) {
                 return;
@@ -437,7 +442,7 @@ impl Leader {
         };
         let former = self.learners.iter().find(|(other, learner)| **other != link && learner.sid == sid);
         if let Some((&former, _)) = former {
-            self.close(former, CloseLearner::Replaced(sid), out);
+            self.close(former, CloseLearner::Replaced(sid), history, out);
         }
         let is_voter = packet.kind == PacketType::FOLLOWERINFO
             && self.membership.quorum.votes(sid)
@@ -549,8 +554,8 @@ impl Leader {
             }
             Sync::Snap => {
                 learner.step = Step::Imaging;
-                // The tree may be as of any moment from now on: what was committed by then has to be there.
-                history.pin(Some(self.committed));
+                // As of when the tree will be is not known yet: what is behind that has to be there.
+                history.pin(true);
                 out.push(LeaderOutput::Image(link));
                 return;
             }
@@ -574,9 +579,7 @@ impl Leader {
         out.push(LeaderOutput::Send(link, bytes.into()));
         out.push(LeaderOutput::SendImage { link, sorted: !learner.is_cumulative });
         self.bring_up(link, zxid, Vec::new(), history, out);
-        if !self.learners.values().any(|learner| learner.step == Step::Imaging) {
-            history.pin(None);
-        }
+        self.check_pin(history);
     }
 
     /// Sends what is behind `after`, and from then on every proposal.
@@ -753,14 +756,14 @@ impl Leader {
     }
 
     /// Lets time pass.
-    pub fn tick(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
+    pub fn tick(&mut self, now_ms: i64, history: &mut History, out: &mut Vec<LeaderOutput>) {
         let Membership { tick_ms, init_ms, sync_ms, .. } = self.membership;
         let patience = |learner: &Learner| if learner.step == Step::Synced { sync_ms } else { init_ms + sync_ms };
         let silent = self.learners.iter().filter(|(_, learner)| now_ms - learner.heard_ms > patience(learner));
         let silent: Vec<(LinkId, i64)> =
             silent.map(|(link, learner)| (*link, now_ms - learner.heard_ms)).collect();
         for (link, silent_ms) in silent {
-            self.close(link, CloseLearner::Silent(silent_ms), out);
+            self.close(link, CloseLearner::Silent(silent_ms), history, out);
         }
         if self.phase != Phase::Broadcast {
             if now_ms - self.began_ms > init_ms {

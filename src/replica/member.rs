@@ -1,0 +1,1139 @@
+//! One server: alone, or a member of an ensemble in whatever role it has at the moment.
+//!
+//! ```text
+//!            views            disk                        other servers
+//!   submit | ^ take_published | take_group, durable       accepted, connected, received, closed
+//!          v |                v ^                         v ^ take_outputs
+//!   +---------------------------------------------------------------------+
+//!   | Replica:  Commit (alone, or leads)  |  Follow (follows, or looks)   |
+//!   |           Leader                    |  Learner       ElectionPort   |
+//!   +---------------------------------------------------------------------+
+//! ```
+//!
+//! Nothing here knows a file, a socket or a clock: the server's shell and the simulator drive the same code.
+//!
+//! Invariants: what views are given is committed. The tree is never ahead of the log when this server votes, and
+//! what is voted with is what the log holds. Entries that may still be taken back are held until a leader confirms
+//! them; if it does not, views begin anew.
+
+use super::core::Core;
+use super::fencing::Attach;
+use super::follow::{Follow, Logged};
+use super::report::Answered;
+use super::{
+    CnxnId, Commit, CommitSettings, Deltas, Entry, Now, Proposed, ReplayError, Request, Restart,
+    Restored, Up, Uplink, What,
+};
+use crate::admin::Metrics;
+use crate::auth::Policy;
+use crate::config::Ensemble;
+use crate::proto::Zxid;
+use crate::wal::Batch;
+use crate::zab::LinkId;
+use crate::zab::election::{Candidate, ElectionPort, Output as ElectionOutput};
+use crate::zab::history::History;
+use crate::zab::leader::{Asked, CloseLearner, Epochs, Leader, LeaderOutput, LostLead, Membership};
+use crate::zab::learner::{Learner, LearnerOutput, LostLeader};
+use crate::zab::notification::ServerState;
+use crate::zab::quorum::Quorum;
+use bytes::Bytes;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Bytes of txns that wait for the log at which the leader is not listened to.
+const TO_LOG_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of a group that goes to the log at once.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// Pause between two attempts to connect to the leader, which may not know yet that it is one.
+const CONNECT_RETRY_MS: i64 = 10;
+
+/// How a server is a member.
+#[derive(Clone, Debug)]
+pub struct MemberSettings {
+    /// The servers.
+    pub ensemble: Ensemble,
+    /// What leaders and learners are told.
+    pub membership: Membership,
+    /// Whether it follows without a vote.
+    pub is_observer: bool,
+    /// Where its election port is, for the others: `host:port`.
+    pub election_address: String,
+}
+
+/// Which port of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Where votes go.
+    Election,
+    /// Where learners connect to their leader.
+    Quorum,
+}
+
+/// What the shell must do, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// Connect to a peer; `connected` or `closed` follows.
+    Connect {
+        /// The connection's number from now on.
+        link: LinkId,
+        /// Whose port.
+        sid: i64,
+        /// Which of them.
+        port: Port,
+    },
+    /// Send bytes, behind those sent before.
+    Send {
+        /// Where to.
+        link: LinkId,
+        /// What.
+        bytes: Bytes,
+    },
+    /// End a connection, or an attempt; nothing more is said of it.
+    Close {
+        /// Which.
+        link: LinkId,
+    },
+    /// Must be durable before anything that comes after it is done.
+    SaveEpochs(Epochs),
+    /// Here in the stream of `link` stands the tree of the image that was begun for it.
+    SendImage {
+        /// To whom.
+        link: LinkId,
+        /// Whether parents must come before their children.
+        sorted: bool,
+    },
+    /// Decode a tree from what follows: [`Output::Tree`].
+    ReceiveTree,
+    /// Bytes of that tree. Where it ends: [`Replica::tree_ended`].
+    Tree(Bytes),
+    /// The log now begins at the incoming snapshot: give it its name.
+    FinishInstall(Zxid),
+    /// Read everything from the disk again: [`Replica::reloaded`].
+    Reload,
+    /// The log holds a txn that cannot be applied: the tree is not what it should be, and the process must end.
+    Diverged(ReplayError),
+    /// Something for people.
+    Event(Event),
+}
+
+/// What happens to a member.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum Event {
+    #[error("looking for a leader: zxid={zxid} epoch={epoch} why={why}")]
+    Looking { zxid: Zxid, epoch: u32, why: String },
+    #[error("elected: leader={sid}")]
+    Elected { sid: i64 },
+    #[error("leading: epoch={epoch} zxid={zxid}")]
+    Leading { epoch: u32, zxid: Zxid },
+    #[error("following: leader={sid} epoch={epoch} zxid={zxid} sync={sync}")]
+    Following { sid: i64, epoch: u32, zxid: Zxid, sync: &'static str },
+    #[error("learner left: {why}")]
+    LearnerLeft { why: CloseLearner },
+    #[error("{why}: the leader's tree is another")]
+    Digest { why: String },
+}
+
+/// What a server is to its ensemble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no ensemble.
+    Alone,
+    /// Without a leader.
+    Looking,
+    /// Leads, and clients are served.
+    Leading,
+    /// Follows, and clients are served.
+    Following,
+    /// The same without a vote.
+    Observing,
+}
+
+/// Which machine does the commit side's work.
+#[derive(Debug)]
+enum Side {
+    Commit(Box<Commit>),
+    Follow(Box<Follow>),
+    /// Between two.
+    Nobody,
+}
+
+/// Proposed together, to be published together.
+#[derive(Debug)]
+struct Group {
+    through: Zxid,
+    deltas: Deltas,
+    /// A sync is among them: a quorum must have confirmed the lead since.
+    round: Option<u64>,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct Replica {
+    side: Side,
+    /// How often clients were dropped; uplinks of earlier terms are void.
+    term: u32,
+    /// Whether views serve clients.
+    serving: bool,
+    groups: VecDeque<Group>,
+    published: VecDeque<Deltas>,
+    /// Newest entry that was published, and the digest then.
+    shown: (Zxid, u64),
+    to_log: VecDeque<Arc<Batch>>,
+    /// The log has a group that is not durable.
+    logging: bool,
+    spare: Batch,
+    durable: Zxid,
+    member: Option<Box<Member>>,
+}
+
+#[derive(Debug)]
+struct Member {
+    settings: MemberSettings,
+    election: ElectionPort,
+    election_links: BTreeSet<LinkId>,
+    epochs: Epochs,
+    history: History,
+    state: State,
+    restoring: Restoring,
+    /// Entries that a leader has yet to confirm.
+    held: VecDeque<Deltas>,
+    /// Clients wait for a leader until then.
+    hold_until_ms: Option<i64>,
+    /// Proposals that go to the log together.
+    gathered: Batch,
+    /// Newest txn whose commit the learners were told of.
+    announced: Zxid,
+    next_link: u64,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The log is behind; then the next election begins.
+    Settling,
+    Electing,
+    Connecting { sid: i64, link: Option<LinkId>, retry_ms: i64, until_ms: i64 },
+    Learning(Box<Learning>),
+    Leading(Box<Leader>),
+}
+
+#[derive(Debug)]
+struct Learning {
+    sid: i64,
+    link: LinkId,
+    learner: Learner,
+    sync: &'static str,
+}
+
+/// How far TRUNC or SNAP has come.
+#[derive(Debug)]
+enum Restoring {
+    No,
+    /// A tree comes in, as of this zxid.
+    Receiving(Zxid),
+    /// It is whole, and on its way to the disk.
+    Storing(Zxid),
+    /// The log is being told to forget what is behind.
+    Truncating,
+    /// The disk is read again.
+    Reloading,
+    /// The tree is on disk. The log is being told where it begins.
+    Basing(Box<Restored>),
+}
+
+impl Replica {
+    /// A server on its own.
+    pub fn alone(settings: CommitSettings, policy: Arc<Policy>, restored: Restored, now: Now) -> Self {
+        let shown = (restored.zxid, restored.tree.digest());
+        let commit = Commit::new(settings, policy, restored, now);
+        Self::new(Side::Commit(Box::new(commit)), shown, true, None)
+    }
+
+    /// A member of an ensemble: it looks for a leader. Views begin without serving.
+    pub fn member(
+        member: MemberSettings,
+        settings: CommitSettings,
+        policy: Arc<Policy>,
+        restored: Restored,
+        epochs: Epochs,
+        now: Now,
+    ) -> Self {
+        let last = restored.zxid;
+        let shown = (last, restored.tree.digest());
+        let (core, sessions) = Core::new(settings, policy, restored, now);
+        let follow = Follow::of(core, sessions, now);
+        let Membership { sid, ref quorum, .. } = member.membership;
+        // Beyond every round of this server's past, which followers of then may still name.
+        let round = i64::from(epochs.accepted) << 20;
+        let election =
+            ElectionPort::new(&member.ensemble, Quorum::clone(quorum), sid, &member.election_address, round);
+        let member = Member {
+            election,
+            election_links: BTreeSet::new(),
+            epochs,
+            history: History::new(last),
+            state: State::Settling,
+            restoring: Restoring::No,
+            held: VecDeque::new(),
+            hold_until_ms: None,
+            gathered: Batch::default(),
+            announced: last,
+            next_link: 0,
+            outputs: VecDeque::new(),
+            settings: member,
+        };
+        let mut replica =
+            Self::new(Side::Follow(Box::new(follow)), shown, false, Some(Box::new(member)));
+        replica.hold(now);
+        replica.settle(now);
+        replica
+    }
+
+    fn new(side: Side, shown: (Zxid, u64), serving: bool, member: Option<Box<Member>>) -> Self {
+        Self {
+            side,
+            term: 0,
+            serving,
+            groups: VecDeque::new(),
+            published: VecDeque::new(),
+            shown,
+            to_log: VecDeque::new(),
+            logging: false,
+            spare: Batch::default(),
+            durable: shown.0,
+            member,
+        }
+    }
+
+    /// What this server is to its ensemble.
+    pub fn standing(&self) -> Standing {
+        let Some(member) = &self.member else { return Standing::Alone };
+        match &member.state {
+            State::Leading(leader) if leader.is_established() => Standing::Leading,
+            State::Learning(learning) if learning.learner.is_serving() => match member.settings.is_observer {
+                true => Standing::Observing,
+                false => Standing::Following,
+            },
+            _ => Standing::Looking,
+        }
+    }
+
+    /// Learners that are in step: followers, observers.
+    pub fn synced_learners(&self) -> (usize, usize) {
+        match self.member.as_ref().map(|member| &member.state) {
+            Some(State::Leading(leader)) => leader.synced_learners(),
+            _ => (0, 0),
+        }
+    }
+
+    /// Epochs as they are on disk, or about to be.
+    pub fn epochs(&self) -> Epochs {
+        self.member.as_ref().map(|member| member.epochs).unwrap_or_default()
+    }
+
+    fn core(&mut self) -> &mut Core {
+        match &mut self.side {
+            Side::Commit(commit) => commit.core_mut(),
+            Side::Follow(follow) => &mut follow.core,
+            Side::Nobody => unreachable!("a side is only away within one call"),
+        }
+    }
+
+    /// What the shell measures on this side: the log, snapshots, recovery.
+    pub fn metrics_mut(&mut self) -> &mut Metrics {
+        &mut self.core().metrics
+    }
+
+    /// Four-letter words that only lack what the shell knows; [`Replica::tell`] must follow for each.
+    pub fn take_answered(&mut self) -> Vec<Answered> {
+        self.core().take_answered()
+    }
+
+    /// The answer to a four-letter word.
+    pub fn tell(&mut self, cnxn: CnxnId, text: Vec<u8>) {
+        self.core().tell(cnxn, text);
+    }
+
+    /// Whether there is room for more of what views send up.
+    pub fn has_room(&self) -> bool {
+        match &self.side {
+            Side::Commit(commit) => commit.has_room(),
+            _ => true,
+        }
+    }
+
+    /// Takes in what a view sends up.
+    pub fn submit(&mut self, now: Now, mut uplink: Uplink) {
+        if uplink.term != self.term {
+            uplink.items.retain(|item| matches!(item, Up::Word { .. } | Up::Report { .. }));
+        }
+        match &mut self.side {
+            Side::Commit(commit) => commit.submit(now, uplink),
+            Side::Follow(follow) => follow.submit(now, uplink),
+            Side::Nobody => unreachable!("a side is only away within one call"),
+        }
+        self.forward();
+    }
+
+    /// Goes on with what waits for room.
+    pub fn proceed(&mut self, now: Now) {
+        if let Side::Commit(commit) = &mut self.side {
+            commit.proceed(now);
+        }
+    }
+
+    /// Sends what the follower's side has for the leader.
+    fn forward(&mut self) {
+        let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        let State::Learning(learning) = &member.state else { return };
+        let packets = follow.take_packets();
+        if !packets.is_empty() {
+            member.outputs.push_back(Output::Send { link: learning.link, bytes: packets.into() });
+        }
+    }
+
+    /// What is to be written to the log next and made durable; `None` while the last group is not.
+    pub fn take_group(&mut self) -> Option<Arc<Batch>> {
+        if self.logging {
+            return None;
+        }
+        if self.to_log.is_empty() {
+            self.gather();
+        }
+        let batch = self.to_log.pop_front()?;
+        self.logging = true;
+        Some(batch)
+    }
+
+    /// Makes the next group of what was proposed since.
+    fn gather(&mut self) {
+        match &mut self.side {
+            Side::Commit(commit) => {
+                let Some(proposed) = commit.take(std::mem::take(&mut self.spare)) else { return };
+                self.propose(proposed);
+            }
+            Side::Follow(_) => self.gather_proposals(),
+            Side::Nobody => unreachable!("a side is only away within one call"),
+        }
+    }
+
+    /// What the leader proposed becomes a group for the log.
+    fn gather_proposals(&mut self) {
+        let Some(member) = &mut self.member else { return };
+        if member.gathered.is_empty() {
+            return;
+        }
+        let batch = Arc::new(std::mem::take(&mut member.gathered));
+        member.history.push(batch.clone());
+        member.history.trim(Zxid(u64::MAX));
+        self.to_log.push_back(batch);
+    }
+
+    fn propose(&mut self, Proposed { records, deltas, through }: Proposed) {
+        let has_sync = || deltas.entries.iter().any(|entry| matches!(entry.what, What::Synced));
+        let mut round = None;
+        if let Some(member) = &mut self.member
+            && let State::Leading(leader) = &mut member.state
+        {
+            let mut out = Vec::new();
+            leader.propose(records.iter(), &mut out);
+            round = has_sync().then(|| leader.begin_round(&mut out));
+            Self::send(member, out);
+        }
+        self.groups.push_back(Group { through, deltas, round });
+        if records.is_empty() {
+            self.spare = records;
+            return self.advance();
+        }
+        let batch = Arc::new(records);
+        if let Some(member) = &mut self.member {
+            member.history.push(batch.clone());
+        }
+        self.to_log.push_back(batch);
+    }
+
+    /// Only for what a leader sends of its own accord.
+    fn send(member: &mut Member, out: Vec<LeaderOutput>) {
+        for output in out {
+            let LeaderOutput::Send(link, bytes) = output else { unreachable!("nothing was received: {output:?}") };
+            member.outputs.push_back(Output::Send { link, bytes });
+        }
+    }
+
+    /// A group is durable.
+    pub fn durable(&mut self, batch: Arc<Batch>, now: Now) {
+        assert!(self.logging, "a group is durable that was not given out");
+        self.logging = false;
+        if batch.is_marker() {
+            return self.marked(now);
+        }
+        self.durable = batch.last();
+        let mut learned = Vec::new();
+        if let Some(member) = &mut self.member {
+            match &mut member.state {
+                State::Leading(leader) => leader.durable(self.durable),
+                State::Learning(learning) => {
+                    learning.learner.durable(batch.iter().map(|(zxid, _)| zxid), &mut learned);
+                }
+                State::Settling | State::Electing | State::Connecting { .. } => {}
+            }
+        }
+        self.settle(now);
+        self.learned(learned, now);
+        if let Ok(mut batch) = Arc::try_unwrap(batch) {
+            batch.clear();
+            self.spare = batch;
+        }
+        self.advance();
+    }
+
+    /// Publishes what is committed.
+    fn advance(&mut self) {
+        let (mut committed, mut confirmed) = (self.durable, 0);
+        if let Some(member) = &mut self.member {
+            let State::Leading(leader) = &mut member.state else { return };
+            if !leader.is_established() {
+                return;
+            }
+            (committed, confirmed) = (leader.committed(), leader.confirmed_round());
+            let mut out = Vec::new();
+            leader.commit(member.announced, committed, &member.history, &mut out);
+            member.announced = member.announced.max(committed);
+            Self::send(member, out);
+            member.history.trim(member.announced.min(self.shown.0));
+        }
+        while let Some(group) = self.groups.front()
+            && (group.through <= committed || group.through.counter() == 0)
+            && group.round.is_none_or(|round| round <= confirmed)
+            && let Some(Group { through, deltas, .. }) = self.groups.pop_front()
+        {
+            if let Side::Commit(commit) = &mut self.side {
+                commit.committed(through);
+            }
+            self.answer_learners(&deltas);
+            self.publish(deltas);
+        }
+    }
+
+    fn publish(&mut self, deltas: Deltas) {
+        let Some(last) = deltas.entries.last() else { return };
+        self.shown = (last.zxid, last.digest);
+        self.published.push_back(deltas);
+    }
+
+    /// Publishes one entry that is no txn.
+    fn announce(&mut self, what: What) {
+        let (zxid, digest) = self.shown;
+        let entry = Entry { zxid, digest, to: None, xid: 0, what, changes_end: 0, results_end: 0 };
+        self.publish(Deltas { entries: vec![entry], ..Deltas::default() });
+    }
+
+    /// What learners asked for that is no txn.
+    fn answer_learners(&mut self, deltas: &Deltas) {
+        let Some(member) = &mut self.member else { return };
+        let State::Leading(leader) = &mut member.state else { return };
+        let mut out = Vec::new();
+        for entry in &deltas.entries {
+            let Some(learner) = entry.to.and_then(CnxnId::learner) else { continue };
+            match entry.what {
+                What::Synced => leader.synced(learner, &mut out),
+                What::Attached { session_id, .. } => leader.revalidated(learner, session_id, true, &mut out),
+                What::Refused { session_id } => leader.revalidated(learner, session_id, false, &mut out),
+                _ => {}
+            }
+        }
+        Self::send(member, out);
+    }
+
+    /// What the views are to be given next, in order.
+    pub fn take_published(&mut self) -> Option<Deltas> {
+        if let Some(deltas) = self.published.pop_front() {
+            return Some(deltas);
+        }
+        let Side::Follow(follow) = &mut self.side else { return None };
+        let deltas = follow.core.take_visible()?;
+        let last = deltas.entries.last()?;
+        self.shown = (last.zxid, last.digest);
+        Some(deltas)
+    }
+
+    /// What the shell is to do next.
+    pub fn take_output(&mut self) -> Option<Output> {
+        self.member.as_mut()?.outputs.pop_front()
+    }
+
+    /// Whether bytes of this peer may be received: what waits for the log is bounded.
+    pub fn may_receive(&self, link: LinkId) -> bool {
+        let Some(member) = &self.member else { return false };
+        match &member.state {
+            State::Learning(learning) if learning.link == link => {
+                let waiting = self.to_log.iter().map(|batch| batch.bytes()).sum::<usize>();
+                waiting + member.gathered.bytes() < TO_LOG_BYTES_MAX
+            }
+            _ => true,
+        }
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Now) {
+        let now_ms = now.mono_ms();
+        let Some(member) = &mut self.member else {
+            if let Side::Commit(commit) = &mut self.side {
+                commit.tick(now);
+            }
+            return;
+        };
+        let mut elected = Vec::new();
+        member.election.tick(now_ms as u64, &mut elected);
+        let (mut led, mut learned) = (Vec::new(), Vec::new());
+        let mut lost = None;
+        match &mut member.state {
+            State::Leading(leader) => leader.tick(now_ms, &mut member.history, &mut led),
+            State::Learning(learning) => learning.learner.tick(now_ms, &mut learned),
+            State::Connecting { sid, link: link @ None, retry_ms, until_ms } => {
+                if now_ms >= *until_ms {
+                    lost = Some(LostLeader::Unreachable);
+                } else if now_ms >= *retry_ms {
+                    let (sid, asked) = (*sid, member.next_link);
+                    member.next_link += 1;
+                    let asked = LinkId(LinkId::ASKED | asked);
+                    *link = Some(asked);
+                    member.outputs.push_back(Output::Connect { link: asked, sid, port: Port::Quorum });
+                }
+            }
+            State::Connecting { until_ms, .. } if now_ms >= *until_ms => lost = Some(LostLeader::Unreachable),
+            State::Connecting { .. } | State::Settling | State::Electing => {}
+        }
+        if member.hold_until_ms.is_some_and(|until_ms| now_ms >= until_ms) {
+            self.drop_clients();
+        }
+        self.elected(elected, now);
+        self.led(led, now);
+        self.learned(learned, now);
+        if let Some(why) = lost {
+            self.look(now, &why);
+        }
+        if self.standing() == Standing::Leading
+            && let Side::Commit(commit) = &mut self.side
+        {
+            commit.tick(now);
+            if commit.is_epoch_spent() {
+                self.look(now, &"the epoch's zxids are spent");
+            }
+        }
+        self.advance();
+        self.forward();
+    }
+
+    /// Clients are not served from here on, and nothing that they asked for is answered.
+    fn drop_clients(&mut self) {
+        let Some(member) = &mut self.member else { return };
+        member.hold_until_ms = None;
+        if self.serving {
+            self.serving = false;
+            self.term += 1;
+            if let Side::Follow(follow) = &mut self.side {
+                follow.drop_clients();
+            }
+            self.announce(What::Serving(false));
+        }
+    }
+
+    /// Entries that no leader has confirmed are kept back, and whatever is said meanwhile goes past them.
+    fn hold(&mut self, now: Now) {
+        let shown = self.shown;
+        let Side::Follow(follow) = &mut self.side else { return };
+        let Some(member) = &mut self.member else { return };
+        follow.core.hold(shown);
+        member.hold_until_ms = Some(now.mono_ms() + member.settings.membership.tick_ms);
+    }
+
+    /// A leader confirms what was held: it is published, then the epoch begins.
+    fn confirm(&mut self, epoch: u32) {
+        let Some(member) = &mut self.member else { return };
+        member.hold_until_ms = None;
+        let held = std::mem::take(&mut member.held);
+        if let Side::Follow(follow) = &mut self.side {
+            for asides in follow.core.take_visible() {
+                self.publish(asides);
+            }
+        }
+        held.into_iter().for_each(|deltas| self.publish(deltas));
+        if let Side::Follow(follow) = &mut self.side {
+            follow.core.release();
+            follow.core.begin_epoch(epoch);
+        }
+        while let Some(deltas) = self.take_unpublished() {
+            self.publish(deltas);
+        }
+        if !self.serving {
+            self.serving = true;
+            self.announce(What::Serving(true));
+        }
+    }
+
+    fn take_unpublished(&mut self) -> Option<Deltas> {
+        let Side::Follow(follow) = &mut self.side else { return None };
+        follow.core.take_visible()
+    }
+
+    /// Leaves whatever role it has.
+    fn look(&mut self, now: Now, why: &dyn std::fmt::Display) {
+        let Some(member) = &mut self.member else { return };
+        let mut links = Vec::new();
+        match std::mem::replace(&mut member.state, State::Settling) {
+            State::Leading(leader) => links.extend(leader.links()),
+            State::Learning(learning) => links.push(learning.link),
+            State::Connecting { link, .. } => links.extend(link),
+            State::Settling | State::Electing => {}
+        }
+        member.outputs.extend(links.into_iter().map(|link| Output::Close { link }));
+        // A tree that is on its way to the disk will be forgotten; once the log was told, there is no way back.
+        if matches!(member.restoring, Restoring::Receiving(_) | Restoring::Storing(_)) {
+            member.restoring = Restoring::No;
+        }
+        let (zxid, epoch) = (member.history.last(), member.epochs.current);
+        let event = Event::Looking { zxid, epoch, why: why.to_string() };
+        member.outputs.push_back(Output::Event(event));
+        match std::mem::replace(&mut self.side, Side::Nobody) {
+            Side::Commit(mut commit) => {
+                // Whatever was proposed goes to the log: the tree has it.
+                if let Some(proposed) = commit.take(std::mem::take(&mut self.spare)) {
+                    let Proposed { records, deltas, through } = proposed;
+                    self.groups.push_back(Group { through, deltas, round: None });
+                    if !records.is_empty() {
+                        let batch = Arc::new(records);
+                        member.history.push(batch.clone());
+                        self.to_log.push_back(batch);
+                    }
+                }
+                let held = std::mem::take(&mut self.groups).into_iter().map(|group| group.deltas);
+                let held: Vec<Deltas> = held.map(unaddressed).collect();
+                let (core, sessions) = commit.into_core();
+                self.side = Side::Follow(Box::new(Follow::of(core, sessions, now)));
+                // Nobody could tell its clients what became of their requests.
+                self.drop_clients();
+                self.hold(now);
+                if let Some(member) = &mut self.member {
+                    member.held.extend(held);
+                }
+            }
+            Side::Follow(mut follow) => {
+                follow.disconnect();
+                let is_held = follow.core.is_held();
+                self.side = Side::Follow(follow);
+                if !is_held {
+                    while let Some(deltas) = self.take_unpublished() {
+                        self.publish(deltas);
+                    }
+                    self.hold(now);
+                }
+                // The log has it, or is about to.
+                self.gather_proposals();
+                self.commit_logged(Zxid(u64::MAX));
+            }
+            Side::Nobody => unreachable!("a side is only away within one call"),
+        }
+        self.settle(now);
+    }
+
+    /// Applies what the leader, or the log, says.
+    fn commit_logged(&mut self, through: Zxid) {
+        let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        match follow.commit(through) {
+            Ok(differ) => {
+                let events = differ.into_iter().map(|why| Event::Digest { why: why.to_string() });
+                member.outputs.extend(events.map(Output::Event));
+            }
+            Err(why) => member.outputs.push_back(Output::Diverged(why)),
+        }
+    }
+
+    /// Begins an election once the log has everything.
+    fn settle(&mut self, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let is_restoring = !matches!(member.restoring, Restoring::No);
+        if !matches!(member.state, State::Settling) || is_restoring || self.logging || !self.to_log.is_empty() {
+            return;
+        }
+        let last = member.history.last();
+        assert_eq!(self.durable, last, "the log ends elsewhere than the history");
+        member.state = State::Electing;
+        let own = Candidate { zxid: last, peer_epoch: i64::from(member.epochs.current) };
+        let own = (!member.settings.is_observer).then_some(own);
+        let mut out = Vec::new();
+        member.election.look(now.mono_ms() as u64, own, &mut out);
+        self.elected(out, now);
+    }
+
+    fn elected(&mut self, out: Vec<ElectionOutput>, now: Now) {
+        for output in out {
+            let Some(member) = &mut self.member else { return };
+            match output {
+                ElectionOutput::Connect { link, sid } => {
+                    member.election_links.insert(link);
+                    member.outputs.push_back(Output::Connect { link, sid, port: Port::Election });
+                }
+                ElectionOutput::Send { link, bytes } => {
+                    member.outputs.push_back(Output::Send { link, bytes: bytes.into() });
+                }
+                ElectionOutput::Close { link } => {
+                    member.election_links.remove(&link);
+                    member.outputs.push_back(Output::Close { link });
+                }
+                ElectionOutput::Elected { vote, state } => {
+                    assert!(matches!(member.state, State::Electing), "elected as {state:?} in {:?}", member.state);
+                    let (sid, now_ms) = (vote.leader, now.mono_ms());
+                    member.outputs.push_back(Output::Event(Event::Elected { sid }));
+                    if state == ServerState::Leading {
+                        let last = member.history.last();
+                        let membership = member.settings.membership.clone();
+                        let mut leader = Leader::new(membership, member.epochs, last, now_ms);
+                        let mut led = Vec::new();
+                        leader.discover(now_ms, &mut member.history, &mut led);
+                        member.announced = last;
+                        member.state = State::Leading(Box::new(leader));
+                        self.led(led, now);
+                    } else {
+                        let until_ms = now_ms + member.settings.membership.init_ms;
+                        member.state = State::Connecting { sid, link: None, retry_ms: now_ms, until_ms };
+                        self.tick(now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn led(&mut self, out: Vec<LeaderOutput>, now: Now) {
+        for output in out {
+            let Some(member) = &mut self.member else { return };
+            match output {
+                LeaderOutput::Send(link, bytes) => member.outputs.push_back(Output::Send { link, bytes }),
+                LeaderOutput::Close(link, why) => {
+                    member.outputs.push_back(Output::Event(Event::LearnerLeft { why }));
+                    member.outputs.push_back(Output::Close { link });
+                }
+                LeaderOutput::SaveEpochs(epochs) => {
+                    member.epochs = epochs;
+                    member.outputs.push_back(Output::SaveEpochs(epochs));
+                }
+                LeaderOutput::Image(link) => self.image(link),
+                LeaderOutput::SendImage { link, sorted } => {
+                    member.outputs.push_back(Output::SendImage { link, sorted });
+                }
+                LeaderOutput::Established(epoch) => self.established(epoch, now),
+                LeaderOutput::Asked(learner, asked) => self.asked(learner, asked, now),
+                LeaderOutput::Lost(why) => {
+                    self.look(now, &why);
+                    // What else it had to say is of no account any more.
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A learner needs the tree: a view takes an image of it.
+    fn image(&mut self, link: LinkId) {
+        let is_established = self.standing() == Standing::Leading;
+        if !is_established {
+            // What was held goes to the views, which show it to nobody; should it be taken back, they begin anew.
+            self.drop_clients();
+            let held = self.member.as_mut().map(|member| std::mem::take(&mut member.held)).unwrap_or_default();
+            held.into_iter().for_each(|deltas| self.publish(deltas));
+            if let Side::Follow(follow) = &mut self.side {
+                let rest = follow.core.take_held();
+                let shown = rest.and_then(|deltas| {
+                    let last = deltas.entries.last().map(|entry| (entry.zxid, entry.digest));
+                    self.published.push_back(deltas);
+                    last
+                });
+                self.shown = shown.unwrap_or(self.shown);
+                follow.core.hold(self.shown);
+            }
+        }
+        self.announce(What::Image(link));
+    }
+
+    /// A view has begun the image that [`What::Image`] asked for; its tree is as of `zxid`.
+    pub fn image_begun(&mut self, link: LinkId, zxid: Zxid, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let State::Leading(leader) = &mut member.state else { return };
+        let mut out = Vec::new();
+        leader.image_begun(link, zxid, &mut member.history, &mut out);
+        self.led(out, now);
+    }
+
+    fn established(&mut self, epoch: u32, now: Now) {
+        self.confirm(epoch);
+        let Side::Follow(follow) = std::mem::replace(&mut self.side, Side::Nobody) else {
+            unreachable!("established twice")
+        };
+        let (core, sessions, waiting) = follow.into_parts();
+        let zxid = core.last_txn;
+        let mut commit = Commit::of(core, sessions, now);
+        commit.submit(now, Uplink { term: self.term, ..waiting });
+        self.side = Side::Commit(Box::new(commit));
+        if let Some(member) = &mut self.member {
+            member.outputs.push_back(Output::Event(Event::Leading { epoch, zxid }));
+            let mut out = Vec::new();
+            let vote = member.election.vote();
+            member.election.settle(ServerState::Leading, vote.in_epoch(epoch), &mut out);
+            self.elected(out, now);
+        }
+    }
+
+    fn asked(&mut self, learner: u32, asked: Asked, now: Now) {
+        let Side::Commit(commit) = &mut self.side else { return };
+        let from = CnxnId::of_learner(learner);
+        let mut bytes = Vec::new();
+        let item = match asked {
+            Asked::Request { session_id, cxid, op, body, ids } => {
+                bytes = body;
+                let body = 0..bytes.len();
+                Up::Request(Request { cnxn: from, session_id, xid: cxid, op, body, ids: ids.into() })
+            }
+            Asked::CreateSession { session_id, timeout_ms } => Up::CreateSession { from, session_id, timeout_ms },
+            Asked::Revalidate { session_id, timeout_ms } => Up::Revalidate { from, session_id, timeout_ms },
+            Asked::Touched(sessions) => Up::Touched(sessions),
+        };
+        commit.submit(now, Uplink { bytes, items: vec![item], term: self.term });
+    }
+
+    fn learned(&mut self, out: Vec<LearnerOutput>, now: Now) {
+        for output in out {
+            let Some(member) = &mut self.member else { return };
+            let State::Learning(learning) = &mut member.state else { return };
+            let link = learning.link;
+            match output {
+                LearnerOutput::Send(bytes) => member.outputs.push_back(Output::Send { link, bytes }),
+                LearnerOutput::SaveEpochs(epochs) => {
+                    member.epochs = epochs;
+                    member.outputs.push_back(Output::SaveEpochs(epochs));
+                }
+                LearnerOutput::Trunc(to) => {
+                    learning.sync = "TRUNC";
+                    member.restoring = Restoring::Truncating;
+                    self.to_log.push_back(Arc::new(Batch::truncate(to)));
+                }
+                LearnerOutput::Snap(zxid) => {
+                    learning.sync = "SNAP";
+                    member.restoring = Restoring::Receiving(zxid);
+                    member.outputs.push_back(Output::ReceiveTree);
+                }
+                LearnerOutput::Tree(bytes) => member.outputs.push_back(Output::Tree(bytes)),
+                LearnerOutput::Propose(zxid, txn) => self.log(zxid, txn),
+                LearnerOutput::Commit(zxid) => self.commit_logged(zxid),
+                LearnerOutput::UpToDate(epoch) => self.up_to_date(epoch, now),
+                LearnerOutput::Ping(zxid) => {
+                    if let Side::Follow(follow) = &mut self.side {
+                        follow.answer_ping(zxid);
+                    }
+                }
+                LearnerOutput::Revalidated(answer) => {
+                    if let Side::Follow(follow) = &mut self.side {
+                        follow.revalidated(answer.session, answer.valid);
+                    }
+                }
+                LearnerOutput::Synced => {
+                    if let Side::Follow(follow) = &mut self.side {
+                        follow.synced();
+                    }
+                }
+                LearnerOutput::Lost(why) => {
+                    self.look(now, &why);
+                    return;
+                }
+            }
+        }
+        self.forward();
+    }
+
+    fn log(&mut self, zxid: Zxid, txn: Bytes) {
+        let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        member.gathered.put(zxid, |out| out.extend_from_slice(&txn));
+        follow.log(Logged { zxid, txn });
+        if member.gathered.bytes() >= GROUP_BYTES_MAX {
+            self.gather_proposals();
+        }
+    }
+
+    fn up_to_date(&mut self, epoch: u32, now: Now) {
+        self.confirm(epoch);
+        let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        follow.connect();
+        let State::Learning(learning) = &member.state else { return };
+        let (sid, zxid, sync) = (learning.sid, follow.core.last_txn, learning.sync);
+        member.outputs.push_back(Output::Event(Event::Following { sid, epoch, zxid, sync }));
+        let mut out = Vec::new();
+        let state = match member.settings.is_observer {
+            true => ServerState::Observing,
+            false => ServerState::Following,
+        };
+        let vote = member.election.vote();
+        member.election.settle(state, vote.in_epoch(epoch), &mut out);
+        self.elected(out, now);
+    }
+
+    /// The tree that [`Output::Tree`] brings has ended; `rest` was behind it. Its name on disk, and what is to be
+    /// durable under it before [`Replica::tree_stored`], is given back; `None` if nobody wants it any more.
+    pub fn tree_ended(&mut self, rest: &[u8]) -> Option<Zxid> {
+        let member = self.member.as_mut()?;
+        let (State::Learning(learning), Restoring::Receiving(zxid)) = (&mut member.state, &member.restoring)
+        else {
+            return None;
+        };
+        let zxid = *zxid;
+        learning.learner.tree_ended(rest);
+        member.restoring = Restoring::Storing(zxid);
+        Some(zxid)
+    }
+
+    /// That tree is durable as an incoming snapshot.
+    pub fn tree_stored(&mut self, mut restored: Restored) {
+        let Some(member) = &mut self.member else { return };
+        let Restoring::Storing(zxid) = member.restoring else { return };
+        restored.zxid = zxid;
+        member.restoring = Restoring::Basing(Box::new(restored));
+        self.to_log.push_back(Arc::new(Batch::base(zxid)));
+    }
+
+    /// That tree cannot be used.
+    pub fn tree_refused(&mut self, why: String, now: Now) {
+        let Some(member) = &self.member else { return };
+        if matches!(member.restoring, Restoring::Receiving(_) | Restoring::Storing(_)) {
+            self.look(now, &LostLeader::Tree(why));
+        }
+    }
+
+    /// The log has its marker.
+    fn marked(&mut self, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        match std::mem::replace(&mut member.restoring, Restoring::Reloading) {
+            Restoring::Truncating => member.outputs.push_back(Output::Reload),
+            Restoring::Basing(restored) => {
+                member.outputs.push_back(Output::FinishInstall(restored.zxid));
+                self.adopt(*restored, now);
+            }
+            other => unreachable!("a marker in the log while {other:?}"),
+        }
+    }
+
+    /// What the disk holds, after [`Output::Reload`].
+    pub fn reloaded(&mut self, restored: Restored, now: Now) {
+        self.adopt(restored, now);
+    }
+
+    /// Goes on with another tree than before.
+    fn adopt(&mut self, restored: Restored, now: Now) {
+        self.drop_clients();
+        let last = restored.zxid;
+        let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        member.history = History::new(last);
+        member.held.clear();
+        member.restoring = Restoring::No;
+        self.durable = last;
+        let shown = (last, restored.tree.digest());
+        let sessions = restored.sessions.clone();
+        follow.reset(restored, shown);
+        let restart = Restart { tree: follow.core.tree.for_view(), sessions };
+        self.shown = shown;
+        self.announce(What::Reset(Arc::new(restart)));
+        let Some(member) = &mut self.member else { return };
+        let mut out = Vec::new();
+        match &mut member.state {
+            State::Learning(learning) => {
+                learning.learner.restored(last, &mut out);
+            }
+            _ => self.settle(now),
+        }
+        self.learned(out, now);
+    }
+
+    /// A peer has connected.
+    pub fn accepted(&mut self, link: LinkId, port: Port, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let mut out = Vec::new();
+        match (port, &mut member.state) {
+            (Port::Election, _) => {
+                member.election_links.insert(link);
+                member.election.accepted(now.mono_ms() as u64, link, &mut out);
+            }
+            (Port::Quorum, State::Leading(leader)) => leader.accepted(link, now.mono_ms()),
+            (Port::Quorum, _) => member.outputs.push_back(Output::Close { link }),
+        }
+        self.elected(out, now);
+    }
+
+    /// A connection that was asked for is there.
+    pub fn connected(&mut self, link: LinkId, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let (mut elected, mut learned) = (Vec::new(), Vec::new());
+        if member.election_links.contains(&link) {
+            member.election.connected(now.mono_ms() as u64, link, &mut elected);
+        } else if let State::Connecting { sid, link: Some(asked), .. } = member.state
+            && asked == link
+        {
+            let Member { settings, epochs, history, .. } = &**member;
+            let (membership, last, now_ms) = (settings.membership.clone(), history.last(), now.mono_ms());
+            let learner =
+                Learner::new(membership, settings.is_observer, *epochs, last, now_ms, &mut learned);
+            let learning = Learning { sid, link, learner, sync: "DIFF" };
+            member.state = State::Learning(Box::new(learning));
+        } else {
+            member.outputs.push_back(Output::Close { link });
+        }
+        self.elected(elected, now);
+        self.learned(learned, now);
+    }
+
+    /// Bytes of a peer.
+    pub fn received(&mut self, link: LinkId, bytes: &[u8], now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let (mut elected, mut led, mut learned) = (Vec::new(), Vec::new(), Vec::new());
+        if member.election_links.contains(&link) {
+            member.election.received(now.mono_ms() as u64, link, bytes, &mut elected);
+        } else {
+            match &mut member.state {
+                State::Leading(leader) => {
+                    leader.received(link, bytes, now.mono_ms(), &mut member.history, &mut led);
+                }
+                State::Learning(learning) if learning.link == link => {
+                    learning.learner.received(bytes, now.mono_ms(), &mut learned);
+                }
+                _ => {}
+            }
+        }
+        self.elected(elected, now);
+        self.led(led, now);
+        self.learned(learned, now);
+        self.advance();
+    }
+
+    /// A connection has ended, or one that was asked for could not be made.
+    pub fn closed(&mut self, link: LinkId, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let mut out = Vec::new();
+        if member.election_links.remove(&link) {
+            member.election.closed(now.mono_ms() as u64, link, &mut out);
+            return self.elected(out, now);
+        }
+        match &mut member.state {
+            State::Leading(leader) => leader.closed(link, &mut member.history),
+            State::Connecting { link: asked, retry_ms, .. } if *asked == Some(link) => {
+                *asked = None;
+                *retry_ms = now.mono_ms() + CONNECT_RETRY_MS;
+            }
+            State::Learning(learning) if learning.link == link => self.look(now, &LostLeader::Closed),
+            _ => {}
+        }
+    }
+}
+
+/// The same entries, with nobody to answer.
+fn unaddressed(mut deltas: Deltas) -> Deltas {
+    deltas.entries.iter_mut().for_each(|entry| entry.to = None);
+    deltas
+}

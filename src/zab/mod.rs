@@ -11,6 +11,8 @@
 //! both           quorum     which sets of servers decide
 //! ```
 
+pub mod election;
+mod links;
 pub mod message;
 pub mod notification;
 pub mod quorum;

@@ -399,6 +399,11 @@ impl ElectionPort {
         }
         let vote = heard.vote;
         if !self.quorum.votes(vote.leader) || vote.zxid.to_wire() == -1 {
+            // It may have voted before it was found to be damaged.
+            self.votes.remove(&sid);
+            if self.vote.leader == sid {
+                self.begin_round(now_ms, self.round + 1, out);
+            }
             self.quorum.add(&mut self.abstaining, sid);
             return self.consider(now_ms, out);
         }
@@ -523,3 +528,8 @@ impl ElectionPort {
         !self.quorum.can_lead(other.leader) || key(this) > key(other)
     }
 }
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

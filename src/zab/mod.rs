@@ -11,9 +11,11 @@
 //! both           quorum     which sets of servers decide
 //! ```
 
+pub mod election;
 pub mod history;
 pub mod leader;
 pub mod learner;
+mod links;
 pub mod message;
 pub mod notification;
 pub mod quorum;

@@ -1,0 +1,535 @@
+//! Fast leader election, and the port it is held on.
+//!
+//! Every voter votes for the best server it has heard of, itself first: highest peer epoch, then last zxid, then sid.
+//! Votes carry a round; who hears of a later one joins it with its own vote, who hears an earlier one tells the sender.
+//! When a quorum of one round agrees, its candidate is elected: a candidate's log is at least as good as that of each
+//! member of the quorum, so it holds whatever a quorum had acknowledged.
+//!
+//! Servers that already have a leader say so to those that look for one. Such a vote may be old, so a server joins on
+//! it only if a quorum names that leader *and* the leader itself says that it leads.
+//!
+//! Java waits 200 ms for a better vote after a quorum agrees. Here that wait ends as soon as every other voter has
+//! voted in this round or refuses connections: nobody is left who could have one.
+//!
+//! Source: `FastLeaderElection`, Apache ZooKeeper 3.9.4.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::LinkId;
+use super::links::{Change, Heard, Links};
+use super::notification::{ServerState, Vote, put_notification};
+use super::quorum::{Quorum, SidSet, config_text};
+use crate::config::Ensemble;
+use crate::proto::Zxid;
+
+/// How long a quorum's candidate waits for voters that were not heard, in milliseconds. Source: `finalizeWait`.
+pub const FINALIZE_MS: u64 = 200;
+/// Pauses between repeated votes of a server that looks for a leader: doubled from the first to the second.
+const RESEND_MS_MIN: u64 = 200;
+const RESEND_MS_MAX: u64 = 2_000;
+/// A voter that is connected and answers nothing for this long gets a new connection.
+const SILENT_MS: u64 = 6_000;
+
+/// What the shell must do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Connect to the election port of that server of the configuration; `connected` or `closed` follows.
+    Connect {
+        /// The number of the connection from now on.
+        link: LinkId,
+        /// Whom to call.
+        sid: i64,
+    },
+    /// Send bytes, behind those sent before. Who cannot take them has its connection closed by the shell.
+    Send {
+        /// Where to.
+        link: LinkId,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Close the connection, or give up the attempt; nothing more is said of it.
+    Close {
+        /// Which.
+        link: LinkId,
+    },
+    /// The round is over. Others are answered accordingly from here on.
+    Elected {
+        /// What this server is now: leading if the vote names it, else following, or observing without a vote.
+        state: ServerState,
+        /// The leader, and the vote that elected it.
+        vote: Vote,
+    },
+}
+
+/// What a server goes to the vote with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The last zxid its log holds.
+    pub zxid: Zxid,
+    /// Its current epoch.
+    pub peer_epoch: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not started: the server still reads its log.
+    Idle,
+    Looking,
+    Settled(ServerState),
+}
+
+/// The election port of one server: its connections and its vote.
+///
+/// Every call takes the time in milliseconds since any fixed moment; it does not go back. Bytes of a connection arrive
+/// in order; a connection that closed is not heard of again.
+#[derive(Debug)]
+pub struct ElectionPort {
+    me: i64,
+    quorum: Quorum,
+    config: Vec<u8>,
+    links: Links,
+    phase: Phase,
+    /// The logical clock.
+    round: i64,
+    /// What this server votes with; `None` takes part in no vote.
+    own: Option<Candidate>,
+    /// While looking, what this server votes for; after that, what elected its leader.
+    vote: Vote,
+    /// Votes of this round, by voter.
+    votes: BTreeMap<i64, Heard>,
+    /// What servers that follow or lead said, whatever their round.
+    settled: BTreeMap<i64, Heard>,
+    /// Votes heard while this server was not looking; they count if it joins their round.
+    early: BTreeMap<i64, Heard>,
+    /// Voters that look for a leader and vote for nobody.
+    abstaining: SidSet,
+    /// Voters whose connection ended after they had voted in this round.
+    lost: SidSet,
+    /// Peers that look for a leader, to be told when there is one.
+    asking: BTreeSet<i64>,
+    /// Peers of the configuration that are to be told the vote once they are connected.
+    owed: BTreeSet<i64>,
+    finalize_ms: Option<u64>,
+    resend_ms: u64,
+    pause_ms: u64,
+    looking_since_ms: u64,
+}
+
+impl ElectionPort {
+    /// The port of server `me`, which listens for votes at `address`, `host:port`.
+    ///
+    /// `round` is where the logical clock starts. After a restart it must be beyond any round of this server's past:
+    /// followers that have not noticed the restart still name it as the leader of that round. The accepted epoch grows
+    /// with each leader, so `accepted_epoch << 20` is such a start. (Java starts at 0 and can take an old round for
+    /// the new one.)
+    pub fn new(ensemble: &Ensemble, quorum: Quorum, me: i64, address: &str, round: i64) -> Self {
+        Self {
+            me,
+            quorum,
+            config: config_text(ensemble).into_bytes(),
+            links: Links::new(me, address, ensemble.servers.keys().copied()),
+            phase: Phase::Idle,
+            round,
+            own: None,
+            vote: Vote { leader: Vote::NOBODY, zxid: Zxid(1 << 63), round, peer_epoch: i64::MIN },
+            votes: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            early: BTreeMap::new(),
+            abstaining: SidSet::EMPTY,
+            lost: SidSet::EMPTY,
+            asking: BTreeSet::new(),
+            owed: BTreeSet::new(),
+            finalize_ms: None,
+            resend_ms: 0,
+            pause_ms: RESEND_MS_MIN,
+            looking_since_ms: 0,
+        }
+    }
+
+    /// Whether a round is held and has no result yet.
+    pub fn is_looking(&self) -> bool {
+        self.phase == Phase::Looking
+    }
+
+    /// While looking, what this server votes for; after that, what elected its leader.
+    pub fn vote(&self) -> Vote {
+        self.vote
+    }
+
+    /// Begins a round: this server has no leader.
+    ///
+    /// Without a candidate it votes for nobody and only learns who leads: an observer, or a server whose storage is
+    /// damaged.
+    pub fn look(&mut self, now_ms: u64, own: Option<Candidate>, out: &mut Vec<Output>) {
+        self.own = own.filter(|_| self.quorum.votes(self.me));
+        self.phase = Phase::Looking;
+        self.looking_since_ms = now_ms;
+        self.settled.clear();
+        self.asking.clear();
+        self.owed.clear();
+        self.links.try_anew(now_ms);
+        self.begin_round(now_ms, self.round + 1, out);
+        for (sid, heard) in std::mem::take(&mut self.early) {
+            if self.phase == Phase::Looking && self.links.is_open(sid) {
+                self.heard(now_ms, sid, heard, out);
+            }
+        }
+        self.tick_links(now_ms, out);
+        if self.phase == Phase::Looking {
+            self.consider(now_ms, out);
+        }
+    }
+
+    /// Tells what this server is and by which vote; others are told the same.
+    ///
+    /// [`Output::Elected`] settles by itself. The replica calls this once the leader's new epoch is known, with that as
+    /// the vote's peer epoch: servers that joined in different rounds agree on nothing else (ZOOKEEPER-1732).
+    pub fn settle(&mut self, state: ServerState, vote: Vote, out: &mut Vec<Output>) {
+        assert_ne!(state, ServerState::Looking, "looking is no result");
+        self.phase = Phase::Settled(state);
+        self.vote = vote;
+        self.round = vote.round;
+        self.votes.clear();
+        self.settled.clear();
+        self.abstaining = SidSet::EMPTY;
+        self.finalize_ms = None;
+        if self.quorum.votes(self.me) && state != ServerState::Observing {
+            for sid in self.asking.clone() {
+                self.tell(sid, out);
+            }
+        }
+    }
+
+    /// Somebody connected to the port.
+    pub fn accepted(&mut self, now_ms: u64, link: LinkId, out: &mut Vec<Output>) {
+        self.links.accepted(now_ms, link, out);
+    }
+
+    /// A connection that was asked for is there.
+    pub fn connected(&mut self, now_ms: u64, link: LinkId, out: &mut Vec<Output>) {
+        let change = self.links.connected(now_ms, link, out);
+        self.changed(now_ms, change, out);
+    }
+
+    /// Bytes came.
+    pub fn received(&mut self, now_ms: u64, link: LinkId, bytes: &[u8], out: &mut Vec<Output>) {
+        let (sid, change) = self.links.received(now_ms, link, bytes, out);
+        self.changed(now_ms, change, out);
+        let Some(sid) = sid else { return };
+        while let Some(heard) = self.links.next(sid, out) {
+            self.heard(now_ms, sid, heard, out);
+        }
+        if !self.links.is_open(sid) {
+            self.forget(sid);
+        }
+    }
+
+    /// A connection ended, or one that was asked for could not be made.
+    pub fn closed(&mut self, now_ms: u64, link: LinkId, out: &mut Vec<Output>) {
+        let change = self.links.closed(now_ms, link);
+        self.changed(now_ms, change, out);
+        self.tick_links(now_ms, out);
+    }
+
+    /// Does what is due; see [`ElectionPort::deadline`].
+    pub fn tick(&mut self, now_ms: u64, out: &mut Vec<Output>) {
+        self.tick_links(now_ms, out);
+        if self.phase != Phase::Looking {
+            return;
+        }
+        self.consider(now_ms, out);
+        if self.phase == Phase::Looking && now_ms >= self.resend_ms {
+            self.pause_ms = (self.pause_ms * 2).min(RESEND_MS_MAX);
+            self.resend_ms = now_ms + self.pause_ms;
+            self.tell_voters(out);
+            self.tick_links(now_ms, out);
+        }
+    }
+
+    /// When [`ElectionPort::tick`] is due next, as far as is known now. Later is safe, only slower.
+    pub fn deadline(&self) -> Option<u64> {
+        let looking = self.phase == Phase::Looking;
+        let resend = looking.then_some(self.resend_ms);
+        let links = self.links.deadline(|sid| self.wants(sid));
+        [resend, self.finalize_ms.filter(|_| looking), links].into_iter().flatten().min()
+    }
+
+    fn wants(&self, sid: i64) -> bool {
+        self.owed.contains(&sid) || (self.phase == Phase::Looking && self.quorum.votes(sid))
+    }
+
+    fn tick_links(&mut self, now_ms: u64, out: &mut Vec<Output>) {
+        let looking = self.phase == Phase::Looking;
+        let silent = (looking && now_ms >= self.looking_since_ms + SILENT_MS).then(|| now_ms - SILENT_MS);
+        let (owed, quorum) = (&self.owed, &self.quorum);
+        let wanted = |sid: i64| owed.contains(&sid) || (looking && quorum.votes(sid));
+        for change in self.links.tick(now_ms, wanted, silent, out) {
+            self.changed(now_ms, Some(change), out);
+        }
+    }
+
+    fn changed(&mut self, now_ms: u64, change: Option<Change>, out: &mut Vec<Output>) {
+        match change {
+            None => {}
+            Some(Change::Up(sid)) => {
+                if self.owed.remove(&sid) || (self.phase == Phase::Looking && self.quorum.votes(sid)) {
+                    self.tell(sid, out);
+                }
+            }
+            Some(Change::Lost(sid)) => {
+                self.forget(sid);
+                if self.votes.contains_key(&sid) {
+                    self.quorum.add(&mut self.lost, sid);
+                }
+            }
+            Some(Change::Refused(sid)) => {
+                if self.phase != Phase::Looking {
+                    // It asks again when it is back.
+                    self.owed.remove(&sid);
+                    return;
+                }
+                if self.quorum.has(&self.lost, sid) {
+                    // It voted in this round and is gone: its vote makes no quorum that could serve.
+                    self.votes.remove(&sid);
+                    self.quorum.remove(&mut self.lost, sid);
+                    if self.own.is_some() && self.vote.leader == sid {
+                        self.begin_round(now_ms, self.round + 1, out);
+                    }
+                }
+                self.consider(now_ms, out);
+            }
+        }
+    }
+
+    /// What a peer said when it was connected says nothing about what it is now.
+    fn forget(&mut self, sid: i64) {
+        self.settled.remove(&sid);
+        self.early.remove(&sid);
+        self.asking.remove(&sid);
+        self.quorum.remove(&mut self.abstaining, sid);
+    }
+
+    /// What this server votes for by itself.
+    fn own_vote(&self) -> Vote {
+        let round = self.round;
+        match self.own {
+            Some(own) => {
+                Vote { leader: self.me, zxid: own.zxid, round, peer_epoch: i64::from(own.peer_epoch) }
+            }
+            None => Vote { leader: Vote::NOBODY, zxid: Zxid(1 << 63), round, peer_epoch: i64::MIN },
+        }
+    }
+
+    fn begin_round(&mut self, now_ms: u64, round: i64, out: &mut Vec<Output>) {
+        self.round = round;
+        self.votes.clear();
+        self.abstaining = SidSet::EMPTY;
+        self.lost = SidSet::EMPTY;
+        self.pause_ms = RESEND_MS_MIN;
+        self.resend_ms = now_ms + self.pause_ms;
+        self.propose(self.own_vote(), out);
+    }
+
+    fn propose(&mut self, vote: Vote, out: &mut Vec<Output>) {
+        self.vote = vote;
+        self.finalize_ms = None;
+        self.tell_voters(out);
+    }
+
+    fn tell_voters(&mut self, out: &mut Vec<Output>) {
+        let voters: Vec<i64> = self.quorum.voters().filter(|sid| *sid != self.me).collect();
+        for sid in voters {
+            self.tell(sid, out);
+        }
+    }
+
+    /// Tells a peer this server's state and vote, at once or when it is connected; only the newest is told.
+    fn tell(&mut self, sid: i64, out: &mut Vec<Output>) {
+        let state = match self.phase {
+            Phase::Idle => return,
+            Phase::Looking => ServerState::Looking,
+            Phase::Settled(state) => state,
+        };
+        let mut bytes = Vec::new();
+        put_notification(&mut bytes, state, &self.vote, &self.config);
+        if !self.links.send(sid, &bytes, out) && self.links.is_known(sid) {
+            self.owed.insert(sid);
+        }
+    }
+
+    fn heard(&mut self, now_ms: u64, sid: i64, heard: Heard, out: &mut Vec<Output>) {
+        let looks = heard.state == ServerState::Looking;
+        let votes = self.quorum.votes(sid);
+        if looks {
+            self.asking.insert(sid);
+        } else {
+            self.asking.remove(&sid);
+        }
+        match (self.phase, heard.state) {
+            (Phase::Idle | Phase::Settled(_), ServerState::Looking) => {
+                if votes {
+                    self.early.insert(sid, heard);
+                }
+                if self.quorum.votes(self.me) && !matches!(self.phase, Phase::Settled(ServerState::Observing)) {
+                    self.tell(sid, out);
+                }
+            }
+            (Phase::Idle | Phase::Settled(_), _) => {
+                self.early.remove(&sid);
+            }
+            (Phase::Looking, ServerState::Looking) if !votes => {
+                if self.own.is_some() {
+                    self.tell(sid, out);
+                }
+            }
+            (Phase::Looking, ServerState::Looking) => self.heard_looking(now_ms, sid, heard, out),
+            (Phase::Looking, ServerState::Following | ServerState::Leading) => {
+                if votes && self.quorum.votes(heard.vote.leader) {
+                    self.heard_settled(now_ms, sid, heard, out);
+                }
+            }
+            (Phase::Looking, ServerState::Observing) => {}
+        }
+    }
+
+    fn heard_looking(&mut self, now_ms: u64, sid: i64, heard: Heard, out: &mut Vec<Output>) {
+        self.settled.remove(&sid);
+        if self.own.is_none() {
+            return;
+        }
+        let vote = heard.vote;
+        if !self.quorum.votes(vote.leader) || vote.zxid.to_wire() == -1 {
+            // It may have voted before it was found to be damaged.
+            self.votes.remove(&sid);
+            if self.vote.leader == sid {
+                self.begin_round(now_ms, self.round + 1, out);
+            }
+            self.quorum.add(&mut self.abstaining, sid);
+            return self.consider(now_ms, out);
+        }
+        self.quorum.remove(&mut self.abstaining, sid);
+        if vote.round < self.round {
+            return self.tell(sid, out);
+        }
+        if vote.round > self.round {
+            let abstaining = self.abstaining;
+            self.begin_round_silently(now_ms, vote.round);
+            self.abstaining = abstaining;
+            let best = if self.is_better(&vote, &self.vote) { vote } else { self.vote };
+            self.propose(best, out);
+        } else if self.is_better(&vote, &self.vote) {
+            self.propose(vote, out);
+        } else if self.is_better(&self.vote, &vote) {
+            // Java leaves this to the peer's next repetition. The order is strict, so this cannot go to and fro.
+            self.tell(sid, out);
+        }
+        self.quorum.remove(&mut self.lost, sid);
+        self.votes.insert(sid, heard);
+        self.consider(now_ms, out);
+    }
+
+    /// As `begin_round`, but the vote is told by who has a better one yet.
+    fn begin_round_silently(&mut self, now_ms: u64, round: i64) {
+        self.round = round;
+        self.votes.clear();
+        self.lost = SidSet::EMPTY;
+        self.pause_ms = RESEND_MS_MIN;
+        self.resend_ms = now_ms + self.pause_ms;
+        self.vote = self.own_vote();
+        self.finalize_ms = None;
+    }
+
+    fn heard_settled(&mut self, now_ms: u64, sid: i64, heard: Heard, out: &mut Vec<Output>) {
+        let leader = heard.vote.leader;
+        self.quorum.remove(&mut self.abstaining, sid);
+        if self.own.is_some() && heard.vote.round == self.round {
+            self.votes.insert(sid, heard);
+            let agrees = |vote: &Heard| match vote.state {
+                ServerState::Looking => vote.vote == heard.vote,
+                _ => vote.vote.leader == leader,
+            };
+            let mut set = self.quorum.set(self.votes.iter().filter(|(_, v)| agrees(v)).map(|(sid, _)| *sid));
+            if self.vote == heard.vote {
+                self.quorum.add(&mut set, self.me);
+            }
+            let confirmed = if leader == self.me {
+                heard.vote == self.own_vote()
+            } else {
+                self.votes.get(&leader).is_some_and(|vote| vote.state == ServerState::Leading)
+            };
+            if confirmed && self.quorum.contains_quorum(&set) {
+                return self.elected(heard.vote, out);
+            }
+        }
+        self.settled.insert(sid, heard);
+        // Rounds and zxids differ between servers that joined at different times; leader and epoch do not. Servers
+        // before 3.4.6 tell another epoch, so against them only the leader is compared. Source: `Vote.equals`.
+        let agrees = |other: &Heard| {
+            other.vote.leader == leader
+                && ((other.version > 0) != (heard.version > 0) || other.vote.peer_epoch == heard.vote.peer_epoch)
+        };
+        let set = self.quorum.set(self.settled.iter().filter(|(_, v)| agrees(v)).map(|(sid, _)| *sid));
+        let leads = self.settled.get(&leader).filter(|other| other.state == ServerState::Leading);
+        if let Some(leading) = leads
+            && leader != self.me
+            && agrees(leading)
+            && self.quorum.contains_quorum(&set)
+        {
+            let vote = leading.vote;
+            return self.elected(vote, out);
+        }
+        if self.own.is_some() {
+            self.consider(now_ms, out);
+        }
+    }
+
+    /// Elects this round's candidate if a quorum wants it and nobody is left to wait for.
+    fn consider(&mut self, now_ms: u64, out: &mut Vec<Output>) {
+        if self.phase != Phase::Looking || self.own.is_none() {
+            return;
+        }
+        let agreeing = self.votes.iter().filter(|(_, heard)| heard.vote == self.vote).map(|(sid, _)| *sid);
+        let set = self.quorum.set(agreeing.chain([self.me]));
+        if !self.quorum.contains_quorum(&set) || !self.quorum.can_lead(self.vote.leader) {
+            self.finalize_ms = None;
+            return;
+        }
+        let accounted = |sid: i64| {
+            sid == self.me
+                || !self.quorum.can_lead(sid)
+                || self.votes.contains_key(&sid)
+                || self.quorum.has(&self.abstaining, sid)
+                || self.links.is_down(sid)
+        };
+        let all = self.quorum.voters().all(accounted) && !self.links.is_down(self.vote.leader);
+        let until = *self.finalize_ms.get_or_insert(now_ms + FINALIZE_MS);
+        if all || now_ms >= until {
+            self.elected(self.vote, out);
+        }
+    }
+
+    fn elected(&mut self, vote: Vote, out: &mut Vec<Output>) {
+        let state = match (vote.leader == self.me, self.own) {
+            (true, _) => ServerState::Leading,
+            (false, Some(_)) => ServerState::Following,
+            (false, None) => ServerState::Observing,
+        };
+        out.push(Output::Elected { state, vote });
+        self.owed.clear();
+        self.settle(state, vote, out);
+    }
+
+    /// The order of votes. Source: `totalOrderPredicate`.
+    fn is_better(&self, this: &Vote, other: &Vote) -> bool {
+        if !self.quorum.can_lead(this.leader) {
+            return false;
+        }
+        let key = |vote: &Vote| (vote.peer_epoch, vote.zxid.to_wire(), vote.leader);
+        !self.quorum.can_lead(other.leader) || key(this) > key(other)
+    }
+}
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

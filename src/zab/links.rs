@@ -1,0 +1,401 @@
+//! One connection per pair of servers on the election port, whoever opened it.
+//!
+//! The server with the larger sid owns the connection. When the smaller one wants to talk it connects and says hello;
+//! the larger closes that connection and calls back. So there is one rule for which of two connections stays: the
+//! newest that the larger opened.
+//!
+//! No peer waits for another: each has its own attempts, back-off and deadlines. At most one attempt and one
+//! connection per peer exist at a time.
+//!
+//! Source: `QuorumCnxManager`, Apache ZooKeeper 3.9.4.
+
+use std::collections::BTreeMap;
+
+use super::LinkId;
+use super::election::Output;
+use super::message::MessageError;
+use super::notification::{
+    NOTIFICATION_BYTES_MAX, Notification, ServerState, Vote, put_hello, read_frame, read_hello,
+};
+
+/// An attempt that has not connected after this long is given up.
+const DIAL_MS: u64 = 2_000;
+/// How long the larger side may take to hang up on the smaller one's hello before the smaller does.
+const HANG_UP_MS: u64 = 2_000;
+/// How long an accepted connection may take to say who it is.
+const HELLO_MS: u64 = 5_000;
+/// Pauses between attempts: doubled from the first to the second.
+const RETRY_MS_MIN: u64 = 100;
+const RETRY_MS_MAX: u64 = 3_000;
+/// A connection this young is not given up for the smaller side's hello: both sides had connected at once.
+const FRESH_MS: u64 = 300;
+/// Most accepted connections that have not said who they are; the oldest goes when there is another.
+const STRANGERS_MAX: usize = 64;
+/// Most peers that are not in the configuration.
+const UNKNOWN_PEERS_MAX: usize = 64;
+
+/// What a connection is to us.
+#[derive(Debug)]
+enum Use {
+    /// Accepted, not introduced.
+    Stranger { bytes: Vec<u8>, since: u64 },
+    /// Not connected yet.
+    Dialing { sid: i64, since: u64 },
+    /// Said hello to a larger sid, which hangs up and calls back.
+    Calling { sid: i64, since: u64 },
+    /// The connection to that peer.
+    Open { sid: i64 },
+}
+
+/// What the election must know of its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// There is a new connection to this peer; what was sent on an older one may be lost.
+    Up(i64),
+    /// There is none any more.
+    Lost(i64),
+    /// An attempt failed.
+    Refused(i64),
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    /// The configuration says where it is.
+    known: bool,
+    link: Option<LinkId>,
+    bytes: Vec<u8>,
+    opened_ms: u64,
+    /// When it last said something, on this connection.
+    heard_ms: Option<u64>,
+    attempt: Option<LinkId>,
+    retry_ms: u64,
+    pause_ms: u64,
+    refused: bool,
+}
+
+/// A vote as it came, without its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    pub state: ServerState,
+    pub vote: Vote,
+    pub version: i32,
+}
+
+/// All connections of the election port.
+#[derive(Debug)]
+pub(super) struct Links {
+    me: i64,
+    hello: Vec<u8>,
+    peers: BTreeMap<i64, Peer>,
+    uses: BTreeMap<LinkId, Use>,
+    asked: u64,
+}
+
+impl Links {
+    pub(super) fn new(me: i64, address: &str, known: impl Iterator<Item = i64>) -> Self {
+        let mut hello = Vec::new();
+        put_hello(&mut hello, me, address);
+        let peer = || Peer { known: true, pause_ms: RETRY_MS_MIN, ..Peer::default() };
+        let peers = known.filter(|sid| *sid != me).map(|sid| (sid, peer())).collect();
+        Self { me, hello, peers, uses: BTreeMap::new(), asked: 0 }
+    }
+
+    pub(super) fn is_open(&self, sid: i64) -> bool {
+        self.peers.get(&sid).is_some_and(|peer| peer.link.is_some())
+    }
+
+    /// Whether the last attempt failed and nothing was heard since.
+    pub(super) fn is_down(&self, sid: i64) -> bool {
+        self.peers.get(&sid).is_some_and(|peer| peer.link.is_none() && peer.refused)
+    }
+
+    pub(super) fn is_known(&self, sid: i64) -> bool {
+        self.peers.get(&sid).is_some_and(|peer| peer.known)
+    }
+
+    /// Forgets failures: the next attempts are made at once.
+    pub(super) fn try_anew(&mut self, now: u64) {
+        for peer in self.peers.values_mut() {
+            peer.refused = false;
+            peer.retry_ms = now;
+            peer.pause_ms = RETRY_MS_MIN;
+        }
+    }
+
+    /// Sends to the peer; false without a connection.
+    pub(super) fn send(&self, sid: i64, bytes: &[u8], out: &mut Vec<Output>) -> bool {
+        let Some(link) = self.peers.get(&sid).and_then(|peer| peer.link) else { return false };
+        out.push(Output::Send { link, bytes: bytes.to_vec() });
+        true
+    }
+
+    pub(super) fn accepted(&mut self, now: u64, link: LinkId, out: &mut Vec<Output>) {
+        assert_eq!(link.0 & LinkId::ASKED, 0, "accepted {link:?} has the number of one that was asked for");
+        let strangers = self.uses.iter().filter_map(|(link, this)| match this {
+            Use::Stranger { since, .. } => Some((*since, *link)),
+            _ => None,
+        });
+        if strangers.clone().count() >= STRANGERS_MAX
+            && let Some((_, oldest)) = strangers.min()
+        {
+            self.close(oldest, out);
+        }
+        self.uses.insert(link, Use::Stranger { bytes: Vec::new(), since: now });
+    }
+
+    pub(super) fn connected(&mut self, now: u64, link: LinkId, out: &mut Vec<Output>) -> Option<Change> {
+        let Some(Use::Dialing { sid, .. }) = self.uses.get(&link) else { return None };
+        let sid = *sid;
+        out.push(Output::Send { link, bytes: self.hello.clone() });
+        if sid > self.me {
+            self.uses.insert(link, Use::Calling { sid, since: now });
+            return None;
+        }
+        Some(self.open(now, link, sid, Vec::new(), out))
+    }
+
+    /// Takes bytes; [`Links::next`] then gives what the peer said.
+    pub(super) fn received(
+        &mut self,
+        now: u64,
+        link: LinkId,
+        bytes: &[u8],
+        out: &mut Vec<Output>,
+    ) -> (Option<i64>, Option<Change>) {
+        match self.uses.get_mut(&link) {
+            Some(Use::Open { sid }) => {
+                let sid = *sid;
+                let peer = self.peers.get_mut(&sid).expect("an open link has its peer");
+                peer.bytes.extend_from_slice(bytes);
+                peer.heard_ms = Some(now);
+                (Some(sid), None)
+            }
+            Some(Use::Stranger { bytes: held, .. }) => {
+                held.extend_from_slice(bytes);
+                match read_hello(held) {
+                    Ok(None) => (None, None),
+                    Err(_) => {
+                        self.close(link, out);
+                        (None, None)
+                    }
+                    Ok(Some((sid, length))) => {
+                        let rest = held.split_off(length);
+                        let change = self.introduced(now, link, sid, rest, out);
+                        (change.map(|_| sid), change)
+                    }
+                }
+            }
+            // The larger side has nothing to say here, and a connection that was given up nothing at all.
+            Some(Use::Calling { .. } | Use::Dialing { .. }) | None => (None, None),
+        }
+    }
+
+    /// An accepted connection has said whose it is.
+    fn introduced(
+        &mut self,
+        now: u64,
+        link: LinkId,
+        sid: i64,
+        rest: Vec<u8>,
+        out: &mut Vec<Output>,
+    ) -> Option<Change> {
+        let unknown = self.peers.values().filter(|peer| !peer.known).count();
+        if sid == self.me || (!self.peers.contains_key(&sid) && unknown >= UNKNOWN_PEERS_MAX) {
+            // The own sid: two servers with one myid, or a server that called itself (ZOOKEEPER-2164).
+            self.close(link, out);
+            return None;
+        }
+        if sid > self.me {
+            return Some(self.open(now, link, sid, rest, out));
+        }
+        self.close(link, out);
+        let peer = self.peers.get_mut(&sid).filter(|peer| peer.known)?;
+        let older = peer.link;
+        let fresh = older.is_some() && now < peer.opened_ms + FRESH_MS;
+        if fresh {
+            return None;
+        }
+        // It would not call over a connection that works.
+        peer.retry_ms = now;
+        if let Some(older) = older {
+            self.close(older, out);
+        }
+        self.dial(now, sid, out);
+        None
+    }
+
+    /// Makes `link` the connection to `sid`, in place of any other.
+    fn open(&mut self, now: u64, link: LinkId, sid: i64, rest: Vec<u8>, out: &mut Vec<Output>) -> Change {
+        let peer = self.peers.entry(sid).or_default();
+        let others = [peer.link.replace(link), peer.attempt.take()];
+        peer.bytes = rest;
+        peer.opened_ms = now;
+        peer.heard_ms = None;
+        peer.refused = false;
+        for other in others.into_iter().flatten().filter(|other| *other != link) {
+            self.uses.remove(&other);
+            out.push(Output::Close { link: other });
+        }
+        self.uses.insert(link, Use::Open { sid });
+        Change::Up(sid)
+    }
+
+    /// The next vote that the peer sent; `None` when there is no more to read.
+    ///
+    /// Frames that hold no vote are passed over; a length that cannot be ends the connection.
+    pub(super) fn next(&mut self, sid: i64, out: &mut Vec<Output>) -> Option<Heard> {
+        loop {
+            let peer = self.peers.get_mut(&sid)?;
+            let link = peer.link?;
+            match read_frame(&peer.bytes) {
+                Ok(None) => {
+                    debug_assert!(peer.bytes.len() <= 4 + NOTIFICATION_BYTES_MAX, "a frame is too long");
+                    return None;
+                }
+                Ok(Some((frame, length))) => {
+                    let heard = Notification::read(frame).map(|n| Heard {
+                        state: n.state,
+                        vote: n.vote,
+                        version: n.version,
+                    });
+                    peer.bytes.drain(..length);
+                    // It speaks: were the connection lost now, the next attempt would be at once.
+                    peer.pause_ms = RETRY_MS_MIN;
+                    if let Ok(heard) = heard {
+                        return Some(heard);
+                    }
+                }
+                Err(MessageError::Negative { .. } | MessageError::TooLong { .. } | MessageError::Data { .. }) => {
+                    peer.retry_ms = peer.retry_ms.max(peer.opened_ms + RETRY_MS_MAX);
+                    self.close(link, out);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// A connection or attempt ended, not by us.
+    pub(super) fn closed(&mut self, now: u64, link: LinkId) -> Option<Change> {
+        match self.uses.remove(&link)? {
+            Use::Stranger { .. } => None,
+            Use::Dialing { sid, .. } => {
+                self.failed(now, sid);
+                Some(Change::Refused(sid))
+            }
+            Use::Calling { sid, .. } => {
+                // As it should be. If no call comes back, the next attempt is after the pause.
+                self.paused(now, sid);
+                None
+            }
+            Use::Open { sid } => {
+                let peer = self.peers.get_mut(&sid).expect("an open link has its peer");
+                let spoke = peer.heard_ms.take().is_some();
+                peer.link = None;
+                peer.bytes = Vec::new();
+                if !peer.known {
+                    self.peers.remove(&sid);
+                } else if spoke {
+                    peer.retry_ms = now;
+                } else {
+                    // Accepted and hung up on, time and again: that is no reason to hurry.
+                    self.paused(now, sid);
+                }
+                Some(Change::Lost(sid))
+            }
+        }
+    }
+
+    fn failed(&mut self, now: u64, sid: i64) {
+        self.paused(now, sid);
+        self.peers.get_mut(&sid).expect("who is called is a peer").refused = true;
+    }
+
+    fn paused(&mut self, now: u64, sid: i64) {
+        let peer = self.peers.get_mut(&sid).expect("who is called is a peer");
+        peer.attempt = None;
+        peer.retry_ms = now + peer.pause_ms;
+        peer.pause_ms = (peer.pause_ms * 2).min(RETRY_MS_MAX);
+    }
+
+    /// Gives a connection up.
+    fn close(&mut self, link: LinkId, out: &mut Vec<Output>) {
+        if let Some(Use::Open { sid }) = self.uses.remove(&link) {
+            let peer = self.peers.get_mut(&sid).expect("an open link has its peer");
+            peer.link = None;
+            peer.heard_ms = None;
+            peer.bytes = Vec::new();
+            if !peer.known {
+                self.peers.remove(&sid);
+            }
+        }
+        out.push(Output::Close { link });
+    }
+
+    fn dial(&mut self, now: u64, sid: i64, out: &mut Vec<Output>) {
+        let Some(peer) = self.peers.get_mut(&sid) else { return };
+        if !peer.known || peer.link.is_some() || peer.attempt.is_some() || now < peer.retry_ms {
+            return;
+        }
+        self.asked += 1;
+        let link = LinkId(LinkId::ASKED | LinkId::ELECTION | self.asked);
+        peer.attempt = Some(link);
+        self.uses.insert(link, Use::Dialing { sid, since: now });
+        out.push(Output::Connect { link, sid });
+    }
+
+    /// Ends what took too long and calls the peers that are wanted, each when its pause is over.
+    ///
+    /// `silent_since` gives the time from which a connected peer that says nothing is taken for gone; its connection
+    /// is opened anew.
+    pub(super) fn tick(
+        &mut self,
+        now: u64,
+        wanted: impl Fn(i64) -> bool,
+        silent_since: Option<u64>,
+        out: &mut Vec<Output>,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let late: Vec<LinkId> =
+            self.uses.iter().filter(|(_, this)| this.deadline() <= now).map(|(link, _)| *link).collect();
+        for link in late {
+            out.push(Output::Close { link });
+            changes.extend(self.closed(now, link));
+        }
+        let sids: Vec<i64> = self.peers.keys().copied().filter(|sid| wanted(*sid)).collect();
+        for sid in sids {
+            let peer = &self.peers[&sid];
+            if let (Some(link), Some(since)) = (peer.link, silent_since)
+                && peer.known
+                && peer.heard_ms.unwrap_or(0).max(peer.opened_ms) < since
+            {
+                self.close(link, out);
+                changes.push(Change::Lost(sid));
+            }
+            self.dial(now, sid, out);
+        }
+        changes
+    }
+
+    /// When [`Links::tick`] has something to do next.
+    pub(super) fn deadline(&self, wanted: impl Fn(i64) -> bool) -> Option<u64> {
+        let ends = self.uses.values().map(Use::deadline).filter(|at| *at != u64::MAX);
+        let idle = |peer: &Peer| peer.known && peer.link.is_none() && peer.attempt.is_none();
+        let calls = self
+            .peers
+            .iter()
+            .filter(|(sid, peer)| idle(peer) && wanted(**sid))
+            .map(|(_, peer)| peer.retry_ms);
+        ends.chain(calls).min()
+    }
+}
+
+impl Use {
+    fn deadline(&self) -> u64 {
+        match self {
+            Self::Stranger { since, .. } => since + HELLO_MS,
+            Self::Dialing { since, .. } => since + DIAL_MS,
+            Self::Calling { since, .. } => since + HANG_UP_MS,
+            Self::Open { .. } => u64::MAX,
+        }
+    }
+}

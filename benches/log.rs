@@ -7,7 +7,7 @@ use zkfast::proto::{OpCode, Zxid};
 use zkfast::replica::Restored;
 use zkfast::tree::{self, Digests};
 use zkfast::txn::{Txn, TxnHeader, put_digest};
-use zkfast::wal::{BLOCK_BYTES, Batch, GroupEncoder, Place, Recovery, SEGMENT_BYTES};
+use zkfast::wal::{BLOCK_BYTES, Batch, Entry, GroupEncoder, Place, Recovery, SEGMENT_BYTES};
 
 /// Records in a group: one client, many, and as many as a full commit shard has.
 const BATCHES: [u32; 3] = [1, 64, 1024];
@@ -80,7 +80,11 @@ fn recover(criterion: &mut Criterion) {
     group.bench_function("recover/4MiB", |b| {
         b.iter(|| {
             let (mut recovery, mut bytes) = (Recovery::new(READ_BYTES), 0);
-            let end = recovery.segment(&segment, 1, Place::Newest, |_, txn| bytes += txn.len()).unwrap();
+            let each = |entry: Entry<'_>| match entry {
+                Entry::Txn(_, txn) => bytes += txn.len(),
+                Entry::Marker { .. } => {}
+            };
+            let end = recovery.segment(&segment, 1, Place::Newest, each).unwrap();
             assert!(end.torn.is_none() && end.offset.is_multiple_of(BLOCK_BYTES));
             assert_eq!(recovery.records(), written);
             black_box(bytes);

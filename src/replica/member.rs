@@ -28,7 +28,7 @@ use crate::admin::Metrics;
 use crate::auth::Policy;
 use crate::config::Ensemble;
 use crate::proto::Zxid;
-use crate::wal::Batch;
+use crate::wal::{Batch, Marker};
 use crate::zab::LinkId;
 use crate::zab::election::{Candidate, ElectionPort, Output as ElectionOutput};
 use crate::zab::history::History;
@@ -762,7 +762,7 @@ impl Replica {
         let last = member.history.last();
         assert_eq!(self.durable, last, "the log ends elsewhere than the history");
         member.state = State::Electing;
-        let own = Candidate { zxid: last, peer_epoch: i64::from(member.epochs.current) };
+        let own = Candidate { zxid: last, peer_epoch: member.epochs.current };
         let own = (!member.settings.is_observer).then_some(own);
         let mut out = Vec::new();
         member.election.look(now.mono_ms() as u64, own, &mut out);
@@ -916,7 +916,7 @@ impl Replica {
                 LearnerOutput::Trunc(to) => {
                     learning.sync = "TRUNC";
                     member.restoring = Restoring::Truncating;
-                    self.to_log.push_back(Arc::new(Batch::truncate(to)));
+                    self.to_log.push_back(Arc::new(Batch::marker(Marker::Truncate { to })));
                 }
                 LearnerOutput::Snap(zxid) => {
                     learning.sync = "SNAP";
@@ -997,7 +997,7 @@ impl Replica {
         let Restoring::Storing(zxid) = member.restoring else { return };
         restored.zxid = zxid;
         member.restoring = Restoring::Basing(Box::new(restored));
-        self.to_log.push_back(Arc::new(Batch::base(zxid)));
+        self.to_log.push_back(Arc::new(Batch::marker(Marker::Base { at: zxid })));
     }
 
     /// That tree cannot be used.

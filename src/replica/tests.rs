@@ -11,7 +11,7 @@ use crate::proto::{
 use crate::proto::{JuteWrite, XID_SET_WATCHES};
 use crate::tree::{self, Digests, NodeImage, Tree};
 use crate::txn::{AclTable, Quotas};
-use crate::wal::{GroupEncoder, Place as LogPlace, Recovery};
+use crate::wal::{Entry as LogEntry, GroupEncoder, Place as LogPlace, Recovery};
 use bytes::BufMut;
 use std::collections::BTreeMap;
 
@@ -384,7 +384,10 @@ impl Net {
     fn replay(&self) -> Restored {
         let mut restored = Restored::fresh(tree_settings());
         let mut recovery = Recovery::new(SEGMENT_BYTES);
-        let each = |zxid, txn: &[u8]| restored.replay(zxid, txn).expect("what was logged");
+        let each = |entry: LogEntry<'_>| match entry {
+            LogEntry::Txn(zxid, txn) => restored.replay(zxid, txn).expect("what was logged"),
+            LogEntry::Marker { .. } => panic!("nothing is taken back"),
+        };
         let end = recovery.segment(&self.log, 1, LogPlace::Newest, each).expect("a whole log");
         assert_eq!(end.torn, None);
         restored
@@ -1251,10 +1254,9 @@ fn image_while_changes_go_on() {
         let acls = AclTable::new(1);
         let mut restored = Restored { tree, quotas, acls, sessions: sessions.into_iter().collect(), zxid };
         let mut recovery = Recovery::new(SEGMENT_BYTES);
-        let each = |record: Zxid, txn: &[u8]| {
-            if record > zxid {
-                restored.replay(record, txn).unwrap();
-            }
+        let each = |entry: LogEntry<'_>| match entry {
+            LogEntry::Txn(record, txn) if record > zxid => restored.replay(record, txn).unwrap(),
+            _ => {}
         };
         recovery.segment(&net.log, 1, LogPlace::Newest, each).unwrap();
         assert_eq!(dump(&restored.tree), dump(net.commit.tree()));

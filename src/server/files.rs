@@ -285,8 +285,8 @@ pub fn purge(dir: &DataDir, retain: usize) -> io::Result<Purged> {
         let file = File::open(dir.log.join(wal::file_name(number)))?;
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut first, 0)?;
         // A segment that says nothing yet is the newest one, and stays.
-        let after = wal::peek_after(&first, number).ok().flatten();
-        known.push(wal::Segment { number, after });
+        let unknown = wal::Segment { number, after: None, is_base: false };
+        known.push(wal::peek(&first, number).unwrap_or(unknown));
     }
     let plan = snapshot::purge(&snapshots(dir)?, &known, retain);
     for zxid in &plan.snapshots {

@@ -102,8 +102,8 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<Recovered, Rec
         let mut first = vec![0; wal::BLOCK_BYTES];
         let read = File::open(&path).and_then(|file| file.read_exact_at(&mut first, 0));
         // A file that is too short even for this is judged, with its place, when all of it is read.
-        let after = read.ok().and_then(|()| wal::peek_after(&first, number).ok().flatten());
-        known.push(wal::Segment { number, after });
+        let unknown = wal::Segment { number, after: None, is_base: false };
+        known.push(read.ok().and_then(|()| wal::peek(&first, number).ok()).unwrap_or(unknown));
     }
     let mut recovery = Recovery::new(wal::SEGMENT_BYTES);
     let mut replayed = 0;
@@ -118,7 +118,8 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<Recovered, Rec
             let bytes = at(path.clone(), fs::read(&path))?;
             let place = if number == newest { Place::Newest } else { Place::Inner };
             let mut failed = None;
-            let end = recovery.segment(&bytes, number, place, |zxid, txn| {
+            let end = recovery.segment(&bytes, number, place, |entry| {
+                let wal::Entry::Txn(zxid, txn) = entry else { return };
                 if zxid <= base || failed.is_some() {
                     return;
                 }

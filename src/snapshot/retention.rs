@@ -32,11 +32,16 @@ pub fn purge(snapshots: &[Zxid], segments: &[Segment], retain: usize) -> Purge {
 
     let mut segments = segments.to_vec();
     segments.sort_unstable_by_key(|segment| segment.number);
-    // A segment's records end where the next one begins.
-    let is_over = |pair: &&[Segment]| {
-        pair[1].number == pair[0].number + 1 && pair[1].after.is_some_and(|last| last <= oldest)
-    };
-    let unneeded = segments.windows(2).take_while(is_over).map(|pair| pair[0].number).collect();
+    // Around a hole nothing is touched.
+    let whole = segments.windows(2).take_while(|pair| pair[1].number == pair[0].number + 1).count() + 1;
+    segments.truncate(whole);
+    if let Some(newest) = segments.last_mut().filter(|newest| newest.is_base) {
+        // Who looks while the log is written may see a base that is not durable yet.
+        newest.after = None;
+    }
+    // Starts may go back, behind a marker: replay of any kept snapshot starts at the last one that is not above.
+    let start = segments.iter().rposition(|segment| segment.after.is_some_and(|after| after <= oldest));
+    let unneeded = segments[..start.unwrap_or(0)].iter().map(|segment| segment.number).collect();
     Purge { snapshots, segments: unneeded }
 }
 
@@ -46,8 +51,10 @@ mod tests {
 
     fn run(snapshots: &[u64], segments: &[(u32, Option<u64>)], retain: usize) -> (Vec<u64>, Vec<u32>) {
         let snapshots: Vec<_> = snapshots.iter().map(|&zxid| Zxid(zxid)).collect();
-        let segments: Vec<_> =
-            segments.iter().map(|&(number, after)| Segment { number, after: after.map(Zxid) }).collect();
+        let segments: Vec<_> = segments
+            .iter()
+            .map(|&(number, after)| Segment { number, after: after.map(Zxid), is_base: false })
+            .collect();
         let purge = purge(&snapshots, &segments, retain);
         (purge.snapshots.iter().map(|zxid| zxid.0).collect(), purge.segments)
     }
@@ -82,6 +89,22 @@ mod tests {
         assert_eq!(run(&[97, 98, 99], &[(2, None)], 3).1, [0; 0]);
     }
 
+    /// Where zxids went back, by a truncation or a base, what the oldest snapshot starts with stays; and a base that
+    /// may not be durable yet costs nothing.
+    #[test]
+    fn keeps_what_a_log_that_went_back_needs() {
+        let log = [(1, Some(0)), (2, Some(10)), (3, Some(30)), (4, Some(20)), (5, Some(25))];
+        assert_eq!(run(&[15, 16, 17], &log, 3).1, [1]);
+        assert_eq!(run(&[22, 23, 24], &log, 3).1, [1, 2, 3]);
+        assert_eq!(run(&[35, 36, 37], &log, 3).1, [1, 2, 3, 4]);
+        let segment = |number, after, is_base| Segment { number, after: Some(Zxid(after)), is_base };
+        let mut log = vec![segment(1, 0, false), segment(2, 50, true)];
+        let snapshots = [Zxid(60), Zxid(61), Zxid(62)];
+        assert_eq!(purge(&snapshots, &log, 3).segments, [0; 0]);
+        log.push(segment(3, 55, false));
+        assert_eq!(purge(&snapshots, &log, 3).segments, [1, 2]);
+    }
+
     /// Around a segment that is missing nothing is touched: someone may yet put it back.
     #[test]
     fn keeps_around_a_hole() {
@@ -103,7 +126,7 @@ mod tests {
             let mut after = 0;
             let mut segments = Vec::new();
             for number in 1..2 + below(8) as u32 {
-                segments.push(Segment { number, after: Some(Zxid(after)) });
+                segments.push(Segment { number, after: Some(Zxid(after)), is_base: false });
                 after += 1 + below(10);
             }
             let snapshots: Vec<_> = (0..below(8)).map(|_| Zxid(below(after + 5))).collect();

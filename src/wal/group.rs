@@ -2,23 +2,29 @@
 
 use super::sector::{self, Header, PAYLOAD_BYTES};
 use super::{
-    BLOCK_BYTES, FORMAT_VERSION, GROUP_HEADER_BYTES, MAGIC, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES,
-    TXN_BYTES_MAX,
+    BLOCK_BYTES, FORMAT_VERSION, GROUP_HEADER_BYTES, MAGIC, MARKER_BYTES, MARKERS_SINCE, Marker, Position,
+    RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, TXN_BYTES_MAX,
 };
 use crate::proto::Zxid;
 use bytes::BufMut;
 
-/// Records that go to disk together, in the order of their zxids. Kept and cleared, not dropped, so
-/// that its buffer grows once.
+/// Records that go to disk together, in the order of their zxids, or one [`Marker`]. Kept and cleared, not
+/// dropped, so that its buffer grows once.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
     records: u32,
     first: Zxid,
     last: Zxid,
+    marker: Option<Marker>,
 }
 
 impl Batch {
+    /// A batch that is one marker, which has a group of its own.
+    pub fn marker(marker: Marker) -> Self {
+        Self { last: marker.zxid(), marker: Some(marker), ..Self::default() }
+    }
+
     /// An empty batch with room for `bytes` of records.
     pub fn with_capacity(bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
@@ -30,6 +36,7 @@ impl Batch {
     /// Where `zxid` is not above that of the record before, or the txn is longer than
     /// [`TXN_BYTES_MAX`]: whoever makes txns keeps to both.
     pub fn put(&mut self, zxid: Zxid, txn: impl FnOnce(&mut Vec<u8>)) {
+        assert!(self.marker.is_none(), "a marker has a group of its own");
         assert!(zxid > self.last, "log goes back: {zxid} after {}", self.last);
         let start = self.bytes.len();
         self.bytes.put_u32(0);
@@ -45,18 +52,18 @@ impl Batch {
         self.last = zxid;
     }
 
-    /// Forgets the records, keeps the memory.
+    /// Forgets the records or the marker, keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        (self.records, self.first, self.last) = (0, Zxid::ZERO, Zxid::ZERO);
+        (self.records, self.first, self.last, self.marker) = (0, Zxid::ZERO, Zxid::ZERO, None);
     }
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.records == 0
+        self.records == 0 && self.marker.is_none()
     }
 
-    /// Number of records.
+    /// Number of records; 0 for a marker.
     pub fn records(&self) -> u32 {
         self.records
     }
@@ -83,9 +90,24 @@ impl Batch {
         })
     }
 
-    /// Zxid of the last record, [`Zxid::ZERO`] if there is none.
+    /// Whether it is a marker.
+    pub fn is_marker(&self) -> bool {
+        self.marker.is_some()
+    }
+
+    /// Zxid of the last record, or the marker's; [`Zxid::ZERO`] if there is none.
     pub fn last(&self) -> Zxid {
         self.last
+    }
+
+    /// Bytes behind the group's header.
+    fn body_bytes(&self) -> usize {
+        if self.marker.is_some() { MARKER_BYTES } else { self.bytes.len() }
+    }
+
+    /// Whether the log restarts with this.
+    fn is_base(&self) -> bool {
+        matches!(self.marker, Some(Marker::Base { .. }))
     }
 }
 
@@ -98,8 +120,15 @@ pub struct Written {
     pub offset: usize,
     /// How many bytes, a multiple of [`BLOCK_BYTES`].
     pub bytes: usize,
-    /// Zxid of the group's last record.
+    /// Zxid of the group's last record, or the marker's.
     pub last: Zxid,
+}
+
+impl Written {
+    /// Where the group ends: all before is durable once this one is.
+    pub fn end(&self) -> Position {
+        Position { segment: self.segment, offset: self.offset + self.bytes }
+    }
 }
 
 /// Turns batches into groups, each of which follows the one before it.
@@ -114,8 +143,10 @@ pub struct GroupEncoder {
     pub(super) offset: usize,
     /// Chain value of the last group.
     pub(super) chain: u32,
-    /// Zxid of the last record.
+    /// Zxid of the last record, or of a marker behind it.
     pub(super) last: Zxid,
+    /// Version of the segment's format; an older one has no markers.
+    pub(super) version: u32,
 }
 
 impl GroupEncoder {
@@ -129,7 +160,8 @@ impl GroupEncoder {
             "segment of {segment_bytes} bytes"
         );
         assert!(number > 0, "segments count from 1");
-        Self { segment_bytes, segment: number, group: 0, offset: 0, chain: 0, last: after }
+        let version = FORMAT_VERSION;
+        Self { segment_bytes, segment: number, group: 0, offset: 0, chain: 0, last: after, version }
     }
 
     /// Number of the segment that the next group goes to.
@@ -142,19 +174,33 @@ impl GroupEncoder {
         self.offset
     }
 
-    /// Zxid of the last record encoded.
+    /// Both.
+    pub fn position(&self) -> Position {
+        Position { segment: self.segment, offset: self.offset }
+    }
+
+    /// Zxid of the last record that counts: after a marker, the marker's.
     pub fn last(&self) -> Zxid {
         self.last
     }
 
     /// Bytes that [`encode`](Self::encode) makes of `batch` here.
     pub fn group_bytes(&self, batch: &Batch) -> usize {
-        sector::padded_bytes(self.head_bytes() + batch.bytes.len())
+        sector::padded_bytes(self.head_bytes() + batch.body_bytes())
     }
 
-    /// Whether `batch` fits into what is left of the segment; if not, the next segment is due.
+    /// Whether `batch` may stand in this segment, and fits into what is left of it; if not, the next segment
+    /// is due.
+    ///
+    /// A base begins a segment: where replay starts is then told by the segments' starts alone, also where
+    /// zxids went back. A segment that a version without markers began gets none.
     pub fn fits(&self, batch: &Batch) -> bool {
-        self.group_bytes(batch) <= self.segment_bytes - self.offset
+        let may_stand = match batch.marker {
+            None => true,
+            Some(Marker::Truncate { .. }) => self.version >= MARKERS_SINCE,
+            Some(Marker::Base { .. }) => self.group == 0,
+        };
+        may_stand && self.group_bytes(batch) <= self.segment_bytes - self.offset
     }
 
     /// Goes to the next segment, whose number it returns; the next group is its group 0.
@@ -164,7 +210,7 @@ impl GroupEncoder {
     pub fn begin_segment(&mut self) -> u32 {
         assert!(self.group > 0, "segment {} is left without a group", self.segment);
         self.segment = self.segment.checked_add(1).expect("2^32 segments of 64 MiB");
-        (self.group, self.offset) = (0, 0);
+        (self.group, self.offset, self.version) = (0, 0, FORMAT_VERSION);
         self.segment
     }
 
@@ -175,14 +221,22 @@ impl GroupEncoder {
     /// Where the batch is empty, does not fit, or does not come after the last record.
     pub fn encode(&mut self, batch: &Batch, out: &mut [u8]) -> Written {
         assert!(!batch.is_empty(), "a group without records");
-        assert!(batch.first > self.last, "log goes back: {} after {}", batch.first, self.last);
+        match batch.marker {
+            None => assert!(batch.first > self.last, "log goes back: {} after {}", batch.first, self.last),
+            Some(Marker::Truncate { to }) => {
+                assert!(to <= self.last, "log cut at {to}, it ends at {}", self.last);
+            }
+            Some(Marker::Base { .. }) => {}
+        }
         assert!(self.fits(batch), "group of {} bytes at {}", self.group_bytes(batch), self.offset);
         let bytes = self.group_bytes(batch);
         let out = &mut out[..bytes];
 
-        let (head, head_bytes) = self.head(batch.records);
-        let (begin, rest) = batch.bytes.split_at(batch.bytes.len().min(PAYLOAD_BYTES - head_bytes));
-        let data_sectors = sector::count(head_bytes + batch.bytes.len());
+        let (head, head_bytes) = self.head(batch);
+        let marker = batch.marker.map(|marker| marker.encode(self.last));
+        let body = marker.as_ref().map_or(&batch.bytes[..], |marker| &marker[..]);
+        let (begin, rest) = body.split_at(body.len().min(PAYLOAD_BYTES - head_bytes));
+        let data_sectors = sector::count(head_bytes + body.len());
         let first_index = (self.offset / sector::BYTES) as u32;
         let mut rest = rest.chunks(PAYLOAD_BYTES);
         let mut chain = crc32fast::Hasher::new();
@@ -219,16 +273,17 @@ impl GroupEncoder {
     }
 
     /// What stands in front of the records: the segment's header in group 0, the group's in each.
-    fn head(&self, records: u32) -> ([u8; SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES], usize) {
+    fn head(&self, batch: &Batch) -> ([u8; SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES], usize) {
         let mut head = [0; SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES];
         let mut out = &mut head[..];
         if self.group == 0 {
             out.put_slice(&MAGIC);
-            out.put_u32(FORMAT_VERSION);
-            out.put_u64(self.last.0);
+            out.put_u32(self.version);
+            // What precedes the segment's records: nothing before a base does.
+            out.put_u64(if batch.is_base() { batch.last.0 } else { self.last.0 });
         }
         out.put_u32(self.chain);
-        out.put_u32(records);
+        out.put_u32(batch.records);
         (head, self.head_bytes())
     }
 }
@@ -263,6 +318,34 @@ mod tests {
     fn zxids_increase() {
         let mut encoder = GroupEncoder::new(1 << 16, 1, Zxid(5));
         encoder.encode(&batch(5, 1), &mut [0; 4096]);
+    }
+
+    /// After a marker the log goes on behind the marker's zxid; a base begins a segment, a truncation does not.
+    #[test]
+    fn markers() {
+        let mut encoder = GroupEncoder::new(1 << 16, 1, Zxid::ZERO);
+        let mut out = [0; 8192];
+        encoder.encode(&batch(9, 1), &mut out);
+        let truncate = Batch::marker(Marker::Truncate { to: Zxid(5) });
+        assert!(!truncate.is_empty() && encoder.fits(&truncate));
+        assert_eq!(encoder.encode(&truncate, &mut out).end(), Position { segment: 1, offset: 8192 });
+        assert_eq!(encoder.last(), Zxid(5));
+        encoder.encode(&batch(6, 1), &mut out);
+        let base = Batch::marker(Marker::Base { at: Zxid(3) });
+        assert!(!encoder.fits(&base));
+        encoder.begin_segment();
+        assert!(encoder.fits(&base));
+        encoder.encode(&base, &mut out);
+        assert_eq!((encoder.last(), encoder.position()), (Zxid(3), Position { segment: 2, offset: 4096 }));
+        encoder.encode(&batch(4, 1), &mut out);
+    }
+
+    /// A truncation above the log's end would make up records.
+    #[test]
+    #[should_panic(expected = "log cut at 0x6, it ends at 0x5")]
+    fn truncation_above_the_end() {
+        let mut encoder = GroupEncoder::new(1 << 16, 1, Zxid(5));
+        encoder.encode(&Batch::marker(Marker::Truncate { to: Zxid(6) }), &mut [0; 4096]);
     }
 
     /// What does not fit is for the next segment, which goes on where this one ends.

@@ -8,6 +8,7 @@
 //!   group  one group commit: whole blocks of 4 KiB, one in flight, never rewritten
 //!     sector  512 bytes that say by themselves whose they are: 16 of header, 496 of payload
 //!       record  one txn, where the payloads of a group's sectors are put together
+//!       or a marker, alone in its group: what of the records before it counts no longer
 //! ```
 //!
 //! Invariant: a record that was acknowledged is either given back by [`Recovery`], unchanged and in
@@ -15,13 +16,15 @@
 //! is cut off, and is [`Torn`].
 
 mod group;
+mod marker;
 mod recover;
 mod sector;
 #[cfg(test)]
 mod surgery;
 
 pub use group::{Batch, GroupEncoder, Written};
-pub use recover::{Damage, End, Follower, Place, Recovery, Seen, Torn, peek_after};
+pub use marker::{Cuts, Marker};
+pub use recover::{Damage, End, Entry, Follower, Next, Place, Recovery, Seen, Torn, peek};
 
 use crate::proto::Zxid;
 
@@ -36,8 +39,11 @@ pub const BLOCK_BYTES: usize = 4096;
 /// a `closeSession` names all ephemerals of its session; half a segment, so that it fits into one.
 pub const TXN_BYTES_MAX: usize = 32 << 20;
 
-/// Version of the format; every segment names it, and another one is refused.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of the format; every segment names its own. Older ones are read, later ones are refused.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// First version with markers.
+const MARKERS_SINCE: u32 = 2;
 
 /// First bytes of a segment's payload, at byte 16 of the file.
 const MAGIC: [u8; 8] = *b"ZKFASTLG";
@@ -51,17 +57,32 @@ const GROUP_HEADER_BYTES: usize = 8;
 /// Bytes of the txn (4), zxid (8).
 const RECORD_HEADER_BYTES: usize = 12;
 
+/// Kind (4), zxid (8), zxid of the log's end before it (8): in place of a group's records.
+const MARKER_BYTES: usize = 20;
+
 const _: () = assert!(TXN_BYTES_MAX + BLOCK_BYTES <= SEGMENT_BYTES / sector::BYTES * sector::PAYLOAD_BYTES);
 const _: () = assert!(SEGMENT_BYTES.is_multiple_of(BLOCK_BYTES));
-const _: () = assert!(SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES <= sector::PAYLOAD_BYTES);
+const _: () = assert!(SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES + MARKER_BYTES <= sector::PAYLOAD_BYTES);
+
+/// A place between two groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Number of the segment.
+    pub segment: u32,
+    /// Where in it.
+    pub offset: usize,
+}
 
 /// A segment that is there, and where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Its number, from 1.
     pub number: u32,
-    /// Zxid of the last record before it; `None` while it has no durable group. See [`peek_after`].
+    /// Zxid of the last record that counted before it, or the base's; `None` while it has no durable group.
+    /// See [`peek`].
     pub after: Option<Zxid>,
+    /// Whether it begins with a base: no record before it counts.
+    pub is_base: bool,
 }
 
 /// Name of the file that holds segment `number`.
@@ -78,9 +99,12 @@ pub fn parse_file_name(name: &str) -> Option<u32> {
 /// Number of the segment that replay starts with on top of a snapshot at `snapshot`: the last one
 /// that begins at it or before. `None` where the log begins later, so that records are missing.
 ///
+/// That is right where zxids went back, too: of what stands before a segment, only records up to its `after`
+/// can count, and the snapshot holds those. What is read may be cut by a marker further on ([`Cuts`]).
+///
 /// A log without a single durable group continues every snapshot: it starts at its only segment.
 pub fn replay_start(segments: &[Segment], snapshot: Zxid) -> Option<u32> {
-    if let [Segment { number, after: None }] = segments {
+    if let [Segment { number, after: None, .. }] = segments {
         return Some(*number);
     }
     let starts = segments.iter().filter(|segment| segment.after.is_some_and(|after| after <= snapshot));
@@ -108,9 +132,14 @@ mod tests {
     /// Replay starts in the segment that holds the first record behind the snapshot, or nowhere.
     #[test]
     fn replay_starts_at_the_snapshot() {
-        let segment = |number, after: Option<u64>| Segment { number, after: after.map(Zxid) };
+        let segment = |number, after: Option<u64>| Segment { number, after: after.map(Zxid), is_base: false };
         let log = [segment(4, Some(10)), segment(5, Some(20)), segment(6, None)];
         for (snapshot, start) in [(9, None), (10, Some(4)), (19, Some(4)), (20, Some(5)), (99, Some(5))] {
+            assert_eq!(replay_start(&log, Zxid(snapshot)), start, "{snapshot}");
+        }
+        // Cut back to 5 before segment 7 began: what counts of the older ones is in every snapshot from 5 on.
+        let log = [&log[..2], &[segment(6, Some(30)), segment(7, Some(5))]].concat();
+        for (snapshot, start) in [(4, None), (5, Some(7)), (15, Some(7)), (40, Some(7))] {
             assert_eq!(replay_start(&log, Zxid(snapshot)), start, "{snapshot}");
         }
         assert_eq!(replay_start(&[segment(1, None)], Zxid(7)), Some(1));

@@ -2,8 +2,8 @@
 
 use super::sector::{self, PAYLOAD_BYTES, Sector};
 use super::{
-    BLOCK_BYTES, FORMAT_VERSION, GROUP_HEADER_BYTES, GroupEncoder, MAGIC, RECORD_HEADER_BYTES,
-    SEGMENT_HEADER_BYTES, TXN_BYTES_MAX, file_name,
+    BLOCK_BYTES, FORMAT_VERSION, GROUP_HEADER_BYTES, GroupEncoder, MAGIC, MARKER_BYTES, MARKERS_SINCE,
+    Marker, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, Segment, TXN_BYTES_MAX, file_name,
 };
 use crate::proto::Zxid;
 use std::fmt;
@@ -103,8 +103,7 @@ pub enum Seen {
     Malformed(&'static str),
     /// Another version's segment.
     #[error(
-        "the segment has format version {0}, this zkfast reads version {FORMAT_VERSION}: start the one that \
-         wrote it"
+        "the segment has format version {0}, this zkfast reads up to {FORMAT_VERSION}: start the one that wrote it"
     )]
     Version(u32),
     /// A snapshot is made of records that are in the log.
@@ -175,6 +174,34 @@ pub enum Place {
     Newest,
 }
 
+/// What a log holds, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// A txn. Whether it counts, the markers behind it tell.
+    Txn(Zxid, &'a [u8]),
+    /// A marker.
+    Marker {
+        /// What no longer counts.
+        marker: Marker,
+        /// Where the log ended before it.
+        from: Zxid,
+    },
+}
+
+/// What comes next in a segment that is read piece by piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A group of so many bytes; its entries were handed out.
+    Group {
+        /// How many bytes it takes.
+        bytes: usize,
+    },
+    /// A group that does not end within the bytes that were given.
+    Cut,
+    /// No group begins here.
+    End,
+}
+
 /// Reads a log, segment by segment in the order of their numbers.
 ///
 /// Records are handed out as they are read. Where a later one turns out damaged, none of them may be
@@ -186,8 +213,10 @@ pub struct Recovery {
     end: Option<(u32, End)>,
     /// Chain value of the group read last.
     chain: Option<u32>,
-    /// Zxid of the record read last, or of the last one before the first segment read.
+    /// Zxid of the record or marker read last, or of the last record before the first segment read.
     last: Option<Zxid>,
+    /// Version of the segment read last.
+    version: u32,
     records: u64,
     /// A record that spans sectors is put together here.
     scratch: Vec<u8>,
@@ -201,16 +230,24 @@ impl Recovery {
             segment_bytes > 0 && segment_bytes.is_multiple_of(BLOCK_BYTES),
             "segment of {segment_bytes} bytes"
         );
-        Self { segment_bytes, end: None, chain: None, last: None, records: 0, scratch: Vec::new() }
+        Self {
+            segment_bytes,
+            end: None,
+            chain: None,
+            last: None,
+            version: FORMAT_VERSION,
+            records: 0,
+            scratch: Vec::new(),
+        }
     }
 
-    /// Reads the segment `number` in place and hands out its records, each with its zxid.
+    /// Reads the segment `number` in place and hands out its entries.
     pub fn segment(
         &mut self,
         bytes: &[u8],
         number: u32,
         place: Place,
-        mut each: impl FnMut(Zxid, &[u8]),
+        mut each: impl FnMut(Entry<'_>),
     ) -> Result<End, Damage> {
         assert!(number > 0, "segments count from 1");
         let segment_bytes = self.segment_bytes;
@@ -225,14 +262,40 @@ impl Recovery {
             }
         }
         let (mut group, mut offset) = (0, 0);
-        while let Some(extent) = Extent::find(bytes, number, group, offset) {
-            self.group(bytes, number, group, &extent, &mut each)?;
-            (group, offset) = (group + 1, extent.end);
+        while let Some(extent) = Extent::find(&bytes[offset..], offset, number, group) {
+            self.group(&bytes[offset..], (number, offset), group, &extent, &mut each)?;
+            (group, offset) = (group + 1, offset + extent.bytes);
         }
         let torn = self.tail(bytes, number, group, offset, place)?;
         let end = End { groups: group, offset, torn };
         self.end = Some((number, end));
         Ok(end)
+    }
+
+    /// Reads what `bytes` begin with, which lie in segment `number` from `offset` on: its group `group`, and
+    /// hands out the entries if it is whole. Groups are read in their order, over segments too; what lies
+    /// where no group begins is not judged: the next segment's first group tells whether it follows.
+    ///
+    /// # Errors
+    /// Where a group is malformed, or does not follow the one that was read before.
+    pub fn next(
+        &mut self,
+        bytes: &[u8],
+        number: u32,
+        group: u32,
+        offset: usize,
+        mut each: impl FnMut(Entry<'_>),
+    ) -> Result<Next, Damage> {
+        if let Some(extent) = Extent::find(bytes, offset, number, group) {
+            self.group(bytes, (number, offset), group, &extent, &mut each)?;
+            return Ok(Next::Group { bytes: extent.bytes });
+        }
+        let first = bytes.get(..sector::BYTES);
+        match first.map(|first| sector::read(first, (offset / sector::BYTES) as u32, number)) {
+            None => Ok(Next::Cut),
+            Some(Sector::Own(header, _)) if header.group == group => Ok(Next::Cut),
+            Some(_) => Ok(Next::End),
+        }
     }
 
     /// The encoder that goes on where the newest segment ends, once what was torn is cleared; `None`
@@ -246,10 +309,11 @@ impl Recovery {
         }
         let mut encoder = GroupEncoder::new(self.segment_bytes, segment, last);
         (encoder.group, encoder.offset, encoder.chain) = (end.groups, end.offset, chain);
+        encoder.version = if end.groups == 0 { FORMAT_VERSION } else { self.version };
         Ok(Some(encoder))
     }
 
-    /// Zxid of the last record read, or of the last one before the segments that were read.
+    /// Zxid that the log ends at, of what was read: the last record's or marker's.
     pub fn last(&self) -> Option<Zxid> {
         self.last
     }
@@ -259,60 +323,78 @@ impl Recovery {
         self.records
     }
 
-    /// Reads one group that is there in full.
+    /// Reads one group that is there in full, at the start of `bytes`.
     fn group(
         &mut self,
         bytes: &[u8],
-        number: u32,
+        (number, offset): (u32, usize),
         group: u32,
         extent: &Extent,
-        each: &mut impl FnMut(Zxid, &[u8]),
+        each: &mut impl FnMut(Entry<'_>),
     ) -> Result<(), Damage> {
         // Lent to the payload's reader while `self` is needed too.
         let mut scratch = std::mem::take(&mut self.scratch);
-        let result = self.records_of(bytes, group, extent, &mut scratch, each);
+        let result = self.entries_of(bytes, group, extent, &mut scratch, each);
         self.scratch = scratch;
-        result.map_err(|seen| self.damage(number, extent.offset, seen))
+        result.map_err(|seen| self.damage(number, offset, seen))
     }
 
-    fn records_of(
+    fn entries_of(
         &mut self,
         bytes: &[u8],
         group: u32,
         extent: &Extent,
         scratch: &mut Vec<u8>,
-        each: &mut impl FnMut(Zxid, &[u8]),
+        each: &mut impl FnMut(Entry<'_>),
     ) -> Result<(), Seen> {
-        let mut payload =
-            Payload { sectors: &bytes[extent.offset..extent.end], at: 0, bytes: extent.payload_bytes };
+        let mut payload = Payload { sectors: &bytes[..extent.bytes], at: 0, bytes: extent.payload_bytes };
+        let mut begins = None;
         if group == 0 {
-            let after = segment_header(payload.take(SEGMENT_HEADER_BYTES, scratch)?)?;
-            match self.last {
-                Some(ends) if ends != after => return Err(Seen::Begin { begins: after, ends }),
-                _ => self.last = Some(after),
-            }
+            let (version, after) = segment_header(payload.take(SEGMENT_HEADER_BYTES, scratch)?)?;
+            (self.version, begins) = (version, Some(after));
         }
-        let mut last = self.last.expect("group 0 has been read");
         let header = payload.take(GROUP_HEADER_BYTES, scratch)?;
         let (names, records) = (u32_at(header, 0), u32_at(header, 4));
+        let marker = match records {
+            0 if self.version < MARKERS_SINCE => return Err(Seen::Malformed("no record")),
+            0 => Some(Marker::decode(payload.take(MARKER_BYTES, scratch)?)?),
+            _ => None,
+        };
+        // A base says where the segment begins instead of where the one before ended; it knows that as well.
+        let follows = match marker {
+            Some((Marker::Base { at }, from)) if begins == Some(at) => Some(from),
+            Some((Marker::Base { .. }, _)) => return Err(Seen::Malformed("a base begins no segment")),
+            _ => begins,
+        };
+        match (self.last, follows) {
+            (Some(ends), Some(begins)) if begins != ends => return Err(Seen::Begin { begins, ends }),
+            (None, _) => self.last = begins,
+            _ => {}
+        }
+        let mut last = self.last.expect("group 0 has been read");
         match self.chain {
             Some(is) if is != names => return Err(Seen::Chain { group, names, is }),
             _ => self.chain = Some(extent.chain),
         }
-        if records == 0 {
-            return Err(Seen::Malformed("no record"));
+        if let Some((marker, from)) = marker {
+            if let Marker::Truncate { to } = marker
+                && (from != last || to > last)
+            {
+                return Err(Seen::Malformed("a truncation that does not follow the record before it"));
+            }
+            each(Entry::Marker { marker, from });
+            last = marker.zxid();
         }
         for _ in 0..records {
             let header = payload.take(RECORD_HEADER_BYTES, scratch)?;
-            let txn_bytes = u32_at(header, 0) as usize;
-            let zxid = Zxid((u64::from(u32_at(header, 4)) << 32) | u64::from(u32_at(header, 8)));
+            let (txn_bytes, zxid) = (u32_at(header, 0) as usize, zxid_at(header, 4));
             if txn_bytes > TXN_BYTES_MAX {
                 return Err(Seen::Malformed("a record over the limit"));
             }
             if zxid <= last {
                 return Err(Seen::Order { zxid, after: last });
             }
-            each(zxid, payload.take(txn_bytes, scratch)?);
+            each(Entry::Txn(zxid, payload.take(txn_bytes, scratch)?));
             last = zxid;
             self.records += 1;
         }
@@ -390,18 +472,20 @@ impl Recovery {
     }
 }
 
-/// Zxid of the last record before the segment, from its first sector alone; `None` where no group 0
-/// starts in it. Whether that group is whole is for [`Recovery`] to tell.
+/// Where segment `number` begins, from its first block alone: its `after` is `None` where no group 0 starts in
+/// it. Whether that group is whole is for [`Recovery`] to tell, but for a base, which counts as not there unless
+/// it is whole.
 ///
 /// # Errors
 /// Where the first sector is damaged; the rest of the segment is not looked at.
-pub fn peek_after(bytes: &[u8], number: u32) -> Result<Option<Zxid>, Damage> {
+pub fn peek(block: &[u8], number: u32) -> Result<Segment, Damage> {
     let damage = |seen| Damage { segment: number, offset: 0, seen, through: None };
-    let Some(first) = bytes.get(..sector::BYTES) else {
-        return Err(damage(Seen::Length { bytes: bytes.len(), segment_bytes: super::SEGMENT_BYTES }));
+    let begins = |after, is_base| Segment { number, after, is_base };
+    let Some(first) = block.get(..sector::BYTES).filter(|_| block.len() >= BLOCK_BYTES) else {
+        return Err(damage(Seen::Length { bytes: block.len(), segment_bytes: super::SEGMENT_BYTES }));
     };
     match sector_at(first, 0, number) {
-        Sector::Before => Ok(None),
+        Sector::Before => Ok(begins(None, false)),
         Sector::Newer(segment) => Err(damage(Seen::NewerSegment(segment))),
         Sector::Bad => Err(damage(foreign_version(first).unwrap_or(Seen::Checksum))),
         Sector::Own(header, _) if header.group != 0 || !header.is_first => {
@@ -409,34 +493,39 @@ pub fn peek_after(bytes: &[u8], number: u32) -> Result<Option<Zxid>, Damage> {
         }
         Sector::Own(header, _) => {
             let payload = &first[sector::HEADER_BYTES..][..header.used];
-            let header = payload.get(..SEGMENT_HEADER_BYTES).ok_or(Seen::Malformed(ENDS_EARLY));
-            header.and_then(segment_header).map(Some).map_err(damage)
+            let Some(head) = payload.get(..SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES) else {
+                return Err(damage(Seen::Malformed(ENDS_EARLY)));
+            };
+            let (version, after) = segment_header(head).map_err(damage)?;
+            let is_marker = version >= MARKERS_SINCE && u32_at(head, SEGMENT_HEADER_BYTES + 4) == 0;
+            let marker = payload[head.len()..].get(..MARKER_BYTES).map(Marker::decode);
+            let is_base = is_marker && matches!(marker, Some(Ok((Marker::Base { .. }, _))));
+            let is_whole = Extent::find(&block[..BLOCK_BYTES], 0, number, 0).is_some();
+            Ok(if is_base && !is_whole { begins(None, false) } else { begins(Some(after), is_base) })
         }
     }
 }
 
 /// A group that is there in full: every sector from its first to the end of its last block.
 struct Extent {
-    /// Where it starts.
-    offset: usize,
-    /// Where its last block ends.
-    end: usize,
+    /// To where its last block ends.
+    bytes: usize,
     payload_bytes: usize,
     /// Chain value: over the checksums of all its sectors, and so over all their bytes.
     chain: u32,
 }
 
 impl Extent {
-    /// The extent of `group` at `offset`; `None` unless all of it is there.
-    fn find(bytes: &[u8], number: u32, group: u32, offset: usize) -> Option<Self> {
+    /// The extent of `group`, with which `bytes` begin, themselves at `offset` of the segment; `None` unless all
+    /// of it is there.
+    fn find(bytes: &[u8], offset: usize, number: u32, group: u32) -> Option<Self> {
         let mut chain = crc32fast::Hasher::new();
-        let (mut at, mut payload_bytes, mut is_ended) = (offset, 0, false);
+        let (mut at, mut payload_bytes, mut is_ended) = (0usize, 0, false);
         while !is_ended || !at.is_multiple_of(BLOCK_BYTES) {
-            if at == bytes.len() {
-                return None;
-            }
-            let Sector::Own(header, crc) = sector_at(bytes, at, number) else { return None };
-            if header.group != group || header.is_first != (at == offset) || is_ended != (header.used == 0) {
+            let sector = bytes.get(at..at + sector::BYTES)?;
+            let index = ((offset + at) / sector::BYTES) as u32;
+            let Sector::Own(header, crc) = sector::read(sector, index, number) else { return None };
+            if header.group != group || header.is_first != (at == 0) || is_ended != (header.used == 0) {
                 return None;
             }
             chain.update(&crc.to_be_bytes());
@@ -444,7 +533,7 @@ impl Extent {
             is_ended |= header.is_last;
             at += sector::BYTES;
         }
-        Some(Self { offset, end: at, payload_bytes, chain: chain.finalize() })
+        Some(Self { bytes: at, payload_bytes, chain: chain.finalize() })
     }
 }
 
@@ -492,13 +581,13 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Zxid of the last record before the segment.
-fn segment_header(header: &[u8]) -> Result<Zxid, Seen> {
+/// Version of the segment, and zxid of the last record before it.
+fn segment_header(header: &[u8]) -> Result<(u32, Zxid), Seen> {
     if header[..8] != MAGIC {
         return Err(Seen::Malformed("it lacks the segment's header"));
     }
     match u32_at(header, 8) {
-        FORMAT_VERSION => Ok(Zxid((u64::from(u32_at(header, 12)) << 32) | u64::from(u32_at(header, 16)))),
+        version @ 1..=FORMAT_VERSION => Ok((version, zxid_at(header, 12))),
         version => Err(Seen::Version(version)),
     }
 }
@@ -508,13 +597,17 @@ fn segment_header(header: &[u8]) -> Result<Zxid, Seen> {
 fn foreign_version(bytes: &[u8]) -> Option<Seen> {
     let header = &bytes[sector::HEADER_BYTES..][..12];
     let version = u32_at(header, 8);
-    (header[..8] == MAGIC && version != FORMAT_VERSION).then_some(Seen::Version(version))
+    (header[..8] == MAGIC && !(1..=FORMAT_VERSION).contains(&version)).then_some(Seen::Version(version))
 }
 
 fn sector_at(bytes: &[u8], at: usize, number: u32) -> Sector {
     sector::read(&bytes[at..at + sector::BYTES], (at / sector::BYTES) as u32, number)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn zxid_at(bytes: &[u8], at: usize) -> Zxid {
+    Zxid((u64::from(u32_at(bytes, at)) << 32) | u64::from(u32_at(bytes, at + 4)))
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

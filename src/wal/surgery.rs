@@ -82,6 +82,23 @@ impl Log {
         written
     }
 
+    /// Writes and acknowledges a marker.
+    fn mark(&mut self, marker: Marker) -> Written {
+        let batch = Batch::marker(marker);
+        if !self.encoder.fits(&batch) {
+            self.encoder.begin_segment();
+            self.segments.push(vec![0; SEGMENT_BYTES]);
+        }
+        let mut out = vec![0xEE; self.encoder.group_bytes(&batch)];
+        let written = self.encoder.encode(&batch, &mut out);
+        self.newest()[written.offset..written.offset + written.bytes].copy_from_slice(&out);
+        match marker {
+            Marker::Truncate { to } => self.records.retain(|(zxid, _)| *zxid <= to),
+            Marker::Base { .. } => self.records.clear(),
+        }
+        written
+    }
+
     /// Goes to the next segment, whose file is the oldest one's: its sectors stay in it.
     fn recycle(&mut self) {
         self.encoder.begin_segment();
@@ -98,14 +115,28 @@ impl Log {
 /// Reads all `segments`, the first of which has the number `first`.
 fn recover(segments: &[Vec<u8>], first: u32) -> Result<(Vec<Record>, Recovery, End), Damage> {
     let mut recovery = Recovery::new(SEGMENT_BYTES);
-    let mut records = Vec::new();
+    let (mut records, mut markers) = (Vec::new(), Vec::new());
     let mut end = None;
     for (i, bytes) in segments.iter().enumerate() {
         let place = if i + 1 == segments.len() { Place::Newest } else { Place::Inner };
-        let each = |zxid, txn: &[u8]| records.push((zxid, txn.to_vec()));
+        let each = |entry: Entry<'_>| match entry {
+            Entry::Txn(zxid, txn) => records.push((zxid, txn.to_vec())),
+            Entry::Marker { marker, .. } => markers.push((records.len(), marker)),
+        };
         end = Some(recovery.segment(bytes, first + i as u32, place, each)?);
     }
-    Ok((records, recovery, end.expect("one segment at least")))
+    Ok((what_counts(records, &markers), recovery, end.expect("one segment at least")))
+}
+
+/// Without the records that markers took back; each marker stands behind so many records.
+fn what_counts(records: Vec<Record>, markers: &[(usize, Marker)]) -> Vec<Record> {
+    let cuts = Cuts::of(&markers.iter().map(|(_, marker)| *marker).collect::<Vec<_>>());
+    let before = |place: usize| markers.iter().filter(|(behind, _)| *behind <= place).count();
+    let records = records.into_iter().enumerate();
+    records
+        .filter(|(place, (zxid, _))| cuts.counts(*zxid, before(*place)))
+        .map(|(_, record)| record)
+        .collect()
 }
 
 /// Segments 2 and 3, each of a few groups with free room behind them; 3 is recycled from 1, whose
@@ -156,11 +187,12 @@ fn round_trip() {
 #[test]
 fn begins_after() {
     let (log, records) = small_log();
-    assert_eq!(peek_after(&log.segments[1], 3), Ok(Some(records[7].0)));
-    assert_eq!(peek_after(&log.segments[1], 4), Ok(None), "recycled, not yet written");
-    assert_eq!(peek_after(&vec![0; SEGMENT_BYTES], 4), Ok(None));
-    assert!(peek_after(&log.segments[1], 2).is_err());
-    assert!(peek_after(&[], 2).is_err());
+    let begins = |number, after| Ok(Segment { number, after, is_base: false });
+    assert_eq!(peek(&log.segments[1], 3), begins(3, Some(records[7].0)));
+    assert_eq!(peek(&log.segments[1], 4), begins(4, None), "recycled, not yet written");
+    assert_eq!(peek(&vec![0; SEGMENT_BYTES], 4), begins(4, None));
+    assert!(peek(&log.segments[1], 2).is_err());
+    assert!(peek(&[], 2).is_err());
 }
 
 /// A flipped bit in any byte of the log, stale sectors and free room included, is refused: all of
@@ -191,8 +223,8 @@ fn every_length() {
         for length in (0..SEGMENT_BYTES).rev() {
             segments[segment].truncate(length);
             let mut recovery = Recovery::new(SEGMENT_BYTES);
-            let result = recovery.segment(&segments[0], 2, Place::Inner, |_, _| ());
-            let result = result.and_then(|_| recovery.segment(&segments[1], 3, Place::Newest, |_, _| ()));
+            let result = recovery.segment(&segments[0], 2, Place::Inner, |_| ());
+            let result = result.and_then(|_| recovery.segment(&segments[1], 3, Place::Newest, |_| ()));
             assert!(matches!(result.expect_err("cut").seen, Seen::Length { bytes, .. } if bytes == length));
         }
         segments[segment] = log.segments[segment].clone();
@@ -260,8 +292,8 @@ fn segments_mixed_up() {
     assert_eq!(seen(&[a.clone(), a.clone(), empty], 2), Seen::Empty, "a copy under the next number");
 
     let mut recovery = Recovery::new(SEGMENT_BYTES);
-    recovery.segment(&a, 2, Place::Inner, |_, _| ()).expect("whole");
-    let damage = recovery.segment(&b, 4, Place::Newest, |_, _| ()).expect_err("3 is missing");
+    recovery.segment(&a, 2, Place::Inner, |_| ()).expect("whole");
+    let damage = recovery.segment(&b, 4, Place::Newest, |_| ()).expect_err("3 is missing");
     assert_eq!(damage.seen, Seen::Missing(3));
 
     // The same zxids with other txns: only the chain tells.
@@ -341,8 +373,9 @@ fn unknown_version() {
     let mut segment = vec![0; SEGMENT_BYTES];
     segment[..16].fill(9);
     segment[16..24].copy_from_slice(b"ZKFASTLG");
-    segment[24..28].copy_from_slice(&2u32.to_be_bytes());
-    assert_eq!(recover(&[segment], 1).expect_err("refused").seen, Seen::Version(2));
+    let later = FORMAT_VERSION + 1;
+    segment[24..28].copy_from_slice(&later.to_be_bytes());
+    assert_eq!(recover(&[segment], 1).expect_err("refused").seen, Seen::Version(later));
 }
 
 /// What an operator reads: file, offset, what was seen, how far the log is good, what to do.
@@ -490,4 +523,209 @@ fn torn_in_the_middle() {
     log.encoder = recovery.encoder(Zxid::ZERO).expect("no snapshot").expect("has a segment");
     log.append(&[1]);
     assert_eq!(log.recover().expect_err("not cleared").seen, Seen::Leftover(1));
+}
+
+/// Segment 1 with a truncation in its middle, 2 with a base that goes back and a truncation at its end.
+fn marked_log() -> Log {
+    let mut log = Log::new(11);
+    log.append(&[300, 20]);
+    let kept = log.append(&[1500]).last;
+    log.append(&[700, 10]);
+    log.mark(Marker::Truncate { to: kept });
+    log.append(&[40]);
+    log.append(&[5000]);
+    let before = log.encoder.last();
+    log.mark(Marker::Base { at: Zxid(before.0 - 1) });
+    let kept = log.append(&[3000]).last;
+    log.append(&[100]);
+    log.mark(Marker::Truncate { to: kept });
+    log
+}
+
+/// Markers come back in their places, over segments; the encoder goes on behind the last one.
+#[test]
+fn markers_round_trip() {
+    let mut log = marked_log();
+    let mut entries = Vec::new();
+    let mut recovery = Recovery::new(SEGMENT_BYTES);
+    for (i, place) in [Place::Inner, Place::Newest].into_iter().enumerate() {
+        let each = |entry: Entry<'_>| {
+            entries.push(match entry {
+                Entry::Txn(..) => None,
+                Entry::Marker { marker, from } => Some((marker, from)),
+            })
+        };
+        recovery.segment(&log.segments[i], 1 + i as u32, place, each).expect("whole");
+    }
+    let markers: Vec<_> = entries.iter().enumerate().filter_map(|(i, m)| m.map(|(m, _)| (i, m))).collect();
+    assert!(matches!(
+        markers[..],
+        [(5, Marker::Truncate { .. }), (8, Marker::Base { .. }), (11, Marker::Truncate { .. })]
+    ));
+    let (read, recovery, _) = log.recover().expect("whole");
+    assert_eq!((read.len(), &read), (1, &log.records));
+    let begins = peek(&log.segments[1], 2).expect("whole");
+    assert!(begins.is_base && begins.after < Some(log.records[0].0), "{begins:?}");
+    let encoder = recovery.encoder(Zxid::ZERO).expect("no snapshot").expect("has segments");
+    assert_eq!(format!("{encoder:?}"), format!("{:?}", log.encoder));
+    log.append(&[5]);
+    log.mark(Marker::Base { at: Zxid(1 << 32) });
+    log.append(&[5]);
+    assert_eq!(log.recover().expect("goes on").0, log.records);
+    // The base's segment alone is all that replay needs.
+    assert_eq!(recover(&log.segments[2..], 3).expect("whole").0, log.records);
+}
+
+/// A flipped bit in any byte of a log with markers is refused, and so is any sector that was lost, but for the
+/// last group's.
+#[test]
+fn markers_every_byte() {
+    let mut log = marked_log();
+    let ends = [log.segments[0].len(), log.encoder.offset()];
+    for segment in 0..2 {
+        for at in 0..SEGMENT_BYTES {
+            let bit = 1 << log.random.below(8);
+            log.segments[segment][at] ^= bit;
+            let damage = log.recover().expect_err("a flipped bit is seen");
+            assert_eq!(
+                (damage.segment, damage.offset),
+                (1 + segment as u32, (at / 512 * 512) as u64),
+                "{damage}"
+            );
+            log.segments[segment][at] ^= bit;
+        }
+        for at in (0..SEGMENT_BYTES).step_by(512) {
+            let mut segments = log.segments.clone();
+            segments[segment][at..at + 512].fill(0);
+            let unchanged = segments == log.segments;
+            match recover(&segments, 1) {
+                Ok((.., end)) => {
+                    let in_last = segment == 1 && (ends[1] - 4096..ends[1]).contains(&at);
+                    assert!(unchanged || in_last && end.torn.is_some(), "{segment} {at}");
+                }
+                Err(damage) => assert!(!unchanged, "{damage}"),
+            }
+        }
+    }
+}
+
+/// A marker in flight, torn in every way, is there as a whole or not at all; what it took back is back then.
+#[test]
+fn markers_torn() {
+    for marker in [Marker::Truncate { to: Zxid(1) }, Marker::Base { at: Zxid(1) }] {
+        let mut log = Log::new(12);
+        log.append(&[10, 10, 10]);
+        let before = log.records.clone();
+        let written = log.mark(marker);
+        let whole = log.segments.clone();
+        for set in subsets(8, &mut Random(1)) {
+            log.segments.clone_from(&whole);
+            for (i, _) in set.iter().enumerate().filter(|(_, is_there)| !**is_there) {
+                log.newest()[written.offset + i * 512..][..512].fill(0);
+            }
+            let is_whole = set.iter().all(|is_there| *is_there);
+            let (read, recovery, end) = log.recover().expect("torn at most");
+            assert_eq!(read, if is_whole { log.records.clone() } else { before.clone() });
+            let begins = peek(log.segments.last().expect("has one"), written.segment).expect("sound");
+            assert_eq!(begins.is_base, is_whole && matches!(marker, Marker::Base { .. }));
+            if let Some(torn) = end.torn {
+                log.newest()[torn.offset..][..torn.bytes].fill(0);
+            }
+            log.encoder = recovery.encoder(Zxid::ZERO).expect("no snapshot").expect("has segments");
+            let next =
+                Log { records: read, segments: log.segments.clone(), encoder: log.encoder, ..Log::new(13) };
+            let mut next = next;
+            next.append(&[7]);
+            assert_eq!(next.recover().expect("goes on").0, next.records);
+            log.encoder = GroupEncoder::new(SEGMENT_BYTES, 1, Zxid::ZERO);
+        }
+    }
+}
+
+/// Markers that no writer makes are refused under valid checksums.
+#[test]
+fn impossible_markers() {
+    let refused = |marker: Marker, last: u64| {
+        let mut log = Log::new(14);
+        log.append(&[1, 1]);
+        let real = log.encoder.last;
+        log.encoder.last = Zxid(last);
+        log.mark(marker);
+        log.encoder.last = real;
+        matches!(log.recover().map(|_| ()), Err(Damage { seen: Seen::Malformed(_) | Seen::Begin { .. }, .. }))
+    };
+    assert!(refused(Marker::Truncate { to: Zxid(1) }, 99), "behind another end than the log's");
+    assert!(refused(Marker::Truncate { to: Zxid(99) }, 99), "above the log's end");
+    assert!(refused(Marker::Base { at: Zxid(1) }, 99), "of another log");
+    // A base in the middle of a segment.
+    let mut log = Log::new(15);
+    log.append(&[1]);
+    let offset = log.encoder.offset();
+    let mut other = GroupEncoder::new(SEGMENT_BYTES, 1, log.encoder.last);
+    (other.chain, other.offset) = (log.encoder.chain, offset);
+    other.encode(&Batch::marker(Marker::Base { at: Zxid(1) }), &mut log.segments[0][offset..]);
+    assert!(log.recover().is_err());
+}
+
+/// A log of version 1 is read and goes on; its first marker stands in a segment of version 2.
+#[test]
+fn version_1() {
+    let mut log = Log::new(16);
+    log.encoder.version = 1;
+    log.append(&[10]);
+    log.append(&[20]);
+    let (read, recovery, _) = log.recover().expect("read as before");
+    assert_eq!(read, log.records);
+    log.encoder = recovery.encoder(Zxid::ZERO).expect("no snapshot").expect("has a segment");
+    assert_eq!(log.append(&[30]).segment, 1);
+    let kept = log.records[1].0;
+    assert_eq!(log.mark(Marker::Truncate { to: kept }).segment, 2);
+    log.append(&[40]);
+    assert_eq!((log.records.len(), log.recover().expect("both versions").0), (3, log.records.clone()));
+    let version = |segment: &Vec<u8>| segment[27];
+    assert_eq!([version(&log.segments[0]), version(&log.segments[1])], [1, 2]);
+    // A version 1 never wrote markers.
+    log = Log::new(17);
+    log.encoder.version = 1;
+    log.append(&[10]);
+    let (offset, mut other) = (log.encoder.offset(), GroupEncoder::new(SEGMENT_BYTES, 1, log.encoder.last));
+    (other.group, other.offset, other.chain) = (1, offset, log.encoder.chain);
+    let batch = Batch::marker(Marker::Truncate { to: Zxid::ZERO });
+    other.encode(&batch, &mut log.segments[0][offset..]);
+    assert_eq!(log.recover().expect_err("refused").seen, Seen::Malformed("no record"));
+}
+
+/// A segment read group by group, from pieces of any size, gives what it gives as a whole.
+#[test]
+fn piece_by_piece() {
+    let (mut log, records) = small_log();
+    let ends = [20_480, 16_384];
+    for piece in [512, 4096, 6000, 20_000] {
+        let mut recovery = Recovery::new(SEGMENT_BYTES);
+        let mut read = Vec::new();
+        for segment in 0..2 {
+            let (mut group, mut offset, mut bytes) = (0, 0, piece);
+            loop {
+                let end = SEGMENT_BYTES.min(offset + bytes);
+                let each = |entry: Entry<'_>| {
+                    if let Entry::Txn(zxid, txn) = entry {
+                        read.push((zxid, txn.to_vec()));
+                    }
+                };
+                let slice = &log.segments[segment][offset..end];
+                match recovery.next(slice, 2 + segment as u32, group, offset, each).expect("whole") {
+                    Next::Group { bytes } => (group, offset) = (group + 1, offset + bytes),
+                    Next::Cut => bytes *= 2,
+                    Next::End => break,
+                }
+            }
+            assert_eq!(offset, ends[segment]);
+        }
+        assert_eq!(read, records);
+    }
+    log.segments[0][5000] ^= 1;
+    let mut recovery = Recovery::new(SEGMENT_BYTES);
+    recovery.next(&log.segments[0], 2, 0, 0, |_| ()).expect("whole");
+    let cut = recovery.next(&log.segments[0][4096..], 2, 1, 4096, |_| ());
+    assert_eq!(cut, Ok(Next::Cut), "whoever knows that there is more sees that it does not come");
 }

@@ -66,8 +66,7 @@ pub(super) struct Follow {
 
 impl Follow {
     pub fn of(core: Core, sessions: BTreeMap<i64, i32>, now: Now) -> Self {
-        let next_session_id =
-            session::next_session_id(core.settings.server_id, now.wall_ms, sessions.keys());
+        let next_session_id = session::next_session_id(core.settings.server_id, now.wall_ms, sessions.keys());
         Self {
             core,
             sessions,
@@ -175,8 +174,7 @@ impl Follow {
                         continue;
                     }
                     let settings = &self.core.settings;
-                    let (min_ms, max_ms) =
-                        (settings.min_session_timeout_ms, settings.max_session_timeout_ms);
+                    let (min_ms, max_ms) = (settings.min_session_timeout_ms, settings.max_session_timeout_ms);
                     let timeout_ms = timeout_ms.max(min_ms).min(max_ms);
                     self.open(Attach { cnxn, session_id, timeout_ms }, &password);
                 }
@@ -235,7 +233,9 @@ impl Follow {
 
     /// The leader's answer to the oldest attachment of `session_id`.
     pub fn revalidated(&mut self, session_id: i64, valid: bool) {
-        let Some(at) = self.attaching.iter().position(|attach| attach.session_id == session_id) else { return };
+        let Some(at) = self.attaching.iter().position(|attach| attach.session_id == session_id) else {
+            return;
+        };
         let Some(attach) = self.attaching.remove(at) else { return };
         let Attach { cnxn, timeout_ms, .. } = attach;
         if !valid {

@@ -17,12 +17,11 @@
 //! them; if it does not, views begin anew.
 
 use super::core::Core;
-use super::fencing::Attach;
 use super::follow::{Follow, Logged};
 use super::report::Answered;
 use super::{
-    CnxnId, Commit, CommitSettings, Deltas, Entry, Now, Proposed, ReplayError, Request, Restart,
-    Restored, Up, Uplink, What,
+    CnxnId, Commit, CommitSettings, Deltas, Entry, Now, Proposed, ReplayError, Request, Restart, Restored,
+    Up, Uplink, What,
 };
 use crate::admin::Metrics;
 use crate::auth::Policy;
@@ -32,9 +31,9 @@ use crate::wal::{Batch, Marker};
 use crate::zab::LinkId;
 use crate::zab::election::{Candidate, ElectionPort, Output as ElectionOutput};
 use crate::zab::history::History;
-use crate::zab::leader::{Asked, CloseLearner, Epochs, Leader, LeaderOutput, LostLead, Membership};
+use crate::zab::leader::{Asked, CloseLearner, Epochs, Leader, LeaderOutput, Membership};
 use crate::zab::learner::{Learner, LearnerOutput, LostLeader};
-use crate::zab::notification::ServerState;
+use crate::zab::notification::{ServerState, Vote};
 use crate::zab::quorum::Quorum;
 use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
@@ -215,7 +214,12 @@ enum State {
     /// The log is behind; then the next election begins.
     Settling,
     Electing,
-    Connecting { sid: i64, link: Option<LinkId>, retry_ms: i64, until_ms: i64 },
+    Connecting {
+        sid: i64,
+        link: Option<LinkId>,
+        retry_ms: i64,
+        until_ms: i64,
+    },
     Learning(Box<Learning>),
     Leading(Box<Leader>),
 }
@@ -285,8 +289,7 @@ impl Replica {
             outputs: VecDeque::new(),
             settings: member,
         };
-        let mut replica =
-            Self::new(Side::Follow(Box::new(follow)), shown, false, Some(Box::new(member)));
+        let mut replica = Self::new(Side::Follow(Box::new(follow)), shown, false, Some(Box::new(member)));
         replica.hold(now);
         replica.settle(now);
         replica
@@ -458,7 +461,9 @@ impl Replica {
     /// Only for what a leader sends of its own accord.
     fn send(member: &mut Member, out: Vec<LeaderOutput>) {
         for output in out {
-            let LeaderOutput::Send(link, bytes) = output else { unreachable!("nothing was received: {output:?}") };
+            let LeaderOutput::Send(link, bytes) = output else {
+                unreachable!("nothing was received: {output:?}")
+            };
             member.outputs.push_back(Output::Send { link, bytes });
         }
     }
@@ -656,17 +661,15 @@ impl Replica {
         let Some(member) = &mut self.member else { return };
         member.hold_until_ms = None;
         let held = std::mem::take(&mut member.held);
-        if let Side::Follow(follow) = &mut self.side {
-            for asides in follow.core.take_visible() {
-                self.publish(asides);
-            }
+        while let Some(asides) = self.take_visible() {
+            self.publish(asides);
         }
         held.into_iter().for_each(|deltas| self.publish(deltas));
         if let Side::Follow(follow) = &mut self.side {
             follow.core.release();
             follow.core.begin_epoch(epoch);
         }
-        while let Some(deltas) = self.take_unpublished() {
+        while let Some(deltas) = self.take_visible() {
             self.publish(deltas);
         }
         if !self.serving {
@@ -675,7 +678,7 @@ impl Replica {
         }
     }
 
-    fn take_unpublished(&mut self) -> Option<Deltas> {
+    fn take_visible(&mut self) -> Option<Deltas> {
         let Side::Follow(follow) = &mut self.side else { return None };
         follow.core.take_visible()
     }
@@ -726,7 +729,7 @@ impl Replica {
                 let is_held = follow.core.is_held();
                 self.side = Side::Follow(follow);
                 if !is_held {
-                    while let Some(deltas) = self.take_unpublished() {
+                    while let Some(deltas) = self.take_visible() {
                         self.publish(deltas);
                     }
                     self.hold(now);
@@ -756,7 +759,8 @@ impl Replica {
     fn settle(&mut self, now: Now) {
         let Some(member) = &mut self.member else { return };
         let is_restoring = !matches!(member.restoring, Restoring::No);
-        if !matches!(member.state, State::Settling) || is_restoring || self.logging || !self.to_log.is_empty() {
+        if !matches!(member.state, State::Settling) || is_restoring || self.logging || !self.to_log.is_empty()
+        {
             return;
         }
         let last = member.history.last();
@@ -785,7 +789,11 @@ impl Replica {
                     member.outputs.push_back(Output::Close { link });
                 }
                 ElectionOutput::Elected { vote, state } => {
-                    assert!(matches!(member.state, State::Electing), "elected as {state:?} in {:?}", member.state);
+                    assert!(
+                        matches!(member.state, State::Electing),
+                        "elected as {state:?} in {:?}",
+                        member.state
+                    );
                     let (sid, now_ms) = (vote.leader, now.mono_ms());
                     member.outputs.push_back(Output::Event(Event::Elected { sid }));
                     if state == ServerState::Leading {
@@ -841,7 +849,8 @@ impl Replica {
         if !is_established {
             // What was held goes to the views, which show it to nobody; should it be taken back, they begin anew.
             self.drop_clients();
-            let held = self.member.as_mut().map(|member| std::mem::take(&mut member.held)).unwrap_or_default();
+            let held =
+                self.member.as_mut().map(|member| std::mem::take(&mut member.held)).unwrap_or_default();
             held.into_iter().for_each(|deltas| self.publish(deltas));
             if let Side::Follow(follow) = &mut self.side {
                 let rest = follow.core.take_held();
@@ -880,7 +889,7 @@ impl Replica {
             member.outputs.push_back(Output::Event(Event::Leading { epoch, zxid }));
             let mut out = Vec::new();
             let vote = member.election.vote();
-            member.election.settle(ServerState::Leading, vote.in_epoch(epoch), &mut out);
+            member.election.settle(ServerState::Leading, Vote { peer_epoch: epoch.into(), ..vote }, &mut out);
             self.elected(out, now);
         }
     }
@@ -895,7 +904,9 @@ impl Replica {
                 let body = 0..bytes.len();
                 Up::Request(Request { cnxn: from, session_id, xid: cxid, op, body, ids: ids.into() })
             }
-            Asked::CreateSession { session_id, timeout_ms } => Up::CreateSession { from, session_id, timeout_ms },
+            Asked::CreateSession { session_id, timeout_ms } => {
+                Up::CreateSession { from, session_id, timeout_ms }
+            }
             Asked::Revalidate { session_id, timeout_ms } => Up::Revalidate { from, session_id, timeout_ms },
             Asked::Touched(sessions) => Up::Touched(sessions),
         };
@@ -973,7 +984,7 @@ impl Replica {
             false => ServerState::Following,
         };
         let vote = member.election.vote();
-        member.election.settle(state, vote.in_epoch(epoch), &mut out);
+        member.election.settle(state, Vote { peer_epoch: epoch.into(), ..vote }, &mut out);
         self.elected(out, now);
     }
 
@@ -1078,8 +1089,7 @@ impl Replica {
         {
             let Member { settings, epochs, history, .. } = &**member;
             let (membership, last, now_ms) = (settings.membership.clone(), history.last(), now.mono_ms());
-            let learner =
-                Learner::new(membership, settings.is_observer, *epochs, last, now_ms, &mut learned);
+            let learner = Learner::new(membership, settings.is_observer, *epochs, last, now_ms, &mut learned);
             let learning = Learning { sid, link, learner, sync: "DIFF" };
             member.state = State::Learning(Box::new(learning));
         } else {

@@ -31,6 +31,7 @@ mod view;
 
 pub use cnxn::CloseReason;
 pub use commit::{Commit, CommitSettings, Proposed};
+pub use member::{Event, MemberSettings, Output, Port, Replica, Standing};
 pub use report::{Answered, ViewReport};
 pub use restored::{ReplayError, Restored};
 pub use view::{Place, View, ViewSettings, Wants};

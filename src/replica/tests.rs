@@ -192,6 +192,7 @@ impl Net {
                 sessionless_timeout_ms: 10_000,
                 whitelist: crate::admin::Whitelist::parse("*", false),
                 enforced_schemes: Vec::new(),
+                serving: true,
                 hash_seed: 1,
             };
             let (tree, sessions) = (restored.tree.for_view(), restored.sessions.clone());

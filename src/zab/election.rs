@@ -370,7 +370,8 @@ impl ElectionPort {
                 if votes {
                     self.early.insert(sid, heard);
                 }
-                if self.quorum.votes(self.me) && !matches!(self.phase, Phase::Settled(ServerState::Observing)) {
+                if self.quorum.votes(self.me) && !matches!(self.phase, Phase::Settled(ServerState::Observing))
+                {
                     self.tell(sid, out);
                 }
             }
@@ -466,7 +467,8 @@ impl ElectionPort {
         // before 3.4.6 tell another epoch, so against them only the leader is compared. Source: `Vote.equals`.
         let agrees = |other: &Heard| {
             other.vote.leader == leader
-                && ((other.version > 0) != (heard.version > 0) || other.vote.peer_epoch == heard.vote.peer_epoch)
+                && ((other.version > 0) != (heard.version > 0)
+                    || other.vote.peer_epoch == heard.vote.peer_epoch)
         };
         let set = self.quorum.set(self.settled.iter().filter(|(_, v)| agrees(v)).map(|(sid, _)| *sid));
         let leads = self.settled.get(&leader).filter(|other| other.state == ServerState::Leading);

@@ -393,7 +393,8 @@ impl Leader {
             }
             (Step::Syncing | Step::Synced, PacketType::PING) => {
                 learner.round = learner.round.max(packet.zxid.0.min(self.round));
-                let sessions: Vec<i64> = Touched::read(packet.data)?.map(|(session_id, _)| session_id).collect();
+                let sessions: Vec<i64> =
+                    Touched::read(packet.data)?.map(|(session_id, _)| session_id).collect();
                 if !sessions.is_empty() {
                     out.push(LeaderOutput::Asked(learner.number, Asked::Touched(sessions)));
                 }
@@ -625,9 +626,7 @@ impl Leader {
     }
 
     fn check_support(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
-        if self.phase != Phase::Synchronizing
-            || !self.membership.quorum.contains_quorum(&self.supporters)
-        {
+        if self.phase != Phase::Synchronizing || !self.membership.quorum.contains_quorum(&self.supporters) {
             return;
         }
         self.phase = Phase::Broadcast;
@@ -645,11 +644,7 @@ impl Leader {
     }
 
     /// These txns were proposed: every voter that is being brought up to date or is in step gets them.
-    pub fn propose<'a>(
-        &self,
-        txns: impl Iterator<Item = (Zxid, &'a [u8])>,
-        out: &mut Vec<LeaderOutput>,
-    ) {
+    pub fn propose<'a>(&self, txns: impl Iterator<Item = (Zxid, &'a [u8])>, out: &mut Vec<LeaderOutput>) {
         assert!(self.is_established(), "a proposal before the epoch begins");
         let mut bytes = Vec::new();
         txns.for_each(|(zxid, txn)| put_proposal(&mut bytes, zxid, txn));
@@ -669,7 +664,8 @@ impl Leader {
 
     fn advance(&mut self) {
         if self.phase == Phase::Broadcast {
-            self.committed = self.committed.max(Zxid(self.newest_of_quorum(self.durable.0, |learner| learner.acked.0)));
+            self.committed =
+                self.committed.max(Zxid(self.newest_of_quorum(self.durable.0, |learner| learner.acked.0)));
         }
     }
 
@@ -758,8 +754,10 @@ impl Leader {
     /// Lets time pass.
     pub fn tick(&mut self, now_ms: i64, history: &mut History, out: &mut Vec<LeaderOutput>) {
         let Membership { tick_ms, init_ms, sync_ms, .. } = self.membership;
-        let patience = |learner: &Learner| if learner.step == Step::Synced { sync_ms } else { init_ms + sync_ms };
-        let silent = self.learners.iter().filter(|(_, learner)| now_ms - learner.heard_ms > patience(learner));
+        let patience =
+            |learner: &Learner| if learner.step == Step::Synced { sync_ms } else { init_ms + sync_ms };
+        let silent =
+            self.learners.iter().filter(|(_, learner)| now_ms - learner.heard_ms > patience(learner));
         let silent: Vec<(LinkId, i64)> =
             silent.map(|(link, learner)| (*link, now_ms - learner.heard_ms)).collect();
         for (link, silent_ms) in silent {
@@ -777,7 +775,8 @@ impl Leader {
         self.pinged_ms = now_ms;
         self.begin_round(out);
         let quorum = &self.membership.quorum;
-        let in_step = self.learners.values().filter(|learner| learner.is_voter && learner.step == Step::Synced);
+        let in_step =
+            self.learners.values().filter(|learner| learner.is_voter && learner.step == Step::Synced);
         let in_step = quorum.set(in_step.map(|learner| learner.sid).chain([self.membership.sid]));
         if !quorum.contains_quorum(&in_step) {
             out.push(LeaderOutput::Lost(LostLead::NoQuorum(sync_ms)));

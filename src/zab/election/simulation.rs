@@ -114,9 +114,7 @@ pub(super) fn ensemble(participants: &[i64], observers: &[i64]) -> Ensemble {
     for sid in participants.iter().chain(observers) {
         let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
         let role = if observers.contains(sid) { Role::Observer } else { Role::Participant };
-        ensemble
-            .servers
-            .insert(*sid, Server { sid: *sid, addresses: vec![address], role, client: None });
+        ensemble.servers.insert(*sid, Server { sid: *sid, addresses: vec![address], role, client: None });
     }
     ensemble
 }
@@ -233,11 +231,7 @@ impl Net {
         self.at(at, Event::Closed { connection, to: 1 - end });
     }
 
-    pub(super) fn call(
-        &mut self,
-        sid: i64,
-        call: impl FnOnce(&mut ElectionPort, u64, &mut Vec<Output>),
-    ) {
+    pub(super) fn call(&mut self, sid: i64, call: impl FnOnce(&mut ElectionPort, u64, &mut Vec<Output>)) {
         if self.calls.0 != self.now {
             self.calls = (self.now, 0);
         }
@@ -372,7 +366,8 @@ impl Net {
             return;
         }
         let connection = open[self.random.below(open.len() as u64) as usize];
-        self.events.retain(|_, event| !matches!(event, Event::Bytes { connection: at, .. } if *at == connection));
+        self.events
+            .retain(|_, event| !matches!(event, Event::Bytes { connection: at, .. } if *at == connection));
         for to in 0..2 {
             self.at(self.now + 1, Event::Closed { connection, to });
         }
@@ -411,8 +406,10 @@ impl Net {
                 let quorum = self.quorum.contains_quorum(&self.quorum.set(behind.iter().copied()));
                 match (quorum, joined) {
                     (true, false) => self.establish(sid, vote, &behind),
-                    (false, true) => self.nodes.get_mut(&sid).unwrap().standing =
-                        Standing::Trying { until: self.now + 500 },
+                    (false, true) => {
+                        self.nodes.get_mut(&sid).unwrap().standing =
+                            Standing::Trying { until: self.now + 500 }
+                    }
                     (false, false) if self.now >= until => self.look(sid),
                     _ => {}
                 }
@@ -421,8 +418,7 @@ impl Net {
                 let leads = leader.port.is_some()
                     && leader.state == Some(ServerState::Leading)
                     && self.together(sid, vote.leader);
-                let (epoch, zxid) =
-                    leader.own.map_or((0, Zxid::ZERO), |own| (own.peer_epoch, own.zxid));
+                let (epoch, zxid) = leader.own.map_or((0, Zxid::ZERO), |own| (own.peer_epoch, own.zxid));
                 match (leads, joined) {
                     (true, false) if leader.standing == Standing::Joined => {
                         self.join(sid, vote, epoch, zxid);

@@ -184,6 +184,11 @@ impl Commit {
         self.backlog.is_empty() && !self.is_full()
     }
 
+    /// Whether there is anything to be taken.
+    pub(super) fn has_proposals(&self) -> bool {
+        !self.core.deltas.entries.is_empty()
+    }
+
     fn is_full(&self) -> bool {
         self.records.bytes() >= GROUP_BYTES_MAX
     }

@@ -553,6 +553,15 @@ impl Replica {
         Self::send(member, out);
     }
 
+    /// Whether everything that was proposed is published, or is another leader's to commit.
+    pub fn is_idle(&self) -> bool {
+        let is_proposing = match &self.side {
+            Side::Commit(commit) => commit.has_proposals(),
+            _ => false,
+        };
+        !is_proposing && self.groups.is_empty() && !self.logging && self.to_log.is_empty()
+    }
+
     /// What the views are to be given next, in order.
     pub fn take_published(&mut self) -> Option<Deltas> {
         if let Some(deltas) = self.published.pop_front() {

@@ -1,12 +1,11 @@
 //! The commit shard: checks what the views send up, has it logged, and publishes what is durable.
 
 use super::log_writer::{Done, LogThread, LogWriter};
+use super::others::Others;
 use super::ring::{Bell, Consumer, Producer};
 use super::{About, Clock, Phase, Shared, rt};
 use crate::admin;
-use crate::proto::Zxid;
-use crate::replica::{Commit, Deltas, Now, Proposed, Uplink};
-use crate::wal::Batch;
+use crate::replica::{Deltas, Now, Replica, Uplink};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -46,16 +45,15 @@ pub enum Log {
 
 /// A commit shard; one of its `run`s works until the server stops and all that was accepted is published.
 pub struct CommitShard {
-    commit: Commit,
+    replica: Replica,
     rings: Rings,
+    /// In an ensemble: the others.
+    others: Option<Box<Others>>,
     clock: Clock,
     shared: Arc<Shared>,
     about: Arc<About>,
-    /// What is published once the group in flight is durable.
-    in_flight: Option<(Deltas, Zxid)>,
     /// Published, but some view has not taken it in yet: its ring is full.
     backlog: Vec<VecDeque<Arc<Deltas>>>,
-    spare: Batch,
     ticked: Instant,
     /// When the last turn began.
     turned: Instant,
@@ -66,8 +64,9 @@ pub struct CommitShard {
 
 /// The commit side of a server.
 pub fn new(
-    commit: Commit,
+    replica: Replica,
     rings: Rings,
+    others: Option<Others>,
     clock: Clock,
     shared: Arc<Shared>,
     about: Arc<About>,
@@ -75,14 +74,13 @@ pub fn new(
     let backlog = rings.deltas.iter().map(|_| VecDeque::new()).collect();
     let started = Instant::now();
     CommitShard {
-        commit,
+        replica,
         rings,
+        others: others.map(Box::new),
         clock,
         shared,
         about,
-        in_flight: None,
         backlog,
-        spare: Batch::default(),
         ticked: started,
         turned: started,
         stalled: Duration::ZERO,
@@ -104,12 +102,19 @@ impl CommitShard {
         self.shared.set_phase(Phase::Stopped);
     }
 
-    /// Works as a thread: woken by a futex, which costs a tenth of waking an executor, and free to block
-    /// in the log.
+    /// Works as a thread: woken by a futex, or by its sockets, which costs a tenth of waking an executor, and free
+    /// to block in the log.
     pub fn run_here(mut self) {
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let waker = match &self.others {
+            None => Waker::from(Arc::new(Unpark(thread::current()))),
+            Some(others) => Waker::from(Arc::new(Poke(others.waker()))),
+        };
         let cx = Context::from_waker(&waker);
         while self.turn(&cx).is_pending() {
+            if let Some(others) = &mut self.others {
+                others.wait(TICK);
+                continue;
+            }
             let parked = Instant::now();
             thread::park_timeout(TICK);
             if parked.elapsed() >= TICK
@@ -130,28 +135,37 @@ impl CommitShard {
             self.stalled += gap;
             log::warn!(target: "server", "stood still: took_ms={}; sessions are given that time", gap.as_millis());
         }
+        let now = self.now();
         while let Log::There(log) = &mut self.rings.log
             && let Some(done) = log.done.take()
         {
-            self.durable(done);
+            self.durable(done, now);
         }
         let stopping = self.shared.phase() != Phase::Running;
+        if let Some(others) = &mut self.others
+            && others.take_in(&mut self.replica, now)
+        {
+            cx.waker().wake_by_ref();
+        }
         // Signs of life that have arrived count before sessions are ended for the lack of them.
         if !stopping {
-            self.take_uplinks();
+            self.take_uplinks(now);
         }
         if self.ticked.elapsed() >= TICK {
             self.ticked = Instant::now();
             self.shared.beat_commit();
-            self.commit.tick(self.now());
+            self.replica.tick(now);
         }
         self.answer_words();
-        if self.in_flight.is_none() && self.begin_group() && self.in_flight.is_none() {
-            // It was written here and now, and meanwhile more may have come.
+        // Where it was written here and now, more may have come meanwhile.
+        if self.begin_group(now) {
             cx.waker().wake_by_ref();
         }
-        self.send_backlog();
-        let idle = self.in_flight.is_none() && self.backlog.iter().all(|waiting| waiting.is_empty());
+        if let Some(others) = &mut self.others {
+            others.give_out(&mut self.replica, now);
+        }
+        self.publish();
+        let idle = self.replica.is_idle() && self.backlog.iter().all(|waiting| waiting.is_empty());
         if stopping && idle { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -160,76 +174,63 @@ impl CommitShard {
         Now { mono_us: now.mono_us - self.stalled.as_micros() as i64, ..now }
     }
 
-    fn take_uplinks(&mut self) {
+    fn take_uplinks(&mut self, now: Now) {
         if self.backlog.iter().any(|waiting| waiting.len() >= BACKLOG_MAX) {
             return;
         }
-        let now = self.now();
-        self.commit.proceed(now);
+        self.replica.proceed(now);
         for uplink in &mut self.rings.uplinks {
-            while self.commit.has_room() {
+            while self.replica.has_room() {
                 let Some(batch) = uplink.take() else { break };
-                self.commit.submit(now, batch);
+                self.replica.submit(now, batch);
             }
         }
     }
 
     /// Four-letter words whose views have all reported.
     fn answer_words(&mut self) {
-        for mut answered in self.commit.take_answered() {
+        for mut answered in self.replica.take_answered() {
             self.about.fill_in(&mut answered.status, &self.shared);
             let text = admin::render(answered.word, &answered.status);
-            self.commit.tell(answered.cnxn, text);
+            self.replica.tell(answered.cnxn, text);
         }
     }
 
-    /// Has what was proposed made durable; `false` if that was nothing.
-    fn begin_group(&mut self) -> bool {
-        let Some(Proposed { records, deltas, through }) = self.commit.take(std::mem::take(&mut self.spare))
-        else {
-            return false;
-        };
-        if records.is_empty() {
-            self.spare = records;
-            self.publish(deltas, through);
-            return true;
+    /// Has what was proposed made durable; `true` if that is done already.
+    fn begin_group(&mut self, now: Now) -> bool {
+        let Some(batch) = self.replica.take_group() else { return false };
+        if !batch.is_marker() {
+            let sizes = &mut self.replica.metrics_mut().sizes;
+            sizes.sync_processor_batch_size.record(batch.records().into());
         }
-        let metrics = self.commit.metrics_mut();
-        metrics.sizes.sync_processor_batch_size.record(records.records().into());
-        self.in_flight = Some((deltas, through));
         match &mut self.rings.log {
             Log::Here(writer) => {
-                let done = writer.group(records);
-                self.durable(done);
+                let done = writer.group(batch);
+                self.durable(done, now);
+                true
             }
             Log::There(log) => {
-                let sent = log.jobs.try_send(records);
+                let sent = log.jobs.try_send(batch);
                 assert!(sent.is_ok(), "the log takes a group whenever none is in flight: {sent:?}");
+                false
             }
         }
-        true
     }
 
-    fn durable(&mut self, Done { batch, took, fsync }: Done) {
-        self.spare = batch;
-        let metrics = self.commit.metrics_mut();
+    fn durable(&mut self, Done { batch, took, fsync }: Done, now: Now) {
+        let metrics = self.replica.metrics_mut();
         metrics.times.fsynctime.record(fsync.as_micros() as u64);
         metrics.latencies.sync_processor_queue_flush_time_ms.record(took.as_micros() as u64);
-        if let Some((deltas, through)) = self.in_flight.take() {
-            self.publish(deltas, through);
-        }
+        self.replica.durable(batch, now);
     }
 
-    fn publish(&mut self, deltas: Deltas, through: Zxid) {
-        self.commit.committed(through);
-        let deltas = Arc::new(deltas);
-        for waiting in &mut self.backlog {
-            waiting.push_back(deltas.clone());
+    fn publish(&mut self) {
+        while let Some(deltas) = self.replica.take_published() {
+            let deltas = Arc::new(deltas);
+            for waiting in &mut self.backlog {
+                waiting.push_back(deltas.clone());
+            }
         }
-        self.send_backlog();
-    }
-
-    fn send_backlog(&mut self) {
         for (waiting, ring) in self.backlog.iter_mut().zip(&mut self.rings.deltas) {
             while ring.has_room() {
                 let Some(deltas) = waiting.pop_front() else { break };
@@ -250,5 +251,19 @@ impl Wake for Unpark {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.0.unpark();
+    }
+}
+
+/// Wakes a thread that waits for its sockets.
+struct Poke(Arc<mio::Waker>);
+
+impl Wake for Poke {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let woken = self.0.wake();
+        assert!(woken.is_ok(), "the commit thread cannot be woken: {woken:?}");
     }
 }

@@ -14,6 +14,7 @@ use crate::wal::{self, Batch, GroupEncoder};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,8 +22,8 @@ use std::time::{Duration, Instant};
 /// A group that is durable.
 #[derive(Debug)]
 pub struct Done {
-    /// Its buffer, to be filled again.
-    pub batch: Batch,
+    /// What was written.
+    pub batch: Arc<Batch>,
     /// How long write and fdatasync took together.
     pub took: Duration,
     /// How long the fdatasync took.
@@ -53,7 +54,7 @@ pub struct LogWriter {
 /// A log writer on a thread of its own.
 pub struct LogThread {
     /// Takes one group at a time.
-    pub jobs: SyncSender<Batch>,
+    pub jobs: SyncSender<Arc<Batch>>,
     /// Gives it back once it is durable.
     pub done: Consumer<Done>,
 }
@@ -98,7 +99,7 @@ impl LogWriter {
         Self { dir, encoder, segment, buffer: Aligned::default(), spare: Spare::Later, no_room: false }
     }
 
-    fn run(&mut self, jobs: &Receiver<Batch>, mut done: Producer<Done>) {
+    fn run(&mut self, jobs: &Receiver<Arc<Batch>>, mut done: Producer<Done>) {
         loop {
             let job = match self.segment.is_filled() || self.no_room {
                 true => jobs.recv().map_err(RecvTimeoutError::from),
@@ -142,7 +143,7 @@ impl LogWriter {
     }
 
     /// Makes one group durable.
-    pub fn group(&mut self, mut batch: Batch) -> Done {
+    pub fn group(&mut self, batch: Arc<Batch>) -> Done {
         if !self.encoder.fits(&batch) {
             self.next_segment();
         }
@@ -179,7 +180,6 @@ impl LogWriter {
             log::warn!(target: "log", "fdatasync was slow: took_ms={} limit_ms={} group_bytes={} records={}: \
                 is the disk shared?", fsync.as_millis(), FSYNC_WARN.as_millis(), written.bytes, batch.records());
         }
-        batch.clear();
         self.buffer.shrink();
         Done { batch, took, fsync }
     }

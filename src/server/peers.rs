@@ -1,0 +1,440 @@
+//! Connections to the other servers of the ensemble, on the commit thread: one `epoll` for all of them.
+//!
+//! It knows bytes and addresses; what they mean is the replica's. Names are looked up anew at each attempt, by a thread
+//! of their own, so that a name server that does not answer holds up nobody.
+
+use crate::config::{Ensemble, PeerAddress};
+use crate::replica::{Now, Port, Replica};
+use crate::zab::LinkId;
+use bytes::{Buf, Bytes};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::thread;
+use std::time::Duration;
+
+/// Bytes that one read takes at most.
+const READ_BYTES: usize = 256 << 10;
+
+/// Reads of one connection after which others have their turn.
+const READS_PER_TURN: usize = 4;
+
+/// Bytes that a peer has not taken at which it is given up: it does not read, and must not cost more memory.
+const OUT_BYTES_MAX: usize = 512 << 20;
+
+/// Pieces of one write.
+const SLICES_MAX: usize = 64;
+
+/// Connections of one listener that are accepted before others have their turn.
+const ACCEPTS_PER_TURN: usize = 16;
+
+const WAKE: Token = Token(0);
+const ELECTION: Token = Token(1);
+const QUORUM: Token = Token(2);
+const FIRST_LINK: usize = 3;
+
+/// Something a peer did.
+#[derive(Debug)]
+pub enum Event {
+    /// It connected.
+    Accepted(LinkId, Port),
+    /// It was reached.
+    Connected(LinkId),
+    /// The connection ended, or the attempt failed.
+    Closed(LinkId),
+}
+
+/// What stands in a connection's way out.
+enum Chunk {
+    Bytes(Bytes),
+    /// A tree, made while it is sent.
+    Stream(Receiver<Piece>),
+}
+
+/// Part of a tree on its way to a learner.
+#[derive(Debug)]
+pub enum Piece {
+    /// So far.
+    Bytes(Bytes),
+    /// That was all.
+    End,
+}
+
+struct Link {
+    id: LinkId,
+    stream: TcpStream,
+    is_connecting: bool,
+    readable: bool,
+    writable: bool,
+    out: VecDeque<Chunk>,
+    out_bytes: usize,
+    failed: bool,
+}
+
+/// See the module's page.
+pub struct Peers {
+    poll: Poll,
+    events: Events,
+    waker: Arc<Waker>,
+    election: TcpListener,
+    quorum: TcpListener,
+    acceptable: [bool; 2],
+    addresses: BTreeMap<i64, Vec<PeerAddress>>,
+    attempts: usize,
+    /// By token.
+    links: BTreeMap<usize, Link>,
+    tokens: BTreeMap<LinkId, usize>,
+    next_token: usize,
+    next_accepted: u64,
+    resolved: Receiver<(LinkId, io::Result<SocketAddr>)>,
+    resolving: Sender<(LinkId, io::Result<SocketAddr>)>,
+    /// Attempts that were asked for and have no connection yet.
+    dialing: BTreeMap<LinkId, ()>,
+    happened: VecDeque<Event>,
+    scratch: Vec<u8>,
+}
+
+/// The listeners of a server's own two ports.
+pub struct Bound {
+    election: TcpListener,
+    quorum: TcpListener,
+}
+
+/// Listens on both ports of an address.
+///
+/// # Errors
+/// What the system says, and of which address.
+pub fn bind(address: &PeerAddress, on_all: bool) -> Result<Bound, (String, io::Error)> {
+    let listen = |what: &str, port: u16| {
+        let at = || -> io::Result<TcpListener> {
+            let ip = match on_all {
+                true => IpAddr::from([0, 0, 0, 0]),
+                false => resolve(&address.host, port)?.ip(),
+            };
+            TcpListener::bind(SocketAddr::new(ip, port))
+        };
+        at().map_err(|error| (format!("{what} {}:{port}", address.host), error))
+    };
+    Ok(Bound {
+        election: listen("election port", address.election_port)?,
+        quorum: listen("quorum port", address.quorum_port)?,
+    })
+}
+
+fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    (host, port).to_socket_addrs()?.next().ok_or_else(none)
+}
+
+impl Peers {
+    /// The connections of a server whose ports are `bound`.
+    ///
+    /// # Errors
+    /// The system has no `epoll` to give.
+    pub fn new(bound: Bound, ensemble: &Ensemble) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let Bound { mut election, mut quorum } = bound;
+        poll.registry().register(&mut election, ELECTION, Interest::READABLE)?;
+        poll.registry().register(&mut quorum, QUORUM, Interest::READABLE)?;
+        let (resolving, resolved) = mpsc::channel();
+        let addresses = ensemble.servers.values().map(|server| (server.sid, server.addresses.clone()));
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(256),
+            waker,
+            election,
+            quorum,
+            acceptable: [true; 2],
+            addresses: addresses.collect(),
+            attempts: 0,
+            links: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            next_token: FIRST_LINK,
+            next_accepted: 0,
+            resolved,
+            resolving,
+            dialing: BTreeMap::new(),
+            happened: VecDeque::new(),
+            scratch: vec![0; READ_BYTES],
+        })
+    }
+
+    /// Ends a [`Self::wait`] from any thread.
+    pub fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
+    }
+
+    /// Waits until something happens, is asked for by the waker, or the time is over.
+    pub fn wait(&mut self, timeout: Duration) {
+        let timeout = if self.happened.is_empty() { timeout } else { Duration::ZERO };
+        if let Err(error) = self.poll.poll(&mut self.events, Some(timeout)) {
+            // EINTR is as good as a wake-up.
+            assert_eq!(error.kind(), io::ErrorKind::Interrupted, "epoll failed: {error}");
+        }
+        for event in &self.events {
+            match event.token() {
+                WAKE => {}
+                ELECTION => self.acceptable[0] = true,
+                QUORUM => self.acceptable[1] = true,
+                Token(token) => {
+                    if let Some(link) = self.links.get_mut(&token) {
+                        link.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                        link.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next connection that came, was made or ended.
+    pub fn next_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.happened.pop_front() {
+            return Some(event);
+        }
+        self.accept();
+        self.dial();
+        self.finish_connects();
+        self.happened.pop_front()
+    }
+
+    fn accept(&mut self) {
+        for (at, port) in [Port::Election, Port::Quorum].into_iter().enumerate() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                if !self.acceptable[at] {
+                    break;
+                }
+                let listener = if at == 0 { &self.election } else { &self.quorum };
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        let id = LinkId(self.next_accepted);
+                        self.next_accepted += 1;
+                        if self.adopt(id, stream, false).is_ok() {
+                            self.happened.push_back(Event::Accepted(id, port));
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.acceptable[at] = false,
+                    // A connection that was reset before it was accepted, or no descriptor left: the next turn.
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, id: LinkId, mut stream: TcpStream, is_connecting: bool) -> io::Result<()> {
+        // Slower without, and no less right.
+        let _ = stream.set_nodelay(true);
+        let token = self.next_token;
+        self.next_token += 1;
+        self.poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
+        let link = Link {
+            id,
+            stream,
+            is_connecting,
+            readable: false,
+            writable: false,
+            out: VecDeque::new(),
+            out_bytes: 0,
+            failed: false,
+        };
+        self.links.insert(token, link);
+        self.tokens.insert(id, token);
+        Ok(())
+    }
+
+    /// Connects to a port of a server; [`Event::Connected`] or [`Event::Closed`] follows.
+    pub fn connect(&mut self, id: LinkId, sid: i64, port: Port) {
+        let Some(addresses) = self.addresses.get(&sid).filter(|addresses| !addresses.is_empty()) else {
+            return self.happened.push_back(Event::Closed(id));
+        };
+        // One after the other, where there are several.
+        let address = &addresses[self.attempts % addresses.len()];
+        self.attempts += 1;
+        let number = match port {
+            Port::Election => address.election_port,
+            Port::Quorum => address.quorum_port,
+        };
+        self.dialing.insert(id, ());
+        if address.host.parse::<IpAddr>().is_ok() {
+            // Sent to this very thread, which has both ends.
+            let _ = self.resolving.send((id, resolve(&address.host, number)));
+            return;
+        }
+        let (host, waker, resolving) = (address.host.clone(), self.waker.clone(), self.resolving.clone());
+        let spawned = thread::Builder::new().name("zkfast-resolve".to_owned()).spawn(move || {
+            let result = resolve(&host, number);
+            if let Err(error) = &result {
+                log::debug!(target: "peers", "{host} is not found: {error}");
+            }
+            // The server may have stopped meanwhile.
+            let (_, _) = (resolving.send((id, result)), waker.wake());
+        });
+        if spawned.is_err() {
+            self.dialing.remove(&id);
+            self.happened.push_back(Event::Closed(id));
+        }
+    }
+
+    fn dial(&mut self) {
+        while let Ok((id, result)) = self.resolved.try_recv() {
+            // Given up meanwhile.
+            if self.dialing.remove(&id).is_none() {
+                continue;
+            }
+            let connected = result.and_then(TcpStream::connect).and_then(|stream| self.adopt(id, stream, true));
+            if connected.is_err() {
+                self.happened.push_back(Event::Closed(id));
+            }
+        }
+    }
+
+    fn finish_connects(&mut self) {
+        let mut failed = Vec::new();
+        for link in self.links.values_mut().filter(|link| link.is_connecting && link.writable) {
+            let refused = link.stream.take_error().ok().flatten().is_some();
+            match link.stream.peer_addr() {
+                _ if refused => failed.push(link.id),
+                Ok(_) => {
+                    link.is_connecting = false;
+                    self.happened.push_back(Event::Connected(link.id));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => link.writable = false,
+                Err(_) => failed.push(link.id),
+            }
+        }
+        for id in failed {
+            self.close(id);
+            self.happened.push_back(Event::Closed(id));
+        }
+    }
+
+    /// Ends a connection, or gives an attempt up. Bytes that were not sent are lost.
+    pub fn close(&mut self, id: LinkId) {
+        self.dialing.remove(&id);
+        if let Some(mut link) = self.tokens.remove(&id).and_then(|token| self.links.remove(&token)) {
+            // What is left of it goes with the descriptor.
+            let _ = self.poll.registry().deregister(&mut link.stream);
+        }
+    }
+
+    /// Sends bytes, behind those sent before.
+    pub fn send(&mut self, id: LinkId, bytes: Bytes) {
+        let Some(link) = self.tokens.get(&id).and_then(|token| self.links.get_mut(token)) else { return };
+        link.out_bytes += bytes.len();
+        link.out.push_back(Chunk::Bytes(bytes));
+        link.failed |= link.out_bytes > OUT_BYTES_MAX;
+    }
+
+    /// Sends a tree that is being made, behind what was sent before; nothing goes past it.
+    pub fn send_stream(&mut self, id: LinkId, pieces: Receiver<Piece>) {
+        if let Some(link) = self.tokens.get(&id).and_then(|token| self.links.get_mut(token)) {
+            link.out.push_back(Chunk::Stream(pieces));
+        }
+    }
+
+    /// Writes what can be written now.
+    pub fn flush(&mut self) {
+        let mut lost = Vec::new();
+        for link in self.links.values_mut().filter(|link| !link.is_connecting) {
+            if link.failed || (!link.out.is_empty() && link.write().is_err()) {
+                lost.push(link.id);
+            }
+        }
+        for id in lost {
+            self.close(id);
+            self.happened.push_back(Event::Closed(id));
+        }
+    }
+
+    /// Gives the replica what has come, as far as it takes it; says whether there may be more.
+    pub fn receive(&mut self, replica: &mut Replica, now: Now) -> bool {
+        let (mut lost, mut more) = (Vec::new(), false);
+        for link in self.links.values_mut().filter(|link| link.readable && !link.is_connecting) {
+            for _ in 0..READS_PER_TURN {
+                if !replica.may_receive(link.id) {
+                    break;
+                }
+                match link.stream.read(&mut self.scratch) {
+                    Ok(0) => lost.push(link.id),
+                    Ok(bytes) => {
+                        replica.received(link.id, &self.scratch[..bytes], now);
+                        continue;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.readable = false,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(_) => lost.push(link.id),
+                }
+                break;
+            }
+            more |= link.readable && replica.may_receive(link.id);
+        }
+        for id in lost {
+            self.close(id);
+            self.happened.push_back(Event::Closed(id));
+        }
+        more
+    }
+}
+
+impl Link {
+    fn write(&mut self) -> io::Result<()> {
+        while self.writable {
+            // What has been made of a tree goes in front of what will be.
+            while let Some(Chunk::Stream(pieces)) = self.out.front_mut() {
+                match pieces.try_recv() {
+                    Ok(Piece::Bytes(bytes)) => {
+                        self.out_bytes += bytes.len();
+                        self.out.push_front(Chunk::Bytes(bytes));
+                    }
+                    Ok(Piece::End) => {
+                        self.out.pop_front();
+                    }
+                    Err(TryRecvError::Empty) => return Ok(()),
+                    Err(TryRecvError::Disconnected) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                }
+            }
+            let bytes = |chunk: &'_ Chunk| match chunk {
+                Chunk::Bytes(bytes) => Some(bytes.clone()),
+                Chunk::Stream(_) => None,
+            };
+            let chunks: Vec<Bytes> = self.out.iter().map_while(bytes).take(SLICES_MAX).collect();
+            if chunks.is_empty() {
+                return Ok(());
+            }
+            let slices: Vec<IoSlice<'_>> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
+            match self.stream.write_vectored(&slices) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => self.sent(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn sent(&mut self, mut bytes: usize) {
+        self.out_bytes -= bytes;
+        while bytes > 0
+            && let Some(Chunk::Bytes(front)) = self.out.front_mut()
+        {
+            let taken = bytes.min(front.len());
+            front.advance(taken);
+            bytes -= taken;
+            if front.is_empty() {
+                self.out.pop_front();
+            }
+        }
+        // Empty ones have nothing to wait for.
+        while matches!(self.out.front(), Some(Chunk::Bytes(front)) if front.is_empty()) {
+            self.out.pop_front();
+        }
+    }
+}

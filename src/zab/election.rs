@@ -58,6 +58,9 @@ pub enum Output {
         state: ServerState,
         /// The leader, and the vote that elected it.
         vote: Vote,
+        /// Voters that wanted the same in one round, this server among them; empty where it joined a leader that
+        /// others have already.
+        by: SidSet,
     },
 }
 
@@ -458,7 +461,7 @@ impl ElectionPort {
                 self.votes.get(&leader).is_some_and(|vote| vote.state == ServerState::Leading)
             };
             if confirmed && self.quorum.contains_quorum(&set) {
-                return self.elected(heard.vote, out);
+                return self.elected(heard.vote, SidSet::EMPTY, out);
             }
         }
         self.settled.insert(sid, heard);
@@ -476,7 +479,7 @@ impl ElectionPort {
             && self.quorum.contains_quorum(&set)
         {
             let vote = leading.vote;
-            return self.elected(vote, out);
+            return self.elected(vote, SidSet::EMPTY, out);
         }
         if self.own.is_some() {
             self.consider(now_ms, out);
@@ -504,17 +507,17 @@ impl ElectionPort {
         let all = self.quorum.voters().all(accounted) && !self.links.is_down(self.vote.leader);
         let until = *self.finalize_ms.get_or_insert(now_ms + FINALIZE_MS);
         if all || now_ms >= until {
-            self.elected(self.vote, out);
+            self.elected(self.vote, set, out);
         }
     }
 
-    fn elected(&mut self, vote: Vote, out: &mut Vec<Output>) {
+    fn elected(&mut self, vote: Vote, by: SidSet, out: &mut Vec<Output>) {
         let state = match (vote.leader == self.me, self.own) {
             (true, _) => ServerState::Leading,
             (false, Some(_)) => ServerState::Following,
             (false, None) => ServerState::Observing,
         };
-        out.push(Output::Elected { state, vote });
+        out.push(Output::Elected { state, vote, by });
         self.owed.clear();
         self.settle(state, vote, out);
     }

@@ -62,6 +62,13 @@ pub enum Output {
         /// others have already.
         by: SidSet,
     },
+    /// The leader this server follows looks for one itself, in a later round: following it leads nowhere, and the
+    /// replica looks as well. Without this it would try until its patience ends: a leader can leave the round in which
+    /// it is elected for a later one that it hears of in the same moment.
+    LeaderLooks {
+        /// The round in which it looks.
+        round: i64,
+    },
 }
 
 /// What a server goes to the vote with.
@@ -373,7 +380,12 @@ impl ElectionPort {
                 if votes {
                     self.early.insert(sid, heard);
                 }
-                if self.quorum.votes(self.me) && !matches!(self.phase, Phase::Settled(ServerState::Observing)) {
+                let follows = matches!(self.phase, Phase::Settled(state) if state != ServerState::Leading);
+                if follows && sid == self.vote.leader && heard.vote.round > self.vote.round {
+                    out.push(Output::LeaderLooks { round: heard.vote.round });
+                }
+                if self.quorum.votes(self.me) && !matches!(self.phase, Phase::Settled(ServerState::Observing))
+                {
                     self.tell(sid, out);
                 }
             }
@@ -469,7 +481,8 @@ impl ElectionPort {
         // before 3.4.6 tell another epoch, so against them only the leader is compared. Source: `Vote.equals`.
         let agrees = |other: &Heard| {
             other.vote.leader == leader
-                && ((other.version > 0) != (heard.version > 0) || other.vote.peer_epoch == heard.vote.peer_epoch)
+                && ((other.version > 0) != (heard.version > 0)
+                    || other.vote.peer_epoch == heard.vote.peer_epoch)
         };
         let set = self.quorum.set(self.settled.iter().filter(|(_, v)| agrees(v)).map(|(sid, _)| *sid));
         let leads = self.settled.get(&leader).filter(|other| other.state == ServerState::Leading);
@@ -499,7 +512,6 @@ impl ElectionPort {
         }
         let accounted = |sid: i64| {
             sid == self.me
-                || !self.quorum.can_lead(sid)
                 || self.votes.contains_key(&sid)
                 || self.quorum.has(&self.abstaining, sid)
                 || self.links.is_down(sid)

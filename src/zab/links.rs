@@ -265,7 +265,9 @@ impl Links {
                         return Some(heard);
                     }
                 }
-                Err(MessageError::Negative { .. } | MessageError::TooLong { .. } | MessageError::Data { .. }) => {
+                Err(
+                    MessageError::Negative { .. } | MessageError::TooLong { .. } | MessageError::Data { .. },
+                ) => {
                     peer.retry_ms = peer.retry_ms.max(peer.opened_ms + RETRY_MS_MAX);
                     self.close(link, out);
                     return None;

@@ -48,6 +48,10 @@ pub(super) enum Standing {
     },
     /// Its leader and a quorum are together.
     Joined,
+    /// A voter without a log of its own gets one; until when that takes.
+    Repairing {
+        until: u64,
+    },
 }
 
 pub(super) struct Node {
@@ -114,9 +118,7 @@ pub(super) fn ensemble(participants: &[i64], observers: &[i64]) -> Ensemble {
     for sid in participants.iter().chain(observers) {
         let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
         let role = if observers.contains(sid) { Role::Observer } else { Role::Participant };
-        ensemble
-            .servers
-            .insert(*sid, Server { sid: *sid, addresses: vec![address], role, client: None });
+        ensemble.servers.insert(*sid, Server { sid: *sid, addresses: vec![address], role, client: None });
     }
     ensemble
 }
@@ -233,11 +235,7 @@ impl Net {
         self.at(at, Event::Closed { connection, to: 1 - end });
     }
 
-    pub(super) fn call(
-        &mut self,
-        sid: i64,
-        call: impl FnOnce(&mut ElectionPort, u64, &mut Vec<Output>),
-    ) {
+    pub(super) fn call(&mut self, sid: i64, call: impl FnOnce(&mut ElectionPort, u64, &mut Vec<Output>)) {
         if self.calls.0 != self.now {
             self.calls = (self.now, 0);
         }
@@ -287,6 +285,12 @@ impl Net {
                 assert!(self.connections[connection].open[end], "closes twice");
                 self.connections[connection].open[end] = false;
                 self.close_other(connection, end);
+            }
+            Output::LeaderLooks { .. } => {
+                let until = self.now;
+                let node = self.nodes.get_mut(&sid).unwrap();
+                assert!(node.state.is_some_and(|state| state != ServerState::Looking));
+                node.standing = Standing::Trying { until };
             }
             Output::Elected { state, vote, by } => {
                 self.check(sid, vote, by);
@@ -373,7 +377,8 @@ impl Net {
             return;
         }
         let connection = open[self.random.below(open.len() as u64) as usize];
-        self.events.retain(|_, event| !matches!(event, Event::Bytes { connection: at, .. } if *at == connection));
+        self.events
+            .retain(|_, event| !matches!(event, Event::Bytes { connection: at, .. } if *at == connection));
         for to in 0..2 {
             self.at(self.now + 1, Event::Closed { connection, to });
         }
@@ -387,7 +392,8 @@ impl Net {
     /// Those who stand behind a leader and can reach it, itself included.
     fn behind(&self, leader: i64) -> Vec<i64> {
         let follows = |sid: i64, node: &Node| {
-            let following = node.standing != Standing::Looking && self.together(sid, leader);
+            let counts = node.state.is_some_and(|state| state != ServerState::Observing);
+            let following = counts && node.standing != Standing::Looking && self.together(sid, leader);
             node.port.is_some() && following && node.vote.is_some_and(|vote| vote.leader == leader)
         };
         self.nodes.iter().filter(|(sid, node)| follows(**sid, node)).map(|(sid, _)| *sid).collect()
@@ -403,17 +409,20 @@ impl Net {
                 continue;
             }
             let until = match node.standing {
-                Standing::Trying { until } => until,
+                Standing::Trying { until } | Standing::Repairing { until } => until,
                 _ => u64::MAX,
             };
             let joined = node.standing == Standing::Joined;
+            let repairing = matches!(node.standing, Standing::Repairing { .. });
             if state == ServerState::Leading {
                 let behind = self.behind(sid);
                 let quorum = self.quorum.contains_quorum(&self.quorum.set(behind.iter().copied()));
                 match (quorum, joined) {
-                    (true, false) => self.establish(sid, vote, &behind),
-                    (false, true) => self.nodes.get_mut(&sid).unwrap().standing =
-                        Standing::Trying { until: self.now + 500 },
+                    (true, false) => self.establish(vote, &behind),
+                    (false, true) => {
+                        self.nodes.get_mut(&sid).unwrap().standing =
+                            Standing::Trying { until: self.now + 500 }
+                    }
                     (false, false) if self.now >= until => self.look(sid),
                     _ => {}
                 }
@@ -424,7 +433,7 @@ impl Net {
                     && self.together(sid, vote.leader);
                 let standing = leader.own.filter(|_| leader.standing == Standing::Joined);
                 match (leads, joined) {
-                    (true, false) if standing.is_some() => {
+                    (true, false) if standing.is_some() && !repairing => {
                         let own = standing.expect("just seen");
                         self.join(sid, vote, own.peer_epoch, own.zxid);
                     }
@@ -453,7 +462,7 @@ impl Net {
         }
     }
 
-    fn establish(&mut self, leader: i64, vote: Vote, behind: &[i64]) {
+    fn establish(&mut self, vote: Vote, behind: &[i64]) {
         let mut epoch = 0;
         for sid in behind {
             epoch = epoch.max(self.nodes[sid].accepted_epoch);
@@ -469,7 +478,10 @@ impl Net {
         let node = self.nodes.get_mut(&sid).unwrap();
         node.standing = Standing::Joined;
         node.accepted_epoch = node.accepted_epoch.max(epoch);
-        node.own = Some(Candidate { zxid, peer_epoch: epoch });
+        let repaired = node.own.replace(Candidate { zxid, peer_epoch: epoch }).is_none();
+        if repaired && self.quorum.votes(sid) {
+            node.standing = Standing::Repairing { until: self.now + 300 };
+        }
         let own_round = node.vote.unwrap().round;
         let state = node.state.unwrap();
         let told = Vote { peer_epoch: i64::from(epoch), round: own_round, ..vote };

@@ -1,3 +1,5 @@
+//! One port against peers that the test plays, and a few servers in the simulated net.
+
 use super::super::notification::{put_hello, read_frame};
 use super::simulation::{Net, Stop, ensemble};
 use super::*;
@@ -254,9 +256,7 @@ fn the_wait_for_a_better_vote() {
     bench.say(one, Looking, vote(2, Z, 1, 1));
     let three = bench.call_from(3);
     bench.say(three, Looking, vote(3, Zxid::new(1, 2), 1, 1));
-    assert_eq!(bench.elected().map(|(state, vote)| (state, vote.leader)), None, "1 has not changed its vote");
-    bench.wait(FINALIZE_MS);
-    let (state, vote) = bench.elected().expect("2 and 3 are a quorum");
+    let (state, vote) = bench.elected().expect("all have voted, 2 and 3 are a quorum");
     assert_eq!((state, vote.leader), (Following, 3));
 }
 
@@ -318,7 +318,7 @@ fn an_observer_finds_its_leader() {
     assert!(net.nodes.values().all(|node| node.vote.is_none()), "{}", net.describe());
     net.start(2);
     let took = net.until(1_000, |net| net.leader() == Some(2));
-    assert!(took < 100, "{took} ms");
+    assert!(took < 1_100, "{took} ms, of them up to one second until the observers call again");
     assert_eq!(net.nodes[&4].state, Some(Observing));
     net.start(3);
     net.until(1_000, |net| net.leader() == Some(2));
@@ -370,9 +370,23 @@ fn a_damaged_voter_only_listens() {
     net.run(3_000);
     assert!(net.nodes.values().all(|node| node.vote.is_none()), "{}", net.describe());
     net.start(2);
-    let took = net.until(1_000, |net| net.leader() == Some(2));
-    assert!(took < 100, "{took} ms");
-    assert_eq!(net.nodes[&3].state, Some(Observing));
+    let took = net.until(1_000, |net| net.nodes[&2].state == Some(Leading));
+    assert!(took < 60, "{took} ms");
+    net.until(300, |net| net.nodes[&3].state == Some(Observing));
+    net.until(1_000, |net| net.nodes[&3].state == Some(Following));
+}
+
+/// A follower learns that the leader it was to follow has gone on to a later round.
+#[test]
+fn a_leader_that_looks_is_left() {
+    let mut bench = Bench::new(1, &[1, 2, 3], &[], 0);
+    bench.look(1, Z);
+    let two = bench.call_from(2);
+    bench.port.settle(Following, vote(2, Z, 6, 8), &mut bench.out);
+    bench.say(two, Looking, vote(2, Z, 6, 8));
+    assert!(!bench.out.iter().any(|output| matches!(output, Output::LeaderLooks { .. })), "an old message");
+    bench.say(two, Looking, vote(3, Z, 7, 8));
+    assert!(bench.out.contains(&Output::LeaderLooks { round: 7 }));
 }
 
 /// A single voter elects itself within the call.

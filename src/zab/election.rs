@@ -58,6 +58,16 @@ pub enum Output {
         state: ServerState,
         /// The leader, and the vote that elected it.
         vote: Vote,
+        /// Voters that wanted the same in one round, this server among them; empty where it joined a leader that
+        /// others have already.
+        by: SidSet,
+    },
+    /// The leader this server follows looks for one itself, in a later round: following it leads nowhere, and the
+    /// replica looks as well. Without this it would try until its patience ends: a leader can leave the round in which
+    /// it is elected for a later one that it hears of in the same moment.
+    LeaderLooks {
+        /// The round in which it looks.
+        round: i64,
     },
 }
 
@@ -370,6 +380,10 @@ impl ElectionPort {
                 if votes {
                     self.early.insert(sid, heard);
                 }
+                let follows = matches!(self.phase, Phase::Settled(state) if state != ServerState::Leading);
+                if follows && sid == self.vote.leader && heard.vote.round > self.vote.round {
+                    out.push(Output::LeaderLooks { round: heard.vote.round });
+                }
                 if self.quorum.votes(self.me) && !matches!(self.phase, Phase::Settled(ServerState::Observing))
                 {
                     self.tell(sid, out);
@@ -459,7 +473,7 @@ impl ElectionPort {
                 self.votes.get(&leader).is_some_and(|vote| vote.state == ServerState::Leading)
             };
             if confirmed && self.quorum.contains_quorum(&set) {
-                return self.elected(heard.vote, out);
+                return self.elected(heard.vote, SidSet::EMPTY, out);
             }
         }
         self.settled.insert(sid, heard);
@@ -478,7 +492,7 @@ impl ElectionPort {
             && self.quorum.contains_quorum(&set)
         {
             let vote = leading.vote;
-            return self.elected(vote, out);
+            return self.elected(vote, SidSet::EMPTY, out);
         }
         if self.own.is_some() {
             self.consider(now_ms, out);
@@ -498,7 +512,6 @@ impl ElectionPort {
         }
         let accounted = |sid: i64| {
             sid == self.me
-                || !self.quorum.can_lead(sid)
                 || self.votes.contains_key(&sid)
                 || self.quorum.has(&self.abstaining, sid)
                 || self.links.is_down(sid)
@@ -506,17 +519,17 @@ impl ElectionPort {
         let all = self.quorum.voters().all(accounted) && !self.links.is_down(self.vote.leader);
         let until = *self.finalize_ms.get_or_insert(now_ms + FINALIZE_MS);
         if all || now_ms >= until {
-            self.elected(self.vote, out);
+            self.elected(self.vote, set, out);
         }
     }
 
-    fn elected(&mut self, vote: Vote, out: &mut Vec<Output>) {
+    fn elected(&mut self, vote: Vote, by: SidSet, out: &mut Vec<Output>) {
         let state = match (vote.leader == self.me, self.own) {
             (true, _) => ServerState::Leading,
             (false, Some(_)) => ServerState::Following,
             (false, None) => ServerState::Observing,
         };
-        out.push(Output::Elected { state, vote });
+        out.push(Output::Elected { state, vote, by });
         self.owed.clear();
         self.settle(state, vote, out);
     }

@@ -26,7 +26,7 @@ const HANG_UP_MS: u64 = 2_000;
 const HELLO_MS: u64 = 5_000;
 /// Pauses between attempts: doubled from the first to the second.
 const RETRY_MS_MIN: u64 = 100;
-const RETRY_MS_MAX: u64 = 3_000;
+const RETRY_MS_MAX: u64 = 1_000;
 /// A connection this young is not given up for the smaller side's hello: both sides had connected at once.
 const FRESH_MS: u64 = 300;
 /// Most accepted connections that have not said who they are; the oldest goes when there is another.

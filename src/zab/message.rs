@@ -523,3 +523,227 @@ impl<'a> ForwardedRequest<'a> {
         put_ids(out, PacketType::REQUEST, ids);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn long(value: i64) -> [u8; 8] {
+        value.to_be_bytes()
+    }
+
+    /// What Java writes for `new QuorumPacket(type, zxid, data, authinfo)`, by hand.
+    fn java(kind: u8, zxid: i64, data: Option<&[u8]>, ids: Option<&[(&str, &str)]>) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 0, kind];
+        bytes.extend(long(zxid));
+        let buffer = |bytes: &mut Vec<u8>, value: &[u8]| {
+            bytes.extend((value.len() as u32).to_be_bytes());
+            bytes.extend(value);
+        };
+        match data {
+            None => bytes.extend([0xFF; 4]),
+            Some(data) => buffer(&mut bytes, data),
+        }
+        match ids {
+            None => bytes.extend([0xFF; 4]),
+            Some(ids) => {
+                bytes.extend((ids.len() as u32).to_be_bytes());
+                for (scheme, id) in ids {
+                    buffer(&mut bytes, scheme.as_bytes());
+                    buffer(&mut bytes, id.as_bytes());
+                }
+            }
+        }
+        bytes
+    }
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut out);
+        out
+    }
+
+    /// Every writer gives the bytes of the Java class that builds the same packet.
+    #[test]
+    fn packets_as_java_writes_them() {
+        let z = Zxid::new(5, 7);
+        let wire = 0x5_0000_0007;
+        assert_eq!(written(|out| put_ack(out, z)), java(3, wire, None, None));
+        assert_eq!(written(|out| put_commit(out, z)), java(4, wire, None, None));
+        assert_eq!(written(|out| put_ping(out, z)), java(5, wire, None, None));
+        assert_eq!(written(|out| put_proposal(out, z, b"txn")), java(2, wire, Some(b"txn"), None));
+        assert_eq!(written(|out| put_inform(out, z, b"")), java(8, wire, Some(b""), None));
+        assert_eq!(
+            written(|out| put_leader_info(out, 6, PROTOCOL_VERSION)),
+            java(17, 6 << 32, Some(&[0, 1, 0, 0]), None)
+        );
+        assert_eq!(written(|out| put_ack_epoch(out, z, -1)), java(18, wire, Some(&[0xFF; 4]), None));
+        let info = [&long(3)[..], &[0, 1, 0, 0], &long(9)].concat();
+        let ours = LearnerInfo::bytes(3, PROTOCOL_VERSION, 9);
+        assert_eq!(
+            written(|out| put_with(out, PacketType::FOLLOWERINFO, Zxid::new(5, 0), &ours)),
+            java(11, 5 << 32, Some(&info), None)
+        );
+        let touched = [&long(0x11)[..], &[0, 0, 0x75, 0x30], &long(0x12), &[0, 0, 0x0F, 0xA0]].concat();
+        let sessions = [(0x11, 30_000), (0x12, 4_000)];
+        assert_eq!(
+            written(|out| put_ping_answer(out, z, sessions.into_iter())),
+            java(5, wire, Some(&touched), None)
+        );
+        let asks = [&long(0x11)[..], &[0, 0, 0x75, 0x30]].concat();
+        let revalidate = Revalidate { session: 0x11, timeout: 30_000 };
+        assert_eq!(written(|out| revalidate.write(out)), java(6, -1, Some(&asks), None));
+        let answer = [&long(0x11)[..], &[1]].concat();
+        let revalidated = Revalidated { session: 0x11, valid: true };
+        assert_eq!(written(|out| revalidated.write(out)), java(6, -1, Some(&answer), None));
+        let request = ForwardedRequest { session: 0x11, cxid: 2, op: OpCode::SET_DATA, body: b"body" };
+        let data = [&long(0x11)[..], &[0, 0, 0, 2, 0, 0, 0, 5], b"body"].concat();
+        let ids = [Id::new("ip", "::1"), Id::new("digest", "u:p")];
+        assert_eq!(
+            written(|out| request.write(out, &ids)),
+            java(1, -1, Some(&data), Some(&[("ip", "::1"), ("digest", "u:p")]))
+        );
+        assert_eq!(written(|out| request.write(out, &[])), java(1, -1, Some(&data), Some(&[])));
+        assert_eq!(written(|out| put_bare(out, PacketType::SYNC, Zxid::ZERO)), java(7, 0, None, None));
+    }
+
+    /// Packets come back whole from a stream however it was cut, and none too early.
+    #[test]
+    fn every_cut() {
+        let packets = [
+            Packet::bare(PacketType::DIFF, Zxid::new(1, 2)),
+            Packet::with(PacketType::PROPOSAL, Zxid::new(1, 3), b"a txn"),
+            Packet {
+                kind: PacketType::REQUEST,
+                zxid: Zxid::from_wire(-1),
+                data: Some(b""),
+                ids: vec![Id::new("digest", "u:p"), Id::new("world", "anyone")],
+            },
+            Packet::bare(PacketType(99), Zxid::ZERO),
+        ];
+        let bytes = written(|out| packets.iter().for_each(|packet| packet.write(out)));
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let mut stream = PacketStream::default();
+                let mut seen = 0;
+                for piece in [&bytes[..first], &bytes[first..second], &bytes[second..]] {
+                    stream.feed(piece);
+                    while let Some(packet) = stream.next_packet().unwrap() {
+                        assert_eq!(packet, packets[seen]);
+                        seen += 1;
+                    }
+                }
+                assert_eq!((seen, stream.rest().len()), (packets.len(), 0), "cut at {first} and {second}");
+            }
+        }
+        let mut lengths = Vec::new();
+        let mut rest = &bytes[..];
+        while let Some((packet, length)) = Packet::read(rest).unwrap() {
+            for cut in 0..length {
+                assert_eq!(Packet::read(&rest[..cut]), Ok(None), "{packet:?} cut at {cut}");
+            }
+            lengths.push(length);
+            rest = &rest[length..];
+        }
+        assert_eq!(lengths.iter().sum::<usize>(), bytes.len());
+    }
+
+    /// A length over its limit is refused before any of what it announces has come; the limits themselves are not.
+    #[test]
+    fn hostile_lengths() {
+        let head = |length: i32| [&[0, 0, 0, 2][..], &long(1), &length.to_be_bytes()].concat();
+        assert_eq!(Packet::read(&head(DATA_BYTES_MAX as i32)), Ok(None));
+        for length in [DATA_BYTES_MAX as i32 + 1, i32::MAX] {
+            assert!(matches!(
+                Packet::read(&head(length)),
+                Err(MessageError::TooLong { field: "data", limit: DATA_BYTES_MAX, .. })
+            ));
+        }
+        for length in [-2, i32::MIN] {
+            assert_eq!(
+                Packet::read(&head(length)),
+                Err(MessageError::Negative { field: "data", have: length })
+            );
+        }
+        let ids = |count: i32, rest: &[u8]| [&head(-1)[..], &count.to_be_bytes(), rest].concat();
+        assert_eq!(Packet::read(&ids(IDS_MAX as i32, &[])), Ok(None));
+        assert!(Packet::read(&ids(IDS_MAX as i32 + 1, &[])).is_err());
+        assert!(Packet::read(&ids(-2, &[])).is_err());
+        assert!(Packet::read(&ids(1, &[0x7F, 0, 0, 0])).is_err());
+        assert!(Packet::read(&ids(1, &[0xFF, 0xFF, 0xFF, 0xFE])).is_err());
+        assert!(Packet::read(&ids(1, &[0xFF; 8])).is_err(), "nobody has a null scheme");
+        // Each id within the limit, all of them not.
+        let half = [&(IDS_BYTES_MAX as i32 / 2).to_be_bytes()[..], &vec![b'x'; IDS_BYTES_MAX / 2]].concat();
+        let too_many = [half.as_slice(), &half, &half].concat();
+        assert!(matches!(
+            Packet::read(&ids(2, &too_many)),
+            Err(MessageError::TooLong { field: "authinfo", .. })
+        ));
+    }
+
+    /// The largest txn of the log travels, in pieces.
+    #[test]
+    fn the_largest_txn() {
+        let txn = vec![7; TXN_BYTES_MAX];
+        let bytes = written(|out| put_proposal(out, Zxid::new(1, 1), &txn));
+        let mut stream = PacketStream::default();
+        for piece in bytes[..bytes.len() - 1].chunks(1 << 20) {
+            stream.feed(piece);
+            assert_eq!(stream.next_packet(), Ok(None));
+        }
+        stream.feed(&bytes[bytes.len() - 1..]);
+        assert_eq!(stream.next_packet().unwrap().unwrap().data, Some(&txn[..]));
+        assert_eq!(stream.next_packet(), Ok(None));
+    }
+
+    /// Behind SNAP the bytes are given out as they are, and packets go on after them.
+    #[test]
+    fn a_tree_in_the_stream() {
+        let bytes = written(|out| {
+            put_bare(out, PacketType::SNAP, Zxid::new(1, 1));
+            out.extend_from_slice(b"\xFF\xFF\xFF\xFFtree");
+            put_commit(out, Zxid::new(1, 2));
+        });
+        let mut stream = PacketStream::default();
+        stream.feed(&bytes);
+        assert_eq!(stream.next_packet().unwrap().unwrap().kind, PacketType::SNAP);
+        assert!(stream.rest().starts_with(b"\xFF\xFF\xFF\xFFtree"));
+        stream.skip(8);
+        assert_eq!(stream.next_packet().unwrap().unwrap().zxid, Zxid::new(1, 2));
+    }
+
+    /// A learner may say less than it is: the forms of 0, 8, 12 and 20 bytes.
+    #[test]
+    fn forms_of_learner_info() {
+        let all = LearnerInfo::bytes(3, PROTOCOL_VERSION, 9);
+        let info =
+            |sid, protocol_version, config_version| LearnerInfo { sid, protocol_version, config_version };
+        assert_eq!(LearnerInfo::read(None), info(None, 0, 0));
+        assert_eq!(LearnerInfo::read(Some(&all[..8])), info(Some(3), 0, 0));
+        assert_eq!(LearnerInfo::read(Some(&all[..12])), info(Some(3), PROTOCOL_VERSION, 0));
+        assert_eq!(LearnerInfo::read(Some(&all)), info(Some(3), PROTOCOL_VERSION, 9));
+    }
+
+    /// What writers put into data, readers find; data that is missing or ends early is an error of that message.
+    #[test]
+    fn data_of_packets() {
+        let touched = written(|out| put_ping_answer(out, Zxid::ZERO, [(1, 2), (-3, 4)].into_iter()));
+        let (packet, _) = Packet::read(&touched).unwrap().unwrap();
+        assert_eq!(Touched::read(packet.data).unwrap().collect::<Vec<_>>(), [(1, 2), (-3, 4)]);
+        assert_eq!(Touched::read(None).unwrap().count(), 0);
+        assert!(Touched::read(Some(&[0; 13])).is_err());
+        for (length, refused) in [(0, true), (15, true), (16, false), (17, false)] {
+            assert_eq!(ForwardedRequest::read(Some(&[0; 17][..length])).is_err(), refused, "{length} bytes");
+        }
+        assert!(ForwardedRequest::read(None).is_err());
+        assert!(Revalidate::read(Some(&[0; 11])).is_err() && Revalidate::read(Some(&[0; 12])).is_ok());
+        assert!(Revalidated::read(Some(&[0; 8])).is_err());
+        assert_eq!(
+            Revalidated::read(Some(&[0, 0, 0, 0, 0, 0, 0, 5, 1])),
+            Ok(Revalidated { session: 5, valid: true })
+        );
+        assert_eq!(read_leader_info(Some(&[0, 1, 0, 1])), Ok(PROTOCOL_VERSION_CUMULATIVE));
+        assert!(read_leader_info(None).is_err() && read_leader_info(Some(&[0, 1, 0])).is_err());
+        assert_eq!(read_ack_epoch(Some(&[0xFF; 4])), Ok(-1));
+    }
+}

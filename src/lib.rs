@@ -8,7 +8,7 @@
 //!           config              admin             client
 //!             |                   |                 |
 //! server ---> replica ---> session, watch, auth, txn ---> tree ---> proto
-//!    \------> wal, snapshot ---------------------------------------/
+//!    \------> storage ---> wal, snapshot --------------------------/
 //! ```
 //!
 //! | module | what it is | what always holds |
@@ -23,6 +23,7 @@
 //! | [`replica`] | the commit side and the views, as state machines | `view.zxid <= committed <= proposed`; each request is answered once, in order |
 //! | [`wal`] | the log's bytes | an acknowledged record is given back unchanged, or recovery refuses |
 //! | [`snapshot`] | a tree and its sessions in bytes | decoding gives back all that was encoded, or refuses |
+//! | [`storage`] | which files there are, and what a start makes of them | all that was acknowledged is given back, or it says what is wrong and changes nothing |
 //! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is passed over in silence |
 //! | [`admin`] | four-letter words and metrics as text | it renders what it is given and asks nobody |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
@@ -39,7 +40,10 @@ pub mod replica;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod session;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod snapshot;
+pub mod storage;
 pub mod tree;
 pub mod txn;
 pub mod wal;

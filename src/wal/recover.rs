@@ -106,6 +106,9 @@ pub enum Seen {
         "the segment has format version {0}, this zkfast reads up to {FORMAT_VERSION}: start the one that wrote it"
     )]
     Version(u32),
+    /// A base goes with the snapshot that the leader sent, or a later one.
+    #[error("the log restarts at zxid {0}, from a snapshot that is missing or damaged")]
+    NoSnapshot(Zxid),
     /// A snapshot is made of records that are in the log.
     #[error("the log ends before zxid {0}, which a snapshot holds")]
     BehindSnapshot(Zxid),
@@ -593,11 +596,17 @@ fn segment_header(header: &[u8]) -> Result<(u32, Zxid), Seen> {
 }
 
 /// The version that an unreadable first sector names: one with sectors of another form keeps magic
-/// and version in their places, and is not called damage.
+/// and version in their places, and is not called damage. (A sector of this form is, where only its version changed.)
 fn foreign_version(bytes: &[u8]) -> Option<Seen> {
     let header = &bytes[sector::HEADER_BYTES..][..12];
     let version = u32_at(header, 8);
-    (header[..8] == MAGIC && !(1..=FORMAT_VERSION).contains(&version)).then_some(Seen::Version(version))
+    let was_ours = |ours: u32| {
+        let mut sector = bytes[..sector::BYTES].to_vec();
+        sector[sector::HEADER_BYTES + 8..][..4].copy_from_slice(&ours.to_be_bytes());
+        sector::read(&sector, 0, u32::MAX) != Sector::Bad
+    };
+    let is_foreign = header[..8] == MAGIC && !(1..=FORMAT_VERSION).contains(&version);
+    (is_foreign && !(1..=FORMAT_VERSION).any(was_ours)).then_some(Seen::Version(version))
 }
 
 fn sector_at(bytes: &[u8], at: usize, number: u32) -> Sector {

@@ -206,6 +206,7 @@ fn every_byte_flipped() {
             let bit = 1 << log.random.below(8);
             log.segments[segment][at] ^= bit;
             let damage = log.recover().expect_err("a flipped bit is seen");
+            assert!(!matches!(damage.seen, Seen::Version(_)), "{damage}");
             // What is named is the sector, or a group whose sector it is.
             assert_eq!(damage.segment, 2 + segment as u32, "{damage}");
             assert_eq!(damage.offset, (at / 512 * 512) as u64, "{damage}");

@@ -1,0 +1,132 @@
+//! The file `epochs`: what was promised to leaders.
+
+use super::{EPOCHS_TMP, Folder, Storage, write_whole};
+use bytes::BufMut;
+use std::io;
+
+/// Name of the file, in the snapshots' folder.
+pub const EPOCHS: &str = "epochs";
+
+const MAGIC: [u8; 8] = *b"ZKFASTEP";
+const VERSION: u32 = 1;
+const REPAIRING: u32 = 1;
+const BYTES: usize = 28;
+
+/// Promises that a server keeps over restarts. Source: `QuorumPeer`, files `acceptedEpoch` and `currentEpoch`.
+///
+/// In the file, integers big-endian:
+///
+/// | offset | bytes | field      |                                                          |
+/// |-------:|------:|------------|----------------------------------------------------------|
+/// |      0 |     8 | magic      | `ZKFASTEP`                                               |
+/// |      8 |     4 | version    | 1                                                        |
+/// |     12 |     4 | `accepted` |                                                          |
+/// |     16 |     4 | `current`  | at most `accepted`                                       |
+/// |     20 |     4 | flags      | 1: `repairing`                                           |
+/// |     24 |     4 | `crc32`    | of all before, last in every version                     |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epochs {
+    /// The newest epoch that a leader was promised (NEWEPOCH acknowledged): no older leader is followed.
+    pub accepted: u32,
+    /// The newest epoch whose leader's history was taken over (NEWLEADER acknowledged).
+    pub current: u32,
+    /// The data was damaged and moved aside, or is not complete again yet: the server does not vote, also after
+    /// another restart, until a leader's state is installed.
+    pub repairing: bool,
+}
+
+/// Why the epochs are not known.
+#[derive(Debug, thiserror::Error)]
+pub enum EpochsError {
+    /// The system refuses.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The file is another version's.
+    #[error("the file has version {0}, this zkfast reads version {VERSION}: start the one that wrote it")]
+    Version(u32),
+    /// The file changed after it was written.
+    #[error("the file is damaged ({0}): what this server promised to leaders is not known")]
+    Damaged(&'static str),
+}
+
+impl Epochs {
+    /// What the file holds; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be read or is damaged. It must not be replaced by less then: promises would be broken.
+    pub fn read<S: Storage>(storage: &S) -> Result<Option<Self>, EpochsError> {
+        if !storage.names(Folder::Snap)?.iter().any(|name| name == EPOCHS) {
+            return Ok(None);
+        }
+        Self::decode(&storage.read(Folder::Snap, EPOCHS)?).map(Some)
+    }
+
+    /// Makes them durable; what was promised may be said once this returns.
+    ///
+    /// # Errors
+    /// Those of the system: the process ends, as nobody knows what is on disk.
+    ///
+    /// # Panics
+    /// Where `current` is above `accepted`.
+    pub fn write<S: Storage>(self, storage: &S) -> io::Result<()> {
+        assert!(self.current <= self.accepted, "current {} above accepted {}", self.current, self.accepted);
+        write_whole(storage, Folder::Snap, EPOCHS_TMP, EPOCHS, &self.encode())
+    }
+
+    fn encode(self) -> [u8; BYTES] {
+        let mut bytes = [0; BYTES];
+        let mut out = &mut bytes[..];
+        out.put_slice(&MAGIC);
+        out.put_u32(VERSION);
+        out.put_u32(self.accepted);
+        out.put_u32(self.current);
+        out.put_u32(if self.repairing { REPAIRING } else { 0 });
+        let crc = crc32fast::hash(&bytes[..BYTES - 4]);
+        bytes[BYTES - 4..].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, EpochsError> {
+        let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        if bytes.len() < 16 || bytes[..8] != MAGIC {
+            return Err(EpochsError::Damaged("it does not begin as one"));
+        }
+        // Every version ends with this, so that another one is told from damage.
+        if word(bytes.len() - 4) != crc32fast::hash(&bytes[..bytes.len() - 4]) {
+            return Err(EpochsError::Damaged("its checksum is wrong"));
+        }
+        match (word(8), bytes.len()) {
+            (VERSION, BYTES) if word(16) <= word(12) => {
+                Ok(Self { accepted: word(12), current: word(16), repairing: word(20) & REPAIRING != 0 })
+            }
+            (VERSION, _) => Err(EpochsError::Damaged("its fields do not fit together")),
+            (version, _) => Err(EpochsError::Version(version)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every changed bit and every other length is noticed.
+    #[test]
+    fn damage() {
+        let epochs = Epochs { accepted: 7, current: 5, repairing: true };
+        let mut bytes = epochs.encode();
+        assert_eq!(Epochs::decode(&bytes).expect("whole"), epochs);
+        for bit in 0..BYTES * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(Epochs::decode(&bytes), Err(EpochsError::Damaged(_))), "{bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        for length in 0..BYTES {
+            assert!(Epochs::decode(&bytes[..length]).is_err(), "{length}");
+        }
+        assert!(Epochs::decode(&[&bytes[..], &[0]].concat()).is_err());
+        bytes[11] = 9;
+        let crc = crc32fast::hash(&bytes[..BYTES - 4]);
+        bytes[BYTES - 4..].copy_from_slice(&crc.to_be_bytes());
+        assert!(matches!(Epochs::decode(&bytes), Err(EpochsError::Version(9))));
+    }
+}

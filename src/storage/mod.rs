@@ -1,0 +1,216 @@
+//! What a server has on disk: which files, in which order they change, what a start makes of them.
+//!
+//! Nothing here opens a file. [`Storage`] is what the shell can do with files (`src/server/files.rs`) and what the
+//! simulator's disk does (`src/sim/disk.rs`); all that decides is here, and runs over both.
+//!
+//! | file | what | changes by |
+//! |---|---|---|
+//! | `log.<number>` | a segment of the log | [`LogFile`], the shell's log writer |
+//! | `snapshot.<zxid>` | the tree and its sessions | another name, flush, rename, flush of the folder |
+//! | `incoming.<zxid>` | a snapshot from the leader whose base may not be in the log yet | [`Incoming`], [`adopt`] |
+//! | `epochs` | what was promised to leaders | [`Epochs::write`] |
+//! | `damaged.<n>/` | files that were found damaged | [`move_aside`] |
+//!
+//! Invariants: [`recover`] gives all that was acknowledged, or says what is wrong and changes nothing; epochs never
+//! go back; no file has its name before it is whole and flushed.
+
+mod epochs;
+mod image;
+mod log_file;
+mod received;
+mod records;
+mod recover;
+mod retention;
+#[cfg(test)]
+mod tests;
+
+pub use epochs::{EPOCHS, Epochs, EpochsError};
+pub use image::{ImageBuilder, ImageEncoder};
+pub use log_file::LogFile;
+pub use received::{Incoming, adopt, can_truncate, move_aside, truncated};
+pub use records::{LogSlices, ReadError, SLICE_BYTES, records};
+pub use recover::{Event, Recovered, RecoveryError, recover};
+pub use retention::{Purged, purge};
+
+use crate::proto::Zxid;
+use crate::{snapshot, wal};
+use std::io;
+use std::ops::Deref;
+use std::path::PathBuf;
+
+/// A snapshot being written.
+pub const SNAPSHOT_TMP: &str = "snapshot.tmp";
+/// A segment being made.
+pub const SEGMENT_TMP: &str = "segment.tmp";
+/// A segment being made ahead.
+pub const SPARE_TMP: &str = "spare.tmp";
+const INCOMING_TMP: &str = "incoming.tmp";
+const EPOCHS_TMP: &str = "epochs.tmp";
+
+/// One of the two folders, which may be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Folder {
+    /// Snapshots and epochs: `dataDir`.
+    Snap,
+    /// The log: `dataLogDir`.
+    Log,
+}
+
+/// What can be done with files. Nothing is durable before a flush says so: a file's bytes by
+/// [`flush`](Self::flush), what was created, renamed or removed by [`sync`](Self::sync).
+///
+/// # Errors
+/// Those of the system. Whoever writes the log ends the process at the first one.
+pub trait Storage {
+    /// A file's bytes, in place.
+    type Map: Deref<Target = [u8]>;
+    /// A file being made.
+    type New: NewFile;
+
+    /// Length of every segment.
+    fn segment_bytes(&self) -> usize;
+
+    /// Where a file is, for messages; the folder for an empty name.
+    fn path(&self, folder: Folder, name: &str) -> PathBuf;
+
+    /// Names of the files in a folder, in any order.
+    fn names(&self, folder: Folder) -> io::Result<Vec<String>>;
+
+    /// All of a file that nobody changes meanwhile.
+    fn map(&self, folder: Folder, name: &str) -> io::Result<Self::Map>;
+
+    /// All of a file.
+    fn read(&self, folder: Folder, name: &str) -> io::Result<Vec<u8>>;
+
+    /// Fills `out` from `offset` on.
+    fn read_at(&self, folder: Folder, name: &str, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Begins a file, over one of this name.
+    fn create(&self, folder: Folder, name: &str) -> io::Result<Self::New>;
+
+    /// Overwrites bytes of a file.
+    fn write_at(&self, folder: Folder, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes a file's bytes durable.
+    fn flush(&self, folder: Folder, name: &str) -> io::Result<()>;
+
+    /// Gives a file another name, over one that has it.
+    fn rename(&self, folder: Folder, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, folder: Folder, name: &str) -> io::Result<()>;
+
+    /// Makes what was created, renamed and removed in a folder durable.
+    fn sync(&self, folder: Folder) -> io::Result<()>;
+
+    /// Moves files into a folder of this one, which is made; durable when it returns.
+    fn move_into(&self, folder: Folder, names: &[String], below: &str) -> io::Result<()>;
+
+    /// Puts a segment of full length in its place, of zeros or of what an older one held; durable when it returns.
+    fn place_segment(&self, number: u32) -> io::Result<()>;
+
+    /// Takes a segment that is not needed any more out of the log; it may be placed again.
+    fn retire_segment(&self, number: u32) -> io::Result<()>;
+
+    /// Forgets the segments that wait to be placed again, for a log that begins: they may be of a log that was
+    /// here before, whose numbers are higher, and reading would take that for damage.
+    fn remove_spares(&self) -> io::Result<()>;
+
+    /// Whether `bytes` more fit, and leave the log its room: what can wait must not take it.
+    fn check_room(&self, _folder: Folder, _bytes: usize) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file being made. One that is dropped unfinished may be gone.
+pub trait NewFile {
+    /// Appends.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Flushes it, gives it its name, and makes the name durable.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn finish(self, name: &str) -> io::Result<()>;
+}
+
+/// Writes a whole file: another name, flush, rename, flush of the folder.
+fn write_whole<S: Storage>(
+    storage: &S,
+    folder: Folder,
+    tmp: &str,
+    name: &str,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let mut file = storage.create(folder, tmp)?;
+    file.write(bytes)?;
+    file.finish(name)
+}
+
+/// Zxids of the snapshots, ascending.
+///
+/// # Errors
+/// Those of the system.
+pub fn snapshots<S: Storage>(storage: &S) -> io::Result<Vec<Zxid>> {
+    zxids(storage, snapshot::parse_file_name)
+}
+
+/// The zxids in the names of the snapshots' folder that `parse` knows, ascending.
+fn zxids<S: Storage>(storage: &S, parse: impl Fn(&str) -> Option<Zxid>) -> io::Result<Vec<Zxid>> {
+    let names = storage.names(Folder::Snap)?;
+    let mut zxids: Vec<_> = names.iter().filter_map(|name| parse(name)).collect();
+    zxids.sort_unstable();
+    Ok(zxids)
+}
+
+/// The log's segments, ascending, and where they begin. One that cannot be read says nothing of that: it is judged,
+/// with its place, when all of it is read.
+///
+/// # Errors
+/// Those of the system.
+pub fn segments<S: Storage>(storage: &S) -> io::Result<Vec<wal::Segment>> {
+    let names = storage.names(Folder::Log)?;
+    let mut numbers: Vec<_> = names.iter().filter_map(|name| wal::parse_file_name(name)).collect();
+    numbers.sort_unstable();
+    let mut block = vec![0; wal::BLOCK_BYTES];
+    let segments = numbers.into_iter().map(|number| {
+        let read = storage.read_at(Folder::Log, &wal::file_name(number), 0, &mut block);
+        let unknown = wal::Segment { number, after: None, is_base: false };
+        read.ok().and_then(|()| wal::peek(&block, number).ok()).unwrap_or(unknown)
+    });
+    Ok(segments.collect())
+}
+
+/// Where the newest base that is in the log begins.
+fn newest_base(segments: &[wal::Segment]) -> Option<(u32, Zxid)> {
+    let base = segments.iter().rev().find(|segment| segment.is_base)?;
+    Some((base.number, base.after?))
+}
+
+/// Removes what a crash left half made. For a start: whoever writes one of these now would miss it.
+///
+/// # Errors
+/// Those of the system.
+pub fn remove_leftovers<S: Storage>(storage: &S) -> io::Result<()> {
+    for folder in [Folder::Snap, Folder::Log] {
+        // Only what is ours: others may keep files here, too.
+        let is_left = |name: &String| {
+            [SNAPSHOT_TMP, SEGMENT_TMP, SPARE_TMP, INCOMING_TMP, EPOCHS_TMP].contains(&name.as_str())
+        };
+        for name in storage.names(folder)?.into_iter().filter(is_left) {
+            storage.remove(folder, &name)?;
+        }
+        storage.sync(folder)?;
+    }
+    Ok(())
+}
+
+/// Takes a snapshot's name away: it does not count among those that are kept.
+fn set_aside<S: Storage>(storage: &S, zxid: Zxid, why: &str) -> io::Result<()> {
+    let name = snapshot::file_name(zxid);
+    storage.rename(Folder::Snap, &name, &format!("{name}.{why}"))?;
+    storage.sync(Folder::Snap)
+}

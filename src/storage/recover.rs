@@ -1,0 +1,462 @@
+//! From the files to what the server knew: the newest snapshot, then the log behind it.
+
+use super::received::{self, SUPERSEDED};
+use super::{
+    EPOCHS, Epochs, EpochsError, Folder, ImageBuilder, ImageEncoder, SNAPSHOT_TMP, Storage, newest_base,
+    segments, set_aside, snapshots, write_whole, zxids,
+};
+use crate::proto::Zxid;
+use crate::replica::{ReplayError, Restored};
+use crate::snapshot;
+use crate::tree;
+use crate::wal::{self, Cuts, End, Entry, GroupEncoder, Marker, Place, Recovery, Seen, Segment, Torn};
+use std::io;
+use std::path::PathBuf;
+
+const FIRST_SEGMENT: u32 = 1;
+
+/// Txns between two [`Event::Replaying`].
+const PROGRESS_TXNS: u64 = 4096;
+
+/// Why the server cannot start on this data.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The system refuses.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A segment is damaged.
+    #[error("{}: {damage}", .dir.display())]
+    Damage {
+        /// The log's folder.
+        dir: PathBuf,
+        /// Where and what to do.
+        damage: wal::Damage,
+    },
+    /// No snapshot can be read, and the log does not go back to the beginning.
+    #[error(
+        "{}: the log begins after what {newest} holds: segments or snapshots are missing; restore them, or empty \
+         the directory to start from nothing", .dir.display()
+    )]
+    Gap {
+        /// The log's folder.
+        dir: PathBuf,
+        /// Which snapshot was used.
+        newest: String,
+    },
+    /// There are snapshots, and no log at all.
+    #[error(
+        "{} holds no log, but {} holds snapshots: if dataLogDir was changed, set it back or move the log; otherwise \
+         restore the log, or empty both to start from nothing",
+        .log.display(),
+        .snap.display()
+    )]
+    NoLog {
+        /// The log's folder.
+        log: PathBuf,
+        /// The snapshots' folder.
+        snap: PathBuf,
+    },
+    /// The same, where a crash came while damaged files were moved aside.
+    #[error("{} holds no log: damaged files were being moved aside", .log.display())]
+    Unfinished {
+        /// The log's folder.
+        log: PathBuf,
+    },
+    /// A txn does not fit the tree.
+    #[error("{}: txn {zxid}: {error}: the log is not of this snapshot", .path.display())]
+    Replay {
+        /// The segment.
+        path: PathBuf,
+        /// The txn.
+        zxid: Zxid,
+        /// Why.
+        error: ReplayError,
+    },
+    /// What was promised to leaders is not known.
+    #[error(
+        "{}: {why}. Nothing was changed. Restore it from a copy; or, if this server belongs to an ensemble, move its \
+         data directory away and start it: it then takes everything from the leader", .path.display()
+    )]
+    Epochs {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: EpochsError,
+    },
+}
+
+impl RecoveryError {
+    /// Whether what is on disk was lost or changed, and another copy of the state would do: a server of an ensemble can
+    /// [move it aside](super::move_aside) and take everything from its leader. Everything else is for an operator: the
+    /// system refuses, folders are mixed up, a later version wrote the files.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damage { damage, .. } => !matches!(damage.seen, Seen::Version(_)),
+            Self::Epochs { why, .. } => matches!(why, EpochsError::Damaged(_)),
+            Self::Gap { .. } | Self::Unfinished { .. } | Self::Replay { .. } => true,
+            Self::Io { .. } | Self::NoLog { .. } => false,
+        }
+    }
+}
+
+/// What recovery found.
+#[derive(Debug)]
+pub struct Recovered {
+    /// What the server knew.
+    pub restored: Restored,
+    /// Where the log goes on.
+    pub encoder: GroupEncoder,
+    /// Txns that were replayed.
+    pub replayed: u64,
+    /// The snapshot they were replayed on; `None` for an empty tree.
+    pub snapshot: Option<Zxid>,
+    /// What was promised to leaders. Without the file, which a server has once it belonged to an ensemble, both are
+    /// the epoch of its last txn. Source: `QuorumPeer.loadDataBase`.
+    pub epochs: Epochs,
+}
+
+/// What an operator wants to know of a start.
+#[derive(Debug)]
+pub enum Event {
+    /// A snapshot cannot be read; an older one is tried.
+    LeftOut {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Some thousand txns were replayed, and there are more.
+    Replaying {
+        /// In this segment.
+        segment: u32,
+        /// The log's newest.
+        newest: u32,
+        /// The last of them.
+        zxid: Zxid,
+        /// How many so far.
+        txns: u64,
+        /// How large the tree is.
+        znodes: usize,
+    },
+    /// A group that was in flight was cut off.
+    Torn(Torn),
+    /// What was replayed was taken back further on in the log: it is replayed once more, without that.
+    Again {
+        /// Markers in the part of the log that is read.
+        markers: usize,
+    },
+    /// A received snapshot's base is in the log: it is one of the server's now.
+    Adopted(Zxid),
+    /// A received snapshot's base is not in the log: it was removed.
+    NotAdopted(Zxid),
+    /// A snapshot above where the log was taken back to was set aside.
+    Superseded(Zxid),
+}
+
+/// Reads everything; leaves the log ready to be written. Nothing is changed unless all is well, but for a received
+/// snapshot whose base is in the log, which gets its name.
+///
+/// # Errors
+/// Why the server cannot start.
+pub fn recover<S: Storage>(
+    storage: &S,
+    settings: tree::Settings,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Recovered, RecoveryError> {
+    let epochs = Epochs::read(storage).map_err(|why| {
+        let path = storage.path(Folder::Snap, EPOCHS);
+        match why {
+            EpochsError::Io(error) => RecoveryError::Io { path, error },
+            why => RecoveryError::Epochs { path, why },
+        }
+    })?;
+    let mut known = in_log(storage, segments(storage))?;
+    let base = newest_base(&known);
+    // What is older than the newest base cannot be used, nor be missed.
+    known.retain(|segment| base.is_none_or(|(number, _)| segment.number >= number));
+    let mut incoming = in_snap(storage, zxids(storage, received::parse_file_name))?;
+    if let Some((_, zxid)) = base
+        && incoming.contains(&zxid)
+    {
+        incoming.retain(|other| *other != zxid);
+        let (from, to) = (received::file_name(zxid), snapshot::file_name(zxid));
+        in_snap(storage, storage.rename(Folder::Snap, &from, &to).and_then(|()| storage.sync(Folder::Snap)))?;
+        tell(Event::Adopted(zxid));
+    }
+    let zxids = in_snap(storage, snapshots(storage))?;
+    if known.is_empty() && !zxids.is_empty() {
+        let (log, snap) = (storage.path(Folder::Log, ""), storage.path(Folder::Snap, ""));
+        return Err(match epochs {
+            Some(Epochs { repairing: true, .. }) => RecoveryError::Unfinished { log },
+            _ => RecoveryError::NoLog { log, snap },
+        });
+    }
+    let candidates = zxids.iter().copied().filter(|zxid| base.is_none_or(|(_, base)| *zxid >= base));
+    let mut attempt = Attempt {
+        storage,
+        settings,
+        candidates: candidates.collect(),
+        superseded: Vec::new(),
+        known,
+        base,
+        cuts: None,
+        tell,
+    };
+    let Fit { restored, snapshot, recovery, newest, replayed } = loop {
+        if let Some(fit) = attempt.read()? {
+            break fit;
+        }
+    };
+    let Attempt { superseded, tell, .. } = attempt;
+    // A server that ever took a snapshot has a log that reaches as far, the snapshot being readable or not: anything
+    // less would be a lie.
+    let reaches = zxids.iter().filter(|zxid| !superseded.contains(zxid)).max().copied();
+    let reaches = reaches.unwrap_or_default().max(restored.zxid);
+    let encoder = recovery.encoder(reaches).map_err(|damage| damaged(storage, damage))?;
+
+    // All is well: from here on files change.
+    if let Some((number, end)) = newest {
+        let name = wal::file_name(number);
+        if let Some(torn) = end.torn {
+            tell(Event::Torn(torn));
+            // Zeroes what a torn write left, so that it is never taken for something else.
+            let cleared = storage.write_at(Folder::Log, &name, torn.offset as u64, &vec![0; torn.bytes]);
+            at(storage, Folder::Log, &name, cleared)?;
+        }
+        // After a crash of the process alone the last group may be in the page cache only.
+        at(storage, Folder::Log, &name, storage.flush(Folder::Log, &name))?;
+    }
+    // So may the names of files: the crash may have come between a rename and its flush.
+    in_log(storage, storage.sync(Folder::Log))?;
+    in_snap(storage, storage.sync(Folder::Snap))?;
+    let encoder = match encoder {
+        Some(encoder) => encoder,
+        None => {
+            in_log(storage, storage.remove_spares())?;
+            in_log(storage, storage.place_segment(FIRST_SEGMENT))?;
+            GroupEncoder::new(storage.segment_bytes(), FIRST_SEGMENT, restored.zxid)
+        }
+    };
+    for zxid in zxids.into_iter().filter(|zxid| snapshot.is_none_or(|used| *zxid > used)) {
+        if superseded.contains(&zxid) {
+            in_snap(storage, set_aside(storage, zxid, SUPERSEDED))?;
+            tell(Event::Superseded(zxid));
+        } else {
+            in_snap(storage, set_aside(storage, zxid, "damaged"))?;
+        }
+    }
+    for zxid in incoming {
+        let removed = storage.remove(Folder::Snap, &received::file_name(zxid));
+        in_snap(storage, removed.and_then(|()| storage.sync(Folder::Snap)))?;
+        tell(Event::NotAdopted(zxid));
+    }
+    if snapshot.is_none() {
+        in_snap(storage, write_fresh(storage, settings))?;
+    }
+    let epoch = restored.zxid.epoch();
+    let epochs = epochs.unwrap_or(Epochs { accepted: epoch, current: epoch, repairing: false });
+    Ok(Recovered { restored, encoder, replayed, snapshot, epochs })
+}
+
+/// Writes the snapshot of a server that has never run. A directory that has ever been used has a snapshot
+/// then, wherever its log is: a log that is missing is told from one that never was.
+fn write_fresh<S: Storage>(storage: &S, settings: tree::Settings) -> io::Result<()> {
+    let Restored { mut tree, sessions, .. } = Restored::fresh(settings);
+    let bytes = ImageEncoder::whole(&mut tree, &sessions, Zxid::ZERO, 0);
+    write_whole(storage, Folder::Snap, SNAPSHOT_TMP, &snapshot::file_name(Zxid::ZERO), &bytes)
+}
+
+fn at<S: Storage, T>(
+    storage: &S,
+    folder: Folder,
+    name: &str,
+    result: io::Result<T>,
+) -> Result<T, RecoveryError> {
+    result.map_err(|error| RecoveryError::Io { path: storage.path(folder, name), error })
+}
+
+fn in_log<S: Storage, T>(storage: &S, result: io::Result<T>) -> Result<T, RecoveryError> {
+    at(storage, Folder::Log, "", result)
+}
+
+fn in_snap<S: Storage, T>(storage: &S, result: io::Result<T>) -> Result<T, RecoveryError> {
+    at(storage, Folder::Snap, "", result)
+}
+
+fn damaged<S: Storage>(storage: &S, damage: wal::Damage) -> RecoveryError {
+    RecoveryError::Damage { dir: storage.path(Folder::Log, ""), damage }
+}
+
+/// One way through snapshot and log after the other, until one fits. The first one does, unless a marker takes back
+/// what was replayed before it, or a snapshot, or the newest segment turns out to have no group.
+struct Attempt<'a, S> {
+    storage: &'a S,
+    settings: tree::Settings,
+    /// Snapshots that may be used, ascending.
+    candidates: Vec<Zxid>,
+    /// Snapshots above the marker that the log ends with.
+    superseded: Vec<Zxid>,
+    /// Segments from the newest base on.
+    known: Vec<Segment>,
+    /// Segment and zxid of the newest base.
+    base: Option<(u32, Zxid)>,
+    /// What counts from a segment on, once all of that was read.
+    cuts: Option<(u32, Cuts)>,
+    tell: &'a mut dyn FnMut(Event),
+}
+
+/// An attempt that fits.
+struct Fit {
+    restored: Restored,
+    snapshot: Option<Zxid>,
+    recovery: Recovery,
+    /// The newest segment, and where it ends.
+    newest: Option<(u32, End)>,
+    replayed: u64,
+}
+
+impl<S: Storage> Attempt<'_, S> {
+    /// Reads snapshot and log; `None` where it must be tried again.
+    fn read(&mut self) -> Result<Option<Fit>, RecoveryError> {
+        let storage = self.storage;
+        let (mut restored, snapshot) = self.newest_snapshot()?;
+        let mut recovery = Recovery::new(storage.segment_bytes());
+        let Some(newest) = self.known.last().map(|segment| segment.number) else {
+            return Ok(Some(Fit { restored, snapshot, recovery, newest: None, replayed: 0 }));
+        };
+        let first = wal::replay_start(&self.known, restored.zxid).ok_or_else(|| RecoveryError::Gap {
+            dir: storage.path(Folder::Log, ""),
+            newest: snapshot.map_or_else(|| "an empty tree".to_owned(), |zxid| format!("snapshot {zxid}")),
+        })?;
+        let cuts = self.cuts.take().filter(|(from, _)| *from == first).map(|(_, cuts)| cuts);
+        let mut replay = Replay::new(&mut restored, cuts.unwrap_or_default());
+        let mut ends = None;
+        for number in self.known.iter().map(|segment| segment.number).filter(|number| *number >= first) {
+            let name = wal::file_name(number);
+            let bytes = at(storage, Folder::Log, &name, storage.read(Folder::Log, &name))?;
+            let place = if number == newest { Place::Newest } else { Place::Inner };
+            replay.segment = number;
+            let each = |entry: Entry<'_>| {
+                if let Some((zxid, txns, znodes)) = replay.entry(entry) {
+                    (self.tell)(Event::Replaying { segment: number, newest, zxid, txns, znodes });
+                }
+            };
+            let end =
+                recovery.segment(&bytes, number, place, each).map_err(|damage| damaged(storage, damage))?;
+            ends = Some((number, end));
+        }
+        let Replay { replayed, markers, ends_with, failed, is_taken_back, .. } = replay;
+        if matches!(ends, Some((_, End { groups: 0, .. }))) && first == newest && self.known.len() > 1 {
+            // What its first sector says is of a group that never was: the log ends in the segment before.
+            self.known.last_mut().expect("more than one").after = None;
+            return Ok(None);
+        }
+        if is_taken_back {
+            (self.tell)(Event::Again { markers: markers.len() });
+            self.cuts = Some((first, Cuts::of(&markers)));
+            return Ok(None);
+        }
+        if let Some((number, zxid, error)) = failed {
+            let path = storage.path(Folder::Log, &wal::file_name(number));
+            return Err(RecoveryError::Replay { path, zxid, error });
+        }
+        if let Some((marker, from)) = ends_with {
+            // Snapshots above a marker go before anything else is logged, unless a crash came in between.
+            let is_above = |zxid: &Zxid| marker.zxid() < *zxid && *zxid <= from;
+            self.superseded.extend(self.candidates.extract_if(.., |zxid| is_above(zxid)));
+            if snapshot.is_some_and(|used| is_above(&used)) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Fit { restored, snapshot, recovery, newest: ends, replayed }))
+    }
+
+    /// The newest snapshot that reads whole; a fresh tree if there is none.
+    fn newest_snapshot(&mut self) -> Result<(Restored, Option<Zxid>), RecoveryError> {
+        while let Some(&zxid) = self.candidates.last() {
+            let name = snapshot::file_name(zxid);
+            let bytes = at(self.storage, Folder::Snap, &name, self.storage.map(Folder::Snap, &name))?;
+            match ImageBuilder::decode(&bytes, self.settings) {
+                Ok(restored) => return Ok((restored, Some(zxid))),
+                Err(why) => {
+                    (self.tell)(Event::LeftOut { path: self.storage.path(Folder::Snap, &name), why });
+                    self.candidates.pop();
+                }
+            }
+        }
+        match self.base {
+            None => Ok((Restored::fresh(self.settings), None)),
+            Some((segment, zxid)) => {
+                let damage =
+                    wal::Damage { segment, offset: 0, seen: Seen::NoSnapshot(zxid), through: Some(zxid) };
+                Err(damaged(self.storage, damage))
+            }
+        }
+    }
+}
+
+/// Applies what counts of a log.
+struct Replay<'a> {
+    restored: &'a mut Restored,
+    cuts: Cuts,
+    /// Zxid of the snapshot.
+    start: Zxid,
+    segment: u32,
+    replayed: u64,
+    /// The record that was replayed last.
+    reached: Zxid,
+    markers: Vec<Marker>,
+    /// The marker behind which nothing came, and where the log ended before it.
+    ends_with: Option<(Marker, Zxid)>,
+    /// The first record that did not fit. A marker may show that it should not have been replayed.
+    failed: Option<(u32, Zxid, ReplayError)>,
+    /// A marker took back what was replayed.
+    is_taken_back: bool,
+}
+
+impl<'a> Replay<'a> {
+    fn new(restored: &'a mut Restored, cuts: Cuts) -> Self {
+        let start = restored.zxid;
+        Self {
+            restored,
+            cuts,
+            start,
+            segment: 0,
+            replayed: 0,
+            reached: start,
+            markers: Vec::new(),
+            ends_with: None,
+            failed: None,
+            is_taken_back: false,
+        }
+    }
+
+    /// Takes the next entry; now and then says how far it is.
+    fn entry(&mut self, entry: Entry<'_>) -> Option<(Zxid, u64, usize)> {
+        match entry {
+            Entry::Marker { marker, from } => {
+                self.is_taken_back |= self.reached > self.start && marker.zxid() < self.reached;
+                self.markers.push(marker);
+                self.ends_with = Some((marker, from));
+                None
+            }
+            Entry::Txn(zxid, txn) => {
+                self.ends_with = None;
+                let is_wanted = zxid > self.start && self.cuts.counts(zxid, self.markers.len());
+                if !is_wanted || self.failed.is_some() || self.is_taken_back {
+                    return None;
+                }
+                self.replayed += 1;
+                self.reached = zxid;
+                self.failed = self.restored.replay(zxid, txn).err().map(|error| (self.segment, zxid, error));
+                let is_due = self.replayed.is_multiple_of(PROGRESS_TXNS);
+                is_due.then(|| (zxid, self.replayed, self.restored.tree.len()))
+            }
+        }
+    }
+}

@@ -18,14 +18,18 @@
 //! Invariants: `view.zxid <= committed <= proposed = commit.zxid`; every request that a view sends up
 //! comes back as exactly one [`Entry`]; entries of one view keep its order.
 
+mod builder;
 mod cnxn;
 mod commit;
+mod fuzzy;
 mod read;
 mod report;
 mod view;
 
+pub use builder::Builder;
 pub use cnxn::CloseReason;
 pub use commit::{Commit, CommitSettings, Proposed, ReplayError, Restored};
+pub use fuzzy::{Agreement, FuzzyError, FuzzyReplay, FuzzyReport};
 pub use report::{Answered, ViewReport};
 pub use view::{Place, View, ViewSettings, Wants};
 

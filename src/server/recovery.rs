@@ -171,7 +171,8 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<Recovered, Rec
     Ok(Recovered { restored, encoder, replayed })
 }
 
-const FIRST_SEGMENT: u32 = 1;
+/// Number of the segment that a log begins with.
+pub(super) const FIRST_SEGMENT: u32 = 1;
 
 /// Zeroes what a torn write left, so that it is never taken for something else.
 fn clear(path: &std::path::Path, offset: u64, bytes: usize) -> io::Result<()> {

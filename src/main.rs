@@ -2,10 +2,13 @@
 
 use clap::{Parser, Subcommand};
 use log::LevelFilter;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use zkfast::config::{self, Config, Loader, Overrides, Severity, Sources};
-use zkfast::server::{self, EXIT_USAGE};
+use zkfast::server::{self, EXIT_DATA, EXIT_USAGE, java_data};
+use zkfast::tree::{self, Digests};
 
 /// A ZooKeeper server in one native process. Without arguments: standalone on port 2181, data in
 /// ./zkfast-data.
@@ -38,6 +41,41 @@ enum Command {
         /// Configuration file.
         #[arg(value_name = "ZOO_CFG")]
         file: String,
+    },
+    /// Takes the data of a stopped Apache ZooKeeper over into a new data directory; the old files stay as they are.
+    #[command(after_help = "Example:\n  zkfast import /var/lib/zookeeper /var/lib/zkfast")]
+    Import {
+        /// dataDir of ZooKeeper: the folder that holds version-2.
+        #[arg(value_name = "SRC")]
+        source: PathBuf,
+        /// Data directory to make.
+        #[arg(value_name = "DST")]
+        target: PathBuf,
+        /// dataLogDir of ZooKeeper, if apart.
+        #[arg(long, value_name = "DIR")]
+        log_dir: Option<PathBuf>,
+        /// Takes TTL nodes over; the server needs extendedTypesEnabled=true then.
+        #[arg(long)]
+        extended_types: bool,
+        /// Does not compare the tree with the digests in the log.
+        #[arg(long)]
+        no_digest: bool,
+        /// Takes a snapshot without any log for all there is.
+        #[arg(long)]
+        without_log: bool,
+    },
+    /// Writes the data of a stopped zkfast as a data directory on which Apache ZooKeeper 3.9 starts.
+    #[command(after_help = "Example:\n  zkfast export /var/lib/zkfast /var/lib/zookeeper")]
+    Export {
+        /// Data directory of zkfast.
+        #[arg(value_name = "SRC")]
+        source: PathBuf,
+        /// dataDir to make version-2 in.
+        #[arg(value_name = "DST")]
+        target: PathBuf,
+        /// dataLogDir of zkfast, if apart.
+        #[arg(long, value_name = "DIR")]
+        log_dir: Option<PathBuf>,
     },
 }
 
@@ -117,11 +155,45 @@ fn main() -> ExitCode {
         return if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     server::logging::init(args.log_level);
+    if let Some(command) = args.command {
+        return convert(command);
+    }
     let file = args.file.or(args.config);
     let overrides = args.flags.into();
     let config = load(&Sources { file: file.as_deref(), jvm_flags: &jvm_flags, overrides: Some(&overrides) });
     server::run(&config);
     ExitCode::SUCCESS
+}
+
+/// Data of ZooKeeper into data of zkfast, or the other way round.
+fn convert(command: Command) -> ExitCode {
+    let settings = |extended_types, digests| tree::Settings {
+        extended_types,
+        digests,
+        hash_seed: RandomState::new().hash_one(0u8),
+    };
+    let done = match command {
+        Command::Check { .. } => unreachable!("was handled"),
+        Command::Import { source, target, log_dir, extended_types, no_digest, without_log } => {
+            let source = java_data::Source::new(&source, log_dir.as_ref().unwrap_or(&source));
+            let digests = if no_digest { Digests::Off } else { Digests::Kept };
+            let options = java_data::Options { settings: settings(extended_types, digests), without_log };
+            java_data::import(&source, &target, &target, options).map(|done| format!("imported: {done}\n"))
+        }
+        Command::Export { source, target, log_dir } => {
+            let log_dir = log_dir.as_ref().unwrap_or(&source);
+            let exported = java_data::export(&source, log_dir, &target, settings(true, Digests::Kept));
+            exported.map(|done| format!("exported: {done}\n"))
+        }
+    };
+    match done {
+        Ok(text) => {
+            // A reader that went away has seen enough.
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => server::exit(EXIT_DATA, error),
+    }
 }
 
 /// The configuration, or the end of the process.

@@ -18,19 +18,23 @@
 //! Invariants: `view.zxid <= committed <= proposed = commit.zxid`; every request that a view sends up
 //! comes back as exactly one [`Entry`]; entries of one view keep its order.
 
+mod builder;
 mod cnxn;
 mod commit;
 mod core;
 mod fencing;
 mod follow;
+mod fuzzy;
 mod member;
 mod read;
 mod report;
 mod restored;
 mod view;
 
+pub use builder::Builder;
 pub use cnxn::CloseReason;
 pub use commit::{Commit, CommitSettings, Proposed};
+pub use fuzzy::{Agreement, FuzzyError, FuzzyReplay, FuzzyReport};
 pub use member::{Event, MemberSettings, Output, Port, Replica, Standing};
 pub use report::{Answered, ViewReport};
 pub use restored::{ReplayError, Restored};

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The folder for our files, beside ZooKeeper's `version-2`.
-const FOLDER: &str = "zkfast-1";
+pub(super) const FOLDER: &str = "zkfast-1";
 
 /// What file names a segment that waits to be used has; a number follows.
 const SPARE_PREFIX: &str = "spare.";
@@ -45,10 +45,10 @@ pub enum DirError {
     /// Another server has it.
     #[error("{} is in use by another server: stop that one, or set another dataDir", .0.display())]
     InUse(PathBuf),
-    /// Only ZooKeeper's own data is there.
+    /// Only ZooKeeper's own data is there, though zkfast's is where the rest is.
     #[error(
-        "{} holds data of Apache ZooKeeper and none of zkfast's: this version cannot take it over, and does not \
-         start empty beside it; set another dataDir",
+        "{} holds data of Apache ZooKeeper and none of zkfast's, which is in the other of dataDir and dataLogDir: \
+         remove {FOLDER} there to have ZooKeeper's data taken over again, or set another dataDir",
         .0.display()
     )]
     Foreign(PathBuf),

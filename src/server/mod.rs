@@ -13,6 +13,7 @@ mod admission;
 mod commit_shard;
 mod fatal;
 mod files;
+pub mod java_data;
 mod listener;
 mod log_writer;
 pub mod logging;
@@ -255,6 +256,21 @@ fn end_on_panic() {
     }));
 }
 
+/// Takes the data of a ZooKeeper over that ran here before, once.
+fn import_java(config: &Config) {
+    let Some(source) = java_data::only_java(&config.data_dir, &config.data_log_dir) else { return };
+    let hash_seed = RandomState::new().hash_one(0u8);
+    let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
+    let settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
+    let options = java_data::Options { settings, without_log: false };
+    log::info!(target: "import", "dataDir={} holds data of Apache ZooKeeper: taking it over; its files stay as they \
+        are", config.data_dir.display());
+    match java_data::import(&source, &config.data_dir, &config.data_log_dir, options) {
+        Ok(imported) => log::info!(target: "import", "done: {imported}"),
+        Err(error) => exit(EXIT_DATA, format_args!("import: {error}")),
+    }
+}
+
 /// Runs a standalone server until it is told to stop; returns once everything accepted is durable.
 pub fn run(config: &Config) {
     end_on_panic();
@@ -276,6 +292,7 @@ pub fn run(config: &Config) {
     let roles = Roles::of(&cores(config));
     let shards = roles.views.len();
     let descriptors = preflight::check(shards).unwrap_or_else(|why| exit(EXIT_HOST, why));
+    import_java(config);
     let opened = files::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate);
     let (dir, lock) = opened.unwrap_or_else(|error| exit(EXIT_DATA, error));
     let ip = address(config);

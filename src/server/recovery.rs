@@ -2,14 +2,12 @@
 
 use super::files::{self, DataDir};
 use super::snapshots;
-use crate::proto::{Acl, Zxid};
-use crate::replica::{ReplayError, Restored};
-use crate::snapshot::{self, Header, Node, Visitor};
-use crate::tree::{self, AclRef, Body, Fixed, NodeImage, Owner, Tree};
-use crate::txn::{AclTable, Quotas};
+use crate::proto::Zxid;
+use crate::replica::{Builder, ReplayError, Restored};
+use crate::snapshot;
+use crate::tree;
 use crate::wal::{self, GroupEncoder, Place, Recovery};
 use memmap2::Mmap;
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -174,7 +172,8 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<Recovered, Rec
     Ok(Recovered { restored, encoder, replayed })
 }
 
-const FIRST_SEGMENT: u32 = 1;
+/// Number of the segment that a log begins with.
+pub(super) const FIRST_SEGMENT: u32 = 1;
 
 /// Zeroes what a torn write left, so that it is never taken for something else.
 fn clear(path: &std::path::Path, offset: u64, bytes: usize) -> io::Result<()> {
@@ -198,7 +197,7 @@ fn newest_snapshot(
         let bytes = at(path.clone(), unsafe { Mmap::map(&file) })?;
         let mut builder = Builder::new(settings);
         let decoded = snapshot::decode(&bytes, &mut builder).map_err(|damage| damage.to_string());
-        match decoded.and_then(|(header, _)| builder.finish(&header)) {
+        match decoded.and_then(|(header, _)| builder.finish(header.zxid, header.digest)) {
             Ok(restored) => return Ok((restored, Some(zxid))),
             Err(why) => {
                 log::error!(target: "recovery", "snapshot {} is damaged and left out: {why}; the log behind \
@@ -207,79 +206,4 @@ fn newest_snapshot(
         }
     }
     Ok((Restored::fresh(settings), None))
-}
-
-/// Builds a tree from a snapshot's records.
-struct Builder {
-    settings: tree::Settings,
-    tree: Tree,
-    table: AclTable,
-    acls: BTreeMap<u32, AclRef>,
-    sessions: BTreeMap<i64, i32>,
-    scratch: Vec<u8>,
-}
-
-impl Builder {
-    fn new(settings: tree::Settings) -> Self {
-        Self {
-            settings,
-            tree: Tree::empty(settings),
-            table: AclTable::new(settings.hash_seed),
-            acls: BTreeMap::from([(snapshot::ACL_OPEN, None)]),
-            sessions: BTreeMap::new(),
-            scratch: Vec::new(),
-        }
-    }
-
-    fn finish(mut self, header: &Header) -> Result<Restored, String> {
-        let orphan = |path: Vec<u8>| format!("{} has no parent", String::from_utf8_lossy(&path));
-        self.tree.link_restored().map_err(orphan)?;
-        if header.digest != 0
-            && self.settings.digests == tree::Digests::Kept
-            && self.tree.digest() != header.digest
-        {
-            return Err(format!("digest {:#x}, the header says {:#x}", self.tree.digest(), header.digest));
-        }
-        let quotas = Quotas::of(&self.tree);
-        let Self { tree, table, sessions, .. } = self;
-        Ok(Restored { tree, quotas, acls: table, sessions, zxid: header.zxid })
-    }
-}
-
-impl Visitor for Builder {
-    fn header(&mut self, _header: &Header) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn session(&mut self, id: i64, timeout_ms: i32) -> Result<(), String> {
-        match self.sessions.insert(id, timeout_ms) {
-            None => Ok(()),
-            Some(_) => Err(format!("session {id:#x} is there twice")),
-        }
-    }
-
-    fn acl(&mut self, id: u32, acls: Vec<Acl>) -> Result<(), String> {
-        let acl = self.table.intern(acls);
-        self.acls.insert(id, acl);
-        Ok(())
-    }
-
-    fn node(&mut self, node: Node<'_>) -> Result<(), String> {
-        if self.tree.find(node.path).is_some() && !node.path.is_empty() {
-            return Err(format!("{} is there twice", String::from_utf8_lossy(node.path)));
-        }
-        let fixed = Fixed {
-            czxid: node.czxid,
-            mzxid: node.mzxid,
-            ctime_ms: node.ctime_ms,
-            mtime_ms: node.mtime_ms,
-            version: node.version,
-            aversion: node.aversion,
-            owner: Owner(node.owner),
-            acl: self.acls.get(&node.acl).cloned().flatten(),
-        };
-        let body = Body::new(node.path, node.data, fixed, &mut self.scratch);
-        self.tree.restore(NodeImage { body, cversion: node.cversion, pzxid: node.pzxid });
-        Ok(())
-    }
 }

@@ -4,9 +4,9 @@ use super::files::{self, DataDir, SnapshotFile};
 use super::rt;
 use super::view_shard::ViewShard;
 use crate::proto::Zxid;
-use crate::replica::Deltas;
+use crate::replica::{Deltas, Restored};
 use crate::snapshot::{ACL_OPEN, Header, Node, SnapshotEncoder};
-use crate::tree::{self, AclRef, NodeImage, Tree};
+use crate::tree::{self, AclRef, NodeImage};
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
@@ -135,15 +135,29 @@ async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
 /// # Errors
 /// Those of the system.
 pub fn write_fresh(dir: &DataDir, settings: tree::Settings) -> io::Result<()> {
-    let mut tree = Tree::new(settings);
-    let mut encoder = SnapshotEncoder::new(&Header { zxid: Zxid::ZERO, digest: tree.digest(), wall_ms: 0 });
-    let (mut nodes, mut acls) = (Vec::new(), Acls::default());
-    tree.begin_image();
-    while tree.image_slice(SLICE, &mut nodes) {}
-    nodes.iter().for_each(|node| put(&mut encoder, node, &mut acls));
+    write_restored(dir, &mut Restored::fresh(settings))
+}
+
+/// Writes the snapshot of a server that does not run.
+///
+/// # Errors
+/// Those of the system.
+pub fn write_restored(dir: &DataDir, restored: &mut Restored) -> io::Result<()> {
+    let Restored { tree, sessions, zxid, .. } = restored;
+    let mut encoder = SnapshotEncoder::new(&Header { zxid: *zxid, digest: tree.digest(), wall_ms: 0 });
+    sessions.iter().for_each(|(id, timeout_ms)| encoder.session(*id, *timeout_ms));
     let mut file = SnapshotFile::create(dir)?;
+    let (mut nodes, mut acls, mut more) = (Vec::new(), Acls::default(), true);
+    tree.begin_image();
+    while more {
+        more = tree.image_slice(SLICE, &mut nodes);
+        nodes.drain(..).for_each(|node| put(&mut encoder, &node, &mut acls));
+        if encoder.is_chunk_due() {
+            file.write(&encoder.take_chunk())?;
+        }
+    }
     file.write(&encoder.finish().0)?;
-    file.finish(Zxid::ZERO)
+    file.finish(*zxid)
 }
 
 async fn write(mut file: SnapshotFile, bytes: Vec<u8>) -> io::Result<SnapshotFile> {

@@ -13,10 +13,13 @@
 //!   footer    counts and a checksum over all chunks; last entry of the last chunk
 //! ```
 //!
+//! ZooKeeper's own formats are in [`java`].
+//!
 //! Invariant: [`decode`] gives back what was encoded, all of it, or refuses.
 
 mod decode;
 mod encode;
+pub mod java;
 mod retention;
 
 pub use decode::{Damage, Seen, Visitor, decode};

@@ -62,6 +62,13 @@ pub fn apply(
     apply.txn(header, txn)
 }
 
+/// Counts the usage of every limited path from the tree, as ZooKeeper does when it loads a snapshot.
+pub fn recount_quotas(tree: &mut Tree, quotas: &mut Quotas) {
+    let limited: Vec<Box<[u8]>> = quotas.limited().map(Box::from).collect();
+    let mut apply = Apply { tree, quotas, zxid: Zxid::ZERO, out: &mut Applied::default() };
+    limited.iter().for_each(|limited| apply.recount(limited));
+}
+
 /// Takes back what was applied since `undo` began to be collected.
 pub fn undo(tree: &mut Tree, quotas: &mut Quotas, undo: Vec<Undo>) {
     for step in undo.into_iter().rev() {
@@ -185,6 +192,8 @@ impl Apply<'_> {
             return Err(ErrorCode::NodeExists);
         }
         let before = self.tree.child_stat(parent);
+        // Logs of 3.3 and older do not say it.
+        let parent_cversion = if parent_cversion == -1 { before.0.wrapping_add(1) } else { parent_cversion };
         let body = self.tree.make_body(node, data, fixed);
         self.make(Change::Created { body: body.clone(), parent_cversion });
         self.note(|| Undo::Created { body, before });

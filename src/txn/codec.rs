@@ -134,7 +134,9 @@ fn read_record<'a>(op: OpCode, reader: &mut Reader<'a>, acls: &mut AclTable) -> 
             let (path, data, acl) = (path(reader)?, reader.buffer()?, read_acl(reader, acls)?);
             let plain = matches!(op, OpCode::CREATE | OpCode::CREATE2);
             let ephemeral = plain && reader.bool()?;
-            let parent_cversion = reader.int()?;
+            // Logs of 3.3 and older end before it.
+            let is_old = op == OpCode::CREATE && reader.rest().is_empty();
+            let parent_cversion = if is_old { -1 } else { reader.int()? };
             let kind = match op {
                 OpCode::CREATE_TTL => CreateKind::Ttl(reader.long()?),
                 OpCode::CREATE_CONTAINER => CreateKind::Container,

@@ -11,12 +11,14 @@ mod acl_table;
 mod apply;
 mod change;
 mod codec;
+mod fuzzy;
 mod quota;
 
 pub use acl_table::AclTable;
-pub use apply::{Applied, Undo, apply, undo};
+pub use apply::{Applied, Undo, apply, recount_quotas, undo};
 pub use change::Change;
 pub use codec::{put_digest, put_sub_txn, read};
+pub use fuzzy::apply_fuzzy;
 pub use quota::{Limits, QuotaKind, Quotas};
 pub(crate) use quota::{limits_path, stats_path};
 

@@ -121,6 +121,11 @@ impl Quotas {
         self.limited.remove(limited);
     }
 
+    /// Paths that have limits, in no order.
+    pub(super) fn limited(&self) -> impl Iterator<Item = &[u8]> {
+        self.limited.iter().map(|path| &**path)
+    }
+
     /// The nearest path above `node`, or itself, that has limits.
     pub fn nearest<'a>(&self, node: &'a [u8]) -> Option<&'a [u8]> {
         if self.limited.is_empty() {

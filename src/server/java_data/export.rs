@@ -1,0 +1,104 @@
+//! zkfast's data as a data directory of ZooKeeper.
+
+use super::target::Target;
+use super::{Epochs, FOLDER, JavaDataError, at};
+use crate::proto::Zxid;
+use crate::server::{files, recovery};
+use crate::snapshot::java::{self, Encoder, Form};
+use crate::tree;
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Places of the tree that are looked at in one go.
+const SLICE: u32 = 4096;
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// The last txn.
+    pub zxid: Zxid,
+    /// Znodes, the root included.
+    pub znodes: usize,
+    /// Sessions that are alive.
+    pub sessions: usize,
+    /// Txns that were replayed behind the newest snapshot.
+    pub txns: u64,
+    /// Bytes of the snapshot.
+    pub bytes: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl fmt::Display for Exported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { zxid, znodes, sessions, txns, bytes, .. } = self;
+        let took_ms = self.took.as_millis();
+        write!(
+            f,
+            "zxid={zxid} znodes={znodes} sessions={sessions} txns={txns} bytes={bytes} took_ms={took_ms}"
+        )
+    }
+}
+
+/// Writes what a stopped server keeps in `data` and `data_log` into the directory `target`, on which ZooKeeper
+/// 3.9 starts with its default settings.
+///
+/// # Errors
+/// Why zkfast's data cannot be read, or the result not be written; then nothing is left behind.
+pub fn export(
+    data: &Path,
+    data_log: &Path,
+    target: &Path,
+    settings: tree::Settings,
+) -> Result<Exported, JavaDataError> {
+    let started = Instant::now();
+    for base in [data, data_log] {
+        let folder = base.join(files::FOLDER);
+        at(&folder, folder.read_dir())?;
+    }
+    let (dir, _lock) = files::open(data, data_log, false)?;
+    let target = Target::begin(&[target, target], FOLDER)?;
+    let recovery::Recovered { mut restored, replayed, .. } = recovery::recover(&dir, settings)?;
+    let epochs = Epochs::read(&dir.snap)?;
+    let zxid = restored.zxid;
+    let mut nodes = Vec::new();
+    restored.tree.begin_image();
+    while restored.tree.image_slice(SLICE, &mut nodes) {}
+    let digest = restored.tree.keeps_digests().then(|| restored.tree.digest());
+    let (znodes, sessions) = (nodes.len(), restored.sessions.len());
+    let mut encoder = Encoder::new(Form::File, zxid, digest, restored.sessions, nodes);
+    let path = target.folder(0).join(java::snapshot_name(zxid));
+    let mut file = at(&path, File::create(&path))?;
+    let (mut piece, mut bytes, mut more) = (Vec::new(), 0, true);
+    while more {
+        piece.clear();
+        more = encoder.next_piece(&mut piece);
+        bytes += piece.len() as u64;
+        at(&path, file.write_all(&piece))?;
+    }
+    at(&path, file.sync_all())?;
+    // A log without txns: who has it knows that none is missing.
+    if let Some(next) = zxid.next() {
+        let path = target.folder(0).join(java::log_name(next));
+        let mut header = Vec::new();
+        java::put_log_header(&mut header);
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(&header)?;
+            file.sync_all()
+        });
+        at(&path, written)?;
+    }
+    // Java does not start where its epoch is older than its last txn.
+    let of_zxid = u64::from(zxid.epoch());
+    let current = epochs.map_or(of_zxid, |epochs| epochs.current.max(of_zxid));
+    let accepted = epochs.map_or(current, |epochs| epochs.accepted.max(current));
+    Epochs { accepted, current }.write(target.folder(0))?;
+    // The lock is zkfast's own affair.
+    let lock = target.folder(0).join("lock");
+    at(&lock, std::fs::remove_file(&lock))?;
+    target.finish()?;
+    Ok(Exported { zxid, znodes, sessions, txns: replayed, bytes, took: started.elapsed() })
+}

@@ -1,0 +1,246 @@
+//! The data directory of Apache ZooKeeper: taken over, and written.
+//!
+//! Nothing of it is ever changed. What is made appears under its name only when it is whole and flushed.
+
+mod epochs;
+mod export;
+mod read;
+mod target;
+mod unpack;
+
+pub use epochs::Epochs;
+pub use export::{Exported, export};
+
+use super::files::{self, DataDir};
+use super::{recovery, snapshots};
+use crate::proto::Zxid;
+use crate::replica::FuzzyReport;
+use crate::snapshot::java::LogDamage;
+use crate::tree;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use target::Target;
+
+/// ZooKeeper's folder in its data directory.
+pub const FOLDER: &str = "version-2";
+
+/// Where ZooKeeper's data is.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Folder of the snapshots and epochs.
+    snap: PathBuf,
+    /// Folder of the log; the same unless `dataLogDir` says otherwise.
+    log: PathBuf,
+}
+
+impl Source {
+    /// The folders in `dataDir` and `dataLogDir`; the folder itself will do.
+    pub fn new(data: &Path, data_log: &Path) -> Self {
+        let folder = |base: &Path| match base.file_name() {
+            Some(name) if name == FOLDER => base.to_owned(),
+            _ => base.join(FOLDER),
+        };
+        Self { snap: folder(data), log: folder(data_log) }
+    }
+}
+
+/// How to read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Of the tree that is built: whether TTL nodes are known, and whether digests are compared.
+    pub settings: tree::Settings,
+    /// Whether a snapshot will do where there is no log at all.
+    pub without_log: bool,
+}
+
+/// What was taken over.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The last txn.
+    pub zxid: Zxid,
+    /// The snapshot that was used.
+    pub snapshot: PathBuf,
+    /// Snapshots that could not be used, newer than that.
+    pub passed_over: usize,
+    /// What replay found.
+    pub report: FuzzyReport,
+    /// Znodes, the root included.
+    pub znodes: usize,
+    /// Sessions that are alive.
+    pub sessions: usize,
+    /// Whether the last record of the log was not whole, and left out.
+    pub torn: bool,
+    /// The epochs, where the files are there.
+    pub epochs: Option<Epochs>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl fmt::Display for Imported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { zxid, report, znodes, sessions, .. } = self;
+        write!(
+            f,
+            "zxid={zxid} znodes={znodes} sessions={sessions} txns={} snapshot={} took_ms={}",
+            report.txns,
+            self.snapshot.display(),
+            self.took.as_millis()
+        )?;
+        match report.exact_from {
+            Some(from) => write!(f, " digest=agrees from={from}")?,
+            None => write!(f, " digest=none")?,
+        }
+        match report.orphans {
+            0 => Ok(()),
+            orphans => write!(f, " ephemerals_of_dead_sessions={orphans}"),
+        }
+    }
+}
+
+/// Why ZooKeeper's data cannot be taken over, or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JavaDataError {
+    /// The system refuses.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is something already where the result goes.
+    #[error("{} is there already, and is not written over: name another folder, or move it away", .0.display())]
+    Occupied(PathBuf),
+    /// Another process is at it.
+    #[error("{} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// Neither snapshots nor logs.
+    #[error(
+        "{} holds neither a snapshot nor a log of ZooKeeper: name the dataDir, or remove that folder to start empty",
+        .0.display()
+    )]
+    Nothing(PathBuf),
+    /// Logs, and no snapshot.
+    #[error(
+        "{} holds logs, and {} no snapshot: what came before the logs is missing; restore a snapshot, or start \
+         ZooKeeper on this data with snapshot.trust.empty=true, and stop it",
+        .log.display(),
+        .snap.display()
+    )]
+    NoSnapshot {
+        /// The log's folder.
+        log: PathBuf,
+        /// The snapshots' folder.
+        snap: PathBuf,
+    },
+    /// Snapshots, and no log.
+    #[error(
+        "{} holds snapshots, and {} no log: name the dataLogDir (--log-dir); if there is no log, and what came after \
+         the snapshot may go, import with --without-log",
+        .snap.display(),
+        .log.display()
+    )]
+    NoLog {
+        /// The log's folder.
+        log: PathBuf,
+        /// The snapshots' folder.
+        snap: PathBuf,
+    },
+    /// Files lie where `dataDir` or `dataLogDir` no longer points.
+    #[error("{} holds {name}, which belongs into {}: move it there", .folder.display(), .other.display())]
+    Misplaced {
+        /// Where it lies.
+        folder: PathBuf,
+        /// One of the files.
+        name: String,
+        /// Where it is looked for.
+        other: PathBuf,
+    },
+    /// The log is damaged, or not all there.
+    #[error("{}: {damage}", .path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what.
+        damage: LogDamage,
+    },
+    /// No snapshot makes a whole tree.
+    #[error("no snapshot of {} can be used: {}", .folder.display(), .why.join("; "))]
+    Unusable {
+        /// The snapshots' folder.
+        folder: PathBuf,
+        /// Each with its reason, newest first.
+        why: Vec<String>,
+    },
+    /// An older snapshot and the log end before the newest snapshot.
+    #[error(
+        "{}: the log ends at {last}, before the snapshot {newest}, which cannot be used: {}",
+        .folder.display(),
+        .why.join("; ")
+    )]
+    Behind {
+        /// The log's folder.
+        folder: PathBuf,
+        /// Where the log ends.
+        last: Zxid,
+        /// The newest snapshot.
+        newest: Zxid,
+        /// Why newer snapshots were not used.
+        why: Vec<String>,
+    },
+    /// A file of epochs is not a number.
+    #[error("{} holds {text:?}, which is no epoch", .path.display())]
+    Epoch {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        text: String,
+    },
+    /// zkfast's own data cannot be read.
+    #[error(transparent)]
+    Dir(#[from] files::DirError),
+    /// zkfast's own data cannot be read.
+    #[error(transparent)]
+    Recovery(#[from] recovery::RecoveryError),
+}
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, JavaDataError> {
+    result.map_err(|error| JavaDataError::Io { path: path.to_owned(), error })
+}
+
+/// ZooKeeper's data, if `data` and `data_log` hold some and nothing of zkfast's.
+pub fn only_java(data: &Path, data_log: &Path) -> Option<Source> {
+    let holds_data =
+        |base: &Path| fs::read_dir(base.join(FOLDER)).is_ok_and(|mut entries| entries.next().is_some());
+    let is_ours = |base: &Path| base.join(files::FOLDER).exists();
+    let bases = [data, data_log];
+    (bases.iter().any(|base| holds_data(base)) && !bases.iter().any(|base| is_ours(base)))
+        .then(|| Source::new(data, data_log))
+}
+
+/// Takes ZooKeeper's data over into the data directory `data` with the log in `data_log`.
+///
+/// # Errors
+/// What is missing or damaged, and where; then nothing is left behind.
+pub fn import(
+    source: &Source,
+    data: &Path,
+    data_log: &Path,
+    options: Options,
+) -> Result<Imported, JavaDataError> {
+    let started = Instant::now();
+    let target = Target::begin(&[data, data_log], files::FOLDER)?;
+    let (mut restored, mut imported) = read::read(source, options)?;
+    let dir = DataDir { snap: target.folder(0).to_owned(), log: target.folder(1).to_owned() };
+    at(&dir.snap, snapshots::write_restored(&dir, &mut restored))?;
+    if let Some(epochs) = imported.epochs {
+        epochs.write(&dir.snap)?;
+    }
+    at(&dir.log, files::place_segment(&dir, recovery::FIRST_SEGMENT))?;
+    target.finish()?;
+    imported.took = started.elapsed();
+    Ok(imported)
+}

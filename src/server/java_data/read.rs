@@ -1,0 +1,212 @@
+//! ZooKeeper's data, read: the newest snapshot that is whole with the log behind it.
+
+use super::unpack::unpack;
+use super::{Epochs, Imported, JavaDataError, Options, Source, at};
+use crate::proto::Zxid;
+use crate::replica::{Builder, FuzzyReplay, Restored};
+use crate::snapshot::java::{
+    Decoder, Form, LogReader, LogSeen, Packing, Place, parse_log_name, parse_snapshot_name,
+};
+use memmap2::Mmap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Most snapshots that are tried, newest first. Source: `FileSnap.deserialize`.
+const SNAPSHOTS_TRIED_MAX: usize = 100;
+
+/// Bytes of a snapshot that are decoded at once.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// How often the log says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+struct SnapshotFile {
+    zxid: Zxid,
+    packing: Packing,
+    path: PathBuf,
+}
+
+/// Everything that `source` holds.
+pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Imported), JavaDataError> {
+    let started = Instant::now();
+    let (snapshots, logs) = list(source)?;
+    let Some(newest) = snapshots.first().map(|snapshot| snapshot.zxid) else {
+        return Err(match logs.is_empty() {
+            true => JavaDataError::Nothing(source.snap.clone()),
+            false => JavaDataError::NoSnapshot { log: source.log.clone(), snap: source.snap.clone() },
+        });
+    };
+    // A server that has never logged a txn has a snapshot at 0.
+    if logs.is_empty() && newest != Zxid::ZERO && !options.without_log {
+        return Err(JavaDataError::NoLog { log: source.log.clone(), snap: source.snap.clone() });
+    }
+    let epochs = Epochs::read(&source.snap)?;
+    let mut why = Vec::new();
+    for snapshot in snapshots.iter().take(SNAPSHOTS_TRIED_MAX) {
+        let attempt = decode(snapshot, options).and_then(|replay| follow(replay, snapshot.zxid, &logs));
+        let (replay, torn) = match attempt {
+            Ok(done) => done,
+            Err(Attempt::Over(error)) => return Err(*error),
+            Err(Attempt::Next(reason)) => {
+                pass_over(&mut why, snapshot, reason);
+                continue;
+            }
+        };
+        let (restored, report) = match replay.finish() {
+            Ok(done) => done,
+            Err(error) => {
+                pass_over(&mut why, snapshot, error.to_string());
+                continue;
+            }
+        };
+        if restored.zxid < newest {
+            let (folder, last) = (source.log.clone(), restored.zxid);
+            return Err(JavaDataError::Behind { folder, last, newest, why });
+        }
+        let imported = Imported {
+            zxid: restored.zxid,
+            snapshot: snapshot.path.clone(),
+            passed_over: why.len(),
+            report,
+            znodes: restored.tree.len(),
+            sessions: restored.sessions.len(),
+            torn,
+            epochs,
+            took: started.elapsed(),
+        };
+        return Ok((restored, imported));
+    }
+    Err(JavaDataError::Unusable { folder: source.snap.clone(), why })
+}
+
+fn pass_over(why: &mut Vec<String>, snapshot: &SnapshotFile, reason: String) {
+    log::warn!(target: "import", "snapshot {} is left out: {reason}", snapshot.path.display());
+    why.push(format!("{}: {reason}", snapshot.path.display()));
+}
+
+/// The snapshots, newest first, and the logs in their order.
+fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<(Zxid, PathBuf)>), JavaDataError> {
+    let (mut snapshots, mut logs) = (Vec::new(), Vec::new());
+    for folder in [&source.snap, &source.log] {
+        if folder == &source.log && source.log == source.snap && !(snapshots.is_empty() && logs.is_empty()) {
+            break;
+        }
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => at(folder, entries)?,
+        };
+        for entry in entries {
+            let path = at(folder, entry)?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let misplaced = |other: &Path| JavaDataError::Misplaced {
+                folder: folder.clone(),
+                name: name.to_owned(),
+                other: other.to_owned(),
+            };
+            if let Some((zxid, packing)) = parse_snapshot_name(name) {
+                if *folder != source.snap {
+                    return Err(misplaced(&source.snap));
+                }
+                snapshots.push(SnapshotFile { zxid, packing, path });
+            } else if let Some(zxid) = parse_log_name(name) {
+                if *folder != source.log {
+                    return Err(misplaced(&source.log));
+                }
+                logs.push((zxid, path));
+            }
+        }
+    }
+    snapshots.sort_by(|one, other| other.zxid.cmp(&one.zxid).then_with(|| one.path.cmp(&other.path)));
+    logs.sort();
+    Ok((snapshots, logs))
+}
+
+/// Why a snapshot leads nowhere.
+enum Attempt {
+    /// An older one may.
+    Next(String),
+    /// None will.
+    Over(Box<JavaDataError>),
+}
+
+fn decode(snapshot: &SnapshotFile, options: Options) -> Result<FuzzyReplay, Attempt> {
+    let file =
+        at(&snapshot.path, File::open(&snapshot.path)).map_err(|error| Attempt::Over(Box::new(error)))?;
+    let mut input = unpack(file, snapshot.packing);
+    let mut decoder = Decoder::new(Form::File);
+    let mut builder = Builder::for_java(options.settings);
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut progress = Instant::now();
+    loop {
+        let bytes = match input.read(&mut piece) {
+            Ok(0) => break,
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Attempt::Next(error.to_string())),
+        };
+        decoder.feed(&piece[..bytes], &mut builder).map_err(|damage| Attempt::Next(damage.to_string()))?;
+        if progress.elapsed() >= PROGRESS_EVERY {
+            progress = Instant::now();
+            log::info!(target: "import", "reading: snapshot={} znodes={}", snapshot.path.display(),
+                decoder.counts().nodes);
+        }
+    }
+    let tail = decoder.finish().map_err(|damage| Attempt::Next(damage.to_string()))?;
+    builder.finish_fuzzy(snapshot.zxid, tail).map_err(Attempt::Next)
+}
+
+/// Replays the log; whether its last record was torn.
+fn follow(
+    mut replay: FuzzyReplay,
+    base: Zxid,
+    logs: &[(Zxid, PathBuf)],
+) -> Result<(FuzzyReplay, bool), Attempt> {
+    // The newest file that can hold the txn behind the snapshot, and what follows.
+    let behind = |(first, _): &(Zxid, PathBuf)| first.0 <= base.0.saturating_add(1);
+    let start = logs.iter().rposition(behind).unwrap_or(0);
+    let mut reader = LogReader::new(base);
+    let mut progress = Instant::now();
+    let (mut txns, mut torn) = (0u64, false);
+    for (number, (_, path)) in logs.iter().enumerate().skip(start) {
+        let place = if number + 1 == logs.len() { Place::Newest } else { Place::Inner };
+        let bytes = map(path).map_err(|error| Attempt::Over(Box::new(error)))?;
+        let each = |zxid, txn: &[u8]| {
+            txns += 1;
+            if progress.elapsed() >= PROGRESS_EVERY {
+                progress = Instant::now();
+                log::info!(target: "import", "replaying: log={} zxid={zxid} txns={txns}", path.display());
+            }
+            replay.replay(zxid, txn).map_err(|error| error.to_string())
+        };
+        let end = match reader.file(bytes.as_deref().unwrap_or_default(), place, each) {
+            Ok(end) => end,
+            Err(damage) => {
+                return Err(match &damage.seen {
+                    // It may be the snapshot's fault.
+                    LogSeen::Refused(_) => Attempt::Next(format!("{}: {damage}", path.display())),
+                    _ => Attempt::Over(Box::new(JavaDataError::Log { path: path.clone(), damage })),
+                });
+            }
+        };
+        if let Some(left) = end.torn {
+            torn = place == Place::Newest;
+            log::warn!(target: "import", "{}: byte {}: the last {} bytes are a record that was never written whole: left \
+                out", path.display(), left.offset, left.bytes);
+        }
+    }
+    Ok((replay, torn))
+}
+
+fn map(path: &Path) -> Result<Option<Mmap>, JavaDataError> {
+    let file = at(path, File::open(path))?;
+    if at(path, file.metadata())?.len() == 0 {
+        return Ok(None);
+    }
+    // SAFETY: a server that still wrote to it would append, and the bytes are checked as they are read; one
+    // that shortens it ends this process by a signal, and nothing is left behind.
+    #[allow(unsafe_code)]
+    let bytes = at(path, unsafe { Mmap::map(&file) })?;
+    Ok(Some(bytes))
+}

@@ -145,6 +145,8 @@ pub struct QuorumConfig {
     pub sync_limit_ticks: i32,
     /// `connectToLearnerMasterLimit`, ticks; 0 is `init_limit_ticks`
     pub connect_to_learner_master_limit_ticks: i32,
+    /// `quorumListenOnAllIPs`
+    pub listen_on_all_ips: bool,
 }
 
 /// The server's settings, checked. Names are those of zoo.cfg, units are in the names.

@@ -844,6 +844,7 @@ impl Reader {
             init_limit_ticks: self.int("initLimit", 0),
             sync_limit_ticks: self.int("syncLimit", 0),
             connect_to_learner_master_limit_ticks: self.int("connectToLearnerMasterLimit", 0),
+            listen_on_all_ips: self.bool("quorumListenOnAllIPs", false),
         }
     }
 

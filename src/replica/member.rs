@@ -797,7 +797,7 @@ impl Replica {
                     member.election_links.remove(&link);
                     member.outputs.push_back(Output::Close { link });
                 }
-                ElectionOutput::Elected { vote, state } => {
+                ElectionOutput::Elected { vote, state, .. } => {
                     assert!(
                         matches!(member.state, State::Electing),
                         "elected as {state:?} in {:?}",
@@ -818,6 +818,12 @@ impl Replica {
                         let until_ms = now_ms + member.settings.membership.init_ms;
                         member.state = State::Connecting { sid, link: None, retry_ms: now_ms, until_ms };
                         self.tick(now);
+                    }
+                }
+                ElectionOutput::LeaderLooks { round } => {
+                    if matches!(member.state, State::Connecting { .. }) {
+                        self.look(now, &format_args!("the leader looks for one itself, in round {round}"));
+                        return;
                     }
                 }
             }

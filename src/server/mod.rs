@@ -17,12 +17,15 @@ pub mod java_data;
 mod listener;
 mod log_writer;
 pub mod logging;
+mod others;
+mod peers;
 mod preflight;
 mod recovery;
 #[doc(hidden)]
 pub mod ring;
 mod rt;
 mod snapshots;
+mod store;
 mod view_shard;
 
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
@@ -30,12 +33,13 @@ pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE,
 use crate::admin::{self, Conf, Status, Whitelist};
 use crate::auth::Policy;
 use crate::config::Config;
-use crate::replica::{Commit, CommitSettings, Now, View, ViewSettings};
+use crate::replica::{CommitSettings, Now, Replica, View, ViewSettings};
 use crate::tree::{self, Digests};
 use admission::Admission;
 use commit_shard::Log;
 use files::DataDir;
 use log_writer::{LogThread, LogWriter};
+use others::Others;
 use ring::{Bell, ring};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, ToSocketAddrs};
@@ -276,10 +280,9 @@ pub fn run(config: &Config) {
     end_on_panic();
     let signals = Signals::listen();
     let clock = Clock { start: Instant::now() };
-    let port = match config.standalone_only() {
-        Ok(()) => config.client_port.unwrap_or_default(),
-        Err(error) => exit(EXIT_USAGE, error),
-    };
+    let member = config.is_distributed().then(|| others::settings(config));
+    let member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
+    let Some(port) = config.client_port else { exit(EXIT_USAGE, "clientPort is not set") };
     let frame_bytes_max = config.jute_max_buffer_bytes as usize;
     if frame_bytes_max > FRAME_BYTES_LIMIT {
         exit(
@@ -295,6 +298,7 @@ pub fn run(config: &Config) {
     import_java(config);
     let opened = files::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate);
     let (dir, lock) = opened.unwrap_or_else(|error| exit(EXIT_DATA, error));
+    let peers = member.as_ref().map(|member| others::bind(member, config.quorum.listen_on_all_ips));
     let ip = address(config);
     let bound = listener::bind(ip, port, config.client_port_listen_backlog);
     let socket = bound.unwrap_or_else(|error| {
@@ -324,6 +328,10 @@ pub fn run(config: &Config) {
 
     signals.serving();
     let commit_bell = Bell::default();
+    let others = member.as_ref().zip(peers).map(|(member, peers)| {
+        let others = Others::new(peers, &member.ensemble, dir.clone(), tree_settings, commit_bell.clone());
+        others.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
+    });
     let mut uplinks = Vec::new();
     let mut deltas = Vec::new();
     let mut targets = Vec::new();
@@ -343,6 +351,7 @@ pub fn run(config: &Config) {
             sessionless_timeout_ms: config.sessionless_cnxn_timeout_ms.into(),
             whitelist: Whitelist::parse(&whitelist, config.read_only_mode_enabled),
             enforced_schemes: config.enforce_auth_schemes.clone().unwrap_or_default(),
+            serving: member.is_none(),
             hash_seed,
         };
         let tree = restored.tree.for_view();
@@ -359,14 +368,15 @@ pub fn run(config: &Config) {
         // One view takes the snapshots: they are the same everywhere.
         let plan =
             (number == 0).then(|| snapshots::Plan::new(dir.clone(), limits, zxid, replayed, hash_seed));
-        view_mains.push((core, view, rings, plan));
+        let inbox = others.as_ref().map(Others::inbox);
+        view_mains.push((core, view, rings, plan, inbox));
     }
     let settings = CommitSettings {
         views: roles.views.len() as u16,
         tick_ms: config.tick_time_ms as i32,
         min_session_timeout_ms: config.min_session_timeout_ms,
         max_session_timeout_ms: config.max_session_timeout_ms,
-        server_id: 1,
+        server_id: member.as_ref().map_or(1, |member| member.membership.sid as u8),
         extended_types: config.extended_types_enabled,
         enforce_quota: config.enforce_quota,
         reconfig_enabled: config.reconfig_enabled,
@@ -377,10 +387,19 @@ pub fn run(config: &Config) {
         container_never_used_ms: config.container_max_never_used_interval_ms as i64,
         hash_seed,
     };
-    let commit = Commit::new(settings, policy, restored, clock.now());
+    let mode = if member.is_some() { "ensemble" } else { "standalone" };
+    let is_one = roles.is_one() && member.is_none();
+    let replica = match member {
+        None => Replica::alone(settings, policy, restored, clock.now()),
+        Some(member) => {
+            let epochs = others::epochs(&dir, restored.zxid).unwrap_or_else(|error| exit(EXIT_DATA, error));
+            Replica::member(member, settings, policy, restored, epochs, clock.now())
+        }
+    };
     let writer = LogWriter::new(dir.clone(), encoder);
     let mut threads = Vec::new();
-    let log = if roles.log == roles.commit && !roles.is_one() {
+    // A member goes on with the others while its log is written.
+    let log = if roles.log == roles.commit && !is_one && others.is_none() {
         Log::Here(Box::new(writer))
     } else {
         let (log, thread) =
@@ -391,7 +410,7 @@ pub fn run(config: &Config) {
         Log::There(log)
     };
     let rings = commit_shard::Rings { uplinks, deltas, log, bell: commit_bell.clone() };
-    let commit_shard = commit_shard::new(commit, rings, clock, shared.clone(), about);
+    let commit_shard = commit_shard::new(replica, rings, others, clock, shared.clone(), about);
 
     let started = |spawned: std::io::Result<rt::Shard>, what: &str| {
         spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("shard {what} does not start: {error}")))
@@ -402,13 +421,13 @@ pub fn run(config: &Config) {
     };
     let mut running = Vec::new();
     // Shards of one role each, or all of them on one executor.
-    if roles.is_one() {
-        let (core, view, rings, plan) = view_mains.remove(0);
+    if is_one {
+        let (core, view, rings, plan, inbox) = view_mains.remove(0);
         let shared_all = shared.clone();
         let main = move || async move {
             rt::spawn_local(listen_main());
             rt::spawn_local(commit_shard.run());
-            view_shard::run(view, rings, clock, shared_all, plan).await;
+            view_shard::run(view, rings, clock, shared_all, plan, inbox).await;
         };
         running.push(started(rt::spawn(core, "zkfast-all", main), "all"));
     } else {
@@ -420,18 +439,18 @@ pub fn run(config: &Config) {
         let spawned = std::thread::Builder::new().name("zkfast-commit".to_owned()).spawn(main);
         threads.push(spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread commit: {error}"))));
         let mut listen_main = Some(listen_main);
-        for (number, (core, view, rings, plan)) in view_mains.into_iter().enumerate() {
+        for (number, (core, view, rings, plan, inbox)) in view_mains.into_iter().enumerate() {
             let (shared, listen_main) = (shared.clone(), listen_main.take());
             let main = move || async move {
                 if let Some(listen_main) = listen_main {
                     rt::spawn_local(listen_main());
                 }
-                view_shard::run(view, rings, clock, shared, plan).await;
+                view_shard::run(view, rings, clock, shared, plan, inbox).await;
             };
             running.push(started(rt::spawn(core, &format!("zkfast-view{number}"), main), "view"));
         }
     }
-    log::info!(target: "server", "serving: mode=standalone clientPort={port} dataDir={} commit={} log={} views={:?} \
+    log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={:?} \
         started_ms={}", dir.snap.display(), roles.commit, roles.log, roles.views, clock.start.elapsed().as_millis());
     watch(&signals, &shared, &commit_bell);
     wait(running, threads);

@@ -3,13 +3,17 @@
 use super::files::DataDir;
 use super::peers::{self, Bound, Peers, Piece};
 use super::ring::Bell;
-use super::{EXIT_DATA, EXIT_LOG, exit};
-use crate::config::Ensemble;
+use super::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, exit, recovery};
+use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::proto::Zxid;
-use crate::replica::{Now, Output, Replica, Restored};
+use crate::replica::{Builder, MemberSettings, Now, Output, Replica, Restored};
+use crate::snapshot::Header;
+use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
+use crate::storage::{self, ImageEncoder, Incoming};
 use crate::tree::{self, NodeImage};
 use crate::zab::LinkId;
-use crate::zab::leader::Epochs;
+use crate::zab::leader::{Epochs, Membership};
+use crate::zab::quorum::{Quorum, config_text};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
@@ -20,6 +24,9 @@ use std::time::Duration;
 
 /// Pieces of a tree that are made ahead of what its learner takes.
 const PIECES_AHEAD: usize = 16;
+
+/// Znodes of a tree in one step of writing it.
+const SLICE: u32 = 4096;
 
 /// A view's image of its tree, for a learner.
 #[derive(Debug)]
@@ -61,6 +68,61 @@ impl Inbox {
         let _ = self.sender.send(arrival);
         self.bell.ring();
     }
+}
+
+/// What the configuration says of the ensemble.
+///
+/// # Errors
+/// What keeps this server from being a member, naming the key.
+pub fn settings(config: &Config) -> Result<MemberSettings, String> {
+    let QuorumConfig { ensemble, my_id, peer_type, init_limit_ticks, sync_limit_ticks, .. } = &config.quorum;
+    let file = config.data_dir.join("myid");
+    let sid =
+        my_id.ok_or_else(|| format!("{} is not there: it says which server.N this is", file.display()))?;
+    let server = ensemble.servers.get(&sid);
+    let server =
+        server.ok_or_else(|| format!("{} says {sid}, and there is no server.{sid}", file.display()))?;
+    let address = server.addresses.first().ok_or_else(|| format!("server.{sid} has no address"))?;
+    let quorum = Quorum::new(ensemble).map_err(|error| error.to_string())?;
+    let tick_ms = i64::from(config.tick_time_ms);
+    let limit = |key: &str, ticks: i32| match ticks {
+        1.. => Ok(i64::from(ticks) * tick_ms),
+        _ => Err(format!("{key}={ticks}: an ensemble wants at least 1")),
+    };
+    let membership = Membership {
+        sid,
+        quorum: Arc::new(quorum),
+        config_text: config_text(ensemble).into_bytes().into(),
+        config_version: ensemble.version,
+        tick_ms,
+        init_ms: limit("initLimit", *init_limit_ticks)?,
+        sync_ms: limit("syncLimit", *sync_limit_ticks)?,
+    };
+    Ok(MemberSettings {
+        election_address: format!("{}:{}", address.host, address.election_port),
+        is_observer: *peer_type == Role::Observer,
+        ensemble: ensemble.clone(),
+        membership,
+    })
+}
+
+/// Listens on this server's two ports, or ends the process.
+pub fn bind(member: &MemberSettings, on_all: bool) -> Bound {
+    let sid = member.membership.sid;
+    let address = &member.ensemble.servers[&sid].addresses[0];
+    peers::bind(address, on_all).unwrap_or_else(|(what, error)| {
+        exit(EXIT_PORT, format_args!("server.{sid}: {what}: {error}"));
+    })
+}
+
+/// What this server has promised, given where its log ends.
+///
+/// # Errors
+/// The file is there and cannot be used.
+pub fn epochs(dir: &DataDir, last: Zxid) -> Result<Epochs, storage::EpochsError> {
+    let of_log = Epochs { accepted: last.epoch(), current: last.epoch() };
+    let known = storage::Epochs::read(dir)?;
+    Ok(known.map_or(of_log, |storage::Epochs { accepted, current, .. }| Epochs { accepted, current }))
 }
 
 /// See the module's page.
@@ -159,11 +221,148 @@ impl Others {
                 Output::Reload => self.reload(),
                 Output::Diverged(why) => exit(
                     EXIT_DATA,
-                    format_args!("{why}: this server's tree is not its leader's; remove its data, and it takes the leader's"),
+                    format_args!(
+                        "{why}: this server's tree is not its leader's; remove its data, and it takes the leader's"
+                    ),
                 ),
                 Output::Event(event) => log::info!(target: "zab", "{event}"),
             }
         }
         self.peers.flush();
+    }
+}
+
+impl Others {
+    fn save(&self, Epochs { accepted, current }: Epochs) {
+        let epochs = storage::Epochs { accepted, current, repairing: false };
+        if let Err(error) = epochs.write(&self.dir) {
+            exit(
+                EXIT_LOG,
+                format_args!("epochs cannot be written: {error}: nothing may be promised without"),
+            );
+        }
+    }
+
+    /// Makes a tree's bytes beside the commit thread, as fast as the learner takes them.
+    fn send_image(&mut self, link: LinkId) {
+        let Some(image) = self.images.remove(&link) else { return };
+        let (sender, pieces) = mpsc::sync_channel(PIECES_AHEAD);
+        let waker = self.peers.waker();
+        let main = move || {
+            let Image { zxid, sessions, nodes, .. } = image;
+            let mut all = Vec::new();
+            loop {
+                match nodes.recv() {
+                    Ok(batch) if batch.is_empty() => break,
+                    Ok(batch) => all.extend(batch),
+                    // The view gave it up.
+                    Err(_) => return,
+                }
+            }
+            let mut encoder = Encoder::new(Form::Stream, zxid, None, sessions, all);
+            let mut more = true;
+            while more {
+                let mut piece = Vec::new();
+                more = encoder.next_piece(&mut piece);
+                if sender.send(Piece::Bytes(piece.into())).is_err() {
+                    return;
+                }
+                poke(&waker);
+            }
+            // The learner may be gone.
+            let _ = sender.send(Piece::End);
+            poke(&waker);
+        };
+        match thread::Builder::new().name("zkfast-image".to_owned()).spawn(main) {
+            Ok(_) => self.peers.send_stream(link, pieces),
+            // Without the pieces the connection ends, and the learner comes again.
+            Err(error) => {
+                log::warn!(target: "zab", "no thread for a learner's tree: {error}");
+                self.peers.send_stream(link, pieces);
+            }
+        }
+    }
+
+    /// Takes bytes of the tree that comes in.
+    fn receive(&mut self, bytes: &Bytes, replica: &mut Replica, now: Now) {
+        let Some(receiving) = &mut self.receiving else { return };
+        let Receiving { decoder, builder } = &mut **receiving;
+        let used = match decoder.feed(bytes, builder) {
+            Ok(Progress::More) => return,
+            Ok(Progress::Whole { used }) => used,
+            Err(damage) => return replica.tree_refused(damage.to_string(), now),
+        };
+        let Some(zxid) = replica.tree_ended(&bytes[used..]) else { return };
+        let Some(receiving) = self.receiving.take() else { return };
+        let (dir, inbox) = (self.dir.clone(), self.inbox.clone());
+        let main = move || {
+            let Receiving { decoder, builder } = *receiving;
+            let built = decoder.finish().map_err(|damage| damage.to_string());
+            let built = built.and_then(|_| builder.finish(zxid, 0));
+            inbox.put(match built.map(|restored| store(&dir, zxid, restored)) {
+                Ok(Ok(restored)) => Arrival::Stored(Box::new(restored)),
+                Ok(Err(error)) => Arrival::NotStored(error),
+                Err(why) => Arrival::NotStored(io::Error::other(why)),
+            });
+        };
+        if let Err(error) = thread::Builder::new().name("zkfast-store".to_owned()).spawn(main) {
+            replica.tree_refused(error.to_string(), now);
+        }
+    }
+
+    fn finish_install(&self, zxid: Zxid) {
+        if let Err(error) = storage::adopt(&self.dir, zxid) {
+            exit(EXIT_LOG, format_args!("the leader's snapshot at {zxid} cannot be given its name: {error}"));
+        }
+    }
+
+    /// Reads the disk again, as a start does.
+    fn reload(&self) {
+        let (dir, inbox, settings) = (self.dir.clone(), self.inbox.clone(), self.tree_settings);
+        let main = move || match recovery::recover(&dir, settings).map(|recovered| recovered.restored) {
+            Ok(restored) => inbox.put(Arrival::Reloaded(Box::new(restored))),
+            Err(error) => exit(EXIT_DATA, error),
+        };
+        if let Err(error) = thread::Builder::new().name("zkfast-reload".to_owned()).spawn(main) {
+            exit(EXIT_HOST, format_args!("no thread to read the disk again: {error}"));
+        }
+    }
+}
+
+/// A tree that comes in.
+struct Receiving {
+    decoder: Decoder,
+    builder: Builder,
+}
+
+impl Receiving {
+    fn new(settings: tree::Settings) -> Self {
+        Self { decoder: Decoder::new(Form::Stream), builder: Builder::for_java(settings) }
+    }
+}
+
+/// Writes a tree as an incoming snapshot.
+fn store(dir: &DataDir, zxid: Zxid, mut restored: Restored) -> io::Result<Restored> {
+    let header = Header { zxid, digest: restored.tree.digest(), wall_ms: 0 };
+    let sessions = restored.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
+    let mut encoder = ImageEncoder::new(&header, sessions);
+    let mut incoming = Incoming::create(dir.clone(), zxid)?;
+    restored.tree.begin_image();
+    let (mut nodes, mut more) = (Vec::new(), true);
+    while more {
+        more = restored.tree.image_slice(SLICE, &mut nodes);
+        nodes.drain(..).for_each(|node| encoder.put(&node));
+        if encoder.is_chunk_due() {
+            incoming.write(&encoder.take_chunk())?;
+        }
+    }
+    incoming.write(&encoder.finish().0)?;
+    incoming.finish()?;
+    Ok(restored)
+}
+
+fn poke(waker: &mio::Waker) {
+    if let Err(error) = waker.wake() {
+        exit(EXIT_BUG, format_args!("the commit thread cannot be woken: {error}"));
     }
 }

@@ -288,7 +288,8 @@ impl Peers {
             if self.dialing.remove(&id).is_none() {
                 continue;
             }
-            let connected = result.and_then(TcpStream::connect).and_then(|stream| self.adopt(id, stream, true));
+            let connected =
+                result.and_then(TcpStream::connect).and_then(|stream| self.adopt(id, stream, true));
             if connected.is_err() {
                 self.happened.push_back(Event::Closed(id));
             }

@@ -1,21 +1,26 @@
 //! Snapshots: taken from a view's tree in slices, while it serves and changes.
 
 use super::files::{self, DataDir, SnapshotFile};
+use super::others::{Arrival, Image};
 use super::rt;
 use super::view_shard::ViewShard;
 use crate::proto::Zxid;
-use crate::replica::{Deltas, Restored};
+use crate::replica::{Deltas, Restored, What};
 use crate::snapshot::{ACL_OPEN, Header, Node, SnapshotEncoder};
 use crate::tree::{self, AclRef, NodeImage};
+use crate::zab::LinkId;
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 /// Places of the tree in one slice: some tens of microseconds.
 const SLICE: u32 = 128;
+
+/// How long a learner's image waits before it asks again whether another one is done.
+const IMAGE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What makes a snapshot due, and what becomes of it.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +68,9 @@ impl Plan {
     /// Counts what was applied, and begins a snapshot if one is due.
     pub fn count(&mut self, deltas: &Deltas, shard: &Rc<ViewShard>) {
         for entry in &deltas.entries {
+            if matches!(entry.what, What::Reset(_)) {
+                (self.newest, self.txns) = (entry.zxid, 0);
+            }
             if entry.zxid > self.newest {
                 self.newest = entry.zxid;
                 self.txns += 1;
@@ -70,12 +78,13 @@ impl Plan {
         }
         self.bytes += deltas.log_bytes as u64;
         let due = self.txns >= self.due || self.limits.log_bytes.is_some_and(|max| self.bytes >= max);
-        if !due || self.running.load(Ordering::Relaxed) {
+        if !due || self.running.load(Ordering::Relaxed) || shard.is_imaging().get() {
             return;
         }
         (self.txns, self.bytes) = (0, 0);
         self.set_due();
         self.running.store(true, Ordering::Relaxed);
+        shard.is_imaging().set(true);
         let (shard, dir, retain, running) =
             (shard.clone(), self.dir.clone(), self.limits.retain, self.running.clone());
         rt::spawn_local(async move {
@@ -91,6 +100,7 @@ impl Plan {
                         one is tried after snapCount more txns");
                 }
             }
+            shard.is_imaging().set(false);
             if let Some(retain) = retain {
                 match rt::blocking(move || files::purge(&dir, retain)).await {
                     Ok(purged) if purged.snapshots + purged.segments > 0 => log::info!(target: "snapshot",
@@ -127,6 +137,36 @@ async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
     let file = write(file, rest).await?;
     rt::blocking(move || file.finish(zxid)).await?;
     Ok((zxid, counts.nodes))
+}
+
+/// Takes an image of the view's tree for a learner.
+pub async fn image_for(shard: Rc<ViewShard>, link: LinkId) {
+    // One at a time; learners are patient for initLimit.
+    while shard.is_imaging().replace(true) {
+        rt::sleep(IMAGE_PAUSE).await;
+    }
+    let (sender, nodes) = mpsc::channel();
+    let (zxid, _, sessions) = shard.view().borrow_mut().begin_image();
+    if let Some(inbox) = shard.inbox() {
+        let sessions = sessions.into_iter().collect();
+        inbox.put(Arrival::Image(Image { link, zxid, sessions, nodes }));
+    }
+    loop {
+        let mut batch = Vec::with_capacity(SLICE as usize);
+        let more = shard.view().borrow_mut().image_slice(SLICE, &mut batch);
+        // Where places of the tree are free, or its image has been given up, there is nothing in between.
+        if !batch.is_empty() && sender.send(batch).is_err() {
+            shard.view().borrow_mut().abandon_image();
+            break;
+        }
+        if !more {
+            // Nobody waits for it any more if this fails.
+            let _ = sender.send(Vec::new());
+            break;
+        }
+        rt::yield_now().await;
+    }
+    shard.is_imaging().set(false);
 }
 
 /// Writes the snapshot of a server that has never run. A directory that has ever been used has a snapshot

@@ -1,10 +1,12 @@
 //! A view shard: serves connections, and keeps its view up to date.
 
+use super::others::Inbox;
 use super::ring::{Bell, Consumer, Producer};
 use super::rt::{self, Accepted, Stream};
 use super::{Clock, Phase, Shared, snapshots};
 use crate::replica::{CloseReason, Deltas, Place, Uplink, View};
-use std::cell::RefCell;
+use crate::zab::LinkId;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -39,6 +41,10 @@ pub struct ViewShard {
     uplink_bell: Bell,
     /// Connections that are to end, and when they will whatever they have not taken.
     lingering: RefCell<VecDeque<(i64, Place)>>,
+    /// The view's tree has one image at a time.
+    is_imaging: Cell<bool>,
+    /// Where images for learners go, in an ensemble.
+    inbox: Option<Inbox>,
 }
 
 /// The rings of a view shard.
@@ -62,6 +68,7 @@ pub async fn run(
     clock: Clock,
     shared: Arc<Shared>,
     snapshots: Option<snapshots::Plan>,
+    inbox: Option<Inbox>,
 ) {
     let Rings { uplink, deltas, accepted, inbound, outbound } = rings;
     let shard = Rc::new(ViewShard {
@@ -72,6 +79,8 @@ pub async fn run(
         scratch: RefCell::new(vec![0; READ_BYTES]),
         uplink_bell: outbound,
         lingering: RefCell::default(),
+        is_imaging: Cell::new(false),
+        inbox,
     });
     rt::spawn_local(send_up(shard.clone(), uplink));
     rt::spawn_local(tick(shard.clone(), inbound.clone()));
@@ -141,6 +150,9 @@ impl ViewShard {
             self.uplink_bell.ring();
             if let Some(plan) = &mut snapshots {
                 plan.count(&batch, &self);
+                while let Some(link) = self.next_image_wanted() {
+                    rt::spawn_local(snapshots::image_for(self.clone(), link));
+                }
             }
             // Where batches come faster than they are taken in, connections have their turn too.
             taken += 1;
@@ -149,6 +161,20 @@ impl ViewShard {
                 rt::yield_now().await;
             }
         }
+    }
+
+    fn next_image_wanted(&self) -> Option<LinkId> {
+        self.view.borrow_mut().next_image_wanted()
+    }
+
+    /// Whether an image of the tree is being taken.
+    pub fn is_imaging(&self) -> &Cell<bool> {
+        &self.is_imaging
+    }
+
+    /// Where images for learners go.
+    pub fn inbox(&self) -> Option<&Inbox> {
+        self.inbox.as_ref()
     }
 
     /// The view, for what runs beside the connections.

@@ -25,7 +25,7 @@ mod retention;
 mod tests;
 
 pub use epochs::{EPOCHS, Epochs, EpochsError};
-pub use image::{ImageBuilder, ImageEncoder};
+pub use image::{ImageEncoder, decode};
 pub use log_file::LogFile;
 pub use received::{Incoming, adopt, can_truncate, move_aside, truncated};
 pub use records::{LogSlices, ReadError, SLICE_BYTES, records};

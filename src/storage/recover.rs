@@ -2,8 +2,8 @@
 
 use super::received::{self, SUPERSEDED};
 use super::{
-    EPOCHS, Epochs, EpochsError, Folder, ImageBuilder, ImageEncoder, SNAPSHOT_TMP, Storage, newest_base,
-    segments, set_aside, snapshots, write_whole, zxids,
+    EPOCHS, Epochs, EpochsError, Folder, ImageEncoder, SNAPSHOT_TMP, Storage, decode, newest_base, segments,
+    set_aside, snapshots, write_whole, zxids,
 };
 use crate::proto::Zxid;
 use crate::replica::{ReplayError, Restored};
@@ -381,7 +381,7 @@ impl<S: Storage> Attempt<'_, S> {
         while let Some(&zxid) = self.candidates.last() {
             let name = snapshot::file_name(zxid);
             let bytes = at(self.storage, Folder::Snap, &name, self.storage.map(Folder::Snap, &name))?;
-            match ImageBuilder::decode(&bytes, self.settings) {
+            match decode(&bytes, self.settings) {
                 Ok(restored) => return Ok((restored, Some(zxid))),
                 Err(why) => {
                     (self.tell)(Event::LeftOut { path: self.storage.path(Folder::Snap, &name), why });

@@ -184,6 +184,11 @@ impl Commit {
         self.backlog.is_empty() && !self.is_full()
     }
 
+    /// The digest of the tree, which is ahead of the log.
+    pub(super) fn digest(&self) -> u64 {
+        self.core.tree.digest()
+    }
+
     /// Whether there is anything to be taken.
     pub(super) fn has_proposals(&self) -> bool {
         !self.core.deltas.entries.is_empty()

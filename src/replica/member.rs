@@ -345,6 +345,15 @@ impl Replica {
         }
     }
 
+    /// The digest of the tree, of whatever it holds.
+    pub fn digest(&self) -> u64 {
+        match &self.side {
+            Side::Commit(commit) => commit.digest(),
+            Side::Follow(follow) => follow.core.tree.digest(),
+            Side::Nobody => unreachable!("a side is only away within one call"),
+        }
+    }
+
     /// What the shell measures on this side: the log, snapshots, recovery.
     pub fn metrics_mut(&mut self) -> &mut Metrics {
         &mut self.core().metrics

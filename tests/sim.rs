@@ -1,4 +1,4 @@
-//! Many seeds: `ZKFAST_SIM_SEEDS=0..1000 cargo test --release --no-default-features --features sim --test sim`.
+//! Many seeds: `ZKFAST_SIM_SEEDS=0..1000 cargo test --no-default-features --features sim --test sim`.
 //!
 //! Without the variable a few are run. One that fails prints the command that replays it with its whole history.
 
@@ -30,9 +30,9 @@ fn main() {
                     if seed >= to {
                         return;
                     }
-                    match catch_unwind(AssertUnwindSafe(|| history(seed, None, is_traced))) {
-                        Ok((outcome, history)) => {
-                            history.iter().for_each(|line| println!("{line}"));
+                    let tell = is_traced.then_some((|line: &str| println!("{line}")) as fn(&str));
+                    match catch_unwind(AssertUnwindSafe(|| history(seed, None, tell))) {
+                        Ok(outcome) => {
                             if let Some(violation) = &outcome.violation {
                                 failed.lock().expect("no poison").push((seed, violation.clone()));
                             }
@@ -49,8 +49,7 @@ fn main() {
     let failed = failed.into_inner().expect("no poison");
     for (seed, violation) in &failed {
         println!(
-            "seed {seed}: {violation}\n  ZKFAST_SIM_TRACE=1 ZKFAST_SIM_SEEDS={seed} cargo test --release \
-             --no-default-features --features sim --test sim"
+            "seed {seed}: {violation}\n  ZKFAST_SIM_TRACE=1 ZKFAST_SIM_SEEDS={seed} cargo test --no-default-features --features sim --test sim"
         );
     }
     let count = to - from;

@@ -178,8 +178,8 @@ pub struct Cluster {
     /// The server whose disk rots.
     rotten: Option<usize>,
     hash: u64,
-    /// Everything that happened, if it is wanted.
-    pub history: Option<Vec<String>>,
+    /// Who wants to hear of everything that happens, at once: what comes next may panic.
+    pub tell: Option<fn(&str)>,
 }
 
 impl Cluster {
@@ -225,7 +225,7 @@ impl Cluster {
             syncs: BTreeMap::new(),
             rotten: None,
             hash: 0xCBF2_9CE4_8422_2325,
-            history: None,
+            tell: None,
             settings,
         }
     }
@@ -236,8 +236,8 @@ impl Cluster {
         for byte in self.net.now_us.to_le_bytes().iter().chain(line.as_bytes()) {
             self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
         }
-        if let Some(history) = &mut self.history {
-            history.push(format!("{:>10} {line}", self.net.now_us));
+        if let Some(tell) = self.tell {
+            tell(&format!("{:>10} {line}", self.net.now_us));
         }
     }
 
@@ -561,12 +561,11 @@ impl Cluster {
 }
 
 /// A whole history: faults, and the end of them.
-pub fn history(seed: u64, mutation: Option<Mutation>, keep: bool) -> (Outcome, Vec<String>) {
+pub fn history(seed: u64, mutation: Option<Mutation>, tell: Option<fn(&str)>) -> Outcome {
     let mut cluster = Cluster::new(seed, Settings::of(seed));
     cluster.mutation = mutation;
-    cluster.history = keep.then(Vec::new);
+    cluster.tell = tell;
     cluster.run(cluster.settings.faults_us);
     cluster.settle();
-    let outcome = cluster.outcome();
-    (outcome, cluster.history.unwrap_or_default())
+    cluster.outcome()
 }

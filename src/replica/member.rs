@@ -45,6 +45,9 @@ const TO_LOG_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a group that goes to the log at once.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
+/// How long the leader may take to answer as one: who was elected without knowing it gives up sooner, too.
+const CONNECT_MS: i64 = 1_000;
+
 /// Pause between two attempts to connect to the leader, which may not know yet that it is one.
 const CONNECT_RETRY_MS: i64 = 10;
 
@@ -227,6 +230,8 @@ enum State {
 #[derive(Debug)]
 struct Learning {
     sid: i64,
+    /// Until when the leader may be silent about who it is.
+    until_ms: i64,
     link: LinkId,
     learner: Learner,
     sync: &'static str,
@@ -815,7 +820,7 @@ impl Replica {
                         member.state = State::Leading(Box::new(leader));
                         self.led(led, now);
                     } else {
-                        let until_ms = now_ms + member.settings.membership.init_ms;
+                        let until_ms = now_ms + member.settings.membership.init_ms.min(CONNECT_MS);
                         member.state = State::Connecting { sid, link: None, retry_ms: now_ms, until_ms };
                         self.tick(now);
                     }
@@ -1099,13 +1104,13 @@ impl Replica {
         let (mut elected, mut learned) = (Vec::new(), Vec::new());
         if member.election_links.contains(&link) {
             member.election.connected(now.mono_ms() as u64, link, &mut elected);
-        } else if let State::Connecting { sid, link: Some(asked), .. } = member.state
+        } else if let State::Connecting { sid, link: Some(asked), until_ms, .. } = member.state
             && asked == link
         {
             let Member { settings, epochs, history, .. } = &**member;
             let (membership, last, now_ms) = (settings.membership.clone(), history.last(), now.mono_ms());
             let learner = Learner::new(membership, settings.is_observer, *epochs, last, now_ms, &mut learned);
-            let learning = Learning { sid, link, learner, sync: "DIFF" };
+            let learning = Learning { sid, until_ms, link, learner, sync: "DIFF" };
             member.state = State::Learning(Box::new(learning));
         } else {
             member.outputs.push_back(Output::Close { link });
@@ -1150,6 +1155,12 @@ impl Replica {
             State::Connecting { link: asked, retry_ms, .. } if *asked == Some(link) => {
                 *asked = None;
                 *retry_ms = now.mono_ms() + CONNECT_RETRY_MS;
+            }
+            // It may not know yet that it leads.
+            State::Learning(learning) if learning.link == link && learning.learner.is_unheard() => {
+                let (sid, until_ms) = (learning.sid, learning.until_ms);
+                let retry_ms = now.mono_ms() + CONNECT_RETRY_MS;
+                member.state = State::Connecting { sid, link: None, retry_ms, until_ms };
             }
             State::Learning(learning) if learning.link == link => self.look(now, &LostLeader::Closed),
             _ => {}

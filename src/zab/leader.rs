@@ -28,6 +28,10 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// How long a leader waits for a quorum to connect. Those that voted for it come at once; if they do not, they
+/// have found another leader meanwhile, and it is quicker to vote again than to wait for initLimit.
+const DISCOVERY_MS: i64 = 1_000;
+
 /// Epochs as they are on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epochs {
@@ -153,7 +157,7 @@ pub enum CloseLearner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LostLead {
     /// No quorum came in time.
-    #[error("no quorum follows after {0} ms (initLimit)")]
+    #[error("no quorum follows after {0} ms")]
     NotEstablished(i64),
     /// The quorum went away.
     #[error("no quorum was heard of within {0} ms (syncLimit)")]
@@ -385,6 +389,8 @@ impl Leader {
                 self.support(link, now_ms, out);
                 Ok(())
             }
+            // The answer to UPTODATE, which is no txn's.
+            (Step::Synced, PacketType::ACK) if packet.zxid.counter() == 0 => Ok(()),
             (Step::Syncing | Step::Synced, PacketType::ACK) => {
                 // In the log's order, so the newest stands for all before it, also where each has its own.
                 learner.acked = learner.acked.max(packet.zxid);
@@ -764,7 +770,8 @@ impl Leader {
             self.close(link, CloseLearner::Silent(silent_ms), history, out);
         }
         if self.phase != Phase::Broadcast {
-            if now_ms - self.began_ms > init_ms {
+            let limit_ms = if self.phase == Phase::Discovery { init_ms.min(DISCOVERY_MS) } else { init_ms };
+            if now_ms - self.began_ms > limit_ms {
                 out.push(LeaderOutput::Lost(LostLead::NotEstablished(now_ms - self.began_ms)));
             }
             return;

@@ -168,6 +168,11 @@ impl Learner {
         self.epochs
     }
 
+    /// Whether the leader has said nothing yet: it may not know that it is one.
+    pub fn is_unheard(&self) -> bool {
+        self.step == Step::Info
+    }
+
     /// Whether clients are served.
     pub fn is_serving(&self) -> bool {
         self.step == Step::Serving

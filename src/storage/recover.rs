@@ -3,7 +3,7 @@
 use super::received::{self, SUPERSEDED};
 use super::{
     EPOCHS, Epochs, EpochsError, Folder, ImageBuilder, ImageEncoder, SNAPSHOT_TMP, Storage, newest_base,
-    segments, set_aside, snapshots, write_whole, zxids,
+    segments, set_aside, snapshots, write_whole,
 };
 use crate::proto::Zxid;
 use crate::replica::{ReplayError, Restored};
@@ -179,13 +179,15 @@ pub fn recover<S: Storage>(
     let base = newest_base(&known);
     // What is older than the newest base cannot be used, nor be missed.
     known.retain(|segment| base.is_none_or(|(number, _)| segment.number >= number));
-    let mut incoming = in_snap(storage, zxids(storage, received::parse_file_name))?;
-    if let Some((_, zxid)) = base
-        && incoming.contains(&zxid)
+    let names = in_snap(storage, storage.names(Folder::Snap))?;
+    let mut incoming: Vec<_> = names.iter().filter_map(|name| received::parse_file_name(name)).collect();
+    if let Some((segment, zxid)) = base
+        && let Some(place) = incoming.iter().position(|waits| *waits == (zxid, segment))
     {
-        incoming.retain(|other| *other != zxid);
-        let (from, to) = (received::file_name(zxid), snapshot::file_name(zxid));
-        in_snap(storage, storage.rename(Folder::Snap, &from, &to).and_then(|()| storage.sync(Folder::Snap)))?;
+        incoming.swap_remove(place);
+        let (from, to) = (received::file_name(zxid, segment), snapshot::file_name(zxid));
+        let renamed = storage.rename(Folder::Snap, &from, &to);
+        in_snap(storage, renamed.and_then(|()| storage.sync(Folder::Snap)))?;
         tell(Event::Adopted(zxid));
     }
     let zxids = in_snap(storage, snapshots(storage))?;
@@ -250,8 +252,8 @@ pub fn recover<S: Storage>(
             in_snap(storage, set_aside(storage, zxid, "damaged"))?;
         }
     }
-    for zxid in incoming {
-        let removed = storage.remove(Folder::Snap, &received::file_name(zxid));
+    for (zxid, segment) in incoming {
+        let removed = storage.remove(Folder::Snap, &received::file_name(zxid, segment));
         in_snap(storage, removed.and_then(|()| storage.sync(Folder::Snap)))?;
         tell(Event::NotAdopted(zxid));
     }

@@ -151,15 +151,13 @@ impl Server {
         if let Some(after) = self.after.take().filter(|after| is(after) && !is(&self.state)) {
             self.state = after;
         }
-        assert!(is(&self.state), "found {found:?} at {zxid}, should be {:?}", self.state);
+        assert!(is(&self.state), "found {found:?} at {zxid}, should be {:?}", self.state.paths());
         assert_eq!(recovered.encoder.last(), zxid);
+        let file = Epochs::read(&self.disk).expect("whole");
+        assert!([self.epochs, self.epochs_after].contains(&file), "{file:?} should be {:?}", self.epochs);
         let derived = Epochs { accepted: zxid.epoch(), current: zxid.epoch(), repairing: false };
-        let is = |epochs: &Option<Epochs>| epochs.unwrap_or(derived) == recovered.epochs;
-        if !is(&self.epochs) {
-            self.epochs = self.epochs_after;
-        }
-        assert!(is(&self.epochs), "{:?} should be {:?}", recovered.epochs, self.epochs);
-        self.epochs_after = self.epochs;
+        assert_eq!(recovered.epochs, file.unwrap_or(derived));
+        (self.epochs, self.epochs_after) = (file, file);
         self.committed = self.committed.min(zxid);
         self.durable = recovered.encoder.position();
         self.log = Some(LogFile::new(self.disk.clone(), recovered.encoder));
@@ -223,7 +221,7 @@ impl Server {
         let leader = self.extended(leader, count);
         let mut incoming = Incoming::create(self.disk.clone(), leader.last)?;
         leader.snapshot().chunks(3000).try_for_each(|bytes| incoming.write(bytes))?;
-        incoming.finish()?;
+        incoming.finish(self.durable)?;
         if self.random.one_in(5) {
             return Ok(());
         }
@@ -231,7 +229,7 @@ impl Server {
         self.committed = self.committed.min(at);
         self.after = Some(leader);
         self.durable = self.log().append(&Batch::marker(Marker::Base { at }))?;
-        adopt(&self.disk, at)
+        adopt(&self.disk, at, self.durable)
     }
 
     fn snapshot(&mut self) -> io::Result<()> {
@@ -388,9 +386,9 @@ fn damage() {
         let mut log = LogFile::new(disk.clone(), recovered.encoder);
         let mut incoming = Incoming::create(disk.clone(), state.last).expect("power");
         incoming.write(&state.snapshot()).expect("power");
-        incoming.finish().expect("power");
-        log.append(&Batch::marker(Marker::Base { at: state.last })).expect("power");
-        adopt(&disk, state.last).expect("power");
+        incoming.finish(log.encoder().position()).expect("power");
+        let base = log.append(&Batch::marker(Marker::Base { at: state.last })).expect("power");
+        adopt(&disk, state.last, base).expect("power");
         disk.crash(seed + 2);
         let (recovered, _) = start(&disk).expect("the leader's state");
         assert_eq!(paths(&recovered.restored.tree), state.paths());

@@ -210,7 +210,7 @@ impl CommitShard {
         true
     }
 
-    fn durable(&mut self, Done { batch, took, fsync }: Done) {
+    fn durable(&mut self, Done { batch, took, fsync, .. }: Done) {
         self.spare = batch;
         let metrics = self.commit.metrics_mut();
         metrics.times.fsynctime.record(fsync.as_micros() as u64);

@@ -217,7 +217,10 @@ impl CommitShard {
         }
     }
 
-    fn durable(&mut self, Done { batch, took, fsync }: Done, now: Now) {
+    fn durable(&mut self, Done { batch, took, fsync, end }: Done, now: Now) {
+        if let Some(others) = &mut self.others {
+            others.logged(end);
+        }
         let metrics = self.replica.metrics_mut();
         metrics.times.fsynctime.record(fsync.as_micros() as u64);
         metrics.latencies.sync_processor_queue_flush_time_ms.record(took.as_micros() as u64);

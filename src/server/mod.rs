@@ -25,7 +25,6 @@ mod recovery;
 pub mod ring;
 mod rt;
 mod snapshots;
-mod store;
 mod view_shard;
 
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
@@ -34,7 +33,9 @@ use crate::admin::{self, Conf, Status, Whitelist};
 use crate::auth::Policy;
 use crate::config::Config;
 use crate::replica::{CommitSettings, Now, Replica, View, ViewSettings};
+use crate::storage::Epochs;
 use crate::tree::{self, Digests};
+use crate::zab::leader;
 use admission::Admission;
 use commit_shard::Log;
 use files::DataDir;
@@ -311,7 +312,7 @@ pub fn run(config: &Config) {
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
     let tree_settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
     let recovered = recovery::recover(&dir, tree_settings).unwrap_or_else(|error| exit(EXIT_DATA, error));
-    let recovery::Recovered { restored, encoder, replayed, .. } = recovered;
+    let recovery::Recovered { restored, encoder, replayed, epochs, .. } = recovered;
 
     let policy = Arc::new(policy(config));
     let shared = Arc::new(Shared {
@@ -329,7 +330,14 @@ pub fn run(config: &Config) {
     signals.serving();
     let commit_bell = Bell::default();
     let others = member.as_ref().zip(peers).map(|(member, peers)| {
-        let others = Others::new(peers, &member.ensemble, dir.clone(), tree_settings, commit_bell.clone());
+        let others = Others::new(
+            peers,
+            &member.ensemble,
+            dir.clone(),
+            tree_settings,
+            encoder.position(),
+            commit_bell.clone(),
+        );
         others.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
     });
     let mut uplinks = Vec::new();
@@ -392,7 +400,8 @@ pub fn run(config: &Config) {
     let replica = match member {
         None => Replica::alone(settings, policy, restored, clock.now()),
         Some(member) => {
-            let epochs = others::epochs(&dir, restored.zxid).unwrap_or_else(|error| exit(EXIT_DATA, error));
+            let Epochs { accepted, current, .. } = epochs;
+            let epochs = leader::Epochs { accepted, current };
             Replica::member(member, settings, policy, restored, epochs, clock.now())
         }
     };

@@ -7,10 +7,10 @@ use super::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, exit, recovery}
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::proto::Zxid;
 use crate::replica::{Builder, MemberSettings, Now, Output, Replica, Restored};
-use crate::snapshot::Header;
 use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
 use crate::storage::{self, ImageEncoder, Incoming};
 use crate::tree::{self, NodeImage};
+use crate::wal::Position;
 use crate::zab::LinkId;
 use crate::zab::leader::{Epochs, Membership};
 use crate::zab::quorum::{Quorum, config_text};
@@ -24,9 +24,6 @@ use std::time::Duration;
 
 /// Pieces of a tree that are made ahead of what its learner takes.
 const PIECES_AHEAD: usize = 16;
-
-/// Znodes of a tree in one step of writing it.
-const SLICE: u32 = 4096;
 
 /// A view's image of its tree, for a learner.
 #[derive(Debug)]
@@ -115,16 +112,6 @@ pub fn bind(member: &MemberSettings, on_all: bool) -> Bound {
     })
 }
 
-/// What this server has promised, given where its log ends.
-///
-/// # Errors
-/// The file is there and cannot be used.
-pub fn epochs(dir: &DataDir, last: Zxid) -> Result<Epochs, storage::EpochsError> {
-    let of_log = Epochs { accepted: last.epoch(), current: last.epoch() };
-    let known = storage::Epochs::read(dir)?;
-    Ok(known.map_or(of_log, |storage::Epochs { accepted, current, .. }| Epochs { accepted, current }))
-}
-
 /// See the module's page.
 pub struct Others {
     peers: Peers,
@@ -135,6 +122,8 @@ pub struct Others {
     /// Images that were begun and are not being sent yet.
     images: BTreeMap<LinkId, Image>,
     receiving: Option<Box<Receiving>>,
+    /// Where the log ends.
+    log: Position,
 }
 
 impl Others {
@@ -147,6 +136,7 @@ impl Others {
         ensemble: &Ensemble,
         dir: DataDir,
         tree_settings: tree::Settings,
+        log: Position,
         bell: Bell,
     ) -> io::Result<Self> {
         let (sender, arrivals) = mpsc::channel();
@@ -158,7 +148,13 @@ impl Others {
             inbox: Inbox { sender, bell },
             images: BTreeMap::new(),
             receiving: None,
+            log,
         })
+    }
+
+    /// The log is durable and ends there.
+    pub fn logged(&mut self, end: Position) {
+        self.log = end;
     }
 
     /// Where views put their images.
@@ -294,12 +290,12 @@ impl Others {
         };
         let Some(zxid) = replica.tree_ended(&bytes[used..]) else { return };
         let Some(receiving) = self.receiving.take() else { return };
-        let (dir, inbox) = (self.dir.clone(), self.inbox.clone());
+        let (dir, inbox, log) = (self.dir.clone(), self.inbox.clone(), self.log);
         let main = move || {
             let Receiving { decoder, builder } = *receiving;
             let built = decoder.finish().map_err(|damage| damage.to_string());
             let built = built.and_then(|_| builder.finish(zxid, 0));
-            inbox.put(match built.map(|restored| store(&dir, zxid, restored)) {
+            inbox.put(match built.map(|restored| store(&dir, zxid, restored, log)) {
                 Ok(Ok(restored)) => Arrival::Stored(Box::new(restored)),
                 Ok(Err(error)) => Arrival::NotStored(error),
                 Err(why) => Arrival::NotStored(io::Error::other(why)),
@@ -311,7 +307,7 @@ impl Others {
     }
 
     fn finish_install(&self, zxid: Zxid) {
-        if let Err(error) = storage::adopt(&self.dir, zxid) {
+        if let Err(error) = storage::adopt(&self.dir, zxid, self.log) {
             exit(EXIT_LOG, format_args!("the leader's snapshot at {zxid} cannot be given its name: {error}"));
         }
     }
@@ -341,23 +337,11 @@ impl Receiving {
     }
 }
 
-/// Writes a tree as an incoming snapshot.
-fn store(dir: &DataDir, zxid: Zxid, mut restored: Restored) -> io::Result<Restored> {
-    let header = Header { zxid, digest: restored.tree.digest(), wall_ms: 0 };
-    let sessions = restored.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
-    let mut encoder = ImageEncoder::new(&header, sessions);
+/// Writes a tree as an incoming snapshot, given where the log ends.
+fn store(dir: &DataDir, zxid: Zxid, mut restored: Restored, log: Position) -> io::Result<Restored> {
     let mut incoming = Incoming::create(dir.clone(), zxid)?;
-    restored.tree.begin_image();
-    let (mut nodes, mut more) = (Vec::new(), true);
-    while more {
-        more = restored.tree.image_slice(SLICE, &mut nodes);
-        nodes.drain(..).for_each(|node| encoder.put(&node));
-        if encoder.is_chunk_due() {
-            incoming.write(&encoder.take_chunk())?;
-        }
-    }
-    incoming.write(&encoder.finish().0)?;
-    incoming.finish()?;
+    ImageEncoder::all(&mut restored, 0, |bytes| incoming.write(bytes))?;
+    incoming.finish(log)?;
     Ok(restored)
 }
 

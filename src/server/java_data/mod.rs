@@ -12,10 +12,10 @@ pub use epochs::Epochs;
 pub use export::{Exported, export};
 
 use super::files::{self, DataDir};
-use super::{recovery, snapshots};
 use crate::proto::Zxid;
 use crate::replica::FuzzyReport;
 use crate::snapshot::java::LogDamage;
+use crate::storage::{self, RecoveryError, Storage};
 use crate::tree;
 use std::fmt;
 use std::fs;
@@ -204,7 +204,7 @@ pub enum JavaDataError {
     Dir(#[from] files::DirError),
     /// zkfast's own data cannot be read.
     #[error(transparent)]
-    Recovery(#[from] recovery::RecoveryError),
+    Recovery(#[from] RecoveryError),
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, JavaDataError> {
@@ -235,11 +235,12 @@ pub fn import(
     let target = Target::begin(&[data, data_log], files::FOLDER)?;
     let (mut restored, mut imported) = read::read(source, options)?;
     let dir = DataDir { snap: target.folder(0).to_owned(), log: target.folder(1).to_owned() };
-    at(&dir.snap, snapshots::write_restored(&dir, &mut restored))?;
-    if let Some(epochs) = imported.epochs {
-        epochs.write(&dir.snap)?;
+    at(&dir.snap, storage::write_snapshot(&dir, &mut restored))?;
+    if let Some(Epochs { accepted, current }) = imported.epochs {
+        let epochs = storage::Epochs { accepted, current, repairing: false };
+        at(&dir.snap, epochs.write(&dir))?;
     }
-    at(&dir.log, files::place_segment(&dir, recovery::FIRST_SEGMENT))?;
+    at(&dir.log, dir.place_segment(storage::FIRST_SEGMENT))?;
     target.finish()?;
     imported.took = started.elapsed();
     Ok(imported)

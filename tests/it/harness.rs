@@ -123,6 +123,13 @@ impl Server {
     /// Starts a server whose `zoo.cfg` holds `keys` beside what every server here needs, and waits
     /// until it answers.
     pub fn start(kind: Kind, keys: &[(&str, &str)]) -> Self {
+        let mut server = Self::new(kind, keys);
+        server.start_again();
+        server
+    }
+
+    /// The same, not started yet.
+    pub fn new(kind: Kind, keys: &[(&str, &str)]) -> Self {
         let directory = Directory::new(if kind == Kind::Java { "java" } else { "zkfast" });
         let address = free_address();
         let data = directory.path().join("data");
@@ -138,9 +145,12 @@ impl Server {
             config += &format!("{key}={value}\n");
         }
         fs::write(directory.path().join("zoo.cfg"), config).expect("zoo.cfg");
-        let mut server = Self { kind, directory, address, child: None, descriptors: None };
-        server.start_again();
-        server
+        Self { kind, directory, address, child: None, descriptors: None }
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// Starts the process on the data directory as it is, and waits until it serves.
@@ -323,7 +333,7 @@ fn free_address() -> SocketAddr {
 }
 
 /// The binary under test: the one that this test was built with, or `ZKFAST_BIN`.
-fn zkfast_binary() -> PathBuf {
+pub fn zkfast_binary() -> PathBuf {
     std::env::var_os("ZKFAST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_zkfast").into(), PathBuf::from)
 }
 

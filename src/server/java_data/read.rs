@@ -89,10 +89,8 @@ fn pass_over(why: &mut Vec<String>, snapshot: &SnapshotFile, reason: String) {
 /// The snapshots, newest first, and the logs in their order.
 fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<(Zxid, PathBuf)>), JavaDataError> {
     let (mut snapshots, mut logs) = (Vec::new(), Vec::new());
-    for folder in [&source.snap, &source.log] {
-        if folder == &source.log && source.log == source.snap && !(snapshots.is_empty() && logs.is_empty()) {
-            break;
-        }
+    let folders = [&source.snap, &source.log];
+    for folder in &folders[..if source.log == source.snap { 1 } else { 2 }] {
         let entries = match fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             entries => at(folder, entries)?,
@@ -101,17 +99,17 @@ fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<(Zxid, PathBuf)>), Ja
             let path = at(folder, entry)?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let misplaced = |other: &Path| JavaDataError::Misplaced {
-                folder: folder.clone(),
+                folder: (*folder).clone(),
                 name: name.to_owned(),
                 other: other.to_owned(),
             };
             if let Some((zxid, packing)) = parse_snapshot_name(name) {
-                if *folder != source.snap {
+                if **folder != source.snap {
                     return Err(misplaced(&source.snap));
                 }
                 snapshots.push(SnapshotFile { zxid, packing, path });
             } else if let Some(zxid) = parse_log_name(name) {
-                if *folder != source.log {
+                if **folder != source.log {
                     return Err(misplaced(&source.log));
                 }
                 logs.push((zxid, path));

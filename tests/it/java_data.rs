@@ -431,7 +431,11 @@ fn snapshots_under_load() {
     let _alone = alone();
     let killed =
         killed(&[("snapCount", "1500")], |address| load(address, setting("ZKFAST_JAVA_LOAD", 12_000)));
-    let files = snapshots(killed.copy.path());
+    let mut files = snapshots(killed.copy.path());
+    // The newest may have been in the making.
+    if import(killed.copy.path()).expect("whole").0.passed_over == 1 {
+        fs::remove_file(files.pop().expect("several")).expect("removed");
+    }
     let mut fuzzy = 0;
     let mut imported_first = None;
     for number in (0..files.len()).rev() {

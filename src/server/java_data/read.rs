@@ -134,7 +134,7 @@ fn decode(snapshot: &SnapshotFile, options: Options) -> Result<FuzzyReplay, Atte
         at(&snapshot.path, File::open(&snapshot.path)).map_err(|error| Attempt::Over(Box::new(error)))?;
     let mut input = unpack(file, snapshot.packing);
     let mut decoder = Decoder::new(Form::File);
-    let mut builder = Builder::for_java(options.settings);
+    let mut builder = Builder::new(options.settings);
     let mut piece = vec![0; PIECE_BYTES];
     let mut progress = Instant::now();
     loop {

@@ -21,7 +21,7 @@
 //! | [`auth`] | who a connection is and what it may do | an id is only ever added by what proves it |
 //! | [`replica`] | the commit side and the views, as state machines | `view.zxid <= committed <= proposed`; each request is answered once, in order |
 //! | [`wal`] | the log's bytes | an acknowledged record is given back unchanged, or recovery refuses |
-//! | [`snapshot`] | a tree and its sessions in bytes | decoding gives back all that was encoded, or refuses |
+//! | [`snapshot`] | a tree and its sessions in bytes, ZooKeeper's files as well | decoding gives back all that was encoded, or refuses |
 //! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is passed over in silence |
 //! | [`admin`] | four-letter words and metrics as text | it renders what it is given and asks nobody |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |

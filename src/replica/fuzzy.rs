@@ -181,11 +181,11 @@ impl FuzzyReplay {
     /// A znode that still has no list.
     fn unlisted_path(&self) -> Option<&[u8]> {
         let tree = &self.restored.tree;
-        let is_closed = |path: &&Box<[u8]>| {
+        let is_closed = |path: &&[u8]| {
             let acl = tree.find(path).map(|index| tree.body(index).fixed().acl.clone());
             acl.flatten().is_some_and(|list| Arc::ptr_eq(&list, &self.closed))
         };
-        self.unlisted.iter().find(is_closed).map(|path| &**path)
+        self.unlisted.iter().map(|path| &**path).find(is_closed)
     }
 
     /// The log is over: what there is, if it is whole. Ephemerals of sessions that are not alive go.

@@ -235,7 +235,8 @@ impl Server {
         }
     }
 
-    fn wait_until_it_answers(&mut self) {
+    /// Waits until it serves: until a quorum does, in an ensemble.
+    pub fn wait_until_it_answers(&mut self) {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             // Not `ruok`: Java says "imok" before it takes sessions.
@@ -326,7 +327,7 @@ impl Drop for Server {
 
 /// A port that nobody listens on. Another process may take it before we do; then the start fails
 /// with that server's own message.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .expect("a free loopback port")

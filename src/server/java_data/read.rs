@@ -28,6 +28,9 @@ struct SnapshotFile {
     path: PathBuf,
 }
 
+/// A log file, by its first txn.
+type LogFile = (Zxid, PathBuf);
+
 /// Everything that `source` holds.
 pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Imported), JavaDataError> {
     let started = Instant::now();
@@ -87,7 +90,7 @@ fn pass_over(why: &mut Vec<String>, snapshot: &SnapshotFile, reason: String) {
 }
 
 /// The snapshots, newest first, and the logs in their order.
-fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<(Zxid, PathBuf)>), JavaDataError> {
+fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<LogFile>), JavaDataError> {
     let (mut snapshots, mut logs) = (Vec::new(), Vec::new());
     let folders = [&source.snap, &source.log];
     for folder in &folders[..if source.log == source.snap { 1 } else { 2 }] {
@@ -156,13 +159,9 @@ fn decode(snapshot: &SnapshotFile, options: Options) -> Result<FuzzyReplay, Atte
 }
 
 /// Replays the log; whether its last record was torn.
-fn follow(
-    mut replay: FuzzyReplay,
-    base: Zxid,
-    logs: &[(Zxid, PathBuf)],
-) -> Result<(FuzzyReplay, bool), Attempt> {
+fn follow(mut replay: FuzzyReplay, base: Zxid, logs: &[LogFile]) -> Result<(FuzzyReplay, bool), Attempt> {
     // The newest file that can hold the txn behind the snapshot, and what follows.
-    let behind = |(first, _): &(Zxid, PathBuf)| first.0 <= base.0.saturating_add(1);
+    let behind = |(first, _): &LogFile| first.0 <= base.0.saturating_add(1);
     let start = logs.iter().rposition(behind).unwrap_or(0);
     let mut reader = LogReader::new(base);
     let mut progress = Instant::now();

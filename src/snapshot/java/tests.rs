@@ -625,8 +625,11 @@ fn zxids(range: std::ops::RangeInclusive<u64>) -> Vec<Zxid> {
     range.map(Zxid).collect()
 }
 
-/// Reads files as one log behind `base`: the zxids given, or the damage and the number of its file.
-fn read_logs(base: u64, files: &[Vec<u8>]) -> Result<(Vec<u64>, Vec<Option<Torn>>), (usize, LogSeen)> {
+/// The zxids that were given, and what each file's end was.
+type LogsRead = (Vec<u64>, Vec<Option<Torn>>);
+
+/// Reads files as one log behind `base`: what was read, or the damage and the number of its file.
+fn read_logs(base: u64, files: &[Vec<u8>]) -> Result<LogsRead, (usize, LogSeen)> {
     let mut reader = LogReader::new(Zxid(base));
     let (mut seen, mut torn) = (Vec::new(), Vec::new());
     for (number, file) in files.iter().enumerate() {

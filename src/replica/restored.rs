@@ -87,14 +87,6 @@ pub enum ReplayError {
         /// Why.
         code: ErrorCode,
     },
-    /// It makes a TTL node, and these are switched off.
-    #[error("txn {zxid} makes the TTL node {path}, which needs extendedTypesEnabled=true")]
-    TtlOff {
-        /// The txn.
-        zxid: Zxid,
-        /// The znode.
-        path: String,
-    },
     /// The tree is not the one that it made.
     #[error("txn {zxid} leaves digest {tree:#x}, the log says {logged:#x}")]
     Digest {

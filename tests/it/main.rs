@@ -5,5 +5,6 @@ mod harness;
 mod crash;
 mod differential;
 mod hostile;
+mod java_data;
 mod pause;
 mod settings;

@@ -28,6 +28,9 @@ struct SnapshotFile {
     path: PathBuf,
 }
 
+/// A log file, by its first txn.
+type LogFile = (Zxid, PathBuf);
+
 /// Everything that `source` holds.
 pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Imported), JavaDataError> {
     let started = Instant::now();
@@ -87,12 +90,10 @@ fn pass_over(why: &mut Vec<String>, snapshot: &SnapshotFile, reason: String) {
 }
 
 /// The snapshots, newest first, and the logs in their order.
-fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<(Zxid, PathBuf)>), JavaDataError> {
+fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<LogFile>), JavaDataError> {
     let (mut snapshots, mut logs) = (Vec::new(), Vec::new());
-    for folder in [&source.snap, &source.log] {
-        if folder == &source.log && source.log == source.snap && !(snapshots.is_empty() && logs.is_empty()) {
-            break;
-        }
+    let folders = [&source.snap, &source.log];
+    for folder in &folders[..if source.log == source.snap { 1 } else { 2 }] {
         let entries = match fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             entries => at(folder, entries)?,
@@ -101,17 +102,17 @@ fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<(Zxid, PathBuf)>), Ja
             let path = at(folder, entry)?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let misplaced = |other: &Path| JavaDataError::Misplaced {
-                folder: folder.clone(),
+                folder: (*folder).clone(),
                 name: name.to_owned(),
                 other: other.to_owned(),
             };
             if let Some((zxid, packing)) = parse_snapshot_name(name) {
-                if *folder != source.snap {
+                if **folder != source.snap {
                     return Err(misplaced(&source.snap));
                 }
                 snapshots.push(SnapshotFile { zxid, packing, path });
             } else if let Some(zxid) = parse_log_name(name) {
-                if *folder != source.log {
+                if **folder != source.log {
                     return Err(misplaced(&source.log));
                 }
                 logs.push((zxid, path));
@@ -136,7 +137,7 @@ fn decode(snapshot: &SnapshotFile, options: Options) -> Result<FuzzyReplay, Atte
         at(&snapshot.path, File::open(&snapshot.path)).map_err(|error| Attempt::Over(Box::new(error)))?;
     let mut input = unpack(file, snapshot.packing);
     let mut decoder = Decoder::new(Form::File);
-    let mut builder = Builder::for_java(options.settings);
+    let mut builder = Builder::new(options.settings);
     let mut piece = vec![0; PIECE_BYTES];
     let mut progress = Instant::now();
     loop {
@@ -158,13 +159,9 @@ fn decode(snapshot: &SnapshotFile, options: Options) -> Result<FuzzyReplay, Atte
 }
 
 /// Replays the log; whether its last record was torn.
-fn follow(
-    mut replay: FuzzyReplay,
-    base: Zxid,
-    logs: &[(Zxid, PathBuf)],
-) -> Result<(FuzzyReplay, bool), Attempt> {
+fn follow(mut replay: FuzzyReplay, base: Zxid, logs: &[LogFile]) -> Result<(FuzzyReplay, bool), Attempt> {
     // The newest file that can hold the txn behind the snapshot, and what follows.
-    let behind = |(first, _): &(Zxid, PathBuf)| first.0 <= base.0.saturating_add(1);
+    let behind = |(first, _): &LogFile| first.0 <= base.0.saturating_add(1);
     let start = logs.iter().rposition(behind).unwrap_or(0);
     let mut reader = LogReader::new(base);
     let mut progress = Instant::now();

@@ -1,0 +1,175 @@
+//! Three servers as one service, under SIGKILL, SIGSTOP and cuts of the network: what clients saw is
+//! what ZooKeeper promises.
+//!
+//! `ZKFAST_UNDER_TEST=java` judges the real server, `java,zkfast,java` a mixed ensemble.
+//! `ZKFAST_FAULT_SECONDS`, `ZKFAST_FAULT_SEED` and `ZKFAST_FAULT_SERVERS` make other runs: ten minutes
+//! of faults are
+//!
+//! ```text
+//! ZKFAST_FAULT_SECONDS=600 cargo test --release --test it ensemble::faults -- --nocapture
+//! ```
+//!
+//! Servers get the test's environment. With `ZKFAST_BIN` naming a build that is broken on purpose,
+//! and `ZKFAST_FAULT_EXPECT=violation`, a run passes only if its clients notice.
+
+mod clients;
+mod cluster;
+mod history;
+mod mutations;
+mod nemesis;
+mod network;
+
+use crate::harness::{Kind, alone, setting};
+use clients::{AbortOnDrop, FINISH, RUN, Run};
+use cluster::{Cluster, START_TIMEOUT, Shape};
+use history::{Entry, History, Op, Outcome, Violation, check, summary};
+use nemesis::{Means, unleash};
+use network::{Network, skip};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+/// Of faults in each test.
+const SECONDS: u64 = 25;
+const SERVERS: u64 = 3;
+const MIXED_CLIENTS: usize = 6;
+const LOCK_CLIENTS: usize = 3;
+/// How many violations a failing test shows.
+const SHOWN: usize = 20;
+
+/// Short ticks, so that many elections fit in; snapshots often, so that faults meet them.
+const KEYS: &[(&str, &str)] = &[
+    ("tickTime", "500"),
+    ("initLimit", "20"),
+    ("syncLimit", "4"),
+    ("maxSessionTimeout", "60000"),
+    ("snapCount", "2000"),
+];
+
+/// Servers that are killed and paused, the leader most of all, lose nothing and order everything.
+#[test]
+fn faults_of_processes() {
+    let _alone = alone();
+    judge(Cluster::start(&shapes(), KEYS, None), Means::Processes);
+}
+
+/// Servers that do not hear each other, in one direction or both, lose nothing and order everything.
+#[test]
+fn faults_of_the_network() {
+    let _alone = alone();
+    let shapes = shapes();
+    match Network::new(shapes.len()) {
+        Ok(network) => judge(Cluster::start(&shapes, KEYS, Some(network)), Means::Network),
+        Err(reason) => skip("ensemble::faults_of_the_network", &reason),
+    }
+}
+
+/// Two of three servers that forget what they acknowledged are found out by the clients.
+#[test]
+fn faults_that_lose_writes_are_noticed() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(&shapes(), KEYS, None);
+    let sids: Vec<usize> = cluster.sids().collect();
+    let history = record(&mut cluster, |cluster| {
+        std::thread::sleep(Duration::from_secs(2));
+        for &sid in &sids {
+            cluster.kill(sid);
+        }
+        for &sid in &sids[..sids.len() / 2 + 1] {
+            cluster.forget(sid);
+            cluster.spawn(sid);
+        }
+        // The others must find a leader that knows less, else they would teach it.
+        cluster.wait_for_leader(START_TIMEOUT);
+        for &sid in &sids[sids.len() / 2 + 1..] {
+            cluster.spawn(sid);
+        }
+        cluster.wait_until_all_serve(START_TIMEOUT);
+        std::thread::sleep(Duration::from_secs(1));
+    });
+    let violations = check(&history);
+    show(&violations);
+    assert!(!violations.is_empty(), "a lost history went unnoticed: {}", summary(&history));
+}
+
+fn shapes() -> Vec<Shape> {
+    let names = std::env::var("ZKFAST_UNDER_TEST").unwrap_or_default();
+    let kinds: Vec<Kind> =
+        names.split(',').map(|name| if name == "java" { Kind::Java } else { Kind::Zkfast }).collect();
+    let servers = usize::try_from(setting("ZKFAST_FAULT_SERVERS", SERVERS)).expect("a few servers");
+    kinds.into_iter().cycle().take(servers).map(Shape::voter).collect()
+}
+
+/// Runs clients and faults and looks at what came of it.
+fn judge(mut cluster: Cluster, means: Means) {
+    let seed = setting("ZKFAST_FAULT_SEED", 1);
+    let time = Duration::from_secs(setting("ZKFAST_FAULT_SECONDS", SECONDS));
+    eprintln!("again: ZKFAST_FAULT_SEED={seed} cargo test --release --test it ensemble::faults");
+    let mut report = None;
+    let history = record(&mut cluster, |cluster| report = Some(unleash(cluster, means, seed, time)));
+    eprintln!("{}; {}", report.expect("set above"), summary(&history));
+    eprintln!("longest time without an acknowledged write: {:.1?}", longest_silence(&history));
+    let violations = check(&history);
+    show(&violations);
+    if std::env::var("ZKFAST_FAULT_EXPECT").is_ok_and(|what| what == "violation") {
+        assert!(!violations.is_empty(), "this build is broken, but nobody noticed");
+        return;
+    }
+    assert!(violations.is_empty(), "{} violations, the first: {}", violations.len(), violations[0]);
+    let blind = mutations::unnoticed(&history);
+    assert!(blind.is_empty(), "changes of this very history that the checks do not notice: {blind:?}");
+}
+
+/// Lets clients work while `faults` happen, and reads all trees at the end.
+fn record(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> History {
+    let run = Run {
+        addresses: cluster.addresses(),
+        begun: Instant::now(),
+        seed: setting("ZKFAST_FAULT_SEED", 1),
+        phase: AtomicU8::new(RUN),
+    };
+    clients::prepare(run.addresses[0]);
+    let mut history = History::default();
+    std::thread::scope(|scope| {
+        let run = &run;
+        let _abort = AbortOnDrop(run);
+        let mixed = (0..MIXED_CLIENTS).map(|number| scope.spawn(move || clients::mixed(run, number)));
+        let mut threads: Vec<_> = mixed.collect();
+        let lockers = MIXED_CLIENTS..MIXED_CLIENTS + LOCK_CLIENTS;
+        threads.extend(lockers.map(|number| scope.spawn(move || clients::locker(run, number))));
+        faults(cluster);
+        run.phase.store(FINISH, Ordering::Relaxed);
+        for thread in threads {
+            history.clients.push(thread.join().expect("a client's record"));
+        }
+    });
+    for sid in cluster.sids() {
+        let tree = clients::walk(cluster.address(sid));
+        history.trees.push((sid, tree.unwrap_or_else(|error| panic!("reading server {sid}: {error}"))));
+    }
+    history
+}
+
+fn show(violations: &[Violation]) {
+    for violation in violations.iter().take(SHOWN) {
+        eprintln!("{violation}");
+    }
+    if violations.len() > SHOWN {
+        eprintln!("and {} more", violations.len() - SHOWN);
+    }
+}
+
+fn longest_silence(history: &History) -> Duration {
+    let mut times: Vec<u64> = history
+        .clients
+        .iter()
+        .flatten()
+        .filter_map(|entry| match entry {
+            Entry::Op(Op {
+                complete, outcome: Outcome::Written { .. } | Outcome::Created { .. }, ..
+            }) => Some(*complete),
+            _ => None,
+        })
+        .collect();
+    times.sort_unstable();
+    Duration::from_nanos(times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default())
+}

@@ -63,6 +63,75 @@ fn faults_of_the_network() {
     }
 }
 
+/// Who leads, who follows and who observes is told; a stopped leader has a successor and comes back as a
+/// follower; what an observer is asked to write, all write.
+#[test]
+fn roles_change_hands() {
+    let _alone = alone();
+    let mut shapes = shapes();
+    let voters = shapes.len();
+    shapes.push(Shape { observer: true, ..shapes[0].clone() });
+    let mut cluster = Cluster::start(&shapes, KEYS, None);
+    let observer = shapes.len();
+    let modes = |cluster: &mut Cluster| {
+        let mode = |sid| cluster.mode(sid).unwrap_or_default();
+        let mut modes: Vec<String> = (1..=observer).map(mode).collect();
+        assert_eq!(modes.pop().as_deref(), Some("observer"));
+        modes.sort_unstable();
+        modes
+    };
+    let expected = [vec!["follower"; voters - 1], vec!["leader"]].concat();
+    assert_eq!(modes(&mut cluster), expected);
+    for _ in 0..voters {
+        let leader = cluster.wait_for_leader(START_TIMEOUT);
+        let told = cluster.mntr(leader);
+        assert_eq!(told.get("server_state").map(String::as_str), Some("leader"), "{told:?}");
+        assert_eq!(
+            told.get("synced_followers").map(String::as_str),
+            Some(&*(voters - 1).to_string()),
+            "{told:?}"
+        );
+        cluster.stop(leader);
+        let successor = cluster.wait_for_leader(START_TIMEOUT);
+        assert_ne!(successor, leader);
+        cluster.spawn(leader);
+        cluster.wait_until_all_serve(START_TIMEOUT);
+        assert_eq!(modes(&mut cluster), expected);
+        assert_eq!(cluster.leader(), Some(successor), "a server that comes back must not unseat the leader");
+    }
+    clients::prepare(cluster.address(observer));
+    let trees: Vec<_> =
+        cluster.sids().map(|sid| (sid, clients::walk(cluster.address(sid)).expect("a tree"))).collect();
+    let history = History { clients: Vec::new(), trees };
+    let violations = check(&history);
+    assert!(violations.is_empty(), "{}", violations[0]);
+}
+
+/// Java servers are replaced by those under test one after the other, each with an empty disk, and these by
+/// Java servers again: sessions, ephemerals and zxids go on, and nothing is lost.
+#[test]
+fn servers_are_replaced_one_by_one() {
+    let _alone = alone();
+    let ours = shapes();
+    let java = vec![Shape::voter(Kind::Java); ours.len()];
+    let mut cluster = Cluster::start(&java, KEYS, None);
+    let history = record(&mut cluster, |cluster| {
+        for (shape, sid) in ours.iter().chain(&java).zip((1..=ours.len()).cycle()) {
+            std::thread::sleep(Duration::from_millis(300));
+            cluster.stop(sid);
+            cluster.forget(sid);
+            cluster.reshape(sid, shape.clone());
+            cluster.spawn(sid);
+            let took = cluster.wait_until_all_serve(START_TIMEOUT);
+            eprintln!("server {sid} is {:?} after {took:.1?}", shape.kind);
+        }
+    });
+    eprintln!("{}", summary(&history));
+    let violations = check(&history);
+    show(&violations);
+    assert!(violations.is_empty(), "{} violations, the first: {}", violations.len(), violations[0]);
+}
+
 /// Two of three servers that forget what they acknowledged are found out by the clients.
 #[test]
 fn faults_that_lose_writes_are_noticed() {

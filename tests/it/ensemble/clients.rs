@@ -17,7 +17,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Pause between two attempts to connect.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 /// Until when a client must have found a server once all faults are over.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(15);
 /// Sessions that outlive every fault, and some that may not.
 const LONG_SESSION_MS: i32 = 60_000;
 const SHORT_SESSION_MS: i32 = 4_000;
@@ -142,14 +142,13 @@ impl<'a> Client<'a> {
         u64::try_from(self.run.begun.elapsed().as_nanos()).expect("a short run")
     }
 
-    /// Finds a server that takes the session. False if the run comes to an end before, or `until`.
+    /// Finds a server that takes the session. False if it has not until `until`, or until the run ends.
     fn attach(&mut self, until: Option<Instant>) -> bool {
-        let phase = self.run.phase();
         loop {
             if self.connection.is_some() {
                 return true;
             }
-            let ends = until.map_or(self.run.phase() != phase, |until| Instant::now() > until);
+            let ends = until.map_or(self.run.phase() != RUN, |until| Instant::now() > until);
             if ends || self.run.phase() == ABORT {
                 return false;
             }
@@ -375,7 +374,7 @@ impl<'a> Client<'a> {
             return last;
         }
         // Only who is told that the session is over may go on without it.
-        while self.run.phase() == RUN && !self.attach(None) {}
+        self.attach(None);
         if self.session.map(|(id, _)| id) != Some(session) || self.connection.is_none() {
             return None;
         }

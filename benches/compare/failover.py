@@ -18,14 +18,13 @@ The figures go to runs.jsonl (environment first) and summary.txt, as those of co
 
 import os
 import signal
-import socket
 import statistics
-import struct
 import sys
 import threading
 import time
 
 import compare
+from session import CLOSE, Connection, Lost, create, set_data
 
 PATH = "/failover"
 # Between two writes of a session.
@@ -33,67 +32,8 @@ PAUSE_S = 0.002
 # Writing before the signal, and after the first success.
 BEFORE_S = 0.5
 AFTER_S = 1.5
-# A server that takes longer to answer is left.
-ANSWER_S = 2.0
 # Nobody has written for so long after a leader's end: given up.
 ROUND_S_MAX = 120
-SESSION_TIMEOUT_MS = 20000
-
-
-class Lost(Exception):
-    """The connection is of no use any more."""
-
-
-class Connection:
-    """A session's connection to one server."""
-
-    def __init__(self, port, session, last_zxid):
-        try:
-            self.sock = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S)
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            number, password = session or (0, bytes(16))
-            self.send(struct.pack(">iqiqi16sb", 0, last_zxid, SESSION_TIMEOUT_MS, number, 16, password, 0))
-            _, timeout, number, _ = struct.unpack_from(">iiqi", answer := self.receive())
-        except (OSError, struct.error) as error:
-            self.close()
-            raise Lost from error
-        self.session = (number, answer[20:36]) if timeout > 0 else None
-        self.xid = 0
-
-    def send(self, body):
-        self.sock.sendall(struct.pack(">i", len(body)) + body)
-
-    def receive(self):
-        header = self.exactly(4)
-        return self.exactly(struct.unpack(">i", header)[0])
-
-    def exactly(self, count):
-        data = b""
-        while len(data) < count:
-            piece = self.sock.recv(count - len(data))
-            if not piece:
-                raise Lost
-            data += piece
-        return data
-
-    def call(self, op, body):
-        """Zxid and error code of the answer."""
-        self.xid += 1
-        try:
-            self.send(struct.pack(">ii", self.xid, op) + body)
-            _, zxid, code = struct.unpack_from(">iqi", self.receive())
-        except (OSError, struct.error) as error:
-            raise Lost from error
-        return zxid, code
-
-    def close(self):
-        if hasattr(self, "sock"):
-            self.sock.close()
-
-
-def string(text):
-    data = text.encode() if isinstance(text, str) else text
-    return struct.pack(">i", len(data)) + data
 
 
 class Writer(threading.Thread):
@@ -111,16 +51,14 @@ class Writer(threading.Thread):
         self.stopping = threading.Event()
 
     def run(self):
-        acl = struct.pack(">ii", 1, 31) + string("world") + string("anyone")
-        create = string(self.path) + string(b"") + acl + struct.pack(">i", 0)
-        self.until_done(1, create)
+        self.until_done(*create(self.path, b""))
         self.writes.clear()
         while not self.stopping.is_set():
-            self.until_done(5, string(self.path) + string(bytes(100)) + struct.pack(">i", -1))
+            self.until_done(*set_data(self.path, bytes(100)))
             time.sleep(PAUSE_S)
         if self.connection:
             try:
-                self.connection.call(-11, b"")
+                self.connection.call(CLOSE, b"")
             except Lost:
                 pass
             self.connection.close()

@@ -17,6 +17,7 @@ is started again. It has caught up when `srvr` tells the zxid of the leader, whi
 The figures go to runs.jsonl (environment first) and summary.txt, as those of compare.py do.
 """
 
+import itertools
 import os
 import re
 import statistics
@@ -25,10 +26,11 @@ import sys
 import time
 
 import compare
+from session import CLOSE, Connection, create, set_data
 
 CATCH_UP_S_MAX = 300
-# Of writing at once; what is missing is written by further calls.
-CHUNK_S = 5
+# Writes on their way at once.
+IN_FLIGHT = 1000
 
 
 def usage(process):
@@ -50,25 +52,42 @@ def received(process, port):
     return None
 
 
-def write(service, count, args):
-    """At least `count` writes, by zxid; how many they were."""
-    leader = service.leader()
-    begun = leader.state()[1]
-    while (written := leader.state()[1] - begun) < count:
-        command = [args.loadgen, "--workload", "set", "--keys", str(args.znodes), "--connections", "32", "--in-flight", "16",
-                   "--seconds", str(CHUNK_S), "--warmup", "0", "--seed", str(written + 1), "--server",
-                   ",".join(f"127.0.0.1:{server.port}" for server in service.servers if server.process.poll() is None)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            sys.exit(f"{service.label}: {' '.join(command)}: {done.stdout}{done.stderr}")
-    return written
+def write(service, requests):
+    """Writes in order, by one session on the leader, many at once."""
+    connection = Connection(service.leader().port, None, 0)
+    while batch := list(itertools.islice(requests, IN_FLIGHT)):
+        codes = {code for _, code in connection.pipeline(batch)}
+        if codes != {0}:
+            sys.exit(f"{service.label}: writes fail with codes {codes}")
+    connection.call(CLOSE, b"")
+    connection.close()
 
 
-def restart(service, follower, args, missed):
+def path(number):
+    """Of a znode; a thousand have a parent in common."""
+    return f"/resync/{number // 1000}/{number}"
+
+
+def tree(args):
+    yield create("/resync", b"")
+    for number in range(args.znodes):
+        if number % 1000 == 0:
+            yield create(os.path.dirname(path(number)), b"")
+        yield create(path(number), bytes(100))
+
+
+def changes(args):
+    # A prime step visits all znodes, far from each other.
+    for number in range(args.writes):
+        yield set_data(path(number * 7919 % args.znodes), number.to_bytes(100, "big"))
+
+
+def restart(service, follower, what, missed):
     """Stops the follower, writes, starts it and waits until it has all."""
     leader = service.leader()
     follower.stop()
-    written = write(service, missed, args) if missed else 0
+    before = leader.state()[1]
+    write(service, missed)
     zxid = leader.state()[1]
     leader_before = usage(leader.process)
     quorum_port = re.search(rf"^server\.{leader.sid}=127\.0\.0\.1:(\d+):", leader.config, re.M).group(1)
@@ -87,9 +106,9 @@ def restart(service, follower, args, missed):
         time.sleep(0.005)
     cpu_ms, disk_bytes = usage(follower.process)
     return {
-        "what": "missed writes" if missed else "plain restart",
+        "what": what,
         "label": service.label,
-        "missed": written,
+        "missed_zxids": zxid - before,
         "serves_after_s": serves,
         "caught_up_s": now - begun,
         "received_bytes": received(follower.process, quorum_port),
@@ -103,7 +122,7 @@ def summary(runs, labels):
     lines = [f"{'':<14} {'median':<20}" + "".join(f" {label:>16}" for label in labels)]
     for what in ("plain restart", "missed writes"):
         for heading, key in (
-            ("writes", "missed"),
+            ("missed zxids", "missed_zxids"),
             ("serves after s", "serves_after_s"),
             ("caught up s", "caught_up_s"),
             ("received bytes", "received_bytes"),
@@ -111,7 +130,7 @@ def summary(runs, labels):
             ("follower CPU ms", "follower_cpu_ms"),
             ("leader CPU ms", "leader_cpu_ms"),
         ):
-            line = f"{what if key == 'missed' else '':<14} {heading:<20}"
+            line = f"{what if key == 'missed_zxids' else '':<14} {heading:<20}"
             for label in labels:
                 values = [run[key] for run in runs if run["label"] == label and run["what"] == what]
                 line += f" {'?' if None in values else compare.number(statistics.median(values)):>16}"
@@ -125,16 +144,16 @@ def measure(args, labels, directory, out):
         with compare.record(services, args, directory, out) as keep:
             for service in services:
                 # Makes the tree.
-                write(service, args.znodes, args)
+                write(service, tree(args))
             for turn in range(args.rounds):
                 for service in services:
                     leader = service.leader()
                     follower = next(server for server in service.servers if server is not leader)
-                    for missed in (0, args.writes):
-                        run = {**restart(service, follower, args, missed), "round": turn}
+                    for what, missed in (("plain restart", iter(())), ("missed writes", changes(args))):
+                        run = {**restart(service, follower, what, missed), "round": turn}
                         keep(run)
                         runs.append(run)
-                        print(f"round {turn + 1} {service.label}, {run['missed']} missed: caught up after "
+                        print(f"round {turn + 1} {service.label}, {what}: caught up after "
                               f"{run['caught_up_s']:.2f} s, {run['received_bytes']} bytes received", file=sys.stderr)
     text = summary(runs, labels)
     with open(os.path.join(out, "summary.txt"), "w", encoding="utf-8") as file:

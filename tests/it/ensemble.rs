@@ -186,6 +186,11 @@ fn judge(mut cluster: Cluster, means: Means) {
     let violations = check(&history);
     eprintln!("checked in {:.1?}", begun.elapsed());
     show(&violations);
+    if !violations.is_empty() {
+        let path = cluster.directory().join("history.txt");
+        std::fs::write(&path, history.to_string()).expect("a file for the history");
+        eprintln!("all that the clients saw: {}", path.display());
+    }
     if std::env::var("ZKFAST_FAULT_EXPECT").is_ok_and(|what| what == "violation") {
         assert!(!violations.is_empty(), "this build is broken, but nobody noticed");
         return;

@@ -330,6 +330,11 @@ impl Cluster {
         }
     }
 
+    /// Where its files are: those of each server below, and what a test wants to keep if it fails.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     fn place(&self, sid: usize) -> PathBuf {
         self.directory.path().join(format!("server-{sid}"))
     }

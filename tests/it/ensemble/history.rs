@@ -176,6 +176,21 @@ pub struct History {
     pub trees: Vec<(usize, Tree)>,
 }
 
+/// One entry a line, a client after the other.
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (client, entries) in self.clients.iter().enumerate() {
+            for (index, entry) in entries.iter().enumerate() {
+                match entry {
+                    Entry::Op(op) => writeln!(f, "{}", Seen { client, index, op })?,
+                    other => writeln!(f, "[client {client} entry {index}: {other:?}]")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Which promise is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Check {

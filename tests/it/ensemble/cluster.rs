@@ -122,6 +122,11 @@ impl Cluster {
         self.network.as_ref()
     }
 
+    /// Whether one of the servers is of this kind.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.members.iter().any(|member| member.shape.kind == kind)
+    }
+
     /// What `sid` is from its next start on.
     pub fn reshape(&mut self, sid: usize, shape: Shape) {
         self.members[sid - 1].shape = shape;

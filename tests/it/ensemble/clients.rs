@@ -14,6 +14,9 @@ use zkfast::proto::{Acl, OpCode, PASSWORD_BYTES, Zxid};
 
 /// After so long without an answer a client goes to another server.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
+/// That of readers: longer than any pause, so that a leader that stood still over the election of another
+/// one finds their requests when it goes on, and must not answer them as if nothing had happened.
+const PATIENT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Pause between two attempts to connect.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 /// Until when a client must have found a server once all faults are over.
@@ -23,6 +26,8 @@ const LONG_SESSION_MS: i32 = 60_000;
 const SHORT_SESSION_MS: i32 = 4_000;
 /// Requests that a client has under way at once.
 const BATCH: usize = 6;
+/// Share of creates and setDatas.
+const WRITES_PERCENT: usize = 40;
 /// Answers that a walk over the tree waits for at once.
 const WALK_BATCH: usize = 256;
 
@@ -76,13 +81,18 @@ pub fn prepare(address: SocketAddr) {
     connection.call(&Request::CloseSession, &mut Vec::new()).expect("an answer");
 }
 
-/// Works on registers and sequential znodes, in batches; gives its record.
+/// Works on registers and sequential znodes, in batches; gives its record. Every third client reads
+/// only, and is patient.
 pub fn mixed(run: &Run, number: usize) -> Vec<Entry> {
     let mut client =
         Client::new(run, number, if number.is_multiple_of(3) { SHORT_SESSION_MS } else { LONG_SESSION_MS });
+    let reads_only = number % 3 == 1;
+    if reads_only {
+        client.answer_timeout = PATIENT_TIMEOUT;
+    }
     while run.phase() == RUN {
         if client.attach(None) {
-            client.batch();
+            client.batch(reads_only);
             let pause = client.random.below(8) as u64;
             std::thread::sleep(Duration::from_millis(pause));
         }
@@ -109,6 +119,7 @@ struct Client<'a> {
     number: usize,
     random: Random,
     timeout_ms: i32,
+    answer_timeout: Duration,
     ids: u64,
     connection: Option<Connection>,
     session: Option<(i64, [u8; PASSWORD_BYTES])>,
@@ -127,6 +138,7 @@ impl<'a> Client<'a> {
             number,
             random: Random(run.seed.wrapping_mul(1000) + number as u64),
             timeout_ms,
+            answer_timeout: ANSWER_TIMEOUT,
             ids: 0,
             connection: None,
             session: None,
@@ -159,7 +171,7 @@ impl<'a> Client<'a> {
                 last_zxid_seen: self.last_zxid,
                 read_only: Some(false),
             };
-            match Connection::connect(self.run.addresses[server], &connect, ANSWER_TIMEOUT) {
+            match Connection::connect(self.run.addresses[server], &connect, self.answer_timeout) {
                 Ok(connection) => self.attached(connection, server + 1),
                 Err(ClientError::Refused) => self.ended(),
                 Err(ClientError::Protocol(error)) => self.broken(error.to_string()),
@@ -341,19 +353,20 @@ impl<'a> Client<'a> {
         self.queue(Call::Write { key, value, expected }, &request);
     }
 
-    fn batch(&mut self) {
+    fn batch(&mut self, reads_only: bool) {
         for _ in 0..=self.random.below(BATCH) {
             let key = self.random.below(REGISTERS);
-            match self.random.below(100) {
-                0..25 if key != FENCE => {
+            let first = if reads_only { WRITES_PERCENT } else { 0 };
+            match first + self.random.below(100 - first) {
+                ..25 if key != FENCE => {
                     let expected = self.random.percent(50).then_some(self.versions[key]);
                     self.write(key, expected, 0);
                 }
-                25..40 => {
+                25..WRITES_PERCENT => {
                     let value = self.value(0);
                     self.queue(Call::Append { value }, &create(&format!("{QUEUE}/s-"), value, 2));
                 }
-                40..60 => self.read(key, false, true),
+                WRITES_PERCENT..60 => self.read(key, false, true),
                 _ => {
                     let watch = self.random.percent(40);
                     self.read(key, watch, false);

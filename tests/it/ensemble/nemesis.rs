@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Which faults there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Means {
-    /// SIGKILL and SIGSTOP.
+    /// SIGKILL, SIGSTOP and SIGTERM.
     Processes,
     /// Cuts of the network, and now and then one of the others on top.
     Network,
@@ -23,6 +23,8 @@ const FAULT_MS: usize = 4000;
 enum Fault {
     /// SIGKILL, all at once; started again at its end.
     Kill(Vec<usize>),
+    /// SIGTERM: a planned stop, which hands over; started again at its end.
+    Stop(usize),
     /// SIGKILL, and started again at once.
     Restart(usize),
     /// SIGSTOP; SIGCONT at its end.
@@ -95,7 +97,7 @@ fn draw(cluster: &mut Cluster, means: Means, random: &mut Random) -> Option<(Str
     let but_follower: Vec<usize> = all.iter().copied().filter(|&sid| sid != follower).collect();
     let processes = means == Means::Processes || random.percent(20);
     Some(if processes {
-        match random.below(10) {
+        match random.below(11) {
             0..2 => (format!("kill leader {leader}"), Fault::Kill(vec![leader])),
             2 => (format!("restart leader {leader}"), Fault::Restart(leader)),
             3 => (format!("kill follower {follower}"), Fault::Kill(vec![follower])),
@@ -105,7 +107,8 @@ fn draw(cluster: &mut Cluster, means: Means, random: &mut Random) -> Option<(Str
                 let sids = majority(random);
                 (format!("kill majority {sids:?}"), Fault::Kill(sids))
             }
-            8 => {
+            8 => (format!("stop leader {leader}"), Fault::Stop(leader)),
+            9 => {
                 let sids = majority(random);
                 (format!("pause majority {sids:?}"), Fault::Pause(sids))
             }
@@ -130,6 +133,7 @@ fn draw(cluster: &mut Cluster, means: Means, random: &mut Random) -> Option<(Str
 fn begin(cluster: &mut Cluster, fault: &Fault) {
     match fault {
         Fault::Kill(sids) => sids.iter().for_each(|&sid| cluster.kill(sid)),
+        Fault::Stop(sid) => cluster.stop(*sid),
         Fault::Restart(sid) => {
             cluster.kill(*sid);
             cluster.spawn(*sid);
@@ -147,6 +151,7 @@ fn begin(cluster: &mut Cluster, fault: &Fault) {
 fn end(cluster: &mut Cluster, fault: &Fault) {
     match fault {
         Fault::Kill(sids) => sids.iter().for_each(|&sid| cluster.spawn(sid)),
+        Fault::Stop(sid) => cluster.spawn(*sid),
         Fault::Restart(_) => {}
         Fault::Pause(sids) => sids.iter().for_each(|&sid| cluster.resume(sid)),
         Fault::Cut(_) => cluster.network().expect("a network to cut").heal(),

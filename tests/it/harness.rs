@@ -305,10 +305,7 @@ impl Server {
 
     /// The last lines of what the server wrote.
     pub fn output(&self) -> String {
-        let text = fs::read(self.output_file()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+        tail(&self.output_file())
     }
 
     fn output_file(&self) -> PathBuf {
@@ -325,6 +322,14 @@ impl Drop for Server {
     }
 }
 
+/// The last lines of a server's output.
+pub fn tail(path: &Path) -> String {
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+}
+
 /// A port that nobody listens on. Another process may take it before we do; then the start fails
 /// with that server's own message.
 pub fn free_address() -> SocketAddr {
@@ -339,7 +344,7 @@ pub fn zkfast_binary() -> PathBuf {
 }
 
 /// The jars of Apache ZooKeeper 3.9.4; `tests/setup/setup.sh` says where, and gets them if need be.
-fn java_class_path() -> &'static str {
+pub fn java_class_path() -> &'static str {
     static CLASS_PATH: OnceLock<String> = OnceLock::new();
     CLASS_PATH.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/setup.sh");

@@ -123,9 +123,14 @@ impl FuzzyReplay {
         &self.restored
     }
 
-    /// What is there so far, for a learner to go on from.
-    pub fn into_restored(self) -> Restored {
-        self.restored
+    /// Whether everything was replayed of which the snapshot is known to hold something.
+    pub fn is_reached(&self) -> bool {
+        self.is_exact() || self.restored.zxid >= self.tail.reach() && self.unlisted_path().is_none()
+    }
+
+    /// As of which txn the tree is, at least.
+    pub fn zxid(&self) -> Zxid {
+        self.restored.zxid
     }
 
     /// Whether the tree is known to be exact.

@@ -20,8 +20,8 @@ use super::core::Core;
 use super::follow::{Follow, Logged};
 use super::report::Answered;
 use super::{
-    CnxnId, Commit, CommitSettings, Deltas, Entry, Now, Proposed, ReplayError, Request, Restart, Restored,
-    Up, Uplink, What,
+    CnxnId, Commit, CommitSettings, Deltas, Entry, FuzzyReplay, Now, Proposed, ReplayError, Request, Restart,
+    Restored, Up, Uplink, What,
 };
 use crate::admin::Metrics;
 use crate::auth::Policy;
@@ -106,10 +106,12 @@ pub enum Output {
         /// Whether parents must come before their children.
         sorted: bool,
     },
-    /// Decode a tree from what follows: [`Output::Tree`].
-    ReceiveTree,
+    /// Decode a tree, which is as of this zxid, from what follows: [`Output::Tree`].
+    ReceiveTree(Zxid),
     /// Bytes of that tree. Where it ends: [`Replica::tree_ended`].
     Tree(Bytes),
+    /// Write this as an incoming snapshot, and flush it: [`Replica::tree_stored`].
+    StoreTree(Box<Restored>),
     /// The log now begins at the incoming snapshot: give it its name.
     FinishInstall(Zxid),
     /// Read everything from the disk again: [`Replica::reloaded`].
@@ -200,6 +202,9 @@ struct Member {
     history: History,
     state: State,
     restoring: Restoring,
+    /// Proposals behind a tree that is not installed yet, and how far they are committed.
+    waiting: VecDeque<Logged>,
+    waiting_commit: Zxid,
     /// Entries that a leader has yet to confirm.
     held: VecDeque<Deltas>,
     /// Clients wait for a leader until then.
@@ -243,7 +248,9 @@ enum Restoring {
     No,
     /// A tree comes in, as of this zxid.
     Receiving(Zxid),
-    /// It is whole, and on its way to the disk.
+    /// It is whole, and may hold some of what comes behind it.
+    Fuzzy(Box<FuzzyReplay>),
+    /// It is exact, and on its way to the disk.
     Storing(Zxid),
     /// The log is being told to forget what is behind.
     Truncating,
@@ -251,6 +258,18 @@ enum Restoring {
     Reloading,
     /// The tree is on disk. The log is being told where it begins.
     Basing(Box<Restored>),
+}
+
+impl Restoring {
+    /// Whether it can be left without a trace: the log was told nothing.
+    fn is_revocable(&self) -> bool {
+        matches!(self, Self::Receiving(_) | Self::Fuzzy(_) | Self::Storing(_))
+    }
+
+    /// Whether txns wait for a tree that is not installed yet.
+    fn is_installing(&self) -> bool {
+        matches!(self, Self::Fuzzy(_) | Self::Storing(_) | Self::Basing(_))
+    }
 }
 
 impl Replica {
@@ -286,6 +305,8 @@ impl Replica {
             history: History::new(last),
             state: State::Settling,
             restoring: Restoring::No,
+            waiting: VecDeque::new(),
+            waiting_commit: Zxid::ZERO,
             held: VecDeque::new(),
             hold_until_ms: None,
             gathered: Batch::default(),
@@ -709,9 +730,11 @@ impl Replica {
         }
         member.outputs.extend(links.into_iter().map(|link| Output::Close { link }));
         // A tree that is on its way to the disk will be forgotten; once the log was told, there is no way back.
-        if matches!(member.restoring, Restoring::Receiving(_) | Restoring::Storing(_)) {
+        if member.restoring.is_revocable() {
             member.restoring = Restoring::No;
         }
+        member.waiting.clear();
+        member.waiting_commit = Zxid::ZERO;
         let (zxid, epoch) = (member.history.last(), member.epochs.current);
         let event = Event::Looking { zxid, epoch, why: why.to_string() };
         member.outputs.push_back(Output::Event(event));
@@ -952,10 +975,14 @@ impl Replica {
                 LearnerOutput::Snap(zxid) => {
                     learning.sync = "SNAP";
                     member.restoring = Restoring::Receiving(zxid);
-                    member.outputs.push_back(Output::ReceiveTree);
+                    member.outputs.push_back(Output::ReceiveTree(zxid));
                 }
                 LearnerOutput::Tree(bytes) => member.outputs.push_back(Output::Tree(bytes)),
                 LearnerOutput::Propose(zxid, txn) => self.log(zxid, txn),
+                LearnerOutput::Commit(zxid) if member.restoring.is_installing() => {
+                    member.waiting_commit = zxid;
+                    self.sharpen(now);
+                }
                 LearnerOutput::Commit(zxid) => self.commit_logged(zxid),
                 LearnerOutput::UpToDate(epoch) => self.up_to_date(epoch, now),
                 LearnerOutput::Ping(zxid) => {
@@ -984,6 +1011,9 @@ impl Replica {
 
     fn log(&mut self, zxid: Zxid, txn: Bytes) {
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        if member.restoring.is_installing() {
+            return member.waiting.push_back(Logged { zxid, txn });
+        }
         member.gathered.put(zxid, |out| out.extend_from_slice(&txn));
         follow.log(Logged { zxid, txn });
         if member.gathered.bytes() >= GROUP_BYTES_MAX {
@@ -1008,33 +1038,65 @@ impl Replica {
         self.elected(out, now);
     }
 
-    /// The tree that [`Output::Tree`] brings has ended; `rest` was behind it. Its name on disk, and what is to be
-    /// durable under it before [`Replica::tree_stored`], is given back; `None` if nobody wants it any more.
-    pub fn tree_ended(&mut self, rest: &[u8]) -> Option<Zxid> {
-        let member = self.member.as_mut()?;
+    /// The tree that [`Output::Tree`] brings has ended; `rest` was behind it.
+    ///
+    /// A leader of ZooKeeper's goes on committing while it sends its tree, so that the tree holds some of what it sends
+    /// behind it. What was committed by then makes it exact, and comes without being waited for.
+    pub fn tree_ended(&mut self, tree: FuzzyReplay, rest: &[u8], now: Now) {
+        let Some(member) = &mut self.member else { return };
         let (State::Learning(learning), Restoring::Receiving(zxid)) = (&mut member.state, &member.restoring)
         else {
-            return None;
+            return;
         };
+        let mut out = Vec::new();
         let zxid = *zxid;
-        learning.learner.tree_ended(rest);
-        member.restoring = Restoring::Storing(zxid);
-        Some(zxid)
+        member.restoring = Restoring::Fuzzy(Box::new(tree));
+        learning.learner.tree_ended(zxid, rest, &mut out);
+        self.sharpen(now);
+        self.learned(out, now);
+    }
+
+    /// Has a tree stored once it is exact.
+    fn sharpen(&mut self, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let Restoring::Fuzzy(tree) = &mut member.restoring else { return };
+        while let Some(first) = member.waiting.front()
+            && first.zxid <= member.waiting_commit
+            && let Some(Logged { zxid, txn }) = member.waiting.pop_front()
+        {
+            if let Err(why) = tree.replay(zxid, &txn) {
+                return self.look(now, &LostLeader::Tree(why.to_string()));
+            }
+        }
+        if !tree.is_reached() {
+            return;
+        }
+        let Restoring::Fuzzy(tree) = std::mem::replace(&mut member.restoring, Restoring::No) else {
+            unreachable!("looked at above")
+        };
+        match tree.finish() {
+            Ok((restored, _)) => {
+                member.restoring = Restoring::Storing(restored.zxid);
+                member.outputs.push_back(Output::StoreTree(Box::new(restored)));
+            }
+            Err(why) => self.look(now, &LostLeader::Tree(why.to_string())),
+        }
     }
 
     /// That tree is durable as an incoming snapshot.
-    pub fn tree_stored(&mut self, mut restored: Restored) {
+    pub fn tree_stored(&mut self, restored: Restored) {
         let Some(member) = &mut self.member else { return };
-        let Restoring::Storing(zxid) = member.restoring else { return };
-        restored.zxid = zxid;
+        if !matches!(member.restoring, Restoring::Storing(zxid) if zxid == restored.zxid) {
+            return;
+        }
+        self.to_log.push_back(Arc::new(Batch::marker(Marker::Base { at: restored.zxid })));
         member.restoring = Restoring::Basing(Box::new(restored));
-        self.to_log.push_back(Arc::new(Batch::marker(Marker::Base { at: zxid })));
     }
 
     /// That tree cannot be used.
     pub fn tree_refused(&mut self, why: String, now: Now) {
         let Some(member) = &self.member else { return };
-        if matches!(member.restoring, Restoring::Receiving(_) | Restoring::Storing(_)) {
+        if member.restoring.is_revocable() {
             self.look(now, &LostLeader::Tree(why));
         }
     }
@@ -1075,11 +1137,15 @@ impl Replica {
         let Some(member) = &mut self.member else { return };
         let mut out = Vec::new();
         match &mut member.state {
-            State::Learning(learning) => {
-                learning.learner.restored(last, &mut out);
-            }
-            _ => self.settle(now),
+            State::Learning(learning) => learning.learner.restored(last, &mut out),
+            _ => return self.settle(now),
         }
+        let waiting = std::mem::take(&mut member.waiting);
+        let committed = std::mem::replace(&mut member.waiting_commit, Zxid::ZERO);
+        for Logged { zxid, txn } in waiting.into_iter().filter(|logged| logged.zxid > last) {
+            self.log(zxid, txn);
+        }
+        self.commit_logged(committed);
         self.learned(out, now);
     }
 

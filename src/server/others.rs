@@ -122,6 +122,8 @@ pub struct Others {
     /// Images that were begun and are not being sent yet.
     images: BTreeMap<LinkId, Image>,
     receiving: Option<Box<Receiving>>,
+    /// A tree is being written.
+    is_storing: bool,
     /// Where the log ends.
     log: Position,
 }
@@ -148,6 +150,7 @@ impl Others {
             inbox: Inbox { sender, bell },
             images: BTreeMap::new(),
             receiving: None,
+            is_storing: false,
             log,
         })
     }
@@ -191,8 +194,14 @@ impl Others {
                     self.images.insert(link, image);
                     replica.image_begun(link, zxid, now);
                 }
-                Arrival::Stored(restored) => replica.tree_stored(*restored),
-                Arrival::NotStored(error) => replica.tree_refused(error.to_string(), now),
+                Arrival::Stored(restored) => {
+                    self.is_storing = false;
+                    replica.tree_stored(*restored);
+                }
+                Arrival::NotStored(error) => {
+                    self.is_storing = false;
+                    replica.tree_refused(error.to_string(), now);
+                }
                 Arrival::Reloaded(restored) => replica.reloaded(*restored, now),
             }
         }
@@ -211,7 +220,10 @@ impl Others {
                 }
                 Output::SaveEpochs(epochs) => self.save(epochs),
                 Output::SendImage { link, .. } => self.send_image(link),
-                Output::ReceiveTree => self.receiving = Some(Box::new(Receiving::new(self.tree_settings))),
+                Output::ReceiveTree(zxid) => {
+                    self.receiving = Some(Box::new(Receiving::new(zxid, self.tree_settings)));
+                }
+                Output::StoreTree(restored) => self.store(restored, replica, now),
                 Output::Tree(bytes) => self.receive(&bytes, replica, now),
                 Output::FinishInstall(zxid) => self.finish_install(zxid),
                 Output::Reload => self.reload(),
@@ -281,27 +293,36 @@ impl Others {
 
     /// Takes bytes of the tree that comes in.
     fn receive(&mut self, bytes: &Bytes, replica: &mut Replica, now: Now) {
-        let Some(receiving) = &mut self.receiving else { return };
-        let Receiving { decoder, builder } = &mut **receiving;
+        let Some(Receiving { decoder, builder, .. }) = self.receiving.as_deref_mut() else { return };
         let used = match decoder.feed(bytes, builder) {
             Ok(Progress::More) => return,
             Ok(Progress::Whole { used }) => used,
             Err(damage) => return replica.tree_refused(damage.to_string(), now),
         };
-        let Some(zxid) = replica.tree_ended(&bytes[used..]) else { return };
         let Some(receiving) = self.receiving.take() else { return };
+        let Receiving { zxid, decoder, builder } = *receiving;
+        let tail = decoder.finish().map_err(|damage| damage.to_string());
+        match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail)) {
+            Ok(tree) => replica.tree_ended(tree, &bytes[used..], now),
+            Err(why) => replica.tree_refused(why, now),
+        }
+    }
+
+    /// Writes a tree beside the commit thread.
+    fn store(&mut self, restored: Box<Restored>, replica: &mut Replica, now: Now) {
+        if std::mem::replace(&mut self.is_storing, true) {
+            // An earlier one is still being written, for a leader that is gone.
+            return replica.tree_refused("the disk is not done with the tree before".to_owned(), now);
+        }
         let (dir, inbox, log) = (self.dir.clone(), self.inbox.clone(), self.log);
         let main = move || {
-            let Receiving { decoder, builder } = *receiving;
-            let built = decoder.finish().map_err(|damage| damage.to_string());
-            let built = built.and_then(|_| builder.finish(zxid, 0));
-            inbox.put(match built.map(|restored| store(&dir, zxid, restored, log)) {
-                Ok(Ok(restored)) => Arrival::Stored(Box::new(restored)),
-                Ok(Err(error)) => Arrival::NotStored(error),
-                Err(why) => Arrival::NotStored(io::Error::other(why)),
+            inbox.put(match store(&dir, *restored, log) {
+                Ok(restored) => Arrival::Stored(Box::new(restored)),
+                Err(error) => Arrival::NotStored(error),
             });
         };
         if let Err(error) = thread::Builder::new().name("zkfast-store".to_owned()).spawn(main) {
+            self.is_storing = false;
             replica.tree_refused(error.to_string(), now);
         }
     }
@@ -327,19 +348,20 @@ impl Others {
 
 /// A tree that comes in.
 struct Receiving {
+    zxid: Zxid,
     decoder: Decoder,
     builder: Builder,
 }
 
 impl Receiving {
-    fn new(settings: tree::Settings) -> Self {
-        Self { decoder: Decoder::new(Form::Stream), builder: Builder::for_java(settings) }
+    fn new(zxid: Zxid, settings: tree::Settings) -> Self {
+        Self { zxid, decoder: Decoder::new(Form::Stream), builder: Builder::new(settings) }
     }
 }
 
 /// Writes a tree as an incoming snapshot, given where the log ends.
-fn store(dir: &DataDir, zxid: Zxid, mut restored: Restored, log: Position) -> io::Result<Restored> {
-    let mut incoming = Incoming::create(dir.clone(), zxid)?;
+fn store(dir: &DataDir, mut restored: Restored, log: Position) -> io::Result<Restored> {
+    let mut incoming = Incoming::create(dir.clone(), restored.zxid)?;
     ImageEncoder::all(&mut restored, 0, |bytes| incoming.write(bytes))?;
     incoming.finish(log)?;
     Ok(restored)

@@ -644,7 +644,7 @@ fn an_ensemble() {
             import(&server.data()).unwrap_or_else(|error| panic!("server {id}: {error}"));
         let epochs = imported.epochs.expect("an ensemble has epochs");
         eprintln!("server {id}: {epochs:?} {imported}");
-        assert!(imported.zxid.epoch() >= 2 && epochs.current >= u64::from(imported.zxid.epoch()));
+        assert!(imported.zxid.epoch() >= 2 && epochs.current >= imported.zxid.epoch());
         let server = zkfast_on(target.path());
         let mut ours = show(server.address());
         assert!(ours.nodes.remove("/zookeeper/config").is_some());

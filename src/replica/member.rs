@@ -23,7 +23,7 @@ use super::{
     CnxnId, Commit, CommitSettings, Deltas, Entry, FuzzyReplay, Now, Proposed, ReplayError, Request, Restart,
     Restored, Up, Uplink, What,
 };
-use crate::admin::Metrics;
+use crate::admin::{Leading, Metrics, Mode};
 use crate::auth::Policy;
 use crate::config::Ensemble;
 use crate::proto::Zxid;
@@ -350,14 +350,6 @@ impl Replica {
         }
     }
 
-    /// Learners that are in step: followers, observers.
-    pub fn synced_learners(&self) -> (usize, usize) {
-        match self.member.as_ref().map(|member| &member.state) {
-            Some(State::Leading(leader)) => leader.synced_learners(),
-            _ => (0, 0),
-        }
-    }
-
     /// Epochs as they are on disk, or about to be.
     pub fn epochs(&self) -> Epochs {
         self.member.as_ref().map(|member| member.epochs).unwrap_or_default()
@@ -377,8 +369,25 @@ impl Replica {
     }
 
     /// Four-letter words that only lack what the shell knows; [`Replica::tell`] must follow for each.
-    pub fn take_answered(&mut self) -> Vec<Answered> {
-        self.core().take_answered()
+    pub fn take_answered(&mut self, now: Now) -> Vec<Answered> {
+        let mut answered = self.core().take_answered();
+        let standing = self.standing();
+        for Answered { status, .. } in &mut answered {
+            status.serving = standing != Standing::Looking;
+            status.mode = match standing {
+                Standing::Alone | Standing::Looking => Mode::Standalone,
+                Standing::Leading => Mode::Leader,
+                Standing::Following => Mode::Follower,
+                Standing::Observing => Mode::Observer,
+            };
+            let Some(member) = &self.member else { continue };
+            status.quorum_size = Some(member.settings.membership.quorum.voters().count() as u64);
+            if let State::Leading(leader) = &member.state {
+                let pending_syncs = self.groups.iter().filter(|group| group.round.is_some()).count() as u64;
+                status.leader = Some(Leading { pending_syncs, ..leader.status(now.mono_ms()) });
+            }
+        }
+        answered
     }
 
     /// The answer to a four-letter word.

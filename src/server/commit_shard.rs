@@ -156,7 +156,7 @@ impl CommitShard {
             self.shared.beat_commit();
             self.replica.tick(now);
         }
-        self.answer_words();
+        self.answer_words(now);
         // Where it was written here and now, more may have come meanwhile.
         if self.begin_group(now) {
             cx.waker().wake_by_ref();
@@ -188,8 +188,8 @@ impl CommitShard {
     }
 
     /// Four-letter words whose views have all reported.
-    fn answer_words(&mut self) {
-        for mut answered in self.replica.take_answered() {
+    fn answer_words(&mut self, now: Now) {
+        for mut answered in self.replica.take_answered(now) {
             self.about.fill_in(&mut answered.status, &self.shared);
             let text = admin::render(answered.word, &answered.status);
             self.replica.tell(answered.cnxn, text);

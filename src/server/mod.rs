@@ -31,11 +31,12 @@ pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE,
 
 use crate::admin::{self, Conf, Status, Whitelist};
 use crate::auth::Policy;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::replica::{CommitSettings, Now, Replica, View, ViewSettings};
 use crate::storage::Epochs;
 use crate::tree::{self, Digests};
 use crate::zab::leader;
+use crate::zab::quorum::config_text;
 use admission::Admission;
 use commit_shard::Log;
 use files::DataDir;
@@ -169,7 +170,8 @@ impl About {
                 client_port_listen_backlog: config
                     .client_port_listen_backlog
                     .map_or(-1, |backlog| backlog as i32),
-                server_id: 0,
+                server_id: config.quorum.my_id.filter(|_| config.is_distributed()).unwrap_or(0),
+                member: if config.is_distributed() { member_lines(config) } else { Vec::new() },
             },
             data_dir: dir.snap.clone(),
             data_log_dir: dir.log.clone(),
@@ -189,6 +191,24 @@ impl About {
             std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64);
         gauges.max_file_descriptor_count = rlimit::Resource::NOFILE.get().map_or(0, |(soft, _)| soft);
     }
+}
+
+/// What `conf` says of an ensemble. Source: `QuorumZooKeeperServer.dumpConf`.
+fn member_lines(config: &Config) -> Vec<String> {
+    let quorum = &config.quorum;
+    let address = quorum.my_id.and_then(|sid| quorum.ensemble.servers.get(&sid)?.addresses.first());
+    let (election, follow) = address.map_or((0, 0), |own| (own.election_port, own.quorum_port));
+    let mut lines = vec![
+        format!("initLimit={}", quorum.init_limit_ticks),
+        format!("syncLimit={}", quorum.sync_limit_ticks),
+        "electionAlg=3".to_owned(),
+        format!("electionPort={election}"),
+        format!("quorumPort={follow}"),
+        format!("peerType={}", u8::from(quorum.peer_type == Role::Observer)),
+        "membership: ".to_owned(),
+    ];
+    lines.extend(config_text(&quorum.ensemble).lines().map(str::to_owned));
+    lines
 }
 
 fn policy(config: &Config) -> Policy {

@@ -23,6 +23,7 @@ use super::message::{
     put_leader_info, put_ping, put_proposal, put_with, read_ack_epoch,
 };
 use super::quorum::{Quorum, SidSet};
+use crate::admin::Leading;
 use crate::proto::{Id, OpCode, Zxid};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -227,6 +228,8 @@ pub struct Leader {
     round: u64,
     pinged_ms: i64,
     began_ms: i64,
+    /// Bytes of the last proposal, the smallest and the largest one.
+    proposal_size: Option<[u64; 3]>,
 }
 
 impl Leader {
@@ -246,6 +249,7 @@ impl Leader {
             round: 0,
             pinged_ms: now_ms,
             began_ms: now_ms,
+            proposal_size: None,
             membership,
         }
     }
@@ -275,16 +279,20 @@ impl Leader {
         self.newest_of_quorum(self.round, |learner| learner.round)
     }
 
-    /// Learners that are in step: followers, observers.
-    pub fn synced_learners(&self) -> (usize, usize) {
-        let synced = self.learners.values().filter(|learner| learner.step == Step::Synced);
-        let voters = synced.clone().filter(|learner| learner.is_voter).count();
-        (voters, synced.count() - voters)
-    }
-
-    /// Learners that are connected and not voters in step, for people.
-    pub fn learners(&self) -> impl Iterator<Item = (i64, bool, bool)> {
-        self.learners.values().map(|learner| (learner.sid, learner.is_voter, learner.step == Step::Synced))
+    /// What it knows of its learners, for people.
+    pub fn status(&self, now_ms: i64) -> Leading {
+        let synced = |is_voter| {
+            let is_synced = |learner: &&Learner| learner.step == Step::Synced && learner.is_voter == is_voter;
+            self.learners.values().filter(is_synced).count() as u64
+        };
+        Leading {
+            learners: self.learners.len() as u64,
+            synced_followers: synced(true),
+            synced_observers: synced(false),
+            uptime_ms: (now_ms - self.began_ms) as u64,
+            proposal_size: self.proposal_size,
+            ..Leading::default()
+        }
     }
 
     /// A learner has connected.

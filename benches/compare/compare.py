@@ -54,7 +54,7 @@ METRICS = [
     ("p99 us", "p99_us"),
     ("bytes written/op", "server_write_bytes_per_op"),
     ("switches/op", "server_voluntary_switches_per_op"),
-    ("fsyncs/op", "server_fsyncs_per_op"),
+    ("fsyncs/op, about", "server_fsyncs_per_op"),
 ]
 
 CONFIG = """tickTime=2000

@@ -4,6 +4,7 @@
 //! nothing is refused, open connections simply hear no more, and each direction is cut by itself.
 //! That needs `ip` and the right to make namespaces (root), no packet filter.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -110,7 +111,7 @@ fn hardware(sid: usize) -> String {
     format!("02:5a:4b:00:00:{sid:02x}")
 }
 
-/// Removes what a test left that was killed.
+/// Removes what a test left that was killed: servers in namespaces of its own, and these.
 fn remove_those_of_the_dead() {
     for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -118,6 +119,11 @@ fn remove_those_of_the_dead() {
         let Some((process, sid)) = parts else { continue };
         let Ok(process) = process.parse::<u32>() else { continue };
         if !Path::new(&format!("/proc/{process}")).exists() {
+            let servers = Command::new("ip").args(["netns", "pids", &name]).output();
+            let servers = servers.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+            for pid in servers.unwrap_or_default().lines().filter_map(|line| line.parse().ok()) {
+                let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+            }
             let _ = ip(&["link", "del", &format!("zkv{process:x}-{sid}")]);
             let _ = ip(&["netns", "del", &name]);
             let _ = ip(&["link", "del", &format!("zkb{process:x}")]);

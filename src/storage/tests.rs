@@ -562,3 +562,32 @@ fn killed_before_the_base_was_flushed() {
         }
     }
 }
+
+/// The first group of a segment, torn, right behind a snapshot at the log's end: the log goes on from the segment before,
+/// so that an older snapshot still finds it in one piece.
+#[test]
+fn torn_segment_behind_a_snapshot() {
+    let mut torn = 0;
+    for seed in 0..40 {
+        let (disk, mut log) = begun(1);
+        let mut last = 1;
+        while log.encoder().offset() < SEGMENT_BYTES {
+            last += 1;
+            put(&mut log, last, 0);
+        }
+        write_snapshot(&disk, last, &image(last, 99, 0));
+        let mut batch = Batch::default();
+        let record = Record { zxid: Zxid(last + 1), salt: 1, data_bytes: 9000 };
+        batch.put(record.zxid, |out| record.put(out));
+        log.write(&batch).expect("power");
+        disk.crash(seed);
+        let (recovered, _) = start(&disk).expect("torn at most");
+        torn += u32::from(recovered.restored.zxid == Zxid(last));
+        let next = recovered.restored.zxid.0 + 1;
+        let mut log = LogFile::new(disk.clone(), recovered.encoder);
+        put(&mut log, next, 2);
+        disk.remove(Folder::Snap, &snapshot::file_name(Zxid(last))).expect("there");
+        assert_eq!(found(&disk).len() as u64, next);
+    }
+    assert!(torn > 10, "{torn}");
+}

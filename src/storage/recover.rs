@@ -186,6 +186,9 @@ pub fn recover<S: Storage>(
         && let Some(place) = incoming.iter().position(|waits| *waits == (zxid, segment))
     {
         incoming.swap_remove(place);
+        // If the process alone died, the base may be in the page cache only, and the name of its segment, too.
+        let log = wal::file_name(segment);
+        in_log(storage, storage.flush(Folder::Log, &log).and_then(|()| storage.sync(Folder::Log)))?;
         let (from, to) = (received::file_name(zxid, segment), snapshot::file_name(zxid));
         let renamed = storage.rename(Folder::Snap, &from, &to);
         in_snap(storage, renamed.and_then(|()| storage.sync(Folder::Snap)))?;

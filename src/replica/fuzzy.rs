@@ -3,7 +3,7 @@
 use super::{ReplayError, Restored};
 use crate::proto::{Acl, OpCode, Zxid};
 use crate::snapshot::java::Tail;
-use crate::tree::{Owner, OwnerKind};
+use crate::tree::{self, Owner, OwnerKind};
 use crate::txn::{self, Txn, TxnHeader, apply_fuzzy};
 use std::sync::Arc;
 
@@ -116,6 +116,11 @@ impl FuzzyReplay {
             Self { restored, tail, unlisted, closed, exact_from: None, disagrees: None, txns: 0 };
         replay.compare_tail();
         replay
+    }
+
+    /// A replay from an empty tree on, for a log that begins with the first txn ever.
+    pub fn from_nothing(settings: tree::Settings) -> Self {
+        Self::new(Restored::fresh(settings), Tail::default(), Vec::new(), Arc::default())
     }
 
     /// What is there so far.

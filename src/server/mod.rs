@@ -287,7 +287,7 @@ fn import_java(config: &Config) {
     let hash_seed = RandomState::new().hash_one(0u8);
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
     let settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
-    let options = java_data::Options { settings, without_log: false };
+    let options = java_data::Options { settings, without_log: false, trust_empty: false };
     log::info!(target: "import", "dataDir={} holds data of Apache ZooKeeper: taking it over; its files stay as they \
         are", config.data_dir.display());
     match java_data::import(&source, &config.data_dir, &config.data_log_dir, options) {

@@ -54,6 +54,8 @@ pub struct Options {
     pub settings: tree::Settings,
     /// Whether a snapshot will do where there is no log at all.
     pub without_log: bool,
+    /// Whether a log that begins with the first txn will do where there is no snapshot at all.
+    pub trust_empty: bool,
 }
 
 /// What was taken over.
@@ -61,8 +63,8 @@ pub struct Options {
 pub struct Imported {
     /// The last txn.
     pub zxid: Zxid,
-    /// The snapshot that was used.
-    pub snapshot: PathBuf,
+    /// The snapshot that was used, if there was any.
+    pub snapshot: Option<PathBuf>,
     /// Snapshots that could not be used, newer than that.
     pub passed_over: usize,
     /// What replay found.
@@ -86,7 +88,7 @@ impl fmt::Display for Imported {
             f,
             "zxid={zxid} znodes={znodes} sessions={sessions} txns={} snapshot={} took_ms={}",
             report.txns,
-            self.snapshot.display(),
+            self.snapshot.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string()),
             self.took.as_millis()
         )?;
         match report.exact_from {
@@ -125,8 +127,8 @@ pub enum JavaDataError {
     Nothing(PathBuf),
     /// Logs, and no snapshot.
     #[error(
-        "{} holds logs, and {} no snapshot: what came before the logs is missing; restore a snapshot, or start \
-         ZooKeeper on this data with snapshot.trust.empty=true, and stop it",
+        "{} holds logs, and {} no snapshot: what came before the logs may be missing; restore a snapshot, or, if there \
+         never was one, as a young 3.4 has none, import with --trust-empty",
         .log.display(),
         .snap.display()
     )]

@@ -35,11 +35,11 @@ type LogFile = (Zxid, PathBuf);
 pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Imported), JavaDataError> {
     let started = Instant::now();
     let (snapshots, logs) = list(source)?;
-    let Some(newest) = snapshots.first().map(|snapshot| snapshot.zxid) else {
-        return Err(match logs.is_empty() {
-            true => JavaDataError::Nothing(source.snap.clone()),
-            false => JavaDataError::NoSnapshot { log: source.log.clone(), snap: source.snap.clone() },
-        });
+    let newest = match snapshots.first() {
+        Some(snapshot) => snapshot.zxid,
+        None if logs.is_empty() => return Err(JavaDataError::Nothing(source.snap.clone())),
+        None if options.trust_empty => Zxid::ZERO,
+        None => return Err(JavaDataError::NoSnapshot { log: source.log.clone(), snap: source.snap.clone() }),
     };
     // A server that has never logged a txn has a snapshot at 0.
     if logs.is_empty() && newest != Zxid::ZERO && !options.without_log {
@@ -47,8 +47,15 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
     }
     let epochs = Epochs::read(&source.snap)?;
     let mut why = Vec::new();
-    for snapshot in snapshots.iter().take(SNAPSHOTS_TRIED_MAX) {
-        let attempt = decode(snapshot, options).and_then(|replay| follow(replay, snapshot.zxid, &logs));
+    // Without any there is one attempt, from nothing.
+    let from_nothing = snapshots.is_empty().then_some(None);
+    for snapshot in snapshots.iter().take(SNAPSHOTS_TRIED_MAX).map(Some).chain(from_nothing) {
+        let base = snapshot.map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
+        let begun = match snapshot {
+            Some(snapshot) => decode(snapshot, options),
+            None => Ok(FuzzyReplay::from_nothing(options.settings)),
+        };
+        let attempt = begun.and_then(|replay| follow(replay, base, &logs));
         let (replay, torn) = match attempt {
             Ok(done) => done,
             Err(Attempt::Over(error)) => return Err(*error),
@@ -70,7 +77,7 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
         }
         let imported = Imported {
             zxid: restored.zxid,
-            snapshot: snapshot.path.clone(),
+            snapshot: snapshot.map(|snapshot| snapshot.path.clone()),
             passed_over: why.len(),
             report,
             znodes: restored.tree.len(),
@@ -84,9 +91,10 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
     Err(JavaDataError::Unusable { folder: source.snap.clone(), why })
 }
 
-fn pass_over(why: &mut Vec<String>, snapshot: &SnapshotFile, reason: String) {
-    log::warn!(target: "import", "snapshot {} is left out: {reason}", snapshot.path.display());
-    why.push(format!("{}: {reason}", snapshot.path.display()));
+fn pass_over(why: &mut Vec<String>, snapshot: Option<&SnapshotFile>, reason: String) {
+    let name = snapshot.map_or_else(|| "none".to_owned(), |snapshot| snapshot.path.display().to_string());
+    log::warn!(target: "import", "snapshot {name} is left out: {reason}");
+    why.push(format!("{name}: {reason}"));
 }
 
 /// The snapshots, newest first, and the logs in their order.

@@ -80,8 +80,7 @@ for argument in "$@"; do
 done
 if [ -z "$wanted" ]; then
   if [ "${ZKFAST_SERVER:-}" = reference ]; then wanted="kazoo kazoo3 zkcli lecture"; else
-    # zkfast runs no ensemble yet: kazoo3 is there for who asks for it.
-    wanted=${STEPS/ kazoo3 / }
+    wanted=$STEPS
   fi
 fi
 for name in $wanted; do wanted="$wanted $(needs "$name")"; done

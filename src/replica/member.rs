@@ -280,16 +280,19 @@ impl Replica {
         Self::new(Side::Commit(Box::new(commit)), shown, true, None)
     }
 
-    /// A member of an ensemble: it looks for a leader. Views begin without serving.
+    /// A member of an ensemble: it looks for a leader. Views begin without serving. `history` is the end of the log,
+    /// as far as it is known.
     pub fn member(
         member: MemberSettings,
         settings: CommitSettings,
         policy: Arc<Policy>,
         restored: Restored,
         epochs: Epochs,
+        history: History,
         now: Now,
     ) -> Self {
         let last = restored.zxid;
+        assert_eq!(history.last(), last, "the history ends elsewhere than the log");
         let shown = (last, restored.tree.digest());
         let (core, sessions) = Core::new(settings, policy, restored, now);
         let follow = Follow::of(core, sessions, now);
@@ -302,7 +305,7 @@ impl Replica {
             election,
             election_links: BTreeSet::new(),
             epochs,
-            history: History::new(last),
+            history,
             state: State::Settling,
             restoring: Restoring::No,
             waiting: VecDeque::new(),
@@ -594,7 +597,12 @@ impl Replica {
             Side::Commit(commit) => commit.has_proposals(),
             _ => false,
         };
-        !is_proposing && self.groups.is_empty() && !self.logging && self.to_log.is_empty()
+        !is_proposing && self.groups.is_empty() && self.is_logged()
+    }
+
+    /// Whether the log has everything that it was given.
+    pub fn is_logged(&self) -> bool {
+        !self.logging && self.to_log.is_empty()
     }
 
     /// What the views are to be given next, in order.
@@ -1129,9 +1137,13 @@ impl Replica {
     }
 
     /// Goes on with another tree than before.
-    fn adopt(&mut self, restored: Restored, now: Now) {
+    fn adopt(&mut self, mut restored: Restored, now: Now) {
         self.drop_clients();
         let last = restored.zxid;
+        if let Some(member) = &self.member {
+            let Membership { config_text, config_version, .. } = &member.settings.membership;
+            restored.set_config(config_text, *config_version);
+        }
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
         member.history = History::new(last);
         member.held.clear();

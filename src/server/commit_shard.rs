@@ -20,6 +20,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// memory stays small.
 const BACKLOG_MAX: usize = 64;
 
+/// How long a member that stops waits for the others to commit what was proposed.
+const STOP_QUORUM: Duration = Duration::from_secs(2);
+
 /// A gap between two turns that is not work but standing still: the process was paused, or the disk hung.
 const STALL: Duration = Duration::from_millis(500);
 
@@ -55,6 +58,8 @@ pub struct CommitShard {
     /// Published, but some view has not taken it in yet: its ring is full.
     backlog: Vec<VecDeque<Arc<Deltas>>>,
     ticked: Instant,
+    /// Since when the server stops.
+    stopping: Option<Instant>,
     /// When the last turn began.
     turned: Instant,
     /// How long this shard has stood still in all. For sessions that time has not passed: nobody was
@@ -82,6 +87,7 @@ pub fn new(
         about,
         backlog,
         ticked: started,
+        stopping: None,
         turned: started,
         stalled: Duration::ZERO,
     }
@@ -165,8 +171,17 @@ impl CommitShard {
             others.give_out(&mut self.replica, now);
         }
         self.publish();
-        let idle = self.replica.is_idle() && self.backlog.iter().all(|waiting| waiting.is_empty());
-        if stopping && idle { Poll::Ready(()) } else { Poll::Pending }
+        if !stopping {
+            return Poll::Pending;
+        }
+        let stopping = self.stopping.get_or_insert_with(Instant::now);
+        // Without a quorum nothing that waits will ever be committed; the log has it.
+        let is_over = self.others.is_some() && stopping.elapsed() >= STOP_QUORUM;
+        let is_idle = self.replica.is_idle() || is_over && self.replica.is_logged();
+        match is_idle && self.backlog.iter().all(|waiting| waiting.is_empty()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     }
 
     fn now(&self) -> Now {

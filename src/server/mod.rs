@@ -32,7 +32,7 @@ pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE,
 use crate::admin::{self, Conf, Status, Whitelist};
 use crate::auth::Policy;
 use crate::config::{Config, Role};
-use crate::replica::{CommitSettings, Now, Replica, View, ViewSettings};
+use crate::replica::{CommitSettings, MemberSettings, Now, Replica, View, ViewSettings};
 use crate::storage::Epochs;
 use crate::tree::{self, Digests};
 use crate::zab::leader;
@@ -332,7 +332,10 @@ pub fn run(config: &Config) {
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
     let tree_settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
     let recovered = recovery::recover(&dir, tree_settings).unwrap_or_else(|error| exit(EXIT_DATA, error));
-    let recovery::Recovered { restored, encoder, replayed, epochs, .. } = recovered;
+    let recovery::Recovered { mut restored, encoder, replayed, epochs, .. } = recovered;
+    if let Some(MemberSettings { membership, .. }) = &member {
+        restored.set_config(&membership.config_text, membership.config_version);
+    }
 
     let policy = Arc::new(policy(config));
     let shared = Arc::new(Shared {
@@ -422,7 +425,8 @@ pub fn run(config: &Config) {
         Some(member) => {
             let Epochs { accepted, current, .. } = epochs;
             let epochs = leader::Epochs { accepted, current };
-            Replica::member(member, settings, policy, restored, epochs, clock.now())
+            let history = others::history(&dir, restored.zxid, encoder.position());
+            Replica::member(member, settings, policy, restored, epochs, history, clock.now())
         }
     };
     let writer = LogWriter::new(dir.clone(), encoder);

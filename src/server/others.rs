@@ -10,8 +10,9 @@ use crate::replica::{Builder, MemberSettings, Now, Output, Replica, Restored};
 use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
 use crate::storage::{self, ImageEncoder, Incoming};
 use crate::tree::{self, NodeImage};
-use crate::wal::Position;
+use crate::wal::{Batch, Position};
 use crate::zab::LinkId;
+use crate::zab::history::History;
 use crate::zab::leader::{Epochs, Membership};
 use crate::zab::quorum::{Quorum, config_text};
 use bytes::Bytes;
@@ -110,6 +111,30 @@ pub fn bind(member: &MemberSettings, on_all: bool) -> Bound {
     peers::bind(address, on_all).unwrap_or_else(|(what, error)| {
         exit(EXIT_PORT, format_args!("server.{sid}: {what}: {error}"));
     })
+}
+
+/// Txns at the end of the log that a server starts with in memory: what others may lack after a restart of all.
+/// Source: `ZKDatabase.commitLogCount`.
+const HISTORY_TXNS: u64 = 500;
+
+/// The end of the log, which ends at `log` with `last`. Without it, others that lack anything get the whole tree.
+pub fn history(dir: &DataDir, last: Zxid, log: Position) -> History {
+    let after = Zxid::new(last.epoch(), (u64::from(last.counter()).saturating_sub(HISTORY_TXNS)) as u32);
+    let mut batch = Batch::default();
+    let mut read = || -> Result<Option<Zxid>, storage::ReadError> {
+        let Some(mut slices) = storage::records(dir, after, last, log)? else { return Ok(None) };
+        let start = slices.floor();
+        while slices.slice(dir, |zxid, txn| batch.put(zxid, |out| out.extend_from_slice(txn)))? {}
+        Ok(Some(start))
+    };
+    match read() {
+        Ok(Some(start)) if batch.last() == last => History::of(start, [batch]),
+        Ok(_) => History::new(last),
+        Err(error) => {
+            log::warn!(target: "recovery", "the end of the log is not read back: {error}");
+            History::new(last)
+        }
+    }
 }
 
 /// See the module's page.

@@ -6,7 +6,7 @@
 //! of faults are
 //!
 //! ```text
-//! ZKFAST_FAULT_SECONDS=600 cargo test --release --test it ensemble::faults -- --nocapture --ignored
+//! ZKFAST_FAULT_SECONDS=600 cargo test --release --test it ensemble::faults -- --nocapture
 //! ```
 //!
 //! Servers get the test's environment. With `ZKFAST_BIN` naming a build that is broken on purpose,
@@ -49,7 +49,6 @@ const KEYS: &[(&str, &str)] = &[
 
 /// Servers that are killed and paused, the leader most of all, lose nothing and order everything.
 #[test]
-#[ignore = "zkfast runs no ensemble yet"]
 fn faults_of_processes() {
     let _alone = alone();
     judge(Cluster::start(&shapes(), KEYS, None), Means::Processes);
@@ -57,7 +56,6 @@ fn faults_of_processes() {
 
 /// Servers that do not hear each other, in one direction or both, lose nothing and order everything.
 #[test]
-#[ignore = "zkfast runs no ensemble yet"]
 fn faults_of_the_network() {
     let _alone = alone();
     let shapes = shapes();
@@ -70,7 +68,6 @@ fn faults_of_the_network() {
 /// Who leads, who follows and who observes is told; a stopped leader has a successor and comes back as a
 /// follower; what an observer is asked to write, all write.
 #[test]
-#[ignore = "zkfast runs no ensemble yet"]
 fn roles_change_hands() {
     let _alone = alone();
     let mut shapes = shapes();
@@ -115,7 +112,6 @@ fn roles_change_hands() {
 /// Java servers are replaced by those under test one after the other, each with an empty disk, and these by
 /// Java servers again: sessions, ephemerals and zxids go on, and nothing is lost.
 #[test]
-#[ignore = "zkfast runs no ensemble yet"]
 fn servers_are_replaced_one_by_one() {
     let _alone = alone();
     let ours = shapes();
@@ -139,7 +135,6 @@ fn servers_are_replaced_one_by_one() {
 
 /// Two of three servers that forget what they acknowledged are found out by the clients.
 #[test]
-#[ignore = "zkfast runs no ensemble yet"]
 fn faults_that_lose_writes_are_noticed() {
     let _alone = alone();
     let mut cluster = Cluster::start(&shapes(), KEYS, None);
@@ -178,7 +173,7 @@ fn shapes() -> Vec<Shape> {
 fn judge(mut cluster: Cluster, means: Means) {
     let seed = setting("ZKFAST_FAULT_SEED", 1);
     let time = Duration::from_secs(setting("ZKFAST_FAULT_SECONDS", SECONDS));
-    eprintln!("again: ZKFAST_FAULT_SEED={seed} cargo test --release --test it ensemble::faults -- --ignored");
+    eprintln!("again: ZKFAST_FAULT_SEED={seed} cargo test --release --test it ensemble::faults");
     let mut report = None;
     let history = record(&mut cluster, |cluster| report = Some(unleash(cluster, means, seed, time)));
     eprintln!("{}; {}", report.expect("set above"), summary(&history));

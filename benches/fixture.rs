@@ -171,6 +171,7 @@ impl Server {
             sessionless_timeout_ms: i64::MAX / 4,
             whitelist: Whitelist::parse("*", false),
             enforced_schemes: Vec::new(),
+            serving: true,
             hash_seed: SEED,
         };
         let policy = Arc::new(Policy::default());

@@ -22,7 +22,7 @@
 //! | [`zab`] | what servers say to each other, votes, quorums | a leader is only named where a quorum's votes of one round say so, or a quorum and the leader itself |
 //! | [`replica`] | the commit side and the views, as state machines | `view.zxid <= committed <= proposed`; each request is answered once, in order |
 //! | [`wal`] | the log's bytes | an acknowledged record is given back unchanged, or recovery refuses |
-//! | [`snapshot`] | a tree and its sessions in bytes | decoding gives back all that was encoded, or refuses |
+//! | [`snapshot`] | a tree and its sessions in bytes, ZooKeeper's files as well | decoding gives back all that was encoded, or refuses |
 //! | [`storage`] | which files there are, and what a start makes of them | all that was acknowledged is given back, or it says what is wrong and changes nothing |
 //! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is passed over in silence |
 //! | [`admin`] | four-letter words and metrics as text | it renders what it is given and asks nobody |

@@ -63,6 +63,9 @@ enum Command {
         /// Takes a snapshot without any log for all there is.
         #[arg(long)]
         without_log: bool,
+        /// Takes a log without any snapshot, if it begins with the first txn.
+        #[arg(long)]
+        trust_empty: bool,
     },
     /// Writes the data of a stopped zkfast as a data directory on which Apache ZooKeeper 3.9 starts.
     #[command(after_help = "Example:\n  zkfast export /var/lib/zkfast /var/lib/zookeeper")]
@@ -174,10 +177,11 @@ fn convert(command: Command) -> ExitCode {
     };
     let done = match command {
         Command::Check { .. } => unreachable!("was handled"),
-        Command::Import { source, target, log_dir, extended_types, no_digest, without_log } => {
+        Command::Import { source, target, log_dir, extended_types, no_digest, without_log, trust_empty } => {
             let source = java_data::Source::new(&source, log_dir.as_ref().unwrap_or(&source));
             let digests = if no_digest { Digests::Off } else { Digests::Kept };
-            let options = java_data::Options { settings: settings(extended_types, digests), without_log };
+            let settings = settings(extended_types, digests);
+            let options = java_data::Options { settings, without_log, trust_empty };
             java_data::import(&source, &target, &target, options).map(|done| format!("imported: {done}\n"))
         }
         Command::Export { source, target, log_dir } => {

@@ -4,6 +4,7 @@
     ZKFAST_ZOOKEEPER_LIB=DIR benches/compare/compare.py            # ZooKeeper against zkfast
     benches/compare/compare.py --a zkfast --b zkfast               # how much two equal servers differ
     benches/compare/compare.py --a zkfast=OLD/zkfast --b zkfast    # before and after a change
+    benches/compare/compare.py --servers 3 --rows 'set 1x1,set 32x1,set 64x16'   # services of three servers each
 
 Both servers run all the time; only one has work. A machine that others use drifts by tens of percent
 within minutes, so a ratio is taken inside each round, and its median and spread are what counts.
@@ -14,11 +15,13 @@ and `summary.txt` (what is printed here).
 """
 
 import argparse
+import contextlib
 import datetime
 import glob
 import json
 import os
 import platform
+import random
 import shutil
 import signal
 import socket
@@ -51,6 +54,7 @@ METRICS = [
     ("p99 us", "p99_us"),
     ("bytes written/op", "server_write_bytes_per_op"),
     ("switches/op", "server_voluntary_switches_per_op"),
+    ("fsyncs/op, about", "server_fsyncs_per_op"),
 ]
 
 CONFIG = """tickTime=2000
@@ -58,7 +62,16 @@ dataDir={data}
 clientPort={port}
 maxClientCnxns=0
 admin.enableServer=false
+4lw.commands.whitelist=srvr,mntr,isro
 """
+
+# What a zoo.cfg says beside where there are several servers.
+ENSEMBLE_CONFIG = """initLimit=10
+syncLimit=5
+"""
+
+# Arguments that a record keeps, of this program and of those beside it.
+SETTINGS = {"servers", "rounds", "seconds", "warmup", "znodes", "writes"}
 
 # How long a server may take to answer its first four-letter word, in seconds.
 START_WAIT_S = 60
@@ -66,9 +79,13 @@ STOP_WAIT_S = 20
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port below those that the kernel gives to outgoing connections: a client that tries the port of a dead server
+    could else be given the same one, and meet itself."""
+    while True:
+        port = random.randrange(10000, 20000)
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def four_letters(port, word):
@@ -87,14 +104,21 @@ def four_letters(port, word):
 class Server:
     """A server of ours, from its start to its end."""
 
-    def __init__(self, spec, label, directory, args):
+    def __init__(self, spec, label, directory, args, sid=1, peers=()):
         self.label = label
+        self.sid = sid
         self.kind, _, binary = spec.partition("=")
         self.directory = directory
         self.data = os.path.join(directory, "data")
         os.makedirs(self.data)
-        self.port = free_port()
+        self.port = peers[sid - 1][0] if peers else free_port()
         self.config = CONFIG.format(data=self.data, port=self.port)
+        if peers:
+            self.config += ENSEMBLE_CONFIG
+            for number, (_, quorum, election) in enumerate(peers, 1):
+                self.config += f"server.{number}=127.0.0.1:{quorum}:{election}\n"
+            with open(os.path.join(self.data, "myid"), "w", encoding="utf-8") as file:
+                file.write(f"{sid}\n")
         path = os.path.join(directory, "zoo.cfg")
         with open(path, "w", encoding="utf-8") as file:
             file.write(self.config)
@@ -109,21 +133,44 @@ class Server:
             self.command = [binary, "--config", path, "--cores", args.cores]
         else:
             sys.exit(f"{spec}: neither zookeeper nor zkfast nor zkfast=PATH")
-        self.log = open(os.path.join(directory, "log"), "wb")
+        self.start()
+
+    def start(self):
+        """Starts the process on its data directory as it is."""
+        self.log = open(os.path.join(self.directory, "log"), "ab")
         self.process = subprocess.Popen(self.command, stdout=self.log, stderr=self.log)
+
+    def state(self):
+        """What srvr says: mode and newest zxid; None while it does not serve."""
+        answer = four_letters(self.port, "srvr")
+        if not answer or "Mode:" not in answer:
+            return None
+        self.version = answer.splitlines()[0]
+        fields = dict(line.split(": ", 1) for line in answer.splitlines() if ": " in line)
+        return fields["Mode"], int(fields["Zxid"], 16)
+
+    def fsyncs(self):
+        """How often it has flushed its log so far, where it tells."""
+        for line in (four_letters(self.port, "mntr") or "").splitlines():
+            if line.startswith("zk_cnt_fsynctime\t"):
+                return float(line.split("\t")[1])
+        return 0.0
 
     def wait(self):
         """Returns once the server answers."""
         until = time.monotonic() + START_WAIT_S
         while time.monotonic() < until and self.process.poll() is None:
-            answer = four_letters(self.port, "srvr")
-            if answer and "Mode:" in answer:
-                self.version = answer.splitlines()[0]
+            if self.state():
                 return
-            time.sleep(0.1)
+            time.sleep(0.02)
         with open(self.log.name, encoding="utf-8", errors="replace") as file:
             sys.stderr.write(file.read()[-2000:])
         sys.exit(f"{self.label}: no answer to srvr; its log is above")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
 
     def stop(self):
         if self.process.poll() is None:
@@ -136,15 +183,67 @@ class Server:
         self.log.close()
 
 
-def loadgen(server, options, args):
-    """Runs loadgen on a server; returns what it printed, with the command."""
-    command = [args.loadgen, *options, "--server", f"127.0.0.1:{server.port}", "--server-pid",
-               str(server.process.pid), "--json"]
+class Service:
+    """One server, or several that form one service."""
+
+    def __init__(self, spec, label, directory, args):
+        self.label = label
+        peers = [[free_port() for _ in range(3)] for _ in range(args.servers)] if args.servers > 1 else []
+        self.servers = []
+        try:
+            for sid in range(1, args.servers + 1):
+                place = os.path.join(directory, f"server-{sid}")
+                os.makedirs(place)
+                name = f"{label} {sid}" if peers else label
+                self.servers.append(Server(spec, name, place, args, sid, peers))
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self):
+        """Returns once all servers serve."""
+        for server in self.servers:
+            server.wait()
+        self.version = self.servers[0].version
+
+    def leader(self):
+        """The server that leads, waiting for one."""
+        until = time.monotonic() + START_WAIT_S
+        while time.monotonic() < until:
+            for server in self.servers:
+                state = server.process.poll() is None and server.state()
+                if state and state[0] in ("leader", "standalone"):
+                    return server
+            time.sleep(0.02)
+        sys.exit(f"{self.label}: nobody leads")
+
+    def addresses(self):
+        return ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+
+    def pids(self):
+        return ",".join(str(server.process.pid) for server in self.servers)
+
+    def fsyncs(self):
+        return sum(server.fsyncs() for server in self.servers)
+
+    def stop(self):
+        for server in self.servers:
+            server.stop()
+
+
+def loadgen(service, options, args):
+    """Runs loadgen on a service; returns what it printed, with the command."""
+    command = [args.loadgen, *options, "--server", service.addresses(), "--server-pid", service.pids(), "--json"]
+    before = service.fsyncs()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.stderr.write(done.stdout + done.stderr)
-        sys.exit(f"{server.label}: {' '.join(command)}: exit status {done.returncode}")
-    return {**json.loads(done.stdout), "command": " ".join(command)}
+        sys.exit(f"{service.label}: {' '.join(command)}: exit status {done.returncode}")
+    run = {**json.loads(done.stdout), "command": " ".join(command)}
+    # The warm-up's are among them, and so are its operations where it is as busy as the rest.
+    seconds = args.warmup + args.seconds
+    run["server_fsyncs_per_op"] = (service.fsyncs() - before) / max(1.0, run["ops_per_s"] * seconds)
+    return run
 
 
 def portable(value, directory):
@@ -170,7 +269,7 @@ def file_line(path, start):
         return next((line.split(":", 1)[1].strip() for line in file if line.startswith(start)), "?")
 
 
-def environment(servers, args, directory):
+def environment(services, args, directory):
     """What one must know to make sense of the figures, or to get them again."""
     return {
         "what": "environment",
@@ -187,11 +286,9 @@ def environment(servers, args, directory):
         "rustc": first_line(["rustc", "--version"]),
         "servers": {
             server.label: {"version": server.version, "command": server.command, "config": server.config}
-            for server in servers
+            for service in services for server in service.servers
         },
-        "rounds": args.rounds,
-        "seconds": args.seconds,
-        "warmup": args.warmup,
+        "settings": {key: value for key, value in vars(args).items() if key in SETTINGS},
     }
 
 
@@ -241,64 +338,72 @@ def build():
     subprocess.run(["cargo", "build", "--release", "--workspace"], cwd=ROOT, check=True)
 
 
-def compare(args, labels, directory, out):
-    servers = []
+@contextlib.contextmanager
+def both(args, labels, directory):
+    """The two services, serving; stopped at the end."""
+    services = []
     try:
         for spec, label in zip((args.a, args.b), labels):
-            place = os.path.join(directory, label)
-            os.makedirs(place)
-            servers.append(Server(spec, label, place, args))
-        for server in servers:
-            server.wait()
-        with open(os.path.join(out, "runs.jsonl"), "w", encoding="utf-8") as raw:
-            def keep(entry):
-                raw.write(json.dumps(portable(entry, directory)) + "\n")
-                raw.flush()
+            services.append(Service(spec, label, os.path.join(directory, label), args))
+        for service in services:
+            service.wait()
+        yield services
+    finally:
+        for service in services:
+            service.stop()
 
-            keep(environment(servers, args, directory))
+
+@contextlib.contextmanager
+def record(services, args, directory, out):
+    """What keeps entries in runs.jsonl, the environment first."""
+    with open(os.path.join(out, "runs.jsonl"), "w", encoding="utf-8") as raw:
+        def keep(entry):
+            raw.write(json.dumps(portable(entry, directory)) + "\n")
+            raw.flush()
+
+        keep(environment(services, args, directory))
+        yield keep
+
+
+def compare(args, labels, directory, out):
+    with both(args, labels, directory) as services:
+        with record(services, args, directory, out) as keep:
             # Java compiles while it runs: both get the same first minute, which is not measured.
-            for server in servers:
+            for service in services:
                 for row in ("mix 64x16", "set 32x1"):
-                    loadgen(server, [*WORKLOADS[row], "--seconds", str(args.first_warmup / 2)], args)
+                    loadgen(service, [*WORKLOADS[row], "--seconds", str(args.first_warmup / 2)], args)
             runs = []
             for row in args.rows:
                 for turn in range(args.rounds):
-                    for server in servers:
+                    for service in services:
                         options = [*WORKLOADS[row], "--seconds", str(args.seconds), "--warmup", str(args.warmup),
                                    "--seed", str(turn + 1)]
-                        run = loadgen(server, options, args)
-                        run.update(row=row, label=server.label, round=turn)
+                        run = loadgen(service, options, args)
+                        run.update(row=row, label=service.label, round=turn)
                         keep(run)
                         runs.append(run)
-                        print(f"{row} round {turn + 1} {server.label}: {run['ops_per_s']:,.0f}/s, "
+                        print(f"{row} round {turn + 1} {service.label}: {run['ops_per_s']:,.0f}/s, "
                               f"{run['server_cpu_us_per_op']:.2f} us CPU/op, p50 {run['p50_us']:.0f} us",
                               file=sys.stderr)
             text = summary(args.rows, runs, *labels)
-            for server in servers if args.lone_set else []:
-                lone = lone_set(server, args)
-                keep(lone)
-                text += (f"\nlone set, {server.label}: p50 {lone['set_p50_us']:.0f} us, bare 4 KiB write + fdatasync "
-                         f"{lone['write_p50_us']:.0f} us, ratio {lone['ratio_p50']:.2f} ({lone['pairs']} pairs)")
-    finally:
-        for server in servers:
-            server.stop()
+            lone = [service.servers[0] for service in services if args.lone_set and args.servers == 1]
+            for server in lone:
+                found = lone_set(server, args)
+                keep(found)
+                text += (f"\nlone set, {server.label}: p50 {found['set_p50_us']:.0f} us, bare 4 KiB write + fdatasync "
+                         f"{found['write_p50_us']:.0f} us, ratio {found['ratio_p50']:.2f} ({found['pairs']} pairs)")
     with open(os.path.join(out, "summary.txt"), "w", encoding="utf-8") as file:
         file.write(text + "\n")
     print(text)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description, rounds, servers):
+    """The parser of what all comparisons take."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--a", default="zookeeper", help="zookeeper, zkfast or zkfast=PATH (default: zookeeper)")
     parser.add_argument("--b", default="zkfast", help="likewise (default: zkfast)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5, help="measured time of a run")
-    parser.add_argument("--warmup", type=float, default=1, help="time before it, in seconds")
-    parser.add_argument("--first-warmup", type=float, default=20, help="seconds of load on each server at first")
-    parser.add_argument("--rows", type=lambda text: text.split(","), default=DEFAULT_ROWS,
-                        help=f"some of: {','.join(WORKLOADS)}")
-    parser.add_argument("--no-lone-set", dest="lone_set", action="store_false",
-                        help="leave out the lone set against the bare disk")
+    parser.add_argument("--servers", type=int, default=servers, help=f"of each service (default: {servers})")
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"(default: {rounds})")
     parser.add_argument("--cores", default="0-1", help="zkfast's (default: 0-1)")
     parser.add_argument("--zkfast", default=os.path.join(ROOT, "target/release/zkfast"))
     parser.add_argument("--loadgen", default=os.path.join(ROOT, "target/release/loadgen"))
@@ -306,10 +411,11 @@ def main():
     parser.add_argument("--dir", default=os.path.join(ROOT, "target"),
                         help="where the servers' data is while they run; on the disk to measure")
     parser.add_argument("--out", help="result directory (default: benches/runs/DATE-MACHINE)")
-    args = parser.parse_args()
-    for row in args.rows:
-        if row not in WORKLOADS:
-            parser.error(f"no such row: {row}")
+    return parser
+
+
+def conduct(parser, args, measure):
+    """Calls `measure(args, labels, directory, out)` with what it needs around it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     out = args.out or os.path.join(ROOT, "benches/runs", f"{datetime.date.today()}-{platform.node()}")
     if os.path.exists(os.path.join(out, "runs.jsonl")):
@@ -322,9 +428,25 @@ def main():
     kinds = [spec.partition("=")[0] for spec in (args.a, args.b)]
     labels = kinds if kinds[0] != kinds[1] else [f"{kinds[0]}-a", f"{kinds[1]}-b"]
     try:
-        compare(args, labels, directory, out)
+        measure(args, labels, directory, out)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def main():
+    parser = arguments(__doc__, rounds=5, servers=1)
+    parser.add_argument("--seconds", type=float, default=5, help="measured time of a run")
+    parser.add_argument("--warmup", type=float, default=1, help="time before it, in seconds")
+    parser.add_argument("--first-warmup", type=float, default=20, help="seconds of load on each server at first")
+    parser.add_argument("--rows", type=lambda text: text.split(","), default=DEFAULT_ROWS,
+                        help=f"some of: {','.join(WORKLOADS)}")
+    parser.add_argument("--no-lone-set", dest="lone_set", action="store_false",
+                        help="leave out the lone set against the bare disk")
+    args = parser.parse_args()
+    for row in args.rows:
+        if row not in WORKLOADS:
+            parser.error(f"no such row: {row}")
+    conduct(parser, args, compare)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,10 @@ pub struct Status {
     pub serving: bool,
     /// What the server does in its ensemble.
     pub mode: Mode,
+    /// What a leader knows of its learners.
+    pub leader: Option<Leading>,
+    /// Voters of the ensemble.
+    pub quorum_size: Option<u64>,
     /// Milliseconds since the start.
     pub uptime_ms: u64,
     /// Last zxid processed.
@@ -132,6 +136,23 @@ pub struct Gauges {
     pub client_response_size: Option<[u64; 3]>,
 }
 
+/// What only a leader tells. Source: `LeaderZooKeeperServer.registerMetrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leading {
+    /// Connections of learners.
+    pub learners: u64,
+    /// Followers with a vote that are in step.
+    pub synced_followers: u64,
+    /// Observers that are in step.
+    pub synced_observers: u64,
+    /// Syncs that wait for the ensemble to confirm the leader.
+    pub pending_syncs: u64,
+    /// Milliseconds since it leads.
+    pub uptime_ms: u64,
+    /// Bytes of the last proposal, the smallest and the largest one; `None` before the first.
+    pub proposal_size: Option<[u64; 3]>,
+}
+
 /// Bytes moved in one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespace {
@@ -168,6 +189,8 @@ pub struct Conf {
     pub max_session_timeout_ms: i32,
     /// -1 for the system's.
     pub client_port_listen_backlog: i32,
+    /// A member of an ensemble: what it lists behind the rest, line by line.
+    pub member: Vec<String>,
     /// 0 for a standalone server.
     pub server_id: i64,
 }

@@ -1,6 +1,6 @@
 //! A [`Status`] as the answers of Apache ZooKeeper 3.9.4.
 
-use super::{Connection, Mode, Namespace, Status, Summary, Word};
+use super::{Connection, Leading, Mode, Namespace, Status, Summary, Word};
 use crate::proto::OpCode;
 use std::fmt::{Display, Write as _};
 
@@ -176,6 +176,14 @@ fn server(status: &Status, with_clients: bool, out: &mut Answer) {
     out.line(format_args!("Zxid: {}", status.zxid));
     out.line(format_args!("Mode: {}", status.mode.name()));
     out.line(format_args!("Node count: {}", gauges.znode_count));
+    if let Some(Leading { proposal_size, .. }) = &status.leader {
+        match proposal_size {
+            Some([last, min, max]) => {
+                out.line(format_args!("Proposal sizes last/min/max: {last}/{min}/{max}"))
+            }
+            None => out.line("Proposal sizes last/min/max: -1/-1/-1"),
+        }
+    }
 }
 
 /// Source: `ServerCnxn.dumpConnectionInfo`.
@@ -234,6 +242,24 @@ fn monitor(status: &Status, out: &mut Answer) {
     out.metric("max_latency", latency.max() / MILLISECOND);
     out.metric("outstanding_tls_handshake", gauges.outstanding_tls_handshake);
     out.metric("non_mtls_local_conn_count", gauges.non_mtls_local_conn_count);
+    if let Some(voters) = status.quorum_size {
+        out.metric("quorum_size", voters);
+    }
+    if let Some(leader) = &status.leader {
+        out.metric("learners", leader.learners);
+        out.metric("synced_followers", leader.synced_followers);
+        out.metric("synced_non_voting_followers", 0);
+        out.metric("synced_observers", leader.synced_observers);
+        out.metric("pending_syncs", leader.pending_syncs);
+        out.metric("leader_uptime", leader.uptime_ms);
+        for (at, which) in ["last", "min", "max"].into_iter().enumerate() {
+            let name = format_args!("{which}_proposal_size");
+            match leader.proposal_size {
+                Some(sizes) => out.metric(name, sizes[at]),
+                None => out.metric(name, -1),
+            }
+        }
+    }
     for (name, value) in metrics.counters.each() {
         out.metric(name, value);
     }
@@ -270,6 +296,7 @@ fn configuration(status: &Status, out: &mut Answer) {
     out.line(format_args!("maxSessionTimeout={}", conf.max_session_timeout_ms));
     out.line(format_args!("clientPortListenBacklog={}", conf.client_port_listen_backlog));
     out.line(format_args!("serverId={}", conf.server_id));
+    conf.member.iter().for_each(|line| out.line(line));
 }
 
 /// Source: `EnvCommand`.

@@ -4,7 +4,7 @@ use super::{FuzzyReplay, Restored};
 use crate::proto::{Acl, Id, Perms, Zxid};
 use crate::snapshot::java::Tail;
 use crate::snapshot::{self, Header, Node, Visitor};
-use crate::tree::{self, AclRef, Body, Fixed, NodeImage, Owner, OwnerKind, Tree};
+use crate::tree::{self, AclRef, Body, Fixed, NodeImage, Owner, Tree};
 use crate::txn::{AclTable, Quotas, recount_quotas};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use std::sync::Arc;
 /// Builds a [`Restored`] from a snapshot, zkfast's or ZooKeeper's.
 #[derive(Debug)]
 pub struct Builder {
-    settings: tree::Settings,
     tree: Tree,
     table: AclTable,
     acls: BTreeMap<u32, AclRef>,
@@ -21,30 +20,21 @@ pub struct Builder {
     unlisted: Vec<Box<[u8]>>,
     /// What these have until replay brings it: nobody may do anything.
     closed: Arc<Vec<Acl>>,
-    from_java: bool,
     scratch: Vec<u8>,
 }
 
 impl Builder {
-    /// For a snapshot of zkfast's.
+    /// A builder of one.
     pub fn new(settings: tree::Settings) -> Self {
         Self {
-            settings,
             tree: Tree::empty(settings),
             table: AclTable::new(settings.hash_seed),
             acls: BTreeMap::from([(snapshot::ACL_OPEN, None)]),
             sessions: BTreeMap::new(),
             unlisted: Vec::new(),
             closed: Arc::new(vec![Acl { perms: Perms(0), id: Id::new("world", "anyone") }]),
-            from_java: false,
             scratch: Vec::new(),
         }
-    }
-
-    /// For a snapshot of ZooKeeper's. TTL nodes are refused unless they are switched on: they would pass for
-    /// ephemerals of sessions that nobody knows, and go with them.
-    pub fn for_java(settings: tree::Settings) -> Self {
-        Self { from_java: true, ..Self::new(settings) }
     }
 
     /// What there is after `zxid`; a digest other than 0 must be the tree's.
@@ -111,15 +101,6 @@ impl Visitor for Builder {
         if self.tree.find(node.path).is_some() && !node.path.is_empty() {
             return Err(format!("{} is there twice", String::from_utf8_lossy(node.path)));
         }
-        let owner = Owner(node.owner);
-        if self.from_java
-            && !self.settings.extended_types
-            && matches!(owner.kind(true), OwnerKind::Ttl { .. })
-            && !self.sessions.contains_key(&node.owner)
-        {
-            let path = String::from_utf8_lossy(node.path);
-            return Err(format!("{path} is a TTL node, which needs extendedTypesEnabled=true"));
-        }
         let acl = match self.acls.get(&node.acl) {
             Some(acl) => acl.clone(),
             None => {
@@ -134,7 +115,7 @@ impl Visitor for Builder {
             mtime_ms: node.mtime_ms,
             version: node.version,
             aversion: node.aversion,
-            owner,
+            owner: Owner(node.owner),
             acl,
         };
         let body = Body::new(node.path, node.data, fixed, &mut self.scratch);

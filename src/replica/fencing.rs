@@ -25,6 +25,11 @@ impl Fencing {
         self.waiting.push((former, attach));
     }
 
+    /// Attachments that still wait.
+    pub fn into_waiting(self) -> impl Iterator<Item = Attach> {
+        self.waiting.into_iter().map(|(_, attach)| attach)
+    }
+
     /// `former` sends nothing any more: who is to be told what, given each session's `owner`.
     pub fn fenced(
         &mut self,

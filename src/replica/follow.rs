@@ -100,7 +100,10 @@ impl Follow {
         for Attach { cnxn, session_id, timeout_ms } in self.creating.into_values() {
             waiting.items.push(Up::CreateSession { from: cnxn, session_id, timeout_ms });
         }
-        for Attach { cnxn, session_id, timeout_ms } in self.attaching {
+        // Those that wait for a fence ask again: the former connection, which was told, sends nothing any more.
+        for Attach { cnxn, session_id, timeout_ms } in
+            self.attaching.into_iter().chain(self.fencing.into_waiting())
+        {
             waiting.items.push(Up::Revalidate { from: cnxn, session_id, timeout_ms });
         }
         (self.core, self.sessions, waiting)

@@ -3,7 +3,8 @@
 use super::{ReplayError, Restored};
 use crate::proto::{Acl, OpCode, Zxid};
 use crate::snapshot::java::Tail;
-use crate::txn::{self, CreateKind, Txn, TxnHeader, apply_fuzzy};
+use crate::tree::{self, Owner, OwnerKind};
+use crate::txn::{self, Txn, TxnHeader, apply_fuzzy};
 use std::sync::Arc;
 
 /// What the digest of a logged txn says of the tree.
@@ -24,16 +25,11 @@ impl Restored {
     /// Applies a logged txn to a tree that may have some of it already.
     ///
     /// # Errors
-    /// What cannot be forgiven: it does not decode, is out of order, or makes a TTL node where there are none.
+    /// What cannot be forgiven: it does not decode, or is out of order.
     pub fn replay_fuzzy(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<Agreement, ReplayError> {
         let (header, txn, digest) = txn::read(bytes, &mut self.acls)?;
         if header.zxid != zxid || zxid <= self.zxid {
             return Err(ReplayError::Order { before: self.zxid, record: zxid, header: header.zxid });
-        }
-        if !self.tree.extended_types()
-            && let Some(path) = ttl_path(&txn)
-        {
-            return Err(ReplayError::TtlOff { zxid, path: String::from_utf8_lossy(path).into() });
         }
         apply_fuzzy(&mut self.tree, &mut self.quotas, &header, &txn);
         match txn {
@@ -53,15 +49,6 @@ impl Restored {
             },
             _ => Agreement::Unsaid,
         })
-    }
-}
-
-/// A TTL node that the txn makes.
-fn ttl_path<'a>(txn: &Txn<'a>) -> Option<&'a [u8]> {
-    match txn {
-        Txn::Create(create) if matches!(create.kind, CreateKind::Ttl(_)) => Some(create.path),
-        Txn::Multi(txns) => txns.iter().find_map(|(_, txn)| ttl_path(txn)),
-        _ => None,
     }
 }
 
@@ -110,6 +97,12 @@ pub enum FuzzyError {
         /// The znode.
         path: String,
     },
+    /// A TTL node, and these are switched off: it would pass for an ephemeral of a session that nobody knows.
+    #[error("{path} is a TTL node, which needs extendedTypesEnabled=true")]
+    TtlOff {
+        /// The znode.
+        path: String,
+    },
 }
 
 impl FuzzyReplay {
@@ -125,9 +118,24 @@ impl FuzzyReplay {
         replay
     }
 
+    /// A replay from an empty tree on, for a log that begins with the first txn ever.
+    pub fn from_nothing(settings: tree::Settings) -> Self {
+        Self::new(Restored::fresh(settings), Tail::default(), Vec::new(), Arc::default())
+    }
+
     /// What is there so far.
     pub fn restored(&self) -> &Restored {
         &self.restored
+    }
+
+    /// Whether everything was replayed of which the snapshot is known to hold something.
+    pub fn is_reached(&self) -> bool {
+        self.is_exact() || self.restored.zxid >= self.tail.reach() && self.unlisted_path().is_none()
+    }
+
+    /// As of which txn the tree is, at least.
+    pub fn zxid(&self) -> Zxid {
+        self.restored.zxid
     }
 
     /// Whether the tree is known to be exact.
@@ -183,11 +191,11 @@ impl FuzzyReplay {
     /// A znode that still has no list.
     fn unlisted_path(&self) -> Option<&[u8]> {
         let tree = &self.restored.tree;
-        let is_closed = |path: &&Box<[u8]>| {
+        let is_closed = |path: &&[u8]| {
             let acl = tree.find(path).map(|index| tree.body(index).fixed().acl.clone());
             acl.flatten().is_some_and(|list| Arc::ptr_eq(&list, &self.closed))
         };
-        self.unlisted.iter().find(is_closed).map(|path| &**path)
+        self.unlisted.iter().map(|path| &**path).find(is_closed)
     }
 
     /// The log is over: what there is, if it is whole. Ephemerals of sessions that are not alive go.
@@ -210,6 +218,11 @@ impl FuzzyReplay {
             restored.tree.ephemeral_owners().filter(|owner| !restored.sessions.contains_key(owner)).collect();
         let before = restored.tree.len();
         for session_id in dead {
+            if matches!(Owner(session_id).kind(true), OwnerKind::Ttl { .. })
+                && let Some(path) = restored.tree.ephemerals(session_id).next()
+            {
+                return Err(FuzzyError::TtlOff { path: String::from_utf8_lossy(path).into() });
+            }
             let header =
                 TxnHeader { session_id, cxid: 0, zxid: restored.zxid, time_ms: 0, op: OpCode::CLOSE_SESSION };
             let txn = Txn::CloseSession { paths: None };

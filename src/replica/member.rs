@@ -20,10 +20,10 @@ use super::core::Core;
 use super::follow::{Follow, Logged};
 use super::report::Answered;
 use super::{
-    CnxnId, Commit, CommitSettings, Deltas, Entry, Now, Proposed, ReplayError, Request, Restart, Restored,
-    Up, Uplink, What,
+    CnxnId, Commit, CommitSettings, Deltas, Entry, FuzzyReplay, Now, Proposed, ReplayError, Request, Restart,
+    Restored, Up, Uplink, What,
 };
-use crate::admin::Metrics;
+use crate::admin::{Leading, Metrics, Mode};
 use crate::auth::Policy;
 use crate::config::Ensemble;
 use crate::proto::Zxid;
@@ -44,6 +44,9 @@ const TO_LOG_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of a group that goes to the log at once.
 const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// How long the leader may take to answer as one: who was elected without knowing it gives up sooner, too.
+const CONNECT_MS: i64 = 1_000;
 
 /// Pause between two attempts to connect to the leader, which may not know yet that it is one.
 const CONNECT_RETRY_MS: i64 = 10;
@@ -103,10 +106,12 @@ pub enum Output {
         /// Whether parents must come before their children.
         sorted: bool,
     },
-    /// Decode a tree from what follows: [`Output::Tree`].
-    ReceiveTree,
+    /// Decode a tree, which is as of this zxid, from what follows: [`Output::Tree`].
+    ReceiveTree(Zxid),
     /// Bytes of that tree. Where it ends: [`Replica::tree_ended`].
     Tree(Bytes),
+    /// Write this as an incoming snapshot, and flush it: [`Replica::tree_stored`].
+    StoreTree(Box<Restored>),
     /// The log now begins at the incoming snapshot: give it its name.
     FinishInstall(Zxid),
     /// Read everything from the disk again: [`Replica::reloaded`].
@@ -197,6 +202,9 @@ struct Member {
     history: History,
     state: State,
     restoring: Restoring,
+    /// Proposals behind a tree that is not installed yet, and how far they are committed.
+    waiting: VecDeque<Logged>,
+    waiting_commit: Zxid,
     /// Entries that a leader has yet to confirm.
     held: VecDeque<Deltas>,
     /// Clients wait for a leader until then.
@@ -227,6 +235,8 @@ enum State {
 #[derive(Debug)]
 struct Learning {
     sid: i64,
+    /// Until when the leader may be silent about who it is.
+    until_ms: i64,
     link: LinkId,
     learner: Learner,
     sync: &'static str,
@@ -238,7 +248,9 @@ enum Restoring {
     No,
     /// A tree comes in, as of this zxid.
     Receiving(Zxid),
-    /// It is whole, and on its way to the disk.
+    /// It is whole, and may hold some of what comes behind it.
+    Fuzzy(Box<FuzzyReplay>),
+    /// It is exact, and on its way to the disk.
     Storing(Zxid),
     /// The log is being told to forget what is behind.
     Truncating,
@@ -246,6 +258,18 @@ enum Restoring {
     Reloading,
     /// The tree is on disk. The log is being told where it begins.
     Basing(Box<Restored>),
+}
+
+impl Restoring {
+    /// Whether it can be left without a trace: the log was told nothing.
+    fn is_revocable(&self) -> bool {
+        matches!(self, Self::Receiving(_) | Self::Fuzzy(_) | Self::Storing(_))
+    }
+
+    /// Whether txns wait for a tree that is not installed yet.
+    fn is_installing(&self) -> bool {
+        matches!(self, Self::Fuzzy(_) | Self::Storing(_) | Self::Basing(_))
+    }
 }
 
 impl Replica {
@@ -256,16 +280,19 @@ impl Replica {
         Self::new(Side::Commit(Box::new(commit)), shown, true, None)
     }
 
-    /// A member of an ensemble: it looks for a leader. Views begin without serving.
+    /// A member of an ensemble: it looks for a leader. Views begin without serving. `history` is the end of the log,
+    /// as far as it is known.
     pub fn member(
         member: MemberSettings,
         settings: CommitSettings,
         policy: Arc<Policy>,
         restored: Restored,
         epochs: Epochs,
+        history: History,
         now: Now,
     ) -> Self {
         let last = restored.zxid;
+        assert_eq!(history.last(), last, "the history ends elsewhere than the log");
         let shown = (last, restored.tree.digest());
         let (core, sessions) = Core::new(settings, policy, restored, now);
         let follow = Follow::of(core, sessions, now);
@@ -278,9 +305,11 @@ impl Replica {
             election,
             election_links: BTreeSet::new(),
             epochs,
-            history: History::new(last),
+            history,
             state: State::Settling,
             restoring: Restoring::No,
+            waiting: VecDeque::new(),
+            waiting_commit: Zxid::ZERO,
             held: VecDeque::new(),
             hold_until_ms: None,
             gathered: Batch::default(),
@@ -324,14 +353,6 @@ impl Replica {
         }
     }
 
-    /// Learners that are in step: followers, observers.
-    pub fn synced_learners(&self) -> (usize, usize) {
-        match self.member.as_ref().map(|member| &member.state) {
-            Some(State::Leading(leader)) => leader.synced_learners(),
-            _ => (0, 0),
-        }
-    }
-
     /// Epochs as they are on disk, or about to be.
     pub fn epochs(&self) -> Epochs {
         self.member.as_ref().map(|member| member.epochs).unwrap_or_default()
@@ -360,8 +381,25 @@ impl Replica {
     }
 
     /// Four-letter words that only lack what the shell knows; [`Replica::tell`] must follow for each.
-    pub fn take_answered(&mut self) -> Vec<Answered> {
-        self.core().take_answered()
+    pub fn take_answered(&mut self, now: Now) -> Vec<Answered> {
+        let mut answered = self.core().take_answered();
+        let standing = self.standing();
+        for Answered { status, .. } in &mut answered {
+            status.serving = standing != Standing::Looking;
+            status.mode = match standing {
+                Standing::Alone | Standing::Looking => Mode::Standalone,
+                Standing::Leading => Mode::Leader,
+                Standing::Following => Mode::Follower,
+                Standing::Observing => Mode::Observer,
+            };
+            let Some(member) = &self.member else { continue };
+            status.quorum_size = Some(member.settings.membership.quorum.voters().count() as u64);
+            if let State::Leading(leader) = &member.state {
+                let pending_syncs = self.groups.iter().filter(|group| group.round.is_some()).count() as u64;
+                status.leader = Some(Leading { pending_syncs, ..leader.status(now.mono_ms()) });
+            }
+        }
+        answered
     }
 
     /// The answer to a four-letter word.
@@ -568,7 +606,12 @@ impl Replica {
             Side::Commit(commit) => commit.has_proposals(),
             _ => false,
         };
-        !is_proposing && self.groups.is_empty() && !self.logging && self.to_log.is_empty()
+        !is_proposing && self.groups.is_empty() && self.is_logged()
+    }
+
+    /// Whether the log has everything that it was given.
+    pub fn is_logged(&self) -> bool {
+        !self.logging && self.to_log.is_empty()
     }
 
     /// What the views are to be given next, in order.
@@ -713,9 +756,11 @@ impl Replica {
         }
         member.outputs.extend(links.into_iter().map(|link| Output::Close { link }));
         // A tree that is on its way to the disk will be forgotten; once the log was told, there is no way back.
-        if matches!(member.restoring, Restoring::Receiving(_) | Restoring::Storing(_)) {
+        if member.restoring.is_revocable() {
             member.restoring = Restoring::No;
         }
+        member.waiting.clear();
+        member.waiting_commit = Zxid::ZERO;
         let (zxid, epoch) = (member.history.last(), member.epochs.current);
         let event = Event::Looking { zxid, epoch, why: why.to_string() };
         member.outputs.push_back(Output::Event(event));
@@ -824,7 +869,7 @@ impl Replica {
                         member.state = State::Leading(Box::new(leader));
                         self.led(led, now);
                     } else {
-                        let until_ms = now_ms + member.settings.membership.init_ms;
+                        let until_ms = now_ms + member.settings.membership.init_ms.min(CONNECT_MS);
                         member.state = State::Connecting { sid, link: None, retry_ms: now_ms, until_ms };
                         self.tick(now);
                     }
@@ -956,10 +1001,14 @@ impl Replica {
                 LearnerOutput::Snap(zxid) => {
                     learning.sync = "SNAP";
                     member.restoring = Restoring::Receiving(zxid);
-                    member.outputs.push_back(Output::ReceiveTree);
+                    member.outputs.push_back(Output::ReceiveTree(zxid));
                 }
                 LearnerOutput::Tree(bytes) => member.outputs.push_back(Output::Tree(bytes)),
                 LearnerOutput::Propose(zxid, txn) => self.log(zxid, txn),
+                LearnerOutput::Commit(zxid) if member.restoring.is_installing() => {
+                    member.waiting_commit = zxid;
+                    self.sharpen(now);
+                }
                 LearnerOutput::Commit(zxid) => self.commit_logged(zxid),
                 LearnerOutput::UpToDate(epoch) => self.up_to_date(epoch, now),
                 LearnerOutput::Ping(zxid) => {
@@ -988,6 +1037,9 @@ impl Replica {
 
     fn log(&mut self, zxid: Zxid, txn: Bytes) {
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        if member.restoring.is_installing() {
+            return member.waiting.push_back(Logged { zxid, txn });
+        }
         member.gathered.put(zxid, |out| out.extend_from_slice(&txn));
         follow.log(Logged { zxid, txn });
         if member.gathered.bytes() >= GROUP_BYTES_MAX {
@@ -1012,33 +1064,65 @@ impl Replica {
         self.elected(out, now);
     }
 
-    /// The tree that [`Output::Tree`] brings has ended; `rest` was behind it. Its name on disk, and what is to be
-    /// durable under it before [`Replica::tree_stored`], is given back; `None` if nobody wants it any more.
-    pub fn tree_ended(&mut self, rest: &[u8]) -> Option<Zxid> {
-        let member = self.member.as_mut()?;
+    /// The tree that [`Output::Tree`] brings has ended; `rest` was behind it.
+    ///
+    /// A leader of ZooKeeper's goes on committing while it sends its tree, so that the tree holds some of what it sends
+    /// behind it. What was committed by then makes it exact, and comes without being waited for.
+    pub fn tree_ended(&mut self, tree: FuzzyReplay, rest: &[u8], now: Now) {
+        let Some(member) = &mut self.member else { return };
         let (State::Learning(learning), Restoring::Receiving(zxid)) = (&mut member.state, &member.restoring)
         else {
-            return None;
+            return;
         };
+        let mut out = Vec::new();
         let zxid = *zxid;
-        learning.learner.tree_ended(rest);
-        member.restoring = Restoring::Storing(zxid);
-        Some(zxid)
+        member.restoring = Restoring::Fuzzy(Box::new(tree));
+        learning.learner.tree_ended(zxid, rest, &mut out);
+        self.sharpen(now);
+        self.learned(out, now);
+    }
+
+    /// Has a tree stored once it is exact.
+    fn sharpen(&mut self, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let Restoring::Fuzzy(tree) = &mut member.restoring else { return };
+        while let Some(first) = member.waiting.front()
+            && first.zxid <= member.waiting_commit
+            && let Some(Logged { zxid, txn }) = member.waiting.pop_front()
+        {
+            if let Err(why) = tree.replay(zxid, &txn) {
+                return self.look(now, &LostLeader::Tree(why.to_string()));
+            }
+        }
+        if !tree.is_reached() {
+            return;
+        }
+        let Restoring::Fuzzy(tree) = std::mem::replace(&mut member.restoring, Restoring::No) else {
+            unreachable!("looked at above")
+        };
+        match tree.finish() {
+            Ok((restored, _)) => {
+                member.restoring = Restoring::Storing(restored.zxid);
+                member.outputs.push_back(Output::StoreTree(Box::new(restored)));
+            }
+            Err(why) => self.look(now, &LostLeader::Tree(why.to_string())),
+        }
     }
 
     /// That tree is durable as an incoming snapshot.
-    pub fn tree_stored(&mut self, mut restored: Restored) {
+    pub fn tree_stored(&mut self, restored: Restored) {
         let Some(member) = &mut self.member else { return };
-        let Restoring::Storing(zxid) = member.restoring else { return };
-        restored.zxid = zxid;
+        if !matches!(member.restoring, Restoring::Storing(zxid) if zxid == restored.zxid) {
+            return;
+        }
+        self.to_log.push_back(Arc::new(Batch::marker(Marker::Base { at: restored.zxid })));
         member.restoring = Restoring::Basing(Box::new(restored));
-        self.to_log.push_back(Arc::new(Batch::marker(Marker::Base { at: zxid })));
     }
 
     /// That tree cannot be used.
     pub fn tree_refused(&mut self, why: String, now: Now) {
         let Some(member) = &self.member else { return };
-        if matches!(member.restoring, Restoring::Receiving(_) | Restoring::Storing(_)) {
+        if member.restoring.is_revocable() {
             self.look(now, &LostLeader::Tree(why));
         }
     }
@@ -1062,9 +1146,13 @@ impl Replica {
     }
 
     /// Goes on with another tree than before.
-    fn adopt(&mut self, restored: Restored, now: Now) {
+    fn adopt(&mut self, mut restored: Restored, now: Now) {
         self.drop_clients();
         let last = restored.zxid;
+        if let Some(member) = &self.member {
+            let Membership { config_text, config_version, .. } = &member.settings.membership;
+            restored.set_config(config_text, *config_version);
+        }
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
         member.history = History::new(last);
         member.held.clear();
@@ -1079,11 +1167,15 @@ impl Replica {
         let Some(member) = &mut self.member else { return };
         let mut out = Vec::new();
         match &mut member.state {
-            State::Learning(learning) => {
-                learning.learner.restored(last, &mut out);
-            }
-            _ => self.settle(now),
+            State::Learning(learning) => learning.learner.restored(last, &mut out),
+            _ => return self.settle(now),
         }
+        let waiting = std::mem::take(&mut member.waiting);
+        let committed = std::mem::replace(&mut member.waiting_commit, Zxid::ZERO);
+        for Logged { zxid, txn } in waiting.into_iter().filter(|logged| logged.zxid > last) {
+            self.log(zxid, txn);
+        }
+        self.commit_logged(committed);
         self.learned(out, now);
     }
 
@@ -1108,13 +1200,13 @@ impl Replica {
         let (mut elected, mut learned) = (Vec::new(), Vec::new());
         if member.election_links.contains(&link) {
             member.election.connected(now.mono_ms() as u64, link, &mut elected);
-        } else if let State::Connecting { sid, link: Some(asked), .. } = member.state
+        } else if let State::Connecting { sid, link: Some(asked), until_ms, .. } = member.state
             && asked == link
         {
             let Member { settings, epochs, history, .. } = &**member;
             let (membership, last, now_ms) = (settings.membership.clone(), history.last(), now.mono_ms());
             let learner = Learner::new(membership, settings.is_observer, *epochs, last, now_ms, &mut learned);
-            let learning = Learning { sid, link, learner, sync: "DIFF" };
+            let learning = Learning { sid, until_ms, link, learner, sync: "DIFF" };
             member.state = State::Learning(Box::new(learning));
         } else {
             member.outputs.push_back(Output::Close { link });
@@ -1159,6 +1251,12 @@ impl Replica {
             State::Connecting { link: asked, retry_ms, .. } if *asked == Some(link) => {
                 *asked = None;
                 *retry_ms = now.mono_ms() + CONNECT_RETRY_MS;
+            }
+            // It may not know yet that it leads.
+            State::Learning(learning) if learning.link == link && learning.learner.is_unheard() => {
+                let (sid, until_ms) = (learning.sid, learning.until_ms);
+                let retry_ms = now.mono_ms() + CONNECT_RETRY_MS;
+                member.state = State::Connecting { sid, link: None, retry_ms, until_ms };
             }
             State::Learning(learning) if learning.link == link => self.look(now, &LostLeader::Closed),
             _ => {}

@@ -1,7 +1,7 @@
 //! What a server knows, and how a logged txn adds to it.
 
-use crate::proto::{ErrorCode, Short, Zxid};
-use crate::tree::{self, Tree};
+use crate::proto::{Acl, ErrorCode, Id, Perms, Short, Zxid};
+use crate::tree::{self, Fixed, Owner, Tree};
 use crate::txn::{self, AclTable, Applied, Quotas, Txn};
 use std::collections::BTreeMap;
 
@@ -29,6 +29,43 @@ impl Restored {
             acls: AclTable::new(settings.hash_seed),
             sessions: BTreeMap::new(),
             zxid: Zxid::ZERO,
+        }
+    }
+
+    /// Shows an ensemble's configuration to clients. No txn says it, and no digest counts it; unlike Java's, servers
+    /// that read the same file show the same `Stat`.
+    ///
+    /// Source: `ZKDatabase.initConfigInZKDatabase`.
+    pub fn set_config(&mut self, text: &[u8], version: i64) {
+        let path = b"/zookeeper/config";
+        let zxid = Zxid::from_wire(version);
+        match self.tree.find(path) {
+            Some(index) => {
+                let before = self.tree.body(index).fixed().clone();
+                let fixed = Fixed { mzxid: zxid, mtime_ms: 0, version: -1, ..before };
+                let body = self.tree.make_body(path, Some(text), fixed);
+                self.tree.replace(index, body);
+            }
+            // Data of 3.4 has none.
+            None => {
+                let acl = vec![Acl { perms: Perms::READ, id: Id::new("world", "anyone") }];
+                let acl = self.acls.intern(acl);
+                let (czxid, owner) = (Zxid::ZERO, Owner::PERSISTENT);
+                let fixed = Fixed {
+                    czxid,
+                    mzxid: zxid,
+                    ctime_ms: 0,
+                    mtime_ms: 0,
+                    version: -1,
+                    aversion: 0,
+                    owner,
+                    acl,
+                };
+                let body = self.tree.make_body(path, Some(text), fixed);
+                if let Some(parent) = self.tree.find(b"/zookeeper") {
+                    self.tree.insert(parent, body);
+                }
+            }
         }
     }
 
@@ -86,14 +123,6 @@ pub enum ReplayError {
         zxid: Zxid,
         /// Why.
         code: ErrorCode,
-    },
-    /// It makes a TTL node, and these are switched off.
-    #[error("txn {zxid} makes the TTL node {path}, which needs extendedTypesEnabled=true")]
-    TtlOff {
-        /// The txn.
-        zxid: Zxid,
-        /// The znode.
-        path: String,
     },
     /// The tree is not the one that it made.
     #[error("txn {zxid} leaves digest {tree:#x}, the log says {logged:#x}")]

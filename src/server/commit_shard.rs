@@ -20,6 +20,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// memory stays small.
 const BACKLOG_MAX: usize = 64;
 
+/// How long a member that stops waits for the others to commit what was proposed.
+const STOP_QUORUM: Duration = Duration::from_secs(2);
+
 /// A gap between two turns that is not work but standing still: the process was paused, or the disk hung.
 const STALL: Duration = Duration::from_millis(500);
 
@@ -55,6 +58,8 @@ pub struct CommitShard {
     /// Published, but some view has not taken it in yet: its ring is full.
     backlog: Vec<VecDeque<Arc<Deltas>>>,
     ticked: Instant,
+    /// Since when the server stops.
+    stopping: Option<Instant>,
     /// When the last turn began.
     turned: Instant,
     /// How long this shard has stood still in all. For sessions that time has not passed: nobody was
@@ -82,6 +87,7 @@ pub fn new(
         about,
         backlog,
         ticked: started,
+        stopping: None,
         turned: started,
         stalled: Duration::ZERO,
     }
@@ -156,7 +162,7 @@ impl CommitShard {
             self.shared.beat_commit();
             self.replica.tick(now);
         }
-        self.answer_words();
+        self.answer_words(now);
         // Where it was written here and now, more may have come meanwhile.
         if self.begin_group(now) {
             cx.waker().wake_by_ref();
@@ -165,8 +171,17 @@ impl CommitShard {
             others.give_out(&mut self.replica, now);
         }
         self.publish();
-        let idle = self.replica.is_idle() && self.backlog.iter().all(|waiting| waiting.is_empty());
-        if stopping && idle { Poll::Ready(()) } else { Poll::Pending }
+        if !stopping {
+            return Poll::Pending;
+        }
+        let stopping = self.stopping.get_or_insert_with(Instant::now);
+        // Without a quorum nothing that waits will ever be committed; the log has it.
+        let is_over = self.others.is_some() && stopping.elapsed() >= STOP_QUORUM;
+        let is_idle = self.replica.is_idle() || is_over && self.replica.is_logged();
+        match is_idle && self.backlog.iter().all(|waiting| waiting.is_empty()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     }
 
     fn now(&self) -> Now {
@@ -188,8 +203,8 @@ impl CommitShard {
     }
 
     /// Four-letter words whose views have all reported.
-    fn answer_words(&mut self) {
-        for mut answered in self.replica.take_answered() {
+    fn answer_words(&mut self, now: Now) {
+        for mut answered in self.replica.take_answered(now) {
             self.about.fill_in(&mut answered.status, &self.shared);
             let text = admin::render(answered.word, &answered.status);
             self.replica.tell(answered.cnxn, text);
@@ -217,7 +232,10 @@ impl CommitShard {
         }
     }
 
-    fn durable(&mut self, Done { batch, took, fsync }: Done, now: Now) {
+    fn durable(&mut self, Done { batch, took, fsync, end }: Done, now: Now) {
+        if let Some(others) = &mut self.others {
+            others.logged(end);
+        }
         let metrics = self.replica.metrics_mut();
         metrics.times.fsynctime.record(fsync.as_micros() as u64);
         metrics.latencies.sync_processor_queue_flush_time_ms.record(took.as_micros() as u64);

@@ -4,10 +4,12 @@
 //! a power loss leaves the old state or the new one.
 
 use crate::proto::Zxid;
+use crate::storage::{self, Folder, SEGMENT_TMP, SPARE_TMP, Storage};
 use crate::{snapshot, wal};
+use memmap2::Mmap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The folder for our files, beside ZooKeeper's `version-2`.
@@ -15,11 +17,6 @@ pub(super) const FOLDER: &str = "zkfast-1";
 
 /// What file names a segment that waits to be used has; a number follows.
 const SPARE_PREFIX: &str = "spare.";
-
-/// What is being written has these names.
-const SEGMENT_TMP: &str = "segment.tmp";
-const SPARE_TMP: &str = "spare.tmp";
-const SNAPSHOT_TMP: &str = "snapshot.tmp";
 
 /// Spares that are kept; more old segments than that are deleted.
 const SPARES_MAX: usize = 2;
@@ -143,20 +140,10 @@ fn names(path: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Numbers of the log's segments, ascending.
-pub fn segments(dir: &DataDir) -> io::Result<Vec<u32>> {
-    numbers_in(&dir.log)
-}
-
 fn numbers_in(folder: &Path) -> io::Result<Vec<u32>> {
     let mut numbers: Vec<_> = names(folder)?.iter().filter_map(|name| wal::parse_file_name(name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
-}
-
-/// Zxids of the snapshots, ascending.
-pub fn snapshots(dir: &DataDir) -> io::Result<Vec<Zxid>> {
-    zxids_in(&dir.snap)
 }
 
 fn zxids_in(folder: &Path) -> io::Result<Vec<Zxid>> {
@@ -164,29 +151,6 @@ fn zxids_in(folder: &Path) -> io::Result<Vec<Zxid>> {
         names(folder)?.iter().filter_map(|name| snapshot::parse_file_name(name)).collect();
     zxids.sort_unstable();
     Ok(zxids)
-}
-
-/// Takes a damaged snapshot's name away: it does not count among those that are kept.
-pub fn set_aside(dir: &DataDir, zxid: Zxid) -> io::Result<()> {
-    let name = snapshot::file_name(zxid);
-    fs::rename(dir.snap.join(&name), dir.snap.join(format!("{name}.damaged")))?;
-    sync_dir(&dir.snap)
-}
-
-/// Removes what a crash left half made, and makes the names of what it left whole durable: the crash may
-/// have come between a rename and its flush.
-pub fn remove_leftovers(dir: &DataDir) -> io::Result<()> {
-    for folder in [&dir.snap, &dir.log] {
-        // Only what is ours: others may keep files here, too.
-        for path in [SEGMENT_TMP, SPARE_TMP, SNAPSHOT_TMP].map(|name| folder.join(name)) {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        sync_dir(folder)?;
-    }
-    Ok(())
 }
 
 /// Bytes of all files that a four-letter word or metric counts.
@@ -204,7 +168,7 @@ pub fn filled_bytes(path: &Path) -> io::Result<usize> {
 }
 
 /// Puts a segment in its place: a spare if there is one, a new file otherwise.
-pub fn place_segment(dir: &DataDir, number: u32) -> io::Result<()> {
+fn place_segment(dir: &DataDir, number: u32) -> io::Result<()> {
     let path = dir.log.join(wal::file_name(number));
     let spare = spares(dir)?.pop();
     match spare {
@@ -227,13 +191,6 @@ fn spares(dir: &DataDir) -> io::Result<Vec<PathBuf>> {
     Ok(spares.map(|name| dir.log.join(name)).filter(whole).collect())
 }
 
-/// Removes spares, for a log that begins: what they hold may be of a log that was here before, whose
-/// numbers are higher, and reading would take that for damage.
-pub fn remove_spares(dir: &DataDir) -> io::Result<()> {
-    spares(dir)?.iter().try_for_each(fs::remove_file)?;
-    sync_dir(&dir.log)
-}
-
 /// Makes sure that a written segment waits for when the current one is full.
 pub fn prepare_spare(dir: &DataDir) -> io::Result<()> {
     if !spares(dir)?.is_empty() {
@@ -254,7 +211,7 @@ pub fn prepare_spare(dir: &DataDir) -> io::Result<()> {
 fn check_room(dir: &DataDir, folder: &Path, bytes: u64) -> io::Result<()> {
     let mut need = bytes;
     if fs::metadata(folder)?.dev() == fs::metadata(&dir.log)?.dev()
-        && let Some(&newest) = segments(dir)?.last()
+        && let Some(&newest) = numbers_in(&dir.log)?.last()
     {
         need += (wal::SEGMENT_BYTES - filled_bytes(&dir.log.join(wal::file_name(newest)))?) as u64;
     }
@@ -266,43 +223,6 @@ fn check_room(dir: &DataDir, folder: &Path, bytes: u64) -> io::Result<()> {
         )),
         _ => Ok(()),
     }
-}
-
-/// What a purge did.
-#[derive(Debug, Default)]
-pub struct Purged {
-    /// Snapshots that were deleted.
-    pub snapshots: usize,
-    /// Segments that were deleted, or kept to be used again.
-    pub segments: usize,
-}
-
-/// Deletes snapshots beyond the newest `retain`, and the log that only they need.
-pub fn purge(dir: &DataDir, retain: usize) -> io::Result<Purged> {
-    let mut known = Vec::new();
-    for number in segments(dir)? {
-        let mut first = vec![0; 4096];
-        let file = File::open(dir.log.join(wal::file_name(number)))?;
-        std::os::unix::fs::FileExt::read_exact_at(&file, &mut first, 0)?;
-        // A segment that says nothing yet is the newest one, and stays.
-        let unknown = wal::Segment { number, after: None, is_base: false };
-        known.push(wal::peek(&first, number).unwrap_or(unknown));
-    }
-    let plan = snapshot::purge(&snapshots(dir)?, &known, retain);
-    for zxid in &plan.snapshots {
-        fs::remove_file(dir.snap.join(snapshot::file_name(*zxid)))?;
-    }
-    sync_dir(&dir.snap)?;
-    for number in &plan.segments {
-        let path = dir.log.join(wal::file_name(*number));
-        if spares(dir)?.len() < SPARES_MAX {
-            fs::rename(path, dir.log.join(format!("{SPARE_PREFIX}{number:08x}")))?;
-        } else {
-            fs::remove_file(path)?;
-        }
-        sync_dir(&dir.log)?;
-    }
-    Ok(Purged { snapshots: plan.snapshots.len(), segments: plan.segments.len() })
 }
 
 /// A file that is gone again unless it is finished: half of one on a full disk is in everybody's way.
@@ -336,32 +256,122 @@ impl Drop for Temporary {
     }
 }
 
-/// A snapshot being written; it gets its name when it is whole.
+/// A file being made; it gets its name when it is whole.
 #[derive(Debug)]
-pub struct SnapshotFile {
+pub struct NewFile {
     temporary: Temporary,
-    dir: DataDir,
+    folder: PathBuf,
 }
 
-impl SnapshotFile {
-    /// Begins one.
-    pub fn create(dir: &DataDir) -> io::Result<Self> {
-        Ok(Self { temporary: Temporary::create(dir.snap.join(SNAPSHOT_TMP))?, dir: dir.clone() })
-    }
-
-    /// Appends.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+impl storage::NewFile for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.temporary.file.write_all(bytes)
     }
 
-    /// Whether `bytes` more fit, and leave the log its room.
-    pub fn check_room(&self, bytes: usize) -> io::Result<()> {
-        check_room(&self.dir, &self.dir.snap, bytes as u64)
+    fn finish(self, name: &str) -> io::Result<()> {
+        self.temporary.finish(&self.folder.join(name))?;
+        sync_dir(&self.folder)
+    }
+}
+
+impl DataDir {
+    fn folder(&self, folder: Folder) -> &Path {
+        match folder {
+            Folder::Snap => &self.snap,
+            Folder::Log => &self.log,
+        }
+    }
+}
+
+impl Storage for DataDir {
+    type Map = Mmap;
+    type New = NewFile;
+
+    fn segment_bytes(&self) -> usize {
+        wal::SEGMENT_BYTES
     }
 
-    /// Flushes it and gives it its name.
-    pub fn finish(self, zxid: Zxid) -> io::Result<()> {
-        self.temporary.finish(&self.dir.snap.join(snapshot::file_name(zxid)))?;
-        sync_dir(&self.dir.snap)
+    fn path(&self, folder: Folder, name: &str) -> PathBuf {
+        match name {
+            "" => self.folder(folder).to_owned(),
+            name => self.folder(folder).join(name),
+        }
+    }
+
+    fn names(&self, folder: Folder) -> io::Result<Vec<String>> {
+        names(self.folder(folder))
+    }
+
+    fn map(&self, folder: Folder, name: &str) -> io::Result<Mmap> {
+        let file = File::open(self.path(folder, name))?;
+        // SAFETY: the lock keeps other servers out of this directory, and this one changes no file that is
+        // read so (snapshots that have their name); a disk error ends the process by a signal instead of a message.
+        #[allow(unsafe_code)]
+        unsafe {
+            Mmap::map(&file)
+        }
+    }
+
+    fn read(&self, folder: Folder, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path(folder, name))
+    }
+
+    fn read_at(&self, folder: Folder, name: &str, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        File::open(self.path(folder, name))?.read_exact_at(out, offset)
+    }
+
+    fn create(&self, folder: Folder, name: &str) -> io::Result<NewFile> {
+        let folder = self.folder(folder).to_owned();
+        Ok(NewFile { temporary: Temporary::create(folder.join(name))?, folder })
+    }
+
+    fn write_at(&self, folder: Folder, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.path(folder, name))?.write_all_at(bytes, offset)
+    }
+
+    fn flush(&self, folder: Folder, name: &str) -> io::Result<()> {
+        File::open(self.path(folder, name))?.sync_data()
+    }
+
+    fn rename(&self, folder: Folder, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(folder, from), self.path(folder, to))
+    }
+
+    fn remove(&self, folder: Folder, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(folder, name))
+    }
+
+    fn sync(&self, folder: Folder) -> io::Result<()> {
+        sync_dir(self.folder(folder))
+    }
+
+    fn move_into(&self, folder: Folder, names: &[String], below: &str) -> io::Result<()> {
+        let target = self.path(folder, below);
+        fs::create_dir_all(&target)?;
+        names.iter().try_for_each(|name| fs::rename(self.path(folder, name), target.join(name)))?;
+        sync_dir(&target)?;
+        self.sync(folder)
+    }
+
+    fn place_segment(&self, number: u32) -> io::Result<()> {
+        place_segment(self, number)
+    }
+
+    fn retire_segment(&self, number: u32) -> io::Result<()> {
+        let path = self.log.join(wal::file_name(number));
+        if spares(self)?.len() < SPARES_MAX {
+            fs::rename(path, self.log.join(format!("{SPARE_PREFIX}{number:08x}")))
+        } else {
+            fs::remove_file(path)
+        }
+    }
+
+    fn remove_spares(&self) -> io::Result<()> {
+        spares(self)?.iter().try_for_each(fs::remove_file)?;
+        sync_dir(&self.log)
+    }
+
+    fn check_room(&self, folder: Folder, bytes: usize) -> io::Result<()> {
+        check_room(self, self.folder(folder), bytes as u64)
     }
 }

@@ -10,7 +10,8 @@
 use super::fatal;
 use super::files::{self, DataDir};
 use super::ring::{Bell, Consumer, Producer, ring};
-use crate::wal::{self, Batch, GroupEncoder};
+use crate::storage::Storage;
+use crate::wal::{self, Batch, GroupEncoder, Position};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -28,6 +29,9 @@ pub struct Done {
     pub took: Duration,
     /// How long the fdatasync took.
     pub fsync: Duration,
+    /// Where the log ends: all before is durable.
+    #[allow(dead_code, reason = "a leader reads the log back to there")]
+    pub end: Position,
 }
 
 /// Bytes ahead of the writer that are zeroed at once when it gets there. Blocks that were never written
@@ -142,7 +146,7 @@ impl LogWriter {
         }
     }
 
-    /// Makes one group durable.
+    /// Makes one group durable: records or a marker.
     pub fn group(&mut self, batch: Arc<Batch>) -> Done {
         if !self.encoder.fits(&batch) {
             self.next_segment();
@@ -181,12 +185,12 @@ impl LogWriter {
                 is the disk shared?", fsync.as_millis(), FSYNC_WARN.as_millis(), written.bytes, batch.records());
         }
         self.buffer.shrink();
-        Done { batch, took, fsync }
+        Done { batch, took, fsync, end: written.end() }
     }
 
     fn next_segment(&mut self) {
         let number = self.encoder.begin_segment();
-        if let Err(error) = files::place_segment(&self.dir, number) {
+        if let Err(error) = self.dir.place_segment(number) {
             fatal::log_failed(&self.dir.log, number, "cannot begin a segment", &error);
         }
         self.segment = Segment::open(&self.dir, number, 0);

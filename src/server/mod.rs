@@ -25,16 +25,18 @@ mod recovery;
 pub mod ring;
 mod rt;
 mod snapshots;
-mod store;
 mod view_shard;
 
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
 
 use crate::admin::{self, Conf, Status, Whitelist};
 use crate::auth::Policy;
-use crate::config::Config;
-use crate::replica::{CommitSettings, Now, Replica, View, ViewSettings};
+use crate::config::{Config, Role};
+use crate::replica::{CommitSettings, MemberSettings, Now, Replica, View, ViewSettings};
+use crate::storage::Epochs;
 use crate::tree::{self, Digests};
+use crate::zab::leader;
+use crate::zab::quorum::config_text;
 use admission::Admission;
 use commit_shard::Log;
 use files::DataDir;
@@ -168,7 +170,8 @@ impl About {
                 client_port_listen_backlog: config
                     .client_port_listen_backlog
                     .map_or(-1, |backlog| backlog as i32),
-                server_id: 0,
+                server_id: config.quorum.my_id.filter(|_| config.is_distributed()).unwrap_or(0),
+                member: if config.is_distributed() { member_lines(config) } else { Vec::new() },
             },
             data_dir: dir.snap.clone(),
             data_log_dir: dir.log.clone(),
@@ -188,6 +191,24 @@ impl About {
             std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64);
         gauges.max_file_descriptor_count = rlimit::Resource::NOFILE.get().map_or(0, |(soft, _)| soft);
     }
+}
+
+/// What `conf` says of an ensemble. Source: `QuorumZooKeeperServer.dumpConf`.
+fn member_lines(config: &Config) -> Vec<String> {
+    let quorum = &config.quorum;
+    let address = quorum.my_id.and_then(|sid| quorum.ensemble.servers.get(&sid)?.addresses.first());
+    let (election, follow) = address.map_or((0, 0), |own| (own.election_port, own.quorum_port));
+    let mut lines = vec![
+        format!("initLimit={}", quorum.init_limit_ticks),
+        format!("syncLimit={}", quorum.sync_limit_ticks),
+        "electionAlg=3".to_owned(),
+        format!("electionPort={election}"),
+        format!("quorumPort={follow}"),
+        format!("peerType={}", u8::from(quorum.peer_type == Role::Observer)),
+        "membership: ".to_owned(),
+    ];
+    lines.extend(config_text(&quorum.ensemble).lines().map(str::to_owned));
+    lines
 }
 
 fn policy(config: &Config) -> Policy {
@@ -266,7 +287,7 @@ fn import_java(config: &Config) {
     let hash_seed = RandomState::new().hash_one(0u8);
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
     let settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
-    let options = java_data::Options { settings, without_log: false };
+    let options = java_data::Options { settings, without_log: false, trust_empty: false };
     log::info!(target: "import", "dataDir={} holds data of Apache ZooKeeper: taking it over; its files stay as they \
         are", config.data_dir.display());
     match java_data::import(&source, &config.data_dir, &config.data_log_dir, options) {
@@ -311,7 +332,10 @@ pub fn run(config: &Config) {
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
     let tree_settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
     let recovered = recovery::recover(&dir, tree_settings).unwrap_or_else(|error| exit(EXIT_DATA, error));
-    let recovery::Recovered { restored, encoder, replayed, .. } = recovered;
+    let recovery::Recovered { mut restored, encoder, replayed, epochs, .. } = recovered;
+    if let Some(MemberSettings { membership, .. }) = &member {
+        restored.set_config(&membership.config_text, membership.config_version);
+    }
 
     let policy = Arc::new(policy(config));
     let shared = Arc::new(Shared {
@@ -329,7 +353,14 @@ pub fn run(config: &Config) {
     signals.serving();
     let commit_bell = Bell::default();
     let others = member.as_ref().zip(peers).map(|(member, peers)| {
-        let others = Others::new(peers, &member.ensemble, dir.clone(), tree_settings, commit_bell.clone());
+        let others = Others::new(
+            peers,
+            &member.ensemble,
+            dir.clone(),
+            tree_settings,
+            encoder.position(),
+            commit_bell.clone(),
+        );
         others.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
     });
     let mut uplinks = Vec::new();
@@ -392,8 +423,10 @@ pub fn run(config: &Config) {
     let replica = match member {
         None => Replica::alone(settings, policy, restored, clock.now()),
         Some(member) => {
-            let epochs = others::epochs(&dir, restored.zxid).unwrap_or_else(|error| exit(EXIT_DATA, error));
-            Replica::member(member, settings, policy, restored, epochs, clock.now())
+            let Epochs { accepted, current, .. } = epochs;
+            let epochs = leader::Epochs { accepted, current };
+            let history = others::history(&dir, restored.zxid, encoder.position());
+            Replica::member(member, settings, policy, restored, epochs, history, clock.now())
         }
     };
     let writer = LogWriter::new(dir.clone(), encoder);

@@ -7,11 +7,12 @@ use super::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, exit, recovery}
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::proto::Zxid;
 use crate::replica::{Builder, MemberSettings, Now, Output, Replica, Restored};
-use crate::snapshot::Header;
 use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
 use crate::storage::{self, ImageEncoder, Incoming};
 use crate::tree::{self, NodeImage};
+use crate::wal::{Batch, Position};
 use crate::zab::LinkId;
+use crate::zab::history::History;
 use crate::zab::leader::{Epochs, Membership};
 use crate::zab::quorum::{Quorum, config_text};
 use bytes::Bytes;
@@ -24,9 +25,6 @@ use std::time::Duration;
 
 /// Pieces of a tree that are made ahead of what its learner takes.
 const PIECES_AHEAD: usize = 16;
-
-/// Znodes of a tree in one step of writing it.
-const SLICE: u32 = 4096;
 
 /// A view's image of its tree, for a learner.
 #[derive(Debug)]
@@ -115,14 +113,28 @@ pub fn bind(member: &MemberSettings, on_all: bool) -> Bound {
     })
 }
 
-/// What this server has promised, given where its log ends.
-///
-/// # Errors
-/// The file is there and cannot be used.
-pub fn epochs(dir: &DataDir, last: Zxid) -> Result<Epochs, storage::EpochsError> {
-    let of_log = Epochs { accepted: last.epoch(), current: last.epoch() };
-    let known = storage::Epochs::read(dir)?;
-    Ok(known.map_or(of_log, |storage::Epochs { accepted, current, .. }| Epochs { accepted, current }))
+/// Txns at the end of the log that a server starts with in memory: what others may lack after a restart of all.
+/// Source: `ZKDatabase.commitLogCount`.
+const HISTORY_TXNS: u64 = 500;
+
+/// The end of the log, which ends at `log` with `last`. Without it, others that lack anything get the whole tree.
+pub fn history(dir: &DataDir, last: Zxid, log: Position) -> History {
+    let after = Zxid::new(last.epoch(), (u64::from(last.counter()).saturating_sub(HISTORY_TXNS)) as u32);
+    let mut batch = Batch::default();
+    let mut read = || -> Result<Option<Zxid>, storage::ReadError> {
+        let Some(mut slices) = storage::records(dir, after, last, log)? else { return Ok(None) };
+        let start = slices.floor();
+        while slices.slice(dir, |zxid, txn| batch.put(zxid, |out| out.extend_from_slice(txn)))? {}
+        Ok(Some(start))
+    };
+    match read() {
+        Ok(Some(start)) if batch.last() == last => History::of(start, [batch]),
+        Ok(_) => History::new(last),
+        Err(error) => {
+            log::warn!(target: "recovery", "the end of the log is not read back: {error}");
+            History::new(last)
+        }
+    }
 }
 
 /// See the module's page.
@@ -135,6 +147,10 @@ pub struct Others {
     /// Images that were begun and are not being sent yet.
     images: BTreeMap<LinkId, Image>,
     receiving: Option<Box<Receiving>>,
+    /// A tree is being written.
+    is_storing: bool,
+    /// Where the log ends.
+    log: Position,
 }
 
 impl Others {
@@ -147,6 +163,7 @@ impl Others {
         ensemble: &Ensemble,
         dir: DataDir,
         tree_settings: tree::Settings,
+        log: Position,
         bell: Bell,
     ) -> io::Result<Self> {
         let (sender, arrivals) = mpsc::channel();
@@ -158,7 +175,14 @@ impl Others {
             inbox: Inbox { sender, bell },
             images: BTreeMap::new(),
             receiving: None,
+            is_storing: false,
+            log,
         })
+    }
+
+    /// The log is durable and ends there.
+    pub fn logged(&mut self, end: Position) {
+        self.log = end;
     }
 
     /// Where views put their images.
@@ -195,8 +219,14 @@ impl Others {
                     self.images.insert(link, image);
                     replica.image_begun(link, zxid, now);
                 }
-                Arrival::Stored(restored) => replica.tree_stored(*restored),
-                Arrival::NotStored(error) => replica.tree_refused(error.to_string(), now),
+                Arrival::Stored(restored) => {
+                    self.is_storing = false;
+                    replica.tree_stored(*restored);
+                }
+                Arrival::NotStored(error) => {
+                    self.is_storing = false;
+                    replica.tree_refused(error.to_string(), now);
+                }
                 Arrival::Reloaded(restored) => replica.reloaded(*restored, now),
             }
         }
@@ -215,7 +245,10 @@ impl Others {
                 }
                 Output::SaveEpochs(epochs) => self.save(epochs),
                 Output::SendImage { link, .. } => self.send_image(link),
-                Output::ReceiveTree => self.receiving = Some(Box::new(Receiving::new(self.tree_settings))),
+                Output::ReceiveTree(zxid) => {
+                    self.receiving = Some(Box::new(Receiving::new(zxid, self.tree_settings)));
+                }
+                Output::StoreTree(restored) => self.store(restored, replica, now),
                 Output::Tree(bytes) => self.receive(&bytes, replica, now),
                 Output::FinishInstall(zxid) => self.finish_install(zxid),
                 Output::Reload => self.reload(),
@@ -285,33 +318,42 @@ impl Others {
 
     /// Takes bytes of the tree that comes in.
     fn receive(&mut self, bytes: &Bytes, replica: &mut Replica, now: Now) {
-        let Some(receiving) = &mut self.receiving else { return };
-        let Receiving { decoder, builder } = &mut **receiving;
+        let Some(Receiving { decoder, builder, .. }) = self.receiving.as_deref_mut() else { return };
         let used = match decoder.feed(bytes, builder) {
             Ok(Progress::More) => return,
             Ok(Progress::Whole { used }) => used,
             Err(damage) => return replica.tree_refused(damage.to_string(), now),
         };
-        let Some(zxid) = replica.tree_ended(&bytes[used..]) else { return };
         let Some(receiving) = self.receiving.take() else { return };
-        let (dir, inbox) = (self.dir.clone(), self.inbox.clone());
+        let Receiving { zxid, decoder, builder } = *receiving;
+        let tail = decoder.finish().map_err(|damage| damage.to_string());
+        match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail)) {
+            Ok(tree) => replica.tree_ended(tree, &bytes[used..], now),
+            Err(why) => replica.tree_refused(why, now),
+        }
+    }
+
+    /// Writes a tree beside the commit thread.
+    fn store(&mut self, restored: Box<Restored>, replica: &mut Replica, now: Now) {
+        if std::mem::replace(&mut self.is_storing, true) {
+            // An earlier one is still being written, for a leader that is gone.
+            return replica.tree_refused("the disk is not done with the tree before".to_owned(), now);
+        }
+        let (dir, inbox, log) = (self.dir.clone(), self.inbox.clone(), self.log);
         let main = move || {
-            let Receiving { decoder, builder } = *receiving;
-            let built = decoder.finish().map_err(|damage| damage.to_string());
-            let built = built.and_then(|_| builder.finish(zxid, 0));
-            inbox.put(match built.map(|restored| store(&dir, zxid, restored)) {
-                Ok(Ok(restored)) => Arrival::Stored(Box::new(restored)),
-                Ok(Err(error)) => Arrival::NotStored(error),
-                Err(why) => Arrival::NotStored(io::Error::other(why)),
+            inbox.put(match store(&dir, *restored, log) {
+                Ok(restored) => Arrival::Stored(Box::new(restored)),
+                Err(error) => Arrival::NotStored(error),
             });
         };
         if let Err(error) = thread::Builder::new().name("zkfast-store".to_owned()).spawn(main) {
+            self.is_storing = false;
             replica.tree_refused(error.to_string(), now);
         }
     }
 
     fn finish_install(&self, zxid: Zxid) {
-        if let Err(error) = storage::adopt(&self.dir, zxid) {
+        if let Err(error) = storage::adopt(&self.dir, zxid, self.log) {
             exit(EXIT_LOG, format_args!("the leader's snapshot at {zxid} cannot be given its name: {error}"));
         }
     }
@@ -331,33 +373,22 @@ impl Others {
 
 /// A tree that comes in.
 struct Receiving {
+    zxid: Zxid,
     decoder: Decoder,
     builder: Builder,
 }
 
 impl Receiving {
-    fn new(settings: tree::Settings) -> Self {
-        Self { decoder: Decoder::new(Form::Stream), builder: Builder::for_java(settings) }
+    fn new(zxid: Zxid, settings: tree::Settings) -> Self {
+        Self { zxid, decoder: Decoder::new(Form::Stream), builder: Builder::new(settings) }
     }
 }
 
-/// Writes a tree as an incoming snapshot.
-fn store(dir: &DataDir, zxid: Zxid, mut restored: Restored) -> io::Result<Restored> {
-    let header = Header { zxid, digest: restored.tree.digest(), wall_ms: 0 };
-    let sessions = restored.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
-    let mut encoder = ImageEncoder::new(&header, sessions);
-    let mut incoming = Incoming::create(dir.clone(), zxid)?;
-    restored.tree.begin_image();
-    let (mut nodes, mut more) = (Vec::new(), true);
-    while more {
-        more = restored.tree.image_slice(SLICE, &mut nodes);
-        nodes.drain(..).for_each(|node| encoder.put(&node));
-        if encoder.is_chunk_due() {
-            incoming.write(&encoder.take_chunk())?;
-        }
-    }
-    incoming.write(&encoder.finish().0)?;
-    incoming.finish()?;
+/// Writes a tree as an incoming snapshot, given where the log ends.
+fn store(dir: &DataDir, mut restored: Restored, log: Position) -> io::Result<Restored> {
+    let mut incoming = Incoming::create(dir.clone(), restored.zxid)?;
+    ImageEncoder::all(&mut restored, 0, |bytes| incoming.write(bytes))?;
+    incoming.finish(log)?;
     Ok(restored)
 }
 

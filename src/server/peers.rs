@@ -328,6 +328,10 @@ impl Peers {
     /// Sends bytes, behind those sent before.
     pub fn send(&mut self, id: LinkId, bytes: Bytes) {
         let Some(link) = self.tokens.get(&id).and_then(|token| self.links.get_mut(token)) else { return };
+        // Nothing to write looks like a connection that takes nothing.
+        if bytes.is_empty() {
+            return;
+        }
         link.out_bytes += bytes.len();
         link.out.push_back(Chunk::Bytes(bytes));
         link.failed |= link.out_bytes > OUT_BYTES_MAX;
@@ -344,7 +348,13 @@ impl Peers {
     pub fn flush(&mut self) {
         let mut lost = Vec::new();
         for link in self.links.values_mut().filter(|link| !link.is_connecting) {
-            if link.failed || (!link.out.is_empty() && link.write().is_err()) {
+            if link.failed {
+                log::warn!(target: "peers", "connection given up: bytes_not_taken={} limit={OUT_BYTES_MAX}", link.out_bytes);
+                lost.push(link.id);
+            } else if !link.out.is_empty()
+                && let Err(error) = link.write()
+            {
+                log::debug!(target: "peers", "connection lost: {error}");
                 lost.push(link.id);
             }
         }
@@ -390,6 +400,7 @@ impl Link {
             // What has been made of a tree goes in front of what will be.
             while let Some(Chunk::Stream(pieces)) = self.out.front_mut() {
                 match pieces.try_recv() {
+                    Ok(Piece::Bytes(bytes)) if bytes.is_empty() => {}
                     Ok(Piece::Bytes(bytes)) => {
                         self.out_bytes += bytes.len();
                         self.out.push_front(Chunk::Bytes(bytes));
@@ -432,10 +443,6 @@ impl Link {
             if front.is_empty() {
                 self.out.pop_front();
             }
-        }
-        // Empty ones have nothing to wait for.
-        while matches!(self.out.front(), Some(Chunk::Bytes(front)) if front.is_empty()) {
-            self.out.pop_front();
         }
     }
 }

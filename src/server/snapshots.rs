@@ -1,15 +1,14 @@
 //! Snapshots: taken from a view's tree in slices, while it serves and changes.
 
-use super::files::{self, DataDir, SnapshotFile};
+use super::files::{DataDir, NewFile};
 use super::others::{Arrival, Image};
 use super::rt;
 use super::view_shard::ViewShard;
 use crate::proto::Zxid;
-use crate::replica::{Deltas, Restored, What};
-use crate::snapshot::{ACL_OPEN, Header, Node, SnapshotEncoder};
-use crate::tree::{self, AclRef, NodeImage};
+use crate::replica::{Deltas, What};
+use crate::snapshot::{self, Header};
+use crate::storage::{self, Folder, ImageEncoder, NewFile as _, SNAPSHOT_TMP, Storage};
 use crate::zab::LinkId;
-use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,7 +101,7 @@ impl Plan {
             }
             shard.is_imaging().set(false);
             if let Some(retain) = retain {
-                match rt::blocking(move || files::purge(&dir, retain)).await {
+                match rt::blocking(move || storage::purge(&dir, retain)).await {
                     Ok(purged) if purged.snapshots + purged.segments > 0 => log::info!(target: "snapshot",
                         "purged: snapshots={} segments={}", purged.snapshots, purged.segments),
                     Ok(_) => {}
@@ -117,25 +116,21 @@ impl Plan {
 async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
     let (zxid, digest, sessions) = shard.view().borrow_mut().begin_image();
     let header = Header { zxid, digest, wall_ms: shard.clock().now().wall_ms };
-    let mut encoder = SnapshotEncoder::new(&header);
-    sessions.iter().for_each(|(id, timeout_ms)| encoder.session(*id, *timeout_ms));
-    let mut acls = Acls::default();
+    let mut encoder = ImageEncoder::new(&header, sessions);
     let begin = dir.clone();
-    let mut file = rt::blocking(move || SnapshotFile::create(&begin)).await?;
+    let mut file = rt::blocking(move || begin.create(Folder::Snap, SNAPSHOT_TMP)).await?;
     let (mut nodes, mut more) = (Vec::new(), true);
     while more {
         more = shard.view().borrow_mut().image_slice(SLICE, &mut nodes);
-        for node in nodes.drain(..) {
-            put(&mut encoder, &node, &mut acls);
-        }
+        nodes.drain(..).for_each(|node| encoder.put(&node));
         if encoder.is_chunk_due() {
-            file = write(file, encoder.take_chunk()).await?;
+            file = write(file, dir, encoder.take_chunk()).await?;
         }
         rt::yield_now().await;
     }
     let (rest, counts) = encoder.finish();
-    let file = write(file, rest).await?;
-    rt::blocking(move || file.finish(zxid)).await?;
+    let file = write(file, dir, rest).await?;
+    rt::blocking(move || file.finish(&snapshot::file_name(zxid))).await?;
     Ok((zxid, counts.nodes))
 }
 
@@ -169,79 +164,12 @@ pub async fn image_for(shard: Rc<ViewShard>, link: LinkId) {
     shard.is_imaging().set(false);
 }
 
-/// Writes the snapshot of a server that has never run. A directory that has ever been used has a snapshot
-/// then, wherever its log is: a log that is missing is told from one that never was.
-///
-/// # Errors
-/// Those of the system.
-pub fn write_fresh(dir: &DataDir, settings: tree::Settings) -> io::Result<()> {
-    write_restored(dir, &mut Restored::fresh(settings))
-}
-
-/// Writes the snapshot of a server that does not run.
-///
-/// # Errors
-/// Those of the system.
-pub fn write_restored(dir: &DataDir, restored: &mut Restored) -> io::Result<()> {
-    let Restored { tree, sessions, zxid, .. } = restored;
-    let mut encoder = SnapshotEncoder::new(&Header { zxid: *zxid, digest: tree.digest(), wall_ms: 0 });
-    sessions.iter().for_each(|(id, timeout_ms)| encoder.session(*id, *timeout_ms));
-    let mut file = SnapshotFile::create(dir)?;
-    let (mut nodes, mut acls, mut more) = (Vec::new(), Acls::default(), true);
-    tree.begin_image();
-    while more {
-        more = tree.image_slice(SLICE, &mut nodes);
-        nodes.drain(..).for_each(|node| put(&mut encoder, &node, &mut acls));
-        if encoder.is_chunk_due() {
-            file.write(&encoder.take_chunk())?;
-        }
-    }
-    file.write(&encoder.finish().0)?;
-    file.finish(*zxid)
-}
-
-async fn write(mut file: SnapshotFile, bytes: Vec<u8>) -> io::Result<SnapshotFile> {
+async fn write(mut file: NewFile, dir: &DataDir, bytes: Vec<u8>) -> io::Result<NewFile> {
+    let dir = dir.clone();
     rt::blocking(move || {
-        file.check_room(bytes.len())?;
+        dir.check_room(Folder::Snap, bytes.len())?;
         file.write(&bytes)?;
         Ok(file)
     })
     .await
-}
-
-/// Ids of access lists in one snapshot. A list is known by where it is: they are interned.
-#[derive(Default)]
-struct Acls {
-    ids: BTreeMap<usize, u32>,
-    /// Keeps the lists where they are while the snapshot is taken.
-    held: Vec<AclRef>,
-}
-
-fn put(encoder: &mut SnapshotEncoder, node: &NodeImage, acls: &mut Acls) {
-    let fixed = node.body.fixed();
-    let acl = match &fixed.acl {
-        None => ACL_OPEN,
-        Some(list) => {
-            let next = acls.held.len() as u32 + 1;
-            *acls.ids.entry(Arc::as_ptr(list) as usize).or_insert_with(|| {
-                encoder.acl(next, list);
-                acls.held.push(fixed.acl.clone());
-                next
-            })
-        }
-    };
-    encoder.node(&Node {
-        path: node.body.path(),
-        data: node.body.data(),
-        acl,
-        czxid: fixed.czxid,
-        mzxid: fixed.mzxid,
-        pzxid: node.pzxid,
-        ctime_ms: fixed.ctime_ms,
-        mtime_ms: fixed.mtime_ms,
-        version: fixed.version,
-        cversion: node.cversion,
-        aversion: fixed.aversion,
-        owner: fixed.owner.0,
-    });
 }

@@ -1,11 +1,14 @@
 //! Between a tree with its sessions and the bytes of a snapshot.
 
-use crate::proto::Zxid;
 use crate::replica::{Builder, Restored};
 use crate::snapshot::{self, ACL_OPEN, Counts, Header, Node, SnapshotEncoder};
-use crate::tree::{self, AclRef, NodeImage, Tree};
+use crate::tree::{self, AclRef, NodeImage};
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
+
+/// Places of the tree that are looked at in one go.
+const SLICE: u32 = 4096;
 
 /// Encodes a snapshot from a tree's image.
 #[derive(Debug)]
@@ -70,22 +73,28 @@ impl ImageEncoder {
         self.encoder.finish()
     }
 
-    /// All of a small snapshot at once: `tree` as it is after `zxid`.
-    pub fn whole(tree: &mut Tree, sessions: &BTreeMap<i64, i32>, zxid: Zxid, wall_ms: i64) -> Vec<u8> {
-        let header = Header { zxid, digest: tree.digest(), wall_ms };
+    /// All of a snapshot of what there is after `restored.zxid`, in pieces.
+    ///
+    /// # Errors
+    /// The first one of `write`.
+    pub fn all(
+        restored: &mut Restored,
+        wall_ms: i64,
+        mut write: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Restored { tree, sessions, zxid, .. } = restored;
+        let header = Header { zxid: *zxid, digest: tree.digest(), wall_ms };
         let mut encoder = Self::new(&header, sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms)));
-        let mut nodes = Vec::new();
+        let (mut nodes, mut more) = (Vec::new(), true);
         tree.begin_image();
-        while tree.image_slice(u32::MAX, &mut nodes) {}
-        let mut bytes = Vec::new();
-        for node in &nodes {
-            encoder.put(node);
+        while more {
+            more = tree.image_slice(SLICE, &mut nodes);
+            nodes.drain(..).for_each(|node| encoder.put(&node));
             if encoder.is_chunk_due() {
-                bytes.extend(encoder.take_chunk());
+                write(&encoder.take_chunk())?;
             }
         }
-        bytes.extend(encoder.finish().0);
-        bytes
+        write(&encoder.finish().0)
     }
 }
 

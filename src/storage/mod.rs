@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `log.<number>` | a segment of the log | [`LogFile`], the shell's log writer |
 //! | `snapshot.<zxid>` | the tree and its sessions | another name, flush, rename, flush of the folder |
-//! | `incoming.<zxid>` | a snapshot from the leader whose base may not be in the log yet | [`Incoming`], [`adopt`] |
+//! | `incoming.<zxid>.<segment>` | a snapshot from the leader whose base may not be in the log yet | [`Incoming`], [`adopt`] |
 //! | `epochs` | what was promised to leaders | [`Epochs::write`] |
 //! | `damaged.<n>/` | files that were found damaged | [`move_aside`] |
 //!
@@ -29,7 +29,7 @@ pub use image::{ImageEncoder, decode};
 pub use log_file::LogFile;
 pub use received::{Incoming, adopt, can_truncate, move_aside, truncated};
 pub use records::{LogSlices, ReadError, SLICE_BYTES, records};
-pub use recover::{Event, Recovered, RecoveryError, recover};
+pub use recover::{Event, FIRST_SEGMENT, Recovered, RecoveryError, recover, write_snapshot};
 pub use retention::{Purged, purge};
 
 use crate::proto::Zxid;
@@ -155,13 +155,8 @@ fn write_whole<S: Storage>(
 /// # Errors
 /// Those of the system.
 pub fn snapshots<S: Storage>(storage: &S) -> io::Result<Vec<Zxid>> {
-    zxids(storage, snapshot::parse_file_name)
-}
-
-/// The zxids in the names of the snapshots' folder that `parse` knows, ascending.
-fn zxids<S: Storage>(storage: &S, parse: impl Fn(&str) -> Option<Zxid>) -> io::Result<Vec<Zxid>> {
     let names = storage.names(Folder::Snap)?;
-    let mut zxids: Vec<_> = names.iter().filter_map(|name| parse(name)).collect();
+    let mut zxids: Vec<_> = names.iter().filter_map(|name| snapshot::parse_file_name(name)).collect();
     zxids.sort_unstable();
     Ok(zxids)
 }

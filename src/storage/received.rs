@@ -1,21 +1,26 @@
 //! What a leader makes of a learner's files: a snapshot from it, a truncation, a new start after damage.
 //!
 //! A received snapshot and the log that goes on from it must appear at once, and are in two files. The base marker in
-//! the log decides: the snapshot is `incoming.<zxid>` until the marker is durable, and `snapshot.<zxid>` after. A start
-//! finishes or undoes what a crash interrupted.
+//! the log decides: the snapshot is `incoming.<zxid>.<segment>` until the marker is durable, and `snapshot.<zxid>` after.
+//! A start finishes or undoes what a crash interrupted. The segment that the base begins is in the name, since zxids alone
+//! do not tell two received snapshots apart where an ensemble was set up anew.
 
 use super::{
     Epochs, EpochsError, Folder, INCOMING_TMP, NewFile, Storage, newest_base, segments, set_aside, snapshots,
 };
 use crate::proto::Zxid;
-use crate::{snapshot, wal};
+use crate::snapshot;
+use crate::wal::{self, Position};
 use std::io;
 
 /// A snapshot that comes from the leader.
 ///
-/// 1. [`create`](Self::create), [`write`](Self::write), [`finish`](Self::finish): it is durable as `incoming.<zxid>`.
+/// 1. [`create`](Self::create), [`write`](Self::write), [`finish`](Self::finish): it is durable
+///    as `incoming.<zxid>.<segment>`.
 /// 2. The log gets [`wal::Marker::Base`]: once that is durable, it is the state.
 /// 3. [`adopt`], before anything else goes to the log.
+///
+/// Nothing else goes to the log between 1 and 3 either.
 #[derive(Debug)]
 pub struct Incoming<S: Storage> {
     storage: S,
@@ -42,22 +47,23 @@ impl<S: Storage> Incoming<S> {
         self.file.write(bytes)
     }
 
-    /// Flushes it, and gives it the name under which it waits for its base.
+    /// Flushes it, and gives it the name under which it waits for its base. `log` is where the log ends.
     ///
     /// # Errors
     /// Those of the system.
-    pub fn finish(self) -> io::Result<()> {
-        self.file.finish(&file_name(self.zxid))
+    pub fn finish(self, log: Position) -> io::Result<()> {
+        self.file.finish(&file_name(self.zxid, log.base_segment()))
     }
 }
 
 /// Makes the received snapshot at `zxid` one of the server's, and sets aside those above it: they belong to a history
-/// that was left. The base must be durable in the log, and nothing else be written to it before this returns.
+/// that was left. `base` is where the base's group ends: it must be durable, and nothing else be written to the log
+/// before this returns.
 ///
 /// # Errors
 /// Those of the system: the process ends, and the next start does this.
-pub fn adopt<S: Storage>(storage: &S, zxid: Zxid) -> io::Result<()> {
-    storage.rename(Folder::Snap, &file_name(zxid), &snapshot::file_name(zxid))?;
+pub fn adopt<S: Storage>(storage: &S, zxid: Zxid, base: Position) -> io::Result<()> {
+    storage.rename(Folder::Snap, &file_name(zxid, base.segment), &snapshot::file_name(zxid))?;
     storage.sync(Folder::Snap)?;
     set_aside_above(storage, zxid)
 }
@@ -123,12 +129,14 @@ pub fn move_aside<S: Storage>(storage: &S) -> io::Result<String> {
 }
 
 /// Name of a received snapshot that waits for its base.
-pub(super) fn file_name(zxid: Zxid) -> String {
-    format!("incoming.{:x}", zxid.0)
+pub(super) fn file_name(zxid: Zxid, segment: u32) -> String {
+    format!("incoming.{:x}.{segment:08x}", zxid.0)
 }
 
-/// The zxid in a name that [`file_name`] gives; `None` for every other name.
-pub(super) fn parse_file_name(name: &str) -> Option<Zxid> {
-    let zxid = Zxid(u64::from_str_radix(name.strip_prefix("incoming.")?, 16).ok()?);
-    (file_name(zxid) == name).then_some(zxid)
+/// The zxid and the base's segment in a name that [`file_name`] gives; `None` for every other name.
+pub(super) fn parse_file_name(name: &str) -> Option<(Zxid, u32)> {
+    let (zxid, segment) = name.strip_prefix("incoming.")?.split_once('.')?;
+    let zxid = Zxid(u64::from_str_radix(zxid, 16).ok()?);
+    let segment = u32::from_str_radix(segment, 16).ok()?;
+    (file_name(zxid, segment) == name).then_some((zxid, segment))
 }

@@ -2,8 +2,8 @@
 
 use super::received::{self, SUPERSEDED};
 use super::{
-    EPOCHS, Epochs, EpochsError, Folder, ImageEncoder, SNAPSHOT_TMP, Storage, decode, newest_base, segments,
-    set_aside, snapshots, write_whole, zxids,
+    EPOCHS, Epochs, EpochsError, Folder, ImageEncoder, NewFile, SNAPSHOT_TMP, Storage, decode, newest_base,
+    segments, set_aside, snapshots,
 };
 use crate::proto::Zxid;
 use crate::replica::{ReplayError, Restored};
@@ -13,7 +13,8 @@ use crate::wal::{self, Cuts, End, Entry, GroupEncoder, Marker, Place, Recovery, 
 use std::io;
 use std::path::PathBuf;
 
-const FIRST_SEGMENT: u32 = 1;
+/// Where a log begins.
+pub const FIRST_SEGMENT: u32 = 1;
 
 /// Txns between two [`Event::Replaying`].
 const PROGRESS_TXNS: u64 = 4096;
@@ -179,13 +180,18 @@ pub fn recover<S: Storage>(
     let base = newest_base(&known);
     // What is older than the newest base cannot be used, nor be missed.
     known.retain(|segment| base.is_none_or(|(number, _)| segment.number >= number));
-    let mut incoming = in_snap(storage, zxids(storage, received::parse_file_name))?;
-    if let Some((_, zxid)) = base
-        && incoming.contains(&zxid)
+    let names = in_snap(storage, storage.names(Folder::Snap))?;
+    let mut incoming: Vec<_> = names.iter().filter_map(|name| received::parse_file_name(name)).collect();
+    if let Some((segment, zxid)) = base
+        && let Some(place) = incoming.iter().position(|waits| *waits == (zxid, segment))
     {
-        incoming.retain(|other| *other != zxid);
-        let (from, to) = (received::file_name(zxid), snapshot::file_name(zxid));
-        in_snap(storage, storage.rename(Folder::Snap, &from, &to).and_then(|()| storage.sync(Folder::Snap)))?;
+        incoming.swap_remove(place);
+        // If the process alone died, the base may be in the page cache only, and the name of its segment, too.
+        let log = wal::file_name(segment);
+        in_log(storage, storage.flush(Folder::Log, &log).and_then(|()| storage.sync(Folder::Log)))?;
+        let (from, to) = (received::file_name(zxid, segment), snapshot::file_name(zxid));
+        let renamed = storage.rename(Folder::Snap, &from, &to);
+        in_snap(storage, renamed.and_then(|()| storage.sync(Folder::Snap)))?;
         tell(Event::Adopted(zxid));
     }
     let zxids = in_snap(storage, snapshots(storage))?;
@@ -250,25 +256,28 @@ pub fn recover<S: Storage>(
             in_snap(storage, set_aside(storage, zxid, "damaged"))?;
         }
     }
-    for zxid in incoming {
-        let removed = storage.remove(Folder::Snap, &received::file_name(zxid));
+    for (zxid, segment) in incoming {
+        let removed = storage.remove(Folder::Snap, &received::file_name(zxid, segment));
         in_snap(storage, removed.and_then(|()| storage.sync(Folder::Snap)))?;
         tell(Event::NotAdopted(zxid));
     }
     if snapshot.is_none() {
-        in_snap(storage, write_fresh(storage, settings))?;
+        in_snap(storage, write_snapshot(storage, &mut Restored::fresh(settings)))?;
     }
     let epoch = restored.zxid.epoch();
     let epochs = epochs.unwrap_or(Epochs { accepted: epoch, current: epoch, repairing: false });
     Ok(Recovered { restored, encoder, replayed, snapshot, epochs })
 }
 
-/// Writes the snapshot of a server that has never run. A directory that has ever been used has a snapshot
-/// then, wherever its log is: a log that is missing is told from one that never was.
-fn write_fresh<S: Storage>(storage: &S, settings: tree::Settings) -> io::Result<()> {
-    let Restored { mut tree, sessions, .. } = Restored::fresh(settings);
-    let bytes = ImageEncoder::whole(&mut tree, &sessions, Zxid::ZERO, 0);
-    write_whole(storage, Folder::Snap, SNAPSHOT_TMP, &snapshot::file_name(Zxid::ZERO), &bytes)
+/// Writes the snapshot of a server that does not run. One that has never run has one, too: a directory that has
+/// ever been used has a snapshot then, wherever its log is, and a log that is missing is told from one that never was.
+///
+/// # Errors
+/// Those of the system.
+pub fn write_snapshot<S: Storage>(storage: &S, restored: &mut Restored) -> io::Result<()> {
+    let mut file = storage.create(Folder::Snap, SNAPSHOT_TMP)?;
+    ImageEncoder::all(restored, 0, |bytes| file.write(bytes))?;
+    file.finish(&snapshot::file_name(restored.zxid))
 }
 
 fn at<S: Storage, T>(

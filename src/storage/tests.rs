@@ -69,7 +69,14 @@ impl State {
         for record in &self.records {
             restored.replay(record.zxid, &record.txn()).expect("fits");
         }
-        ImageEncoder::whole(&mut restored.tree, &restored.sessions, self.last, 0)
+        let mut bytes = Vec::new();
+        restored.zxid = self.last;
+        let written = ImageEncoder::all(&mut restored, 0, |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        });
+        written.expect("nothing refuses");
+        bytes
     }
 
     fn paths(&self) -> BTreeSet<String> {
@@ -151,15 +158,13 @@ impl Server {
         if let Some(after) = self.after.take().filter(|after| is(after) && !is(&self.state)) {
             self.state = after;
         }
-        assert!(is(&self.state), "found {found:?} at {zxid}, should be {:?}", self.state);
+        assert!(is(&self.state), "found {found:?} at {zxid}, should be {:?}", self.state.paths());
         assert_eq!(recovered.encoder.last(), zxid);
+        let file = Epochs::read(&self.disk).expect("whole");
+        assert!([self.epochs, self.epochs_after].contains(&file), "{file:?} should be {:?}", self.epochs);
         let derived = Epochs { accepted: zxid.epoch(), current: zxid.epoch(), repairing: false };
-        let is = |epochs: &Option<Epochs>| epochs.unwrap_or(derived) == recovered.epochs;
-        if !is(&self.epochs) {
-            self.epochs = self.epochs_after;
-        }
-        assert!(is(&self.epochs), "{:?} should be {:?}", recovered.epochs, self.epochs);
-        self.epochs_after = self.epochs;
+        assert_eq!(recovered.epochs, file.unwrap_or(derived));
+        (self.epochs, self.epochs_after) = (file, file);
         self.committed = self.committed.min(zxid);
         self.durable = recovered.encoder.position();
         self.log = Some(LogFile::new(self.disk.clone(), recovered.encoder));
@@ -167,6 +172,16 @@ impl Server {
 
     fn log(&mut self) -> &mut LogFile<SimDisk> {
         self.log.as_mut().expect("it runs")
+    }
+
+    /// Appends, unless the process is killed between write and flush.
+    fn log_append(&mut self, batch: &Batch) -> io::Result<()> {
+        self.log().write(batch)?;
+        if self.random.one_in(20) {
+            return Err(io::Error::other("killed"));
+        }
+        self.durable = self.log().flush()?;
+        Ok(())
     }
 
     fn record(&mut self, after: Zxid) -> Record {
@@ -196,8 +211,7 @@ impl Server {
             batch.put(record.zxid, |out| record.put(out));
         }
         self.after = Some(after);
-        self.durable = self.log().append(&batch)?;
-        Ok(())
+        self.log_append(&batch)
     }
 
     fn truncate(&mut self) -> io::Result<()> {
@@ -208,7 +222,7 @@ impl Server {
             return Ok(());
         }
         self.after = Some(self.state.up_to(to));
-        self.durable = self.log().append(&Batch::marker(Marker::Truncate { to }))?;
+        self.log_append(&Batch::marker(Marker::Truncate { to }))?;
         truncated(&self.disk, to)
     }
 
@@ -223,15 +237,15 @@ impl Server {
         let leader = self.extended(leader, count);
         let mut incoming = Incoming::create(self.disk.clone(), leader.last)?;
         leader.snapshot().chunks(3000).try_for_each(|bytes| incoming.write(bytes))?;
-        incoming.finish()?;
+        incoming.finish(self.durable)?;
         if self.random.one_in(5) {
             return Ok(());
         }
         let at = leader.last;
         self.committed = self.committed.min(at);
         self.after = Some(leader);
-        self.durable = self.log().append(&Batch::marker(Marker::Base { at }))?;
-        adopt(&self.disk, at)
+        self.log_append(&Batch::marker(Marker::Base { at }))?;
+        adopt(&self.disk, at, self.durable)
     }
 
     fn snapshot(&mut self) -> io::Result<()> {
@@ -388,9 +402,9 @@ fn damage() {
         let mut log = LogFile::new(disk.clone(), recovered.encoder);
         let mut incoming = Incoming::create(disk.clone(), state.last).expect("power");
         incoming.write(&state.snapshot()).expect("power");
-        incoming.finish().expect("power");
-        log.append(&Batch::marker(Marker::Base { at: state.last })).expect("power");
-        adopt(&disk, state.last).expect("power");
+        incoming.finish(log.encoder().position()).expect("power");
+        let base = log.append(&Batch::marker(Marker::Base { at: state.last })).expect("power");
+        adopt(&disk, state.last, base).expect("power");
         disk.crash(seed + 2);
         let (recovered, _) = start(&disk).expect("the leader's state");
         assert_eq!(paths(&recovered.restored.tree), state.paths());
@@ -400,4 +414,187 @@ fn damage() {
 
 fn fresh_len() -> usize {
     Restored::fresh(settings()).tree.len()
+}
+
+/// A server that has just begun, with records 1 to `count`, each a group.
+fn begun(count: u64) -> (SimDisk, LogFile<SimDisk>) {
+    let disk = SimDisk::new(SEGMENT_BYTES, 1);
+    let (recovered, _) = start(&disk).expect("nothing is there");
+    let mut log = LogFile::new(disk.clone(), recovered.encoder);
+    (1..=count).for_each(|zxid| put(&mut log, zxid, 0));
+    (disk, log)
+}
+
+fn put(log: &mut LogFile<SimDisk>, zxid: u64, salt: u32) {
+    let record = Record { zxid: Zxid(zxid), salt, data_bytes: 10 };
+    let mut batch = Batch::default();
+    batch.put(record.zxid, |out| record.put(out));
+    log.append(&batch).expect("power");
+}
+
+fn mark(log: &mut LogFile<SimDisk>, marker: Marker) -> Position {
+    log.append(&Batch::marker(marker)).expect("power")
+}
+
+/// Zxids and salts of what a start finds.
+fn found(disk: &SimDisk) -> Vec<String> {
+    let (recovered, _) = start(disk).expect("whole");
+    paths(&recovered.restored.tree).into_iter().collect()
+}
+
+/// The state of records 1 to `last`, with this salt from `from` on, as a snapshot.
+fn image(last: u64, from: u64, salt: u32) -> Vec<u8> {
+    let salt = |zxid| if zxid < from { 0 } else { salt };
+    let record = |zxid| Record { zxid: Zxid(zxid), salt: salt(zxid), data_bytes: 10 };
+    State { records: (1..=last).map(record).collect(), last: Zxid(last) }.snapshot()
+}
+
+fn write_snapshot(disk: &SimDisk, zxid: u64, bytes: &[u8]) {
+    let name = snapshot::file_name(Zxid(zxid));
+    write_whole(disk, Folder::Snap, SNAPSHOT_TMP, &name, bytes).expect("power");
+}
+
+/// Records that were truncated lie in front of others of the same zxids, and a snapshot's zxid is between: none of the
+/// first is replayed on top of it, though they are above it, and all of the second are.
+#[test]
+fn snapshot_within_what_was_truncated() {
+    let (disk, mut log) = begun(9);
+    mark(&mut log, Marker::Truncate { to: Zxid(4) });
+    (5..=8).for_each(|zxid| put(&mut log, zxid, 1));
+    write_snapshot(&disk, 6, &image(6, 5, 1));
+    let expected = ["/n1-0", "/n2-0", "/n3-0", "/n4-0", "/n5-1", "/n6-1", "/n7-1", "/n8-1"];
+    assert_eq!(found(&disk), expected);
+    // The same without that snapshot, from the beginning.
+    disk.remove(Folder::Snap, "snapshot.6").expect("there");
+    assert_eq!(found(&disk), expected);
+}
+
+/// A snapshot above a truncation, left by a crash right after the marker, is set aside; if records follow the marker,
+/// it is no crash, and the log has lost its end.
+#[test]
+fn snapshot_above_a_truncation() {
+    let (disk, mut log) = begun(9);
+    write_snapshot(&disk, 8, &image(8, 99, 0));
+    mark(&mut log, Marker::Truncate { to: Zxid(2) });
+    assert_eq!(found(&disk), ["/n1-0", "/n2-0"]);
+    assert!(disk.names(Folder::Snap).expect("power").contains(&"snapshot.8.superseded".to_owned()));
+
+    let (disk, mut log) = begun(9);
+    write_snapshot(&disk, 8, &image(8, 99, 0));
+    mark(&mut log, Marker::Truncate { to: Zxid(2) });
+    put(&mut log, 3, 1);
+    let error = start(&disk).expect_err("records up to 8 are missing");
+    assert!(error.is_damage() && error.to_string().contains("0x8"), "{error}");
+}
+
+/// A base goes with its snapshot: without one, there is nothing to start from, and older ones are of no use.
+#[test]
+fn base_without_a_snapshot() {
+    let (disk, mut log) = begun(3);
+    let mut incoming = Incoming::create(disk.clone(), Zxid(7)).expect("power");
+    incoming.write(&image(7, 1, 2)).expect("power");
+    incoming.finish(log.encoder().position()).expect("power");
+    mark(&mut log, Marker::Base { at: Zxid(7) });
+    put(&mut log, 8, 2);
+    // The start finishes what was interrupted.
+    let expected: Vec<_> = (1..=8).map(|zxid| format!("/n{zxid}-2")).collect();
+    assert_eq!(found(&disk), expected);
+    disk.remove(Folder::Snap, "snapshot.7").expect("there");
+    let error = start(&disk).expect_err("the older snapshot is not the base's");
+    assert!(error.is_damage() && error.to_string().contains("restarts at zxid 0x7"), "{error}");
+    assert!(!can_truncate(&disk, Zxid(7)).expect("power"));
+    // Moved aside, the server has nothing, and says that it must not vote, after every start.
+    assert_eq!(move_aside(&disk).expect("power"), "damaged.1");
+    for _ in 0..2 {
+        let (recovered, _) = start(&disk).expect("nothing is left");
+        assert!(recovered.epochs.repairing && recovered.restored.zxid == Zxid::ZERO);
+    }
+    assert_eq!(move_aside(&disk).expect("power"), "damaged.2");
+}
+
+/// A log that is not there at all is no damage that a leader could mend: the folder may be another one's.
+#[test]
+fn log_elsewhere() {
+    let (disk, _) = begun(3);
+    disk.remove(Folder::Log, "log.00000001").expect("there");
+    let error = start(&disk).expect_err("no log");
+    assert!(matches!(error, RecoveryError::NoLog { .. }) && !error.is_damage());
+    // Unless the server itself was moving it away.
+    Epochs { repairing: true, ..Epochs::default() }.write(&disk).expect("power");
+    assert!(start(&disk).expect_err("no log").is_damage());
+}
+
+/// What a learner lacks is read back over a truncation, also while the writer goes on; not over a base, nor from where
+/// the log does not go back to. The floor tells a learner with other records where to truncate.
+#[test]
+fn reading_back() {
+    let (disk, mut log) = begun(9);
+    mark(&mut log, Marker::Truncate { to: Zxid(4) });
+    (6..=40).for_each(|zxid| put(&mut log, zxid, 1));
+    let durable = log.encoder().position();
+    let mut slices = records(&disk, Zxid(5), Zxid(20), durable).expect("whole").expect("all there");
+    assert_eq!(slices.floor(), Zxid(4));
+    (41..=60).for_each(|zxid| put(&mut log, zxid, 1));
+    let mut read = Vec::new();
+    while slices.slice(&disk, |zxid, _| read.push(zxid.0)).expect("whole") {}
+    assert_eq!(read, (6..=20).collect::<Vec<_>>());
+    assert!(records(&disk, Zxid(5), Zxid(41), durable).expect("whole").is_none(), "not durable then");
+    mark(&mut log, Marker::Base { at: Zxid(30) });
+    put(&mut log, 31, 2);
+    let durable = log.encoder().position();
+    let is_there = |after| records(&disk, Zxid(after), Zxid(31), durable).expect("whole").is_some();
+    assert_eq!([5, 29, 30, 31].map(is_there), [false, false, true, true]);
+}
+
+/// The process dies with the base written and not flushed, and the machine dies while the next start takes the received
+/// snapshot over: the base is durable before the snapshot has its name, wherever the power goes.
+#[test]
+fn killed_before_the_base_was_flushed() {
+    for operations in 0..16 {
+        for seed in 0..20 {
+            let (disk, mut log) = begun(5);
+            // As new as the log's end, and of another history.
+            let mut incoming = Incoming::create(disk.clone(), Zxid(3)).expect("power");
+            incoming.write(&image(3, 1, 2)).expect("power");
+            incoming.finish(log.encoder().position()).expect("power");
+            log.write(&Batch::marker(Marker::Base { at: Zxid(3) })).expect("power");
+            disk.power_off_after(operations);
+            let _ = start(&disk);
+            disk.crash(seed);
+            let names = found(&disk);
+            let of = |count: u64, salt: u32| {
+                (1..=count).map(|zxid| format!("/n{zxid}-{salt}")).collect::<Vec<_>>()
+            };
+            assert!(names == of(5, 0) || names == of(3, 2), "{operations} {seed}: {names:?}");
+        }
+    }
+}
+
+/// The first group of a segment, torn, right behind a snapshot at the log's end: the log goes on from the segment before,
+/// so that an older snapshot still finds it in one piece.
+#[test]
+fn torn_segment_behind_a_snapshot() {
+    let mut torn = 0;
+    for seed in 0..40 {
+        let (disk, mut log) = begun(1);
+        let mut last = 1;
+        while log.encoder().offset() < SEGMENT_BYTES {
+            last += 1;
+            put(&mut log, last, 0);
+        }
+        write_snapshot(&disk, last, &image(last, 99, 0));
+        let mut batch = Batch::default();
+        let record = Record { zxid: Zxid(last + 1), salt: 1, data_bytes: 9000 };
+        batch.put(record.zxid, |out| record.put(out));
+        log.write(&batch).expect("power");
+        disk.crash(seed);
+        let (recovered, _) = start(&disk).expect("torn at most");
+        torn += u32::from(recovered.restored.zxid == Zxid(last));
+        let next = recovered.restored.zxid.0 + 1;
+        let mut log = LogFile::new(disk.clone(), recovered.encoder);
+        put(&mut log, next, 2);
+        disk.remove(Folder::Snap, &snapshot::file_name(Zxid(last))).expect("there");
+        assert_eq!(found(&disk).len() as u64, next);
+    }
+    assert!(torn > 10, "{torn}");
 }

@@ -73,6 +73,13 @@ pub struct Position {
     pub offset: usize,
 }
 
+impl Position {
+    /// Number of the segment that a base begins if it is what the log gets here.
+    pub fn base_segment(self) -> u32 {
+        if self.offset == 0 { self.segment } else { self.segment + 1 }
+    }
+}
+
 /// A segment that is there, and where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {

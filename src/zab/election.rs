@@ -26,7 +26,7 @@ use crate::proto::Zxid;
 pub const FINALIZE_MS: u64 = 200;
 /// Pauses between repeated votes of a server that looks for a leader: doubled from the first to the second.
 const RESEND_MS_MIN: u64 = 200;
-const RESEND_MS_MAX: u64 = 2_000;
+const RESEND_MS_MAX: u64 = 1_000;
 /// A voter that is connected and answers nothing for this long gets a new connection.
 const SILENT_MS: u64 = 6_000;
 
@@ -282,7 +282,8 @@ impl ElectionPort {
         match change {
             None => {}
             Some(Change::Up(sid)) => {
-                if self.owed.remove(&sid) || (self.phase == Phase::Looking && self.quorum.votes(sid)) {
+                let owed = self.owed.remove(&sid);
+                if owed || (self.phase == Phase::Looking && self.quorum.votes(sid)) {
                     self.tell(sid, out);
                 }
             }

@@ -42,6 +42,14 @@ impl History {
         Self { start: last, last, batches: VecDeque::new(), bytes: 0, is_pinned: false }
     }
 
+    /// What the log is known to hold: `batches`, which follow `start` without a gap.
+    pub fn of(start: Zxid, batches: impl IntoIterator<Item = Batch>) -> Self {
+        let mut history = Self::new(start);
+        batches.into_iter().for_each(|batch| history.push(Arc::new(batch)));
+        history.trim(history.last);
+        history
+    }
+
     /// The newest txn.
     pub fn last(&self) -> Zxid {
         self.last

@@ -23,10 +23,15 @@ use super::message::{
     put_leader_info, put_ping, put_proposal, put_with, read_ack_epoch,
 };
 use super::quorum::{Quorum, SidSet};
+use crate::admin::Leading;
 use crate::proto::{Id, OpCode, Zxid};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// How long a leader waits for a quorum to connect. Those that voted for it come at once; if they do not, they
+/// have found another leader meanwhile, and it is quicker to vote again than to wait for initLimit.
+const DISCOVERY_MS: i64 = 1_000;
 
 /// Epochs as they are on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,7 +158,7 @@ pub enum CloseLearner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LostLead {
     /// No quorum came in time.
-    #[error("no quorum follows after {0} ms (initLimit)")]
+    #[error("no quorum follows after {0} ms")]
     NotEstablished(i64),
     /// The quorum went away.
     #[error("no quorum was heard of within {0} ms (syncLimit)")]
@@ -223,6 +228,8 @@ pub struct Leader {
     round: u64,
     pinged_ms: i64,
     began_ms: i64,
+    /// Bytes of the last proposal, the smallest and the largest one.
+    proposal_size: Option<[u64; 3]>,
 }
 
 impl Leader {
@@ -242,6 +249,7 @@ impl Leader {
             round: 0,
             pinged_ms: now_ms,
             began_ms: now_ms,
+            proposal_size: None,
             membership,
         }
     }
@@ -271,16 +279,20 @@ impl Leader {
         self.newest_of_quorum(self.round, |learner| learner.round)
     }
 
-    /// Learners that are in step: followers, observers.
-    pub fn synced_learners(&self) -> (usize, usize) {
-        let synced = self.learners.values().filter(|learner| learner.step == Step::Synced);
-        let voters = synced.clone().filter(|learner| learner.is_voter).count();
-        (voters, synced.count() - voters)
-    }
-
-    /// Learners that are connected and not voters in step, for people.
-    pub fn learners(&self) -> impl Iterator<Item = (i64, bool, bool)> {
-        self.learners.values().map(|learner| (learner.sid, learner.is_voter, learner.step == Step::Synced))
+    /// What it knows of its learners, for people.
+    pub fn status(&self, now_ms: i64) -> Leading {
+        let synced = |is_voter| {
+            let is_synced = |learner: &&Learner| learner.step == Step::Synced && learner.is_voter == is_voter;
+            self.learners.values().filter(is_synced).count() as u64
+        };
+        Leading {
+            learners: self.learners.len() as u64,
+            synced_followers: synced(true),
+            synced_observers: synced(false),
+            uptime_ms: (now_ms - self.began_ms) as u64,
+            proposal_size: self.proposal_size,
+            ..Leading::default()
+        }
     }
 
     /// A learner has connected.
@@ -385,6 +397,8 @@ impl Leader {
                 self.support(link, now_ms, out);
                 Ok(())
             }
+            // The answer to UPTODATE, which is no txn's.
+            (Step::Synced, PacketType::ACK) if packet.zxid.counter() == 0 => Ok(()),
             (Step::Syncing | Step::Synced, PacketType::ACK) => {
                 // In the log's order, so the newest stands for all before it, also where each has its own.
                 learner.acked = learner.acked.max(packet.zxid);
@@ -764,7 +778,8 @@ impl Leader {
             self.close(link, CloseLearner::Silent(silent_ms), history, out);
         }
         if self.phase != Phase::Broadcast {
-            if now_ms - self.began_ms > init_ms {
+            let limit_ms = if self.phase == Phase::Discovery { init_ms.min(DISCOVERY_MS) } else { init_ms };
+            if now_ms - self.began_ms > limit_ms {
                 out.push(LeaderOutput::Lost(LostLead::NotEstablished(now_ms - self.began_ms)));
             }
             return;

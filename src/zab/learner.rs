@@ -27,9 +27,9 @@ pub enum LearnerOutput {
     SaveEpochs(Epochs),
     /// What the log holds behind this zxid is forgotten; [`Learner::restored`] once it is.
     Trunc(Zxid),
-    /// A tree as of this zxid comes in place of everything; [`Learner::restored`] once it is durable.
+    /// A tree as of this zxid comes in place of everything.
     Snap(Zxid),
-    /// Bytes of that tree; [`Learner::tree_ended`] where it ends.
+    /// Bytes of that tree; [`Learner::tree_ended`] where it ends, [`Learner::restored`] once it is durable.
     Tree(Bytes),
     /// A txn for the log: header, txn, digest.
     Propose(Zxid, Bytes),
@@ -122,8 +122,10 @@ pub struct Learner {
     step: Step,
     is_cumulative: bool,
     is_observer: bool,
-    /// TRUNC or SNAP is being carried out; what comes meanwhile waits.
-    is_restoring: bool,
+    /// TRUNC is being carried out; what comes meanwhile waits.
+    is_truncating: bool,
+    /// The tree that came is not durable yet.
+    is_installing: bool,
     stream: PacketStream,
     /// Newest txn that is in the log, or on its way there.
     logged: Zxid,
@@ -154,7 +156,8 @@ impl Learner {
             step: Step::Info,
             is_cumulative: false,
             is_observer,
-            is_restoring: false,
+            is_truncating: false,
+            is_installing: false,
             stream: PacketStream::default(),
             logged: last,
             durable: last,
@@ -166,6 +169,11 @@ impl Learner {
     /// Epochs as they are, or are about to be, on disk.
     pub fn epochs(&self) -> Epochs {
         self.epochs
+    }
+
+    /// Whether the leader has said nothing yet: it may not know that it is one.
+    pub fn is_unheard(&self) -> bool {
+        self.step == Step::Info
     }
 
     /// Whether clients are served.
@@ -183,7 +191,7 @@ impl Learner {
     fn proceed(&mut self, out: &mut Vec<LearnerOutput>) {
         // Taken out, so that a packet can lend its data while the learner acts on it.
         let mut stream = std::mem::take(&mut self.stream);
-        while !self.is_restoring {
+        while !self.is_truncating {
             if self.step == Step::Tree {
                 let bytes = Bytes::copy_from_slice(stream.rest());
                 stream.skip(bytes.len());
@@ -205,21 +213,26 @@ impl Learner {
         self.stream = stream;
     }
 
-    /// The tree has ended; `rest` was given as part of it and is what comes behind. It is as of the zxid
-    /// that [`LearnerOutput::Snap`] said; everything waits until [`Self::restored`].
-    pub fn tree_ended(&mut self, rest: &[u8]) {
+    /// The tree has ended, which is as of `zxid`; `rest` was given as part of it and is what comes behind. Nothing
+    /// is durable until [`Self::restored`].
+    pub fn tree_ended(&mut self, zxid: Zxid, rest: &[u8], out: &mut Vec<LearnerOutput>) {
         assert_eq!(self.step, Step::Tree, "a tree ends that never began");
         self.step = Step::Syncing;
-        self.is_restoring = true;
+        (self.logged, self.committed, self.durable) = (zxid, zxid, Zxid::ZERO);
+        self.is_installing = true;
         self.stream.feed(rest);
+        self.proceed(out);
     }
 
-    /// TRUNC or SNAP is carried out and durable; the log ends at `last`.
+    /// TRUNC or SNAP is carried out and durable; the log ends at `last`, and what was received since comes behind.
     pub fn restored(&mut self, last: Zxid, out: &mut Vec<LearnerOutput>) {
-        assert!(self.is_restoring, "restored unasked");
-        self.is_restoring = false;
-        (self.logged, self.durable) = (last, last);
-        self.committed = last;
+        assert!(self.is_truncating || self.is_installing, "restored unasked");
+        self.durable = last;
+        self.is_installing = false;
+        if std::mem::replace(&mut self.is_truncating, false) {
+            (self.logged, self.committed) = (last, last);
+        }
+        self.check_flushed(out);
         self.proceed(out);
     }
 
@@ -239,7 +252,7 @@ impl Learner {
             }
             (Step::Promised, PacketType::TRUNC) => {
                 self.step = Step::Syncing;
-                self.is_restoring = true;
+                self.is_truncating = true;
                 out.push(LearnerOutput::Trunc(zxid));
                 Ok(())
             }
@@ -368,7 +381,7 @@ impl Learner {
 
     /// Acknowledges NEWLEADER once everything in front of it is durable.
     fn check_flushed(&mut self, out: &mut Vec<LearnerOutput>) {
-        if self.step != Step::Flushing || self.durable < self.logged {
+        if self.step != Step::Flushing || self.is_installing || self.durable < self.logged {
             return;
         }
         self.step = Step::Acknowledged;
@@ -401,7 +414,7 @@ impl Learner {
             _ => self.membership.init_ms,
         };
         // While a sync is carried out here, it is the leader who waits.
-        if silent_ms > limit_ms && !self.is_restoring {
+        if silent_ms > limit_ms && !self.is_truncating && !self.is_installing {
             out.push(LearnerOutput::Lost(LostLeader::Silent(silent_ms)));
         }
     }

@@ -123,6 +123,13 @@ impl Server {
     /// Starts a server whose `zoo.cfg` holds `keys` beside what every server here needs, and waits
     /// until it answers.
     pub fn start(kind: Kind, keys: &[(&str, &str)]) -> Self {
+        let mut server = Self::new(kind, keys);
+        server.start_again();
+        server
+    }
+
+    /// The same, not started yet.
+    pub fn new(kind: Kind, keys: &[(&str, &str)]) -> Self {
         let directory = Directory::new(if kind == Kind::Java { "java" } else { "zkfast" });
         let address = free_address();
         let data = directory.path().join("data");
@@ -138,9 +145,12 @@ impl Server {
             config += &format!("{key}={value}\n");
         }
         fs::write(directory.path().join("zoo.cfg"), config).expect("zoo.cfg");
-        let mut server = Self { kind, directory, address, child: None, descriptors: None };
-        server.start_again();
-        server
+        Self { kind, directory, address, child: None, descriptors: None }
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// Starts the process on the data directory as it is, and waits until it serves.
@@ -225,7 +235,8 @@ impl Server {
         }
     }
 
-    fn wait_until_it_answers(&mut self) {
+    /// Waits until it serves: until a quorum does, in an ensemble.
+    pub fn wait_until_it_answers(&mut self) {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             // Not `ruok`: Java says "imok" before it takes sessions.
@@ -294,10 +305,7 @@ impl Server {
 
     /// The last lines of what the server wrote.
     pub fn output(&self) -> String {
-        let text = fs::read(self.output_file()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+        tail(&self.output_file())
     }
 
     fn output_file(&self) -> PathBuf {
@@ -314,21 +322,29 @@ impl Drop for Server {
     }
 }
 
+/// The last lines of a server's output.
+pub fn tail(path: &Path) -> String {
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+}
+
 /// A port that nobody listens on. Another process may take it before we do; then the start fails
 /// with that server's own message.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .expect("a free loopback port")
 }
 
 /// The binary under test: the one that this test was built with, or `ZKFAST_BIN`.
-fn zkfast_binary() -> PathBuf {
+pub fn zkfast_binary() -> PathBuf {
     std::env::var_os("ZKFAST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_zkfast").into(), PathBuf::from)
 }
 
 /// The jars of Apache ZooKeeper 3.9.4; `tests/setup/setup.sh` says where, and gets them if need be.
-fn java_class_path() -> &'static str {
+pub fn java_class_path() -> &'static str {
     static CLASS_PATH: OnceLock<String> = OnceLock::new();
     CLASS_PATH.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/setup.sh");

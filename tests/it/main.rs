@@ -4,6 +4,8 @@ mod harness;
 
 mod crash;
 mod differential;
+mod ensemble;
 mod hostile;
+mod java_data;
 mod pause;
 mod settings;

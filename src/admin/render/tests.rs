@@ -65,6 +65,7 @@ fn status() -> Status {
             max_session_timeout_ms: 40_000,
             client_port_listen_backlog: -1,
             server_id: 0,
+            member: Vec::new(),
         },
         environment: vec![("host.name".to_owned(), "localhost".to_owned())],
         connections: vec![

@@ -12,9 +12,9 @@ const CURRENT: &str = "currentEpoch";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epochs {
     /// The newest that was promised.
-    pub accepted: u64,
+    pub accepted: u32,
     /// The newest whose leader was followed.
-    pub current: u64,
+    pub current: u32,
 }
 
 impl Epochs {
@@ -41,7 +41,7 @@ impl Epochs {
     }
 }
 
-fn number(folder: &Path, name: &str) -> Result<Option<u64>, JavaDataError> {
+fn number(folder: &Path, name: &str) -> Result<Option<u32>, JavaDataError> {
     let path = folder.join(name);
     let text = match fs::read_to_string(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

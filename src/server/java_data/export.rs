@@ -61,8 +61,7 @@ pub fn export(
     }
     let (dir, _lock) = files::open(data, data_log, false)?;
     let target = Target::begin(&[target, target], FOLDER)?;
-    let recovery::Recovered { mut restored, replayed, .. } = recovery::recover(&dir, settings)?;
-    let epochs = Epochs::read(&dir.snap)?;
+    let recovery::Recovered { mut restored, replayed, epochs, .. } = recovery::recover(&dir, settings)?;
     let zxid = restored.zxid;
     let mut nodes = Vec::new();
     restored.tree.begin_image();
@@ -92,9 +91,9 @@ pub fn export(
         at(&path, written)?;
     }
     // Java does not start where its epoch is older than its last txn.
-    let of_zxid = u64::from(zxid.epoch());
-    let current = epochs.map_or(of_zxid, |epochs| epochs.current.max(of_zxid));
-    let accepted = epochs.map_or(current, |epochs| epochs.accepted.max(current));
+    let of_zxid = zxid.epoch();
+    let current = epochs.current.max(of_zxid);
+    let accepted = epochs.accepted.max(current);
     Epochs { accepted, current }.write(target.folder(0))?;
     // The lock is zkfast's own affair.
     let lock = target.folder(0).join("lock");

@@ -12,10 +12,10 @@ pub use epochs::Epochs;
 pub use export::{Exported, export};
 
 use super::files::{self, DataDir};
-use super::{recovery, snapshots};
 use crate::proto::Zxid;
 use crate::replica::FuzzyReport;
 use crate::snapshot::java::LogDamage;
+use crate::storage::{self, RecoveryError, Storage};
 use crate::tree;
 use std::fmt;
 use std::fs;
@@ -54,6 +54,8 @@ pub struct Options {
     pub settings: tree::Settings,
     /// Whether a snapshot will do where there is no log at all.
     pub without_log: bool,
+    /// Whether a log that begins with the first txn will do where there is no snapshot at all.
+    pub trust_empty: bool,
 }
 
 /// What was taken over.
@@ -61,8 +63,8 @@ pub struct Options {
 pub struct Imported {
     /// The last txn.
     pub zxid: Zxid,
-    /// The snapshot that was used.
-    pub snapshot: PathBuf,
+    /// The snapshot that was used, if there was any.
+    pub snapshot: Option<PathBuf>,
     /// Snapshots that could not be used, newer than that.
     pub passed_over: usize,
     /// What replay found.
@@ -86,7 +88,7 @@ impl fmt::Display for Imported {
             f,
             "zxid={zxid} znodes={znodes} sessions={sessions} txns={} snapshot={} took_ms={}",
             report.txns,
-            self.snapshot.display(),
+            self.snapshot.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string()),
             self.took.as_millis()
         )?;
         match report.exact_from {
@@ -125,8 +127,8 @@ pub enum JavaDataError {
     Nothing(PathBuf),
     /// Logs, and no snapshot.
     #[error(
-        "{} holds logs, and {} no snapshot: what came before the logs is missing; restore a snapshot, or start \
-         ZooKeeper on this data with snapshot.trust.empty=true, and stop it",
+        "{} holds logs, and {} no snapshot: what came before the logs may be missing; restore a snapshot, or, if there \
+         never was one, as a young 3.4 has none, import with --trust-empty",
         .log.display(),
         .snap.display()
     )]
@@ -204,7 +206,7 @@ pub enum JavaDataError {
     Dir(#[from] files::DirError),
     /// zkfast's own data cannot be read.
     #[error(transparent)]
-    Recovery(#[from] recovery::RecoveryError),
+    Recovery(#[from] RecoveryError),
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, JavaDataError> {
@@ -235,11 +237,12 @@ pub fn import(
     let target = Target::begin(&[data, data_log], files::FOLDER)?;
     let (mut restored, mut imported) = read::read(source, options)?;
     let dir = DataDir { snap: target.folder(0).to_owned(), log: target.folder(1).to_owned() };
-    at(&dir.snap, snapshots::write_restored(&dir, &mut restored))?;
-    if let Some(epochs) = imported.epochs {
-        epochs.write(&dir.snap)?;
+    at(&dir.snap, storage::write_snapshot(&dir, &mut restored))?;
+    if let Some(Epochs { accepted, current }) = imported.epochs {
+        let epochs = storage::Epochs { accepted, current, repairing: false };
+        at(&dir.snap, epochs.write(&dir))?;
     }
-    at(&dir.log, files::place_segment(&dir, recovery::FIRST_SEGMENT))?;
+    at(&dir.log, dir.place_segment(storage::FIRST_SEGMENT))?;
     target.finish()?;
     imported.took = started.elapsed();
     Ok(imported)

@@ -28,15 +28,18 @@ struct SnapshotFile {
     path: PathBuf,
 }
 
+/// A log file, by its first txn.
+type LogFile = (Zxid, PathBuf);
+
 /// Everything that `source` holds.
 pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Imported), JavaDataError> {
     let started = Instant::now();
     let (snapshots, logs) = list(source)?;
-    let Some(newest) = snapshots.first().map(|snapshot| snapshot.zxid) else {
-        return Err(match logs.is_empty() {
-            true => JavaDataError::Nothing(source.snap.clone()),
-            false => JavaDataError::NoSnapshot { log: source.log.clone(), snap: source.snap.clone() },
-        });
+    let newest = match snapshots.first() {
+        Some(snapshot) => snapshot.zxid,
+        None if logs.is_empty() => return Err(JavaDataError::Nothing(source.snap.clone())),
+        None if options.trust_empty => Zxid::ZERO,
+        None => return Err(JavaDataError::NoSnapshot { log: source.log.clone(), snap: source.snap.clone() }),
     };
     // A server that has never logged a txn has a snapshot at 0.
     if logs.is_empty() && newest != Zxid::ZERO && !options.without_log {
@@ -44,8 +47,15 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
     }
     let epochs = Epochs::read(&source.snap)?;
     let mut why = Vec::new();
-    for snapshot in snapshots.iter().take(SNAPSHOTS_TRIED_MAX) {
-        let attempt = decode(snapshot, options).and_then(|replay| follow(replay, snapshot.zxid, &logs));
+    // Without any there is one attempt, from nothing.
+    let from_nothing = snapshots.is_empty().then_some(None);
+    for snapshot in snapshots.iter().take(SNAPSHOTS_TRIED_MAX).map(Some).chain(from_nothing) {
+        let base = snapshot.map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
+        let begun = match snapshot {
+            Some(snapshot) => decode(snapshot, options),
+            None => Ok(FuzzyReplay::from_nothing(options.settings)),
+        };
+        let attempt = begun.and_then(|replay| follow(replay, base, &logs));
         let (replay, torn) = match attempt {
             Ok(done) => done,
             Err(Attempt::Over(error)) => return Err(*error),
@@ -67,7 +77,7 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
         }
         let imported = Imported {
             zxid: restored.zxid,
-            snapshot: snapshot.path.clone(),
+            snapshot: snapshot.map(|snapshot| snapshot.path.clone()),
             passed_over: why.len(),
             report,
             znodes: restored.tree.len(),
@@ -81,18 +91,17 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
     Err(JavaDataError::Unusable { folder: source.snap.clone(), why })
 }
 
-fn pass_over(why: &mut Vec<String>, snapshot: &SnapshotFile, reason: String) {
-    log::warn!(target: "import", "snapshot {} is left out: {reason}", snapshot.path.display());
-    why.push(format!("{}: {reason}", snapshot.path.display()));
+fn pass_over(why: &mut Vec<String>, snapshot: Option<&SnapshotFile>, reason: String) {
+    let name = snapshot.map_or_else(|| "none".to_owned(), |snapshot| snapshot.path.display().to_string());
+    log::warn!(target: "import", "snapshot {name} is left out: {reason}");
+    why.push(format!("{name}: {reason}"));
 }
 
 /// The snapshots, newest first, and the logs in their order.
-fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<(Zxid, PathBuf)>), JavaDataError> {
+fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<LogFile>), JavaDataError> {
     let (mut snapshots, mut logs) = (Vec::new(), Vec::new());
-    for folder in [&source.snap, &source.log] {
-        if folder == &source.log && source.log == source.snap && !(snapshots.is_empty() && logs.is_empty()) {
-            break;
-        }
+    let folders = [&source.snap, &source.log];
+    for folder in &folders[..if source.log == source.snap { 1 } else { 2 }] {
         let entries = match fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             entries => at(folder, entries)?,
@@ -101,17 +110,17 @@ fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<(Zxid, PathBuf)>), Ja
             let path = at(folder, entry)?.path();
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let misplaced = |other: &Path| JavaDataError::Misplaced {
-                folder: folder.clone(),
+                folder: (*folder).clone(),
                 name: name.to_owned(),
                 other: other.to_owned(),
             };
             if let Some((zxid, packing)) = parse_snapshot_name(name) {
-                if *folder != source.snap {
+                if **folder != source.snap {
                     return Err(misplaced(&source.snap));
                 }
                 snapshots.push(SnapshotFile { zxid, packing, path });
             } else if let Some(zxid) = parse_log_name(name) {
-                if *folder != source.log {
+                if **folder != source.log {
                     return Err(misplaced(&source.log));
                 }
                 logs.push((zxid, path));
@@ -136,7 +145,7 @@ fn decode(snapshot: &SnapshotFile, options: Options) -> Result<FuzzyReplay, Atte
         at(&snapshot.path, File::open(&snapshot.path)).map_err(|error| Attempt::Over(Box::new(error)))?;
     let mut input = unpack(file, snapshot.packing);
     let mut decoder = Decoder::new(Form::File);
-    let mut builder = Builder::for_java(options.settings);
+    let mut builder = Builder::new(options.settings);
     let mut piece = vec![0; PIECE_BYTES];
     let mut progress = Instant::now();
     loop {
@@ -158,13 +167,9 @@ fn decode(snapshot: &SnapshotFile, options: Options) -> Result<FuzzyReplay, Atte
 }
 
 /// Replays the log; whether its last record was torn.
-fn follow(
-    mut replay: FuzzyReplay,
-    base: Zxid,
-    logs: &[(Zxid, PathBuf)],
-) -> Result<(FuzzyReplay, bool), Attempt> {
+fn follow(mut replay: FuzzyReplay, base: Zxid, logs: &[LogFile]) -> Result<(FuzzyReplay, bool), Attempt> {
     // The newest file that can hold the txn behind the snapshot, and what follows.
-    let behind = |(first, _): &(Zxid, PathBuf)| first.0 <= base.0.saturating_add(1);
+    let behind = |(first, _): &LogFile| first.0 <= base.0.saturating_add(1);
     let start = logs.iter().rposition(behind).unwrap_or(0);
     let mut reader = LogReader::new(base);
     let mut progress = Instant::now();

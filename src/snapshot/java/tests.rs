@@ -1,6 +1,6 @@
 use super::*;
 use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms};
-use crate::replica::{Agreement, Builder, FuzzyError, FuzzyReplay, ReplayError, Restored};
+use crate::replica::{Agreement, Builder, FuzzyError, FuzzyReplay, Restored};
 use crate::snapshot::{Header, Node, Visitor};
 use crate::tree::{Digests, NodeImage, Settings, Tree};
 use crate::txn::{self, Applied, CreateKind, CreateTxn, Txn, TxnHeader};
@@ -154,7 +154,7 @@ fn encode(form: Form, restored: &mut Restored) -> Vec<u8> {
 /// Decodes pieces as `cut` cuts them.
 fn decode(form: Form, pieces: &[&[u8]]) -> Result<(Builder, Tail), Damage> {
     let mut decoder = Decoder::new(form);
-    let mut builder = Builder::for_java(SETTINGS);
+    let mut builder = Builder::new(SETTINGS);
     for piece in pieces {
         decoder.feed(piece, &mut builder)?;
     }
@@ -364,16 +364,24 @@ fn ttl_needs_its_key() {
     let mut history = history();
     let bytes = encode(Form::File, &mut history.restored);
     let off = Settings { extended_types: false, ..SETTINGS };
-    let mut builder = Builder::for_java(off);
-    let damage = Decoder::new(Form::File).feed(&bytes, &mut builder).expect_err("a TTL node");
-    assert!(
-        damage.to_string().contains("/ttl is a TTL node, which needs extendedTypesEnabled=true"),
-        "{damage}"
-    );
-    let mut restored = Restored::fresh(off);
-    let replayed =
-        history.txns.iter().find_map(|(zxid, txn)| restored.replay_fuzzy(*zxid, txn).err()).expect("refused");
-    assert!(matches!(replayed, ReplayError::TtlOff { ref path, .. } if path == "/ttl"), "{replayed}");
+    let mut builder = Builder::new(off);
+    let mut decoder = Decoder::new(Form::File);
+    decoder.feed(&bytes, &mut builder).expect("decodes");
+    let tail = decoder.finish().expect("whole");
+    let from_snapshot = builder.finish_fuzzy(history.restored.zxid, tail).expect("a tree").finish();
+    let mut empty = Restored::fresh(off);
+    let mut builder = Builder::new(off);
+    let mut decoder = Decoder::new(Form::File);
+    decoder.feed(&encode(Form::File, &mut empty), &mut builder).expect("decodes");
+    let tail = decoder.finish().expect("whole");
+    let mut replay = builder.finish_fuzzy(Zxid::ZERO, tail).expect("a tree");
+    for (zxid, txn) in &history.txns {
+        replay.replay(*zxid, txn).expect("it fits");
+    }
+    for result in [from_snapshot, replay.finish()] {
+        let error = result.map(|_| ()).expect_err("a TTL node");
+        assert_eq!(error.to_string(), "/ttl is a TTL node, which needs extendedTypesEnabled=true");
+    }
 }
 
 /// However the history moves on while a snapshot is taken, znode by znode in ZooKeeper's order, replay ends in
@@ -617,8 +625,11 @@ fn zxids(range: std::ops::RangeInclusive<u64>) -> Vec<Zxid> {
     range.map(Zxid).collect()
 }
 
-/// Reads files as one log behind `base`: the zxids given, or the damage and the number of its file.
-fn read_logs(base: u64, files: &[Vec<u8>]) -> Result<(Vec<u64>, Vec<Option<Torn>>), (usize, LogSeen)> {
+/// The zxids that were given, and what each file's end was.
+type LogsRead = (Vec<u64>, Vec<Option<Torn>>);
+
+/// Reads files as one log behind `base`: what was read, or the damage and the number of its file.
+fn read_logs(base: u64, files: &[Vec<u8>]) -> Result<LogsRead, (usize, LogSeen)> {
     let mut reader = LogReader::new(Zxid(base));
     let (mut seen, mut torn) = (Vec::new(), Vec::new());
     for (number, file) in files.iter().enumerate() {

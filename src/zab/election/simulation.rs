@@ -506,7 +506,7 @@ impl Net {
                     assert!(due.is_none_or(|due| due > self.now), "{sid} is due again at once");
                 }
             }
-            if self.now % 5 == 0 {
+            if self.now.is_multiple_of(5) {
                 self.replicas();
             }
             self.now += 1;

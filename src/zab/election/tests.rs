@@ -503,3 +503,36 @@ fn back_off() {
     bench.look(1, Z);
     assert!(bench.out.iter().any(|output| matches!(output, Output::Connect { sid: 2, .. })));
 }
+
+/// A voter that is connected and says nothing, as after a cut that nobody noticed, gets a new connection.
+#[test]
+fn a_silent_connection_is_opened_anew() {
+    let mut bench = Bench::new(3, &[1, 2, 3], &[], 0);
+    bench.look(1, Z);
+    let one = bench.connect(1);
+    let two = bench.connect(2);
+    for _ in 0..SILENT_MS / 100 {
+        bench.wait(100);
+        bench.say(two, Looking, vote(2, Z, 0, 1));
+    }
+    bench.out.clear();
+    bench.wait(100);
+    assert!(bench.closes(one) && !bench.closes(two));
+    assert_ne!(bench.connect(1), one);
+}
+
+/// Where both sides connected at once, the smaller one's late hello does not end the connection that is there; once
+/// that is older, a hello means that the smaller side has lost it.
+#[test]
+fn both_connect_at_once() {
+    let mut bench = Bench::new(2, &[1, 2, 3], &[], 0);
+    bench.look(1, Z);
+    let one = bench.connect(1);
+    let hello = bench.call_from(1);
+    assert!(bench.closes(hello) && !bench.closes(one));
+    bench.out.clear();
+    bench.wait(1_000);
+    let hello = bench.call_from(1);
+    assert!(bench.closes(hello) && bench.closes(one));
+    assert_ne!(bench.connect(1), one);
+}

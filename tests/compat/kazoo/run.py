@@ -2,6 +2,7 @@
 """kazoo's own test suite against zkfast: the cases of baseline.txt, all of which must pass.
 
     tests/compat/kazoo/run.py                                   the baseline
+    tests/compat/kazoo/run.py --servers 3                       three servers instead of one, and baseline-of-three.txt
     tests/compat/kazoo/run.py kazoo/tests/test_lock.py          one file, baseline or not; pytest's names work
     tests/compat/kazoo/run.py --server reference                the same on Apache ZooKeeper
 """
@@ -22,8 +23,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import support  # noqa: E402
 
-# kazoo takes five ports from its offset on; offsets are ten apart, below the kernel's outgoing ports.
-PORTS_PER_PART = 10
+# kazoo takes five ports for each server, ten apart from its offset on, below the kernel's outgoing ports.
+PORTS_PER_SERVER = 10
 # The longest case takes 10 s on the reference; one that hangs must not eat the time of all others.
 CASE_SECONDS_MAX = 60
 
@@ -31,17 +32,20 @@ CASE_SECONDS_MAX = 60
 def main():
     parser = support.arguments(__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help="what to run instead of the baseline")
+    parser.add_argument("--servers", type=int, default=1, help="servers that form the service (default 1)")
     parser.add_argument("--parts", type=int, default=2, help="pytest processes at once (default 2)")
     parser.add_argument("--limit", type=int, default=1200, metavar="SECONDS", help="for the whole run (default 1200)")
     parser.add_argument("--slowest", type=int, default=0, metavar="N", help="print the N slowest classes")
     options = parser.parse_args()
     support.use_environment()
 
+    lists = ["baseline.txt"] + ["baseline-of-three.txt"] * (options.servers >= 3)
     baseline = options.cases or [
-        line for line in (HERE / "baseline.txt").read_text().split("\n") if line and line[0] != "#"
+        line for name in lists for line in (HERE / name).read_text().split("\n") if line and line[0] != "#"
     ]
     with support.scratch("kazoo") as folder:
-        results = run(support.server_command(options.server), split(baseline, options.parts), folder, options.limit)
+        hands = split(baseline, options.parts)
+        results = run(support.server_command(options.server), options.servers, hands, folder, options.limit)
         if options.slowest:
             print_slowest(results, options.slowest)
         counts = summarize(results, [] if options.cases else baseline)
@@ -61,7 +65,7 @@ def class_of(case):
     return case.rpartition("::")[0] or case
 
 
-def run(server, hands, folder, limit_seconds):
+def run(server, servers, hands, folder, limit_seconds):
     """Runs each hand in a pytest of its own, all at once; the lines that the plugin wrote, in order."""
     import kazoo
 
@@ -72,8 +76,8 @@ def run(server, hands, folder, limit_seconds):
             place = folder / f"part-{number}"
             place.mkdir()
             (place / "cases").write_text("\n".join(cases) + "\n")
-            offset, lock = free_ports()
-            locks.append(lock)
+            offset, more_locks = free_ports(servers)
+            locks += more_locks
             environment = os.environ | {
                 "ZKFAST_KAZOO_SERVER": json.dumps(server),
                 "ZKFAST_KAZOO_STATUS_AFTER_TERM": str(support.status_after_term(server)),
@@ -85,7 +89,7 @@ def run(server, hands, folder, limit_seconds):
                 "TMPDIR": str(place),
                 "ZOOKEEPER_VERSION": "3.9.4",
                 "ZOOKEEPER_CLASSPATH": "unused",
-                "ZOOKEEPER_CLUSTER_SIZE": "1",
+                "ZOOKEEPER_CLUSTER_SIZE": str(servers),
                 "ZOOKEEPER_PORT_OFFSET": str(offset),
             }
             command = [sys.executable, "-m", "pytest", "-q", "--tb=short", f"--timeout={CASE_SECONDS_MAX}"]
@@ -117,21 +121,25 @@ def run(server, hands, folder, limit_seconds):
     return lines
 
 
-def free_ports():
-    """An offset for a server's ports and the lock that keeps it ours: a port is free between two servers of a suite,
-    so that another run could not tell by trying."""
-    for offset in range(23000, 28000, PORTS_PER_PART):
-        lock = open(os.path.join(tempfile.gettempdir(), f"zkfast-tests-port-{offset}.lock"), "w")
+def free_ports(servers):
+    """An offset for the servers' ports and the locks that keep them ours: a port is free between two servers of a
+    suite, so that another run could not tell by trying."""
+    first, last = 23000, 28000 - servers * PORTS_PER_SERVER
+    for offset in range(first, last, servers * PORTS_PER_SERVER):
+        locks = []
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for port in range(offset, offset + PORTS_PER_PART):
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", port))
-            return offset, lock
+            for start in range(offset, offset + servers * PORTS_PER_SERVER, PORTS_PER_SERVER):
+                locks.append(open(os.path.join(tempfile.gettempdir(), f"zkfast-tests-port-{start}.lock"), "w"))
+                fcntl.flock(locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for port in range(start, start + PORTS_PER_SERVER):
+                    with socket.socket() as probe:
+                        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        probe.bind(("127.0.0.1", port))
+            return offset, locks
         except OSError:
-            lock.close()
-    sys.exit("kazoo: no ten free ports in a row between 23000 and 28000")
+            for lock in locks:
+                lock.close()
+    sys.exit(f"kazoo: no free ports for {servers} servers between 23000 and 28000")
 
 
 def summarize(results, baseline):

@@ -1,0 +1,385 @@
+//! Servers that form an ensemble, each with a directory, ports and, if wanted, a network of its own.
+
+use super::network::Network;
+use crate::harness::{Directory, Kind, java_class_path, tail, zkfast_binary};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use zkfast::client::net::four_letter_word;
+
+/// How long an ensemble may take until all of it serves, JVMs on a busy machine included.
+pub const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a server may take to end on SIGTERM.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a four-letter word may take; a paused server never answers.
+const WORD_TIMEOUT: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(20);
+
+/// What one server is to be.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Whose.
+    pub kind: Kind,
+    /// Whether it only listens: no vote, no acknowledgement.
+    pub observer: bool,
+    /// Keys of its own `zoo.cfg`, behind those of all.
+    pub keys: Vec<(String, String)>,
+}
+
+impl Shape {
+    /// A server with a vote and nothing special.
+    pub fn voter(kind: Kind) -> Self {
+        Self { kind, observer: false, keys: Vec::new() }
+    }
+}
+
+#[derive(Debug)]
+struct Member {
+    sid: usize,
+    shape: Shape,
+    address: IpAddr,
+    client_port: u16,
+    quorum_port: u16,
+    election_port: u16,
+    child: Option<Child>,
+    paused: bool,
+}
+
+/// The servers. Their ids are 1, 2, 3 and so on. They die with this value; where a test fails, it
+/// shows what they said last.
+#[derive(Debug)]
+pub struct Cluster {
+    members: Vec<Member>,
+    keys: Vec<(String, String)>,
+    directory: Directory,
+    network: Option<Network>,
+}
+
+impl Cluster {
+    /// Writes the configurations; starts nothing. `keys` go into every `zoo.cfg`.
+    pub fn new(shapes: &[Shape], keys: &[(&str, &str)], network: Option<Network>) -> Self {
+        let mut ports = free_ports();
+        let mut port = |fixed| match network {
+            // A namespace has all ports for itself.
+            Some(_) => fixed,
+            None => ports.next().expect("a free port"),
+        };
+        let member = |(index, shape): (usize, &Shape)| Member {
+            sid: index + 1,
+            shape: shape.clone(),
+            address: network
+                .as_ref()
+                .map_or(Ipv4Addr::LOCALHOST, |network| network.address(index + 1))
+                .into(),
+            client_port: port(2181),
+            quorum_port: port(2888),
+            election_port: port(3888),
+            child: None,
+            paused: false,
+        };
+        let members = shapes.iter().enumerate().map(member).collect();
+        let keys = keys.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Self { members, keys, directory: Directory::new("ensemble"), network }
+    }
+
+    /// Starts all servers and waits until all serve.
+    pub fn start(shapes: &[Shape], keys: &[(&str, &str)], network: Option<Network>) -> Self {
+        let mut cluster = Self::new(shapes, keys, network);
+        for sid in cluster.sids() {
+            cluster.spawn(sid);
+        }
+        cluster.wait_until_all_serve(START_TIMEOUT);
+        cluster
+    }
+
+    /// All ids.
+    pub fn sids(&self) -> std::ops::RangeInclusive<usize> {
+        1..=self.members.len()
+    }
+
+    fn member(&self, sid: usize) -> &Member {
+        &self.members[sid - 1]
+    }
+
+    /// Where clients of `sid` connect.
+    pub fn address(&self, sid: usize) -> SocketAddr {
+        let member = self.member(sid);
+        SocketAddr::new(member.address, member.client_port)
+    }
+
+    /// Where clients connect, in the order of the ids.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sids().map(|sid| self.address(sid)).collect()
+    }
+
+    /// The network, if it can be cut.
+    pub fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
+    }
+
+    /// Whether one of the servers is of this kind.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.members.iter().any(|member| member.shape.kind == kind)
+    }
+
+    /// What `sid` is from its next start on.
+    pub fn reshape(&mut self, sid: usize, shape: Shape) {
+        self.members[sid - 1].shape = shape;
+    }
+
+    /// The data directory of `sid`.
+    pub fn data(&self, sid: usize) -> PathBuf {
+        self.place(sid).join("data")
+    }
+
+    /// Empties the data directory of `sid`, which must not run: a server that forgets what it
+    /// acknowledged, which no ensemble can make good.
+    pub fn forget(&mut self, sid: usize) {
+        assert!(!self.is_running(sid), "server {sid} runs");
+        fs::remove_dir_all(self.data(sid)).expect("a data directory");
+    }
+
+    /// Starts the process on what its data directory holds, and does not wait.
+    pub fn spawn(&mut self, sid: usize) {
+        assert!(!self.is_running(sid), "server {sid} runs already");
+        let config = self.configure(sid);
+        let output = fs::File::options().create(true).append(true).open(self.output_file(sid));
+        let output = output.expect("a file for the server's output");
+        let errors = output.try_clone().expect("a second handle of it");
+        let mut command = self.command(sid, &config);
+        command.current_dir(self.place(sid)).stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let member = &mut self.members[sid - 1];
+        member.child = Some(child);
+        member.paused = false;
+    }
+
+    /// The environment of the test is the server's: a build that can be broken on purpose is told so
+    /// by a variable, and chosen by `ZKFAST_BIN`.
+    fn command(&self, sid: usize, config: &Path) -> Command {
+        let program = |path: &Path| match &self.network {
+            Some(network) => network.command(sid, path),
+            None => Command::new(path),
+        };
+        match self.member(sid).shape.kind {
+            Kind::Zkfast => {
+                let mut command = program(&zkfast_binary());
+                command.arg("--config").arg(config).args(["--cores", "0,1"]);
+                command
+            }
+            Kind::Java => {
+                let mut command = program(Path::new("java"));
+                command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+                command.args(["-Dzookeeper.jmx.log4j.disable=true", "-Dzookeeper.preAllocSize=100"]);
+                command.arg("-cp").arg(java_class_path());
+                command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);
+                command
+            }
+        }
+    }
+
+    fn configure(&self, sid: usize) -> PathBuf {
+        let member = self.member(sid);
+        let data = self.data(sid);
+        fs::create_dir_all(&data).expect("the data directory");
+        fs::write(data.join("myid"), format!("{sid}\n")).expect("myid");
+        let mut text = format!(
+            "dataDir={}\nclientPort={}\nclientPortAddress={}\nadmin.enableServer=false\n\
+             4lw.commands.whitelist=*\nmaxClientCnxns=0\n",
+            data.display(),
+            member.client_port,
+            member.address,
+        );
+        for (key, value) in self.keys.iter().chain(&member.shape.keys) {
+            let _ = writeln!(text, "{key}={value}");
+        }
+        if member.shape.observer {
+            text += "peerType=observer\n";
+        }
+        for peer in &self.members {
+            let role = if peer.shape.observer { ":observer" } else { "" };
+            let Member { sid, address, quorum_port, election_port, .. } = peer;
+            let _ = writeln!(text, "server.{sid}={address}:{quorum_port}:{election_port}{role}");
+        }
+        let path = self.place(sid).join("zoo.cfg");
+        fs::write(&path, text).expect("zoo.cfg");
+        path
+    }
+
+    /// Whether the process is there, paused or not; one that has ended by itself is not.
+    pub fn is_running(&mut self, sid: usize) -> bool {
+        let member = &mut self.members[sid - 1];
+        let runs = member.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)));
+        if !runs {
+            member.child = None;
+        }
+        runs
+    }
+
+    /// Whether it stands still by [`pause`](Self::pause).
+    pub fn is_paused(&self, sid: usize) -> bool {
+        self.member(sid).paused
+    }
+
+    /// The process id of `sid`, which runs.
+    pub fn process(&self, sid: usize) -> u32 {
+        self.member(sid).child.as_ref().expect("runs").id()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, sid: usize) {
+        self.members[sid - 1].kill();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self, sid: usize) {
+        self.signal(sid, Signal::TERM);
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while self.is_running(sid) {
+            assert!(Instant::now() < deadline, "server {sid} does not end on SIGTERM");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&mut self, sid: usize) {
+        self.signal(sid, Signal::STOP);
+        self.members[sid - 1].paused = true;
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self, sid: usize) {
+        self.signal(sid, Signal::CONT);
+        self.members[sid - 1].paused = false;
+    }
+
+    fn signal(&self, sid: usize, signal: Signal) {
+        let pid = Pid::from_raw(self.process(sid).cast_signed()).expect("a child's id is not 0");
+        kill_process(pid, signal).expect("a child takes signals");
+    }
+
+    /// Answer of `sid` to a four-letter word; `None` if there is none in time.
+    pub fn word(&self, sid: usize, word: &str) -> Option<String> {
+        four_letter_word(self.address(sid), word, WORD_TIMEOUT).ok()
+    }
+
+    /// What `sid` says it is: leader, follower, observer, or nothing while it looks for a leader.
+    pub fn mode(&self, sid: usize) -> Option<String> {
+        let answer = self.word(sid, "srvr")?;
+        answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+    }
+
+    /// The metrics of `sid`, without `zk_` in front.
+    pub fn mntr(&self, sid: usize) -> BTreeMap<String, String> {
+        let answer = self.word(sid, "mntr").unwrap_or_default();
+        let pair = |line: &str| line.split_once('\t').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let plain = |(key, value): (String, String)| (key.trim_start_matches("zk_").to_owned(), value);
+        answer.lines().filter_map(pair).map(plain).collect()
+    }
+
+    /// Who says that it leads; `None` if nobody does. An old leader may still say so: of two, the one
+    /// with the newer epoch counts.
+    pub fn leader(&mut self) -> Option<usize> {
+        let epoch = |answer: &str| {
+            let zxid = answer.lines().find_map(|line| line.strip_prefix("Zxid: 0x"))?;
+            Some(u64::from_str_radix(zxid, 16).ok()? >> 32)
+        };
+        let candidates =
+            self.sids().filter(|&sid| self.is_running(sid) && !self.is_paused(sid)).collect::<Vec<_>>();
+        let says = |sid: usize| {
+            let answer = self.word(sid, "srvr").filter(|answer| answer.contains("Mode: leader"))?;
+            Some((epoch(&answer)?, sid))
+        };
+        candidates.into_iter().filter_map(says).max().map(|(_, sid)| sid)
+    }
+
+    /// Waits until somebody leads.
+    pub fn wait_for_leader(&mut self, timeout: Duration) -> usize {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(leader) = self.leader() {
+                return leader;
+            }
+            assert!(Instant::now() < deadline, "nobody leads within {timeout:?}");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Waits until every server that runs has joined a leader and takes sessions; how long it took.
+    pub fn wait_until_all_serve(&mut self, timeout: Duration) -> Duration {
+        let begun = Instant::now();
+        loop {
+            let mut missing = Vec::new();
+            let mut leaders = 0;
+            for sid in self.sids() {
+                if !self.is_running(sid) {
+                    panic!("server {sid} ended by itself\n{}", tail(&self.output_file(sid)));
+                }
+                match self.mode(sid) {
+                    Some(mode) if mode == "leader" => leaders += 1,
+                    Some(_) => {}
+                    None => missing.push(sid),
+                }
+            }
+            if leaders == 1 && missing.is_empty() {
+                return begun.elapsed();
+            }
+            let waited = begun.elapsed();
+            assert!(waited < timeout, "{leaders} leaders, servers {missing:?} do not serve after {waited:?}");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Where its files are: those of each server below, and what a test wants to keep if it fails.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn place(&self, sid: usize) -> PathBuf {
+        self.directory.path().join(format!("server-{sid}"))
+    }
+
+    fn output_file(&self, sid: usize) -> PathBuf {
+        self.place(sid).join("output.log")
+    }
+}
+
+impl Member {
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        self.paused = false;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            member.kill();
+        }
+        if std::thread::panicking() {
+            for sid in self.sids() {
+                let Member { shape, .. } = self.member(sid);
+                eprintln!(
+                    "---- last output of server {sid}, {:?}\n{}\n----",
+                    shape.kind,
+                    tail(&self.output_file(sid))
+                );
+            }
+        }
+    }
+}
+
+/// Loopback ports that nobody listens on, below those that the kernel gives to outgoing connections:
+/// a client that tries the port of a dead server could else be given the same port, and meet itself.
+fn free_ports() -> impl Iterator<Item = u16> {
+    let first = 10_000 + u16::try_from(std::process::id() % 200).expect("below 200") * 30;
+    (first..22_000).filter(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+}

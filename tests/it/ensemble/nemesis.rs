@@ -1,0 +1,159 @@
+//! What happens to the servers: a seed is a sequence of faults and of the calm between them.
+
+use super::cluster::{Cluster, START_TIMEOUT};
+use crate::harness::Random;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// Which faults there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// SIGKILL, SIGSTOP and SIGTERM.
+    Processes,
+    /// Cuts of the network, and now and then one of the others on top.
+    Network,
+}
+
+/// Longest calm between two faults, longest fault.
+const CALM_MS: usize = 1200;
+const FAULT_MS: usize = 4000;
+
+/// One fault, from its beginning to its end.
+#[derive(Clone, Debug)]
+enum Fault {
+    /// SIGKILL, all at once; started again at its end.
+    Kill(Vec<usize>),
+    /// SIGTERM: a planned stop, which hands over; started again at its end.
+    Stop(usize),
+    /// SIGKILL, and started again at once.
+    Restart(usize),
+    /// SIGSTOP; SIGCONT at its end.
+    Pause(Vec<usize>),
+    /// What the first sends to the second is lost.
+    Cut(Vec<(usize, usize)>),
+}
+
+/// How a sequence of faults went.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// How many faults there were.
+    pub faults: usize,
+    /// Longest time from the end of a fault until all servers served again, where that was waited for.
+    pub recovery_max: Duration,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} faults, all serve again after at most {:.1?}", self.faults, self.recovery_max)
+    }
+}
+
+/// Lets faults happen for `time`, then ends them all and waits until every server serves.
+pub fn unleash(cluster: &mut Cluster, means: Means, seed: u64, time: Duration) -> Report {
+    let mut random = Random(seed);
+    let begun = Instant::now();
+    let mut report = Report::default();
+    while begun.elapsed() < time {
+        sleep_ms(100 + random.below(CALM_MS));
+        let Some((name, fault)) = draw(cluster, means, &mut random) else { continue };
+        let held = 200 + random.below(FAULT_MS);
+        eprintln!("{:8.3} s  {name} for {held} ms", begun.elapsed().as_secs_f64());
+        begin(cluster, &fault);
+        sleep_ms(held);
+        end(cluster, &fault);
+        report.faults += 1;
+        // Else the next fault meets an ensemble that still mends itself.
+        if random.percent(70) {
+            report.recovery_max = report.recovery_max.max(cluster.wait_until_all_serve(START_TIMEOUT));
+        }
+    }
+    let recovery = cluster.wait_until_all_serve(START_TIMEOUT);
+    report.recovery_max = report.recovery_max.max(recovery);
+    eprintln!("{:8.3} s  all faults are over, all servers serve", begun.elapsed().as_secs_f64());
+    report
+}
+
+fn sleep_ms(ms: usize) {
+    std::thread::sleep(Duration::from_millis(ms as u64));
+}
+
+/// A fault for the ensemble as it is; `None` if nobody leads.
+fn draw(cluster: &mut Cluster, means: Means, random: &mut Random) -> Option<(String, Fault)> {
+    let leader = cluster.leader()?;
+    let all: Vec<usize> = cluster.sids().collect();
+    let others: Vec<usize> = all.iter().copied().filter(|&sid| sid != leader).collect();
+    let follower = *random.pick(&others);
+    let majority = |random: &mut Random| {
+        let mut sids = all.clone();
+        while sids.len() > all.len() / 2 + 1 {
+            sids.remove(random.below(sids.len()));
+        }
+        sids
+    };
+    let cut = |from: &[usize], to: &[usize]| -> Vec<(usize, usize)> {
+        from.iter().flat_map(|&from| to.iter().map(move |&to| (from, to))).collect()
+    };
+    let both = |a: &[usize], b: &[usize]| [cut(a, b), cut(b, a)].concat();
+    let but_follower: Vec<usize> = all.iter().copied().filter(|&sid| sid != follower).collect();
+    let processes = means == Means::Processes || random.percent(20);
+    Some(if processes {
+        match random.below(11) {
+            0..2 => (format!("kill leader {leader}"), Fault::Kill(vec![leader])),
+            2 => (format!("restart leader {leader}"), Fault::Restart(leader)),
+            3 => (format!("kill follower {follower}"), Fault::Kill(vec![follower])),
+            4..6 => (format!("pause leader {leader}"), Fault::Pause(vec![leader])),
+            6 => (format!("pause follower {follower}"), Fault::Pause(vec![follower])),
+            7 => {
+                let sids = majority(random);
+                (format!("kill majority {sids:?}"), Fault::Kill(sids))
+            }
+            8 => (format!("stop leader {leader}"), Fault::Stop(leader)),
+            9 => {
+                let sids = majority(random);
+                (format!("pause majority {sids:?}"), Fault::Pause(sids))
+            }
+            _ => (format!("kill all {all:?}"), Fault::Kill(all)),
+        }
+    } else {
+        match random.below(8) {
+            0..2 => (format!("cut off leader {leader}"), Fault::Cut(both(&[leader], &others))),
+            2 => (format!("leader {leader} is not heard"), Fault::Cut(cut(&[leader], &others))),
+            3 => (format!("leader {leader} does not hear"), Fault::Cut(cut(&others, &[leader]))),
+            4 => (format!("cut off follower {follower}"), Fault::Cut(both(&[follower], &but_follower))),
+            5 => (format!("follower {follower} does not hear"), Fault::Cut(cut(&but_follower, &[follower]))),
+            6 => {
+                let name = format!("leader {leader} and follower {follower} do not meet");
+                (name, Fault::Cut(both(&[leader], &[follower])))
+            }
+            _ => (format!("nobody meets: {all:?}"), Fault::Cut(both(&all, &all))),
+        }
+    })
+}
+
+fn begin(cluster: &mut Cluster, fault: &Fault) {
+    match fault {
+        Fault::Kill(sids) => sids.iter().for_each(|&sid| cluster.kill(sid)),
+        Fault::Stop(sid) => cluster.stop(*sid),
+        Fault::Restart(sid) => {
+            cluster.kill(*sid);
+            cluster.spawn(*sid);
+        }
+        Fault::Pause(sids) => sids.iter().for_each(|&sid| cluster.pause(sid)),
+        Fault::Cut(cuts) => {
+            let network = cluster.network().expect("a network to cut");
+            for &(from, to) in cuts.iter().filter(|(from, to)| from != to) {
+                network.cut(from, to);
+            }
+        }
+    }
+}
+
+fn end(cluster: &mut Cluster, fault: &Fault) {
+    match fault {
+        Fault::Kill(sids) => sids.iter().for_each(|&sid| cluster.spawn(sid)),
+        Fault::Stop(sid) => cluster.spawn(*sid),
+        Fault::Restart(_) => {}
+        Fault::Pause(sids) => sids.iter().for_each(|&sid| cluster.resume(sid)),
+        Fault::Cut(_) => cluster.network().expect("a network to cut").heal(),
+    }
+}

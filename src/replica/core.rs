@@ -97,6 +97,15 @@ impl Core {
         self.held = None;
     }
 
+    /// Nobody waits for an answer any more, but those who asked a four-letter word.
+    pub fn unaddress(&mut self) {
+        for entry in self.deltas.entries.iter_mut().chain(&mut self.asides.entries) {
+            if !matches!(entry.what, What::Text(_)) {
+                entry.to = None;
+            }
+        }
+    }
+
     /// What may be shown.
     pub fn take_visible(&mut self) -> Option<Deltas> {
         let visible = if self.is_held() { &mut self.asides } else { &mut self.deltas };

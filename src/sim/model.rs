@@ -245,8 +245,10 @@ impl Model {
             }
             Txn::Check { .. } | Txn::Error { .. } => {}
             Txn::CreateSession { .. } => {
-                if self.sessions.insert(session_id, zxid).is_some() || self.ended.contains_key(&session_id) {
-                    return Err(format!("session {session_id:#x} begins twice"));
+                // Once more where a client attaches.
+                self.sessions.entry(session_id).or_insert(zxid);
+                if self.ended.contains_key(&session_id) {
+                    return Err(format!("session {session_id:#x} begins after its end"));
                 }
             }
             Txn::CloseSession { .. } => {

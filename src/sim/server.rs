@@ -10,11 +10,13 @@ use crate::replica::{
     Builder, CommitSettings, Deltas, Entry, Event as MemberEvent, MemberSettings, Now, Output, Place, Port,
     Replica, Restored, Standing, Up, Uplink, View, ViewSettings, What,
 };
+use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
 use crate::snapshot::{self, Header};
 use crate::storage::{self, Folder, ImageEncoder, Incoming, LogFile, NewFile, RecoveryError, Storage};
-use crate::tree::{self, Digests};
-use crate::wal::{Batch, Marker};
+use crate::tree::{self, Digests, NodeImage};
+use crate::wal::{Batch, Marker, Position};
 use crate::zab::LinkId;
+use crate::zab::history::History;
 use crate::zab::leader::Membership;
 use crate::zab::quorum::{Quorum, config_text};
 use bytes::Bytes;
@@ -80,9 +82,9 @@ pub struct Process {
     uplinks: VecDeque<Uplink>,
     uplinks_due_us: u64,
     accepted: u64,
-    receiving: Option<Vec<u8>>,
+    receiving: Option<(Zxid, Decoder, Builder)>,
     /// A received tree on its way to the disk.
-    storing: Option<Restored>,
+    storing: Option<Box<Restored>>,
     wanted: VecDeque<LinkId>,
     image: Option<Image>,
     /// A snapshot that is whole, and is written once the log is durable as far.
@@ -112,8 +114,9 @@ struct Image {
     /// For a learner, or for a snapshot.
     link: Option<LinkId>,
     zxid: Zxid,
-    encoder: ImageEncoder,
-    bytes: Vec<u8>,
+    digest: u64,
+    sessions: BTreeMap<i64, i32>,
+    nodes: Vec<NodeImage>,
 }
 
 pub fn tree_settings() -> tree::Settings {
@@ -173,7 +176,6 @@ impl Process {
         }
         let Some(image) = self.images.remove(&link) else { return };
         let behind = self.behind.remove(&link).unwrap_or_default();
-        self.send(net, link, Bytes::copy_from_slice(&(image.len() as u64).to_be_bytes()));
         for bytes in std::iter::once(image).chain(behind) {
             self.send(net, link, bytes);
         }
@@ -337,7 +339,8 @@ impl Cluster {
         };
         let zxid = restored.zxid;
         let zab_epochs = crate::zab::leader::Epochs { accepted: epochs.accepted, current: epochs.current };
-        let replica = Replica::member(member, commit, policy, restored, zab_epochs, now);
+        let history = self.history_of(&disk, zxid, encoder.position());
+        let replica = Replica::member(member, commit, policy, restored, zab_epochs, history, now);
         let is_repairing = epochs.repairing;
         self.trace(|_| {
             let repairing = if is_repairing { ", to be repaired" } else { "" };
@@ -373,6 +376,23 @@ impl Cluster {
             self.within(server, delay_us, Inside::Snapshot);
         }
         self.drive(server);
+    }
+
+    /// The end of the log, as far as it is read back.
+    fn history_of(&mut self, disk: &SimDisk, last: Zxid, log: Position) -> History {
+        let txns = [0, 10, 500][self.net.random.below(3) as usize];
+        let after = Zxid::new(last.epoch(), last.counter().saturating_sub(txns));
+        let mut batch = Batch::default();
+        let mut read = || -> Result<Option<Zxid>, storage::ReadError> {
+            let Some(mut slices) = storage::records(disk, after, last, log)? else { return Ok(None) };
+            let start = slices.floor();
+            while slices.slice(disk, |zxid, txn| batch.put(zxid, |out| out.extend_from_slice(txn)))? {}
+            Ok(Some(start))
+        };
+        match read() {
+            Ok(Some(start)) if txns > 0 && batch.last() == last => History::of(start, [batch]),
+            _ => History::new(last),
+        }
     }
 
     fn recover(&mut self, server: usize) -> Result<storage::Recovered, RecoveryError> {
@@ -518,18 +538,14 @@ impl Cluster {
                 process.behind.insert(link, Vec::new());
                 process.send_image(&mut self.net, link);
             }
-            Output::ReceiveTree => {
-                process.receiving = Some(Vec::new());
+            Output::ReceiveTree(zxid) => {
+                process.receiving = Some((zxid, Decoder::new(Form::Stream), Builder::new(tree_settings())));
                 process.storing = None;
             }
-            Output::Tree(bytes) => {
-                if let Some(received) = &mut process.receiving {
-                    received.extend_from_slice(&bytes);
-                    self.tree_received(server);
-                }
-            }
+            Output::Tree(bytes) => self.tree_received(server, &bytes),
+            Output::StoreTree(restored) => self.store_tree(server, restored),
             Output::FinishInstall(zxid) => {
-                if let Err(error) = storage::adopt(&disk, zxid) {
+                if let Err(error) = storage::adopt(&disk, zxid, process.log.encoder().position()) {
                     self.failed(server, &error);
                 }
             }
@@ -568,34 +584,32 @@ impl Cluster {
         }
     }
 
-    fn tree_received(&mut self, server: usize) {
+    fn tree_received(&mut self, server: usize, bytes: &[u8]) {
         let now = self.servers[server].now(self.net.now_us);
-        let disk = self.servers[server].disk.clone();
         let Some(process) = &mut self.servers[server].process else { return };
-        let Some(received) = &process.receiving else { return };
-        let Some(length) = received.first_chunk::<8>() else { return };
-        let length = u64::from_be_bytes(*length) as usize;
-        if received.len() < 8 + length {
-            return;
-        }
-        let received = process.receiving.take().unwrap_or_default();
-        let (tree, rest) = received[8..].split_at(length);
-        let mut builder = Builder::new(tree_settings());
-        let decoded = snapshot::decode(tree, &mut builder).map_err(|damage| damage.to_string());
-        let restored = match decoded.and_then(|(header, _)| builder.finish(header.zxid, header.digest)) {
-            Ok(restored) => restored,
-            Err(why) => {
-                self.oracle.violate(format!("server {} is sent no tree: {why}", server + 1));
-                return process.replica.tree_refused(why, now);
+        let Some((_, decoder, builder)) = &mut process.receiving else { return };
+        let used = match decoder.feed(bytes, builder) {
+            Ok(Progress::More) => return,
+            Ok(Progress::Whole { used }) => used,
+            Err(damage) => {
+                return self.oracle.violate(format!("server {} is sent no tree: {damage}", server + 1));
             }
         };
-        let Some(zxid) = process.replica.tree_ended(rest) else { return };
-        if zxid != restored.zxid {
-            self.oracle.violate(format!("server {} is sent {}, and told {zxid}", server + 1, restored.zxid));
+        let Some((zxid, decoder, builder)) = process.receiving.take() else { return };
+        let tail = decoder.finish().map_err(|damage| damage.to_string());
+        match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail)) {
+            Ok(tree) => process.replica.tree_ended(tree, &bytes[used..], now),
+            Err(why) => self.oracle.violate(format!("server {} is sent no tree: {why}", server + 1)),
         }
-        let stored = Incoming::create(disk, zxid).and_then(|mut incoming| {
-            incoming.write(tree)?;
-            incoming.finish()
+    }
+
+    fn store_tree(&mut self, server: usize, mut restored: Box<Restored>) {
+        let disk = self.servers[server].disk.clone();
+        let Some(process) = &mut self.servers[server].process else { return };
+        let log = process.log.encoder().position();
+        let stored = Incoming::create(disk, restored.zxid).and_then(|mut incoming| {
+            ImageEncoder::all(&mut restored, 0, |bytes| incoming.write(bytes))?;
+            incoming.finish(log)
         });
         if let Err(error) = stored {
             return self.failed(server, &error);
@@ -773,7 +787,7 @@ impl Cluster {
             Inside::StoreSnapshot => self.store_snapshot(server),
             Inside::TreeStored => {
                 if let Some(restored) = process.storing.take() {
-                    process.replica.tree_stored(restored);
+                    process.replica.tree_stored(*restored);
                 }
             }
         }
@@ -798,7 +812,6 @@ impl Cluster {
     }
 
     fn begin_image(&mut self, server: usize, is_snapshot: bool) {
-        let now = self.servers[server].now(self.net.now_us);
         let Some(process) = &mut self.servers[server].process else { return };
         if process.image.is_some() {
             return;
@@ -811,8 +824,8 @@ impl Cluster {
             None => return,
         };
         let (zxid, digest, sessions) = view.begin_image();
-        let encoder = ImageEncoder::new(&Header { zxid, digest, wall_ms: now.wall_ms }, sessions);
-        process.image = Some(Image { link, zxid, encoder, bytes: Vec::new() });
+        let sessions = sessions.into_iter().collect();
+        process.image = Some(Image { link, zxid, digest, sessions, nodes: Vec::new() });
         self.trace(|_| format!("server {} takes an image at {zxid} for {link:?}", server + 1));
         let delay_us = 1 + self.net.random.below(self.settings.channel_us + 1);
         if let Some(link) = link {
@@ -825,26 +838,30 @@ impl Cluster {
         let delay_us = 1 + self.net.random.below(3_000);
         let Some(process) = &mut self.servers[server].process else { return };
         let Some(image) = &mut process.image else { return };
-        let mut nodes = Vec::new();
-        let more = process.views[0].view.image_slice(1 + self.net.random.below(20) as u32, &mut nodes);
-        for node in &nodes {
-            image.encoder.put(node);
-            if image.encoder.is_chunk_due() {
-                image.bytes.extend(image.encoder.take_chunk());
-            }
-        }
+        let places = 1 + self.net.random.below(20) as u32;
+        let more = process.views[0].view.image_slice(places, &mut image.nodes);
         if more {
             return self.within(server, delay_us, Inside::ImageSlice);
         }
-        let Some(Image { link, zxid, encoder, mut bytes }) = process.image.take() else { return };
-        bytes.extend(encoder.finish().0);
+        let Some(Image { link, zxid, digest, sessions, nodes }) = process.image.take() else { return };
+        let mut bytes = Vec::new();
         match link {
             Some(link) if process.links.contains_key(&link) => {
+                let mut encoder = Encoder::new(Form::Stream, zxid, None, sessions, nodes);
+                while encoder.next_piece(&mut bytes) {}
                 process.images.insert(link, bytes.into());
                 self.within(server, delay_us, Inside::ImageDone(link));
             }
             Some(_) => {}
             None => {
+                let mut encoder = ImageEncoder::new(&Header { zxid, digest, wall_ms: 0 }, sessions);
+                for node in &nodes {
+                    encoder.put(node);
+                    if encoder.is_chunk_due() {
+                        bytes.extend(encoder.take_chunk());
+                    }
+                }
+                bytes.extend(encoder.finish().0);
                 process.snapshot = Some((zxid, bytes));
                 self.within(server, delay_us, Inside::StoreSnapshot);
             }

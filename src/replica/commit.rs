@@ -348,6 +348,11 @@ impl Commit {
     fn request(&mut self, now: Now, request: &Request, body: &[u8]) {
         let Request { cnxn, session_id, xid, op, ref ids, .. } = *request;
         let asker = Asker { cnxn: Some(cnxn), session_id, xid, ids, now };
+        if op == OpCode::SYNC && cnxn.learner().is_some() {
+            // A learner counts the answers, and knows itself which sessions it has.
+            self.touch(now, session_id);
+            return self.say(Some(cnxn), xid, What::Synced);
+        }
         if self.sessions.get(session_id).is_none() || self.sessions.is_closing(session_id) {
             // A learner waits for a txn, and its client is to hear what became of its session.
             return match cnxn.learner() {

@@ -70,6 +70,10 @@ pub(super) struct Follow {
     packets: Vec<u8>,
     /// Whether there is a leader to send them to.
     connected: bool,
+    /// The epoch of the leader that there was last.
+    epoch: u32,
+    /// The sync whose answer everything waits for.
+    barrier: Option<u64>,
 }
 
 impl Follow {
@@ -91,6 +95,8 @@ impl Follow {
             logged: VecDeque::new(),
             packets: Vec::new(),
             connected: false,
+            epoch: 0,
+            barrier: None,
         }
     }
 
@@ -131,17 +137,35 @@ impl Follow {
         std::mem::take(&mut self.packets)
     }
 
-    /// The leader is there: whatever no leader has answered is sent, again where it was sent before.
-    pub fn connect(&mut self) {
-        self.connected = true;
+    /// The leader of `epoch` is there: whatever no leader has answered is sent, again where it was sent before.
+    ///
+    /// Where this leader was followed before, it may have got some of it over the former connection and be about to
+    /// do it. So a sync of nobody's goes first, and the rest waits for its answer: what was not done by then did not
+    /// arrive.
+    pub fn connect(&mut self, epoch: u32) {
         self.packets.clear();
+        self.syncs.clear();
+        let is_known = std::mem::replace(&mut self.epoch, epoch) == epoch;
+        if is_known && !(self.forwarded.is_empty() && self.creating.is_empty()) {
+            let number = self.next_number;
+            self.next_number += 1;
+            self.barrier = Some(number);
+            self.syncs.push_back((0, number));
+            let sync = ForwardedRequest { session: 0, cxid: 0, op: OpCode::SYNC, body: &[] };
+            return sync.write(&mut self.packets, &[]);
+        }
+        self.send_again();
+    }
+
+    fn send_again(&mut self) {
+        self.barrier = None;
+        self.connected = true;
         for (&session_id, requests) in &self.forwarded {
             for request in requests {
                 put_request(&mut self.packets, session_id, request);
             }
         }
         // One sync of a session stands behind the other; between sessions any order will do.
-        self.syncs.clear();
         for (&session_id, requests) in &self.forwarded {
             let syncs = requests.iter().filter(|request| request.op == OpCode::SYNC);
             self.syncs.extend(syncs.map(|request| (session_id, request.number)));
@@ -157,6 +181,7 @@ impl Follow {
     /// There is no leader for now: requests wait.
     pub fn disconnect(&mut self) {
         self.connected = false;
+        self.barrier = None;
         self.packets.clear();
     }
 
@@ -221,9 +246,9 @@ impl Follow {
         let request = Forwarded { cnxn, xid, op, body: body.into(), ids: ids.clone(), number };
         if self.connected {
             put_request(&mut self.packets, session_id, &request);
-        }
-        if op == OpCode::SYNC {
-            self.syncs.push_back((session_id, number));
+            if op == OpCode::SYNC {
+                self.syncs.push_back((session_id, number));
+            }
         }
         self.forwarded.entry(session_id).or_default().push_back(request);
     }
@@ -279,6 +304,9 @@ impl Follow {
     /// The leader's answer to the oldest sync: everything in front of it was committed before.
     pub fn synced(&mut self) {
         let Some((session_id, number)) = self.syncs.pop_front() else { return };
+        if self.barrier == Some(number) {
+            return self.send_again();
+        }
         let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
         let Some(at) = requests.iter().position(|request| request.number == number) else { return };
         let Some(request) = requests.remove(at) else { return };
@@ -348,8 +376,6 @@ impl Follow {
             self.owners.remove(&session_id);
             self.forwarded.remove(&session_id);
             self.touched.remove(&session_id);
-            // The leader gives no answers to these any more.
-            self.syncs.retain(|(waiting, _)| *waiting != session_id);
         }
         let (to, xid) = to.unzip();
         self.core.record(to, xid.unwrap_or(header.cxid), what);

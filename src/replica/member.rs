@@ -1072,7 +1072,7 @@ impl Replica {
     fn up_to_date(&mut self, epoch: u32, now: Now) {
         self.confirm(epoch);
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
-        follow.connect();
+        follow.connect(epoch);
         let State::Learning(learning) = &member.state else { return };
         let (sid, zxid, sync) = (learning.sid, follow.core.last_txn, learning.sync);
         member.outputs.push_back(Output::Event(Event::Following { sid, epoch, zxid, sync }));

@@ -235,6 +235,9 @@ enum State {
 #[derive(Debug)]
 struct Learning {
     sid: i64,
+    /// The leader has said that clients may be served, in this epoch, and not all of the tree is committed.
+    up_to_date: Option<u32>,
+    is_up_to_date: bool,
     /// Until when the leader may be silent about who it is.
     until_ms: i64,
     link: LinkId,
@@ -345,7 +348,7 @@ impl Replica {
         let Some(member) = &self.member else { return Standing::Alone };
         match &member.state {
             State::Leading(leader) if leader.is_established() => Standing::Leading,
-            State::Learning(learning) if learning.learner.is_serving() => match member.settings.is_observer {
+            State::Learning(learning) if learning.is_up_to_date => match member.settings.is_observer {
                 true => Standing::Observing,
                 false => Standing::Following,
             },
@@ -1031,8 +1034,14 @@ impl Replica {
                     member.waiting_commit = zxid;
                     self.sharpen(now);
                 }
-                LearnerOutput::Commit(zxid) => self.commit_logged(zxid),
-                LearnerOutput::UpToDate(epoch) => self.up_to_date(epoch, now),
+                LearnerOutput::Commit(zxid) => {
+                    self.commit_logged(zxid);
+                    self.check_up_to_date(now);
+                }
+                LearnerOutput::UpToDate(epoch) => {
+                    learning.up_to_date = Some(epoch);
+                    self.check_up_to_date(now);
+                }
                 LearnerOutput::Ping(zxid) => {
                     if let Side::Follow(follow) = &mut self.side {
                         follow.answer_ping(zxid);
@@ -1066,6 +1075,19 @@ impl Replica {
         follow.log(Logged { zxid, txn });
         if member.gathered.bytes() >= GROUP_BYTES_MAX {
             self.gather_proposals();
+        }
+    }
+
+    /// Goes on once the leader has said so, and has committed all that the tree holds: a log that was the leader's
+    /// before may end with what is being committed still.
+    fn check_up_to_date(&mut self, now: Now) {
+        let (Side::Follow(follow), Some(member)) = (&self.side, &mut self.member) else { return };
+        let State::Learning(learning) = &mut member.state else { return };
+        if follow.core.last_txn <= learning.learner.committed()
+            && let Some(epoch) = learning.up_to_date.take()
+        {
+            learning.is_up_to_date = true;
+            self.up_to_date(epoch, now);
         }
     }
 
@@ -1228,7 +1250,9 @@ impl Replica {
             let Member { settings, epochs, history, .. } = &**member;
             let (membership, last, now_ms) = (settings.membership.clone(), history.last(), now.mono_ms());
             let learner = Learner::new(membership, settings.is_observer, *epochs, last, now_ms, &mut learned);
-            let learning = Learning { sid, until_ms, link, learner, sync: "DIFF" };
+            let (up_to_date, is_up_to_date) = (None, false);
+            let learning =
+                Learning { sid, up_to_date, is_up_to_date, until_ms, link, learner, sync: "DIFF" };
             member.state = State::Learning(Box::new(learning));
         } else {
             member.outputs.push_back(Output::Close { link });

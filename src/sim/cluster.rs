@@ -171,6 +171,8 @@ pub struct Cluster {
     /// What each server's log holds.
     pub shadows: Vec<Shadow>,
     pub oracle: Oracle,
+    /// What a tree that was sent holds, by the zxid it is of.
+    pub(super) images: BTreeMap<Zxid, Shadow>,
     pub mutation: Option<Mutation>,
     /// Leaders that were established.
     pub led: u64,
@@ -220,6 +222,7 @@ impl Cluster {
             clients: (0..settings.clients).map(Client::new).collect(),
             shadows: vec![Shadow::default(); count],
             oracle: Oracle::default(),
+            images: BTreeMap::new(),
             mutation: None,
             led: 0,
             syncs: BTreeMap::new(),
@@ -272,13 +275,13 @@ impl Cluster {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Net { socket, ref arrival } => {
-                if !self.net.passes(socket, arrival) {
-                    return;
+                if self.net.passes(socket, arrival) {
+                    self.arrives_at(event);
                 }
-                let Some((machine, _)) = self.net.whose(socket) else { return };
-                match machine.checked_sub(self.servers.len()) {
-                    None => self.arrives_at(machine, event),
-                    Some(client) => self.to_client(client, socket, arrival.clone()),
+            }
+            Event::Unstick(socket) => {
+                while let Some(arrival) = self.net.unstick(socket) {
+                    self.arrives_at(Event::Net { socket, arrival });
                 }
             }
             Event::Inside { server, incarnation, .. } => {
@@ -295,8 +298,12 @@ impl Cluster {
     }
 
     /// The kernel takes connections, whether the process is at work or not.
-    fn arrives_at(&mut self, server: usize, event: Event) {
+    fn arrives_at(&mut self, event: Event) {
         let Event::Net { socket, ref arrival } = event else { return };
+        let Some((server, _)) = self.net.whose(socket) else { return };
+        if let Some(client) = server.checked_sub(self.servers.len()) {
+            return self.to_client(client, socket, arrival.clone());
+        }
         let of = &self.servers[server];
         match arrival {
             super::net::Arrival::Dial if of.process.is_some() => {

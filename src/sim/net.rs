@@ -66,6 +66,7 @@ pub enum Inside {
 #[allow(missing_docs)] // the names say it
 pub enum Event {
     Net { socket: Socket, arrival: Arrival },
+    Unstick(Socket),
     Inside { server: usize, incarnation: u64, what: Inside },
     Client(usize),
     Start(usize),
@@ -284,19 +285,30 @@ impl Net {
         true
     }
 
+    /// The next of what is stuck at an end, if its wire is whole.
+    pub fn unstick(&mut self, (number, side): Socket) -> Option<Arrival> {
+        let connection = self.connections.get_mut(&number)?;
+        let [from, to] = [connection.ends[1 - side].machine, connection.ends[side].machine];
+        if self.cut.contains(&(from, to)) {
+            return None;
+        }
+        connection.ends[side].stuck.pop_front()
+    }
+
     /// Wires are whole again: what is stuck goes on, or its connection is found to be dead.
     pub fn heal(&mut self, wires: &BTreeSet<(Machine, Machine)>) {
         self.cut.retain(|wire| !wires.contains(wire));
         for number in self.connection_numbers() {
             for side in 0..2 {
                 let Some(connection) = self.connections.get_mut(&number) else { continue };
-                let stuck = std::mem::take(&mut connection.ends[side].stuck);
-                if !stuck.is_empty() && self.random.one_in(3) {
-                    self.break_connection(number);
+                if connection.ends[side].stuck.is_empty() {
                     continue;
                 }
-                for arrival in stuck {
-                    self.arrives((number, side), arrival);
+                if self.random.one_in(3) {
+                    self.break_connection(number);
+                } else {
+                    let delay = self.delay();
+                    self.after(delay, Event::Unstick((number, side)));
                 }
             }
         }

@@ -18,9 +18,7 @@ use std::ops::Bound;
 /// What a server's log holds, as the one who writes it knows.
 #[derive(Clone, Debug, Default)]
 pub struct Shadow {
-    /// Everything through this zxid came with a snapshot.
-    pub base: Zxid,
-    /// Records behind it, and whether each is durable.
+    /// All that it knows, whether it came as a record or in a tree; and whether each is durable.
     pub records: BTreeMap<Zxid, (Bytes, bool)>,
     /// A marker that is written and not durable, and whether it is a base.
     pub marker: Option<(Zxid, bool)>,
@@ -29,23 +27,20 @@ pub struct Shadow {
 impl Shadow {
     /// Where the log ends.
     pub fn last(&self) -> Zxid {
-        self.records.last_key_value().map_or(self.base, |(zxid, _)| *zxid)
+        self.records.last_key_value().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
     }
 
-    /// A marker is durable.
-    pub fn mark(&mut self) {
+    /// A marker is durable; `images` are trees that were sent.
+    pub fn mark(&mut self, images: &BTreeMap<Zxid, Self>) {
         match self.marker.take() {
-            Some((zxid, true)) => *self = Self { base: zxid, ..Self::default() },
+            Some((zxid, true)) => self.records = images.get(&zxid).cloned().unwrap_or_default().records,
             Some((zxid, false)) => self.records.retain(|known, _| *known <= zxid),
             None => {}
         }
     }
 
     fn has_durable(&self, zxid: Zxid, txn: &Bytes) -> bool {
-        match self.records.get(&zxid) {
-            Some((own, is_durable)) => *is_durable && own == txn,
-            None => zxid <= self.base,
-        }
+        self.records.get(&zxid).is_some_and(|(own, is_durable)| *is_durable && own == txn)
     }
 }
 
@@ -99,7 +94,7 @@ impl Oracle {
                 }
             }
         }
-        if zxid > own.base && !shown.contains_key(&zxid) {
+        if !shown.contains_key(&zxid) {
             return self.violate(format!("server {} shows {zxid}, which no quorum has", server + 1));
         }
         for (&zxid, txn) in &shown {
@@ -164,13 +159,19 @@ impl Oracle {
     }
 
     /// A server starts with what its disk holds, through `zxid`.
-    pub fn started(&mut self, server: usize, shadow: &mut Shadow, zxid: Zxid) {
+    pub fn started(
+        &mut self,
+        server: usize,
+        shadow: &mut Shadow,
+        images: &BTreeMap<Zxid, Shadow>,
+        zxid: Zxid,
+    ) {
         if shadow.marker.is_some_and(|(to, is_base)| to == zxid && (is_base || to < shadow.last())) {
-            shadow.mark();
+            shadow.mark(images);
         }
         shadow.marker = None;
         let durable = shadow.records.iter().rev().find(|(_, (_, is_durable))| *is_durable);
-        let durable = durable.map_or(shadow.base, |(zxid, _)| *zxid);
+        let durable = durable.map_or(Zxid::ZERO, |(zxid, _)| *zxid);
         if zxid < durable || zxid > shadow.last().max(durable) {
             self.violate(format!(
                 "server {} starts at {zxid}, its log was durable through {durable} and reached {}",

@@ -276,7 +276,7 @@ impl Cluster {
             }
         };
         let storage::Recovered { restored, encoder, epochs, .. } = recovered;
-        self.oracle.started(server, &mut self.shadows[server], restored.zxid);
+        self.oracle.started(server, &mut self.shadows[server], &self.images, restored.zxid);
         let of = &mut self.servers[server];
         of.incarnation += 1;
         let now = of.now(self.net.now_us);
@@ -553,7 +553,7 @@ impl Cluster {
                 let recovered = self.recover(server);
                 match recovered {
                     Ok(storage::Recovered { restored, encoder, .. }) => {
-                        self.oracle.started(server, &mut self.shadows[server], restored.zxid);
+                        self.oracle.started(server, &mut self.shadows[server], &self.images, restored.zxid);
                         let Some(process) = &mut self.servers[server].process else { return };
                         process.log = LogFile::new(disk, encoder);
                         process.replica.reloaded(restored, now);
@@ -691,8 +691,7 @@ impl Cluster {
             if process.is_serving
                 && let Some(&(zxid, _)) = process.tentative.last()
             {
-                let from = process.confirmed.max(self.shadows[server].base);
-                self.oracle.committed(server, from, zxid, &self.shadows, voters);
+                self.oracle.committed(server, process.confirmed, zxid, &self.shadows, voters);
                 for (zxid, digest) in std::mem::take(&mut process.tentative) {
                     self.oracle.digest(server, zxid, digest);
                 }
@@ -738,7 +737,7 @@ impl Cluster {
                 let shadow = &mut self.shadows[server];
                 match batch.as_marker() {
                     Some(marker) => {
-                        shadow.mark();
+                        shadow.mark(&self.images);
                         if matches!(marker, Marker::Truncate { .. })
                             && let Err(error) = storage::truncated(&disk, marker.zxid())
                         {
@@ -829,6 +828,16 @@ impl Cluster {
         self.trace(|_| format!("server {} takes an image at {zxid} for {link:?}", server + 1));
         let delay_us = 1 + self.net.random.below(self.settings.channel_us + 1);
         if let Some(link) = link {
+            let mut held = self.shadows[server].clone();
+            held.records.retain(|known, record| {
+                record.1 = true;
+                *known <= zxid
+            });
+            held.marker = None;
+            let known = self.images.entry(zxid).or_insert_with(|| held.clone());
+            if known.records != held.records {
+                self.oracle.violate(format!("server {} has another tree at {zxid}", server + 1));
+            }
             self.within(server, delay_us, Inside::ImageBegun { link, zxid });
         }
         self.within(server, delay_us, Inside::ImageSlice);

@@ -558,7 +558,18 @@ impl Leader {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         let Step::Promised(last) = learner.step else { return };
         let mut bytes = Vec::new();
-        let after = match history.sync(last) {
+        let mut sync = history.sync(last);
+        // A follower of ZooKeeper's takes all of its log for committed.
+        if let Sync::Diff { after } = sync
+            && after > self.committed
+            && !learner.is_cumulative
+        {
+            sync = match history.sync(self.committed) {
+                Sync::Diff { after } => Sync::Trunc { to: after },
+                other => other,
+            };
+        }
+        let after = match sync {
             Sync::Diff { after } => {
                 put_bare(&mut bytes, PacketType::DIFF, history.last());
                 after
@@ -607,7 +618,6 @@ impl Leader {
         out: &mut Vec<LeaderOutput>,
     ) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
-        let mut committed = None;
         for (zxid, txn) in history.after(after) {
             let is_committed = zxid <= self.committed;
             if !is_committed && !learner.is_voter {
@@ -615,15 +625,13 @@ impl Leader {
                 break;
             }
             put_proposal(&mut bytes, zxid, txn);
-            if is_committed {
-                committed = Some(zxid);
-                if !learner.is_cumulative {
-                    put_commit(&mut bytes, zxid);
-                }
+            if is_committed && !learner.is_cumulative {
+                put_commit(&mut bytes, zxid);
             }
         }
-        if let (Some(zxid), true) = (committed, learner.is_cumulative) {
-            put_commit(&mut bytes, zxid);
+        // Also where all of that is in its log already: it cannot know.
+        if learner.is_cumulative && self.committed > Zxid::ZERO {
+            put_commit(&mut bytes, self.committed);
         }
         let epoch = Zxid::new(self.epochs.accepted, 0);
         put_with(&mut bytes, PacketType::NEWLEADER, epoch, &self.membership.config_text);

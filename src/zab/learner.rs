@@ -176,6 +176,11 @@ impl Learner {
         self.step == Step::Info
     }
 
+    /// The newest txn that is known to be committed.
+    pub fn committed(&self) -> Zxid {
+        self.committed
+    }
+
     /// Whether clients are served.
     pub fn is_serving(&self) -> bool {
         self.step == Step::Serving
@@ -251,8 +256,11 @@ impl Learner {
             }
             (Step::Promised, PacketType::DIFF) => {
                 self.step = Step::Syncing;
-                // What this log holds is in the leader's as well, and counts with its epoch.
-                self.committed = self.logged;
+                // What this log holds is in the leader's as well. A leader of ZooKeeper's has a learner truncate what
+                // is not committed; others say what is.
+                if !self.is_cumulative {
+                    self.committed = self.logged;
+                }
                 Ok(())
             }
             (Step::Promised, PacketType::TRUNC) => {

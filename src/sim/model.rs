@@ -1,6 +1,6 @@
 //! What a tree is, said as plainly as possible: every znode as it was after every txn.
 
-use crate::proto::{OpCode, Stat, Zxid};
+use crate::proto::{ErrorCode, OpCode, Stat, Zxid};
 use crate::txn::{self, AclTable, CreateKind, Txn, TxnHeader};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -163,7 +163,15 @@ impl Model {
         let mut acls = std::mem::replace(&mut self.acls, AclTable::new(0));
         let read = txn::read(bytes, &mut acls).map_err(|error| format!("does not decode: {error}"));
         let applied = read.and_then(|(header, txn, _)| {
-            self.account(&header)?;
+            // A request that came too late for its session was never done, and says so wherever it stands.
+            let is_refused = matches!(
+                txn,
+                Txn::Error { code }
+                    if code == ErrorCode::SessionExpired.to_wire() || code == ErrorCode::SessionMoved.to_wire()
+            );
+            if !is_refused {
+                self.account(&header)?;
+            }
             self.one(&header, &txn)?;
             Ok(header)
         });

@@ -60,6 +60,7 @@ pub struct Server {
     mono_base_us: i64,
     /// Of the wall's clock.
     pub wall_offset_ms: i64,
+    started_wall_ms: i64,
     /// Steps until the process stops.
     pub fuse: Option<(u64, Stop)>,
     pub is_observer: bool,
@@ -135,6 +136,7 @@ impl Server {
             drift_ppm: 0,
             mono_base_us: (seed % 1_000_000_007) as i64 * 1000,
             wall_offset_ms: 0,
+            started_wall_ms: 0,
             fuse: None,
             is_observer,
             repairs: 0,
@@ -279,7 +281,11 @@ impl Cluster {
         self.oracle.started(server, &mut self.shadows[server], &self.images, restored.zxid);
         let of = &mut self.servers[server];
         of.incarnation += 1;
+        // Session ids begin with the wall's time of the start, as Java's do: set back over a start it repeats them.
+        let wall_ms = of.now(self.net.now_us).wall_ms;
+        of.wall_offset_ms += (of.started_wall_ms + 1_000 - wall_ms).max(0);
         let now = of.now(self.net.now_us);
+        of.started_wall_ms = now.wall_ms;
         let policy = Arc::new(Policy::default());
         let settings = self.settings;
         let views = (0..settings.views).map(|number| {
@@ -337,7 +343,7 @@ impl Cluster {
             container_never_used_ms: 300_000,
             hash_seed: 1,
         };
-        let zxid = restored.zxid;
+        let (zxid, digest) = (restored.zxid, restored.tree.digest());
         let zab_epochs = crate::zab::leader::Epochs { accepted: epochs.accepted, current: epochs.current };
         let history = self.history_of(&disk, zxid, encoder.position());
         let replica = Replica::member(member, commit, policy, restored, zab_epochs, history, now);
@@ -365,7 +371,7 @@ impl Cluster {
             snapshot: None,
             is_repairing,
             is_serving: false,
-            tentative: Vec::new(),
+            tentative: vec![(zxid, digest)],
             published: zxid,
             confirmed: Zxid::ZERO,
         });

@@ -147,7 +147,7 @@ impl Commit {
 
     /// Takes over from another role.
     pub(super) fn of(core: Core, sessions: BTreeMap<i64, i32>, now: Now) -> Self {
-        let first_id = session::next_session_id(core.settings.server_id, now.wall_ms, sessions.keys());
+        let first_id = core.first_session_id(now, &sessions);
         let mut tracker = Tracker::new(core.settings.tick_ms, first_id, core.settings.hash_seed);
         for (id, timeout_ms) in sessions {
             tracker.track(id, timeout_ms, now.mono_ms());
@@ -182,7 +182,8 @@ impl Commit {
     }
 
     /// Gives the role up: what was proposed stays in the tree, what waits is dropped.
-    pub(super) fn into_core(self) -> (Core, BTreeMap<i64, i32>) {
+    pub(super) fn into_core(mut self) -> (Core, BTreeMap<i64, i32>) {
+        self.core.next_session_id = Some(self.sessions.next_session_id());
         (self.core, self.sessions.iter().collect())
     }
 

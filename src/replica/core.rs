@@ -7,6 +7,7 @@ use super::{
 use crate::admin::{Metrics, Word};
 use crate::auth::Policy;
 use crate::proto::{ErrorCode, OpCode, Zxid};
+use crate::session;
 use crate::tree::Tree;
 use crate::txn::{self, AclTable, Applied, Quotas, Txn, TxnHeader};
 use std::collections::{BTreeMap, VecDeque};
@@ -40,6 +41,8 @@ pub(super) struct Core {
     answered: Vec<Answered>,
     digests: VecDeque<(Zxid, u64)>,
     started_ms: i64,
+    /// The id of this server's next session as the former role left it.
+    pub next_session_id: Option<i64>,
 }
 
 impl Core {
@@ -66,9 +69,17 @@ impl Core {
             answered: Vec::new(),
             digests: VecDeque::new(),
             started_ms: now.mono_ms(),
+            next_session_id: None,
             settings,
         };
         (core, sessions)
+    }
+
+    /// The first id that a role gives to a session. Ids go on where the former role's ended: by the clock alone, which
+    /// may be set back, one could come twice.
+    pub fn first_session_id(&self, now: Now, sessions: &BTreeMap<i64, i32>) -> i64 {
+        let by_clock = session::next_session_id(self.settings.server_id, now.wall_ms, sessions.keys());
+        self.next_session_id.map_or(by_clock, |next| by_clock.max(next))
     }
 
     /// Takes another tree, with which nobody is waiting for anything.

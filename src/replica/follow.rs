@@ -78,7 +78,7 @@ pub(super) struct Follow {
 
 impl Follow {
     pub fn of(core: Core, sessions: BTreeMap<i64, i32>, now: Now) -> Self {
-        let next_session_id = session::next_session_id(core.settings.server_id, now.wall_ms, sessions.keys());
+        let next_session_id = core.first_session_id(now, &sessions);
         Self {
             core,
             sessions,
@@ -102,8 +102,9 @@ impl Follow {
 
     /// Gives the role up; nothing may be uncommitted. What clients asked for and no leader has answered is
     /// given along.
-    pub fn into_parts(self) -> (Core, BTreeMap<i64, i32>, BTreeMap<i64, CnxnId>, Uplink) {
+    pub fn into_parts(mut self) -> (Core, BTreeMap<i64, i32>, BTreeMap<i64, CnxnId>, Uplink) {
         assert!(self.logged.is_empty(), "{} txns are in the log and not in the tree", self.logged.len());
+        self.core.next_session_id = Some(self.next_session_id);
         let mut waiting = Uplink::default();
         for (session_id, requests) in self.forwarded {
             for Forwarded { cnxn, xid, op, body, ids, .. } in requests {

@@ -164,11 +164,14 @@ impl Model {
         let read = txn::read(bytes, &mut acls).map_err(|error| format!("does not decode: {error}"));
         let applied = read.and_then(|(header, txn, _)| {
             // A request that came too late for its session was never done, and says so wherever it stands.
-            let is_refused = matches!(
-                txn,
-                Txn::Error { code }
-                    if code == ErrorCode::SessionExpired.to_wire() || code == ErrorCode::SessionMoved.to_wire()
-            );
+            let is_refusal = |txn: &Txn<'_>| {
+                let refusals = [ErrorCode::SessionExpired, ErrorCode::SessionMoved].map(ErrorCode::to_wire);
+                matches!(txn, Txn::Error { code } if refusals.contains(code))
+            };
+            let is_refused = match &txn {
+                Txn::Multi(txns) => txns.iter().any(|(_, txn)| is_refusal(txn)),
+                txn => is_refusal(txn),
+            };
             if !is_refused {
                 self.account(&header)?;
             }

@@ -108,6 +108,11 @@ impl Core {
         (!self.deltas.entries.is_empty()).then(|| std::mem::take(&mut self.deltas))
     }
 
+    /// Nobody waits for the answers that are kept back.
+    pub fn forget_askers(&mut self) {
+        self.deltas.entries.iter_mut().for_each(|entry| entry.to = None);
+    }
+
     /// A leader's epoch begins: from here on replies say its zxids.
     pub fn begin_epoch(&mut self, epoch: u32) {
         let start = Zxid::new(epoch, 0);

@@ -159,6 +159,7 @@ impl Follow {
         self.attaching.clear();
         self.fencing = Fencing::default();
         self.touched.clear();
+        self.core.forget_askers();
     }
 
     /// Takes in what a view sends up.

@@ -708,6 +708,10 @@ impl Replica {
         let Some(member) = &mut self.member else { return };
         member.hold_until_ms = None;
         if self.serving {
+            // Who was answered before hears it.
+            while let Some(deltas) = self.take_visible() {
+                self.publish(deltas);
+            }
             self.serving = false;
             self.term += 1;
             if let Side::Follow(follow) = &mut self.side {
@@ -932,7 +936,7 @@ impl Replica {
                 self.member.as_mut().map(|member| std::mem::take(&mut member.held)).unwrap_or_default();
             held.into_iter().for_each(|deltas| self.publish(deltas));
             if let Side::Follow(follow) = &mut self.side {
-                let rest = follow.core.take_held();
+                let rest = follow.core.take_held().map(unaddressed);
                 let shown = rest.and_then(|deltas| {
                     let last = deltas.entries.last().map(|entry| (entry.zxid, entry.digest));
                     self.published.push_back(deltas);

@@ -1,6 +1,14 @@
 //! What stands in for the world in tests: a seed is a whole history.
 
+pub mod client;
+pub mod cluster;
 pub mod disk;
+mod model;
+pub mod net;
+mod oracle;
+pub mod server;
+#[cfg(test)]
+mod tests;
 
 /// A seeded generator (splitmix64).
 #[derive(Clone, Copy, Debug)]

@@ -319,6 +319,7 @@ impl Cluster {
             },
             ensemble,
             is_observer: of.is_observer || epochs.repairing,
+            repairing: false,
             election_address: format!("zk{}:3888", Self::sid(server)),
         };
         let commit = CommitSettings {
@@ -519,7 +520,7 @@ impl Cluster {
                     self.net.close(socket);
                 }
             }
-            Output::SaveEpochs(epochs) => {
+            Output::SaveEpochs { epochs, .. } => {
                 let (accepted, current) = (epochs.accepted, epochs.current);
                 let epochs = storage::Epochs { accepted, current, repairing: process.is_repairing };
                 self.trace(|_| format!("server {} saves {epochs:?}", server + 1));

@@ -62,6 +62,9 @@ pub struct MemberSettings {
     pub is_observer: bool,
     /// Where its election port is, for the others: `host:port`.
     pub election_address: String,
+    /// Whether its data was lost or damaged: it may have acknowledged what it does not know any more. It does not vote
+    /// until a leader has given it everything.
+    pub repairing: bool,
 }
 
 /// Which port of a peer.
@@ -98,7 +101,12 @@ pub enum Output {
         link: LinkId,
     },
     /// Must be durable before anything that comes after it is done.
-    SaveEpochs(Epochs),
+    SaveEpochs {
+        /// What this server has promised.
+        epochs: Epochs,
+        /// Whether its own data is not complete: it does not vote, also after a restart.
+        repairing: bool,
+    },
     /// Here in the stream of `link` stands the tree of the image that was begun for it.
     SendImage {
         /// To whom.
@@ -199,6 +207,8 @@ struct Member {
     election: ElectionPort,
     election_links: BTreeSet<LinkId>,
     epochs: Epochs,
+    /// See [`MemberSettings::repairing`].
+    repairing: bool,
     history: History,
     state: State,
     restoring: Restoring,
@@ -263,6 +273,13 @@ enum Restoring {
     Basing(Box<Restored>),
 }
 
+impl Member {
+    /// Whether it follows without a vote.
+    fn is_observer(&self) -> bool {
+        self.settings.is_observer || self.repairing
+    }
+}
+
 impl Restoring {
     /// Whether it can be left without a trace: the log was told nothing.
     fn is_revocable(&self) -> bool {
@@ -308,6 +325,7 @@ impl Replica {
             election,
             election_links: BTreeSet::new(),
             epochs,
+            repairing: member.repairing,
             history,
             state: State::Settling,
             restoring: Restoring::No,
@@ -348,7 +366,7 @@ impl Replica {
         let Some(member) = &self.member else { return Standing::Alone };
         match &member.state {
             State::Leading(leader) if leader.is_established() => Standing::Leading,
-            State::Learning(learning) if learning.is_up_to_date => match member.settings.is_observer {
+            State::Learning(learning) if learning.is_up_to_date => match member.is_observer() {
                 true => Standing::Observing,
                 false => Standing::Following,
             },
@@ -715,6 +733,10 @@ impl Replica {
         let Some(member) = &mut self.member else { return };
         member.hold_until_ms = None;
         if self.serving {
+            // Who was answered before hears it.
+            while let Some(deltas) = self.take_visible() {
+                self.publish(deltas);
+            }
             self.serving = false;
             self.term += 1;
             if let Side::Follow(follow) = &mut self.side {
@@ -854,7 +876,7 @@ impl Replica {
         assert_eq!(self.durable, last, "the log ends elsewhere than the history");
         member.state = State::Electing;
         let own = Candidate { zxid: last, peer_epoch: member.epochs.current };
-        let own = (!member.settings.is_observer).then_some(own);
+        let own = (!member.is_observer()).then_some(own);
         let mut out = Vec::new();
         member.election.look(now.mono_ms() as u64, own, &mut out);
         self.elected(out, now);
@@ -919,7 +941,8 @@ impl Replica {
                 }
                 LeaderOutput::SaveEpochs(epochs) => {
                     member.epochs = epochs;
-                    member.outputs.push_back(Output::SaveEpochs(epochs));
+                    let repairing = member.repairing;
+                    member.outputs.push_back(Output::SaveEpochs { epochs, repairing });
                 }
                 LeaderOutput::Image(link) => self.image(link),
                 LeaderOutput::SendImage { link, sorted } => {
@@ -946,7 +969,7 @@ impl Replica {
                 self.member.as_mut().map(|member| std::mem::take(&mut member.held)).unwrap_or_default();
             held.into_iter().for_each(|deltas| self.publish(deltas));
             if let Side::Follow(follow) = &mut self.side {
-                let rest = follow.core.take_held();
+                let rest = follow.core.take_held().map(unaddressed);
                 let shown = rest.and_then(|deltas| {
                     let last = deltas.entries.last().map(|entry| (entry.zxid, entry.digest));
                     self.published.push_back(deltas);
@@ -1016,7 +1039,8 @@ impl Replica {
                 LearnerOutput::Send(bytes) => member.outputs.push_back(Output::Send { link, bytes }),
                 LearnerOutput::SaveEpochs(epochs) => {
                     member.epochs = epochs;
-                    member.outputs.push_back(Output::SaveEpochs(epochs));
+                    let repairing = member.repairing;
+                    member.outputs.push_back(Output::SaveEpochs { epochs, repairing });
                 }
                 LearnerOutput::Trunc(to) => {
                     learning.sync = "TRUNC";
@@ -1092,6 +1116,16 @@ impl Replica {
     }
 
     fn up_to_date(&mut self, epoch: u32, now: Now) {
+        if let Some(member) = &mut self.member
+            && std::mem::replace(&mut member.repairing, false)
+        {
+            // What a quorum has is on this disk: from here on it counts again.
+            let epochs = member.epochs;
+            member.outputs.push_back(Output::SaveEpochs { epochs, repairing: false });
+            if !member.settings.is_observer {
+                return self.look(now, &"repaired, and now with a vote");
+            }
+        }
         self.confirm(epoch);
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
         follow.connect(epoch);
@@ -1099,7 +1133,7 @@ impl Replica {
         let (sid, zxid, sync) = (learning.sid, follow.core.last_txn, learning.sync);
         member.outputs.push_back(Output::Event(Event::Following { sid, epoch, zxid, sync }));
         let mut out = Vec::new();
-        let state = match member.settings.is_observer {
+        let state = match member.is_observer() {
             true => ServerState::Observing,
             false => ServerState::Following,
         };
@@ -1247,9 +1281,10 @@ impl Replica {
         } else if let State::Connecting { sid, link: Some(asked), until_ms, .. } = member.state
             && asked == link
         {
+            let is_observer = member.is_observer();
             let Member { settings, epochs, history, .. } = &**member;
             let (membership, last, now_ms) = (settings.membership.clone(), history.last(), now.mono_ms());
-            let learner = Learner::new(membership, settings.is_observer, *epochs, last, now_ms, &mut learned);
+            let learner = Learner::new(membership, is_observer, *epochs, last, now_ms, &mut learned);
             let (up_to_date, is_up_to_date) = (None, false);
             let learning =
                 Learning { sid, up_to_date, is_up_to_date, until_ms, link, learner, sync: "DIFF" };

@@ -331,7 +331,12 @@ pub fn run(config: &Config) {
     let hash_seed = RandomState::new().hash_one(0u8);
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
     let tree_settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
-    let recovered = recovery::recover(&dir, tree_settings).unwrap_or_else(|error| exit(EXIT_DATA, error));
+    let recovered = match recovery::recover(&dir, tree_settings) {
+        Err(error) if error.is_damage() && member.is_some() => recovery::move_aside(&dir, &error)
+            .and_then(|()| recovery::recover(&dir, tree_settings))
+            .unwrap_or_else(|error| exit(EXIT_DATA, error)),
+        recovered => recovered.unwrap_or_else(|error| exit(EXIT_DATA, error)),
+    };
     let recovery::Recovered { mut restored, encoder, replayed, epochs, .. } = recovered;
     if let Some(MemberSettings { membership, .. }) = &member {
         restored.set_config(&membership.config_text, membership.config_version);
@@ -422,8 +427,9 @@ pub fn run(config: &Config) {
     let is_one = roles.is_one() && member.is_none();
     let replica = match member {
         None => Replica::alone(settings, policy, restored, clock.now()),
-        Some(member) => {
-            let Epochs { accepted, current, .. } = epochs;
+        Some(mut member) => {
+            let Epochs { accepted, current, repairing } = epochs;
+            member.repairing = repairing;
             let epochs = leader::Epochs { accepted, current };
             let history = others::history(&dir, restored.zxid, encoder.position());
             Replica::member(member, settings, policy, restored, epochs, history, clock.now())

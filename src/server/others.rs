@@ -101,6 +101,7 @@ pub fn settings(config: &Config) -> Result<MemberSettings, String> {
         is_observer: *peer_type == Role::Observer,
         ensemble: ensemble.clone(),
         membership,
+        repairing: false,
     })
 }
 
@@ -243,7 +244,7 @@ impl Others {
                     self.images.remove(&link);
                     self.peers.close(link);
                 }
-                Output::SaveEpochs(epochs) => self.save(epochs),
+                Output::SaveEpochs { epochs, repairing } => self.save(epochs, repairing),
                 Output::SendImage { link, .. } => self.send_image(link),
                 Output::ReceiveTree(zxid) => {
                     self.receiving = Some(Box::new(Receiving::new(zxid, self.tree_settings)));
@@ -266,8 +267,8 @@ impl Others {
 }
 
 impl Others {
-    fn save(&self, Epochs { accepted, current }: Epochs) {
-        let epochs = storage::Epochs { accepted, current, repairing: false };
+    fn save(&self, Epochs { accepted, current }: Epochs, repairing: bool) {
+        let epochs = storage::Epochs { accepted, current, repairing };
         if let Err(error) = epochs.write(&self.dir) {
             exit(
                 EXIT_LOG,

@@ -24,6 +24,19 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<Recovered, Rec
     Ok(recovered)
 }
 
+/// Makes room for a leader's state where this server's own is damaged.
+///
+/// # Errors
+/// Those of the system.
+pub fn move_aside(dir: &DataDir, damage: &RecoveryError) -> Result<(), RecoveryError> {
+    log::error!(target: "recovery", "{damage}");
+    let moved = storage::move_aside(dir);
+    let folder = moved.map_err(|error| RecoveryError::Io { path: dir.snap.clone(), error })?;
+    log::error!(target: "recovery", "log and snapshots are moved to {folder} in {} and {}: this server takes everything \
+        from its leader, and does not vote until it has it", dir.snap.display(), dir.log.display());
+    Ok(())
+}
+
 fn tell(event: &Event, progress: &mut Instant) {
     match event {
         Event::LeftOut { path, why } => {

@@ -7,9 +7,7 @@ use super::cluster::Cluster;
 use super::model::WatchKind;
 use super::net::{Arrival, Event, Socket, Who};
 use crate::client::session::{Body, Incoming, Reply, Request, Session};
-use crate::proto::{
-    Acl, ConnectRequest, ErrorCode, OpCode, PASSWORD_BYTES, XID_PING, XID_SET_WATCHES, Zxid,
-};
+use crate::proto::{Acl, ConnectRequest, ErrorCode, OpCode, PASSWORD_BYTES, XID_PING, XID_SET_WATCHES, Zxid};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -394,9 +392,11 @@ impl Cluster {
             return self.oracle.violate(what);
         }
         let model = &self.oracle.model;
-        let due = known.iter().filter_map(|(kind, watch)| model.fires_after(*kind, path.as_bytes(), watch.since));
+        let due =
+            known.iter().filter_map(|(kind, watch)| model.fires_after(*kind, path.as_bytes(), watch.since));
         if due.min() != Some(zxid) {
-            self.oracle.violate(format!("client {client}: event {kind} on {path} of {zxid}, nothing happened then"));
+            self.oracle
+                .violate(format!("client {client}: event {kind} on {path} of {zxid}, nothing happened then"));
         }
     }
 
@@ -410,7 +410,9 @@ impl Cluster {
             let fires = self.oracle.model.fires_after(*kind, path, watch.since)?;
             (fires <= zxid).then(|| {
                 let path = String::from_utf8_lossy(path);
-                format!("client {client} reads {zxid}, its {kind:?} watch on {path} should have fired at {fires}")
+                format!(
+                    "client {client} reads {zxid}, its {kind:?} watch on {path} should have fired at {fires}"
+                )
             })
         });
         if let Some(what) = late {
@@ -489,7 +491,9 @@ impl Cluster {
         let zxid = Zxid::from_wire(reply.header.zxid);
         let session_id = self.clients[client].session.map_or(0, |(id, ..)| id);
         let Some(committed) = self.oracle.committed.get(&zxid) else {
-            return self.oracle.violate(format!("client {client}: {request:?} is said to be {zxid}, which is none"));
+            return self
+                .oracle
+                .violate(format!("client {client}: {request:?} is said to be {zxid}, which is none"));
         };
         let header = committed.header;
         if (header.session_id, header.cxid) != (session_id, xid) {
@@ -497,7 +501,8 @@ impl Cluster {
             return self.oracle.violate(what);
         }
         if zxid <= newest {
-            let what = format!("client {client}: {request:?} is {zxid}, and {newest} was seen before it was asked");
+            let what =
+                format!("client {client}: {request:?} is {zxid}, and {newest} was seen before it was asked");
             return self.oracle.violate(what);
         }
         let is_failed = header.op == OpCode::ERROR;
@@ -529,7 +534,8 @@ impl Cluster {
         let is_right = match (request, &reply.body) {
             (Request::Sync { .. }, _) => {
                 if zxid < newest {
-                    let what = format!("client {client}: sync says {zxid}, {newest} was seen before it was asked");
+                    let what =
+                        format!("client {client}: sync says {zxid}, {newest} was seen before it was asked");
                     return self.oracle.violate(what);
                 }
                 true
@@ -567,7 +573,8 @@ impl Cluster {
                 Request::GetData { path, .. } | Request::Exists { path, .. } => model.at(path, zxid),
                 _ => None,
             };
-            self.oracle.violate(format!("client {client}: {request:?} is answered {reply:?}, there is {is:?}"));
+            self.oracle
+                .violate(format!("client {client}: {request:?} is answered {reply:?}, there is {is:?}"));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Servers, clients, and what happens to them.
 
+use super::Random;
 use super::client::Client;
 use super::net::{Event, Fault, Machine, Net};
 use super::oracle::{Oracle, Shadow};
 use super::server::{Server, Stop};
-use super::Random;
 use crate::config::{Ensemble, PeerAddress, Role};
 use crate::proto::Zxid;
 use crate::replica::Standing;
@@ -322,6 +322,7 @@ impl Cluster {
     fn heal(&mut self, fault: Fault) {
         self.trace(|_| format!("ends: {fault:?}"));
         match fault {
+            Fault::Cut(_) if self.mutation == Some(Mutation::StayCut) => {}
             Fault::Cut(wires) => self.net.heal(&wires),
             Fault::Slow => self.net.delay_us = self.settings.delay_us,
             Fault::FullDisk(server) => self.servers[server].disk.set_blocks_max(None),
@@ -455,7 +456,8 @@ impl Cluster {
 
     /// The server that leads, of the newest epoch.
     pub fn leader(&self) -> Option<usize> {
-        let leading = (0..self.servers.len()).filter(|server| self.standing(*server) == Some(Standing::Leading));
+        let leading =
+            (0..self.servers.len()).filter(|server| self.standing(*server) == Some(Standing::Leading));
         leading.max_by_key(|server| {
             self.servers[*server].process.as_ref().map(|process| process.replica.epochs().accepted)
         })
@@ -506,7 +508,9 @@ impl Cluster {
         let serves = |cluster: &Self| cluster.is_settled() && cluster.leader().is_some();
         if !self.run_until(bound_us, serves) {
             let standings: Vec<_> = (0..self.servers.len()).map(|server| self.standing(server)).collect();
-            return self.oracle.violate(format!("no ensemble {bound_us} us after the last fault: {standings:?}"));
+            return self
+                .oracle
+                .violate(format!("no ensemble {bound_us} us after the last fault: {standings:?}"));
         }
         if !self.clients.is_empty() && !self.run_until(bound_us, |cluster| cluster.oracle.last() > begun) {
             return self.oracle.violate("no write after the last fault".to_owned());

@@ -274,7 +274,9 @@ impl Net {
         // Both ways: a connection begins with answers. A way back that is cut alone delays nothing that was sent.
         let is_cut = match arrival {
             Arrival::Again => return true,
-            Arrival::Dial | Arrival::Connected => self.cut.contains(&(from, to)) || self.cut.contains(&(to, from)),
+            Arrival::Dial | Arrival::Connected => {
+                self.cut.contains(&(from, to)) || self.cut.contains(&(to, from))
+            }
             _ => self.cut.contains(&(from, to)),
         };
         let end = &mut connection.ends[side];

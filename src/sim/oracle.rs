@@ -106,7 +106,8 @@ impl Oracle {
             }
             if zxid <= self.last() {
                 let last = self.last();
-                return self.violate(format!("server {} commits {zxid}, and {last} is committed", server + 1));
+                return self
+                    .violate(format!("server {} commits {zxid}, and {last} is committed", server + 1));
             }
             let have = shadows[..voters].iter().filter(|other| other.has_durable(zxid, txn)).count();
             if have < quorum {
@@ -137,7 +138,10 @@ impl Oracle {
         if let Some(committed) = self.committed.get_mut(&zxid) {
             let known = *committed.digest.get_or_insert(digest);
             if known != digest {
-                self.violate(format!("server {} has digest {digest:x} at {zxid}, another {known:x}", server + 1));
+                self.violate(format!(
+                    "server {} has digest {digest:x} at {zxid}, another {known:x}",
+                    server + 1
+                ));
             }
         }
     }
@@ -150,9 +154,10 @@ impl Oracle {
     /// A server's log loses what is behind `to`.
     pub fn taken_back(&mut self, server: usize, shadow: &Shadow, to: Zxid) {
         let behind = (Bound::Excluded(to), Bound::Unbounded);
-        let lost = shadow.records.range(behind).find(|(zxid, (txn, _))| {
-            self.committed.get(zxid).is_some_and(|committed| committed.txn == txn)
-        });
+        let lost = shadow
+            .records
+            .range(behind)
+            .find(|(zxid, (txn, _))| self.committed.get(zxid).is_some_and(|committed| committed.txn == txn));
         if let Some((zxid, _)) = lost {
             self.violate(format!("server {} is told to forget {zxid}, which is committed", server + 1));
         }

@@ -90,7 +90,6 @@ pub struct Process {
     image: Option<Image>,
     /// A snapshot that is whole, and is written once the log is durable as far.
     snapshot: Option<(Zxid, Vec<u8>)>,
-    is_repairing: bool,
     /// What is published is shown to clients.
     is_serving: bool,
     /// Published while it was not, with the digest then.
@@ -324,7 +323,8 @@ impl Cluster {
                 sync_ms: 5 * tick_ms,
             },
             ensemble,
-            is_observer: of.is_observer || epochs.repairing,
+            is_observer: of.is_observer,
+            repairing: epochs.repairing,
             election_address: format!("zk{}:3888", Self::sid(server)),
         };
         let commit = CommitSettings {
@@ -369,7 +369,6 @@ impl Cluster {
             wanted: VecDeque::new(),
             image: None,
             snapshot: None,
-            is_repairing,
             is_serving: false,
             tentative: vec![(zxid, digest)],
             published: zxid,
@@ -525,9 +524,9 @@ impl Cluster {
                     self.net.close(socket);
                 }
             }
-            Output::SaveEpochs(epochs) => {
+            Output::SaveEpochs { epochs, repairing } => {
                 let (accepted, current) = (epochs.accepted, epochs.current);
-                let epochs = storage::Epochs { accepted, current, repairing: process.is_repairing };
+                let epochs = storage::Epochs { accepted, current, repairing };
                 self.trace(|_| format!("server {} saves {epochs:?}", server + 1));
                 if self.mutation == Some(Mutation::ForgetEpochs) {
                     return;
@@ -734,7 +733,6 @@ impl Cluster {
                     self.view(server, view);
                 }
                 self.within(server, TICK_US, Inside::Tick);
-                self.check_repaired(server);
             }
             Inside::Flush(batch) => {
                 if let Err(error) = process.log.flush() {
@@ -796,24 +794,6 @@ impl Cluster {
                 }
             }
         }
-    }
-
-    /// A server that was damaged votes again once it has its leader's state.
-    fn check_repaired(&mut self, server: usize) {
-        let of = &mut self.servers[server];
-        let Some(process) = &mut of.process else { return };
-        if !process.is_repairing || process.replica.standing() != Standing::Observing {
-            return;
-        }
-        let epochs = process.replica.epochs();
-        let (accepted, current) = (epochs.accepted, epochs.current);
-        let written = storage::Epochs { accepted, current, repairing: false }.write(&of.disk);
-        if let Err(error) = written {
-            return self.failed(server, &error);
-        }
-        self.trace(|_| format!("server {} is repaired", server + 1));
-        self.stop(server, Stop::Killed);
-        self.net.after(1, Event::Start(server));
     }
 
     fn begin_image(&mut self, server: usize, is_snapshot: bool) {
@@ -1042,9 +1022,9 @@ impl Cluster {
         let Some(mut uplink) = side.view.take_uplink() else { return };
         if self.mutation == Some(Mutation::SyncAtOnce) {
             let zxid = side.view.zxid();
-            let synced = uplink.items.extract_if(.., |item| {
-                matches!(item, Up::Request(request) if request.op == OpCode::SYNC)
-            });
+            let synced = uplink
+                .items
+                .extract_if(.., |item| matches!(item, Up::Request(request) if request.op == OpCode::SYNC));
             let entries = synced.map(|item| {
                 let Up::Request(request) = item else { unreachable!("looked at above") };
                 Entry {

@@ -181,6 +181,12 @@ impl Commit {
         self.core.zxid.counter() > u32::MAX - COUNTERS_SPARE
     }
 
+    /// Passes over zxids, so that only so many are left before the epoch is spent.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn spend_zxids(&mut self, left: u32) {
+        self.core.zxid = Zxid::new(self.core.zxid.epoch(), u32::MAX - COUNTERS_SPARE - left);
+    }
+
     /// Gives the role up: what was proposed stays in the tree, what waits is dropped.
     pub(super) fn into_core(mut self) -> (Core, BTreeMap<i64, i32>) {
         self.core.next_session_id = Some(self.sessions.next_session_id());

@@ -4,7 +4,7 @@ use super::Random;
 use super::client::Client;
 use super::net::{Event, Fault, Machine, Net};
 use super::oracle::{Oracle, Shadow};
-use super::server::{Server, Stop};
+use super::server::{Server, Step, Stop};
 use crate::config::{Ensemble, PeerAddress, Role};
 use crate::proto::Zxid;
 use crate::replica::Standing;
@@ -174,6 +174,10 @@ pub struct Cluster {
     /// What a tree that was sent holds, by the zxid it is of.
     pub(super) images: BTreeMap<Zxid, Shadow>,
     pub mutation: Option<Mutation>,
+    /// Which server stops, at what, and how.
+    pub stop_at: Option<(usize, Step, Stop)>,
+    /// Txns of its log that a server starts with in memory; any number if it is not said.
+    pub history_txns: Option<u32>,
     /// Leaders that were established.
     pub led: u64,
     pub syncs: BTreeMap<&'static str, u64>,
@@ -224,6 +228,8 @@ impl Cluster {
             oracle: Oracle::default(),
             images: BTreeMap::new(),
             mutation: None,
+            stop_at: None,
+            history_txns: None,
             led: 0,
             syncs: BTreeMap::new(),
             rotten: None,
@@ -444,14 +450,20 @@ impl Cluster {
             }
             _ => {
                 // One server's at most: what is on one disk only is not durable.
-                let server = *self.rotten.get_or_insert(server);
+                let server = self.rotten.unwrap_or(server);
                 self.stop(server, Stop::Killed);
-                let seed = self.net.random.next();
-                let damaged = self.servers[server].disk.damage(seed);
-                self.trace(|_| format!("the disk of server {} rots: {damaged:?}", server + 1));
+                self.rots(server);
                 self.net.after(back_us, Event::Start(server));
             }
         }
+    }
+
+    /// A bit flips on a server's disk, while it is down.
+    pub fn rots(&mut self, server: usize) {
+        self.rotten = Some(server);
+        let seed = self.net.random.next();
+        let damaged = self.servers[server].disk.damage(seed);
+        self.trace(|_| format!("the disk of server {} rots: {damaged:?}", server + 1));
     }
 
     /// The server that leads, of the newest epoch.
@@ -477,6 +489,7 @@ impl Cluster {
             self.net.heal(&cut);
         }
         self.net.delay_us = self.settings.delay_us;
+        self.stop_at = None;
         for server in 0..self.servers.len() {
             self.servers[server].fuse = None;
             self.servers[server].disk.set_blocks_max(None);
@@ -511,6 +524,9 @@ impl Cluster {
             return self
                 .oracle
                 .violate(format!("no ensemble {bound_us} us after the last fault: {standings:?}"));
+        }
+        for client in &mut self.clients {
+            (client.is_quiet, client.server) = (false, None);
         }
         if !self.clients.is_empty() && !self.run_until(bound_us, |cluster| cluster.oracle.last() > begun) {
             return self.oracle.violate("no write after the last fault".to_owned());

@@ -6,6 +6,8 @@ pub mod disk;
 mod model;
 pub mod net;
 mod oracle;
+#[cfg(test)]
+mod scenarios;
 pub mod server;
 #[cfg(test)]
 mod tests;

@@ -33,7 +33,7 @@ const RETAIN: usize = 2;
 /// How soon a process that cannot start is started again.
 const RESTART_US: u64 = 300_000;
 /// Segments are short, so that there are some.
-pub const SEGMENT_BYTES: usize = 128 << 10;
+pub const SEGMENT_BYTES: usize = 512 << 10;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,53 @@ pub enum Stop {
     Killed,
     /// The machine: nobody is told, and what was not flushed may be gone.
     PowerOff,
+}
+
+/// A place in what a server does at which it may stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Before epochs are saved.
+    SaveEpochs,
+    /// They are durable, and nothing that follows is done.
+    EpochsSaved,
+    /// Before a group is written.
+    Write,
+    /// It is written and not flushed.
+    Written,
+    /// It is durable, and nobody knows.
+    Flushed,
+    /// The same of a marker.
+    Marked,
+    /// A tree has come in whole, and is not on disk.
+    StoreTree,
+    /// It is, and the log knows nothing of it.
+    TreeStored,
+    /// The log begins with it, and it has no name.
+    FinishInstall,
+    /// It has its name.
+    Installed,
+    /// The log is truncated, and the tree is not read again.
+    Reload,
+    /// An image goes to a learner, and what follows it does not.
+    ImageSent,
+}
+
+impl Step {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::SaveEpochs,
+        Self::EpochsSaved,
+        Self::Write,
+        Self::Written,
+        Self::Flushed,
+        Self::Marked,
+        Self::StoreTree,
+        Self::TreeStored,
+        Self::FinishInstall,
+        Self::Installed,
+        Self::Reload,
+        Self::ImageSent,
+    ];
 }
 
 /// A machine and its clocks.
@@ -385,7 +432,8 @@ impl Cluster {
 
     /// The end of the log, as far as it is read back.
     fn history_of(&mut self, disk: &SimDisk, last: Zxid, log: Position) -> History {
-        let txns = [0, 10, 500][self.net.random.below(3) as usize];
+        let any = [0, 10, 500][self.net.random.below(3) as usize];
+        let txns = self.history_txns.unwrap_or(any);
         let after = Zxid::new(last.epoch(), last.counter().saturating_sub(txns));
         let mut batch = Batch::default();
         let mut read = || -> Result<Option<Zxid>, storage::ReadError> {
@@ -436,6 +484,16 @@ impl Cluster {
         } else {
             of.disk.call_off();
         }
+    }
+
+    /// Whether the server stops at this step; it stays down.
+    fn stops_at(&mut self, server: usize, step: Step) -> bool {
+        let is_here = self.stop_at.is_some_and(|(who, at, _)| (who, at) == (server, step));
+        if let Some((_, _, how)) = self.stop_at.take_if(|_| is_here) {
+            self.trace(|_| format!("server {} is stopped at {step:?}", server + 1));
+            self.stop(server, how);
+        }
+        is_here
     }
 
     /// The disk failed: the process ends, and a supervisor starts it again.
@@ -504,6 +562,16 @@ impl Cluster {
     fn output(&mut self, server: usize, output: Output) {
         let now = self.servers[server].now(self.net.now_us);
         let disk = self.servers[server].disk.clone();
+        let step = match &output {
+            Output::SaveEpochs { .. } => Some(Step::SaveEpochs),
+            Output::StoreTree(_) => Some(Step::StoreTree),
+            Output::FinishInstall(_) => Some(Step::FinishInstall),
+            Output::Reload => Some(Step::Reload),
+            _ => None,
+        };
+        if step.is_some_and(|step| self.stops_at(server, step)) {
+            return;
+        }
         let Some(process) = &mut self.servers[server].process else { return };
         match output {
             Output::Connect { link, sid, port } => {
@@ -534,6 +602,9 @@ impl Cluster {
                 if let Err(error) = epochs.write(&disk) {
                     return self.failed(server, &error);
                 }
+                if self.stops_at(server, Step::EpochsSaved) {
+                    return;
+                }
                 if self.net.random.one_in(4) {
                     let for_us = self.net.random.below(20_000);
                     self.stall(server, for_us);
@@ -542,6 +613,7 @@ impl Cluster {
             Output::SendImage { link, .. } => {
                 process.behind.insert(link, Vec::new());
                 process.send_image(&mut self.net, link);
+                self.stops_at(server, Step::ImageSent);
             }
             Output::ReceiveTree(zxid) => {
                 process.receiving = Some((zxid, Decoder::new(Form::Stream), Builder::new(tree_settings())));
@@ -551,8 +623,9 @@ impl Cluster {
             Output::StoreTree(restored) => self.store_tree(server, restored),
             Output::FinishInstall(zxid) => {
                 if let Err(error) = storage::adopt(&disk, zxid, process.log.encoder().position()) {
-                    self.failed(server, &error);
+                    return self.failed(server, &error);
                 }
+                self.stops_at(server, Step::Installed);
             }
             Output::Reload => {
                 let recovered = self.recover(server);
@@ -620,6 +693,9 @@ impl Cluster {
             return self.failed(server, &error);
         }
         process.storing = Some(restored);
+        if self.stops_at(server, Step::TreeStored) {
+            return;
+        }
         let delay_us = self.net.random.below(20_000);
         self.within(server, delay_us, Inside::TreeStored);
     }
@@ -627,6 +703,9 @@ impl Cluster {
     /// A group goes to the log; it is flushed later.
     fn write(&mut self, server: usize, batch: Arc<Batch>) {
         let now = self.servers[server].now(self.net.now_us);
+        if self.stops_at(server, Step::Write) {
+            return;
+        }
         let Some(process) = &mut self.servers[server].process else { return };
         let shadow = &mut self.shadows[server];
         if self.mutation == Some(Mutation::SkipTruncation)
@@ -663,6 +742,10 @@ impl Cluster {
         if !is_lost && let Err(error) = process.log.write(&batch) {
             return self.failed(server, &error);
         }
+        if self.stops_at(server, Step::Written) {
+            return;
+        }
+        let Some(process) = &mut self.servers[server].process else { return };
         if self.mutation == Some(Mutation::AcknowledgeEarly) && !batch.is_marker() {
             return process.replica.durable(batch, now);
         }
@@ -758,6 +841,11 @@ impl Cluster {
                         }
                     }
                 }
+                let step = if batch.is_marker() { Step::Marked } else { Step::Flushed };
+                if self.stops_at(server, step) {
+                    return;
+                }
+                let Some(process) = &mut self.servers[server].process else { return };
                 process.replica.durable(batch, now);
             }
             Inside::Deltas { view, deltas } => {

@@ -195,7 +195,7 @@ impl Cluster {
             let role = if is_observer { Role::Observer } else { Role::Participant };
             let server = crate::config::Server { sid, addresses: vec![address], role, client: None };
             ensemble.servers.insert(sid, server);
-            let mut server = Server::new(random.next(), is_observer);
+            let mut server = Server::new(random.draw(), is_observer);
             if settings.fault_every_us > 0 {
                 server.drift_ppm = random.below(20_000) as i64 - 10_000;
                 server.wall_offset_ms = random.below(4_000) as i64 - 2_000;
@@ -438,7 +438,7 @@ impl Cluster {
                 // One server's at most: what is on one disk only is not durable.
                 let server = *self.rotten.get_or_insert(server);
                 self.stop(server, Stop::Killed);
-                let seed = self.net.random.next();
+                let seed = self.net.random.draw();
                 let damaged = self.servers[server].disk.damage(seed);
                 self.trace(|_| format!("the disk of server {} rots: {damaged:?}", server + 1));
                 self.net.after(back_us, Event::Start(server));

@@ -427,7 +427,7 @@ impl Cluster {
         }
         let of = &self.servers[server];
         if how == Stop::PowerOff {
-            let seed = self.net.random.next();
+            let seed = self.net.random.draw();
             of.disk.crash(seed);
         } else {
             of.disk.call_off();
@@ -550,7 +550,7 @@ impl Cluster {
                     self.failed(server, &error);
                 }
             }
-            Output::Reload => {
+            Output::Reload(_) => {
                 let recovered = self.recover(server);
                 match recovered {
                     Ok(storage::Recovered { restored, encoder, .. }) => {

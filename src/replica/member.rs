@@ -122,8 +122,8 @@ pub enum Output {
     StoreTree(Box<Restored>),
     /// The log now begins at the incoming snapshot: give it its name.
     FinishInstall(Zxid),
-    /// Read everything from the disk again: [`Replica::reloaded`].
-    Reload,
+    /// The log is cut behind this zxid. Read everything from the disk again: [`Replica::reloaded`].
+    Reload(Zxid),
     /// The log holds a txn that cannot be applied: the tree is not what it should be, and the process must end.
     Diverged(ReplayError),
     /// Something for people.
@@ -265,8 +265,8 @@ enum Restoring {
     Fuzzy(Box<FuzzyReplay>),
     /// It is exact, and on its way to the disk.
     Storing(Zxid),
-    /// The log is being told to forget what is behind.
-    Truncating,
+    /// The log is being told to forget what is behind this.
+    Truncating(Zxid),
     /// The disk is read again.
     Reloading,
     /// The tree is on disk. The log is being told where it begins.
@@ -1052,7 +1052,7 @@ impl Replica {
                 }
                 LearnerOutput::Trunc(to) => {
                     learning.sync = "TRUNC";
-                    member.restoring = Restoring::Truncating;
+                    member.restoring = Restoring::Truncating(to);
                     self.to_log.push_back(Arc::new(Batch::marker(Marker::Truncate { to })));
                 }
                 LearnerOutput::Snap(zxid) => {
@@ -1217,7 +1217,7 @@ impl Replica {
     fn marked(&mut self, now: Now) {
         let Some(member) = &mut self.member else { return };
         match std::mem::replace(&mut member.restoring, Restoring::Reloading) {
-            Restoring::Truncating => member.outputs.push_back(Output::Reload),
+            Restoring::Truncating(to) => member.outputs.push_back(Output::Reload(to)),
             Restoring::Basing(restored) => {
                 member.outputs.push_back(Output::FinishInstall(restored.zxid));
                 self.adopt(*restored, now);

@@ -201,7 +201,7 @@ impl Cluster {
             let role = if is_observer { Role::Observer } else { Role::Participant };
             let server = crate::config::Server { sid, addresses: vec![address], role, client: None };
             ensemble.servers.insert(sid, server);
-            let mut server = Server::new(random.next(), is_observer);
+            let mut server = Server::new(random.draw(), is_observer);
             if settings.fault_every_us > 0 {
                 server.drift_ppm = random.below(20_000) as i64 - 10_000;
                 server.wall_offset_ms = random.below(4_000) as i64 - 2_000;
@@ -461,7 +461,7 @@ impl Cluster {
     /// A bit flips on a server's disk, while it is down.
     pub fn rots(&mut self, server: usize) {
         self.rotten = Some(server);
-        let seed = self.net.random.next();
+        let seed = self.net.random.draw();
         let damaged = self.servers[server].disk.damage(seed);
         self.trace(|_| format!("the disk of server {} rots: {damaged:?}", server + 1));
     }

@@ -479,7 +479,7 @@ impl Cluster {
         }
         let of = &self.servers[server];
         if how == Stop::PowerOff {
-            let seed = self.net.random.next();
+            let seed = self.net.random.draw();
             of.disk.crash(seed);
         } else {
             of.disk.call_off();
@@ -566,7 +566,7 @@ impl Cluster {
             Output::SaveEpochs { .. } => Some(Step::SaveEpochs),
             Output::StoreTree(_) => Some(Step::StoreTree),
             Output::FinishInstall(_) => Some(Step::FinishInstall),
-            Output::Reload => Some(Step::Reload),
+            Output::Reload(_) => Some(Step::Reload),
             _ => None,
         };
         if step.is_some_and(|step| self.stops_at(server, step)) {
@@ -627,7 +627,7 @@ impl Cluster {
                 }
                 self.stops_at(server, Step::Installed);
             }
-            Output::Reload => {
+            Output::Reload(_) => {
                 let recovered = self.recover(server);
                 match recovered {
                     Ok(storage::Recovered { restored, encoder, .. }) => {

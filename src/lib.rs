@@ -24,6 +24,7 @@
 //! | [`wal`] | the log's bytes | an acknowledged record is given back unchanged, or recovery refuses |
 //! | [`snapshot`] | a tree and its sessions in bytes, ZooKeeper's files as well | decoding gives back all that was encoded, or refuses |
 //! | [`storage`] | which files there are, and what a start makes of them | all that was acknowledged is given back, or it says what is wrong and changes nothing |
+//! | `sim` | an ensemble with faulty disks, net and clocks, from a seed (tests, feature `sim`) | a seed is one history |
 //! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is passed over in silence |
 //! | [`admin`] | four-letter words and metrics as text | it renders what it is given and asks nobody |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
@@ -76,4 +77,7 @@ pub mod docs {
 
     #[doc = include_str!("docs/four-letter-words.md")]
     pub mod four_letter_words {}
+
+    #[doc = include_str!("docs/reliability.md")]
+    pub mod reliability {}
 }

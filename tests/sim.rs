@@ -2,11 +2,13 @@
 //!
 //! Without the variable a few are run. One that fails prints the command that replays it with its whole history.
 
+#![allow(clippy::print_stdout)] // it is a program
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use zkfast::sim::cluster::{Outcome, history};
+use zkfast::sim::{Outcome, history};
 
 fn main() {
     let seeds = std::env::var("ZKFAST_SIM_SEEDS").unwrap_or_else(|_| "0..50".to_owned());

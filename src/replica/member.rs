@@ -1294,8 +1294,7 @@ impl Replica {
             let (membership, last, now_ms) = (settings.membership.clone(), history.last(), now.mono_ms());
             let learner = Learner::new(membership, is_observer, *epochs, last, now_ms, &mut learned);
             let (up_to_date, is_up_to_date) = (None, false);
-            let learning =
-                Learning { sid, up_to_date, is_up_to_date, until_ms, link, learner, sync: "DIFF" };
+            let learning = Learning { sid, up_to_date, is_up_to_date, until_ms, link, learner, sync: "DIFF" };
             member.state = State::Learning(Box::new(learning));
         } else {
             member.outputs.push_back(Output::Close { link });

@@ -31,7 +31,7 @@ struct Watch {
 
 /// Where a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     Away,
     Connecting,
     Connected,
@@ -39,7 +39,7 @@ pub enum Phase {
 
 /// A client.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     number: usize,
     socket: Option<Socket>,
     pub phase: Phase,
@@ -178,7 +178,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn to_client(&mut self, client: usize, socket: Socket, arrival: Arrival) {
+    pub(super) fn client_hears(&mut self, client: usize, socket: Socket, arrival: Arrival) {
         if self.clients[client].socket != Some(socket) {
             if matches!(arrival, Arrival::Connected) {
                 self.net.close(socket);
@@ -580,7 +580,7 @@ impl Cluster {
 }
 
 /// A create, with `CreateMode`'s number.
-pub fn create(path: &[u8], data: Vec<u8>, flags: i32) -> Request {
+pub(super) fn create(path: &[u8], data: Vec<u8>, flags: i32) -> Request {
     let (path, data, acl) = (path.to_vec(), Some(data), vec![Acl::open()]);
     Request::Create { op: OpCode::CREATE, path, data, acl, flags, ttl_ms: -1 }
 }

@@ -39,7 +39,7 @@ pub enum Mutation {
 
 /// What a history is like.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Servers that vote.
     pub voters: usize,
     /// Servers that do not.
@@ -162,7 +162,7 @@ impl Outcome {
 
 /// See the module's page.
 #[derive(Debug)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     pub settings: Settings,
     pub ensemble: Ensemble,
     pub net: Net,
@@ -292,7 +292,7 @@ impl Cluster {
             }
             Event::Inside { server, incarnation, .. } => {
                 if self.servers[server].incarnation == incarnation {
-                    self.to_server(server, event);
+                    self.happens_to(server, event);
                 }
             }
             Event::Client(client) => self.act(client),
@@ -308,20 +308,20 @@ impl Cluster {
         let Event::Net { socket, ref arrival } = event else { return };
         let Some((server, _)) = self.net.whose(socket) else { return };
         if let Some(client) = server.checked_sub(self.servers.len()) {
-            return self.to_client(client, socket, arrival.clone());
+            return self.client_hears(client, socket, arrival.clone());
         }
         let of = &self.servers[server];
         match arrival {
             super::net::Arrival::Dial if of.process.is_some() => {
                 self.net.accept(socket);
-                self.to_server(server, event);
+                self.happens_to(server, event);
             }
             super::net::Arrival::Dial => {
                 if of.is_on {
                     self.net.refuse(socket);
                 }
             }
-            _ => self.to_server(server, event),
+            _ => self.happens_to(server, event),
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A znode after a txn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its data.
     pub data: Option<Vec<u8>>,
     /// Owner, zxids, times and versions, but for what children count.
@@ -26,7 +26,7 @@ impl Node {
 
 /// What a watch waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum WatchKind {
+pub(crate) enum WatchKind {
     /// New data, or the end of the znode.
     Data,
     /// That it comes.
@@ -37,7 +37,7 @@ pub enum WatchKind {
 
 /// See the module's page.
 #[derive(Debug)]
-pub struct Model {
+pub(crate) struct Model {
     nodes: BTreeMap<Vec<u8>, Vec<(Zxid, Option<Node>)>>,
     /// When a watch of each kind would have fired.
     fires: BTreeMap<(WatchKind, Vec<u8>), Vec<Zxid>>,

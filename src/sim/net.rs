@@ -14,13 +14,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// A machine: servers first, then clients.
-pub type Machine = usize;
+pub(crate) type Machine = usize;
 /// A connection, and which end of it.
-pub type Socket = (u64, usize);
+pub(crate) type Socket = (u64, usize);
 
 /// What is at one end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub(crate) enum Who {
     /// A server's port for servers.
     Peer(Port),
     /// A server's view.
@@ -31,7 +31,7 @@ pub enum Who {
 
 /// What arrives at an end.
 #[derive(Clone, Debug)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// Somebody connects.
     Dial,
     /// The connection that was asked for is there.
@@ -47,7 +47,7 @@ pub enum Arrival {
 /// What happens inside a server.
 #[derive(Debug)]
 #[allow(missing_docs)] // named as what they call
-pub enum Inside {
+pub(crate) enum Inside {
     Tick,
     Flush(Arc<Batch>),
     Deltas { view: u16, deltas: Rc<Deltas> },
@@ -64,7 +64,7 @@ pub enum Inside {
 /// What happens next.
 #[derive(Debug)]
 #[allow(missing_docs)] // the names say it
-pub enum Event {
+pub(crate) enum Event {
     Net { socket: Socket, arrival: Arrival },
     Unstick(Socket),
     Inside { server: usize, incarnation: u64, what: Inside },
@@ -78,7 +78,7 @@ pub enum Event {
 /// What is to end.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)] // the names say it
-pub enum Fault {
+pub(crate) enum Fault {
     Cut(BTreeSet<(Machine, Machine)>),
     Slow,
     FullDisk(usize),
@@ -104,7 +104,7 @@ struct Connection {
 
 /// The wires, and the order of all that happens.
 #[derive(Debug)]
-pub struct Net {
+pub(crate) struct Net {
     /// Microseconds since the beginning, as nobody knows them.
     pub now_us: u64,
     pub random: Random,

@@ -17,7 +17,7 @@ use std::ops::Bound;
 
 /// What a server's log holds, as the one who writes it knows.
 #[derive(Clone, Debug, Default)]
-pub struct Shadow {
+pub(crate) struct Shadow {
     /// All that it knows, whether it came as a record or in a tree; and whether each is durable.
     pub records: BTreeMap<Zxid, (Bytes, bool)>,
     /// A marker that is written and not durable, and whether it is a base.
@@ -46,7 +46,7 @@ impl Shadow {
 
 /// A txn that counts.
 #[derive(Debug)]
-pub struct Committed {
+pub(crate) struct Committed {
     pub header: TxnHeader,
     txn: Bytes,
     digest: Option<u64>,
@@ -54,7 +54,7 @@ pub struct Committed {
 
 /// See the module's page.
 #[derive(Debug, Default)]
-pub struct Oracle {
+pub(crate) struct Oracle {
     pub model: Model,
     pub committed: BTreeMap<Zxid, Committed>,
     leaders: BTreeMap<u32, (usize, u64)>,

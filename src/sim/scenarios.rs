@@ -407,7 +407,10 @@ fn a_leader_that_was_paused_knows_nothing() {
         script.pass(3 * SECOND);
         let session = script.clients[at_new].session.map(|(id, ..)| id).expect("it has one");
         assert!(script.oracle.model.is_alive(session));
-        assert!(script.oracle.model.ended_count() <= ended + 1, "only the old leader's client may have expired");
+        assert!(
+            script.oracle.model.ended_count() <= ended + 1,
+            "only the old leader's client may have expired"
+        );
         script.end();
     }
 }
@@ -570,8 +573,13 @@ fn watches_over_a_reconnect() {
 #[test]
 fn back_to_the_same_leader() {
     for seed in 0..40 {
-        let settings =
-            Settings { clients: 4, act_us: 2_000, pipeline: 16, flush_us: (200, 20_000), ..Settings::calm(3) };
+        let settings = Settings {
+            clients: 4,
+            act_us: 2_000,
+            pipeline: 16,
+            flush_us: (200, 20_000),
+            ..Settings::calm(3)
+        };
         let mut script = Script::new(seed, settings);
         for _ in 0..5 {
             script.pass(60_000);
@@ -604,9 +612,10 @@ fn requests_outlive_their_leader() {
         script.wait_for_leader(leader);
         script.pass(SECOND / 2);
         let client = &script.clients[client];
-        let created = client.replies.iter().filter(|(_, reply)| {
-            matches!(&reply.body, Body::Path(path) if path.starts_with(b"/q/held"))
-        });
+        let created = client
+            .replies
+            .iter()
+            .filter(|(_, reply)| matches!(&reply.body, Body::Path(path) if path.starts_with(b"/q/held")));
         match created.count() {
             4 => held += 1,
             _ => lost += 1,
@@ -632,9 +641,7 @@ fn a_moved_client_is_not_overtaken_by_its_past() {
         script.pass(5_000);
         script.clients[client].server = Some(to);
         script.hang_up(client);
-        script.wait("the session", move |cluster| {
-            cluster.clients[client].phase == Phase::Connected
-        });
+        script.wait("the session", move |cluster| cluster.clients[client].phase == Phase::Connected);
         script.write(client, 2);
         script.stop(leader, Stop::PowerOff);
         script.wait_for_leader(leader);

@@ -7,7 +7,7 @@ use super::oracle::Shadow;
 use crate::auth::Policy;
 use crate::proto::{OpCode, Zxid};
 use crate::replica::{
-    Builder, CommitSettings, Deltas, Entry, Event as MemberEvent, MemberSettings, Now, Output, Place, Port,
+    Builder, CommitSettings, Deltas, Entry, Event as MemberEvent, MemberSettings, Now, Output, Place,
     Replica, Restored, Standing, Up, Uplink, View, ViewSettings, What,
 };
 use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
@@ -37,7 +37,7 @@ pub const SEGMENT_BYTES: usize = 512 << 10;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// The process alone: its connections are closed, its files are as it wrote them.
     Killed,
     /// The machine: nobody is told, and what was not flushed may be gone.
@@ -46,7 +46,7 @@ pub enum Stop {
 
 /// A place in what a server does at which it may stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Before epochs are saved.
     SaveEpochs,
     /// They are durable, and nothing that follows is done.
@@ -93,7 +93,7 @@ impl Step {
 
 /// A machine and its clocks.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     pub disk: SimDisk,
     pub process: Option<Process>,
     pub incarnation: u64,
@@ -117,7 +117,7 @@ pub struct Server {
 
 /// A process.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     pub replica: Replica,
     pub views: Vec<ViewSide>,
     log: LogFile<SimDisk>,
@@ -149,7 +149,7 @@ pub struct Process {
 
 /// A view and what belongs to it.
 #[derive(Debug)]
-pub struct ViewSide {
+pub(crate) struct ViewSide {
     pub view: View,
     sockets: BTreeMap<Socket, Place>,
     places: BTreeMap<u32, Socket>,
@@ -166,7 +166,7 @@ struct Image {
     nodes: Vec<NodeImage>,
 }
 
-pub fn tree_settings() -> tree::Settings {
+fn tree_settings() -> tree::Settings {
     tree::Settings { extended_types: false, digests: Digests::Kept, hash_seed: 1 }
 }
 
@@ -245,7 +245,7 @@ impl Cluster {
     }
 
     /// Something happens to a server; it waits while that does nothing.
-    pub(super) fn to_server(&mut self, server: usize, event: Event) {
+    pub(super) fn happens_to(&mut self, server: usize, event: Event) {
         let of = &mut self.servers[server];
         if of.stalled_until_us > self.net.now_us || !of.backlog.is_empty() {
             // Time passes once, however long it was.
@@ -526,7 +526,6 @@ impl Cluster {
     }
 
     fn one(&mut self, server: usize) -> bool {
-        let Some(process) = &mut self.servers[server].process else { return false };
         let now = self.servers[server].now(self.net.now_us);
         let Some(process) = &mut self.servers[server].process else { return false };
         if let Some(output) = process.replica.take_output() {

@@ -78,7 +78,10 @@ fn losing_writes() {
 /// A server that forgets what it promised over a restart is caught: an epoch has two leaders, or a log goes back.
 #[test]
 fn forgetting_epochs() {
-    caught(Mutation::ForgetEpochs, &["lead epoch", "is committed", "goes back", "another txn", "the log ends elsewhere"]);
+    caught(
+        Mutation::ForgetEpochs,
+        &["lead epoch", "is committed", "goes back", "another txn", "the log ends elsewhere"],
+    );
 }
 
 /// Servers that decide alone are caught.
@@ -90,7 +93,10 @@ fn deciding_alone() {
 /// A truncation that is said to be done and is not is caught when the disk is read.
 #[test]
 fn skipping_truncation() {
-    caught(Mutation::SkipTruncation, &["starts at", "another txn", "goes back", "durable on", "leaves digest"]);
+    caught(
+        Mutation::SkipTruncation,
+        &["starts at", "another txn", "goes back", "durable on", "leaves digest"],
+    );
 }
 
 /// A request that reaches the leader twice is caught.
@@ -108,7 +114,10 @@ fn answering_sync_at_once() {
 /// Answers in another order are caught by the client.
 #[test]
 fn swapping_replies() {
-    caught(Mutation::SwapReplies, &["reply with xid", "reply to", "goes back", "should have fired", "behind a reply"]);
+    caught(
+        Mutation::SwapReplies,
+        &["reply with xid", "reply to", "goes back", "should have fired", "behind a reply"],
+    );
 }
 
 /// An event that is not sent is caught by the next answer.

@@ -74,6 +74,8 @@ struct Asker<'a> {
 pub struct Commit {
     core: Core,
     sessions: Tracker<CnxnId>,
+    /// Others follow.
+    leads: bool,
     /// Newest txn that the views were given.
     committed: Zxid,
     records: wal::Batch,
@@ -152,6 +154,7 @@ impl Commit {
         }
         Self {
             sessions: tracker,
+            leads: false,
             committed: core.zxid,
             records: wal::Batch::default(),
             backlog: VecDeque::new(),
@@ -161,6 +164,15 @@ impl Commit {
             containers_checked_ms: now.mono_ms(),
             containers_deleted_ms: now.mono_ms(),
             core,
+        }
+    }
+
+    /// It leads an ensemble; `owners` are the connections of this server that have a session.
+    pub(super) fn lead(&mut self, owners: BTreeMap<i64, CnxnId>) {
+        self.leads = true;
+        for (session_id, cnxn) in owners {
+            let owned = self.sessions.set_owner(session_id, cnxn);
+            assert_eq!(owned, Ok(()), "session {session_id:#x} has an owner, and is not alive");
         }
     }
 
@@ -182,6 +194,11 @@ impl Commit {
     /// Whether there is room for more; what is submitted without waits inside.
     pub fn has_room(&self) -> bool {
         self.backlog.is_empty() && !self.is_full()
+    }
+
+    /// The digest of the tree, which is ahead of the log.
+    pub(super) fn digest(&self) -> u64 {
+        self.core.tree.digest()
     }
 
     /// Whether there is anything to be taken.
@@ -331,6 +348,11 @@ impl Commit {
     fn request(&mut self, now: Now, request: &Request, body: &[u8]) {
         let Request { cnxn, session_id, xid, op, ref ids, .. } = *request;
         let asker = Asker { cnxn: Some(cnxn), session_id, xid, ids, now };
+        if op == OpCode::SYNC && cnxn.learner().is_some() {
+            // A learner counts the answers, and knows itself which sessions it has.
+            self.touch(now, session_id);
+            return self.say(Some(cnxn), xid, What::Synced);
+        }
         if self.sessions.get(session_id).is_none() || self.sessions.is_closing(session_id) {
             // A learner waits for a txn, and its client is to hear what became of its session.
             return match cnxn.learner() {
@@ -526,6 +548,15 @@ impl Commit {
         let former = self.sessions.owner(session_id).filter(|former| *former != cnxn);
         if self.sessions.set_owner(session_id, cnxn).is_err() {
             return self.say(Some(cnxn), 0, What::Refused { session_id });
+        }
+        if self.leads {
+            // A txn, so that its former server knows of it whoever leads next: what that still holds for the client
+            // must not be done any more. To ZooKeeper's own servers it is a session that they know.
+            self.next_zxid();
+            let header =
+                self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
+            self.log(&header, &Txn::CreateSession { timeout_ms });
+            self.say(None, 0, What::SessionCreated { session_id, timeout_ms });
         }
         // An attachment that still waits was overtaken: its connection is fenced like any other. What a learner
         // still forwards for a connection that it lost is refused by its origin, and needs no fence.

@@ -97,6 +97,15 @@ impl Core {
         self.held = None;
     }
 
+    /// Nobody waits for an answer any more, but those who asked a four-letter word.
+    pub fn unaddress(&mut self) {
+        for entry in self.deltas.entries.iter_mut().chain(&mut self.asides.entries) {
+            if !matches!(entry.what, What::Text(_)) {
+                entry.to = None;
+            }
+        }
+    }
+
     /// What may be shown.
     pub fn take_visible(&mut self) -> Option<Deltas> {
         let visible = if self.is_held() { &mut self.asides } else { &mut self.deltas };
@@ -106,11 +115,6 @@ impl Core {
     /// What is kept back.
     pub fn take_held(&mut self) -> Option<Deltas> {
         (!self.deltas.entries.is_empty()).then(|| std::mem::take(&mut self.deltas))
-    }
-
-    /// Nobody waits for the answers that are kept back.
-    pub fn forget_askers(&mut self) {
-        self.deltas.entries.iter_mut().for_each(|entry| entry.to = None);
     }
 
     /// A leader's epoch begins: from here on replies say its zxids.

@@ -2,7 +2,8 @@
 //!
 //! A request is kept until its txn comes back, found by session and cxid. So it outlives a leader: once a new
 //! one is followed, every txn of the old one that will ever count has been applied, and a request that was not among
-//! them is sent again without ever being done twice.
+//! them is sent again without ever being done twice. That its client has not moved to another server meanwhile, and
+//! asked for more there, the log tells as well: a client that attaches to its session is a txn.
 //!
 //! Invariants: a session's requests are with the leader in the order its client sent them; the tree holds what
 //! the leader has committed, and nothing that the log does not hold.
@@ -11,8 +12,9 @@ use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::report::SessionsTold;
 use super::{CnxnId, Now, ReplayError, Request, Restored, Up, Uplink, What};
-use crate::proto::{Id, OpCode, Zxid};
+use crate::proto::{Id, OpCode, Reader, Zxid};
 use crate::session;
+use crate::txn::TxnHeader;
 use crate::zab::message::{ForwardedRequest, Revalidate, put_ping_answer};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +28,8 @@ struct Forwarded {
     op: OpCode,
     body: Box<[u8]>,
     ids: Arc<[Id]>,
+    /// Tells it from every other.
+    number: u64,
 }
 
 /// A txn that is in the log, or on its way there, and not yet committed.
@@ -47,13 +51,17 @@ pub(super) struct Follow {
     next_session_id: i64,
     /// By session, oldest first.
     forwarded: BTreeMap<i64, VecDeque<Forwarded>>,
-    /// Of [`Self::forwarded`], the syncs, in the order the leader answers them: their sessions.
-    syncs: VecDeque<i64>,
+    /// Syncs in the order in which the leader answers them, session and number; some may not be in
+    /// [`Self::forwarded`] any more.
+    syncs: VecDeque<(i64, u64)>,
+    next_number: u64,
     /// Sessions that are being created for these connections.
     creating: BTreeMap<i64, Attach>,
     /// Clients that attach: their password was right, the leader has yet to say that the session lives.
     attaching: VecDeque<Attach>,
     fencing: Fencing,
+    /// Connections that have lost their session and have not said yet that they send nothing any more.
+    leaving: Vec<(i64, CnxnId)>,
     /// Sessions that gave a sign of life since the leader was told last.
     touched: BTreeMap<i64, i32>,
     /// In zxid order.
@@ -62,6 +70,10 @@ pub(super) struct Follow {
     packets: Vec<u8>,
     /// Whether there is a leader to send them to.
     connected: bool,
+    /// The epoch of the leader that there was last.
+    epoch: u32,
+    /// The sync whose answer everything waits for.
+    barrier: Option<u64>,
 }
 
 impl Follow {
@@ -74,23 +86,27 @@ impl Follow {
             next_session_id,
             forwarded: BTreeMap::new(),
             syncs: VecDeque::new(),
+            next_number: 0,
             creating: BTreeMap::new(),
             attaching: VecDeque::new(),
             fencing: Fencing::default(),
+            leaving: Vec::new(),
             touched: BTreeMap::new(),
             logged: VecDeque::new(),
             packets: Vec::new(),
             connected: false,
+            epoch: 0,
+            barrier: None,
         }
     }
 
     /// Gives the role up; nothing may be uncommitted. What clients asked for and no leader has answered is
     /// given along.
-    pub fn into_parts(self) -> (Core, BTreeMap<i64, i32>, Uplink) {
+    pub fn into_parts(self) -> (Core, BTreeMap<i64, i32>, BTreeMap<i64, CnxnId>, Uplink) {
         assert!(self.logged.is_empty(), "{} txns are in the log and not in the tree", self.logged.len());
         let mut waiting = Uplink::default();
         for (session_id, requests) in self.forwarded {
-            for Forwarded { cnxn, xid, op, body, ids } in requests {
+            for Forwarded { cnxn, xid, op, body, ids, .. } in requests {
                 let start = waiting.bytes.len();
                 waiting.bytes.extend_from_slice(&body);
                 let body = start..waiting.bytes.len();
@@ -106,7 +122,7 @@ impl Follow {
         {
             waiting.items.push(Up::Revalidate { from: cnxn, session_id, timeout_ms });
         }
-        (self.core, self.sessions, waiting)
+        (self.core, self.sessions, self.owners, waiting)
     }
 
     /// Replaces the tree by what a leader sent or the disk holds.
@@ -121,20 +137,38 @@ impl Follow {
         std::mem::take(&mut self.packets)
     }
 
-    /// The leader is there: whatever no leader has answered is sent, again where it was sent before.
-    pub fn connect(&mut self) {
-        self.connected = true;
+    /// The leader of `epoch` is there: whatever no leader has answered is sent, again where it was sent before.
+    ///
+    /// Where this leader was followed before, it may have got some of it over the former connection and be about to
+    /// do it. So a sync of nobody's goes first, and the rest waits for its answer: what was not done by then did not
+    /// arrive.
+    pub fn connect(&mut self, epoch: u32) {
         self.packets.clear();
+        self.syncs.clear();
+        let is_known = std::mem::replace(&mut self.epoch, epoch) == epoch;
+        if is_known && !(self.forwarded.is_empty() && self.creating.is_empty()) {
+            let number = self.next_number;
+            self.next_number += 1;
+            self.barrier = Some(number);
+            self.syncs.push_back((0, number));
+            let sync = ForwardedRequest { session: 0, cxid: 0, op: OpCode::SYNC, body: &[] };
+            return sync.write(&mut self.packets, &[]);
+        }
+        self.send_again();
+    }
+
+    fn send_again(&mut self) {
+        self.barrier = None;
+        self.connected = true;
         for (&session_id, requests) in &self.forwarded {
             for request in requests {
                 put_request(&mut self.packets, session_id, request);
             }
         }
         // One sync of a session stands behind the other; between sessions any order will do.
-        self.syncs.clear();
         for (&session_id, requests) in &self.forwarded {
             let syncs = requests.iter().filter(|request| request.op == OpCode::SYNC);
-            self.syncs.extend(syncs.map(|_| session_id));
+            self.syncs.extend(syncs.map(|request| (session_id, request.number)));
         }
         for attach in self.creating.values() {
             put_create(&mut self.packets, attach);
@@ -147,6 +181,7 @@ impl Follow {
     /// There is no leader for now: requests wait.
     pub fn disconnect(&mut self) {
         self.connected = false;
+        self.barrier = None;
         self.packets.clear();
     }
 
@@ -158,8 +193,9 @@ impl Follow {
         self.creating.clear();
         self.attaching.clear();
         self.fencing = Fencing::default();
+        self.leaving.clear();
         self.touched.clear();
-        self.core.forget_askers();
+        self.core.unaddress();
     }
 
     /// Takes in what a view sends up.
@@ -205,12 +241,14 @@ impl Follow {
             return self.core.say(Some(cnxn), xid, What::Moved);
         }
         self.touch(session_id);
-        let request = Forwarded { cnxn, xid, op, body: body.into(), ids: ids.clone() };
+        let number = self.next_number;
+        self.next_number += 1;
+        let request = Forwarded { cnxn, xid, op, body: body.into(), ids: ids.clone(), number };
         if self.connected {
             put_request(&mut self.packets, session_id, &request);
-        }
-        if op == OpCode::SYNC {
-            self.syncs.push_back(session_id);
+            if op == OpCode::SYNC {
+                self.syncs.push_back((session_id, number));
+            }
         }
         self.forwarded.entry(session_id).or_default().push_back(request);
     }
@@ -246,31 +284,50 @@ impl Follow {
             return self.core.say(Some(cnxn), 0, What::Refused { session_id });
         }
         self.sessions.entry(session_id).and_modify(|known_ms| *known_ms = timeout_ms);
-        match self.owners.insert(session_id, cnxn).filter(|former| *former != cnxn) {
+        let former = self.owners.insert(session_id, cnxn).filter(|former| *former != cnxn);
+        if let Some(former) = former {
+            self.leaving.push((session_id, former));
+            self.core.say(Some(former), 0, What::Fence(former));
+        }
+        match self.leaving.iter().rev().find(|(left, _)| *left == session_id) {
             None => self.core.say(Some(cnxn), 0, What::Attached { session_id, timeout_ms }),
-            Some(former) => {
-                self.fencing.wait(former, attach);
-                self.core.say(Some(former), 0, What::Fence(former));
-            }
+            Some((_, former)) => self.fencing.wait(*former, attach),
         }
     }
 
     fn fenced(&mut self, former: CnxnId) {
-        let Self { core, owners, fencing, .. } = self;
+        let Self { core, owners, fencing, leaving, .. } = self;
+        leaving.retain(|(_, left)| *left != former);
         fencing.fenced(former, |id| owners.get(&id).copied(), |cnxn, what| core.say(Some(cnxn), 0, what));
     }
 
     /// The leader's answer to the oldest sync: everything in front of it was committed before.
     pub fn synced(&mut self) {
-        let Some(session_id) = self.syncs.pop_front() else { return };
+        let Some((session_id, number)) = self.syncs.pop_front() else { return };
+        if self.barrier == Some(number) {
+            return self.send_again();
+        }
         let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
-        // Writes in front of it came back before it did.
-        let Some(at) = requests.iter().position(|request| request.op == OpCode::SYNC) else { return };
+        let Some(at) = requests.iter().position(|request| request.number == number) else { return };
         let Some(request) = requests.remove(at) else { return };
         if requests.is_empty() {
             self.forwarded.remove(&session_id);
         }
         self.core.say(Some(request.cnxn), request.xid, What::Synced);
+    }
+
+    /// Answers the syncs in front of a request whose txn is about to be applied: their leader is gone, or it would have
+    /// answered them before. A new leader has the txn, so nobody led in between, and all that was committed when they
+    /// were asked is in front of it.
+    fn pass_syncs(&mut self, session_id: i64, cxid: i32) {
+        let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
+        let Some(at) = requests.iter().position(|request| request.op != OpCode::SYNC) else { return };
+        if requests[at].xid != cxid {
+            return;
+        }
+        for Forwarded { cnxn, xid, .. } in requests.drain(..at) {
+            self.core.record(Some(cnxn), xid, What::Synced);
+        }
     }
 
     /// Answers the leader's ping: these sessions live.
@@ -300,9 +357,15 @@ impl Follow {
     }
 
     fn apply(&mut self, logged: &Logged) -> Result<Option<ReplayError>, ReplayError> {
+        let TxnHeader { session_id, cxid, .. } = TxnHeader::read(&mut Reader::new(&logged.txn))?;
+        self.pass_syncs(session_id, cxid);
+        let is_known = self.sessions.contains_key(&session_id);
         let (header, what, differs) = self.core.apply_logged(&mut self.sessions, logged.zxid, &logged.txn)?;
-        let session_id = header.session_id;
         let to = match what {
+            What::SessionCreated { .. } if is_known => {
+                self.attached_somewhere(session_id);
+                None
+            }
             What::SessionCreated { .. } => self.creating.remove(&session_id).map(|attach| {
                 self.owners.insert(session_id, attach.cnxn);
                 (attach.cnxn, 0)
@@ -313,11 +376,21 @@ impl Follow {
             self.owners.remove(&session_id);
             self.forwarded.remove(&session_id);
             self.touched.remove(&session_id);
-            self.syncs.retain(|waiting| *waiting != session_id);
         }
         let (to, xid) = to.unzip();
         self.core.record(to, xid.unwrap_or(header.cxid), what);
         Ok(differs)
+    }
+
+    /// A client is attached to its session, here or elsewhere: the connection that had it before, if it was one of this
+    /// server's, has it no longer, and what it asked for and nobody did will not be done. If the client is here, the
+    /// leader's answer follows.
+    fn attached_somewhere(&mut self, session_id: i64) {
+        self.forwarded.remove(&session_id);
+        if let Some(former) = self.owners.remove(&session_id) {
+            self.leaving.push((session_id, former));
+            self.core.record(Some(former), 0, What::Fence(former));
+        }
     }
 
     /// Whose the txn is that came back, if it is one of this server's clients'.

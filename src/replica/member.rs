@@ -122,8 +122,8 @@ pub enum Output {
     StoreTree(Box<Restored>),
     /// The log now begins at the incoming snapshot: give it its name.
     FinishInstall(Zxid),
-    /// Read everything from the disk again: [`Replica::reloaded`].
-    Reload,
+    /// The log is cut behind this zxid. Read everything from the disk again: [`Replica::reloaded`].
+    Reload(Zxid),
     /// The log holds a txn that cannot be applied: the tree is not what it should be, and the process must end.
     Diverged(ReplayError),
     /// Something for people.
@@ -262,8 +262,8 @@ enum Restoring {
     Fuzzy(Box<FuzzyReplay>),
     /// It is exact, and on its way to the disk.
     Storing(Zxid),
-    /// The log is being told to forget what is behind.
-    Truncating,
+    /// The log is being told to forget what is behind this.
+    Truncating(Zxid),
     /// The disk is read again.
     Reloading,
     /// The tree is on disk. The log is being told where it begins.
@@ -380,6 +380,15 @@ impl Replica {
         match &mut self.side {
             Side::Commit(commit) => commit.core_mut(),
             Side::Follow(follow) => &mut follow.core,
+            Side::Nobody => unreachable!("a side is only away within one call"),
+        }
+    }
+
+    /// The digest of the tree, of whatever it holds.
+    pub fn digest(&self) -> u64 {
+        match &self.side {
+            Side::Commit(commit) => commit.digest(),
+            Side::Follow(follow) => follow.core.tree.digest(),
             Side::Nobody => unreachable!("a side is only away within one call"),
         }
     }
@@ -560,11 +569,6 @@ impl Replica {
                 return;
             }
             (committed, confirmed) = (leader.committed(), leader.confirmed_round());
-            let mut out = Vec::new();
-            leader.commit(member.announced, committed, &member.history, &mut out);
-            member.announced = member.announced.max(committed);
-            Self::send(member, out);
-            member.history.trim(member.announced.min(self.shown.0));
         }
         while let Some(group) = self.groups.front()
             && (group.through <= committed || group.through.counter() == 0)
@@ -574,8 +578,11 @@ impl Replica {
             if let Side::Commit(commit) = &mut self.side {
                 commit.committed(through);
             }
-            self.answer_learners(&deltas);
+            self.answer_learners(&deltas, through);
             self.publish(deltas);
+        }
+        if let Some(member) = &mut self.member {
+            member.history.trim(member.announced.min(self.shown.0));
         }
     }
 
@@ -592,20 +599,35 @@ impl Replica {
         self.publish(Deltas { entries: vec![entry], ..Deltas::default() });
     }
 
-    /// What learners asked for that is no txn.
-    fn answer_learners(&mut self, deltas: &Deltas) {
+    /// Tells the learners what is committed now, and answers what they asked for that is no txn: each answer in its
+    /// place between the commits, for a learner tells from that place which of its requests came before.
+    fn answer_learners(&mut self, deltas: &Deltas, through: Zxid) {
         let Some(member) = &mut self.member else { return };
         let State::Leading(leader) = &mut member.state else { return };
         let mut out = Vec::new();
+        let (announced, history) = (&mut member.announced, &member.history);
+        let mut commit = |leader: &Leader, zxid: Zxid, out: &mut Vec<LeaderOutput>| {
+            // The start of an epoch is no txn.
+            if zxid > *announced && zxid.counter() != 0 {
+                leader.commit(*announced, zxid, history, out);
+                *announced = zxid;
+            }
+        };
         for entry in &deltas.entries {
             let Some(learner) = entry.to.and_then(CnxnId::learner) else { continue };
-            match entry.what {
-                What::Synced => leader.synced(learner, &mut out),
-                What::Attached { session_id, .. } => leader.revalidated(learner, session_id, true, &mut out),
-                What::Refused { session_id } => leader.revalidated(learner, session_id, false, &mut out),
-                _ => {}
+            let answer = match entry.what {
+                What::Synced => None,
+                What::Attached { session_id, .. } => Some((session_id, true)),
+                What::Refused { session_id } => Some((session_id, false)),
+                _ => continue,
+            };
+            commit(leader, entry.zxid, &mut out);
+            match answer {
+                None => leader.synced(learner, &mut out),
+                Some((session_id, valid)) => leader.revalidated(learner, session_id, valid, &mut out),
             }
         }
+        commit(leader, through, &mut out);
         Self::send(member, out);
     }
 
@@ -761,9 +783,13 @@ impl Replica {
     fn look(&mut self, now: Now, why: &dyn std::fmt::Display) {
         let Some(member) = &mut self.member else { return };
         let mut links = Vec::new();
+        let mut of_java = false;
         match std::mem::replace(&mut member.state, State::Settling) {
             State::Leading(leader) => links.extend(leader.links()),
-            State::Learning(learning) => links.push(learning.link),
+            State::Learning(learning) => {
+                of_java = learning.learner.has_java_leader();
+                links.push(learning.link);
+            }
             State::Connecting { link, .. } => links.extend(link),
             State::Settling | State::Electing => {}
         }
@@ -809,6 +835,10 @@ impl Replica {
                         self.publish(deltas);
                     }
                     self.hold(now);
+                }
+                if of_java {
+                    // Its log does not tell which clients have moved to other servers.
+                    self.drop_clients();
                 }
                 // The log has it, or is about to.
                 self.gather_proposals();
@@ -963,9 +993,10 @@ impl Replica {
         let Side::Follow(follow) = std::mem::replace(&mut self.side, Side::Nobody) else {
             unreachable!("established twice")
         };
-        let (core, sessions, waiting) = follow.into_parts();
+        let (core, sessions, owners, waiting) = follow.into_parts();
         let zxid = core.last_txn;
         let mut commit = Commit::of(core, sessions, now);
+        commit.lead(owners);
         commit.submit(now, Uplink { term: self.term, ..waiting });
         self.side = Side::Commit(Box::new(commit));
         if let Some(member) = &mut self.member {
@@ -1010,7 +1041,7 @@ impl Replica {
                 }
                 LearnerOutput::Trunc(to) => {
                     learning.sync = "TRUNC";
-                    member.restoring = Restoring::Truncating;
+                    member.restoring = Restoring::Truncating(to);
                     self.to_log.push_back(Arc::new(Batch::marker(Marker::Truncate { to })));
                 }
                 LearnerOutput::Snap(zxid) => {
@@ -1075,7 +1106,7 @@ impl Replica {
         }
         self.confirm(epoch);
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
-        follow.connect();
+        follow.connect(epoch);
         let State::Learning(learning) = &member.state else { return };
         let (sid, zxid, sync) = (learning.sid, follow.core.last_txn, learning.sync);
         member.outputs.push_back(Output::Event(Event::Following { sid, epoch, zxid, sync }));
@@ -1156,7 +1187,7 @@ impl Replica {
     fn marked(&mut self, now: Now) {
         let Some(member) = &mut self.member else { return };
         match std::mem::replace(&mut member.restoring, Restoring::Reloading) {
-            Restoring::Truncating => member.outputs.push_back(Output::Reload),
+            Restoring::Truncating(to) => member.outputs.push_back(Output::Reload(to)),
             Restoring::Basing(restored) => {
                 member.outputs.push_back(Output::FinishInstall(restored.zxid));
                 self.adopt(*restored, now);

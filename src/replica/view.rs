@@ -217,6 +217,11 @@ impl View {
         self.zxid
     }
 
+    /// Whether clients are served. If not, its tree may hold what no leader has confirmed.
+    pub fn is_serving(&self) -> bool {
+        self.serving
+    }
+
     /// Its number.
     pub fn number(&self) -> u16 {
         self.settings.number

@@ -143,7 +143,7 @@ impl CommitShard {
         }
         let now = self.now();
         while let Log::There(log) = &mut self.rings.log
-            && let Some(done) = log.done.take()
+            && let Some(done) = log.take_done()
         {
             self.durable(done, now);
         }
@@ -218,18 +218,17 @@ impl CommitShard {
             let sizes = &mut self.replica.metrics_mut().sizes;
             sizes.sync_processor_batch_size.record(batch.records().into());
         }
-        match &mut self.rings.log {
-            Log::Here(writer) => {
-                let done = writer.group(batch);
-                self.durable(done, now);
-                true
-            }
-            Log::There(log) => {
-                let sent = log.jobs.try_send(batch);
-                assert!(sent.is_ok(), "the log takes a group whenever none is in flight: {sent:?}");
-                false
-            }
+        // The others write it while this server does.
+        if let Some(others) = &mut self.others {
+            others.give_out(&mut self.replica, now);
         }
+        let done = match &mut self.rings.log {
+            Log::Here(writer) => Some(writer.group(batch)),
+            Log::There(log) => log.group(batch),
+        };
+        let is_done = done.is_some();
+        done.into_iter().for_each(|done| self.durable(done, now));
+        is_done
     }
 
     fn durable(&mut self, Done { batch, took, fsync, end }: Done, now: Now) {

@@ -15,8 +15,8 @@ use crate::wal::{self, Batch, GroupEncoder, Position};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,12 @@ const FILL_BYTES: usize = 1 << 20;
 /// How long the log must have been idle for the rest of its segment to be zeroed, step by step.
 const FILL_PAUSE: Duration = Duration::from_millis(5);
 
+/// A group that took longer than this shows a disk that is not to be waited for.
+const SLOW: Duration = Duration::from_millis(20);
+
+/// How long such a disk is not trusted.
+const SLOW_FOR: Duration = Duration::from_secs(60);
+
 /// fsyncs longer than this are logged. Source: `fsync.warningthresholdms`.
 const FSYNC_WARN: Duration = Duration::from_secs(1);
 
@@ -55,28 +61,95 @@ pub struct LogWriter {
     no_room: bool,
 }
 
-/// A log writer on a thread of its own.
+/// A log writer on a thread of its own, or on its owner's while the disk is quick.
 pub struct LogThread {
     /// Takes one group at a time.
-    pub jobs: SyncSender<Arc<Batch>>,
+    jobs: SyncSender<Arc<Batch>>,
     /// Gives it back once it is durable.
-    pub done: Consumer<Done>,
+    done: Consumer<Done>,
+    writer: Arc<Mutex<LogWriter>>,
+    may_write_here: bool,
+    /// When the disk was slow last.
+    slow: Option<Instant>,
 }
 
 impl LogThread {
-    /// Starts the thread on `core`; it rings `bell`. It ends once `jobs` is gone.
+    /// Starts the thread on `core`; it rings `bell`. It ends once this is dropped. If its owner `may_write_here`, a
+    /// group is written on the owner's thread, which saves two wake-ups, unless the disk was slow within
+    /// [`SLOW_FOR`]: then the owner must go on without it.
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn spawn(core: usize, mut writer: LogWriter, bell: Bell) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn spawn(
+        core: usize,
+        writer: LogWriter,
+        may_write_here: bool,
+        bell: Bell,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
         let (jobs, receiver) = sync_channel(1);
         let (producer, done) = ring(2, bell, Bell::default());
+        let writer = Arc::new(Mutex::new(writer));
+        let shared = writer.clone();
         let main = move || {
             super::pin("log", core);
-            writer.run(&receiver, producer);
+            run(&shared, &receiver, producer);
         };
         let thread = thread::Builder::new().name("zkfast-log".to_owned()).spawn(main)?;
-        Ok((Self { jobs, done }, thread))
+        Ok((Self { jobs, done, writer, may_write_here, slow: None }, thread))
+    }
+
+    /// Makes a group durable: at once and here, or on the thread, which says so in time.
+    pub fn group(&mut self, batch: Arc<Batch>) -> Option<Done> {
+        let is_quick = self.may_write_here && self.slow.is_none_or(|slow| slow.elapsed() >= SLOW_FOR);
+        // The thread has it for a moment while it zeroes what comes next.
+        let here = match self.writer.try_lock() {
+            Ok(mut writer) if is_quick => Some(writer.group(batch.clone())),
+            _ => None,
+        };
+        if let Some(done) = here {
+            self.note(&done);
+            return Some(done);
+        }
+        let sent = self.jobs.try_send(batch);
+        assert!(sent.is_ok(), "the log takes a group whenever none is in flight: {sent:?}");
+        None
+    }
+
+    /// A group that the thread has made durable.
+    pub fn take_done(&mut self) -> Option<Done> {
+        let done = self.done.take()?;
+        self.note(&done);
+        Some(done)
+    }
+
+    fn note(&mut self, done: &Done) {
+        if done.took >= SLOW {
+            self.slow = Some(Instant::now());
+        }
+    }
+}
+
+fn run(writer: &Mutex<LogWriter>, jobs: &Receiver<Arc<Batch>>, mut done: Producer<Done>) {
+    // A thread that panicked with it has ended the process.
+    let lock = || writer.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let is_filled = lock().is_filled();
+        let job = match is_filled {
+            true => jobs.recv().map_err(RecvTimeoutError::from),
+            false => jobs.recv_timeout(FILL_PAUSE),
+        };
+        match job {
+            Ok(batch) => {
+                let mut message = lock().group(batch);
+                // There is a place for each group in flight, and one group is in flight.
+                while let Err(back) = done.put(message) {
+                    message = back;
+                    thread::yield_now();
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => lock().idle(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 
@@ -103,31 +176,15 @@ impl LogWriter {
         Self { dir, encoder, segment, buffer: Aligned::default(), spare: Spare::Later, no_room: false }
     }
 
-    fn run(&mut self, jobs: &Receiver<Arc<Batch>>, mut done: Producer<Done>) {
-        loop {
-            let job = match self.segment.is_filled() || self.no_room {
-                true => jobs.recv().map_err(RecvTimeoutError::from),
-                false => jobs.recv_timeout(FILL_PAUSE),
-            };
-            match job {
-                Ok(batch) => {
-                    let mut message = self.group(batch);
-                    // There is a place for each group in flight, and one group is in flight.
-                    while let Err(back) = done.put(message) {
-                        message = back;
-                        thread::yield_now();
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => self.idle(),
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
+    /// Whether nothing is to be done ahead.
+    fn is_filled(&self) -> bool {
+        self.segment.is_filled() || self.no_room
     }
 
     /// Uses a moment in which nothing is to be written. Where the disk is full nobody waits for these
     /// zeros yet, and there may be room again when somebody does.
     pub fn idle(&mut self) {
-        if self.segment.is_filled() || self.no_room {
+        if self.is_filled() {
             return;
         }
         match self.segment.fill(&mut self.buffer) {

@@ -437,12 +437,12 @@ pub fn run(config: &Config) {
     };
     let writer = LogWriter::new(dir.clone(), encoder);
     let mut threads = Vec::new();
-    // A member goes on with the others while its log is written.
+    // A member must be able to go on with the others while its disk stands still.
     let log = if roles.log == roles.commit && !is_one && others.is_none() {
         Log::Here(Box::new(writer))
     } else {
-        let (log, thread) =
-            LogThread::spawn(roles.log, writer, commit_bell.clone()).unwrap_or_else(|error| {
+        let (log, thread) = LogThread::spawn(roles.log, writer, others.is_some(), commit_bell.clone())
+            .unwrap_or_else(|error| {
                 exit(EXIT_HOST, format_args!("the log's thread does not start: {error}"))
             });
         threads.push(thread);

@@ -267,7 +267,7 @@ impl Others {
                 Output::StoreTree(restored) => self.store(restored, replica, now),
                 Output::Tree(bytes) => self.receive(&bytes, replica, now),
                 Output::FinishInstall(zxid) => self.finish_install(zxid),
-                Output::Reload => self.reload(),
+                Output::Reload(to) => self.reload(to),
                 Output::Diverged(why) => exit(
                     EXIT_DATA,
                     format_args!(
@@ -376,9 +376,9 @@ impl Others {
     }
 
     /// Reads the disk again, as a start does.
-    fn reload(&self) {
+    fn reload(&self, to: Zxid) {
         let (dir, inbox, settings) = (self.dir.clone(), self.inbox.clone(), self.tree_settings);
-        let main = move || match recovery::recover(&dir, settings).map(|recovered| recovered.restored) {
+        let main = move || match recovery::recover_again(&dir, to, settings) {
             Ok(restored) => inbox.put(Arrival::Reloaded(Box::new(restored))),
             Err(error) => exit(EXIT_DATA, error),
         };

@@ -1,6 +1,8 @@
 //! A start: what [`storage::recover`] finds in the data directory, and what an operator reads of it.
 
 use super::files::DataDir;
+use crate::proto::Zxid;
+use crate::replica::Restored;
 use crate::storage::{self, Event, RecoveryError};
 use crate::tree;
 use std::time::{Duration, Instant};
@@ -22,6 +24,21 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<Recovered, Rec
         restored.zxid, snapshot.map_or_else(|| "none".to_owned(), |zxid| zxid.to_string()), restored.tree.len(),
         restored.sessions.len(), started.elapsed().as_millis());
     Ok(recovered)
+}
+
+/// Reads everything again, after the log was cut behind `to` and while nothing is written to it.
+///
+/// # Errors
+/// As [`recover`].
+pub fn recover_again(dir: &DataDir, to: Zxid, settings: tree::Settings) -> Result<Restored, RecoveryError> {
+    let started = Instant::now();
+    let mut progress = started;
+    let cut = storage::truncated(dir, to);
+    cut.map_err(|error| RecoveryError::Io { path: dir.snap.clone(), error })?;
+    let recovered = storage::recover(dir, settings, &mut |event| tell(&event, &mut progress))?;
+    log::info!(target: "recovery", "log cut: behind={to} zxid={} took_ms={}", recovered.restored.zxid,
+        started.elapsed().as_millis());
+    Ok(recovered.restored)
 }
 
 /// Makes room for a leader's state where this server's own is damaged.

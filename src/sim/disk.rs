@@ -139,7 +139,7 @@ fn pieces(offset: u64, bytes: usize) -> impl Iterator<Item = (std::ops::Range<us
     std::iter::from_fn(move || {
         let byte = offset + at as u64;
         let end = bytes.min(at + BLOCK - byte as usize % BLOCK);
-        let piece = (at < bytes).then(|| (at..end, byte));
+        let piece = (at < bytes).then_some((at..end, byte));
         at = end;
         piece
     })
@@ -340,7 +340,7 @@ impl SimDisk {
                 numbers.map(move |number| (name.clone(), *id, *number))
             })
             .collect();
-        let ((folder, name), id, number) = blocks.get(random.next() as usize % blocks.len().max(1))?.clone();
+        let ((folder, name), id, number) = blocks.get(random.draw() as usize % blocks.len().max(1))?.clone();
         let file = disk.files.get_mut(&id).expect("it has a name");
         let bytes = (file.durable_length - number * BLOCK as u64).min(BLOCK as u64);
         let (byte, bit) = (random.below(bytes) as usize, random.below(8));

@@ -1,6 +1,14 @@
 //! What stands in for the world in tests: a seed is a whole history.
 
+pub mod client;
+pub mod cluster;
 pub mod disk;
+mod model;
+pub mod net;
+mod oracle;
+pub mod server;
+#[cfg(test)]
+mod tests;
 
 /// A seeded generator (splitmix64).
 #[derive(Clone, Copy, Debug)]
@@ -8,7 +16,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -18,7 +26,7 @@ impl Random {
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.draw() % bound
     }
 
     /// Whether one chance in `of` came.

@@ -343,6 +343,7 @@ impl<S: Storage> Attempt<'_, S> {
             newest: snapshot.map_or_else(|| "an empty tree".to_owned(), |zxid| format!("snapshot {zxid}")),
         })?;
         let cuts = self.cuts.take().filter(|(from, _)| *from == first).map(|(_, cuts)| cuts);
+        let is_first_time = cuts.is_none();
         let mut replay = Replay::new(&mut restored, cuts.unwrap_or_default());
         let mut ends = None;
         for number in self.known.iter().map(|segment| segment.number).filter(|number| *number >= first) {
@@ -366,6 +367,7 @@ impl<S: Storage> Attempt<'_, S> {
             return Ok(None);
         }
         if is_taken_back {
+            assert!(is_first_time, "what a marker takes back was replayed, though the marker was known");
             (self.tell)(Event::Again { markers: markers.len() });
             self.cuts = Some((first, Cuts::of(&markers)));
             return Ok(None);

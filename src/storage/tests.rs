@@ -148,7 +148,7 @@ impl Server {
                 Ok(_) | Err(RecoveryError::Io { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
-            self.disk.crash(self.random.next());
+            self.disk.crash(self.random.draw());
         }
         self.disk.call_off();
         let (recovered, again) = start(&self.disk).unwrap_or_else(|error| panic!("{error}"));
@@ -313,7 +313,7 @@ impl Server {
             17..19 => self.diff(),
             _ => {
                 if self.random.one_in(2) {
-                    self.disk.crash(self.random.next());
+                    self.disk.crash(self.random.draw());
                 }
                 self.restart();
                 Ok(())
@@ -331,7 +331,7 @@ impl Server {
             Err(_) => {
                 // A full disk or a failed flush ends the process, and the machine may go on.
                 if self.disk.is_off() || self.random.one_in(2) {
-                    self.disk.crash(self.random.next());
+                    self.disk.crash(self.random.draw());
                 }
                 self.restart();
             }

@@ -90,6 +90,11 @@ impl Batch {
         })
     }
 
+    /// The marker, if it is one.
+    pub fn as_marker(&self) -> Option<Marker> {
+        self.marker
+    }
+
     /// Whether it is a marker.
     pub fn is_marker(&self) -> bool {
         self.marker.is_some()

@@ -704,7 +704,7 @@ fn piece_by_piece() {
     for piece in [512, 4096, 6000, 20_000] {
         let mut recovery = Recovery::new(SEGMENT_BYTES);
         let mut read = Vec::new();
-        for segment in 0..2 {
+        for (segment, full) in ends.into_iter().enumerate() {
             let (mut group, mut offset, mut bytes) = (0, 0, piece);
             loop {
                 let end = SEGMENT_BYTES.min(offset + bytes);
@@ -720,7 +720,7 @@ fn piece_by_piece() {
                     Next::End => break,
                 }
             }
-            assert_eq!(offset, ends[segment]);
+            assert_eq!(offset, full);
         }
         assert_eq!(read, records);
     }

@@ -181,6 +181,11 @@ impl Learner {
         self.step == Step::Serving
     }
 
+    /// Whether the leader is ZooKeeper's own server.
+    pub fn has_java_leader(&self) -> bool {
+        self.step != Step::Info && !self.is_cumulative
+    }
+
     /// Bytes of the leader.
     pub fn received(&mut self, bytes: &[u8], now_ms: i64, out: &mut Vec<LearnerOutput>) {
         self.heard_ms = now_ms;

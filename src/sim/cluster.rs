@@ -1,0 +1,574 @@
+//! Servers, clients, and what happens to them.
+
+use super::Random;
+use super::client::Client;
+use super::net::{Event, Fault, Machine, Net};
+use super::oracle::{Oracle, Shadow};
+use super::server::{Server, Stop};
+use crate::config::{Ensemble, PeerAddress, Role};
+use crate::proto::Zxid;
+use crate::replica::Standing;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A deliberate bug, to see that it is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// A group counts as durable when it is written.
+    AcknowledgeEarly,
+    /// Groups are not written at all.
+    LoseWrites,
+    /// Epochs are not saved.
+    ForgetEpochs,
+    /// Every server is a quorum.
+    DecideAlone,
+    /// A truncation is not carried out.
+    SkipTruncation,
+    /// What is forwarded to the leader is sent twice.
+    ForwardTwice,
+    /// A view answers sync by itself.
+    SyncAtOnce,
+    /// Two answers change places.
+    SwapReplies,
+    /// Some events are not sent.
+    LoseEvents,
+    /// Events come behind the answers.
+    LateEvents,
+    /// Wires stay cut when faults end.
+    StayCut,
+}
+
+/// What a history is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Servers that vote.
+    pub voters: usize,
+    /// Servers that do not.
+    pub observers: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Views of each server.
+    pub views: u16,
+    /// `tickTime`.
+    pub tick_ms: i32,
+    /// Bounds of how long bytes are under way.
+    pub delay_us: (u64, u64),
+    /// Bounds of how long a flush takes.
+    pub flush_us: (u64, u64),
+    /// Longest time that something is under way between the threads of a server.
+    pub channel_us: u64,
+    /// How often a client asks.
+    pub act_us: u64,
+    /// Requests of a client that wait for an answer.
+    pub pipeline: usize,
+    /// How often a snapshot is taken; 0 for never.
+    pub snapshot_every_us: u64,
+    /// How long there are faults.
+    pub faults_us: u64,
+    /// How often there is one; 0 for none.
+    pub fault_every_us: u64,
+    /// Disks fill up, fail, and rot.
+    pub disk_faults: bool,
+    /// Clients remember every reply.
+    pub keep_replies: bool,
+}
+
+impl Settings {
+    /// A calm ensemble of `voters` servers, for scripts.
+    pub fn calm(voters: usize) -> Self {
+        Self {
+            voters,
+            observers: 0,
+            clients: 0,
+            views: 2,
+            tick_ms: 200,
+            delay_us: (100, 1_000),
+            flush_us: (200, 2_000),
+            channel_us: 200,
+            act_us: 20_000,
+            pipeline: 4,
+            snapshot_every_us: 0,
+            faults_us: 0,
+            fault_every_us: 0,
+            disk_faults: false,
+            keep_replies: true,
+        }
+    }
+
+    /// What `seed` stands for.
+    pub fn of(seed: u64) -> Self {
+        let mut random = Random(seed ^ 0x5EED);
+        let voters = [3, 3, 3, 5, 5, 7][random.below(6) as usize];
+        let slow_us = [500, 2_000, 2_000, 20_000][random.below(4) as usize];
+        Self {
+            voters,
+            observers: random.below(4).saturating_sub(2) as usize,
+            clients: 2 + random.below(4) as usize,
+            views: 1 + random.below(2) as u16,
+            tick_ms: 200,
+            delay_us: (50, 50 + random.below(slow_us)),
+            flush_us: (100, 100 + random.below(slow_us)),
+            channel_us: random.below(2_000),
+            act_us: 10_000 + random.below(60_000),
+            pipeline: 1 + random.below(12) as usize,
+            snapshot_every_us: [0, 300_000, 1_500_000][random.below(3) as usize],
+            faults_us: 4_000_000 + random.below(8_000_000),
+            fault_every_us: [0, 200_000, 600_000, 600_000, 1_500_000, 1_500_000][random.below(6) as usize],
+            disk_faults: random.one_in(3),
+            keep_replies: false,
+        }
+    }
+}
+
+/// What became of a history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What went wrong first.
+    pub violation: Option<String>,
+    /// Of everything that happened.
+    pub hash: u64,
+    /// Simulated time.
+    pub simulated_us: u64,
+    /// Txns that were committed.
+    pub committed: usize,
+    /// Epochs that began.
+    pub epochs: usize,
+    /// Requests that clients had answered.
+    pub acknowledged: u64,
+    /// Events that clients got.
+    pub events: u64,
+    /// Sessions that clients found gone.
+    pub expired: u64,
+    /// How followers were brought up to date.
+    pub syncs: BTreeMap<&'static str, u64>,
+    /// Starts that found damage.
+    pub repairs: u32,
+}
+
+impl Outcome {
+    /// Adds another history's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.simulated_us += other.simulated_us;
+        self.committed += other.committed;
+        self.epochs += other.epochs;
+        self.acknowledged += other.acknowledged;
+        self.events += other.events;
+        self.expired += other.expired;
+        self.repairs += other.repairs;
+        for (sync, count) in &other.syncs {
+            *self.syncs.entry(sync).or_default() += count;
+        }
+    }
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct Cluster {
+    pub settings: Settings,
+    pub ensemble: Ensemble,
+    pub net: Net,
+    pub servers: Vec<Server>,
+    pub clients: Vec<Client>,
+    /// What each server's log holds.
+    pub shadows: Vec<Shadow>,
+    pub oracle: Oracle,
+    pub mutation: Option<Mutation>,
+    /// Leaders that were established.
+    pub led: u64,
+    pub syncs: BTreeMap<&'static str, u64>,
+    /// The server whose disk rots.
+    rotten: Option<usize>,
+    hash: u64,
+    /// Who wants to hear of everything that happens, at once: what comes next may panic.
+    pub tell: Option<fn(&str)>,
+}
+
+impl Cluster {
+    /// An ensemble that is about to start.
+    pub fn new(seed: u64, settings: Settings) -> Self {
+        let mut random = Random(seed);
+        let count = settings.voters + settings.observers;
+        let mut ensemble = Ensemble::default();
+        let mut servers = Vec::new();
+        for index in 0..count {
+            let (sid, is_observer) = (index as i64 + 1, index >= settings.voters);
+            let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
+            let role = if is_observer { Role::Observer } else { Role::Participant };
+            let server = crate::config::Server { sid, addresses: vec![address], role, client: None };
+            ensemble.servers.insert(sid, server);
+            let mut server = Server::new(random.draw(), is_observer);
+            if settings.fault_every_us > 0 {
+                server.drift_ppm = random.below(20_000) as i64 - 10_000;
+                server.wall_offset_ms = random.below(4_000) as i64 - 2_000;
+            }
+            servers.push(server);
+        }
+        let mut net = Net::new(random, settings.delay_us);
+        for server in 0..count {
+            let at_us = net.random.below(200_000);
+            net.at(at_us, Event::Start(server));
+        }
+        for client in 0..settings.clients {
+            net.at(1 + client as u64, Event::Client(client));
+        }
+        if settings.fault_every_us > 0 {
+            net.at(settings.fault_every_us, Event::Fault);
+        }
+        Self {
+            ensemble,
+            net,
+            servers,
+            clients: (0..settings.clients).map(Client::new).collect(),
+            shadows: vec![Shadow::default(); count],
+            oracle: Oracle::default(),
+            mutation: None,
+            led: 0,
+            syncs: BTreeMap::new(),
+            rotten: None,
+            hash: 0xCBF2_9CE4_8422_2325,
+            tell: None,
+            settings,
+        }
+    }
+
+    /// Notes that something happened.
+    pub fn trace(&mut self, what: impl FnOnce(&Self) -> String) {
+        let line = what(self);
+        for byte in self.net.now_us.to_le_bytes().iter().chain(line.as_bytes()) {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
+        }
+        if let Some(tell) = self.tell {
+            tell(&format!("{:>10} {line}", self.net.now_us));
+        }
+    }
+
+    pub(super) fn voters(&self) -> usize {
+        self.settings.voters
+    }
+
+    pub(super) fn may_not_be_damaged(&self, server: usize) -> bool {
+        self.rotten != Some(server)
+    }
+
+    /// Lets `for_us` pass; ends early where something is wrong.
+    pub fn run(&mut self, for_us: u64) {
+        let until_us = self.net.now_us + for_us;
+        while self.oracle.violation.is_none()
+            && let Some(event) = self.net.next(until_us)
+        {
+            self.happen(event);
+        }
+    }
+
+    /// Lets time pass until `done`, for at most `for_us`; says whether it is.
+    pub fn run_until(&mut self, for_us: u64, done: impl Fn(&Self) -> bool) -> bool {
+        let until_us = self.net.now_us + for_us;
+        while self.oracle.violation.is_none() && !done(self) {
+            let Some(event) = self.net.next(until_us) else { return done(self) };
+            self.happen(event);
+        }
+        self.oracle.violation.is_none()
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Net { socket, ref arrival } => {
+                if !self.net.passes(socket, arrival) {
+                    return;
+                }
+                let Some((machine, _)) = self.net.whose(socket) else { return };
+                match machine.checked_sub(self.servers.len()) {
+                    None => self.arrives_at(machine, event),
+                    Some(client) => self.to_client(client, socket, arrival.clone()),
+                }
+            }
+            Event::Inside { server, incarnation, .. } => {
+                if self.servers[server].incarnation == incarnation {
+                    self.to_server(server, event);
+                }
+            }
+            Event::Client(client) => self.act(client),
+            Event::Start(server) => self.start(server),
+            Event::Resume(server) => self.resume(server),
+            Event::Heal(fault) => self.heal(fault),
+            Event::Fault => self.fault(),
+        }
+    }
+
+    /// The kernel takes connections, whether the process is at work or not.
+    fn arrives_at(&mut self, server: usize, event: Event) {
+        let Event::Net { socket, ref arrival } = event else { return };
+        let of = &self.servers[server];
+        match arrival {
+            super::net::Arrival::Dial if of.process.is_some() => {
+                self.net.accept(socket);
+                self.to_server(server, event);
+            }
+            super::net::Arrival::Dial => {
+                if of.is_on {
+                    self.net.refuse(socket);
+                }
+            }
+            _ => self.to_server(server, event),
+        }
+    }
+
+    fn heal(&mut self, fault: Fault) {
+        self.trace(|_| format!("ends: {fault:?}"));
+        match fault {
+            Fault::Cut(wires) => self.net.heal(&wires),
+            Fault::Slow => self.net.delay_us = self.settings.delay_us,
+            Fault::FullDisk(server) => self.servers[server].disk.set_blocks_max(None),
+        }
+    }
+
+    /// Cuts wires, for a while.
+    pub fn cut(&mut self, wires: BTreeSet<(Machine, Machine)>, for_us: u64) {
+        self.trace(|_| format!("cut for {for_us}: {wires:?}"));
+        self.net.cut.extend(&wires);
+        self.net.after(for_us, Event::Heal(Fault::Cut(wires)));
+    }
+
+    /// The wires between two groups of machines, both ways.
+    pub fn between(a: &[Machine], b: &[Machine]) -> BTreeSet<(Machine, Machine)> {
+        let ways = a.iter().flat_map(|a| b.iter().flat_map(move |b| [(*a, *b), (*b, *a)]));
+        ways.filter(|(a, b)| a != b).collect()
+    }
+
+    /// Something goes wrong.
+    fn fault(&mut self) {
+        let every_us = self.settings.fault_every_us;
+        if self.net.now_us >= self.settings.faults_us {
+            return;
+        }
+        let next_us = self.net.random.below(2 * every_us);
+        self.net.after(1 + next_us, Event::Fault);
+        let servers = self.servers.len() as u64;
+        let machines = (self.servers.len() + self.clients.len()) as u64;
+        let random = &mut self.net.random;
+        let server = random.below(servers) as usize;
+        // The leader is where it hurts.
+        let leader = self.leader().filter(|_| self.net.random.one_in(3));
+        let server = leader.unwrap_or(server);
+        let random = &mut self.net.random;
+        let how = if random.one_in(2) { Stop::Killed } else { Stop::PowerOff };
+        let back_us = 20_000 + random.below(1_500_000);
+        let long_us = 50_000 + {
+            let longest_us = [200_000, 1_000_000, 4_000_000][random.below(3) as usize];
+            random.below(longest_us)
+        };
+        let kinds = if self.settings.disk_faults { 17 } else { 13 };
+        match random.below(kinds) {
+            0 => {
+                self.stop(server, how);
+                self.net.after(back_us, Event::Start(server));
+            }
+            1..=3 => {
+                let steps = random.below(60);
+                self.servers[server].fuse = Some((steps, how));
+            }
+            4 => {
+                self.trace(|_| format!("server {} stands still for {long_us}", server + 1));
+                self.stall(server, long_us);
+            }
+            5 => {
+                // One server from all others, both ways or one.
+                let others: Vec<Machine> = (0..servers as usize).filter(|other| *other != server).collect();
+                let mut wires = Self::between(&[server], &others);
+                match self.net.random.below(3) {
+                    0 => wires.retain(|(from, _)| *from == server),
+                    1 => wires.retain(|(_, to)| *to == server),
+                    _ => {}
+                }
+                self.cut(wires, long_us);
+            }
+            6 => {
+                let (a, b): (Vec<Machine>, Vec<Machine>) =
+                    (0..machines as usize).partition(|_| self.net.random.one_in(2));
+                self.cut(Self::between(&a, &b), long_us);
+            }
+            7 => {
+                let other = random.below(servers) as usize;
+                let mut wires = Self::between(&[server], &[other]);
+                if random.one_in(2) {
+                    wires.retain(|(from, _)| *from == server);
+                }
+                self.cut(wires, long_us);
+            }
+            8..=9 => {
+                let numbers = self.net.connection_numbers();
+                if !numbers.is_empty() {
+                    let number = numbers[self.net.random.below(numbers.len() as u64) as usize];
+                    self.trace(|_| format!("connection {number} breaks"));
+                    self.net.break_connection(number);
+                }
+            }
+            10 => {
+                let (min, max) = self.settings.delay_us;
+                self.net.delay_us = (min, max * (2 + random.below(20)));
+                self.net.after(long_us, Event::Heal(Fault::Slow));
+            }
+            11 => {
+                let jump_ms = random.below(20_000) as i64 - 10_000;
+                self.servers[server].wall_offset_ms += jump_ms;
+            }
+            12 => {
+                // Everybody at once.
+                for server in 0..servers as usize {
+                    self.stop(server, how);
+                    let back_us = 20_000 + self.net.random.below(500_000);
+                    self.net.after(back_us, Event::Start(server));
+                }
+            }
+            13 => {
+                let disk = &self.servers[server].disk;
+                let blocks = disk.blocks() + random.below(10) as usize;
+                disk.set_blocks_max(Some(blocks));
+                self.trace(|_| format!("the disk of server {} has {blocks} blocks", server + 1));
+                self.net.after(back_us, Event::Heal(Fault::FullDisk(server)));
+            }
+            14 => {
+                let flushes = random.below(20);
+                self.servers[server].disk.fail_flush_after(flushes);
+            }
+            15 => {
+                let operations = random.below(30);
+                self.servers[server].disk.power_off_after(operations);
+            }
+            _ => {
+                // One server's at most: what is on one disk only is not durable.
+                let server = *self.rotten.get_or_insert(server);
+                self.stop(server, Stop::Killed);
+                let seed = self.net.random.draw();
+                let damaged = self.servers[server].disk.damage(seed);
+                self.trace(|_| format!("the disk of server {} rots: {damaged:?}", server + 1));
+                self.net.after(back_us, Event::Start(server));
+            }
+        }
+    }
+
+    /// The server that leads, of the newest epoch.
+    pub fn leader(&self) -> Option<usize> {
+        let leading =
+            (0..self.servers.len()).filter(|server| self.standing(*server) == Some(Standing::Leading));
+        leading.max_by_key(|server| {
+            self.servers[*server].process.as_ref().map(|process| process.replica.epochs().accepted)
+        })
+    }
+
+    /// What a server is, if it runs.
+    pub fn standing(&self, server: usize) -> Option<Standing> {
+        self.servers[server].process.as_ref().map(|process| process.standing())
+    }
+
+    /// All faults end.
+    pub fn calm_down(&mut self) {
+        self.trace(|_| "faults end".to_owned());
+        self.settings.fault_every_us = 0;
+        let cut = self.net.cut.clone();
+        if self.mutation != Some(Mutation::StayCut) {
+            self.net.heal(&cut);
+        }
+        self.net.delay_us = self.settings.delay_us;
+        for server in 0..self.servers.len() {
+            self.servers[server].fuse = None;
+            self.servers[server].disk.set_blocks_max(None);
+            self.servers[server].disk.call_off();
+            if self.servers[server].process.is_none() {
+                self.net.after(1, Event::Start(server));
+            }
+        }
+    }
+
+    /// Whether every server serves and shows the newest committed txn.
+    pub fn is_settled(&self) -> bool {
+        let last = self.oracle.last();
+        let shows = |server: &Server| {
+            server.process.as_ref().is_some_and(|process| {
+                let (zxid, is_serving) = process.published();
+                is_serving && (zxid >= last) && process.standing() != Standing::Looking
+            })
+        };
+        self.servers.iter().all(shows)
+    }
+
+    /// Faults end, and within a bound everything works again: there is a leader, clients write, and all servers hold
+    /// the same.
+    pub fn settle(&mut self) {
+        self.calm_down();
+        let bound_us = 20_000_000;
+        let begun = self.oracle.last();
+        let serves = |cluster: &Self| cluster.is_settled() && cluster.leader().is_some();
+        if !self.run_until(bound_us, serves) {
+            let standings: Vec<_> = (0..self.servers.len()).map(|server| self.standing(server)).collect();
+            return self
+                .oracle
+                .violate(format!("no ensemble {bound_us} us after the last fault: {standings:?}"));
+        }
+        if !self.clients.is_empty() && !self.run_until(bound_us, |cluster| cluster.oracle.last() > begun) {
+            return self.oracle.violate("no write after the last fault".to_owned());
+        }
+        self.clients.iter_mut().for_each(|client| client.is_quiet = true);
+        let is_quiet = |cluster: &Self| {
+            cluster.clients.iter().all(|client| client.pending() == 0)
+                && cluster.is_settled()
+                && cluster.shadows.iter().all(|shadow| shadow.last() == cluster.oracle.last())
+        };
+        if !self.run_until(bound_us, is_quiet) {
+            return self.oracle.violate("clients wait for ever".to_owned());
+        }
+        self.compare();
+    }
+
+    /// All servers hold what was committed, and nothing else.
+    pub fn compare(&mut self) {
+        let last = self.oracle.last();
+        let shown: BTreeMap<usize, Option<(Zxid, bool)>> = (0..self.servers.len())
+            .map(|server| (server, self.servers[server].process.as_ref().map(|process| process.published())))
+            .collect();
+        for (server, shown) in shown {
+            let Some((zxid, _)) = shown else { continue };
+            if zxid.counter() != 0 && zxid != last {
+                self.oracle.violate(format!("server {} ends at {zxid}, committed is {last}", server + 1));
+            }
+        }
+        let expected = self.oracle.last_digest();
+        for server in 0..self.servers.len() {
+            let Some(process) = &self.servers[server].process else { continue };
+            let log_end = self.shadows[server].last();
+            if let (Some(expected), digest) = (expected, process.replica.digest())
+                && (digest != expected || log_end != last)
+            {
+                self.oracle.violate(format!(
+                    "server {} ends with digest {digest:x} and a log to {log_end}; committed are {expected:x}, {last}",
+                    server + 1
+                ));
+            }
+        }
+    }
+
+    /// What became of it.
+    pub fn outcome(&self) -> Outcome {
+        Outcome {
+            violation: self.oracle.violation.clone(),
+            hash: self.hash,
+            simulated_us: self.net.now_us,
+            committed: self.oracle.committed.len(),
+            epochs: self.oracle.epochs(),
+            acknowledged: self.clients.iter().map(|client| client.acknowledged).sum(),
+            events: self.clients.iter().map(|client| client.events).sum(),
+            expired: self.clients.iter().map(|client| client.expired).sum(),
+            syncs: self.syncs.clone(),
+            repairs: self.servers.iter().map(|server| server.repairs).sum(),
+        }
+    }
+}
+
+/// A whole history: faults, and the end of them.
+pub fn history(seed: u64, mutation: Option<Mutation>, tell: Option<fn(&str)>) -> Outcome {
+    let mut cluster = Cluster::new(seed, Settings::of(seed));
+    cluster.mutation = mutation;
+    cluster.tell = tell;
+    cluster.run(cluster.settings.faults_us);
+    cluster.settle();
+    cluster.outcome()
+}

@@ -1,0 +1,270 @@
+//! What a tree is, said as plainly as possible: every znode as it was after every txn.
+
+use crate::proto::{OpCode, Stat, Zxid};
+use crate::txn::{self, AclTable, CreateKind, Txn, TxnHeader};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A znode after a txn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its data.
+    pub data: Option<Vec<u8>>,
+    /// Owner, zxids, times and versions, but for what children count.
+    stat: Stat,
+    /// Children ever created.
+    creates: i32,
+}
+
+impl Node {
+    /// What a client is told.
+    pub fn stat(&self) -> Stat {
+        let Stat { children, .. } = self.stat;
+        let data_bytes = self.data.as_ref().map_or(0, Vec::len) as i32;
+        Stat { cversion: self.creates * 2 - children, data_bytes, ..self.stat }
+    }
+}
+
+/// What a watch waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WatchKind {
+    /// New data, or the end of the znode.
+    Data,
+    /// That it comes.
+    Exist,
+    /// That a child comes or goes, or the end of the znode.
+    Child,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct Model {
+    nodes: BTreeMap<Vec<u8>, Vec<(Zxid, Option<Node>)>>,
+    /// When a watch of each kind would have fired.
+    fires: BTreeMap<(WatchKind, Vec<u8>), Vec<Zxid>>,
+    /// Alive sessions, with the txn that began each.
+    sessions: BTreeMap<i64, Zxid>,
+    /// Ended sessions, with the txn that ended each.
+    ended: BTreeMap<i64, Zxid>,
+    ephemerals: BTreeMap<i64, BTreeSet<Vec<u8>>>,
+    /// Newest cxid of each session.
+    cxids: BTreeMap<i64, i32>,
+    acls: AclTable,
+}
+
+fn parent(path: &[u8]) -> Vec<u8> {
+    let slash = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    path[..slash.max(1)].to_vec()
+}
+
+fn text(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        let root = Node { data: None, stat: Stat::default(), creates: 0 };
+        Self {
+            nodes: BTreeMap::from([(b"/".to_vec(), vec![(Zxid::ZERO, Some(root))])]),
+            fires: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            ephemerals: BTreeMap::new(),
+            cxids: BTreeMap::new(),
+            acls: AclTable::new(0),
+        }
+    }
+}
+
+impl Model {
+    /// A znode as it was after `zxid`.
+    pub fn at(&self, path: &[u8], zxid: Zxid) -> Option<&Node> {
+        let versions = self.nodes.get(path)?;
+        let count = versions.partition_point(|(since, _)| *since <= zxid);
+        versions[..count].last()?.1.as_ref()
+    }
+
+    fn newest(&self, path: &[u8]) -> Option<&Node> {
+        self.at(path, Zxid(u64::MAX))
+    }
+
+    /// Names of the children as they were after `zxid`.
+    pub fn children(&self, path: &[u8], zxid: Zxid) -> BTreeSet<Vec<u8>> {
+        let prefix = [path, b"/"].concat();
+        let below = self.nodes.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+        let names = below.filter(|(path, _)| self.at(path, zxid).is_some());
+        names.map(|(path, _)| path[prefix.len()..].to_vec()).filter(|name| !name.contains(&b'/')).collect()
+    }
+
+    /// The first txn behind `since` that a watch would have fired for.
+    pub fn fires_after(&self, kind: WatchKind, path: &[u8], since: Zxid) -> Option<Zxid> {
+        let fires = self.fires.get(&(kind, path.to_vec()))?;
+        fires.get(fires.partition_point(|zxid| *zxid <= since)).copied()
+    }
+
+    /// Whether a session is alive.
+    pub fn is_alive(&self, session_id: i64) -> bool {
+        self.sessions.contains_key(&session_id)
+    }
+
+    /// Which txn ended a session.
+    pub fn ended(&self, session_id: i64) -> Option<Zxid> {
+        self.ended.get(&session_id).copied()
+    }
+
+    /// Sessions that have ended.
+    pub fn ended_count(&self) -> usize {
+        self.ended.len()
+    }
+
+    fn put(&mut self, path: &[u8], zxid: Zxid, node: Option<Node>) {
+        let versions = self.nodes.entry(path.to_vec()).or_default();
+        match versions.last_mut() {
+            Some((since, last)) if *since == zxid => *last = node,
+            _ => versions.push((zxid, node)),
+        }
+    }
+
+    fn fire(&mut self, kind: WatchKind, path: &[u8], zxid: Zxid) {
+        self.fires.entry((kind, path.to_vec())).or_default().push(zxid);
+    }
+
+    fn count_child(&mut self, path: &[u8], zxid: Zxid, change: i32) -> Result<i32, String> {
+        let above = parent(path);
+        let mut node = self.newest(&above).ok_or_else(|| format!("{} has no parent", text(path)))?.clone();
+        node.stat.children += change;
+        node.stat.pzxid = zxid;
+        node.creates += change.max(0);
+        let creates = node.creates;
+        self.put(&above, zxid, Some(node));
+        self.fire(WatchKind::Child, &above, zxid);
+        Ok(creates)
+    }
+
+    fn delete(&mut self, path: &[u8], zxid: Zxid) -> Result<(), String> {
+        let node = self.newest(path).ok_or_else(|| format!("{} is not there", text(path)))?;
+        let (owner, children) = (node.stat.ephemeral_owner, node.stat.children);
+        if children > 0 {
+            return Err(format!("{} has {children} children", text(path)));
+        }
+        if let Some(own) = self.ephemerals.get_mut(&owner) {
+            own.remove(path);
+        }
+        self.put(path, zxid, None);
+        self.fire(WatchKind::Data, path, zxid);
+        self.fire(WatchKind::Child, path, zxid);
+        self.count_child(path, zxid, -1).map(|_| ())
+    }
+
+    /// Carries out the next committed txn.
+    ///
+    /// # Errors
+    /// What of it cannot be.
+    pub fn apply(&mut self, bytes: &[u8]) -> Result<TxnHeader, String> {
+        let mut acls = std::mem::replace(&mut self.acls, AclTable::new(0));
+        let read = txn::read(bytes, &mut acls).map_err(|error| format!("does not decode: {error}"));
+        let applied = read.and_then(|(header, txn, _)| {
+            self.account(&header)?;
+            self.one(&header, &txn)?;
+            Ok(header)
+        });
+        self.acls = acls;
+        applied
+    }
+
+    /// Every request counts once, in the order of its session.
+    fn account(&mut self, header: &TxnHeader) -> Result<(), String> {
+        let TxnHeader { session_id, cxid, .. } = *header;
+        if cxid <= 0 {
+            return Ok(());
+        }
+        let last = self.cxids.entry(session_id).or_insert(0);
+        if cxid <= *last {
+            return Err(format!("request {cxid} of session {session_id:#x} is done after its {last}"));
+        }
+        *last = cxid;
+        Ok(())
+    }
+
+    fn one(&mut self, header: &TxnHeader, txn: &Txn<'_>) -> Result<(), String> {
+        let (zxid, session_id) = (header.zxid, header.session_id);
+        let is_session = matches!(header.op, OpCode::CREATE_SESSION | OpCode::ERROR);
+        if !is_session && session_id != 0 && !self.is_alive(session_id) {
+            return Err(format!("session {session_id:#x} is not alive"));
+        }
+        match txn {
+            Txn::Create(create) => {
+                let path = create.path;
+                if self.newest(path).is_some() {
+                    return Err(format!("{} is there already", text(path)));
+                }
+                let creates = self.count_child(path, zxid, 1)?;
+                if parent(path) != b"/" && creates != create.parent_cversion {
+                    return Err(format!(
+                        "{} is child {creates}, and says {}",
+                        text(path),
+                        create.parent_cversion
+                    ));
+                }
+                let mut ephemeral_owner = 0;
+                if create.kind == CreateKind::Ephemeral {
+                    ephemeral_owner = session_id;
+                    self.ephemerals.entry(session_id).or_default().insert(path.to_vec());
+                }
+                let stat = Stat {
+                    czxid: zxid,
+                    mzxid: zxid,
+                    pzxid: zxid,
+                    ctime_ms: header.time_ms,
+                    mtime_ms: header.time_ms,
+                    ephemeral_owner,
+                    ..Stat::default()
+                };
+                let node = Node { data: create.data.map(<[u8]>::to_vec), stat, creates: 0 };
+                self.put(path, zxid, Some(node));
+                self.fire(WatchKind::Exist, path, zxid);
+            }
+            Txn::Delete { path } => self.delete(path, zxid)?,
+            Txn::SetData { path, data, version } => {
+                let mut node =
+                    self.newest(path).ok_or_else(|| format!("{} is not there", text(path)))?.clone();
+                node.data = data.map(<[u8]>::to_vec);
+                node.stat.version += 1;
+                if node.stat.version != *version {
+                    let is = node.stat.version;
+                    return Err(format!("{} becomes version {is}, and says {version}", text(path)));
+                }
+                (node.stat.mzxid, node.stat.mtime_ms) = (zxid, header.time_ms);
+                self.put(path, zxid, Some(node));
+                self.fire(WatchKind::Data, path, zxid);
+            }
+            Txn::SetAcl { path, .. } => {
+                let mut node =
+                    self.newest(path).ok_or_else(|| format!("{} is not there", text(path)))?.clone();
+                node.stat.aversion += 1;
+                self.put(path, zxid, Some(node));
+            }
+            Txn::Check { .. } | Txn::Error { .. } => {}
+            Txn::CreateSession { .. } => {
+                // Once more where a client attaches.
+                self.sessions.entry(session_id).or_insert(zxid);
+                if self.ended.contains_key(&session_id) {
+                    return Err(format!("session {session_id:#x} begins after its end"));
+                }
+            }
+            Txn::CloseSession { .. } => {
+                self.sessions.remove(&session_id);
+                self.ended.insert(session_id, zxid);
+                for path in self.ephemerals.remove(&session_id).unwrap_or_default() {
+                    self.delete(&path, zxid)?;
+                }
+            }
+            Txn::Multi(txns) if txns.iter().any(|(op, _)| *op == OpCode::ERROR) => {}
+            Txn::Multi(txns) => {
+                for (op, txn) in txns {
+                    self.one(&TxnHeader { op: *op, ..*header }, txn)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! What must hold, whatever happens.
+//!
+//! | check | by |
+//! |---|---|
+//! | what is published was durable on a quorum, and is the same txn on every server | [`Oracle::committed`] |
+//! | equal digests after equal zxids | [`Oracle::digest`] |
+//! | no committed txn is taken back by a marker or lost by a start | [`Oracle::taken_back`], [`Oracle::started`] |
+//! | one leader an epoch | [`Oracle::leads`] |
+//! | a request counts once, and in the order of its session; ephemerals have an owner | [`Model`] |
+
+use super::model::Model;
+use crate::proto::Zxid;
+use crate::txn::TxnHeader;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// What a server's log holds, as the one who writes it knows.
+#[derive(Clone, Debug, Default)]
+pub struct Shadow {
+    /// Everything through this zxid came with a snapshot.
+    pub base: Zxid,
+    /// Records behind it, and whether each is durable.
+    pub records: BTreeMap<Zxid, (Bytes, bool)>,
+    /// A marker that is written and not durable, and whether it is a base.
+    pub marker: Option<(Zxid, bool)>,
+}
+
+impl Shadow {
+    /// Where the log ends.
+    pub fn last(&self) -> Zxid {
+        self.records.last_key_value().map_or(self.base, |(zxid, _)| *zxid)
+    }
+
+    /// A marker is durable.
+    pub fn mark(&mut self) {
+        match self.marker.take() {
+            Some((zxid, true)) => *self = Self { base: zxid, ..Self::default() },
+            Some((zxid, false)) => self.records.retain(|known, _| *known <= zxid),
+            None => {}
+        }
+    }
+
+    fn has_durable(&self, zxid: Zxid, txn: &Bytes) -> bool {
+        match self.records.get(&zxid) {
+            Some((own, is_durable)) => *is_durable && own == txn,
+            None => zxid <= self.base,
+        }
+    }
+}
+
+/// A txn that counts.
+#[derive(Debug)]
+pub struct Committed {
+    pub header: TxnHeader,
+    txn: Bytes,
+    digest: Option<u64>,
+}
+
+/// See the module's page.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    pub model: Model,
+    pub committed: BTreeMap<Zxid, Committed>,
+    leaders: BTreeMap<u32, (usize, u64)>,
+    /// The newest zxid that any client was told.
+    pub newest_seen: Zxid,
+    /// What is wrong first.
+    pub violation: Option<String>,
+}
+
+impl Oracle {
+    pub fn violate(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    /// The newest txn that counts.
+    pub fn last(&self) -> Zxid {
+        self.committed.last_key_value().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
+    }
+
+    /// A server shows `zxid` to clients, and so everything before it; what of that it showed before is not looked at
+    /// again. The first `voters` servers vote.
+    pub fn committed(&mut self, server: usize, from: Zxid, zxid: Zxid, shadows: &[Shadow], voters: usize) {
+        let quorum = voters / 2 + 1;
+        let own = &shadows[server];
+        let behind = (Bound::Excluded(from), Bound::Included(zxid));
+        if from >= zxid {
+            return;
+        }
+        // What is shown may be on its way to the own log still: a quorum has it.
+        let mut shown: BTreeMap<Zxid, Bytes> =
+            own.records.range(behind).map(|(zxid, (txn, _))| (*zxid, txn.clone())).collect();
+        if own.last() < zxid {
+            for (&zxid, (txn, _)) in shadows[..voters].iter().flat_map(|other| other.records.range(behind)) {
+                let have = shadows[..voters].iter().filter(|other| other.has_durable(zxid, txn)).count();
+                if zxid > own.last() && (have >= quorum || self.committed.contains_key(&zxid)) {
+                    shown.entry(zxid).or_insert_with(|| txn.clone());
+                }
+            }
+        }
+        if zxid > own.base && !shown.contains_key(&zxid) {
+            return self.violate(format!("server {} shows {zxid}, which no quorum has", server + 1));
+        }
+        for (&zxid, txn) in &shown {
+            if let Some(known) = self.committed.get(&zxid) {
+                if known.txn != txn {
+                    return self.violate(format!("server {} has another txn {zxid}", server + 1));
+                }
+                continue;
+            }
+            if zxid <= self.last() {
+                let last = self.last();
+                return self
+                    .violate(format!("server {} commits {zxid}, and {last} is committed", server + 1));
+            }
+            let have = shadows[..voters].iter().filter(|other| other.has_durable(zxid, txn)).count();
+            if have < quorum {
+                return self.violate(format!(
+                    "server {} commits {zxid}, durable on {have} servers, {quorum} are a quorum",
+                    server + 1
+                ));
+            }
+            match self.model.apply(txn) {
+                Ok(header) if header.zxid == zxid => {
+                    self.committed.insert(zxid, Committed { header, txn: txn.clone(), digest: None });
+                }
+                Ok(header) => return self.violate(format!("txn {zxid} says that it is {}", header.zxid)),
+                Err(why) => return self.violate(format!("txn {zxid}: {why}")),
+            }
+        }
+    }
+
+    /// A server shows `zxid`: what its log gets under a committed zxid is that txn.
+    pub fn written(&mut self, server: usize, shown: Zxid, zxid: Zxid, txn: &[u8]) {
+        if zxid <= shown && self.committed.get(&zxid).is_none_or(|known| known.txn != txn) {
+            self.violate(format!("server {} shows {zxid}, and logs another txn", server + 1));
+        }
+    }
+
+    /// A server's tree has this digest after `zxid`, which is committed.
+    pub fn digest(&mut self, server: usize, zxid: Zxid, digest: u64) {
+        if let Some(committed) = self.committed.get_mut(&zxid) {
+            let known = *committed.digest.get_or_insert(digest);
+            if known != digest {
+                self.violate(format!(
+                    "server {} has digest {digest:x} at {zxid}, another {known:x}",
+                    server + 1
+                ));
+            }
+        }
+    }
+
+    /// The digest after the last txn, if it is known.
+    pub fn last_digest(&self) -> Option<u64> {
+        self.committed.last_key_value().and_then(|(_, last)| last.digest)
+    }
+
+    /// A server's log loses what is behind `to`.
+    pub fn taken_back(&mut self, server: usize, shadow: &Shadow, to: Zxid) {
+        let behind = (Bound::Excluded(to), Bound::Unbounded);
+        let lost = shadow
+            .records
+            .range(behind)
+            .find(|(zxid, (txn, _))| self.committed.get(zxid).is_some_and(|committed| committed.txn == txn));
+        if let Some((zxid, _)) = lost {
+            self.violate(format!("server {} is told to forget {zxid}, which is committed", server + 1));
+        }
+    }
+
+    /// A server starts with what its disk holds, through `zxid`.
+    pub fn started(&mut self, server: usize, shadow: &mut Shadow, zxid: Zxid) {
+        if shadow.marker.is_some_and(|(to, is_base)| to == zxid && (is_base || to < shadow.last())) {
+            shadow.mark();
+        }
+        shadow.marker = None;
+        let durable = shadow.records.iter().rev().find(|(_, (_, is_durable))| *is_durable);
+        let durable = durable.map_or(shadow.base, |(zxid, _)| *zxid);
+        if zxid < durable || zxid > shadow.last().max(durable) {
+            self.violate(format!(
+                "server {} starts at {zxid}, its log was durable through {durable} and reached {}",
+                server + 1,
+                shadow.last()
+            ));
+        }
+        shadow.records.retain(|known, _| *known <= zxid);
+        shadow.records.values_mut().for_each(|(_, is_durable)| *is_durable = true);
+    }
+
+    /// A server leads an epoch that is established.
+    pub fn leads(&mut self, server: usize, incarnation: u64, epoch: u32) {
+        let first = *self.leaders.entry(epoch).or_insert((server, incarnation));
+        if first != (server, incarnation) {
+            self.violate(format!("servers {} and {} lead epoch {epoch}", first.0 + 1, server + 1));
+        }
+    }
+
+    /// How many epochs began.
+    pub fn epochs(&self) -> usize {
+        self.leaders.len()
+    }
+}

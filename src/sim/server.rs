@@ -1,0 +1,1095 @@
+//! One server's process: what the shell does, over a simulated disk and net.
+
+use super::cluster::{Cluster, Mutation};
+use super::disk::SimDisk;
+use super::net::{Arrival, Event, Inside, Net, Socket, Who};
+use super::oracle::Shadow;
+use crate::auth::Policy;
+use crate::proto::{OpCode, Zxid};
+use crate::replica::{
+    Builder, CommitSettings, Deltas, Entry, Event as MemberEvent, MemberSettings, Now, Output, Place, Port,
+    Replica, Restored, Standing, Up, Uplink, View, ViewSettings, What,
+};
+use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
+use crate::snapshot::{self, Header};
+use crate::storage::{self, Folder, ImageEncoder, Incoming, LogFile, NewFile, RecoveryError, Storage};
+use crate::tree::{self, Digests, NodeImage};
+use crate::wal::{Batch, Marker, Position};
+use crate::zab::LinkId;
+use crate::zab::history::History;
+use crate::zab::leader::Membership;
+use crate::zab::quorum::{Quorum, config_text};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// How often time passes for a process.
+const TICK_US: u64 = 10_000;
+/// Snapshots that are kept.
+const RETAIN: usize = 2;
+/// How soon a process that cannot start is started again.
+const RESTART_US: u64 = 300_000;
+/// Segments are short, so that there are some.
+pub const SEGMENT_BYTES: usize = 128 << 10;
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The process alone: its connections are closed, its files are as it wrote them.
+    Killed,
+    /// The machine: nobody is told, and what was not flushed may be gone.
+    PowerOff,
+}
+
+/// A machine and its clocks.
+#[derive(Debug)]
+pub struct Server {
+    pub disk: SimDisk,
+    pub process: Option<Process>,
+    pub incarnation: u64,
+    /// The machine is on, whether the process runs or not.
+    pub is_on: bool,
+    /// Nothing is done until then; what happens meanwhile waits.
+    pub stalled_until_us: u64,
+    backlog: VecDeque<Event>,
+    /// Of the clock that never goes back: how much faster than time, in millionths.
+    pub drift_ppm: i64,
+    mono_base_us: i64,
+    /// Of the wall's clock.
+    pub wall_offset_ms: i64,
+    /// Steps until the process stops.
+    pub fuse: Option<(u64, Stop)>,
+    pub is_observer: bool,
+    /// Starts that found damage.
+    pub repairs: u32,
+}
+
+/// A process.
+#[derive(Debug)]
+pub struct Process {
+    pub replica: Replica,
+    pub views: Vec<ViewSide>,
+    log: LogFile<SimDisk>,
+    links: BTreeMap<LinkId, Socket>,
+    sockets: BTreeMap<Socket, LinkId>,
+    /// What waits behind an image in the stream of its link.
+    behind: BTreeMap<LinkId, Vec<Bytes>>,
+    images: BTreeMap<LinkId, Bytes>,
+    inbox: BTreeMap<Socket, VecDeque<Bytes>>,
+    uplinks: VecDeque<Uplink>,
+    uplinks_due_us: u64,
+    accepted: u64,
+    receiving: Option<(Zxid, Decoder, Builder)>,
+    /// A received tree on its way to the disk.
+    storing: Option<Box<Restored>>,
+    wanted: VecDeque<LinkId>,
+    image: Option<Image>,
+    /// A snapshot that is whole, and is written once the log is durable as far.
+    snapshot: Option<(Zxid, Vec<u8>)>,
+    is_repairing: bool,
+    /// What is published is shown to clients.
+    is_serving: bool,
+    /// Published while it was not, with the digest then.
+    tentative: Vec<(Zxid, u64)>,
+    /// Newest zxid that was published.
+    published: Zxid,
+    /// Newest zxid that is known to be committed.
+    confirmed: Zxid,
+}
+
+/// A view and what belongs to it.
+#[derive(Debug)]
+pub struct ViewSide {
+    pub view: View,
+    sockets: BTreeMap<Socket, Place>,
+    places: BTreeMap<u32, Socket>,
+    due_us: u64,
+}
+
+#[derive(Debug)]
+struct Image {
+    /// For a learner, or for a snapshot.
+    link: Option<LinkId>,
+    zxid: Zxid,
+    digest: u64,
+    sessions: BTreeMap<i64, i32>,
+    nodes: Vec<NodeImage>,
+}
+
+pub fn tree_settings() -> tree::Settings {
+    tree::Settings { extended_types: false, digests: Digests::Kept, hash_seed: 1 }
+}
+
+impl Server {
+    pub fn new(seed: u64, is_observer: bool) -> Self {
+        Self {
+            disk: SimDisk::new(SEGMENT_BYTES, seed),
+            process: None,
+            incarnation: 0,
+            is_on: true,
+            stalled_until_us: 0,
+            backlog: VecDeque::new(),
+            drift_ppm: 0,
+            mono_base_us: (seed % 1_000_000_007) as i64 * 1000,
+            wall_offset_ms: 0,
+            fuse: None,
+            is_observer,
+            repairs: 0,
+        }
+    }
+
+    pub fn now(&self, now_us: u64) -> Now {
+        let now_us = now_us as i64;
+        Now {
+            mono_us: self.mono_base_us + now_us + now_us * self.drift_ppm / 1_000_000,
+            wall_ms: 1_700_000_000_000 + now_us / 1000 + self.wall_offset_ms,
+        }
+    }
+}
+
+impl Process {
+    /// What it is to its ensemble.
+    pub fn standing(&self) -> Standing {
+        self.replica.standing()
+    }
+
+    /// Newest zxid that was published, and whether clients are served.
+    pub fn published(&self) -> (Zxid, bool) {
+        (self.published, self.is_serving)
+    }
+
+    fn send(&mut self, net: &mut Net, link: LinkId, bytes: Bytes) {
+        if let Some(behind) = self.behind.get_mut(&link) {
+            behind.push(bytes);
+        } else if let Some(&socket) = self.links.get(&link) {
+            net.send(socket, bytes);
+        }
+    }
+
+    /// The image for `link` goes out, and what waits behind it.
+    fn send_image(&mut self, net: &mut Net, link: LinkId) {
+        if !self.behind.contains_key(&link) {
+            return;
+        }
+        let Some(image) = self.images.remove(&link) else { return };
+        let behind = self.behind.remove(&link).unwrap_or_default();
+        for bytes in std::iter::once(image).chain(behind) {
+            self.send(net, link, bytes);
+        }
+    }
+
+    fn forget_link(&mut self, link: LinkId) -> Option<Socket> {
+        self.behind.remove(&link);
+        self.images.remove(&link);
+        let socket = self.links.remove(&link)?;
+        self.sockets.remove(&socket);
+        self.inbox.remove(&socket);
+        Some(socket)
+    }
+}
+
+impl Cluster {
+    fn sid(server: usize) -> i64 {
+        server as i64 + 1
+    }
+
+    /// Something happens to a server; it waits while that does nothing.
+    pub(super) fn to_server(&mut self, server: usize, event: Event) {
+        let of = &mut self.servers[server];
+        if of.stalled_until_us > self.net.now_us || !of.backlog.is_empty() {
+            // Time passes once, however long it was.
+            if matches!(event, Event::Inside { what: Inside::Tick, .. }) && self.net.random.one_in(2) {
+                of.backlog.push_front(event);
+            } else {
+                of.backlog.push_back(event);
+            }
+            return;
+        }
+        self.handle(server, event);
+    }
+
+    /// A server does nothing for a while.
+    pub fn stall(&mut self, server: usize, for_us: u64) {
+        let until_us = self.net.now_us + for_us;
+        let of = &mut self.servers[server];
+        if until_us > of.stalled_until_us {
+            of.stalled_until_us = until_us;
+            self.net.at(until_us, Event::Resume(server));
+        }
+    }
+
+    pub(super) fn resume(&mut self, server: usize) {
+        while self.servers[server].stalled_until_us <= self.net.now_us
+            && let Some(event) = self.servers[server].backlog.pop_front()
+        {
+            self.handle(server, event);
+        }
+    }
+
+    fn handle(&mut self, server: usize, event: Event) {
+        match event {
+            Event::Inside { server, incarnation, what } => {
+                if self.servers[server].incarnation == incarnation && self.servers[server].process.is_some() {
+                    self.inside(server, what);
+                }
+            }
+            Event::Net { socket, arrival } => self.arrives(server, socket, arrival),
+            other => unreachable!("{other:?} is not for a server"),
+        }
+        self.drive(server);
+    }
+
+    fn within(&mut self, server: usize, delay_us: u64, what: Inside) {
+        let incarnation = self.servers[server].incarnation;
+        self.net.after(delay_us, Event::Inside { server, incarnation, what });
+    }
+
+    /// Starts a process on what the disk holds.
+    pub(super) fn start(&mut self, server: usize) {
+        if self.servers[server].process.is_some() {
+            return;
+        }
+        self.servers[server].is_on = true;
+        let disk = self.servers[server].disk.clone();
+        let mut recovered = self.recover(server);
+        if let Err(error) = &recovered
+            && error.is_damage()
+        {
+            self.trace(|_| format!("server {} is damaged: {error}", server + 1));
+            self.servers[server].repairs += 1;
+            if storage::move_aside(&disk).is_ok() {
+                self.shadows[server] = Shadow::default();
+                recovered = self.recover(server);
+            }
+        }
+        let recovered = match recovered {
+            Ok(recovered) => recovered,
+            Err(error) => {
+                self.trace(|_| format!("server {} cannot start: {error}", server + 1));
+                if error.is_damage() && self.may_not_be_damaged(server) {
+                    self.oracle.violate(format!("server {} is damaged: {error}", server + 1));
+                }
+                return self.net.after(RESTART_US, Event::Start(server));
+            }
+        };
+        let storage::Recovered { restored, encoder, epochs, .. } = recovered;
+        self.oracle.started(server, &mut self.shadows[server], restored.zxid);
+        let of = &mut self.servers[server];
+        of.incarnation += 1;
+        let now = of.now(self.net.now_us);
+        let policy = Arc::new(Policy::default());
+        let settings = self.settings;
+        let views = (0..settings.views).map(|number| {
+            let settings = ViewSettings {
+                number,
+                frame_bytes_max: 0xFFFFF,
+                outstanding_max: 100,
+                sessionless_timeout_ms: 3_000,
+                whitelist: crate::admin::Whitelist::parse("*", false),
+                enforced_schemes: Vec::new(),
+                serving: false,
+                hash_seed: 1,
+            };
+            let (tree, sessions) = (restored.tree.for_view(), restored.sessions.clone());
+            let digest = restored.tree.digest();
+            let view = View::new(settings, policy.clone(), tree, restored.zxid, sessions, digest);
+            ViewSide { view, sockets: BTreeMap::new(), places: BTreeMap::new(), due_us: 0 }
+        });
+        let views = views.collect();
+        let ensemble = self.ensemble.clone();
+        let mut quorum = Quorum::new(&ensemble).expect("an ensemble");
+        if self.mutation == Some(Mutation::DecideAlone) {
+            let mut alone = ensemble.clone();
+            alone.servers.retain(|sid, _| *sid == Self::sid(server));
+            quorum = Quorum::new(&alone).unwrap_or(quorum);
+        }
+        let tick_ms = i64::from(settings.tick_ms);
+        let member = MemberSettings {
+            membership: Membership {
+                sid: Self::sid(server),
+                quorum: Arc::new(quorum),
+                config_text: config_text(&ensemble).into_bytes().into(),
+                config_version: 0,
+                tick_ms,
+                init_ms: 10 * tick_ms,
+                sync_ms: 5 * tick_ms,
+            },
+            ensemble,
+            is_observer: of.is_observer || epochs.repairing,
+            repairing: false,
+            election_address: format!("zk{}:3888", Self::sid(server)),
+        };
+        let commit = CommitSettings {
+            views: settings.views,
+            tick_ms: settings.tick_ms,
+            min_session_timeout_ms: 2 * settings.tick_ms,
+            max_session_timeout_ms: 20 * settings.tick_ms,
+            server_id: Self::sid(server) as u8,
+            extended_types: false,
+            enforce_quota: false,
+            reconfig_enabled: false,
+            digest_enabled: true,
+            close_session_paths: true,
+            container_check_interval_ms: 60_000,
+            container_max_per_minute: 10_000,
+            container_never_used_ms: 300_000,
+            hash_seed: 1,
+        };
+        let zxid = restored.zxid;
+        let zab_epochs = crate::zab::leader::Epochs { accepted: epochs.accepted, current: epochs.current };
+        let history = self.history_of(&disk, zxid, encoder.position());
+        let replica = Replica::member(member, commit, policy, restored, zab_epochs, history, now);
+        let is_repairing = epochs.repairing;
+        self.trace(|_| {
+            let repairing = if is_repairing { ", to be repaired" } else { "" };
+            format!("server {} starts: zxid={zxid} epochs={epochs:?}{repairing}", server + 1)
+        });
+        self.servers[server].process = Some(Process {
+            replica,
+            views,
+            log: LogFile::new(disk, encoder),
+            links: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            behind: BTreeMap::new(),
+            images: BTreeMap::new(),
+            inbox: BTreeMap::new(),
+            uplinks: VecDeque::new(),
+            uplinks_due_us: 0,
+            accepted: 0,
+            receiving: None,
+            storing: None,
+            wanted: VecDeque::new(),
+            image: None,
+            snapshot: None,
+            is_repairing,
+            is_serving: false,
+            tentative: Vec::new(),
+            published: zxid,
+            confirmed: Zxid::ZERO,
+        });
+        let delay_us = self.net.random.below(TICK_US);
+        self.within(server, delay_us, Inside::Tick);
+        if settings.snapshot_every_us > 0 {
+            let delay_us = self.net.random.below(settings.snapshot_every_us);
+            self.within(server, delay_us, Inside::Snapshot);
+        }
+        self.drive(server);
+    }
+
+    /// The end of the log, as far as it is read back.
+    fn history_of(&mut self, disk: &SimDisk, last: Zxid, log: Position) -> History {
+        let txns = [0, 10, 500][self.net.random.below(3) as usize];
+        let after = Zxid::new(last.epoch(), last.counter().saturating_sub(txns));
+        let mut batch = Batch::default();
+        let mut read = || -> Result<Option<Zxid>, storage::ReadError> {
+            let Some(mut slices) = storage::records(disk, after, last, log)? else { return Ok(None) };
+            let start = slices.floor();
+            while slices.slice(disk, |zxid, txn| batch.put(zxid, |out| out.extend_from_slice(txn)))? {}
+            Ok(Some(start))
+        };
+        match read() {
+            Ok(Some(start)) if txns > 0 && batch.last() == last => History::of(start, [batch]),
+            _ => History::new(last),
+        }
+    }
+
+    fn recover(&mut self, server: usize) -> Result<storage::Recovered, RecoveryError> {
+        let disk = self.servers[server].disk.clone();
+        storage::remove_leftovers(&disk)
+            .map_err(|error| RecoveryError::Io { path: disk.path(Folder::Snap, ""), error })?;
+        let mut told = Vec::new();
+        let recovered = storage::recover(&disk, tree_settings(), &mut |event| told.push(event));
+        for event in told {
+            self.trace(|_| format!("server {} recovers: {event:?}", server + 1));
+        }
+        recovered
+    }
+
+    /// A process ends.
+    pub fn stop(&mut self, server: usize, how: Stop) {
+        let of = &mut self.servers[server];
+        of.fuse = None;
+        if of.process.take().is_none() && how == Stop::Killed {
+            return;
+        }
+        of.backlog.clear();
+        of.stalled_until_us = 0;
+        of.is_on = how == Stop::Killed;
+        self.trace(|_| format!("server {} stops: {how:?}", server + 1));
+        for socket in self.net.sockets(server) {
+            match how {
+                Stop::Killed => self.net.close(socket),
+                Stop::PowerOff => self.net.vanish(socket),
+            }
+        }
+        let of = &self.servers[server];
+        if how == Stop::PowerOff {
+            let seed = self.net.random.draw();
+            of.disk.crash(seed);
+        } else {
+            of.disk.call_off();
+        }
+    }
+
+    /// The disk failed: the process ends, and a supervisor starts it again.
+    fn failed(&mut self, server: usize, error: &io::Error) {
+        self.trace(|_| format!("server {}: the disk says {error}", server + 1));
+        let how = if self.servers[server].disk.is_off() { Stop::PowerOff } else { Stop::Killed };
+        self.stop(server, how);
+        let delay_us = RESTART_US + self.net.random.below(RESTART_US);
+        self.net.after(delay_us, Event::Start(server));
+    }
+
+    /// Whether the process still runs after one more step.
+    fn step(&mut self, server: usize) -> bool {
+        match &mut self.servers[server].fuse {
+            Some((0, how)) => {
+                let how = *how;
+                self.stop(server, how);
+                let delay_us = self.net.random.below(2_000_000);
+                self.net.after(delay_us, Event::Start(server));
+            }
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
+        self.servers[server].process.is_some()
+    }
+
+    /// Does whatever there is to do, until there is no more.
+    fn drive(&mut self, server: usize) {
+        while self.oracle.violation.is_none() && self.step(server) && self.one(server) {}
+    }
+
+    fn one(&mut self, server: usize) -> bool {
+        let Some(process) = &mut self.servers[server].process else { return false };
+        let now = self.servers[server].now(self.net.now_us);
+        let Some(process) = &mut self.servers[server].process else { return false };
+        if let Some(output) = process.replica.take_output() {
+            self.output(server, output);
+            return true;
+        }
+        if !process.uplinks.is_empty() {
+            process.replica.proceed(now);
+            if process.replica.has_room()
+                && let Some(uplink) = process.uplinks.pop_front()
+            {
+                process.replica.submit(now, uplink);
+                return true;
+            }
+        }
+        if self.net.random.one_in(2)
+            && let Some(deltas) = process.replica.take_published()
+        {
+            self.publish(server, deltas);
+            return true;
+        }
+        if let Some(batch) = process.replica.take_group() {
+            self.write(server, batch);
+            return true;
+        }
+        if let Some(deltas) = process.replica.take_published() {
+            self.publish(server, deltas);
+            return true;
+        }
+        false
+    }
+
+    fn output(&mut self, server: usize, output: Output) {
+        let now = self.servers[server].now(self.net.now_us);
+        let disk = self.servers[server].disk.clone();
+        let Some(process) = &mut self.servers[server].process else { return };
+        match output {
+            Output::Connect { link, sid, port } => {
+                let from = (server, Who::Peer(port));
+                let socket = self.net.dial(from, ((sid - 1) as usize, Who::Peer(port)));
+                process.links.insert(link, socket);
+                process.sockets.insert(socket, link);
+            }
+            Output::Send { link, bytes } => {
+                let copies = match self.mutation {
+                    Some(Mutation::ForwardTwice) if is_request(&bytes) => 2,
+                    _ => 1,
+                };
+                (0..copies).for_each(|_| process.send(&mut self.net, link, bytes.clone()));
+            }
+            Output::Close { link } => {
+                if let Some(socket) = process.forget_link(link) {
+                    self.net.close(socket);
+                }
+            }
+            Output::SaveEpochs { epochs, .. } => {
+                let (accepted, current) = (epochs.accepted, epochs.current);
+                let epochs = storage::Epochs { accepted, current, repairing: process.is_repairing };
+                self.trace(|_| format!("server {} saves {epochs:?}", server + 1));
+                if self.mutation == Some(Mutation::ForgetEpochs) {
+                    return;
+                }
+                if let Err(error) = epochs.write(&disk) {
+                    return self.failed(server, &error);
+                }
+                if self.net.random.one_in(4) {
+                    let for_us = self.net.random.below(20_000);
+                    self.stall(server, for_us);
+                }
+            }
+            Output::SendImage { link, .. } => {
+                process.behind.insert(link, Vec::new());
+                process.send_image(&mut self.net, link);
+            }
+            Output::ReceiveTree(zxid) => {
+                process.receiving = Some((zxid, Decoder::new(Form::Stream), Builder::new(tree_settings())));
+                process.storing = None;
+            }
+            Output::Tree(bytes) => self.tree_received(server, &bytes),
+            Output::StoreTree(restored) => self.store_tree(server, restored),
+            Output::FinishInstall(zxid) => {
+                if let Err(error) = storage::adopt(&disk, zxid, process.log.encoder().position()) {
+                    self.failed(server, &error);
+                }
+            }
+            Output::Reload(_) => {
+                let recovered = self.recover(server);
+                match recovered {
+                    Ok(storage::Recovered { restored, encoder, .. }) => {
+                        self.oracle.started(server, &mut self.shadows[server], restored.zxid);
+                        let Some(process) = &mut self.servers[server].process else { return };
+                        process.log = LogFile::new(disk, encoder);
+                        process.replica.reloaded(restored, now);
+                    }
+                    Err(RecoveryError::Io { error, .. }) => self.failed(server, &error),
+                    Err(error) => {
+                        self.oracle.violate(format!("server {} cannot read again: {error}", server + 1));
+                    }
+                }
+            }
+            Output::Diverged(why) => {
+                self.oracle.violate(format!("server {} diverged: {why}", server + 1));
+            }
+            Output::Event(event) => {
+                self.trace(|_| format!("server {}: {event}", server + 1));
+                match event {
+                    MemberEvent::Leading { epoch, .. } => {
+                        self.led += 1;
+                        self.oracle.leads(server, self.servers[server].incarnation, epoch);
+                    }
+                    MemberEvent::Following { sync, .. } => *self.syncs.entry(sync).or_default() += 1,
+                    MemberEvent::Digest { why } => {
+                        self.oracle.violate(format!("server {}: {why}", server + 1));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn tree_received(&mut self, server: usize, bytes: &[u8]) {
+        let now = self.servers[server].now(self.net.now_us);
+        let Some(process) = &mut self.servers[server].process else { return };
+        let Some((_, decoder, builder)) = &mut process.receiving else { return };
+        let used = match decoder.feed(bytes, builder) {
+            Ok(Progress::More) => return,
+            Ok(Progress::Whole { used }) => used,
+            Err(damage) => {
+                return self.oracle.violate(format!("server {} is sent no tree: {damage}", server + 1));
+            }
+        };
+        let Some((zxid, decoder, builder)) = process.receiving.take() else { return };
+        let tail = decoder.finish().map_err(|damage| damage.to_string());
+        match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail)) {
+            Ok(tree) => process.replica.tree_ended(tree, &bytes[used..], now),
+            Err(why) => self.oracle.violate(format!("server {} is sent no tree: {why}", server + 1)),
+        }
+    }
+
+    fn store_tree(&mut self, server: usize, mut restored: Box<Restored>) {
+        let disk = self.servers[server].disk.clone();
+        let Some(process) = &mut self.servers[server].process else { return };
+        let log = process.log.encoder().position();
+        let stored = Incoming::create(disk, restored.zxid).and_then(|mut incoming| {
+            ImageEncoder::all(&mut restored, 0, |bytes| incoming.write(bytes))?;
+            incoming.finish(log)
+        });
+        if let Err(error) = stored {
+            return self.failed(server, &error);
+        }
+        process.storing = Some(restored);
+        let delay_us = self.net.random.below(20_000);
+        self.within(server, delay_us, Inside::TreeStored);
+    }
+
+    /// A group goes to the log; it is flushed later.
+    fn write(&mut self, server: usize, batch: Arc<Batch>) {
+        let now = self.servers[server].now(self.net.now_us);
+        let Some(process) = &mut self.servers[server].process else { return };
+        let shadow = &mut self.shadows[server];
+        if self.mutation == Some(Mutation::SkipTruncation)
+            && matches!(batch.as_marker(), Some(Marker::Truncate { .. }))
+        {
+            return process.replica.durable(batch, now);
+        }
+        if self.mutation == Some(Mutation::AcknowledgeEarly) {
+            // Only the next group waits for it.
+            if let Err(error) = process.log.flush() {
+                return self.failed(server, &error);
+            }
+            shadow.records.values_mut().for_each(|(_, is_durable)| *is_durable = true);
+        }
+        match batch.as_marker() {
+            Some(marker) => {
+                let is_base = matches!(marker, Marker::Base { .. });
+                self.oracle.taken_back(server, shadow, marker.zxid());
+                shadow.marker = Some((marker.zxid(), is_base));
+            }
+            None => {
+                for (zxid, txn) in batch.iter() {
+                    self.oracle.written(server, process.confirmed, zxid, txn);
+                    shadow.records.insert(zxid, (Bytes::copy_from_slice(txn), false));
+                }
+            }
+        }
+        self.trace(|_| {
+            let first = batch.iter().next().map(|(zxid, _)| zxid);
+            format!("server {} writes {first:?} to {} {:?}", server + 1, batch.last(), batch.as_marker())
+        });
+        let Some(process) = &mut self.servers[server].process else { return };
+        let is_lost = self.mutation == Some(Mutation::LoseWrites) && !batch.is_marker();
+        if !is_lost && let Err(error) = process.log.write(&batch) {
+            return self.failed(server, &error);
+        }
+        if self.mutation == Some(Mutation::AcknowledgeEarly) && !batch.is_marker() {
+            return process.replica.durable(batch, now);
+        }
+        let (min, max) = self.settings.flush_us;
+        let mut delay_us = min + self.net.random.below(max - min + 1);
+        if self.net.random.one_in(100) {
+            delay_us += self.net.random.below(300_000);
+        }
+        self.within(server, delay_us, Inside::Flush(batch));
+    }
+
+    fn publish(&mut self, server: usize, deltas: Deltas) {
+        let voters = self.voters();
+        let Some(process) = &mut self.servers[server].process else { return };
+        for entry in &deltas.entries {
+            match &entry.what {
+                What::Reset(restart) => {
+                    process.tentative.clear();
+                    process.confirmed = Zxid::ZERO;
+                    process.published = entry.zxid;
+                    process.tentative.push((entry.zxid, restart.tree.digest()));
+                    continue;
+                }
+                What::Serving(is_serving) => process.is_serving = *is_serving,
+                _ => {}
+            }
+            process.published = entry.zxid;
+            if entry.zxid.counter() != 0 {
+                process.tentative.push((entry.zxid, entry.digest));
+            }
+            if process.is_serving
+                && let Some(&(zxid, _)) = process.tentative.last()
+            {
+                let from = process.confirmed.max(self.shadows[server].base);
+                self.oracle.committed(server, from, zxid, &self.shadows, voters);
+                for (zxid, digest) in std::mem::take(&mut process.tentative) {
+                    self.oracle.digest(server, zxid, digest);
+                }
+                process.confirmed = zxid;
+            }
+        }
+        self.trace(|_| {
+            let brief = |entry: &Entry| format!("{} {}", entry.zxid, brief(&entry.what));
+            let entries: Vec<_> = deltas.entries.iter().map(brief).collect();
+            format!("server {} publishes {}", server + 1, entries.join(", "))
+        });
+        let deltas = Rc::new(deltas);
+        let incarnation = self.servers[server].incarnation;
+        let Some(process) = &mut self.servers[server].process else { return };
+        for side in &mut process.views {
+            let delay_us = self.net.random.below(self.settings.channel_us + 1);
+            side.due_us = side.due_us.max(self.net.now_us + delay_us);
+            let what = Inside::Deltas { view: side.view.number(), deltas: deltas.clone() };
+            self.net.at(side.due_us, Event::Inside { server, incarnation, what });
+        }
+    }
+
+    fn inside(&mut self, server: usize, what: Inside) {
+        let now_us = self.net.now_us;
+        let now = self.servers[server].now(now_us);
+        let disk = self.servers[server].disk.clone();
+        let Some(process) = &mut self.servers[server].process else { return };
+        match what {
+            Inside::Tick => {
+                process.replica.tick(now);
+                for view in 0..process.views.len() {
+                    let Some(process) = &mut self.servers[server].process else { return };
+                    process.views[view].view.tick(now);
+                    self.view(server, view);
+                }
+                self.within(server, TICK_US, Inside::Tick);
+                self.check_repaired(server);
+            }
+            Inside::Flush(batch) => {
+                if let Err(error) = process.log.flush() {
+                    return self.failed(server, &error);
+                }
+                let shadow = &mut self.shadows[server];
+                match batch.as_marker() {
+                    Some(marker) => {
+                        shadow.mark();
+                        if matches!(marker, Marker::Truncate { .. })
+                            && let Err(error) = storage::truncated(&disk, marker.zxid())
+                        {
+                            return self.failed(server, &error);
+                        }
+                    }
+                    None => {
+                        for (zxid, _) in batch.iter() {
+                            if self.mutation != Some(Mutation::LoseWrites)
+                                && let Some((_, is_durable)) = shadow.records.get_mut(&zxid)
+                            {
+                                *is_durable = true;
+                            }
+                        }
+                    }
+                }
+                process.replica.durable(batch, now);
+            }
+            Inside::Deltas { view, deltas } => {
+                if view == 0 && deltas.entries.iter().any(|entry| matches!(entry.what, What::Reset(_))) {
+                    // Of a tree that is no more.
+                    process.image = None;
+                    process.wanted.clear();
+                }
+                let side = &mut process.views[usize::from(view)];
+                side.view.apply(&deltas, now);
+                while let Some(link) = side.view.next_image_wanted() {
+                    if view == 0 {
+                        process.wanted.push_back(link);
+                    }
+                }
+                self.view(server, usize::from(view));
+                self.begin_image(server, false);
+            }
+            Inside::Uplink(uplink) => process.uplinks.push_back(uplink),
+            Inside::LookAt { view, .. } => self.view(server, usize::from(view)),
+            Inside::ImageBegun { link, zxid } => process.replica.image_begun(link, zxid, now),
+            Inside::ImageSlice => self.image_slice(server),
+            Inside::ImageDone(link) => process.send_image(&mut self.net, link),
+            Inside::Snapshot => {
+                self.begin_image(server, true);
+                let every_us = self.settings.snapshot_every_us;
+                let delay_us = every_us / 2 + self.net.random.below(every_us);
+                self.within(server, delay_us, Inside::Snapshot);
+            }
+            Inside::StoreSnapshot => self.store_snapshot(server),
+            Inside::TreeStored => {
+                if let Some(restored) = process.storing.take() {
+                    process.replica.tree_stored(*restored);
+                }
+            }
+        }
+    }
+
+    /// A server that was damaged votes again once it has its leader's state.
+    fn check_repaired(&mut self, server: usize) {
+        let of = &mut self.servers[server];
+        let Some(process) = &mut of.process else { return };
+        if !process.is_repairing || process.replica.standing() != Standing::Observing {
+            return;
+        }
+        let epochs = process.replica.epochs();
+        let (accepted, current) = (epochs.accepted, epochs.current);
+        let written = storage::Epochs { accepted, current, repairing: false }.write(&of.disk);
+        if let Err(error) = written {
+            return self.failed(server, &error);
+        }
+        self.trace(|_| format!("server {} is repaired", server + 1));
+        self.stop(server, Stop::Killed);
+        self.net.after(1, Event::Start(server));
+    }
+
+    fn begin_image(&mut self, server: usize, is_snapshot: bool) {
+        let Some(process) = &mut self.servers[server].process else { return };
+        if process.image.is_some() {
+            return;
+        }
+        let view = &mut process.views[0].view;
+        let link = match process.wanted.pop_front() {
+            Some(link) => Some(link),
+            // What no leader has confirmed is nobody's snapshot.
+            None if is_snapshot && view.is_serving() && process.snapshot.is_none() => None,
+            None => return,
+        };
+        let (zxid, digest, sessions) = view.begin_image();
+        let sessions = sessions.into_iter().collect();
+        process.image = Some(Image { link, zxid, digest, sessions, nodes: Vec::new() });
+        self.trace(|_| format!("server {} takes an image at {zxid} for {link:?}", server + 1));
+        let delay_us = 1 + self.net.random.below(self.settings.channel_us + 1);
+        if let Some(link) = link {
+            self.within(server, delay_us, Inside::ImageBegun { link, zxid });
+        }
+        self.within(server, delay_us, Inside::ImageSlice);
+    }
+
+    fn image_slice(&mut self, server: usize) {
+        let delay_us = 1 + self.net.random.below(3_000);
+        let Some(process) = &mut self.servers[server].process else { return };
+        let Some(image) = &mut process.image else { return };
+        let places = 1 + self.net.random.below(20) as u32;
+        let more = process.views[0].view.image_slice(places, &mut image.nodes);
+        if more {
+            return self.within(server, delay_us, Inside::ImageSlice);
+        }
+        let Some(Image { link, zxid, digest, sessions, nodes }) = process.image.take() else { return };
+        let mut bytes = Vec::new();
+        match link {
+            Some(link) if process.links.contains_key(&link) => {
+                let mut encoder = Encoder::new(Form::Stream, zxid, None, sessions, nodes);
+                while encoder.next_piece(&mut bytes) {}
+                process.images.insert(link, bytes.into());
+                self.within(server, delay_us, Inside::ImageDone(link));
+            }
+            Some(_) => {}
+            None => {
+                let mut encoder = ImageEncoder::new(&Header { zxid, digest, wall_ms: 0 }, sessions);
+                for node in &nodes {
+                    encoder.put(node);
+                    if encoder.is_chunk_due() {
+                        bytes.extend(encoder.take_chunk());
+                    }
+                }
+                bytes.extend(encoder.finish().0);
+                process.snapshot = Some((zxid, bytes));
+                self.within(server, delay_us, Inside::StoreSnapshot);
+            }
+        }
+        self.begin_image(server, false);
+    }
+
+    fn store_snapshot(&mut self, server: usize) {
+        let disk = self.servers[server].disk.clone();
+        let shadow = &self.shadows[server];
+        let Some(process) = &mut self.servers[server].process else { return };
+        let Some((zxid, bytes)) = process.snapshot.take() else { return };
+        // A snapshot must not know what the log does not.
+        if zxid > shadow.last() || shadow.records.get(&zxid).is_some_and(|(_, is_durable)| !is_durable) {
+            process.snapshot = Some((zxid, bytes));
+            return self.within(server, 5_000, Inside::StoreSnapshot);
+        }
+        let stored = disk.create(Folder::Snap, storage::SNAPSHOT_TMP).and_then(|mut file| {
+            file.write(&bytes)?;
+            file.finish(&snapshot::file_name(zxid))
+        });
+        self.trace(|_| format!("server {} has snapshot {zxid}: {stored:?}", server + 1));
+        let done = match stored {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                disk.remove(Folder::Snap, storage::SNAPSHOT_TMP)
+            }
+            Err(error) => Err(error),
+            Ok(()) => storage::purge(&disk, RETAIN).map(|_| ()),
+        };
+        if let Err(error) = done {
+            self.failed(server, &error);
+        }
+    }
+
+    /// What arrives at a server, whether it runs or not.
+    fn arrives(&mut self, server: usize, socket: Socket, arrival: Arrival) {
+        let now = self.servers[server].now(self.net.now_us);
+        let Some((_, who)) = self.net.whose(socket) else { return };
+        let Some(process) = &mut self.servers[server].process else {
+            if self.servers[server].is_on {
+                self.net.reset(socket);
+            }
+            return;
+        };
+        let link = process.sockets.get(&socket).copied();
+        match (who, arrival) {
+            (Who::Peer(port), Arrival::Dial) => {
+                process.accepted += 1;
+                let link = LinkId(process.accepted);
+                process.links.insert(link, socket);
+                process.sockets.insert(socket, link);
+                process.replica.accepted(link, port, now);
+            }
+            (Who::Peer(_), Arrival::Connected) => {
+                if let Some(link) = link {
+                    process.replica.connected(link, now);
+                }
+            }
+            (Who::Peer(_), Arrival::Closed) => {
+                if let Some(link) = link {
+                    process.forget_link(link);
+                    self.net.vanish(socket);
+                    process.replica.closed(link, now);
+                }
+            }
+            (Who::Peer(_), Arrival::Bytes(bytes)) => match link {
+                Some(_) => {
+                    process.inbox.entry(socket).or_default().push_back(bytes);
+                    self.receive(server, socket);
+                }
+                None => self.net.reset(socket),
+            },
+            (Who::Peer(_), Arrival::Again) => self.receive(server, socket),
+            (Who::View(view), arrival) => self.client_arrives(server, usize::from(view), socket, arrival),
+            (Who::Client, _) => unreachable!("a server is no client"),
+        }
+    }
+
+    fn receive(&mut self, server: usize, socket: Socket) {
+        loop {
+            let now = self.servers[server].now(self.net.now_us);
+            let Some(process) = &mut self.servers[server].process else { return };
+            let (Some(&link), Some(inbox)) = (process.sockets.get(&socket), process.inbox.get_mut(&socket))
+            else {
+                return;
+            };
+            if inbox.is_empty() {
+                return;
+            }
+            if !process.replica.may_receive(link) {
+                return self.net.after(1_000, Event::Net { socket, arrival: Arrival::Again });
+            }
+            let Some(bytes) = inbox.pop_front() else { return };
+            process.replica.received(link, &bytes, now);
+            self.drive(server);
+        }
+    }
+
+    fn client_arrives(&mut self, server: usize, view: usize, socket: Socket, arrival: Arrival) {
+        let now = self.servers[server].now(self.net.now_us);
+        let Some(process) = &mut self.servers[server].process else { return };
+        let side = &mut process.views[view];
+        let place = side.sockets.get(&socket).copied();
+        match (arrival, place) {
+            (Arrival::Dial, _) => {
+                let place = side.view.open(SocketAddr::from(([127, 0, 0, 1], 1)), now);
+                side.sockets.insert(socket, place);
+                side.places.insert(place.slot, socket);
+            }
+            (Arrival::Bytes(bytes), Some(place)) => side.view.receive(place, &bytes, now),
+            (Arrival::Closed, Some(place)) => {
+                side.sockets.remove(&socket);
+                side.places.remove(&place.slot);
+                self.net.vanish(socket);
+                side.view.closed(place);
+            }
+            (Arrival::Bytes(_), None) => self.net.reset(socket),
+            _ => {}
+        }
+        // `receive` lists nothing: whoever calls it looks.
+        if let Some(place) = place {
+            self.look_at(server, view, place);
+        }
+        self.view(server, view);
+    }
+
+    fn look_at(&mut self, server: usize, view: usize, place: Place) {
+        let now = self.servers[server].now(self.net.now_us);
+        let mutation = self.mutation;
+        let Some(process) = &mut self.servers[server].process else { return };
+        let side = &mut process.views[view];
+        let Some(&socket) = side.places.get(&place.slot) else { return };
+        if side.sockets.get(&socket) != Some(&place) {
+            return;
+        }
+        let wants = side.view.look_at(place, now);
+        if wants.write {
+            let bytes = side.view.output(place).to_vec();
+            side.view.sent(place, bytes.len());
+            let bytes = mutate(mutation, bytes, &mut self.net.random);
+            self.net.send(socket, bytes.into());
+        }
+        if wants.close.is_some() {
+            self.net.close(socket);
+            side.sockets.remove(&socket);
+            side.places.remove(&place.slot);
+            side.view.closed(place);
+        } else if wants.again {
+            self.within(server, 100, Inside::LookAt { view: view as u16, place });
+        }
+    }
+
+    /// Lets a view's connections and requests go on.
+    fn view(&mut self, server: usize, view: usize) {
+        loop {
+            let Some(process) = &mut self.servers[server].process else { return };
+            let Some(place) = process.views[view].view.next_listed() else { break };
+            self.look_at(server, view, place);
+        }
+        let now = self.servers[server].now(self.net.now_us);
+        let Some(process) = &mut self.servers[server].process else { return };
+        let side = &mut process.views[view];
+        let Some(mut uplink) = side.view.take_uplink() else { return };
+        if self.mutation == Some(Mutation::SyncAtOnce) {
+            let zxid = side.view.zxid();
+            let synced = uplink
+                .items
+                .extract_if(.., |item| matches!(item, Up::Request(request) if request.op == OpCode::SYNC));
+            let entries = synced.map(|item| {
+                let Up::Request(request) = item else { unreachable!("looked at above") };
+                Entry {
+                    zxid,
+                    digest: 0,
+                    to: Some(request.cnxn),
+                    xid: request.xid,
+                    what: What::Synced,
+                    changes_end: 0,
+                    results_end: 0,
+                }
+            });
+            let entries: Vec<_> = entries.collect();
+            side.view.apply(&Deltas { entries, ..Deltas::default() }, now);
+        }
+        let delay_us = self.net.random.below(self.settings.channel_us + 1);
+        let incarnation = self.servers[server].incarnation;
+        let Some(process) = &mut self.servers[server].process else { return };
+        process.uplinks_due_us = process.uplinks_due_us.max(self.net.now_us + delay_us);
+        let what = Inside::Uplink(uplink);
+        self.net.at(process.uplinks_due_us, Event::Inside { server, incarnation, what });
+        if self.mutation == Some(Mutation::SyncAtOnce) {
+            self.view(server, view);
+        }
+    }
+}
+
+fn is_request(bytes: &[u8]) -> bool {
+    bytes.starts_with(&1i32.to_be_bytes())
+}
+
+/// What a broken server makes of its answers.
+fn mutate(mutation: Option<Mutation>, bytes: Vec<u8>, random: &mut super::Random) -> Vec<u8> {
+    if !matches!(mutation, Some(Mutation::SwapReplies | Mutation::LoseEvents | Mutation::LateEvents)) {
+        return bytes;
+    }
+    let mut frames: Vec<Vec<u8>> = Vec::new();
+    let mut rest = &bytes[..];
+    while let Some(length) = rest.first_chunk::<4>() {
+        let (frame, behind) = rest.split_at(4 + u32::from_be_bytes(*length) as usize);
+        frames.push(frame.to_vec());
+        rest = behind;
+    }
+    let is_event = |frame: &Vec<u8>| frame.len() >= 8 && frame[4..8] == (-1i32).to_be_bytes();
+    match mutation {
+        Some(Mutation::SwapReplies) if frames.len() > 1 => {
+            let at = random.below(frames.len() as u64 - 1) as usize;
+            frames.swap(at, at + 1);
+        }
+        Some(Mutation::LoseEvents) if random.one_in(4) => frames.retain(|frame| !is_event(frame)),
+        Some(Mutation::LateEvents) => frames.sort_by_key(is_event),
+        _ => {}
+    }
+    frames.concat()
+}
+
+fn brief(what: &What) -> String {
+    match what {
+        What::Reset(_) => "Reset".to_owned(),
+        other => format!("{other:?}"),
+    }
+}

@@ -10,8 +10,8 @@
 //! |    4+ | commit, log, views |
 //!
 //! A standalone server has one thread for the roles of a core. A member of an ensemble has one for each role, also where
-//! they share a core: its commit thread waits in one `epoll` for the other servers (`peers`, `others`) and for its
-//! own, and goes on with them while the log is written.
+//! they share a core: its commit thread waits in one `epoll` for the other servers (`peers`, `others`) and for its own. It
+//! writes the log itself while the disk is quick, and goes on without it while it is not (`log_writer`).
 
 mod admission;
 mod commit_shard;
@@ -314,8 +314,8 @@ pub fn run(config: &Config) {
     let opened = files::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate);
     let (dir, lock) = opened.unwrap_or_else(|error| exit(EXIT_DATA, error));
     if member.is_some() && !config.quorum.db_autocreate {
-        let told = others::distrust_empty(&dir);
-        told.unwrap_or_else(|error| exit(EXIT_DATA, format_args!("{}: {error}", dir.snap.display())));
+        let told = others::distrust_empty(&dir, &config.data_dir);
+        told.unwrap_or_else(|error| exit(EXIT_DATA, format_args!("{}: {error}", config.data_dir.display())));
     }
     let peers = member.as_ref().map(|member| others::bind(member, config.quorum.listen_on_all_ips));
     let ip = address(config);

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -115,18 +116,18 @@ pub fn bind(member: &MemberSettings, on_all: bool) -> Bound {
 ///
 /// # Errors
 /// Those of the system.
-pub fn distrust_empty(dir: &DataDir) -> io::Result<()> {
+pub fn distrust_empty(dir: &DataDir, data_dir: &Path) -> io::Result<()> {
     let is_new = storage::snapshots(dir)?.is_empty() && storage::segments(dir)?.is_empty();
     if !is_new || storage::Epochs::read(dir).map_err(io::Error::other)?.is_some() {
         return Ok(());
     }
-    let initialize = dir.snap.join("initialize");
+    let initialize = data_dir.join("initialize");
     if initialize.try_exists()? {
         return fs::remove_file(initialize);
     }
     log::warn!(target: "recovery", "dataDir={} is empty, and db.autocreate=false: this server does not vote until its \
         leader has given it everything; where none of the ensemble has any data, make an empty file {} on each",
-        dir.snap.display(), initialize.display());
+        data_dir.display(), initialize.display());
     storage::Epochs { repairing: true, ..storage::Epochs::default() }.write(dir)
 }
 
@@ -412,5 +413,62 @@ fn store(dir: &DataDir, mut restored: Restored, log: Position) -> io::Result<Res
 fn poke(waker: &mio::Waker) {
     if let Err(error) = waker.wake() {
         exit(EXIT_BUG, format_args!("the commit thread cannot be woken: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::files;
+    use std::path::PathBuf;
+
+    /// What a start in this folder would find: whether the server may vote; `None` where nothing is written down.
+    fn may_vote(data_dir: &Path, prepare: impl FnOnce(&DataDir)) -> Option<bool> {
+        let (dir, _lock) = files::open(data_dir, data_dir, true).expect("a folder");
+        prepare(&dir);
+        distrust_empty(&dir, data_dir).expect("a disk");
+        storage::Epochs::read(&dir).expect("epochs").map(|epochs| !epochs.repairing)
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("zkfast-others-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        path
+    }
+
+    /// A server that finds nothing on its disk does not vote, also after the next start; one that was told that there
+    /// never was anything does, and so does one that has been here before.
+    #[test]
+    fn empty_disks_are_not_trusted() {
+        let lost = folder("lost");
+        assert_eq!(may_vote(&lost, |_| {}), Some(false));
+        assert_eq!(may_vote(&lost, |_| {}), Some(false));
+        let new = folder("new");
+        let initialize = new.join("initialize");
+        assert_eq!(may_vote(&new, |_| fs::write(&initialize, "").expect("a file")), None);
+        assert!(!initialize.exists(), "it is for one start");
+        let known = folder("known");
+        let write = |dir: &DataDir| storage::Epochs::default().write(dir).expect("epochs");
+        assert_eq!(may_vote(&known, write), Some(true));
+        [lost, new, known].iter().for_each(|path| fs::remove_dir_all(path).expect("a folder"));
+    }
+
+    /// A server listens on all of its addresses, on every interface if it is told so, and on a taken port not at all.
+    #[test]
+    fn ports() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("its address").port();
+        let address = |quorum_port| crate::config::PeerAddress {
+            host: "127.0.0.1".to_owned(),
+            quorum_port,
+            election_port: 0,
+        };
+        assert!(peers::bind(&[address(0), address(0)], false).is_ok());
+        assert!(peers::bind(&[address(0)], true).is_ok());
+        for on_all in [false, true] {
+            let refused = peers::bind(&[address(port)], on_all).map(drop).expect_err("it is taken");
+            assert_eq!(refused.0, format!("quorum port 127.0.0.1:{port}"));
+            assert_eq!(refused.1.kind(), io::ErrorKind::AddrInUse);
+        }
     }
 }

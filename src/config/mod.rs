@@ -33,6 +33,7 @@ pub use finding::{Finding, Origin, Severity};
 pub use keys::keys_as_markdown;
 pub use read::{Loaded, Setting, Verdict, load};
 
+#[doc = "[operating]: crate::docs::operating\n\n"]
 #[doc = include_str!("../docs/configuration.md")]
 pub mod docs {}
 

@@ -7,8 +7,8 @@
 //! ```text
 //!           config              admin             client
 //!             |                   |                 |
-//! server ---> replica ---> session, watch, auth, txn ---> tree ---> proto
-//!    \------> storage ---> wal, snapshot --------------------------/
+//! server ---> replica ---> zab, session, watch, auth, txn ---> tree ---> proto
+//!    \------> storage ---> wal, snapshot -------------------------------/
 //! ```
 //!
 //! | module | what it is | what always holds |
@@ -19,8 +19,8 @@
 //! | [`watch`] | who is told of which change | a connection is told of one trigger at most once |
 //! | [`session`] | ids, passwords, timeouts | a session is in one bucket until it expires, in none after |
 //! | [`auth`] | who a connection is and what it may do | an id is only ever added by what proves it |
-//! | [`zab`] | what servers say to each other, votes, quorums | a leader is only named where a quorum's votes of one round say so, or a quorum and the leader itself |
-//! | [`replica`] | the commit side and the views, as state machines | `view.zxid <= committed <= proposed`; each request is answered once, in order |
+//! | [`zab`] | what servers say to each other: election, synchronization, broadcast, quorums | an epoch has one leader; committed is what a quorum has durable |
+//! | [`replica`] | a server's roles: commit side or follower's side, and the views | `view.zxid <= committed <= proposed`; each request is answered once, in order, also over a change of leaders |
 //! | [`wal`] | the log's bytes | an acknowledged record is given back unchanged, or recovery refuses |
 //! | [`snapshot`] | a tree and its sessions in bytes, ZooKeeper's files as well | decoding gives back all that was encoded, or refuses |
 //! | [`storage`] | which files there are, and what a start makes of them | all that was acknowledged is given back, or it says what is wrong and changes nothing |
@@ -28,6 +28,7 @@
 //! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is passed over in silence |
 //! | [`admin`] | four-letter words and metrics as text | it renders what it is given and asks nobody |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
+//! | `sim` (tests, feature `sim`) | an ensemble on a network, disks and clocks that fail by a seed | a seed is one history |
 //! | `server` | sockets, files, clocks, threads | nothing is answered before it is durable; the first error of the log is the last |
 //!
 //! Pages for people are in [`docs`].
@@ -56,7 +57,8 @@ pub mod zab;
 /// A page's links lead to files, for who reads it in the repository. Here a definition in front of the page comes
 /// first, and leads to the module that shows the file.
 pub mod docs {
-    #[doc = "[wal]: self::wal\n[wire]: self::wire\n[configuration]: self::configuration\n\n"]
+    #[doc = "[wal]: self::wal\n[wire]: self::wire\n[configuration]: self::configuration"]
+    #[doc = "[operating]: self::operating\n\n"]
     #[doc = include_str!("docs/architecture.md")]
     pub mod architecture {}
 
@@ -68,12 +70,17 @@ pub mod docs {
     pub mod wal {}
 
     #[doc = "[wire]: self::wire\n[words]: self::four_letter_words"]
-    #[doc = "[wal]: self::wal\n[configuration]: self::configuration\n\n"]
+    #[doc = "[wal]: self::wal\n[configuration]: self::configuration\n[architecture]: self::architecture\n\n"]
     #[doc = include_str!("docs/compatibility.md")]
     pub mod compatibility {}
 
+    #[doc = "[operating]: self::operating\n\n"]
     #[doc = include_str!("docs/configuration.md")]
     pub mod configuration {}
+
+    #[doc = "[configuration]: self::configuration\n[architecture]: self::architecture\n\n"]
+    #[doc = include_str!("docs/operating.md")]
+    pub mod operating {}
 
     #[doc = include_str!("docs/four-letter-words.md")]
     pub mod four_letter_words {}

@@ -2,6 +2,7 @@
 //!
 //! Source: `QuorumPeer.QuorumServer`, `QuorumMaj`, `QuorumHierarchical`, Apache ZooKeeper 3.9.4.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use super::number::{parse_int, parse_long};
@@ -147,6 +148,48 @@ impl Ensemble {
             _ => {}
         }
         errors
+    }
+
+    /// Servers that cannot be beside one with a smaller number, and why; one reason for each pair.
+    pub(super) fn collisions(&self) -> Vec<(i64, String)> {
+        let mut found: BTreeMap<(i64, i64), String> = BTreeMap::new();
+        let mut taken: BTreeMap<(String, u16), (i64, &str)> = BTreeMap::new();
+        let mut bytes: BTreeMap<u8, i64> = BTreeMap::new();
+        for server in self.servers.values() {
+            let sid = server.sid;
+            // The highest byte of a session id is the server's number. Source: `SessionTrackerImpl.initializeNextSession`.
+            let other = *bytes.entry(sid as u8).or_insert(sid);
+            if other != sid {
+                let message = format!(
+                    "its number ends in the same byte as that of server.{other}, so that their sessions would get the same \
+                     ids: use numbers from 0 to 255"
+                );
+                found.insert((sid, other), message);
+            }
+            for address in &server.addresses {
+                let mut ports = vec![
+                    ("quorum port", &address.host, address.quorum_port),
+                    ("election port", &address.host, address.election_port),
+                ];
+                if let Some(ClientAddress { host, port }) = &server.client {
+                    let is_any = |host: &&String| host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+                    let host = host.as_ref().filter(|host| !is_any(host)).unwrap_or(&address.host);
+                    ports.push(("client port", host, *port));
+                }
+                for (what, host, port) in ports {
+                    let (other, its) = *taken.entry((host.to_lowercase(), port)).or_insert((sid, what));
+                    if (other, its) != (sid, what) {
+                        found.entry((sid, other)).or_insert_with(|| {
+                            format!(
+                                "{what} {host}:{port} is the {its} of server.{other} as well: each server listens on ports of \
+                                 its own"
+                            )
+                        });
+                    }
+                }
+            }
+        }
+        found.into_iter().map(|((sid, _), message)| (sid, message)).collect()
     }
 }
 

@@ -33,6 +33,7 @@ pub use finding::{Finding, Origin, Severity};
 pub use keys::keys_as_markdown;
 pub use read::{Loaded, Setting, Verdict, load};
 
+#[doc = "[operating]: crate::docs::operating\n\n"]
 #[doc = include_str!("../docs/configuration.md")]
 pub mod docs {}
 
@@ -47,6 +48,9 @@ pub trait Loader {
     /// Whether there is a plain file at `path`.
     fn is_file(&self, path: &str) -> bool;
 }
+
+/// Most bytes of `jute.maxbuffer`: a txn of such a request still fits a log record, and a group a segment.
+pub const JUTE_MAX_BUFFER_BYTES_MAX: u32 = 16 << 20;
 
 /// Everything a configuration comes from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -143,10 +147,14 @@ pub struct QuorumConfig {
     pub init_limit_ticks: i32,
     /// `syncLimit`, ticks; 0 is unset
     pub sync_limit_ticks: i32,
-    /// `connectToLearnerMasterLimit`, ticks; 0 is `init_limit_ticks`
-    pub connect_to_learner_master_limit_ticks: i32,
-    /// `quorumListenOnAllIPs`
+    /// `quorumListenOnAllIPs`; false
     pub listen_on_all_ips: bool,
+    /// `tcpKeepAlive`, between servers; false
+    pub tcp_keep_alive: bool,
+    /// `commitLogCount`: txns at the log's end that a start reads back for followers; 500, never less
+    pub commit_log_count: u32,
+    /// `db.autocreate`: a member whose data directory is empty votes; true
+    pub db_autocreate: bool,
 }
 
 /// The server's settings, checked. Names are those of zoo.cfg, units are in the names.
@@ -233,46 +241,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
 }
 
-/// Why a [`Config`] cannot run as one server on its own.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StandaloneError {
-    /// More than one server line.
-    #[error(
-        "{servers} server.N lines make an ensemble, which this version does not run: \
-         leave at most one of them for a standalone server"
-    )]
-    Ensemble {
-        /// How many.
-        servers: usize,
-    },
-    /// An ensemble of one was asked for.
-    #[error("standaloneEnabled=false asks for an ensemble of one, which this version does not run")]
-    StandaloneDisabled,
-    /// Nobody could connect.
-    #[error("clientPort is not set: no client could connect")]
-    NoClientPort,
-}
-
 impl Config {
-    /// Whether this version can run it, which is standalone and with a client port.
-    ///
-    /// # Errors
-    /// [`StandaloneError`], with what to change.
-    pub fn standalone_only(&self) -> Result<(), StandaloneError> {
-        let servers = self.quorum.ensemble.servers.len();
-        if servers > 1 {
-            return Err(StandaloneError::Ensemble { servers });
-        }
-        if servers == 1 && !self.standalone_enabled {
-            return Err(StandaloneError::StandaloneDisabled);
-        }
-        if self.client_port.is_none() {
-            return Err(StandaloneError::NoClientPort);
-        }
-        Ok(())
-    }
-
-    /// Whether Java would run a quorum peer with it.
+    /// Whether it is a member of an ensemble, be it of one; otherwise it is standalone.
     pub fn is_distributed(&self) -> bool {
         !self.standalone_enabled || self.quorum.ensemble.participants() > 1
     }

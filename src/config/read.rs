@@ -6,8 +6,8 @@ use super::ensemble::{ClientAddress, Ensemble, Role, parse_version, version_of_f
 use super::finding::{Finding, Origin, Severity};
 use super::keys::{self, Effect, Key, Kind, Source};
 use super::{
-    AdminConfig, Config, DigestAlgorithm, FourLetterWords, Loader, MetricsConfig, Overrides, QuorumConfig,
-    Sources, cores, number, properties,
+    AdminConfig, Config, DigestAlgorithm, FourLetterWords, JUTE_MAX_BUFFER_BYTES_MAX, Loader, MetricsConfig,
+    Overrides, QuorumConfig, Sources, cores, number, properties,
 };
 
 /// zkfast without a file.
@@ -19,6 +19,10 @@ const TICK_TIME_MS_DEFAULT: i32 = 3000;
 const PURGE_INTERVAL_HOURS_DEFAULT: i32 = 1;
 /// `QuorumPeerConfig.MIN_SNAP_RETAIN_COUNT`
 const SNAP_RETAIN_COUNT_MIN: i32 = 3;
+/// `ZKDatabase.DEFAULT_COMMIT_LOG_COUNT`
+const COMMIT_LOG_COUNT_MIN: i32 = 500;
+/// `EphemeralType.MAX_EXTENDED_SERVER_ID`: a TTL znode's owner begins with the byte above it.
+const SID_MAX_WITH_TTL: i64 = 254;
 /// Words of `FourLetterCommands`.
 const FOUR_LETTER_WORDS: [&str; 18] = [
     "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr",
@@ -585,7 +589,7 @@ impl Reader {
             sessionless_cnxn_timeout_ms: self.at_least("nio.sessionlessCnxnTimeout", 10_000, 1),
             client_tcp_keep_alive: self.bool("clientTcpKeepAlive", false),
             global_outstanding_limit: self.or_unlimited("globalOutstandingLimit", 1000),
-            jute_max_buffer_bytes: self.at_least("jute.maxbuffer", 0xFFFFF, 1),
+            jute_max_buffer_bytes: self.jute_max_buffer(),
             snap_count: snap_count.max(2).unsigned_abs(),
             snap_size_limit_kb: self.number("snapSizeLimitInKb", 4_194_304).max(0).unsigned_abs(),
             snap_retain_count: snap_retain_count.max(SNAP_RETAIN_COUNT_MIN).unsigned_abs(),
@@ -615,7 +619,17 @@ impl Reader {
             metrics: self.metrics(),
         };
         self.client_address_of_server_line(&mut config);
-        self.limits_of_ensemble(&config);
+        if config.client_port.is_none() && self.at("clientPort").is_none() {
+            let or_line = match config.is_distributed() {
+                true => ", or in this server's own line behind a semicolon: server.N=host:port:port;2181",
+                false => "",
+            };
+            self.fault(
+                "clientPort",
+                format!("is not set: no client could connect; set clientPort=2181{or_line}"),
+            );
+        }
+        self.member(&config);
         if config.skip_acl {
             self.remark(
                 Severity::Warning,
@@ -833,9 +847,17 @@ impl Reader {
         if by_line != peer_type {
             let message =
                 format!("{peer_type:?} differs from the server lines, which say {by_line:?} and count");
-            self.remark(Severity::Warning, "peerType", message.to_lowercase());
+            if self.at("peerType").is_some() {
+                self.remark(Severity::Warning, "peerType", message.to_lowercase());
+            }
             peer_type = by_line;
         }
+        let commit_log_count = self.int("commitLogCount", COMMIT_LOG_COUNT_MIN);
+        if commit_log_count < COMMIT_LOG_COUNT_MIN {
+            let message = format!("{commit_log_count} reads as {COMMIT_LOG_COUNT_MIN}, the least there is");
+            self.remark(Severity::Warning, "commitLogCount", message);
+        }
+        let commit_log_count = commit_log_count.max(COMMIT_LOG_COUNT_MIN).unsigned_abs();
         QuorumConfig {
             ensemble,
             my_id,
@@ -843,8 +865,10 @@ impl Reader {
             peer_type,
             init_limit_ticks: self.int("initLimit", 0),
             sync_limit_ticks: self.int("syncLimit", 0),
-            connect_to_learner_master_limit_ticks: self.int("connectToLearnerMasterLimit", 0),
             listen_on_all_ips: self.bool("quorumListenOnAllIPs", false),
+            tcp_keep_alive: self.bool("tcpKeepAlive", false),
+            commit_log_count,
+            db_autocreate: self.bool("db.autocreate", true),
         }
     }
 
@@ -969,23 +993,100 @@ impl Reader {
         config.client_port_address = host;
     }
 
-    /// Source: `QuorumPeerConfig.checkValidity`.
-    fn limits_of_ensemble(&mut self, config: &Config) {
-        if !config.is_distributed() || config.quorum.ensemble.participants() == 0 {
+    /// What keeps a server of an ensemble from being one. Source: `QuorumPeerConfig.checkValidity`, `QuorumPeer.start`.
+    fn member(&mut self, config: &Config) {
+        let QuorumConfig { ensemble, my_id, init_limit_ticks, sync_limit_ticks, .. } = &config.quorum;
+        if !config.is_distributed() || ensemble.participants() == 0 {
             return;
         }
-        for (name, limit) in
-            [("initLimit", config.quorum.init_limit_ticks), ("syncLimit", config.quorum.sync_limit_ticks)]
+        for (name, ticks, usual) in
+            [("initLimit", *init_limit_ticks, 10), ("syncLimit", *sync_limit_ticks, 5)]
         {
-            if limit == 0 {
-                self.fault(name, "is not set, and an ensemble wants it".to_owned());
+            let at = self.at(name);
+            if ticks < 1 && at.is_none_or(|at| self.entries[at].value.is_some()) {
+                let is = at.map_or_else(|| "is not set".to_owned(), |_| format!("{ticks} is less than 1"));
+                self.fault(name, format!("{is}: an ensemble wants a number of ticks; {usual} is usual"));
             }
         }
-        if config.quorum.my_id.is_none() {
-            let message =
-                format!("{} is missing, and an ensemble wants it", config.data_dir.join("myid").display());
-            self.note(Severity::Error, None, "", message);
+        self.own_number(config);
+        for (sid, message) in ensemble.collisions() {
+            self.fault(&format!("server.{sid}"), message);
         }
+        if let (Some(port), Some(own)) =
+            (config.client_port, my_id.and_then(|sid| ensemble.servers.get(&sid)))
+            && own.client.is_none()
+            && own
+                .addresses
+                .iter()
+                .any(|address| [address.quorum_port, address.election_port].contains(&port))
+        {
+            let message = format!("{port} is a port of this server's own line, server.{}, as well", own.sid);
+            self.fault("clientPort", message);
+        }
+        if config.extended_types_enabled
+            && let Some(sid) = ensemble.servers.keys().find(|sid| **sid > SID_MAX_WITH_TTL)
+        {
+            let message = format!(
+                "true wants server numbers up to {SID_MAX_WITH_TTL}, and there is server.{sid}: its sessions would look \
+                 like the marks of TTL znodes; give it another number"
+            );
+            self.fault("extendedTypesEnabled", message);
+        }
+        for (name, what) in [
+            ("sslQuorum", "TLS"),
+            ("quorum.auth.serverRequireSasl", "SASL"),
+            ("quorum.auth.learnerRequireSasl", "SASL"),
+        ] {
+            if self.bool(name, false) {
+                let message =
+                    format!("true, and zkfast has no {what} between servers: set it to false on all of them");
+                self.fault(name, message);
+            }
+        }
+        let voters = ensemble.participants();
+        if voters == 2 {
+            let message = "2 servers with a vote serve only while both run: 3 go on without one".to_owned();
+            self.note(Severity::Warning, None, "", message);
+        } else if voters.is_multiple_of(2) {
+            let message =
+                format!("{voters} servers with a vote go on without as many as {} would", voters - 1);
+            self.note(Severity::Note, None, "", message);
+        }
+    }
+
+    /// Which of the servers this is.
+    fn own_number(&mut self, config: &Config) {
+        let file = config.data_dir.join("myid").display().to_string();
+        let servers = &config.quorum.ensemble.servers;
+        let numbers: Vec<String> = servers.keys().map(i64::to_string).collect();
+        let numbers = numbers.join(", ");
+        let origin = Some(Origin::File { path: file.clone(), line: 0 });
+        match config.quorum.my_id {
+            Some(id) if servers.contains_key(&id) => {}
+            Some(id) => {
+                let message = format!(
+                    "says {id}, and there is no server.{id}: write which of {numbers} this server is, or add its line"
+                );
+                self.note(Severity::Error, origin, "", message);
+            }
+            // What stands there was refused already.
+            None if self.findings.iter().any(|finding| finding.origin == origin) => {}
+            None => {
+                let message =
+                    format!("{file} is missing: write which of {numbers} this server is, in digits alone");
+                self.note(Severity::Error, None, "", message);
+            }
+        }
+    }
+
+    fn jute_max_buffer(&mut self) -> u32 {
+        let bytes = self.at_least("jute.maxbuffer", 0xFFFFF, 1);
+        if bytes > JUTE_MAX_BUFFER_BYTES_MAX {
+            let message =
+                format!("{bytes} is over the {JUTE_MAX_BUFFER_BYTES_MAX} bytes of which the log takes a txn");
+            self.fault("jute.maxbuffer", message);
+        }
+        bytes.min(JUTE_MAX_BUFFER_BYTES_MAX)
     }
 
     fn finish(self, config: Config) -> Loaded {
@@ -1045,7 +1146,6 @@ fn is_any(host: &str) -> bool {
 mod tests {
     use std::io;
 
-    use super::super::StandaloneError;
     use super::*;
 
     struct OneFile<'a>(&'a str);
@@ -1105,7 +1205,7 @@ mod tests {
             (c.data_dir.to_str(), c.data_log_dir.to_str()),
             (Some("zkfast-data"), Some("zkfast-data"))
         );
-        assert_eq!(c.standalone_only(), Ok(()));
+        assert!(!c.is_distributed());
     }
 
     /// Every default of a file that says next to nothing.
@@ -1236,6 +1336,7 @@ mod tests {
         );
         assert!(refused("DigestAuthenticationProvider.digestAlg=MD5\n").contains("\"MD5\" is not SHA1"));
         assert!(refused("jute.maxbuffer=-1\n").contains("-1 is less than 1"));
+        assert!(refused("jute.maxbuffer=16777217\n").contains("over the 16777216 bytes"));
         assert!(refused("znode.container.maxPerMinute=0\n").contains("0 is less than 1"));
         assert_eq!(
             refused("dataDir=\\u12\n").lines().next(),
@@ -1273,9 +1374,8 @@ mod tests {
     /// What a user may miss warns, what nobody misses does not.
     #[test]
     fn without_effect() {
-        let quiet = with(
-            "nio.numWorkerThreads=4\njvm.pause.monitor=true\npreAllocSize=100\ninitLimit=5\nsyncLimit=2\n",
-        );
+        let quiet =
+            with("nio.numWorkerThreads=4\njvm.pause.monitor=true\npreAllocSize=100\nsyncEnabled=false\n");
         assert_eq!(said(&quiet, Severity::Warning), Vec::<String>::new());
         assert!(quiet.settings[2..].iter().all(|s| s.verdict == Verdict::NoEffect && !s.notes.is_empty()));
         assert_eq!(said(&with("forceSync=yes\n"), Severity::Warning), Vec::<String>::new());
@@ -1367,21 +1467,172 @@ mod tests {
         }
     }
 
-    /// An ensemble is refused by a step of its own; one server line is a standalone server with a warning.
+    /// One server line is a standalone server, with a warning; without a client port nothing starts.
     #[test]
-    fn standalone_only() {
+    fn one_server_line() {
         let one = with("server.1=a:1:2\n");
-        assert!(one.is_ok());
-        assert_eq!(one.config.standalone_only(), Ok(()));
+        assert!(one.is_ok() && !one.config.is_distributed());
         assert!(said(&one, Severity::Warning)[0].contains("standalone server"));
-        let mut config = one.config;
-        config.client_port = None;
-        assert_eq!(config.standalone_only(), Err(StandaloneError::NoClientPort));
-        config.standalone_enabled = false;
-        assert_eq!(config.standalone_only(), Err(StandaloneError::StandaloneDisabled));
-        let three = with("server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\ninitLimit=1\nsyncLimit=1\n");
-        assert_eq!(three.config.standalone_only(), Err(StandaloneError::Ensemble { servers: 3 }));
-        assert_eq!(said(&three, Severity::Error), ["/d/myid is missing, and an ensemble wants it"]);
+        let sources = Sources { file: Some("zoo.cfg"), ..Sources::default() };
+        let silent = load(&sources, &OneFile("dataDir=/d\n"));
+        let expected = "clientPort: is not set: no client could connect; set clientPort=2181";
+        assert_eq!(said(&silent, Severity::Error), [expected]);
+    }
+
+    /// zoo.cfg and the file myid, if there is one.
+    struct Member<'a> {
+        cfg: &'a str,
+        my_id: Option<&'a str>,
+    }
+
+    impl Loader for Member<'_> {
+        fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+            let text =
+                if path == "zoo.cfg" { Some(self.cfg) } else { self.my_id.filter(|_| path == "/d/myid") };
+            text.map(|text| text.as_bytes().to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
+
+        fn is_file(&self, path: &str) -> bool {
+            self.read(path).is_ok()
+        }
+    }
+
+    fn member(cfg: &str, my_id: Option<&str>) -> Loaded {
+        load(&Sources { file: Some("zoo.cfg"), ..Sources::default() }, &Member { cfg, my_id })
+    }
+
+    const LIMITS: &str = "dataDir=/d\ninitLimit=10\nsyncLimit=5\n";
+    const THREE: &str = "server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\n";
+
+    /// A member takes its client port from its own server line, or from clientPort, and needs no more than that.
+    #[test]
+    fn member_of_an_ensemble() {
+        let lines = "server.1=a:1:2;2181\nserver.2=b:1:2:observer;127.0.0.1:2182\nserver.3=c:1:2;2183\nserver.4=e:1:2;2184\n";
+        let loaded = member(&format!("{LIMITS}{lines}"), Some("2\n"));
+        assert_eq!(loaded.findings, []);
+        let c = loaded.config;
+        assert!(c.is_distributed());
+        assert_eq!((c.client_port, c.client_port_address.as_deref()), (Some(2182), Some("127.0.0.1")));
+        assert_eq!((c.quorum.my_id, c.quorum.peer_type), (Some(2), Role::Observer));
+        let loaded = member(
+            &format!("{LIMITS}{THREE}clientPort=2181\ntcpKeepAlive=true\ncommitLogCount=900\n"),
+            Some("3"),
+        );
+        assert_eq!(loaded.findings, []);
+        assert_eq!(loaded.config.client_port, Some(2181));
+        let quorum = loaded.config.quorum;
+        assert_eq!((quorum.tcp_keep_alive, quorum.commit_log_count), (true, 900));
+        let few = member(&format!("{LIMITS}{THREE}clientPort=2181\ncommitLogCount=7\n"), Some("3"));
+        assert_eq!(few.config.quorum.commit_log_count, 500);
+        assert_eq!(
+            said(&few, Severity::Warning),
+            ["zoo.cfg:8: commitLogCount: 7 reads as 500, the least there is"]
+        );
+    }
+
+    /// Whatever keeps a member from starting is one line: key, value, what to do.
+    #[test]
+    fn not_a_member() {
+        let port = "clientPort=2181\n";
+        let three = format!("{LIMITS}{THREE}");
+        let refused = |cfg: &str, my_id: Option<&str>, expected: &str| {
+            assert_eq!(said(&member(cfg, my_id), Severity::Error), [expected], "{cfg:?} {my_id:?}");
+        };
+        let with_port = |more: &str| format!("{three}{port}{more}");
+        refused(
+            &with_port(""),
+            None,
+            "/d/myid is missing: write which of 1, 2, 3 this server is, in digits alone",
+        );
+        refused(
+            &with_port(""),
+            Some("4"),
+            "/d/myid: says 4, and there is no server.4: write which of 1, 2, 3 this server is, or add its line",
+        );
+        refused(
+            &with_port(""),
+            Some("one"),
+            "/d/myid: first line \"one\" is not a server number (blanks around it count)",
+        );
+        let without = format!("dataDir=/d\n{THREE}{port}");
+        refused(
+            &format!("{without}syncLimit=5\n"),
+            Some("1"),
+            "initLimit: is not set: an ensemble wants a number of ticks; 10 is usual",
+        );
+        refused(
+            &format!("{without}initLimit=10\nsyncLimit=0\n"),
+            Some("1"),
+            "zoo.cfg:7: syncLimit: 0 is less than 1: an ensemble wants a number of ticks; 5 is usual",
+        );
+        refused(
+            &format!("{without}initLimit=-1\nsyncLimit=5\n"),
+            Some("1"),
+            "zoo.cfg:6: initLimit: -1 is less than 1: an ensemble wants a number of ticks; 10 is usual",
+        );
+        refused(
+            &three,
+            Some("1"),
+            "clientPort: is not set: no client could connect; set clientPort=2181, or in this server's own line behind a \
+             semicolon: server.N=host:port:port;2181",
+        );
+        refused(
+            &format!("{three}clientPort=3888\n"),
+            Some("2"),
+            "zoo.cfg:7: clientPort: 3888 is a port of this server's own line, server.2, as well",
+        );
+        refused(
+            &format!("{LIMITS}{port}server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=A:2888:3888\n"),
+            Some("1"),
+            "zoo.cfg:7: server.3: quorum port A:2888 is the quorum port of server.1 as well: each server listens on ports \
+             of its own",
+        );
+        refused(
+            &format!("{LIMITS}server.1=a:1:2;5\nserver.2=a:3:4;5\nserver.3=b:1:2;5\n"),
+            Some("1"),
+            "zoo.cfg:5: server.2: client port a:5 is the client port of server.1 as well: each server listens on ports of \
+             its own",
+        );
+        refused(
+            &format!("{LIMITS}server.1=a:1:2;2\nserver.2=b:3:4;5\nserver.3=c:1:2;5\n"),
+            Some("1"),
+            "zoo.cfg:4: server.1: client port a:2 is the election port of server.1 as well: each server listens on ports of \
+             its own",
+        );
+        let far = "server.1=a:1:2\nserver.2=b:1:2\nserver.255=c:1:2\n";
+        assert_eq!(said(&member(&format!("{LIMITS}{port}{far}"), Some("1")), Severity::Error), [""; 0]);
+        refused(
+            &format!("{LIMITS}{port}{far}extendedTypesEnabled=true\n"),
+            Some("1"),
+            "zoo.cfg:8: extendedTypesEnabled: true wants server numbers up to 254, and there is server.255: its sessions \
+             would look like the marks of TTL znodes; give it another number",
+        );
+        refused(
+            &with_port("server.257=d:1:2\n"),
+            Some("1"),
+            "zoo.cfg:8: server.257: its number ends in the same byte as that of server.1, so that their sessions would get \
+             the same ids: use numbers from 0 to 255",
+        );
+        refused(
+            &with_port("sslQuorum=true\n"),
+            Some("1"),
+            "zoo.cfg:8: sslQuorum: true, and zkfast has no TLS between servers: set it to false on all of them",
+        );
+    }
+
+    /// Numbers of servers that help nobody are mentioned.
+    #[test]
+    fn how_many_servers() {
+        let of = |servers: usize| {
+            let lines: String = (1..=servers).map(|sid| format!("server.{sid}=h{sid}:1:2\n")).collect();
+            member(&format!("{LIMITS}clientPort=2181\n{lines}"), Some("1"))
+        };
+        assert_eq!(of(3).findings, []);
+        assert_eq!(
+            said(&of(2), Severity::Warning),
+            ["2 servers with a vote serve only while both run: 3 go on without one"]
+        );
+        assert_eq!(said(&of(4), Severity::Note), ["4 servers with a vote go on without as many as 3 would"]);
     }
 
     /// Nothing that is read as a secret appears in settings or findings.

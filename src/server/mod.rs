@@ -8,6 +8,10 @@
 //! |     2 | commit and log, view |
 //! |     3 | commit and log, view, view |
 //! |    4+ | commit, log, views |
+//!
+//! A standalone server has one thread for the roles of a core. A member of an ensemble has one for each role, also where
+//! they share a core: its commit thread waits in one `epoll` for the other servers (`peers`, `others`) and for its own. It
+//! writes the log itself while the disk is quick, and goes on without it while it is not (`log_writer`).
 
 mod admission;
 mod commit_shard;
@@ -59,9 +63,6 @@ const RING_SLOTS: usize = 8;
 
 /// Connections on their way to a shard.
 const ACCEPTED_SLOTS: usize = 256;
-
-/// Largest `jute.maxbuffer`: a txn of such a request still fits a log record, and a group a segment.
-const FRAME_BYTES_LIMIT: usize = 16 << 20;
 
 /// How long shards may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -296,7 +297,8 @@ fn import_java(config: &Config) {
     }
 }
 
-/// Runs a standalone server until it is told to stop; returns once everything accepted is durable.
+/// Runs a server, alone or as a member of an ensemble, until it is told to stop; returns once everything accepted is
+/// durable.
 pub fn run(config: &Config) {
     end_on_panic();
     let signals = Signals::listen();
@@ -305,20 +307,16 @@ pub fn run(config: &Config) {
     let member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
     let Some(port) = config.client_port else { exit(EXIT_USAGE, "clientPort is not set") };
     let frame_bytes_max = config.jute_max_buffer_bytes as usize;
-    if frame_bytes_max > FRAME_BYTES_LIMIT {
-        exit(
-            EXIT_USAGE,
-            format_args!(
-                "jute.maxbuffer={frame_bytes_max} is over the {FRAME_BYTES_LIMIT} that the log takes"
-            ),
-        );
-    }
     let roles = Roles::of(&cores(config));
     let shards = roles.views.len();
     let descriptors = preflight::check(shards).unwrap_or_else(|why| exit(EXIT_HOST, why));
     import_java(config);
     let opened = files::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate);
     let (dir, lock) = opened.unwrap_or_else(|error| exit(EXIT_DATA, error));
+    if member.is_some() && !config.quorum.db_autocreate {
+        let told = others::distrust_empty(&dir, &config.data_dir);
+        told.unwrap_or_else(|error| exit(EXIT_DATA, format_args!("{}: {error}", config.data_dir.display())));
+    }
     let peers = member.as_ref().map(|member| others::bind(member, config.quorum.listen_on_all_ips));
     let ip = address(config);
     let bound = listener::bind(ip, port, config.client_port_listen_backlog);
@@ -361,6 +359,7 @@ pub fn run(config: &Config) {
         let others = Others::new(
             peers,
             &member.ensemble,
+            config.quorum.tcp_keep_alive,
             dir.clone(),
             tree_settings,
             encoder.position(),
@@ -431,7 +430,8 @@ pub fn run(config: &Config) {
             let Epochs { accepted, current, repairing } = epochs;
             member.repairing = repairing;
             let epochs = leader::Epochs { accepted, current };
-            let history = others::history(&dir, restored.zxid, encoder.position());
+            let history =
+                others::history(&dir, restored.zxid, encoder.position(), config.quorum.commit_log_count);
             Replica::member(member, settings, policy, restored, epochs, history, clock.now())
         }
     };

@@ -6,7 +6,7 @@ use super::ring::Bell;
 use super::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, exit, recovery};
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::proto::Zxid;
-use crate::replica::{Builder, MemberSettings, Now, Output, Replica, Restored};
+use crate::replica::{Builder, Event, MemberSettings, Now, Output, Replica, Restored};
 use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
 use crate::storage::{self, ImageEncoder, Incoming};
 use crate::tree::{self, NodeImage};
@@ -17,7 +17,9 @@ use crate::zab::leader::{Epochs, Membership};
 use crate::zab::quorum::{Quorum, config_text};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -74,27 +76,20 @@ impl Inbox {
 /// What keeps this server from being a member, naming the key.
 pub fn settings(config: &Config) -> Result<MemberSettings, String> {
     let QuorumConfig { ensemble, my_id, peer_type, init_limit_ticks, sync_limit_ticks, .. } = &config.quorum;
-    let file = config.data_dir.join("myid");
-    let sid =
-        my_id.ok_or_else(|| format!("{} is not there: it says which server.N this is", file.display()))?;
-    let server = ensemble.servers.get(&sid);
-    let server =
-        server.ok_or_else(|| format!("{} says {sid}, and there is no server.{sid}", file.display()))?;
+    // Where one of these is missing, the configuration was refused.
+    let sid = my_id.ok_or("no myid")?;
+    let server = ensemble.servers.get(&sid).ok_or_else(|| format!("no server.{sid}"))?;
     let address = server.addresses.first().ok_or_else(|| format!("server.{sid} has no address"))?;
     let quorum = Quorum::new(ensemble).map_err(|error| error.to_string())?;
     let tick_ms = i64::from(config.tick_time_ms);
-    let limit = |key: &str, ticks: i32| match ticks {
-        1.. => Ok(i64::from(ticks) * tick_ms),
-        _ => Err(format!("{key}={ticks}: an ensemble wants at least 1")),
-    };
     let membership = Membership {
         sid,
         quorum: Arc::new(quorum),
         config_text: config_text(ensemble).into_bytes().into(),
         config_version: ensemble.version,
         tick_ms,
-        init_ms: limit("initLimit", *init_limit_ticks)?,
-        sync_ms: limit("syncLimit", *sync_limit_ticks)?,
+        init_ms: i64::from(*init_limit_ticks) * tick_ms,
+        sync_ms: i64::from(*sync_limit_ticks) * tick_ms,
     };
     Ok(MemberSettings {
         election_address: format!("{}:{}", address.host, address.election_port),
@@ -105,37 +100,57 @@ pub fn settings(config: &Config) -> Result<MemberSettings, String> {
     })
 }
 
-/// Listens on this server's two ports, or ends the process.
+/// Listens on this server's ports for others, or ends the process.
 pub fn bind(member: &MemberSettings, on_all: bool) -> Bound {
     let sid = member.membership.sid;
-    let address = &member.ensemble.servers[&sid].addresses[0];
-    peers::bind(address, on_all).unwrap_or_else(|(what, error)| {
+    let addresses = &member.ensemble.servers[&sid].addresses;
+    peers::bind(addresses, on_all).unwrap_or_else(|(what, error)| {
         exit(EXIT_PORT, format_args!("server.{sid}: {what}: {error}"));
     })
 }
 
-/// Txns at the end of the log that a server starts with in memory: what others may lack after a restart of all.
-/// Source: `ZKDatabase.commitLogCount`.
-const HISTORY_TXNS: u64 = 500;
-
-/// The end of the log, which ends at `log` with `last`. Without it, others that lack anything get the whole tree.
-pub fn history(dir: &DataDir, last: Zxid, log: Position) -> History {
-    let after = Zxid::new(last.epoch(), (u64::from(last.counter()).saturating_sub(HISTORY_TXNS)) as u32);
-    let mut batch = Batch::default();
-    let mut read = || -> Result<Option<Zxid>, storage::ReadError> {
-        let Some(mut slices) = storage::records(dir, after, last, log)? else { return Ok(None) };
-        let start = slices.floor();
-        while slices.slice(dir, |zxid, txn| batch.put(zxid, |out| out.extend_from_slice(txn)))? {}
-        Ok(Some(start))
-    };
-    match read() {
-        Ok(Some(start)) if batch.last() == last => History::of(start, [batch]),
-        Ok(_) => History::new(last),
-        Err(error) => {
-            log::warn!(target: "recovery", "the end of the log is not read back: {error}");
-            History::new(last)
-        }
+/// With `db.autocreate=false`, a server whose disk is empty may have lost what it acknowledged: it does not vote until
+/// a leader has given it everything. A file `initialize` says that there never was anything.
+///
+/// Source: `FileTxnSnapLog.restore`.
+///
+/// # Errors
+/// Those of the system.
+pub fn distrust_empty(dir: &DataDir, data_dir: &Path) -> io::Result<()> {
+    let is_new = storage::snapshots(dir)?.is_empty() && storage::segments(dir)?.is_empty();
+    if !is_new || storage::Epochs::read(dir).map_err(io::Error::other)?.is_some() {
+        return Ok(());
     }
+    let initialize = data_dir.join("initialize");
+    if initialize.try_exists()? {
+        return fs::remove_file(initialize);
+    }
+    log::warn!(target: "recovery", "dataDir={} is empty, and db.autocreate=false: this server does not vote until its \
+        leader has given it everything; where none of the ensemble has any data, make an empty file {} on each",
+        data_dir.display(), initialize.display());
+    storage::Epochs { repairing: true, ..storage::Epochs::default() }.write(dir)
+}
+
+/// The end of the log, which ends at `log` with `last`: `txns` of it, as many bytes as a history keeps. Without it,
+/// others that lack anything get the whole tree. Source: `ZKDatabase.commitLogCount`.
+pub fn history(dir: &DataDir, last: Zxid, log: Position, txns: u32) -> History {
+    let after = Zxid::new(last.epoch(), last.counter().saturating_sub(txns));
+    let read = || -> Result<Option<History>, storage::ReadError> {
+        let Some(mut slices) = storage::records(dir, after, last, log)? else { return Ok(None) };
+        let mut history = History::new(slices.floor());
+        let mut more = true;
+        while more {
+            let mut batch = Batch::default();
+            more = slices.slice(dir, |zxid, txn| batch.put(zxid, |out| out.extend_from_slice(txn)))?;
+            history.push(Arc::new(batch));
+            history.trim(last);
+        }
+        Ok((history.last() == last).then_some(history))
+    };
+    read().map(|history| history.unwrap_or_else(|| History::new(last))).unwrap_or_else(|error| {
+        log::warn!(target: "recovery", "the end of the log is not read back: {error}");
+        History::new(last)
+    })
 }
 
 /// See the module's page.
@@ -162,6 +177,7 @@ impl Others {
     pub fn new(
         bound: Bound,
         ensemble: &Ensemble,
+        keep_alive: bool,
         dir: DataDir,
         tree_settings: tree::Settings,
         log: Position,
@@ -169,7 +185,7 @@ impl Others {
     ) -> io::Result<Self> {
         let (sender, arrivals) = mpsc::channel();
         Ok(Self {
-            peers: Peers::new(bound, ensemble)?,
+            peers: Peers::new(bound, ensemble, keep_alive)?,
             dir,
             tree_settings,
             arrivals,
@@ -259,6 +275,7 @@ impl Others {
                         "{why}: this server's tree is not its leader's; remove its data, and it takes the leader's"
                     ),
                 ),
+                Output::Event(event @ Event::Digest { .. }) => log::error!(target: "zab", "{event}"),
                 Output::Event(event) => log::info!(target: "zab", "{event}"),
             }
         }
@@ -396,5 +413,62 @@ fn store(dir: &DataDir, mut restored: Restored, log: Position) -> io::Result<Res
 fn poke(waker: &mio::Waker) {
     if let Err(error) = waker.wake() {
         exit(EXIT_BUG, format_args!("the commit thread cannot be woken: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::files;
+    use std::path::PathBuf;
+
+    /// What a start in this folder would find: whether the server may vote; `None` where nothing is written down.
+    fn may_vote(data_dir: &Path, prepare: impl FnOnce(&DataDir)) -> Option<bool> {
+        let (dir, _lock) = files::open(data_dir, data_dir, true).expect("a folder");
+        prepare(&dir);
+        distrust_empty(&dir, data_dir).expect("a disk");
+        storage::Epochs::read(&dir).expect("epochs").map(|epochs| !epochs.repairing)
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("zkfast-others-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        path
+    }
+
+    /// A server that finds nothing on its disk does not vote, also after the next start; one that was told that there
+    /// never was anything does, and so does one that has been here before.
+    #[test]
+    fn empty_disks_are_not_trusted() {
+        let lost = folder("lost");
+        assert_eq!(may_vote(&lost, |_| {}), Some(false));
+        assert_eq!(may_vote(&lost, |_| {}), Some(false));
+        let new = folder("new");
+        let initialize = new.join("initialize");
+        assert_eq!(may_vote(&new, |_| fs::write(&initialize, "").expect("a file")), None);
+        assert!(!initialize.exists(), "it is for one start");
+        let known = folder("known");
+        let write = |dir: &DataDir| storage::Epochs::default().write(dir).expect("epochs");
+        assert_eq!(may_vote(&known, write), Some(true));
+        [lost, new, known].iter().for_each(|path| fs::remove_dir_all(path).expect("a folder"));
+    }
+
+    /// A server listens on all of its addresses, on every interface if it is told so, and on a taken port not at all.
+    #[test]
+    fn ports() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("its address").port();
+        let address = |quorum_port| crate::config::PeerAddress {
+            host: "127.0.0.1".to_owned(),
+            quorum_port,
+            election_port: 0,
+        };
+        assert!(peers::bind(&[address(0), address(0)], false).is_ok());
+        assert!(peers::bind(&[address(0)], true).is_ok());
+        for on_all in [false, true] {
+            let refused = peers::bind(&[address(port)], on_all).map(drop).expect_err("it is taken");
+            assert_eq!(refused.0, format!("quorum port 127.0.0.1:{port}"));
+            assert_eq!(refused.1.kind(), io::ErrorKind::AddrInUse);
+        }
     }
 }

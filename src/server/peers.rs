@@ -9,9 +9,10 @@ use crate::zab::LinkId;
 use bytes::{Buf, Bytes};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use std::collections::{BTreeMap, VecDeque};
+use socket2::SockRef;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
@@ -33,9 +34,8 @@ const SLICES_MAX: usize = 64;
 const ACCEPTS_PER_TURN: usize = 16;
 
 const WAKE: Token = Token(0);
-const ELECTION: Token = Token(1);
-const QUORUM: Token = Token(2);
-const FIRST_LINK: usize = 3;
+/// The listeners' tokens begin here, those of links behind them.
+const FIRST_LISTENER: usize = 1;
 
 /// Something a peer did.
 #[derive(Debug)]
@@ -80,11 +80,9 @@ pub struct Peers {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
-    election: TcpListener,
-    quorum: TcpListener,
-    acceptable: [bool; 2],
-    addresses: BTreeMap<i64, Vec<PeerAddress>>,
-    attempts: usize,
+    listeners: Vec<Listener>,
+    others: BTreeMap<i64, Other>,
+    keep_alive: bool,
     /// By token.
     links: BTreeMap<usize, Link>,
     tokens: BTreeMap<LinkId, usize>,
@@ -98,31 +96,56 @@ pub struct Peers {
     scratch: Vec<u8>,
 }
 
-/// The listeners of a server's own two ports.
-pub struct Bound {
-    election: TcpListener,
-    quorum: TcpListener,
+/// Where another server is.
+struct Other {
+    addresses: Vec<PeerAddress>,
+    /// Attempts on its election port, and on its quorum port: each takes the next address.
+    attempts: [usize; 2],
 }
 
-/// Listens on both ports of an address.
+/// One of a server's own ports.
+struct Listener {
+    socket: TcpListener,
+    port: Port,
+    acceptable: bool,
+}
+
+/// The listeners of a server's own ports.
+pub struct Bound(Vec<Listener>);
+
+/// Listens on both ports of each address of a server, or on these ports of every interface.
 ///
 /// # Errors
 /// What the system says, and of which address.
-pub fn bind(address: &PeerAddress, on_all: bool) -> Result<Bound, (String, io::Error)> {
-    let listen = |what: &str, port: u16| {
-        let at = || -> io::Result<TcpListener> {
-            let ip = match on_all {
-                true => IpAddr::from([0, 0, 0, 0]),
-                false => resolve(&address.host, port)?.ip(),
+pub fn bind(addresses: &[PeerAddress], on_all: bool) -> Result<Bound, (String, io::Error)> {
+    let mut listeners = Vec::new();
+    let mut bound = BTreeSet::new();
+    for PeerAddress { host, quorum_port, election_port } in addresses {
+        for (what, number, port) in
+            [("election port", *election_port, Port::Election), ("quorum port", *quorum_port, Port::Quorum)]
+        {
+            if on_all && !bound.insert(number) {
+                continue;
+            }
+            let socket = match on_all {
+                true => bind_all(number),
+                false => resolve(host, number).and_then(TcpListener::bind),
             };
-            TcpListener::bind(SocketAddr::new(ip, port))
-        };
-        at().map_err(|error| (format!("{what} {}:{port}", address.host), error))
-    };
-    Ok(Bound {
-        election: listen("election port", address.election_port)?,
-        quorum: listen("quorum port", address.quorum_port)?,
-    })
+            let socket = socket.map_err(|error| (format!("{what} {host}:{number}"), error))?;
+            listeners.push(Listener { socket, port, acceptable: true });
+        }
+    }
+    Ok(Bound(listeners))
+}
+
+/// Every interface, of both families where the host has both.
+fn bind_all(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
+        }
+        bound => bound,
+    }
 }
 
 fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
@@ -138,26 +161,27 @@ impl Peers {
     ///
     /// # Errors
     /// The system has no `epoll` to give.
-    pub fn new(bound: Bound, ensemble: &Ensemble) -> io::Result<Self> {
+    pub fn new(bound: Bound, ensemble: &Ensemble, keep_alive: bool) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let Bound { mut election, mut quorum } = bound;
-        poll.registry().register(&mut election, ELECTION, Interest::READABLE)?;
-        poll.registry().register(&mut quorum, QUORUM, Interest::READABLE)?;
+        let Bound(mut listeners) = bound;
+        for (at, listener) in listeners.iter_mut().enumerate() {
+            let token = Token(FIRST_LISTENER + at);
+            poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
+        }
         let (resolving, resolved) = mpsc::channel();
-        let addresses = ensemble.servers.values().map(|server| (server.sid, server.addresses.clone()));
+        let other = |addresses: &Vec<PeerAddress>| Other { addresses: addresses.clone(), attempts: [0; 2] };
+        let others = ensemble.servers.values().map(|server| (server.sid, other(&server.addresses)));
         Ok(Self {
             poll,
             events: Events::with_capacity(256),
             waker,
-            election,
-            quorum,
-            acceptable: [true; 2],
-            addresses: addresses.collect(),
-            attempts: 0,
+            next_token: FIRST_LISTENER + listeners.len(),
+            listeners,
+            others: others.collect(),
+            keep_alive,
             links: BTreeMap::new(),
             tokens: BTreeMap::new(),
-            next_token: FIRST_LINK,
             next_accepted: 0,
             resolved,
             resolving,
@@ -182,10 +206,10 @@ impl Peers {
         for event in &self.events {
             match event.token() {
                 WAKE => {}
-                ELECTION => self.acceptable[0] = true,
-                QUORUM => self.acceptable[1] = true,
                 Token(token) => {
-                    if let Some(link) = self.links.get_mut(&token) {
+                    if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
+                        listener.acceptable = true;
+                    } else if let Some(link) = self.links.get_mut(&token) {
                         link.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
                         link.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
                     }
@@ -206,13 +230,14 @@ impl Peers {
     }
 
     fn accept(&mut self) {
-        for (at, port) in [Port::Election, Port::Quorum].into_iter().enumerate() {
+        for at in 0..self.listeners.len() {
             for _ in 0..ACCEPTS_PER_TURN {
-                if !self.acceptable[at] {
+                let listener = &mut self.listeners[at];
+                if !listener.acceptable {
                     break;
                 }
-                let listener = if at == 0 { &self.election } else { &self.quorum };
-                match listener.accept() {
+                let port = listener.port;
+                match listener.socket.accept() {
                     Ok((stream, _)) => {
                         let id = LinkId(self.next_accepted);
                         self.next_accepted += 1;
@@ -220,7 +245,7 @@ impl Peers {
                             self.happened.push_back(Event::Accepted(id, port));
                         }
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.acceptable[at] = false,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.acceptable = false,
                     // A connection that was reset before it was accepted, or no descriptor left: the next turn.
                     Err(_) => break,
                 }
@@ -231,6 +256,9 @@ impl Peers {
     fn adopt(&mut self, id: LinkId, mut stream: TcpStream, is_connecting: bool) -> io::Result<()> {
         // Slower without, and no less right.
         let _ = stream.set_nodelay(true);
+        if self.keep_alive {
+            SockRef::from(&stream).set_keepalive(true)?;
+        }
         let token = self.next_token;
         self.next_token += 1;
         self.poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
@@ -251,12 +279,13 @@ impl Peers {
 
     /// Connects to a port of a server; [`Event::Connected`] or [`Event::Closed`] follows.
     pub fn connect(&mut self, id: LinkId, sid: i64, port: Port) {
-        let Some(addresses) = self.addresses.get(&sid).filter(|addresses| !addresses.is_empty()) else {
+        let Some(other) = self.others.get_mut(&sid).filter(|other| !other.addresses.is_empty()) else {
             return self.happened.push_back(Event::Closed(id));
         };
+        let attempts = &mut other.attempts[usize::from(port == Port::Quorum)];
         // One after the other, where there are several.
-        let address = &addresses[self.attempts % addresses.len()];
-        self.attempts += 1;
+        let address = &other.addresses[*attempts % other.addresses.len()];
+        *attempts += 1;
         let number = match port {
             Port::Election => address.election_port,
             Port::Quorum => address.quorum_port,

@@ -36,6 +36,7 @@ fn main() {
                     match catch_unwind(AssertUnwindSafe(|| history(seed, None, tell))) {
                         Ok(outcome) => {
                             if let Some(violation) = &outcome.violation {
+                                println!("seed {seed}: {violation}");
                                 failed.lock().expect("no poison").push((seed, violation.clone()));
                             }
                             total.lock().expect("no poison").add(&outcome);

@@ -330,12 +330,24 @@ pub fn tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
 }
 
-/// A port that nobody listens on. Another process may take it before we do; then the start fails
-/// with that server's own message.
+/// Loopback ports that nobody listens on, each given once, below those that the kernel gives to outgoing
+/// connections: one of these could else have the port of a server that is about to start again.
+pub fn free_ports() -> impl Iterator<Item = u16> {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let own = std::process::id() * 97;
+    let ports = std::iter::repeat_with(move || {
+        (FIRST + (own + GIVEN.fetch_add(1, Ordering::Relaxed)) % COUNT) as u16
+    });
+    ports.filter(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+}
+
+/// An address of one. Another process may take it before we do; then the start fails with that server's own
+/// message.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a free loopback port")
+    let port = free_ports().next().expect("there is always another one");
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// The binary under test: the one that this test was built with, or `ZKFAST_BIN`.

@@ -1,12 +1,12 @@
 //! Servers that form an ensemble, each with a directory, ports and, if wanted, a network of its own.
 
 use super::network::Network;
-use crate::harness::{Directory, Kind, java_class_path, tail, zkfast_binary};
+use crate::harness::{Directory, Kind, free_ports, java_class_path, tail, zkfast_binary};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -375,11 +375,4 @@ impl Drop for Cluster {
             }
         }
     }
-}
-
-/// Loopback ports that nobody listens on, below those that the kernel gives to outgoing connections:
-/// a client that tries the port of a dead server could else be given the same port, and meet itself.
-fn free_ports() -> impl Iterator<Item = u16> {
-    let first = 10_000 + u16::try_from(std::process::id() % 200).expect("below 200") * 30;
-    (first..22_000).filter(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
 }

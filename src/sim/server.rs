@@ -20,9 +20,9 @@ use crate::zab::history::History;
 use crate::zab::leader::Membership;
 use crate::zab::quorum::{Quorum, config_text};
 use bytes::Bytes;
+use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 

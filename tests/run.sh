@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc setup test benches kazoo kazoo3 zkcli lecture"
+STEPS="fmt core build clippy doc setup sim test benches kazoo kazoo3 zkcli lecture"
 # Seconds after which a step is ended; the whole must stay below half an hour on two cores.
 STEP_SECONDS_MAX=${ZKFAST_STEP_SECONDS_MAX:-1200}
 LOGS=${CARGO_TARGET_DIR:-target}/test-logs
@@ -26,6 +26,7 @@ build     release build of the workspace
 clippy    no lint speaks (cargo clippy, warnings are errors)
 doc       the documentation builds, no link in it dangles (cargo doc, warnings are errors)
 setup     kazoo and Apache ZooKeeper are installed (tests/setup/setup.sh)
+sim       2000 seeded histories of simulated ensembles (ZKFAST_SIM_SEEDS=FROM..TO for others)
 test      unit, integration, differential, crash and tidy tests (cargo test --workspace)
 benches   every benchmark runs once (cargo bench -- --test)
 kazoo     kazoo's own test suite (tests/compat/kazoo)
@@ -43,6 +44,9 @@ step() {
     clippy) cargo clippy --workspace --all-targets -- -D warnings ;;
     doc) RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace ;;
     setup) tests/setup/setup.sh python && tests/setup/setup.sh zookeeper ;;
+    sim)
+      ZKFAST_SIM_SEEDS=${ZKFAST_SIM_SEEDS:-0..2000} \
+        cargo test --release --no-default-features --features sim --test sim ;;
     # As it is shipped: the process tests hold delays against limits.
     test) cargo test --workspace --release --no-fail-fast ;;
     benches) cargo bench --benches -- --test ;;

@@ -349,7 +349,8 @@ impl Commit {
             self.next_zxid();
             return self.fail(asker, code);
         }
-        self.say(asker.cnxn, asker.xid, What::Failed(code));
+        let what = if code == ErrorCode::SessionMoved { What::Moved } else { What::Failed(code) };
+        self.say(asker.cnxn, asker.xid, what);
     }
 
     fn request(&mut self, now: Now, request: &Request, body: &[u8]) {
@@ -370,6 +371,10 @@ impl Commit {
         self.touch(now, session_id);
         match op {
             OpCode::SYNC => self.say(Some(cnxn), xid, What::Synced),
+            // Of a client that has moved since it asked: it goes on there.
+            OpCode::CLOSE_SESSION if self.check_session(&asker) == Err(ErrorCode::SessionMoved) => {
+                self.refuse(&asker, ErrorCode::SessionMoved);
+            }
             OpCode::CLOSE_SESSION => self.close_session(&asker),
             OpCode::MULTI => self.multi(&asker, body),
             OpCode::RECONFIG if Reconfig::read(&mut Reader::new(body)).is_err() => {

@@ -182,7 +182,7 @@ pub(crate) struct Cluster {
     pub led: u64,
     pub syncs: BTreeMap<&'static str, u64>,
     /// The server whose disk rots.
-    rotten: Option<usize>,
+    pub(super) rotten: Option<usize>,
     hash: u64,
     /// Who wants to hear of everything that happens, at once: what comes next may panic.
     pub tell: Option<fn(&str)>,

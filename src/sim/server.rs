@@ -324,6 +324,10 @@ impl Cluster {
             }
         };
         let storage::Recovered { restored, encoder, epochs, .. } = recovered;
+        if epochs.repairing && restored.zxid == Zxid::ZERO {
+            // Moved aside, and the power went before that was said.
+            self.shadows[server] = Shadow::default();
+        }
         self.oracle.started(server, &mut self.shadows[server], &self.images, restored.zxid);
         let of = &mut self.servers[server];
         of.incarnation += 1;
@@ -637,7 +641,13 @@ impl Cluster {
                     }
                     Err(RecoveryError::Io { error, .. }) => self.failed(server, &error),
                     Err(error) => {
-                        self.oracle.violate(format!("server {} cannot read again: {error}", server + 1));
+                        self.trace(|_| format!("server {} cannot read again: {error}", server + 1));
+                        // A truncation below the tree that the log begins with: what a leader sent that was never
+                        // established. The server takes everything anew. On a second one it would be a loss.
+                        if !error.is_damage() || *self.rotten.get_or_insert(server) != server {
+                            self.oracle.violate(format!("server {} cannot read again: {error}", server + 1));
+                        }
+                        self.failed(server, &io::Error::other("damaged"));
                     }
                 }
             }

@@ -373,13 +373,14 @@ impl Follow {
             }),
             _ => self.answered(session_id, header.cxid),
         };
-        if matches!(what, What::SessionClosed { .. }) {
-            self.owners.remove(&session_id);
-            self.forwarded.remove(&session_id);
-            self.touched.remove(&session_id);
-        }
+        let is_closed = matches!(what, What::SessionClosed { .. });
         let (to, xid) = to.unzip();
         self.core.record(to, xid.unwrap_or(header.cxid), what);
+        if is_closed {
+            self.owners.remove(&session_id);
+            self.touched.remove(&session_id);
+            self.give_up(session_id, || What::Dropped);
+        }
         Ok(differs)
     }
 
@@ -387,10 +388,17 @@ impl Follow {
     /// server's, has it no longer, and what it asked for and nobody did will not be done. If the client is here, the
     /// leader's answer follows.
     fn attached_somewhere(&mut self, session_id: i64) {
-        self.forwarded.remove(&session_id);
+        self.give_up(session_id, || What::Moved);
         if let Some(former) = self.owners.remove(&session_id) {
             self.leaving.push((session_id, former));
             self.core.record(Some(former), 0, What::Fence(former));
+        }
+    }
+
+    /// What a session asked for and will not be done. Views count what they wait for, so each is told.
+    fn give_up(&mut self, session_id: i64, what: impl Fn() -> What) {
+        for Forwarded { cnxn, xid, .. } in self.forwarded.remove(&session_id).into_iter().flatten() {
+            self.core.record(Some(cnxn), xid, what());
         }
     }
 
@@ -419,4 +427,55 @@ fn put_create(out: &mut Vec<u8>, attach: &Attach) {
     let body = attach.timeout_ms.to_be_bytes();
     let op = OpCode::CREATE_SESSION;
     ForwardedRequest { session: attach.session_id, cxid: 0, op, body: &body }.write(out, &[]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{settings, tree_settings};
+    use super::*;
+    use crate::txn::Txn;
+
+    const SESSION: i64 = 0x0100_0000_0000_0001;
+    const CNXN: CnxnId = CnxnId { view: 0, slot: 4, generation: 1 };
+
+    /// A follower whose client has asked for two things.
+    fn asked() -> Follow {
+        let now = Now { mono_us: 0, wall_ms: 1_700_000_000_000 };
+        let (core, _) = Core::new(settings(), Arc::default(), Restored::fresh(tree_settings()), now);
+        let mut follow = Follow::of(core, BTreeMap::from([(SESSION, 4000)]), now);
+        follow.owners.insert(SESSION, CNXN);
+        follow.connect(1);
+        let ask = |xid, op| {
+            let ids = Arc::from([]);
+            Up::Request(Request { cnxn: CNXN, session_id: SESSION, xid, op, body: 0..0, ids })
+        };
+        let items = vec![ask(1, OpCode::DELETE), ask(2, OpCode::SYNC)];
+        follow.submit(now, Uplink { items, ..Uplink::default() });
+        follow
+    }
+
+    /// What the views hear of a txn of the session that nobody here asked for.
+    fn after(mut follow: Follow, op: OpCode, txn: &Txn<'_>) -> Vec<(Option<CnxnId>, i32, String)> {
+        let header = TxnHeader { session_id: SESSION, cxid: 0, zxid: Zxid::new(1, 1), time_ms: 0, op };
+        let mut bytes = Vec::new();
+        header.put(&mut bytes);
+        txn.put(&mut bytes);
+        follow.log(Logged { zxid: header.zxid, txn: bytes.into() });
+        follow.commit(header.zxid).expect("applies");
+        let told = follow.core.deltas.entries.iter();
+        told.map(|entry| (entry.to, entry.xid, format!("{:?}", entry.what))).collect()
+    }
+
+    /// Every request is answered, also those of a session that ends or moves before they are done: a view that waits
+    /// for more and more of them lets its clients send one at a time in the end.
+    #[test]
+    fn requests_that_will_not_be_done() {
+        let told = after(asked(), OpCode::CLOSE_SESSION, &Txn::CloseSession { paths: None });
+        let dropped = |xid| (Some(CNXN), xid, "Dropped".to_owned());
+        assert_eq!(told[1..], [dropped(1), dropped(2)], "{told:?}");
+        let told = after(asked(), OpCode::CREATE_SESSION, &Txn::CreateSession { timeout_ms: 4000 });
+        let moved = |xid| (Some(CNXN), xid, "Moved".to_owned());
+        assert_eq!(told[..2], [moved(1), moved(2)], "{told:?}");
+        assert!(told[2].2.starts_with("Fence"), "{told:?}");
+    }
 }

@@ -18,11 +18,11 @@ use std::collections::BTreeMap;
 const SEGMENT_BYTES: usize = 8 << 20;
 const TICK_MS: i64 = 1000;
 
-fn tree_settings() -> tree::Settings {
+pub(super) fn tree_settings() -> tree::Settings {
     tree::Settings { extended_types: true, digests: Digests::Kept, hash_seed: 1 }
 }
 
-fn settings() -> CommitSettings {
+pub(super) fn settings() -> CommitSettings {
     CommitSettings {
         views: 2,
         tick_ms: TICK_MS as i32,

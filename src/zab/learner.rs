@@ -403,13 +403,14 @@ impl Learner {
         self.ack(Zxid::new(self.epoch, 0), out);
         // What is proposed and not committed yet was logged along with the rest, and counts.
         if self.logged > self.committed && !self.is_observer {
-            match (self.is_cumulative, self.committed.epoch() == self.logged.epoch()) {
-                (false, true) => {
-                    let uncommitted = self.committed.counter() + 1..=self.logged.counter();
-                    uncommitted.for_each(|counter| self.ack(Zxid::new(self.epoch, counter), out));
-                }
-                _ => self.ack(self.logged, out),
+            if self.is_cumulative {
+                return self.ack(self.logged, out);
             }
+            // ZooKeeper's own leader counts each; what it still waits for is of its own epoch.
+            let epoch = self.logged.epoch();
+            let committed = if self.committed.epoch() == epoch { self.committed.counter() } else { 0 };
+            let uncommitted = committed + 1..=self.logged.counter();
+            uncommitted.for_each(|counter| self.ack(Zxid::new(epoch, counter), out));
         }
     }
 
@@ -430,5 +431,53 @@ impl Learner {
         if silent_ms > limit_ms && !self.is_truncating && !self.is_installing {
             out.push(LearnerOutput::Lost(LostLeader::Silent(silent_ms)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::{PROTOCOL_VERSION, put_bare, put_leader_info, put_proposal};
+    use super::super::quorum::Quorum;
+    use super::*;
+    use crate::config::Ensemble;
+    use std::sync::Arc;
+
+    /// A leader of ZooKeeper's that waits for a quorum for the first txns of its epoch gets an acknowledgement of each:
+    /// it counts one by one, and would wait for ever.
+    #[test]
+    fn acknowledges_what_an_epoch_begins_with() {
+        let membership = Membership {
+            sid: 1,
+            quorum: Arc::new(Quorum::new(&Ensemble::default()).expect("nobody")),
+            config_text: Arc::from([]),
+            config_version: 0,
+            tick_ms: 1000,
+            init_ms: 10_000,
+            sync_ms: 5_000,
+        };
+        let (last, mut out) = (Zxid::new(4, 7), Vec::new());
+        let epochs = Epochs { accepted: 4, current: 4 };
+        let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
+        let mut bytes = Vec::new();
+        put_leader_info(&mut bytes, 5, PROTOCOL_VERSION);
+        put_bare(&mut bytes, PacketType::DIFF, last);
+        let proposed = (1..=3).map(|counter| Zxid::new(5, counter));
+        proposed.clone().for_each(|zxid| put_proposal(&mut bytes, zxid, b"txn"));
+        put_bare(&mut bytes, PacketType::NEWLEADER, Zxid::new(5, 0));
+        learner.received(&bytes, 0, &mut out);
+        out.clear();
+        learner.durable(proposed, &mut out);
+        let mut stream = PacketStream::default();
+        for output in out {
+            if let LearnerOutput::Send(bytes) = output {
+                stream.feed(&bytes);
+            }
+        }
+        let mut acked = Vec::new();
+        while let Some(packet) = stream.next_packet().expect("well formed") {
+            assert_eq!(packet.kind, PacketType::ACK);
+            acked.push(packet.zxid);
+        }
+        assert_eq!(acked, (0..=3).map(|counter| Zxid::new(5, counter)).collect::<Vec<_>>());
     }
 }

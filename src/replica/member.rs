@@ -221,8 +221,6 @@ struct Member {
     hold_until_ms: Option<i64>,
     /// Proposals that go to the log together.
     gathered: Batch,
-    /// Newest txn whose commit the learners were told of.
-    announced: Zxid,
     next_link: u64,
     outputs: VecDeque<Output>,
 }
@@ -334,7 +332,6 @@ impl Replica {
             held: VecDeque::new(),
             hold_until_ms: None,
             gathered: Batch::default(),
-            announced: last,
             next_link: 0,
             outputs: VecDeque::new(),
             settings: member,
@@ -593,7 +590,8 @@ impl Replica {
             self.publish(deltas);
         }
         if let Some(member) = &mut self.member {
-            member.history.trim(member.announced.min(self.shown.0));
+            let State::Leading(leader) = &member.state else { return };
+            member.history.trim(leader.announced().min(self.shown.0));
         }
     }
 
@@ -616,14 +614,7 @@ impl Replica {
         let Some(member) = &mut self.member else { return };
         let State::Leading(leader) = &mut member.state else { return };
         let mut out = Vec::new();
-        let (announced, history) = (&mut member.announced, &member.history);
-        let mut commit = |leader: &Leader, zxid: Zxid, out: &mut Vec<LeaderOutput>| {
-            // The start of an epoch is no txn.
-            if zxid > *announced && zxid.counter() != 0 {
-                leader.commit(*announced, zxid, history, out);
-                *announced = zxid;
-            }
-        };
+        let history = &member.history;
         for entry in &deltas.entries {
             let Some(learner) = entry.to.and_then(CnxnId::learner) else { continue };
             let answer = match entry.what {
@@ -632,13 +623,13 @@ impl Replica {
                 What::Refused { session_id } => Some((session_id, false)),
                 _ => continue,
             };
-            commit(leader, entry.zxid, &mut out);
+            leader.commit(entry.zxid, history, &mut out);
             match answer {
                 None => leader.synced(learner, &mut out),
                 Some((session_id, valid)) => leader.revalidated(learner, session_id, valid, &mut out),
             }
         }
-        commit(leader, through, &mut out);
+        leader.commit(through, history, &mut out);
         Self::send(member, out);
     }
 
@@ -919,7 +910,6 @@ impl Replica {
                         let mut leader = Leader::new(membership, member.epochs, last, now_ms);
                         let mut led = Vec::new();
                         leader.discover(now_ms, &mut member.history, &mut led);
-                        member.announced = last;
                         member.state = State::Leading(Box::new(leader));
                         self.led(led, now);
                     } else {

@@ -10,7 +10,7 @@
 //! A learner that comes later goes through the same steps alone. From the moment at which it is decided how a
 //! learner is brought up to date it gets every proposal, so that nothing lies between the two.
 //!
-//! Invariants: `committed <= proposed`, and a quorum of voters, this server maybe among them, has acknowledged
+//! Invariants: `announced <= committed <= proposed`, and a quorum of voters, this server maybe among them, has acknowledged
 //! everything through `committed`; no packet leaves before the epoch that it speaks of is durable.
 //!
 //! Source: Junqueira, Reed, Serafini, "Zab", DSN 2011; `Leader`, `LearnerHandler`, Apache ZooKeeper 3.9.4.
@@ -224,6 +224,8 @@ pub struct Leader {
     /// Newest txn on this server's own disk.
     durable: Zxid,
     committed: Zxid,
+    /// Newest txn whose commit the learners were told of.
+    announced: Zxid,
     /// Pings that were sent.
     round: u64,
     pinged_ms: i64,
@@ -246,6 +248,7 @@ impl Leader {
             supporters: SidSet::EMPTY,
             durable: last,
             committed: last,
+            announced: last,
             round: 0,
             pinged_ms: now_ms,
             began_ms: now_ms,
@@ -272,6 +275,16 @@ impl Leader {
     /// Newest txn that a quorum has.
     pub fn committed(&self) -> Zxid {
         self.committed
+    }
+
+    /// Newest txn whose commit the learners were told of.
+    pub fn announced(&self) -> Zxid {
+        self.announced
+    }
+
+    /// Which server a learner is, while it is there.
+    pub fn sid_of(&self, learner: u32) -> Option<i64> {
+        Some(self.learners.get(self.links.get(&learner)?)?.sid)
     }
 
     /// The newest ping that a quorum has answered: this server led when that was sent, or later.
@@ -561,10 +574,10 @@ impl Leader {
         let mut sync = history.sync(last);
         // A follower of ZooKeeper's takes all of its log for committed.
         if let Sync::Diff { after } = sync
-            && after > self.committed
+            && after > self.announced
             && !learner.is_cumulative
         {
-            sync = match history.sync(self.committed) {
+            sync = match history.sync(self.announced) {
                 Sync::Diff { after } => Sync::Trunc { to: after },
                 other => other,
             };
@@ -619,7 +632,8 @@ impl Leader {
     ) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         for (zxid, txn) in history.after(after) {
-            let is_committed = zxid <= self.committed;
+            // Not what is committed and will be announced: ZooKeeper's own servers want to hear it once.
+            let is_committed = zxid <= self.announced;
             if !is_committed && !learner.is_voter {
                 // An observer hears of it when it is.
                 break;
@@ -630,8 +644,8 @@ impl Leader {
             }
         }
         // Also where all of that is in its log already: it cannot know.
-        if learner.is_cumulative && self.committed > Zxid::ZERO {
-            put_commit(&mut bytes, self.committed);
+        if learner.is_cumulative && self.announced > Zxid::ZERO {
+            put_commit(&mut bytes, self.announced);
         }
         let epoch = Zxid::new(self.epochs.accepted, 0);
         put_with(&mut bytes, PacketType::NEWLEADER, epoch, &self.membership.config_text);
@@ -709,11 +723,14 @@ impl Leader {
         voters().map(&of).chain([own]).filter(|number| reached(*number)).max().unwrap_or(0)
     }
 
-    /// Tells the learners that everything behind `before` and through `through` is committed.
-    pub fn commit(&self, before: Zxid, through: Zxid, history: &History, out: &mut Vec<LeaderOutput>) {
-        if before == through {
+    /// Tells the learners that everything through `through` is committed.
+    pub fn commit(&mut self, through: Zxid, history: &History, out: &mut Vec<LeaderOutput>) {
+        let before = self.announced;
+        // The start of an epoch is no txn.
+        if through <= before || through.counter() == 0 {
             return;
         }
+        self.announced = through;
         let (mut one, mut each, mut inform) = (Bytes::new(), Bytes::new(), Bytes::new());
         let built = |write: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = Vec::new();
@@ -804,5 +821,94 @@ impl Leader {
         if !quorum.contains_quorum(&in_step) {
             out.push(LeaderOutput::Lost(LostLead::NoQuorum(sync_ms)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::put_ack_epoch;
+    use super::*;
+    use crate::config::{Ensemble, PeerAddress, Role, Server};
+    use crate::wal::Batch;
+
+    fn packets(out: &mut Vec<LeaderOutput>, to: LinkId) -> Vec<(PacketType, Zxid)> {
+        let mut stream = PacketStream::default();
+        let mut got = Vec::new();
+        for output in out.drain(..) {
+            if let LeaderOutput::Send(link, bytes) = output
+                && link == to
+            {
+                stream.feed(&bytes);
+            }
+        }
+        while let Some(packet) = stream.next_packet().expect("well formed") {
+            got.push((packet.kind, packet.zxid));
+        }
+        got
+    }
+
+    fn promise(leader: &mut Leader, history: &mut History, link: LinkId, version: i32) -> Vec<LeaderOutput> {
+        let mut out = Vec::new();
+        leader.accepted(link, 0);
+        let mut bytes = Vec::new();
+        let info = LearnerInfo::bytes(link.0 as i64, version, 0);
+        put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
+        put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
+        leader.received(link, &bytes, 0, history, &mut out);
+        out
+    }
+
+    fn acks(leader: &mut Leader, history: &mut History, link: LinkId, zxid: Zxid) {
+        let mut bytes = Vec::new();
+        put_bare(&mut bytes, PacketType::ACK, zxid);
+        leader.received(link, &bytes, 0, history, &mut Vec::new());
+    }
+
+    /// A follower of ZooKeeper's that comes while commits wait for a sync to be confirmed hears of each once: at a
+    /// second time it would end its process.
+    #[test]
+    fn one_commit_each() {
+        let servers = (1..=3).map(|sid| {
+            let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
+            (sid, Server { sid, addresses: vec![address], role: Role::Participant, client: None })
+        });
+        let ensemble = Ensemble { servers: servers.collect(), ..Ensemble::default() };
+        let membership = Membership {
+            sid: 1,
+            quorum: Arc::new(Quorum::new(&ensemble).expect("three voters")),
+            config_text: Arc::from([]),
+            config_version: 0,
+            tick_ms: 1000,
+            init_ms: 10_000,
+            sync_ms: 5_000,
+        };
+        let last = Zxid::new(4, 7);
+        let mut history = History::new(last);
+        let mut leader = Leader::new(membership, Epochs { accepted: 4, current: 4 }, last, 0);
+        promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+        assert!(leader.is_established());
+        let mut batch = Batch::default();
+        (1..=3).for_each(|counter| batch.put(Zxid::new(5, counter), |out| out.push(0)));
+        let batch = Arc::new(batch);
+        leader.propose(batch.iter(), &mut Vec::new());
+        history.push(batch);
+        leader.durable(Zxid::new(5, 3));
+        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 2));
+        assert_eq!(leader.committed(), Zxid::new(5, 2));
+
+        let mut out = Vec::new();
+        leader.commit(Zxid::new(5, 1), &history, &mut out);
+        out.extend(promise(&mut leader, &mut history, LinkId(3), PROTOCOL_VERSION));
+        leader.commit(Zxid::new(5, 2), &history, &mut out);
+        leader.commit(Zxid::new(5, 3), &history, &mut out);
+        let got = packets(&mut out, LinkId(3));
+        let of = |wanted| {
+            let zxids = got.iter().filter(move |(kind, _)| *kind == wanted).map(|(_, zxid)| *zxid);
+            zxids.collect::<Vec<_>>()
+        };
+        let each: Vec<_> = (1..=3).map(|counter| Zxid::new(5, counter)).collect();
+        assert_eq!(of(PacketType::PROPOSAL), each);
+        assert_eq!(of(PacketType::COMMIT), each);
     }
 }

@@ -394,7 +394,7 @@ impl Commit {
 
     fn check_session(&mut self, asker: &Asker<'_>) -> Result<(), ErrorCode> {
         match asker.cnxn {
-            Some(cnxn) => self.sessions.check(asker.session_id, cnxn),
+            Some(cnxn) => self.sessions.check(asker.session_id, cnxn.owner()),
             None => Ok(()),
         }
     }
@@ -539,8 +539,10 @@ impl Commit {
 
     fn create_session(&mut self, now: Now, cnxn: CnxnId, session_id: i64, timeout_ms: i32) {
         self.sessions.track(session_id, timeout_ms, now.mono_ms());
-        let owned = self.sessions.set_owner(session_id, cnxn);
-        assert_eq!(owned, Ok(()), "session {session_id:#x} was tracked a line before");
+        if self.sessions.set_owner(session_id, cnxn.owner()).is_err() {
+            // A learner names one that is being closed: it hears of that.
+            return;
+        }
         self.next_zxid();
         let header =
             self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
@@ -557,8 +559,8 @@ impl Commit {
         }
         // From here on its client pings by what it is told now.
         self.sessions.set_timeout(session_id, timeout_ms);
-        let former = self.sessions.owner(session_id).filter(|former| *former != cnxn);
-        if self.sessions.set_owner(session_id, cnxn).is_err() {
+        let former = self.sessions.owner(session_id).filter(|former| *former != cnxn.owner());
+        if self.sessions.set_owner(session_id, cnxn.owner()).is_err() {
             return self.say(Some(cnxn), 0, What::Refused { session_id });
         }
         if self.leads {
@@ -844,5 +846,29 @@ impl<'a> WriteOp<'a> {
             MultiOp::Check(check) => (OpCode::CHECK, Self::Check(*check)),
             MultiOp::GetData(_) | MultiOp::GetChildren(_) => unreachable!("reads were refused before"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{settings, tree_settings};
+    use super::*;
+
+    /// A learner that asks once more for a session that is about to end stops nobody.
+    #[test]
+    fn creating_a_session_that_ends() {
+        let now = Now { mono_us: 0, wall_ms: 1_700_000_000_000 };
+        let mut commit = Commit::new(settings(), Arc::default(), Restored::fresh(tree_settings()), now);
+        let session_id = 0x0200_0000_0000_0001;
+        let create = || {
+            let from = CnxnId::of_learner(0, 2);
+            let items = vec![Up::CreateSession { from, session_id, timeout_ms: 4000 }];
+            Uplink { items, ..Uplink::default() }
+        };
+        commit.submit(now, create());
+        commit.sessions.set_closing(session_id);
+        commit.submit(now, create());
+        let proposed = commit.take(wal::Batch::default()).expect("one session");
+        assert_eq!(proposed.records.records(), 1);
     }
 }

@@ -42,13 +42,13 @@ impl Fencing {
             let Attach { cnxn, session_id, timeout_ms } = attach;
             // Views say so in any order: one that was overtaken may still wait for the session's first.
             let of_session = |(_, other): &&(CnxnId, Attach)| other.session_id == session_id;
-            if owner(session_id) == Some(cnxn)
+            if owner(session_id) == Some(cnxn.owner())
                 && let Some(&(waits_for, _)) = self.waiting.iter().find(of_session)
             {
                 self.waiting.push((waits_for, attach));
                 continue;
             }
-            let what = match owner(session_id) == Some(cnxn) {
+            let what = match owner(session_id) == Some(cnxn.owner()) {
                 true => What::Attached { session_id, timeout_ms },
                 false => What::Refused { session_id },
             };

@@ -1011,7 +1011,10 @@ impl Replica {
 
     fn asked(&mut self, learner: u32, asked: Asked, now: Now) {
         let Side::Commit(commit) = &mut self.side else { return };
-        let from = CnxnId::of_learner(learner);
+        let Some(State::Leading(leader)) = self.member.as_ref().map(|member| &member.state) else { return };
+        // One that is gone asks again if it comes back.
+        let Some(sid) = leader.sid_of(learner) else { return };
+        let from = CnxnId::of_learner(learner, sid);
         let mut bytes = Vec::new();
         let item = match asked {
             Asked::Request { session_id, cxid, op, body, ids } => {

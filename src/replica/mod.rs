@@ -80,9 +80,17 @@ impl CnxnId {
     /// In place of a view's number: requests that a learner forwards.
     const LEARNERS: u16 = u16::MAX;
 
-    /// Names what comes from a learner.
-    pub(crate) const fn of_learner(learner: u32) -> Self {
-        Self { view: Self::LEARNERS, slot: learner, generation: 0 }
+    /// Names what comes from a learner, server `sid`.
+    pub(crate) const fn of_learner(learner: u32, sid: i64) -> Self {
+        Self { view: Self::LEARNERS, slot: learner, generation: sid as u32 }
+    }
+
+    /// Whose a session is that asks through this: a learner's sessions are its own over its next connection, too.
+    fn owner(self) -> Self {
+        match self.learner() {
+            Some(_) => Self { slot: 0, ..self },
+            None => self,
+        }
     }
 
     /// The learner that it names, if it is none of this server's connections.

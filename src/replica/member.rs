@@ -733,9 +733,7 @@ impl Replica {
         member.hold_until_ms = None;
         if self.serving {
             // Who was answered before hears it.
-            while let Some(deltas) = self.take_visible() {
-                self.publish(deltas);
-            }
+            self.publish_visible();
             self.serving = false;
             self.term += 1;
             if let Side::Follow(follow) = &mut self.side {
@@ -759,26 +757,26 @@ impl Replica {
         let Some(member) = &mut self.member else { return };
         member.hold_until_ms = None;
         let held = std::mem::take(&mut member.held);
-        while let Some(asides) = self.take_visible() {
-            self.publish(asides);
-        }
+        self.publish_visible();
         held.into_iter().for_each(|deltas| self.publish(deltas));
         if let Side::Follow(follow) = &mut self.side {
             follow.core.release();
             follow.core.begin_epoch(epoch);
         }
-        while let Some(deltas) = self.take_visible() {
-            self.publish(deltas);
-        }
+        self.publish_visible();
         if !self.serving {
             self.serving = true;
             self.announce(What::Serving(true));
         }
     }
 
-    fn take_visible(&mut self) -> Option<Deltas> {
-        let Side::Follow(follow) = &mut self.side else { return None };
-        follow.core.take_visible()
+    /// What was said until here goes in front of what comes.
+    fn publish_visible(&mut self) {
+        while let Side::Follow(follow) = &mut self.side
+            && let Some(deltas) = follow.core.take_visible()
+        {
+            self.publish(deltas);
+        }
     }
 
     /// Leaves whatever role it has.
@@ -833,9 +831,7 @@ impl Replica {
                 let is_held = follow.core.is_held();
                 self.side = Side::Follow(follow);
                 if !is_held {
-                    while let Some(deltas) = self.take_visible() {
-                        self.publish(deltas);
-                    }
+                    self.publish_visible();
                     self.hold(now);
                 }
                 if of_java {
@@ -962,6 +958,7 @@ impl Replica {
         let is_established = self.standing() == Standing::Leading;
         if !is_established {
             // What was held goes to the views, which show it to nobody; should it be taken back, they begin anew.
+            self.publish_visible();
             self.drop_clients();
             let held =
                 self.member.as_mut().map(|member| std::mem::take(&mut member.held)).unwrap_or_default();
@@ -1226,6 +1223,8 @@ impl Replica {
 
     /// Goes on with another tree than before.
     fn adopt(&mut self, mut restored: Restored, now: Now) {
+        // Of the tree before.
+        self.publish_visible();
         self.drop_clients();
         let last = restored.zxid;
         if let Some(member) = &self.member {

@@ -785,7 +785,11 @@ impl Replica {
         let mut links = Vec::new();
         let mut of_java = false;
         match std::mem::replace(&mut member.state, State::Settling) {
-            State::Leading(leader) => links.extend(leader.links()),
+            State::Leading(leader) => {
+                links.extend(leader.links());
+                // Whoever waited for a tree waits no more.
+                member.history.pin(false);
+            }
             State::Learning(learning) => {
                 of_java = learning.learner.has_java_leader();
                 links.push(learning.link);

@@ -81,6 +81,7 @@ pub struct Commit {
     records: wal::Batch,
     /// What was submitted while the group was full, in order.
     backlog: VecDeque<Backlog>,
+    backlog_bytes: usize,
     /// Sessions whose time is over and whose closeSession waits for room.
     expired: VecDeque<i64>,
     fencing: Fencing,
@@ -113,6 +114,13 @@ const MULTI_BYTES_MAX: usize = wal::TXN_BYTES_MAX - 64;
 struct Backlog {
     bytes: Vec<u8>,
     items: std::vec::IntoIter<Up>,
+}
+
+impl Backlog {
+    /// Memory that it takes, about.
+    fn held_bytes(&self) -> usize {
+        self.bytes.len() + self.items.len() * size_of::<Up>()
+    }
 }
 
 /// `CreateMode`'s numbers, taken apart.
@@ -158,6 +166,7 @@ impl Commit {
             committed: core.zxid,
             records: wal::Batch::default(),
             backlog: VecDeque::new(),
+            backlog_bytes: 0,
             expired: VecDeque::new(),
             fencing: Fencing::default(),
             containers_due: VecDeque::new(),
@@ -213,6 +222,11 @@ impl Commit {
         !self.core.deltas.entries.is_empty()
     }
 
+    /// Bytes that wait for room.
+    pub(super) fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
+    }
+
     fn is_full(&self) -> bool {
         self.records.bytes() >= GROUP_BYTES_MAX
     }
@@ -224,7 +238,9 @@ impl Commit {
 
     /// Takes in what a view sends up; what the group has no room for waits for [`Commit::proceed`].
     pub fn submit(&mut self, now: Now, uplink: Uplink) {
-        self.backlog.push_back(Backlog { bytes: uplink.bytes, items: uplink.items.into_iter() });
+        let uplink = Backlog { bytes: uplink.bytes, items: uplink.items.into_iter() };
+        self.backlog_bytes += uplink.held_bytes();
+        self.backlog.push_back(uplink);
         self.proceed(now);
     }
 
@@ -238,12 +254,14 @@ impl Commit {
         while !self.is_full()
             && let Some(mut uplink) = self.backlog.pop_front()
         {
+            self.backlog_bytes -= uplink.held_bytes();
             while !self.is_full()
                 && let Some(item) = uplink.items.next()
             {
                 self.item(now, item, &uplink.bytes);
             }
             if uplink.items.len() > 0 {
+                self.backlog_bytes += uplink.held_bytes();
                 self.backlog.push_front(uplink);
             }
         }

@@ -42,6 +42,9 @@ use std::sync::Arc;
 /// Bytes of txns that wait for the log at which the leader is not listened to.
 const TO_LOG_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of learners' requests that wait for room in a group at which they are not listened to.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
+
 /// Bytes of a group that goes to the log at once.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 
@@ -668,10 +671,22 @@ impl Replica {
     pub fn may_receive(&self, link: LinkId) -> bool {
         let Some(member) = &self.member else { return false };
         match &member.state {
-            State::Learning(learning) if learning.link == link => {
-                let waiting = self.to_log.iter().map(|batch| batch.bytes()).sum::<usize>();
-                waiting + member.gathered.bytes() < TO_LOG_BYTES_MAX
-            }
+            State::Learning(learning) if learning.link == link => match member.restoring {
+                // The learner does not look at it before that is done.
+                Restoring::Truncating(_) | Restoring::Reloading => false,
+                Restoring::Storing(_) | Restoring::Basing(_) => {
+                    let waiting = member.waiting.iter().map(|logged| logged.txn.len()).sum::<usize>();
+                    waiting < TO_LOG_BYTES_MAX
+                }
+                Restoring::No | Restoring::Receiving(_) | Restoring::Fuzzy(_) => {
+                    let waiting = self.to_log.iter().map(|batch| batch.bytes()).sum::<usize>();
+                    waiting + member.gathered.bytes() < TO_LOG_BYTES_MAX
+                }
+            },
+            State::Leading(_) if !member.election_links.contains(&link) => match &self.side {
+                Side::Commit(commit) => commit.backlog_bytes() < BACKLOG_BYTES_MAX,
+                _ => true,
+            },
             _ => true,
         }
     }
@@ -679,6 +694,10 @@ impl Replica {
     /// Lets time pass.
     pub fn tick(&mut self, now: Now) {
         let now_ms = now.mono_ms();
+        let is_deaf = match self.member.as_ref().map(|member| &member.state) {
+            Some(State::Learning(learning)) => !self.may_receive(learning.link),
+            _ => false,
+        };
         let Some(member) = &mut self.member else {
             if let Side::Commit(commit) = &mut self.side {
                 commit.tick(now);
@@ -691,6 +710,8 @@ impl Replica {
         let mut lost = None;
         match &mut member.state {
             State::Leading(leader) => leader.tick(now_ms, &mut member.history, &mut led),
+            // A leader that nobody listens to is not silent.
+            State::Learning(learning) if is_deaf => learning.learner.excuse(now_ms),
             State::Learning(learning) => learning.learner.tick(now_ms, &mut learned),
             State::Connecting { sid, link: link @ None, retry_ms, until_ms } => {
                 if now_ms >= *until_ms {

@@ -420,6 +420,11 @@ impl Learner {
         out.push(LearnerOutput::Send(bytes.into()));
     }
 
+    /// The leader is not listened to for now: that it is not heard is not its fault.
+    pub fn excuse(&mut self, now_ms: i64) {
+        self.heard_ms = now_ms;
+    }
+
     /// Lets time pass.
     pub fn tick(&self, now_ms: i64, out: &mut Vec<LearnerOutput>) {
         let silent_ms = now_ms - self.heard_ms;

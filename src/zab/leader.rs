@@ -33,6 +33,9 @@ use std::sync::Arc;
 /// have found another leader meanwhile, and it is quicker to vote again than to wait for initLimit.
 const DISCOVERY_MS: i64 = 1_000;
 
+/// Epochs end here: in ACKEPOCH they are signed.
+const EPOCH_MAX: u32 = i32::MAX as u32;
+
 /// Epochs as they are on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epochs {
@@ -468,6 +471,10 @@ impl Leader {
             // A server before 3.4: it knows no epochs to promise.
             return Err(CloseLearner::Unexpected(packet.kind.0));
         };
+        if packet.zxid.epoch() >= EPOCH_MAX {
+            // Nobody gets there by elections.
+            return Err(CloseLearner::Unexpected(packet.kind.0));
+        }
         let former = self.learners.iter().find(|(other, learner)| **other != link && learner.sid == sid);
         if let Some((&former, _)) = former {
             self.close(former, CloseLearner::Replaced(sid), history, out);

@@ -222,6 +222,8 @@ struct Member {
     held: VecDeque<Deltas>,
     /// Clients wait for a leader until then.
     hold_until_ms: Option<i64>,
+    /// Since when the log has been busy with one group.
+    busy_since_ms: Option<i64>,
     /// Proposals that go to the log together.
     gathered: Batch,
     next_link: u64,
@@ -334,6 +336,7 @@ impl Replica {
             waiting_commit: Zxid::ZERO,
             held: VecDeque::new(),
             hold_until_ms: None,
+            busy_since_ms: None,
             gathered: Batch::default(),
             next_link: 0,
             outputs: VecDeque::new(),
@@ -548,6 +551,9 @@ impl Replica {
     pub fn durable(&mut self, batch: Arc<Batch>, now: Now) {
         assert!(self.logging, "a group is durable that was not given out");
         self.logging = false;
+        if let Some(member) = &mut self.member {
+            member.busy_since_ms = None;
+        }
         if batch.is_marker() {
             return self.marked(now);
         }
@@ -744,8 +750,25 @@ impl Replica {
                 self.look(now, &"the epoch's zxids are spent");
             }
         }
+        self.watch_log(now);
         self.advance();
         self.forward();
+    }
+
+    /// Nothing is proposed while the log is busy. A leader whose disk hangs lets another one lead, which may have a
+    /// better one: while it answers pings nobody else would find out.
+    fn watch_log(&mut self, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        if !self.logging {
+            return;
+        }
+        let busy_ms = now.mono_ms() - *member.busy_since_ms.get_or_insert(now.mono_ms());
+        if matches!(member.state, State::Leading(_)) && busy_ms > member.settings.membership.sync_ms {
+            self.look(
+                now,
+                &format_args!("the log has been busy with one group for {busy_ms} ms (syncLimit)"),
+            );
+        }
     }
 
     /// Clients are not served from here on, and nothing that they asked for is answered.

@@ -1153,7 +1153,9 @@ impl Replica {
     fn check_up_to_date(&mut self, now: Now) {
         let (Side::Follow(follow), Some(member)) = (&self.side, &mut self.member) else { return };
         let State::Learning(learning) = &mut member.state else { return };
-        if follow.core.last_txn <= learning.learner.committed()
+        // The start of an epoch is no txn: a leader's tree that was as of that was committed.
+        let last = follow.core.last_txn;
+        if (last <= learning.learner.committed() || last.counter() == 0)
             && let Some(epoch) = learning.up_to_date.take()
         {
             learning.is_up_to_date = true;

@@ -651,6 +651,11 @@ impl Replica {
         !is_proposing && self.groups.is_empty() && self.is_logged()
     }
 
+    /// Newest txn that the log has, durable.
+    pub fn durable_through(&self) -> Zxid {
+        self.durable
+    }
+
     /// Whether the log has everything that it was given.
     pub fn is_logged(&self) -> bool {
         !self.logging && self.to_log.is_empty()

@@ -124,6 +124,8 @@ pub struct View {
     last_txn: Zxid,
     /// Whether clients are served.
     serving: bool,
+    /// How often the tree was replaced.
+    resets: u32,
     /// Learners for which an image is to be taken.
     images_wanted: VecDeque<LinkId>,
     /// The commit side's digest of that tree, 0 where none is kept.
@@ -187,6 +189,7 @@ impl View {
             zxid,
             last_txn: zxid,
             serving: settings.serving,
+            resets: 0,
             images_wanted: VecDeque::new(),
             digest: tree_digest,
             watches,
@@ -941,6 +944,8 @@ impl View {
         self.tree = restart.tree.for_view();
         self.sessions = restart.sessions.clone();
         (self.zxid, self.last_txn, self.digest) = (entry.zxid, entry.zxid, entry.digest);
+        self.resets = self.resets.wrapping_add(1);
+        self.images_wanted.clear();
     }
 
     /// An ended session's connection ends, unless it is the one that asked and is to be answered.
@@ -1169,6 +1174,11 @@ impl View {
         self.tree.begin_image();
         let sessions = self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
         (self.last_txn, self.digest, sessions.collect())
+    }
+
+    /// How often the tree was replaced; an image that was begun before is of no tree any more.
+    pub fn resets(&self) -> u32 {
+        self.resets
     }
 
     /// Some more of the image; `false` once that was all.

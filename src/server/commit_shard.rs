@@ -170,6 +170,7 @@ impl CommitShard {
         if let Some(others) = &mut self.others {
             others.give_out(&mut self.replica, now);
         }
+        self.shared.set_durable(self.replica.durable_through());
         self.publish();
         if !stopping {
             return Poll::Pending;

@@ -36,6 +36,7 @@ pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE,
 use crate::admin::{self, Conf, Status, Whitelist};
 use crate::auth::Policy;
 use crate::config::{Config, Role};
+use crate::proto::Zxid;
 use crate::replica::{CommitSettings, MemberSettings, Now, Replica, View, ViewSettings};
 use crate::storage::Epochs;
 use crate::tree::{self, Digests};
@@ -90,6 +91,8 @@ pub struct Shared {
     tcp_keep_alive: bool,
     /// Counted up by each shard in turn; the commit shard is the last.
     beats: Box<[AtomicU64]>,
+    /// Newest txn of the log that is durable.
+    durable: AtomicU64,
 }
 
 impl Shared {
@@ -107,6 +110,14 @@ impl Shared {
 
     fn beat(&self, view: u16) {
         self.beats[usize::from(view)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn durable(&self) -> Zxid {
+        Zxid(self.durable.load(Ordering::Acquire))
+    }
+
+    fn set_durable(&self, zxid: Zxid) {
+        self.durable.store(zxid.0, Ordering::Release);
     }
 
     fn beat_commit(&self) {
@@ -346,6 +357,7 @@ pub fn run(config: &Config) {
         admission: Admission::new(config.max_cnxns, config.max_client_cnxns, descriptors),
         tcp_keep_alive: config.client_tcp_keep_alive,
         beats: (0..=roles.views.len()).map(|_| AtomicU64::new(0)).collect(),
+        durable: AtomicU64::new(0),
     });
     let about = Arc::new(About::new(config, &dir, port));
     let whitelist = match config.four_letter_words.words() {

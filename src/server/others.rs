@@ -231,6 +231,8 @@ impl Others {
         }
         while let Ok(arrival) = self.arrivals.try_recv() {
             match arrival {
+                // Of one that is gone, it would wait for ever.
+                Arrival::Image(image) if !self.peers.has(image.link) => {}
                 Arrival::Image(image) => {
                     let (link, zxid) = (image.link, image.zxid);
                     self.images.insert(link, image);

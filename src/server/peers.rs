@@ -354,6 +354,11 @@ impl Peers {
         }
     }
 
+    /// Whether there is that connection.
+    pub fn has(&self, id: LinkId) -> bool {
+        self.tokens.contains_key(&id)
+    }
+
     /// Sends bytes, behind those sent before.
     pub fn send(&mut self, id: LinkId, bytes: Bytes) {
         let Some(link) = self.tokens.get(&id).and_then(|token| self.links.get_mut(token)) else { return };

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// Places of the tree in one slice: some tens of microseconds.
 const SLICE: u32 = 128;
 
+/// How long a snapshot waits before it looks again whether the log is durable as far.
+const LOG_PAUSE: Duration = Duration::from_millis(20);
+
 /// How long a learner's image waits before it asks again whether another one is done.
 const IMAGE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -77,7 +80,9 @@ impl Plan {
         }
         self.bytes += deltas.log_bytes as u64;
         let due = self.txns >= self.due || self.limits.log_bytes.is_some_and(|max| self.bytes >= max);
-        if !due || self.running.load(Ordering::Relaxed) || shard.is_imaging().get() {
+        // What no leader has confirmed is in no snapshot: it may be taken back.
+        let is_ready = !shard.is_imaging().get() && shard.view().borrow().is_serving();
+        if !due || self.running.load(Ordering::Relaxed) || !is_ready {
             return;
         }
         (self.txns, self.bytes) = (0, 0);
@@ -114,6 +119,7 @@ impl Plan {
 }
 
 async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
+    let resets = shard.view().borrow().resets();
     let (zxid, digest, sessions) = shard.view().borrow_mut().begin_image();
     let header = Header { zxid, digest, wall_ms: shard.clock().now().wall_ms };
     let mut encoder = ImageEncoder::new(&header, sessions);
@@ -122,6 +128,7 @@ async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
     let (mut nodes, mut more) = (Vec::new(), true);
     while more {
         more = shard.view().borrow_mut().image_slice(SLICE, &mut nodes);
+        is_same_tree(shard, resets)?;
         nodes.drain(..).for_each(|node| encoder.put(&node));
         if encoder.is_chunk_due() {
             file = write(file, dir, encoder.take_chunk()).await?;
@@ -130,8 +137,22 @@ async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
     }
     let (rest, counts) = encoder.finish();
     let file = write(file, dir, rest).await?;
+    // The others may have committed what this server's log does not have yet. A start takes a log that ends before a
+    // snapshot for one that has lost its end.
+    while shard.shared().durable() < zxid {
+        rt::sleep(LOG_PAUSE).await;
+        is_same_tree(shard, resets)?;
+    }
     rt::blocking(move || file.finish(&snapshot::file_name(zxid))).await?;
     Ok((zxid, counts.nodes))
+}
+
+/// An image ends early, as if it were whole, where its tree is replaced.
+fn is_same_tree(shard: &ViewShard, resets: u32) -> io::Result<()> {
+    match shard.view().borrow().resets() == resets {
+        true => Ok(()),
+        false => Err(io::Error::other("the leader has replaced the tree meanwhile")),
+    }
 }
 
 /// Takes an image of the view's tree for a learner.
@@ -141,6 +162,7 @@ pub async fn image_for(shard: Rc<ViewShard>, link: LinkId) {
         rt::sleep(IMAGE_PAUSE).await;
     }
     let (sender, nodes) = mpsc::channel();
+    let resets = shard.view().borrow().resets();
     let (zxid, _, sessions) = shard.view().borrow_mut().begin_image();
     if let Some(inbox) = shard.inbox() {
         let sessions = sessions.into_iter().collect();
@@ -149,6 +171,10 @@ pub async fn image_for(shard: Rc<ViewShard>, link: LinkId) {
     loop {
         let mut batch = Vec::with_capacity(SLICE as usize);
         let more = shard.view().borrow_mut().image_slice(SLICE, &mut batch);
+        if is_same_tree(&shard, resets).is_err() {
+            // Whoever takes it misses the end.
+            break;
+        }
         // Where places of the tree are free, or its image has been given up, there is nothing in between.
         if !batch.is_empty() && sender.send(batch).is_err() {
             shard.view().borrow_mut().abandon_image();

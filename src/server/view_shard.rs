@@ -182,6 +182,11 @@ impl ViewShard {
         &self.view
     }
 
+    /// What all shards share.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The shard's clock.
     pub fn clock(&self) -> &Clock {
         &self.clock

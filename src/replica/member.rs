@@ -1404,3 +1404,6 @@ fn unaddressed(mut deltas: Deltas) -> Deltas {
     deltas.entries.iter_mut().for_each(|entry| entry.to = None);
     deltas
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,293 @@
+//! One member, and peers that the test plays.
+
+use super::super::tests::{settings, tree_settings};
+use super::super::{Builder, View, ViewSettings};
+use super::*;
+use crate::admin::{Whitelist, Word};
+use crate::config::{PeerAddress, Role, Server};
+use crate::proto::OpCode;
+use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
+use crate::zab::message::{
+    ForwardedRequest, LearnerInfo, PROTOCOL_VERSION_CUMULATIVE, PacketType, put_ack, put_ack_epoch, put_bare,
+    put_leader_info, put_ping_answer, put_proposal, put_with,
+};
+use crate::zab::quorum::config_text;
+use std::collections::BTreeMap;
+
+const LINK: LinkId = LinkId(9);
+
+fn at(ms: i64) -> Now {
+    Now { mono_us: ms * 1000, wall_ms: 1_700_000_000_000 + ms }
+}
+
+fn membership(sid: i64) -> (Ensemble, Membership) {
+    let mut ensemble = Ensemble::default();
+    for sid in 1..=3 {
+        let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
+        let server = Server { sid, addresses: vec![address], role: Role::Participant, client: None };
+        ensemble.servers.insert(sid, server);
+    }
+    let membership = Membership {
+        sid,
+        quorum: Arc::new(Quorum::new(&ensemble).expect("three voters")),
+        config_text: config_text(&ensemble).into_bytes().into(),
+        config_version: 0,
+        tick_ms: 1000,
+        init_ms: 10_000,
+        sync_ms: 5_000,
+    };
+    (ensemble, membership)
+}
+
+/// Server 1 of three, whose log ends at `last`.
+fn member(last: Zxid) -> Replica {
+    let (ensemble, membership) = membership(1);
+    let member = MemberSettings {
+        ensemble,
+        membership,
+        is_observer: false,
+        election_address: "zk1:3888".to_owned(),
+        repairing: false,
+    };
+    let restored = Restored { zxid: last, ..Restored::fresh(tree_settings()) };
+    let epochs = Epochs { accepted: last.epoch(), current: last.epoch() };
+    Replica::member(member, settings(), Arc::default(), restored, epochs, History::new(last), at(0))
+}
+
+/// The same, connected to server 3, which leads epoch 9 and has heard where the log ends.
+fn learner(last: Zxid) -> Replica {
+    let mut replica = member(last);
+    let connecting = State::Connecting { sid: 3, link: Some(LINK), retry_ms: 0, until_ms: 1000 };
+    replica.member.as_mut().expect("a member").state = connecting;
+    replica.connected(LINK, at(1));
+    let mut bytes = Vec::new();
+    put_leader_info(&mut bytes, 9, PROTOCOL_VERSION_CUMULATIVE);
+    replica.received(LINK, &bytes, at(2));
+    replica
+}
+
+/// Server 1 leads, and says so to whom connects.
+fn leader(last: Zxid) -> Replica {
+    let mut replica = member(last);
+    let member = replica.member.as_mut().expect("a member");
+    let leader = Leader::new(member.settings.membership.clone(), member.epochs, last, 0);
+    member.state = State::Leading(Box::new(leader));
+    replica
+}
+
+/// Server `sid` connects and promises; its log ends at `last`.
+fn promise(replica: &mut Replica, link: LinkId, sid: i64, last: Zxid) {
+    replica.accepted(link, Port::Quorum, at(1));
+    let mut bytes = Vec::new();
+    let info = LearnerInfo::bytes(sid, PROTOCOL_VERSION_CUMULATIVE, 0);
+    put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(last.epoch(), 0), &info);
+    put_ack_epoch(&mut bytes, last, last.epoch() as i32);
+    replica.received(link, &bytes, at(2));
+}
+
+fn fuzzy_tree(zxid: Zxid) -> FuzzyReplay {
+    let mut tree = Restored::fresh(tree_settings()).tree;
+    tree.begin_image();
+    let mut nodes = Vec::new();
+    while tree.image_slice(64, &mut nodes) {}
+    let mut encoder = Encoder::new(Form::Stream, zxid, None, BTreeMap::new(), nodes);
+    let mut bytes = Vec::new();
+    while encoder.next_piece(&mut bytes) {}
+    let (mut decoder, mut builder) = (Decoder::new(Form::Stream), Builder::new(tree_settings()));
+    let progress = decoder.feed(&bytes, &mut builder);
+    assert!(matches!(progress, Ok(Progress::Whole { used }) if used == bytes.len()), "{progress:?}");
+    builder.finish_fuzzy(zxid, decoder.finish().expect("whole")).expect("a tree")
+}
+
+fn outputs(replica: &mut Replica) -> Vec<Output> {
+    std::iter::from_fn(|| replica.take_output()).collect()
+}
+
+fn view() -> View {
+    let settings = ViewSettings {
+        number: 0,
+        frame_bytes_max: 0xFFFFF,
+        outstanding_max: 1000,
+        sessionless_timeout_ms: 10_000,
+        whitelist: Whitelist::parse("*", false),
+        enforced_schemes: Vec::new(),
+        serving: false,
+        hash_seed: 1,
+    };
+    View::new(settings, Arc::default(), Restored::fresh(tree_settings()).tree, Zxid::ZERO, BTreeMap::new(), 0)
+}
+
+/// What is asked of a server in the moment in which it gets its leader's tree goes in front of that tree: behind it,
+/// it would be of a zxid before, and the server would stop itself.
+#[test]
+fn word_while_a_tree_is_installed() {
+    let mut replica = learner(Zxid::ZERO);
+    let mut bytes = Vec::new();
+    put_bare(&mut bytes, PacketType::SNAP, Zxid::new(8, 7));
+    replica.received(LINK, &bytes, at(3));
+    replica.tree_ended(fuzzy_tree(Zxid::new(8, 7)), &[], at(4));
+    let stored = outputs(&mut replica).into_iter().find_map(|output| match output {
+        Output::StoreTree(restored) => Some(restored),
+        _ => None,
+    });
+    replica.tree_stored(*stored.expect("a tree to store"));
+    let base = replica.take_group().expect("the log's new base");
+    let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
+    let items = vec![Up::Word { cnxn, word: Word::Srvr }];
+    replica.submit(at(5), Uplink { items, ..Uplink::default() });
+    replica.durable(base, at(5));
+    let mut view = view();
+    while let Some(deltas) = replica.take_published() {
+        view.apply(&deltas, at(6));
+    }
+    assert_eq!(view.zxid(), Zxid::new(8, 7));
+    assert!(view.has_uplink(), "the view reports");
+}
+
+/// While a learner carries out what takes long it takes in no more than it has room for, and does not hold its
+/// leader's silence against it.
+#[test]
+fn deaf_while_truncating() {
+    let mut replica = learner(Zxid::new(8, 7));
+    assert!(replica.may_receive(LINK));
+    let mut bytes = Vec::new();
+    put_bare(&mut bytes, PacketType::TRUNC, Zxid::new(8, 5));
+    replica.received(LINK, &bytes, at(3));
+    assert!(!replica.may_receive(LINK), "it would be kept until the log is cut");
+    let marker = replica.take_group().expect("a marker");
+    replica.durable(marker, at(4));
+    replica.tick(at(60_000));
+    assert!(!replica.may_receive(LINK));
+    replica.reloaded(Restored { zxid: Zxid::new(8, 5), ..Restored::fresh(tree_settings()) }, at(60_001));
+    replica.tick(at(60_002));
+    assert!(replica.may_receive(LINK));
+    let looks = |output: &Output| matches!(output, Output::Event(Event::Looking { .. }));
+    assert!(!outputs(&mut replica).iter().any(looks));
+}
+
+/// So it does with proposals that come while a tree is on its way to the disk.
+#[test]
+fn proposals_behind_a_tree_are_bounded() {
+    let mut replica = learner(Zxid::ZERO);
+    let mut bytes = Vec::new();
+    put_bare(&mut bytes, PacketType::SNAP, Zxid::new(8, 7));
+    replica.received(LINK, &bytes, at(3));
+    replica.tree_ended(fuzzy_tree(Zxid::new(8, 7)), &[], at(4));
+    let txn = vec![0; 1 << 20];
+    let mut taken = 0;
+    while replica.may_receive(LINK) {
+        taken += 1;
+        let mut bytes = Vec::new();
+        put_proposal(&mut bytes, Zxid::new(9, taken), &txn);
+        replica.received(LINK, &bytes, at(5));
+        assert!(taken < 100, "there is no end");
+    }
+    assert!(taken >= 16);
+}
+
+/// A leader that loses its lead while somebody waits for its tree keeps no txns for that any more: as a follower it
+/// would keep all that ever come.
+#[test]
+fn history_is_unpinned() {
+    let last = Zxid::new(1, 5);
+    let mut replica = leader(last);
+    promise(&mut replica, LINK, 2, Zxid::new(1, 2));
+    assert!(outputs(&mut replica).iter().any(|output| matches!(output, Output::SaveEpochs { .. })));
+    let image = |deltas: Deltas| deltas.entries.iter().any(|entry| matches!(entry.what, What::Image(_)));
+    assert!(std::iter::from_fn(|| replica.take_published()).any(image), "server 2 waits for a tree");
+    // Before it would be given up for its silence.
+    replica.tick(at(11_000));
+    assert_eq!(replica.standing(), Standing::Looking);
+    let history = &mut replica.member.as_mut().expect("a member").history;
+    for counter in 1..=4 {
+        let mut batch = Batch::default();
+        batch.put(Zxid::new(2, counter), |out| out.resize(out.len() + (6 << 20), 0));
+        history.push(Arc::new(batch));
+    }
+    history.trim(Zxid(u64::MAX));
+    assert_eq!(history.sync(last), crate::zab::history::Sync::Snap, "what is old was let go");
+}
+
+/// A follower that comes back to its leader still has its clients' sessions there, and nobody else has.
+#[test]
+fn sessions_of_a_learner_that_comes_back() {
+    let last = Zxid::new(1, 5);
+    let mut replica = leader(last);
+    promise(&mut replica, LINK, 2, last);
+    let mut bytes = Vec::new();
+    put_ack(&mut bytes, Zxid::new(2, 0));
+    replica.received(LINK, &bytes, at(3));
+    assert_eq!(replica.standing(), Standing::Leading);
+    let session = 0x0200_0000_0000_0001;
+    let request = |op: OpCode, cxid: i32, body: &[u8]| {
+        let mut bytes = Vec::new();
+        ForwardedRequest { session, cxid, op, body }.write(&mut bytes, &[]);
+        bytes
+    };
+    replica.received(LINK, &request(OpCode::CREATE_SESSION, 0, &9000_i32.to_be_bytes()), at(4));
+    // Deletes what is not there: whose the session is comes first.
+    let delete = [&[0, 0, 0, 2][..], b"/a", &[0xFF; 4]].concat();
+    replica.received(LINK, &request(OpCode::DELETE, 1, &delete), at(5));
+    for (link, sid) in [(LinkId(10), 2), (LinkId(11), 3)] {
+        promise(&mut replica, link, sid, last);
+        let mut bytes = Vec::new();
+        put_ack(&mut bytes, Zxid::new(2, 0));
+        replica.received(link, &bytes, at(6));
+        replica.received(link, &request(OpCode::DELETE, 2, &delete), at(7));
+    }
+    let group = replica.take_group().expect("four txns");
+    let codes =
+        group.iter().filter_map(|(_, txn)| match crate::txn::read(txn, &mut crate::txn::AclTable::new(1)) {
+            Ok((_, crate::txn::Txn::Error { code }, _)) => Some(code),
+            _ => None,
+        });
+    let codes: Vec<_> = codes.map(crate::proto::ErrorCode::from_wire).collect();
+    use crate::proto::ErrorCode::{NoNode, SessionMoved};
+    assert_eq!(codes, [Some(NoNode), Some(NoNode), Some(SessionMoved)]);
+}
+
+/// An epoch that no election reaches ends the connection of who claims it, not the server.
+#[test]
+fn epoch_out_of_bounds() {
+    let mut replica = leader(Zxid::new(1, 5));
+    promise(&mut replica, LINK, 2, Zxid::new(u32::MAX, 0));
+    let closed = |output: &Output| matches!(output, Output::Close { link: LINK });
+    assert!(outputs(&mut replica).iter().any(closed));
+    assert_eq!(replica.epochs().accepted, 1);
+}
+
+/// A leader whose disk hangs lets others lead after syncLimit; while groups take long and end, it goes on.
+#[test]
+fn disk_that_hangs() {
+    let last = Zxid::new(1, 5);
+    let mut replica = leader(last);
+    promise(&mut replica, LINK, 2, last);
+    let mut bytes = Vec::new();
+    put_ack(&mut bytes, Zxid::new(2, 0));
+    replica.received(LINK, &bytes, at(3));
+    let mut connect = |replica: &mut Replica, ms| {
+        let cnxn = CnxnId { view: 0, slot: 0, generation: ms as u32 };
+        let (password, last_zxid_seen) = (Box::from([]), Zxid::ZERO);
+        let connect = Up::Connect { cnxn, session_id: 0, password, timeout_ms: 9000, last_zxid_seen };
+        replica.submit(at(ms), Uplink { items: vec![connect], ..Uplink::default() });
+        replica.take_group().expect("a session")
+    };
+    let mut pass = |replica: &mut Replica, from: i64, to: i64| {
+        for ms in (from..to).step_by(500) {
+            replica.tick(at(ms));
+            let mut bytes = Vec::new();
+            put_ping_answer(&mut bytes, Zxid(u64::MAX), [].into_iter());
+            replica.received(LINK, &bytes, at(ms));
+        }
+    };
+    let group = connect(&mut replica, 10);
+    pass(&mut replica, 10, 4_000);
+    replica.durable(group, at(4_000));
+    let group = connect(&mut replica, 4_010);
+    pass(&mut replica, 4_010, 8_000);
+    assert_eq!(replica.standing(), Standing::Leading);
+    pass(&mut replica, 8_000, 11_000);
+    assert_eq!(replica.standing(), Standing::Looking);
+    replica.durable(group, at(60_000));
+    assert!(replica.is_logged());
+}

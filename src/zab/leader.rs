@@ -10,8 +10,8 @@
 //! A learner that comes later goes through the same steps alone. From the moment at which it is decided how a
 //! learner is brought up to date it gets every proposal, so that nothing lies between the two.
 //!
-//! Invariants: `announced <= committed <= proposed`, and a quorum of voters, this server maybe among them, has acknowledged
-//! everything through `committed`; no packet leaves before the epoch that it speaks of is durable.
+//! Invariants: `announced <= committed <= proposed`, and a quorum of voters, this server maybe among them, has
+//! acknowledged everything through `committed`; no packet leaves before the epoch that it speaks of is durable.
 //!
 //! Source: Junqueira, Reed, Serafini, "Zab", DSN 2011; `Leader`, `LearnerHandler`, Apache ZooKeeper 3.9.4.
 

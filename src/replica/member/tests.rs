@@ -265,14 +265,14 @@ fn disk_that_hangs() {
     let mut bytes = Vec::new();
     put_ack(&mut bytes, Zxid::new(2, 0));
     replica.received(LINK, &bytes, at(3));
-    let mut connect = |replica: &mut Replica, ms| {
+    let connect = |replica: &mut Replica, ms| {
         let cnxn = CnxnId { view: 0, slot: 0, generation: ms as u32 };
         let (password, last_zxid_seen) = (Box::from([]), Zxid::ZERO);
         let connect = Up::Connect { cnxn, session_id: 0, password, timeout_ms: 9000, last_zxid_seen };
         replica.submit(at(ms), Uplink { items: vec![connect], ..Uplink::default() });
         replica.take_group().expect("a session")
     };
-    let mut pass = |replica: &mut Replica, from: i64, to: i64| {
+    let pass = |replica: &mut Replica, from: i64, to: i64| {
         for ms in (from..to).step_by(500) {
             replica.tick(at(ms));
             let mut bytes = Vec::new();

@@ -43,7 +43,8 @@ impl Shadow {
 
     /// The disk is damaged, and the server begins with nothing.
     pub fn lose(&mut self) {
-        *self = Self { lost: std::mem::take(&mut self.records), ..Self::default() };
+        self.lost.append(&mut self.records);
+        self.marker = None;
     }
 
     fn has_durable(&self, zxid: Zxid, txn: &Bytes) -> bool {

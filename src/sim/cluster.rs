@@ -423,7 +423,9 @@ impl Cluster {
             }
             11 => {
                 let jump_ms = random.below(20_000) as i64 - 10_000;
-                self.servers[server].wall_offset_ms += jump_ms;
+                let of = &mut self.servers[server];
+                of.latest_wall_ms = of.latest_wall_ms.max(of.now(self.net.now_us).wall_ms);
+                of.wall_offset_ms += jump_ms;
             }
             12 => {
                 // Everybody at once.

@@ -20,6 +20,8 @@ use std::ops::Bound;
 pub(crate) struct Shadow {
     /// All that it knows, whether it came as a record or in a tree; and whether each is durable.
     pub records: BTreeMap<Zxid, (Bytes, bool)>,
+    /// What it had when its disk was damaged: it said so of that, and was right.
+    pub lost: BTreeMap<Zxid, (Bytes, bool)>,
     /// A marker that is written and not durable, and whether it is a base.
     pub marker: Option<(Zxid, bool)>,
 }
@@ -39,8 +41,15 @@ impl Shadow {
         }
     }
 
+    /// The disk is damaged, and the server begins with nothing.
+    pub fn lose(&mut self) {
+        self.lost.append(&mut self.records);
+        self.marker = None;
+    }
+
     fn has_durable(&self, zxid: Zxid, txn: &Bytes) -> bool {
-        self.records.get(&zxid).is_some_and(|(own, is_durable)| *is_durable && own == txn)
+        let record = self.records.get(&zxid).or_else(|| self.lost.get(&zxid));
+        record.is_some_and(|(own, is_durable)| *is_durable && own == txn)
     }
 }
 

@@ -3,7 +3,6 @@
 use super::cluster::{Cluster, Mutation};
 use super::disk::SimDisk;
 use super::net::{Arrival, Event, Inside, Net, Socket, Who};
-use super::oracle::Shadow;
 use crate::auth::Policy;
 use crate::proto::{OpCode, Zxid};
 use crate::replica::{
@@ -107,7 +106,8 @@ pub(crate) struct Server {
     mono_base_us: i64,
     /// Of the wall's clock.
     pub wall_offset_ms: i64,
-    started_wall_ms: i64,
+    /// The latest that it was when the process ended or the clock jumped.
+    pub latest_wall_ms: i64,
     /// Steps until the process stops.
     pub fuse: Option<(u64, Stop)>,
     pub is_observer: bool,
@@ -182,7 +182,7 @@ impl Server {
             drift_ppm: 0,
             mono_base_us: (seed % 1_000_000_007) as i64 * 1000,
             wall_offset_ms: 0,
-            started_wall_ms: 0,
+            latest_wall_ms: 0,
             fuse: None,
             is_observer,
             repairs: 0,
@@ -309,7 +309,7 @@ impl Cluster {
             self.trace(|_| format!("server {} is damaged: {error}", server + 1));
             self.servers[server].repairs += 1;
             if storage::move_aside(&disk).is_ok() {
-                self.shadows[server] = Shadow::default();
+                self.shadows[server].lose();
                 recovered = self.recover(server);
             }
         }
@@ -326,16 +326,15 @@ impl Cluster {
         let storage::Recovered { restored, encoder, epochs, .. } = recovered;
         if epochs.repairing && restored.zxid == Zxid::ZERO {
             // Moved aside, and the power went before that was said.
-            self.shadows[server] = Shadow::default();
+            self.shadows[server].lose();
         }
         self.oracle.started(server, &mut self.shadows[server], &self.images, restored.zxid);
         let of = &mut self.servers[server];
         of.incarnation += 1;
         // Session ids begin with the wall's time of the start, as Java's do: set back over a start it repeats them.
         let wall_ms = of.now(self.net.now_us).wall_ms;
-        of.wall_offset_ms += (of.started_wall_ms + 1_000 - wall_ms).max(0);
+        of.wall_offset_ms += (of.latest_wall_ms + 1_000 - wall_ms).max(0);
         let now = of.now(self.net.now_us);
-        of.started_wall_ms = now.wall_ms;
         let policy = Arc::new(Policy::default());
         let settings = self.settings;
         let views = (0..settings.views).map(|number| {
@@ -467,6 +466,7 @@ impl Cluster {
     /// A process ends.
     pub fn stop(&mut self, server: usize, how: Stop) {
         let of = &mut self.servers[server];
+        of.latest_wall_ms = of.latest_wall_ms.max(of.now(self.net.now_us).wall_ms);
         of.fuse = None;
         if of.process.take().is_none() && how == Stop::Killed {
             return;

@@ -16,6 +16,10 @@ use std::hash::BuildHasher;
 /// Source: `EphemeralType.CONTAINER_EPHEMERAL_OWNER`.
 const CONTAINER_OWNER: i64 = i64::MIN;
 
+/// Ids that are left out where the clock was set back behind those that are known: a minute's worth, and more sessions
+/// than a server opens in its life.
+const ENDED_IDS_MAX: i64 = 1 << 32;
+
 /// What stands between a session's id and the seed of its password; the same in every server there
 /// is. Source: `ZooKeeperServer.superSecret`.
 const PASSWORD_SECRET: i64 = 0xB341_5C00;
@@ -53,7 +57,9 @@ pub fn first_session_id(server_id: u8, wall_ms: i64) -> i64 {
 pub fn next_session_id<'a>(server_id: u8, wall_ms: i64, known: impl Iterator<Item = &'a i64>) -> i64 {
     let highest = known.copied().filter(|id| (*id as u64 >> 56) as u8 == server_id).max();
     let first = first_session_id(server_id, wall_ms);
-    highest.map_or(first, |highest| first.max(id_after(highest)))
+    // Behind the highest that is alive are others, which have ended: their clients must not find somebody else's.
+    let beyond = |highest: i64| usable((highest | (ENDED_IDS_MAX - 1)).wrapping_add(1));
+    highest.filter(|highest| *highest >= first).map_or(first, beyond)
 }
 
 /// The id to be given after `id`.
@@ -339,6 +345,19 @@ impl<O: Copy + Eq> Tracker<O> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A server whose clock was set back gives no id that it may have given: neither that of a session that is known
+    /// nor those behind it, which may have ended.
+    #[test]
+    fn clock_set_back() {
+        let wall_ms = 1_700_000_000_000;
+        let first = first_session_id(3, wall_ms);
+        let known = [first + 4, first_session_id(4, wall_ms)];
+        assert_eq!(next_session_id(3, wall_ms + 1, known.iter()), first_session_id(3, wall_ms + 1));
+        let next = next_session_id(3, wall_ms - 10_000, known.iter());
+        assert!(next > first + 1_000_000 && next < first_session_id(3, wall_ms + 70_000), "{next:#x}");
+        assert_eq!(next_session_id(3, wall_ms - 10_000, [].iter()), first_session_id(3, wall_ms - 10_000));
+    }
 
     fn tracker() -> Tracker<u32> {
         Tracker::new(2000, 5, 1)

@@ -57,8 +57,12 @@ pub fn first_session_id(server_id: u8, wall_ms: i64) -> i64 {
 pub fn next_session_id<'a>(server_id: u8, wall_ms: i64, known: impl Iterator<Item = &'a i64>) -> i64 {
     let highest = known.copied().filter(|id| (*id as u64 >> 56) as u8 == server_id).max();
     let first = first_session_id(server_id, wall_ms);
-    // Behind the highest that is alive are others, which have ended: their clients must not find somebody else's.
-    let beyond = |highest: i64| usable((highest | (ENDED_IDS_MAX - 1)).wrapping_add(1));
+    // Behind the highest that is alive are others, which have ended, or which its log does not tell of: their clients
+    // must not find somebody else's. Each start begins elsewhere, so that two in a row do not meet either.
+    let beyond = |highest: i64| {
+        let elsewhere = (wall_ms as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) as i64 & (ENDED_IDS_MAX - 1);
+        usable((highest | (ENDED_IDS_MAX - 1)).wrapping_add(1).wrapping_add(elsewhere))
+    };
     highest.filter(|highest| *highest >= first).map_or(first, beyond)
 }
 
@@ -355,7 +359,9 @@ mod tests {
         let known = [first + 4, first_session_id(4, wall_ms)];
         assert_eq!(next_session_id(3, wall_ms + 1, known.iter()), first_session_id(3, wall_ms + 1));
         let next = next_session_id(3, wall_ms - 10_000, known.iter());
-        assert!(next > first + 1_000_000 && next < first_session_id(3, wall_ms + 70_000), "{next:#x}");
+        assert!(next > first + 1_000_000 && next < first_session_id(3, wall_ms + 140_000), "{next:#x}");
+        let again = next_session_id(3, wall_ms - 9_000, known.iter());
+        assert!(next.abs_diff(again) > 1_000_000, "{next:#x} {again:#x}");
         assert_eq!(next_session_id(3, wall_ms - 10_000, [].iter()), first_session_id(3, wall_ms - 10_000));
     }
 

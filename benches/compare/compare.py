@@ -392,6 +392,11 @@ def compare(args, labels, directory, out):
                 keep(found)
                 text += (f"\nlone set, {server.label}: p50 {found['set_p50_us']:.0f} us, bare 4 KiB write + fdatasync "
                          f"{found['write_p50_us']:.0f} us, ratio {found['ratio_p50']:.2f} ({found['pairs']} pairs)")
+    publish(text, out)
+
+
+def publish(text, out):
+    """Keeps what a comparison comes to beside its runs, and prints it."""
     with open(os.path.join(out, "summary.txt"), "w", encoding="utf-8") as file:
         file.write(text + "\n")
     print(text)

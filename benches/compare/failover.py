@@ -16,7 +16,6 @@ again, and once all serve the then leader gets SIGTERM, and is started again.
 The figures go to runs.jsonl (environment first) and summary.txt, as those of compare.py do.
 """
 
-import os
 import signal
 import statistics
 import sys
@@ -174,10 +173,7 @@ def measure(args, labels, directory, out):
                         runs.append(run)
                         print(f"round {turn + 1} {service.label} {how.name}: next write {run['next_write_ms']:.0f} ms, "
                               f"longest {run['longest_write_ms']:.0f} ms", file=sys.stderr)
-    text = summary(runs, labels)
-    with open(os.path.join(out, "summary.txt"), "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-    print(text)
+    compare.publish(summary(runs, labels), out)
 
 
 def main():

@@ -155,10 +155,7 @@ def measure(args, labels, directory, out):
                         runs.append(run)
                         print(f"round {turn + 1} {service.label}, {what}: caught up after "
                               f"{run['caught_up_s']:.2f} s, {run['received_bytes']} bytes received", file=sys.stderr)
-    text = summary(runs, labels)
-    with open(os.path.join(out, "summary.txt"), "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-    print(text)
+    compare.publish(summary(runs, labels), out)
 
 
 def main():

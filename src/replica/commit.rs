@@ -95,7 +95,7 @@ const CLOSE_SESSION_PATHS_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes of records at which the rest of what was submitted waits for the next group: what is in a
 /// group beyond that is one txn, so that every group fits a segment.
-const GROUP_BYTES_MAX: usize = 4 << 20;
+pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 
 const _: () = assert!(GROUP_BYTES_MAX + wal::TXN_BYTES_MAX <= wal::SEGMENT_BYTES / 4 * 3);
 

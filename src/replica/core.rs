@@ -1,6 +1,7 @@
 //! What the commit side has in every role: the tree, what the views are to learn, and answers for people.
 
 use super::report::{self, Answered, Queries, SessionsTold};
+use super::restored::{note_session, read_next};
 use super::{
     CnxnId, CommitSettings, Deltas, Entry, MultiResult, Now, ReplayError, Restored, Up, ViewReport, What,
 };
@@ -176,21 +177,14 @@ impl Core {
         zxid: Zxid,
         bytes: &[u8],
     ) -> Result<(TxnHeader, What, Option<ReplayError>), ReplayError> {
-        let (header, txn, digest) = txn::read(bytes, &mut self.acls)?;
-        if header.zxid != zxid || zxid <= self.last_txn {
-            return Err(ReplayError::Order { before: self.last_txn, record: zxid, header: header.zxid });
-        }
+        let (header, txn, digest) = read_next(bytes, zxid, self.last_txn, &mut self.acls)?;
+        note_session(sessions, &header, &txn);
+        let session_id = header.session_id;
         let what = match &txn {
             Txn::Multi(txns) => return self.apply_multi(header, txns, digest),
             Txn::Error { code } => failed(*code),
-            Txn::CreateSession { timeout_ms } => {
-                sessions.insert(header.session_id, *timeout_ms);
-                What::SessionCreated { session_id: header.session_id, timeout_ms: *timeout_ms }
-            }
-            Txn::CloseSession { .. } => {
-                sessions.remove(&header.session_id);
-                What::SessionClosed { session_id: header.session_id }
-            }
+            Txn::CreateSession { timeout_ms } => What::SessionCreated { session_id, timeout_ms: *timeout_ms },
+            Txn::CloseSession { .. } => What::SessionClosed { session_id },
             _ => What::Done(header.op),
         };
         self.apply_one(&header, &txn)?;

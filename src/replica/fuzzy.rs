@@ -1,10 +1,11 @@
 //! From a fuzzy snapshot to the exact tree.
 
+use super::restored::{note_session, read_next};
 use super::{ReplayError, Restored};
 use crate::proto::{Acl, OpCode, Zxid};
 use crate::snapshot::java::Tail;
 use crate::tree::{self, Owner, OwnerKind};
-use crate::txn::{self, Txn, TxnHeader, apply_fuzzy};
+use crate::txn::{Txn, TxnHeader, apply_fuzzy};
 use std::sync::Arc;
 
 /// What the digest of a logged txn says of the tree.
@@ -27,20 +28,9 @@ impl Restored {
     /// # Errors
     /// What cannot be forgiven: it does not decode, or is out of order.
     pub fn replay_fuzzy(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<Agreement, ReplayError> {
-        let (header, txn, digest) = txn::read(bytes, &mut self.acls)?;
-        if header.zxid != zxid || zxid <= self.zxid {
-            return Err(ReplayError::Order { before: self.zxid, record: zxid, header: header.zxid });
-        }
+        let (header, txn, digest) = read_next(bytes, zxid, self.zxid, &mut self.acls)?;
         apply_fuzzy(&mut self.tree, &mut self.quotas, &header, &txn);
-        match txn {
-            Txn::CreateSession { timeout_ms } => {
-                self.sessions.insert(header.session_id, timeout_ms);
-            }
-            Txn::CloseSession { .. } => {
-                self.sessions.remove(&header.session_id);
-            }
-            _ => {}
-        }
+        note_session(&mut self.sessions, &header, &txn);
         self.zxid = zxid;
         Ok(match digest {
             Some(logged) if self.tree.keeps_digests() => match logged == self.tree.digest() {

@@ -16,6 +16,7 @@
 //! what is voted with is what the log holds. Entries that may still be taken back are held until a leader confirms
 //! them; if it does not, views begin anew.
 
+use super::commit::GROUP_BYTES_MAX;
 use super::core::Core;
 use super::follow::{Follow, Logged};
 use super::report::Answered;
@@ -44,9 +45,6 @@ const TO_LOG_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of learners' requests that wait for room in a group at which they are not listened to.
 const BACKLOG_BYTES_MAX: usize = 64 << 20;
-
-/// Bytes of a group that goes to the log at once.
-const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// How long the leader may take to answer as one: who was elected without knowing it gives up sooner, too.
 const CONNECT_MS: i64 = 1_000;
@@ -110,13 +108,8 @@ pub enum Output {
         /// Whether its own data is not complete: it does not vote, also after a restart.
         repairing: bool,
     },
-    /// Here in the stream of `link` stands the tree of the image that was begun for it.
-    SendImage {
-        /// To whom.
-        link: LinkId,
-        /// Whether parents must come before their children.
-        sorted: bool,
-    },
+    /// Here in the stream of this connection stands the tree of the image that was begun for it.
+    SendImage(LinkId),
     /// Decode a tree, which is as of this zxid, from what follows: [`Output::Tree`].
     ReceiveTree(Zxid),
     /// Bytes of that tree. Where it ends: [`Replica::tree_ended`].
@@ -663,14 +656,10 @@ impl Replica {
 
     /// What the views are to be given next, in order.
     pub fn take_published(&mut self) -> Option<Deltas> {
-        if let Some(deltas) = self.published.pop_front() {
-            return Some(deltas);
+        if self.published.is_empty() {
+            self.publish_visible();
         }
-        let Side::Follow(follow) = &mut self.side else { return None };
-        let deltas = follow.core.take_visible()?;
-        let last = deltas.entries.last()?;
-        self.shown = (last.zxid, last.digest);
-        Some(deltas)
+        self.published.pop_front()
     }
 
     /// What the shell is to do next.
@@ -992,9 +981,7 @@ impl Replica {
                     member.outputs.push_back(Output::SaveEpochs { epochs, repairing });
                 }
                 LeaderOutput::Image(link) => self.image(link),
-                LeaderOutput::SendImage { link, sorted } => {
-                    member.outputs.push_back(Output::SendImage { link, sorted });
-                }
+                LeaderOutput::SendImage(link) => member.outputs.push_back(Output::SendImage(link)),
                 LeaderOutput::Established(epoch) => self.established(epoch, now),
                 LeaderOutput::Asked(learner, asked) => self.asked(learner, asked, now),
                 LeaderOutput::Lost(why) => {
@@ -1016,14 +1003,12 @@ impl Replica {
             let held =
                 self.member.as_mut().map(|member| std::mem::take(&mut member.held)).unwrap_or_default();
             held.into_iter().for_each(|deltas| self.publish(deltas));
+            if let Side::Follow(follow) = &mut self.side
+                && let Some(rest) = follow.core.take_held()
+            {
+                self.publish(unaddressed(rest));
+            }
             if let Side::Follow(follow) = &mut self.side {
-                let rest = follow.core.take_held().map(unaddressed);
-                let shown = rest.and_then(|deltas| {
-                    let last = deltas.entries.last().map(|entry| (entry.zxid, entry.digest));
-                    self.published.push_back(deltas);
-                    last
-                });
-                self.shown = shown.unwrap_or(self.shown);
                 follow.core.hold(self.shown);
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::proto::{Acl, ErrorCode, Id, Perms, Short, Zxid};
 use crate::tree::{self, Fixed, Owner, Tree};
-use crate::txn::{self, AclTable, Applied, Quotas, Txn};
+use crate::txn::{self, AclTable, Applied, Quotas, Txn, TxnHeader};
 use std::collections::BTreeMap;
 
 /// What a server knows when it starts.
@@ -74,22 +74,11 @@ impl Restored {
     /// # Errors
     /// What does not fit: the log is not this tree's, or is damaged in a way that its checksums missed.
     pub fn replay(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), ReplayError> {
-        let (header, txn, digest) = txn::read(bytes, &mut self.acls)?;
-        if header.zxid != zxid || zxid <= self.zxid {
-            return Err(ReplayError::Order { before: self.zxid, record: zxid, header: header.zxid });
-        }
+        let (header, txn, digest) = read_next(bytes, zxid, self.zxid, &mut self.acls)?;
         let mut applied = Applied::default();
         txn::apply(&mut self.tree, &mut self.quotas, &header, &txn, &mut applied)
             .map_err(|code| ReplayError::Impossible { zxid, code })?;
-        match txn {
-            Txn::CreateSession { timeout_ms } => {
-                self.sessions.insert(header.session_id, timeout_ms);
-            }
-            Txn::CloseSession { .. } => {
-                self.sessions.remove(&header.session_id);
-            }
-            _ => {}
-        }
+        note_session(&mut self.sessions, &header, &txn);
         self.zxid = zxid;
         match digest {
             Some(logged) if self.tree.keeps_digests() && logged != self.tree.digest() => {
@@ -97,6 +86,33 @@ impl Restored {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Reads the logged txn of `zxid`, which comes behind `last`.
+pub(super) fn read_next<'a>(
+    bytes: &'a [u8],
+    zxid: Zxid,
+    last: Zxid,
+    acls: &mut AclTable,
+) -> Result<(TxnHeader, Txn<'a>, Option<u64>), ReplayError> {
+    let (header, txn, digest) = txn::read(bytes, acls)?;
+    if header.zxid != zxid || zxid <= last {
+        return Err(ReplayError::Order { before: last, record: zxid, header: header.zxid });
+    }
+    Ok((header, txn, digest))
+}
+
+/// Keeps `sessions` up to date with a txn.
+pub(super) fn note_session(sessions: &mut BTreeMap<i64, i32>, header: &TxnHeader, txn: &Txn<'_>) {
+    match txn {
+        Txn::CreateSession { timeout_ms } => {
+            sessions.insert(header.session_id, *timeout_ms);
+        }
+        Txn::CloseSession { .. } => {
+            sessions.remove(&header.session_id);
+        }
+        _ => {}
     }
 }
 

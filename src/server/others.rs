@@ -263,7 +263,7 @@ impl Others {
                     self.peers.close(link);
                 }
                 Output::SaveEpochs { epochs, repairing } => self.save(epochs, repairing),
-                Output::SendImage { link, .. } => self.send_image(link),
+                Output::SendImage(link) => self.send_image(link),
                 Output::ReceiveTree(zxid) => {
                     self.receiving = Some(Box::new(Receiving::new(zxid, self.tree_settings)));
                 }
@@ -283,9 +283,7 @@ impl Others {
         }
         self.peers.flush();
     }
-}
 
-impl Others {
     fn save(&self, Epochs { accepted, current }: Epochs, repairing: bool) {
         let epochs = storage::Epochs { accepted, current, repairing };
         if let Err(error) = epochs.write(&self.dir) {
@@ -326,14 +324,11 @@ impl Others {
             let _ = sender.send(Piece::End);
             poke(&waker);
         };
-        match thread::Builder::new().name("zkfast-image".to_owned()).spawn(main) {
-            Ok(_) => self.peers.send_stream(link, pieces),
+        if let Err(error) = thread::Builder::new().name("zkfast-image".to_owned()).spawn(main) {
             // Without the pieces the connection ends, and the learner comes again.
-            Err(error) => {
-                log::warn!(target: "zab", "no thread for a learner's tree: {error}");
-                self.peers.send_stream(link, pieces);
-            }
+            log::warn!(target: "zab", "no thread for a learner's tree: {error}");
         }
+        self.peers.send_stream(link, pieces);
     }
 
     /// Takes bytes of the tree that comes in.

@@ -339,10 +339,7 @@ impl Peers {
                 Err(_) => failed.push(link.id),
             }
         }
-        for id in failed {
-            self.close(id);
-            self.happened.push_back(Event::Closed(id));
-        }
+        self.lose(failed);
     }
 
     /// Ends a connection, or gives an attempt up. Bytes that were not sent are lost.
@@ -354,6 +351,18 @@ impl Peers {
         }
     }
 
+    /// Ends connections that are no use any more, and says so.
+    fn lose(&mut self, ids: Vec<LinkId>) {
+        for id in ids {
+            self.close(id);
+            self.happened.push_back(Event::Closed(id));
+        }
+    }
+
+    fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.links.get_mut(self.tokens.get(&id)?)
+    }
+
     /// Whether there is that connection.
     pub fn has(&self, id: LinkId) -> bool {
         self.tokens.contains_key(&id)
@@ -361,7 +370,7 @@ impl Peers {
 
     /// Sends bytes, behind those sent before.
     pub fn send(&mut self, id: LinkId, bytes: Bytes) {
-        let Some(link) = self.tokens.get(&id).and_then(|token| self.links.get_mut(token)) else { return };
+        let Some(link) = self.link_mut(id) else { return };
         // Nothing to write looks like a connection that takes nothing.
         if bytes.is_empty() {
             return;
@@ -373,7 +382,7 @@ impl Peers {
 
     /// Sends a tree that is being made, behind what was sent before; nothing goes past it.
     pub fn send_stream(&mut self, id: LinkId, pieces: Receiver<Piece>) {
-        if let Some(link) = self.tokens.get(&id).and_then(|token| self.links.get_mut(token)) {
+        if let Some(link) = self.link_mut(id) {
             link.out.push_back(Chunk::Stream(pieces));
         }
     }
@@ -392,10 +401,7 @@ impl Peers {
                 lost.push(link.id);
             }
         }
-        for id in lost {
-            self.close(id);
-            self.happened.push_back(Event::Closed(id));
-        }
+        self.lose(lost);
     }
 
     /// Gives the replica what has come, as far as it takes it; says whether there may be more.
@@ -420,10 +426,7 @@ impl Peers {
             }
             more |= link.readable && replica.may_receive(link.id);
         }
-        for id in lost {
-            self.close(id);
-            self.happened.push_back(Event::Closed(id));
-        }
+        self.lose(lost);
         more
     }
 }

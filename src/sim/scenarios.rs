@@ -110,6 +110,24 @@ impl Script {
         }
     }
 
+    /// Three servers, of which one was stopped before so many writes. What the leader has in memory begins with its own
+    /// start, or `history_txns` before.
+    fn with_one_late(seed: u64, history_txns: u32, how: Stop, writes: usize) -> (Self, usize) {
+        let mut script = Self::new(seed, Settings::calm(3));
+        script.history_txns = Some(history_txns);
+        let leader = script.the_leader();
+        let [late, other] = script.others(leader)[..] else { unreachable!("three servers") };
+        script.stop(late, how);
+        let client = script.client(leader);
+        script.write(client, writes);
+        for server in [leader, other] {
+            script.stop(server, Stop::Killed);
+            script.start_again(server);
+        }
+        script.wait("a leader", |cluster| cluster.leader().is_some());
+        (script, late)
+    }
+
     fn start_again(&mut self, server: usize) {
         self.net.after(1, Event::Start(server));
         self.wait("a start", move |cluster| cluster.servers[server].process.is_some());
@@ -129,19 +147,7 @@ fn stopped_at_each_step_of_a_sync() {
     for (seed, step) in Step::ALL.into_iter().enumerate() {
         for how in [Stop::Killed, Stop::PowerOff] {
             for history_txns in [0, 500] {
-                let mut script = Script::new(seed as u64, Settings::calm(3));
-                script.history_txns = Some(history_txns);
-                let leader = script.the_leader();
-                let [late, other] = script.others(leader)[..] else { unreachable!("three servers") };
-                script.stop(late, how);
-                let client = script.client(leader);
-                script.write(client, 20);
-                // What the leader has in memory begins with its own start.
-                for server in [leader, other] {
-                    script.stop(server, Stop::Killed);
-                    script.start_again(server);
-                }
-                script.wait("a leader", |cluster| cluster.leader().is_some());
+                let (mut script, late) = Script::with_one_late(seed as u64, history_txns, how, 20);
                 script.stop_at = Some((late, step, how));
                 script.net.after(1, Event::Start(late));
                 script.pass(SECOND);
@@ -162,18 +168,7 @@ fn stopped_at_each_step_of_a_sync() {
 fn power_lost_while_a_snapshot_comes_in() {
     let mut snaps = 0;
     for operations in 0..24 {
-        let mut script = Script::new(operations, Settings::calm(3));
-        script.history_txns = Some(0);
-        let leader = script.the_leader();
-        let [late, other] = script.others(leader)[..] else { unreachable!("three servers") };
-        script.stop(late, Stop::Killed);
-        let client = script.client(leader);
-        script.write(client, 10);
-        for server in [leader, other] {
-            script.stop(server, Stop::Killed);
-            script.start_again(server);
-        }
-        script.wait("a leader", |cluster| cluster.leader().is_some());
+        let (mut script, late) = Script::with_one_late(operations, 0, Stop::Killed, 10);
         script.start_again(late);
         script.servers[late].disk.power_off_after(operations);
         script.pass(SECOND);
@@ -187,18 +182,7 @@ fn power_lost_while_a_snapshot_comes_in() {
 #[test]
 fn leader_dies_behind_its_tree() {
     for seed in 0..10 {
-        let mut script = Script::new(seed, Settings::calm(3));
-        script.history_txns = Some(0);
-        let leader = script.the_leader();
-        let [late, other] = script.others(leader)[..] else { unreachable!("three servers") };
-        script.stop(late, Stop::Killed);
-        let client = script.client(leader);
-        script.write(client, 10);
-        for server in [leader, other] {
-            script.stop(server, Stop::Killed);
-            script.start_again(server);
-        }
-        script.wait("a leader", |cluster| cluster.leader().is_some());
+        let (mut script, late) = Script::with_one_late(seed, 0, Stop::Killed, 10);
         let leader = script.the_leader();
         script.stop_at = Some((leader, Step::ImageSent, Stop::PowerOff));
         script.start_again(late);

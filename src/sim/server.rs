@@ -613,7 +613,7 @@ impl Cluster {
                     self.stall(server, for_us);
                 }
             }
-            Output::SendImage { link, .. } => {
+            Output::SendImage(link) => {
                 process.behind.insert(link, Vec::new());
                 process.send_image(&mut self.net, link);
                 self.stops_at(server, Step::ImageSent);

@@ -110,12 +110,7 @@ pub enum LeaderOutput {
     /// A learner needs the whole tree: [`Leader::image_begun`] says as of when.
     Image(LinkId),
     /// Here in the learner's stream stands the tree.
-    SendImage {
-        /// To whom.
-        link: LinkId,
-        /// Whether parents must come before their children: ZooKeeper's own servers want it.
-        sorted: bool,
-    },
+    SendImage(LinkId),
     /// A quorum follows: the epoch begins.
     Established(u32),
     /// A learner asks.
@@ -617,13 +612,13 @@ impl Leader {
         history: &mut History,
         out: &mut Vec<LeaderOutput>,
     ) {
-        let Some(learner) = self.learners.get(&link).filter(|learner| learner.step == Step::Imaging) else {
+        if self.learners.get(&link).is_none_or(|learner| learner.step != Step::Imaging) {
             return;
-        };
+        }
         let mut bytes = Vec::new();
         put_bare(&mut bytes, PacketType::SNAP, zxid);
         out.push(LeaderOutput::Send(link, bytes.into()));
-        out.push(LeaderOutput::SendImage { link, sorted: !learner.is_cumulative });
+        out.push(LeaderOutput::SendImage(link));
         self.bring_up(link, zxid, Vec::new(), history, out);
         self.check_pin(history);
     }

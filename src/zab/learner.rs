@@ -181,11 +181,6 @@ impl Learner {
         self.committed
     }
 
-    /// Whether clients are served.
-    pub fn is_serving(&self) -> bool {
-        self.step == Step::Serving
-    }
-
     /// Whether the leader is ZooKeeper's own server.
     pub fn has_java_leader(&self) -> bool {
         self.step != Step::Info && !self.is_cumulative

@@ -85,6 +85,14 @@ fn promise(replica: &mut Replica, link: LinkId, sid: i64, last: Zxid) {
     replica.received(link, &bytes, at(2));
 }
 
+/// The same, and it is in step at `ms`.
+fn follow(replica: &mut Replica, link: LinkId, sid: i64, last: Zxid, ms: i64) {
+    promise(replica, link, sid, last);
+    let mut bytes = Vec::new();
+    put_ack(&mut bytes, Zxid::new(2, 0));
+    replica.received(link, &bytes, at(ms));
+}
+
 fn fuzzy_tree(zxid: Zxid) -> FuzzyReplay {
     let mut tree = Restored::fresh(tree_settings()).tree;
     tree.begin_image();
@@ -213,10 +221,7 @@ fn history_is_unpinned() {
 fn sessions_of_a_learner_that_comes_back() {
     let last = Zxid::new(1, 5);
     let mut replica = leader(last);
-    promise(&mut replica, LINK, 2, last);
-    let mut bytes = Vec::new();
-    put_ack(&mut bytes, Zxid::new(2, 0));
-    replica.received(LINK, &bytes, at(3));
+    follow(&mut replica, LINK, 2, last, 3);
     assert_eq!(replica.standing(), Standing::Leading);
     let session = 0x0200_0000_0000_0001;
     let request = |op: OpCode, cxid: i32, body: &[u8]| {
@@ -229,10 +234,7 @@ fn sessions_of_a_learner_that_comes_back() {
     let delete = [&[0, 0, 0, 2][..], b"/a", &[0xFF; 4]].concat();
     replica.received(LINK, &request(OpCode::DELETE, 1, &delete), at(5));
     for (link, sid) in [(LinkId(10), 2), (LinkId(11), 3)] {
-        promise(&mut replica, link, sid, last);
-        let mut bytes = Vec::new();
-        put_ack(&mut bytes, Zxid::new(2, 0));
-        replica.received(link, &bytes, at(6));
+        follow(&mut replica, link, sid, last, 6);
         replica.received(link, &request(OpCode::DELETE, 2, &delete), at(7));
     }
     let group = replica.take_group().expect("four txns");
@@ -261,10 +263,7 @@ fn epoch_out_of_bounds() {
 fn disk_that_hangs() {
     let last = Zxid::new(1, 5);
     let mut replica = leader(last);
-    promise(&mut replica, LINK, 2, last);
-    let mut bytes = Vec::new();
-    put_ack(&mut bytes, Zxid::new(2, 0));
-    replica.received(LINK, &bytes, at(3));
+    follow(&mut replica, LINK, 2, last, 3);
     let connect = |replica: &mut Replica, ms| {
         let cnxn = CnxnId { view: 0, slot: 0, generation: ms as u32 };
         let (password, last_zxid_seen) = (Box::from([]), Zxid::ZERO);

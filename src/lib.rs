@@ -1,4 +1,4 @@
-//! ZooKeeper's protocol and guarantees in one native process, a thread per core on io_uring.
+//! ZooKeeper's protocol and guarantees in one native process, a thread per core on epoll or io_uring.
 //!
 //! The library is the server and its parts. Everything but `server` is a function of its inputs: it knows no
 //! file, socket, thread, clock or environment and draws no random number that nobody seeded, so tests can hand it any

@@ -88,6 +88,9 @@ struct Flags {
     /// CPUs to use: commit and log first, then the views; 0-3, 0,2-3, 0,0,1.
     #[arg(long, value_name = "LIST")]
     cores: Option<String>,
+    /// What the shards stand on: epoll (default), or io_uring.
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<String>,
     /// Port for clients.
     #[arg(long, value_name = "PORT")]
     client_port: Option<u16>,
@@ -125,6 +128,7 @@ impl From<Flags> for Overrides {
             max_client_cnxns: flags.max_client_cnxns,
             four_letter_words: flags.four_letter_words,
             cores: flags.cores,
+            engine: flags.engine,
             set: flags.set,
         }
     }

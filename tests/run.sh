@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc setup sim test benches kazoo kazoo3 zkcli lecture"
+STEPS="fmt core build clippy doc setup sim test uring benches kazoo kazoo3 zkcli lecture"
 # Seconds after which a step is ended; the whole must stay below half an hour on two cores.
 STEP_SECONDS_MAX=${ZKFAST_STEP_SECONDS_MAX:-1200}
 LOGS=${CARGO_TARGET_DIR:-target}/test-logs
@@ -28,6 +28,7 @@ doc       the documentation builds, no link in it dangles (cargo doc, warnings a
 setup     kazoo and Apache ZooKeeper are installed (tests/setup/setup.sh)
 sim       2000 seeded histories of simulated ensembles (ZKFAST_SIM_SEEDS=FROM..TO for others)
 test      unit, integration, differential, crash and tidy tests (cargo test --workspace)
+uring     what is tested of a process on its own, again on the other engine (--engine io_uring)
 benches   every benchmark runs once (cargo bench -- --test)
 kazoo     kazoo's own test suite (tests/compat/kazoo)
 kazoo3    the same against three servers that form one service
@@ -49,6 +50,7 @@ step() {
         cargo test --release --no-default-features --features sim --test sim ;;
     # As it is shipped: the process tests hold delays against limits.
     test) cargo test --workspace --release --no-fail-fast ;;
+    uring) ZKFAST_ENGINE=io_uring cargo test --release --no-fail-fast --test it -- --skip ensemble --skip java_data ;;
     benches) cargo bench --benches -- --test ;;
     kazoo) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py ;;
     kazoo3) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py --servers 3 ;;
@@ -59,7 +61,7 @@ step() {
 
 needs() {
   case $1 in
-    test) echo setup ;;
+    test | uring) echo setup ;;
     kazoo | kazoo3 | zkcli | lecture) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }

@@ -4,6 +4,7 @@
     ZKFAST_ZOOKEEPER_LIB=DIR benches/compare/compare.py            # ZooKeeper against zkfast
     benches/compare/compare.py --a zkfast --b zkfast               # how much two equal servers differ
     benches/compare/compare.py --a zkfast=OLD/zkfast --b zkfast    # before and after a change
+    benches/compare/compare.py --a zkfast@io_uring --b zkfast      # one engine and the other
     benches/compare/compare.py --servers 3 --rows 'set 1x1,set 32x1,set 64x16'   # services of three servers each
 
 Both servers run all the time; only one has work. A machine that others use drifts by tens of percent
@@ -107,7 +108,8 @@ class Server:
     def __init__(self, spec, label, directory, args, sid=1, peers=()):
         self.label = label
         self.sid = sid
-        self.kind, _, binary = spec.partition("=")
+        name, _, binary = spec.partition("=")
+        self.kind, _, engine = name.partition("@")
         self.directory = directory
         self.data = os.path.join(directory, "data")
         os.makedirs(self.data)
@@ -131,8 +133,10 @@ class Server:
         elif self.kind == "zkfast":
             binary = binary or args.zkfast
             self.command = [binary, "--config", path, "--cores", args.cores]
+            if engine:
+                self.command += ["--engine", engine]
         else:
-            sys.exit(f"{spec}: neither zookeeper nor zkfast nor zkfast=PATH")
+            sys.exit(f"{spec}: neither zookeeper nor zkfast[@ENGINE][=PATH]")
         self.start()
 
     def start(self):
@@ -405,7 +409,7 @@ def publish(text, out):
 def arguments(description, rounds, servers):
     """The parser of what all comparisons take."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--a", default="zookeeper", help="zookeeper, zkfast or zkfast=PATH (default: zookeeper)")
+    parser.add_argument("--a", default="zookeeper", help="zookeeper or zkfast[@ENGINE][=PATH] (default: zookeeper)")
     parser.add_argument("--b", default="zkfast", help="likewise (default: zkfast)")
     parser.add_argument("--servers", type=int, default=servers, help=f"of each service (default: {servers})")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"(default: {rounds})")
@@ -430,7 +434,7 @@ def conduct(parser, args, measure):
     os.makedirs(out, exist_ok=True)
     os.makedirs(args.dir, exist_ok=True)
     directory = tempfile.mkdtemp(prefix="compare-", dir=args.dir)
-    kinds = [spec.partition("=")[0] for spec in (args.a, args.b)]
+    kinds = [spec.partition("=")[0].replace("@", "-") for spec in (args.a, args.b)]
     labels = kinds if kinds[0] != kinds[1] else [f"{kinds[0]}-a", f"{kinds[1]}-b"]
     try:
         measure(args, labels, directory, out)

@@ -82,8 +82,30 @@ pub struct Overrides {
     pub four_letter_words: Option<String>,
     /// `--cores`, see [`parse_cores`]
     pub cores: Option<String>,
+    /// `--engine`, see [`Engine`]
+    pub engine: Option<String>,
     /// `--set KEY=VALUE`, any key of zoo.cfg
     pub set: Vec<String>,
+}
+
+/// What the shards' executors stand on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// epoll: half the CPU of the other where requests come alone, and what every container allows.
+    #[default]
+    Epoll,
+    /// io_uring, through glommio.
+    Uring,
+}
+
+impl Engine {
+    /// Its name for `--engine` and in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
 }
 
 /// Which four-letter words are answered.
@@ -233,6 +255,8 @@ pub struct Config {
     pub read_only_mode_enabled: bool,
     /// `--cores`: the CPU of each shard; `None` leaves it to the shell
     pub cores: Option<Vec<usize>>,
+    /// `--engine`; epoll
+    pub engine: Engine,
     /// Ensembles
     pub quorum: QuorumConfig,
     /// AdminServer

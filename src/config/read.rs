@@ -6,8 +6,8 @@ use super::ensemble::{ClientAddress, Ensemble, Role, parse_version, version_of_f
 use super::finding::{Finding, Origin, Severity};
 use super::keys::{self, Effect, Key, Kind, Source};
 use super::{
-    AdminConfig, Config, DigestAlgorithm, FourLetterWords, JUTE_MAX_BUFFER_BYTES_MAX, Loader, MetricsConfig,
-    Overrides, QuorumConfig, Sources, cores, number, properties,
+    AdminConfig, Config, DigestAlgorithm, Engine, FourLetterWords, JUTE_MAX_BUFFER_BYTES_MAX, Loader,
+    MetricsConfig, Overrides, QuorumConfig, Sources, cores, number, properties,
 };
 
 /// zkfast without a file.
@@ -208,6 +208,7 @@ struct Reader {
     entries: Vec<Entry>,
     findings: Vec<Finding>,
     cores: Option<Vec<usize>>,
+    engine: Engine,
 }
 
 impl Reader {
@@ -532,6 +533,15 @@ impl Reader {
                 }
             }
         }
+        if let Some(name) = sources.overrides.and_then(|o| o.engine.as_deref()) {
+            match [Engine::Epoll, Engine::Uring].into_iter().find(|engine| engine.name() == name) {
+                Some(engine) => self.engine = engine,
+                None => {
+                    let message = format!("--engine {name:?}: neither epoll nor io_uring");
+                    self.note(Severity::Error, Some(Origin::Flag { name: "--engine" }), "", message);
+                }
+            }
+        }
         let (data_dir, data_log_dir) = self.directories();
         let (tick_time_ms, min_session_timeout_ms, max_session_timeout_ms) = self.times();
         let client_port = self.port("clientPort");
@@ -614,6 +624,7 @@ impl Reader {
             reconfig_enabled: self.bool("reconfigEnabled", false),
             read_only_mode_enabled,
             cores: self.cores.clone(),
+            engine: self.engine,
             quorum,
             admin: self.admin(),
             metrics: self.metrics(),

@@ -2,14 +2,14 @@
 
 use super::log_writer::{Done, LogThread, LogWriter};
 use super::others::Others;
+use super::peers::Waiter;
 use super::ring::{Bell, Consumer, Producer};
-use super::{About, Clock, Phase, Shared, rt};
+use super::{About, Clock, Phase, Shared};
 use crate::admin;
 use crate::replica::{Deltas, Now, Replica, Uplink};
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,9 @@ const BACKLOG_MAX: usize = 64;
 
 /// How long a member that stops waits for the others to commit what was proposed.
 const STOP_QUORUM: Duration = Duration::from_secs(2);
+
+/// Groups that a view's thread has written in a row after which the shard's own goes on.
+const TURNS_HERE: u32 = 2;
 
 /// A gap between two turns that is not work but standing still: the process was paused, or the disk hung.
 const STALL: Duration = Duration::from_millis(500);
@@ -46,8 +49,27 @@ pub enum Log {
     There(LogThread),
 }
 
-/// A commit shard; one of its `run`s works until the server stops and all that was accepted is published.
+/// The commit shard, for its thread and for views that do its work when it sleeps.
 pub struct CommitShard {
+    state: Mutex<State>,
+    /// Its thread's.
+    waker: OnceLock<Waker>,
+    /// Wakes it.
+    bell: Bell,
+}
+
+/// What a turn leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Nothing to do until something happens.
+    Idle,
+    /// More may have come meanwhile.
+    Again,
+    /// The server stops, and nothing is left.
+    Over,
+}
+
+struct State {
     replica: Replica,
     rings: Rings,
     /// In an ensemble: the others.
@@ -78,7 +100,8 @@ pub fn new(
 ) -> CommitShard {
     let backlog = rings.deltas.iter().map(|_| VecDeque::new()).collect();
     let started = Instant::now();
-    CommitShard {
+    let bell = rings.bell.clone();
+    let state = State {
         replica,
         rings,
         others: others.map(Box::new),
@@ -90,51 +113,98 @@ pub fn new(
         stopping: None,
         turned: started,
         stalled: Duration::ZERO,
-    }
+    };
+    CommitShard { state: Mutex::new(state), waker: OnceLock::new(), bell }
 }
 
 impl CommitShard {
-    /// Works as a task of an executor.
-    pub async fn run(mut self) {
-        let bell = self.rings.bell.clone();
-        let shared = self.shared.clone();
-        rt::spawn_local(async move {
-            while shared.phase() != Phase::Stopped {
-                rt::sleep(TICK).await;
-                bell.ring();
-            }
-        });
-        poll_fn(|cx| self.turn(cx)).await;
-        self.shared.set_phase(Phase::Stopped);
-    }
-
-    /// Works as a thread: woken by a futex, or by its sockets, which costs a tenth of waking an executor, and free
-    /// to block in the log.
-    pub fn run_here(mut self) {
-        let waker = match &self.others {
+    /// Works as a thread, until the server stops and all that was accepted is published. It is woken by a futex, or by
+    /// its sockets, which costs a fraction of waking an executor, and is free to block in the log.
+    ///
+    /// `waiter` tells of the others, where there are any.
+    pub fn run(&self, mut waiter: Option<Waiter>) {
+        let waker = match &waiter {
             None => Waker::from(Arc::new(Unpark(thread::current()))),
-            Some(others) => Waker::from(Arc::new(Poke(others.waker()))),
+            Some(waiter) => Waker::from(Arc::new(Poke(waiter.waker()))),
         };
-        let cx = Context::from_waker(&waker);
-        while self.turn(&cx).is_pending() {
-            if let Some(others) = &mut self.others {
-                others.wait(TICK);
-                continue;
-            }
-            let parked = Instant::now();
-            thread::park_timeout(TICK);
-            if parked.elapsed() >= TICK
-                && let Log::Here(writer) = &mut self.rings.log
-            {
-                writer.idle();
+        let _ = self.waker.set(waker);
+        let waker = self.waker.get_or_init(|| unreachable!("it was set"));
+        loop {
+            let turn = self.state().turn(waker, false);
+            let timeout = match turn {
+                Turn::Over => break,
+                Turn::Again => Duration::ZERO,
+                Turn::Idle => TICK,
+            };
+            if let Some(waiter) = &mut waiter {
+                let timeout = if self.state().has_news() { Duration::ZERO } else { timeout };
+                waiter.wait(timeout);
+                self.state().note(waiter);
+            } else if turn == Turn::Idle {
+                let parked = Instant::now();
+                thread::park_timeout(TICK);
+                if parked.elapsed() >= TICK
+                    && let Log::Here(writer) = &mut self.state().rings.log
+                {
+                    writer.idle();
+                }
             }
         }
-        self.shared.set_phase(Phase::Stopped);
+        self.state().shared.set_phase(Phase::Stopped);
     }
 
-    /// Does what there is to do; ready once the server stops and nothing is left.
-    fn turn(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.rings.bell.listen(cx.waker());
+    /// Has what was sent up handled: `here` on the caller's thread if that can be, else on the shard's own.
+    ///
+    /// A write that comes alone takes as long as the disk does and two wake-ups of sleeping threads, each a sixth of
+    /// that. A view that has nothing else to do may as well do it.
+    pub fn submit(&self, here: bool) {
+        if here
+            && let Some(waker) = self.waker.get()
+            && let Ok(mut state) = self.state.try_lock()
+            && state.may_block()
+        {
+            let mut turns = 0;
+            while state.turn(waker, true) == Turn::Again {
+                turns += 1;
+                if turns == TURNS_HERE {
+                    return self.bell.ring();
+                }
+            }
+            return;
+        }
+        self.bell.ring();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A thread that panicked with it has ended the process.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether a turn holds up its thread no longer than the disk has lately.
+    fn may_block(&self) -> bool {
+        let is_quick = match &self.rings.log {
+            Log::Here(writer) => writer.is_quick(),
+            Log::There(log) => log.is_quick(),
+        };
+        is_quick && self.others.is_none()
+    }
+
+    /// Whether connections to others wait to be looked at.
+    fn has_news(&self) -> bool {
+        self.others.as_ref().is_some_and(|others| others.has_news())
+    }
+
+    fn note(&mut self, waiter: &Waiter) {
+        if let Some(others) = &mut self.others {
+            others.note(waiter);
+        }
+    }
+
+    /// Does what there is to do. The log may be written `here` also where it has a thread of its own.
+    fn turn(&mut self, waker: &Waker, here: bool) -> Turn {
+        self.rings.bell.listen(waker);
         let gap = self.turned.elapsed();
         self.turned = Instant::now();
         if gap >= STALL {
@@ -148,10 +218,11 @@ impl CommitShard {
             self.durable(done, now);
         }
         let stopping = self.shared.phase() != Phase::Running;
+        let mut turn = Turn::Idle;
         if let Some(others) = &mut self.others
             && others.take_in(&mut self.replica, now)
         {
-            cx.waker().wake_by_ref();
+            turn = Turn::Again;
         }
         // Signs of life that have arrived count before sessions are ended for the lack of them.
         if !stopping {
@@ -164,8 +235,8 @@ impl CommitShard {
         }
         self.answer_words(now);
         // Where it was written here and now, more may have come meanwhile.
-        if self.begin_group(now) {
-            cx.waker().wake_by_ref();
+        if self.begin_group(now, here) {
+            turn = Turn::Again;
         }
         if let Some(others) = &mut self.others {
             others.give_out(&mut self.replica, now);
@@ -173,15 +244,15 @@ impl CommitShard {
         self.shared.set_durable(self.replica.durable_through());
         self.publish();
         if !stopping {
-            return Poll::Pending;
+            return turn;
         }
         let stopping = self.stopping.get_or_insert_with(Instant::now);
         // Without a quorum nothing that waits will ever be committed; the log has it.
         let is_over = self.others.is_some() && stopping.elapsed() >= STOP_QUORUM;
         let is_idle = self.replica.is_idle() || is_over && self.replica.is_logged();
         match is_idle && self.backlog.iter().all(|waiting| waiting.is_empty()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+            true => Turn::Over,
+            false => turn,
         }
     }
 
@@ -213,7 +284,7 @@ impl CommitShard {
     }
 
     /// Has what was proposed made durable; `true` if that is done already.
-    fn begin_group(&mut self, now: Now) -> bool {
+    fn begin_group(&mut self, now: Now, here: bool) -> bool {
         let Some(batch) = self.replica.take_group() else { return false };
         if !batch.is_marker() {
             let sizes = &mut self.replica.metrics_mut().sizes;
@@ -225,7 +296,7 @@ impl CommitShard {
         }
         let done = match &mut self.rings.log {
             Log::Here(writer) => Some(writer.group(batch)),
-            Log::There(log) => log.group(batch),
+            Log::There(log) => log.group(batch, here || self.others.is_some()),
         };
         let is_done = done.is_some();
         done.into_iter().for_each(|done| self.durable(done, now));

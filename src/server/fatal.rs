@@ -9,7 +9,7 @@ pub const EXIT_USAGE: i32 = 2;
 pub const EXIT_DATA: i32 = 3;
 /// The port is taken, or the address is not this host's.
 pub const EXIT_PORT: i32 = 4;
-/// The host refuses what the server needs: io_uring, a core, locked memory.
+/// The host refuses what the server needs: io_uring where it is asked for, a core, locked memory.
 pub const EXIT_HOST: i32 = 5;
 /// The log could not be written: what was not answered may be lost, what was is safe.
 pub const EXIT_LOG: i32 = 10;

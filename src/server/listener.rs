@@ -2,7 +2,7 @@
 
 use super::ring::{Bell, Producer};
 use super::rt::{Accepted, Listener};
-use super::{Phase, Shared, rt};
+use super::{EXIT_HOST, Phase, Shared, exit, rt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -71,7 +71,10 @@ pub struct Target {
 
 /// Accepts until the server stops.
 pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Shared>) {
-    let listener = Listener::adopt(listener);
+    let listener = match Listener::adopt(listener) {
+        Ok(listener) => listener,
+        Err(error) => exit(EXIT_HOST, format_args!("the client port cannot be watched: {error}")),
+    };
     let mut next = 0;
     while shared.phase() == Phase::Running {
         if !shared.admission.has_descriptor() {

@@ -30,7 +30,6 @@ pub struct Done {
     /// How long the fdatasync took.
     pub fsync: Duration,
     /// Where the log ends: all before is durable.
-    #[allow(dead_code, reason = "a leader reads the log back to there")]
     pub end: Position,
 }
 
@@ -42,10 +41,11 @@ const FILL_BYTES: usize = 1 << 20;
 const FILL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A group that took longer than this shows a disk that is not to be waited for.
-const SLOW: Duration = Duration::from_millis(20);
+const QUICK: Duration = Duration::from_millis(2);
 
-/// How long such a disk is not trusted.
-const SLOW_FOR: Duration = Duration::from_secs(60);
+/// For how many times as long as that group took it is not waited for: a thread that has others to serve stands still for
+/// a twentieth of its time at most.
+const DISTRUST: u32 = 20;
 
 /// fsyncs longer than this are logged. Source: `fsync.warningthresholdms`.
 const FSYNC_WARN: Duration = Duration::from_secs(1);
@@ -59,6 +59,10 @@ pub struct LogWriter {
     spare: Spare,
     /// The disk was full when there was time to fill ahead.
     no_room: bool,
+    /// When a group was written last.
+    wrote: Option<Instant>,
+    /// Until when the disk is not to be waited for.
+    slow_until: Option<Instant>,
 }
 
 /// A log writer on a thread of its own, or on its owner's while the disk is quick.
@@ -68,24 +72,14 @@ pub struct LogThread {
     /// Gives it back once it is durable.
     done: Consumer<Done>,
     writer: Arc<Mutex<LogWriter>>,
-    may_write_here: bool,
-    /// When the disk was slow last.
-    slow: Option<Instant>,
 }
 
 impl LogThread {
-    /// Starts the thread on `core`; it rings `bell`. It ends once this is dropped. If its owner `may_write_here`, a
-    /// group is written on the owner's thread, which saves two wake-ups, unless the disk was slow within
-    /// [`SLOW_FOR`]: then the owner must go on without it.
+    /// Starts the thread on `core`; it rings `bell`. It ends once this is dropped.
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn spawn(
-        core: usize,
-        writer: LogWriter,
-        may_write_here: bool,
-        bell: Bell,
-    ) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn spawn(core: usize, writer: LogWriter, bell: Bell) -> io::Result<(Self, JoinHandle<()>)> {
         let (jobs, receiver) = sync_channel(1);
         let (producer, done) = ring(2, bell, Bell::default());
         let writer = Arc::new(Mutex::new(writer));
@@ -95,20 +89,23 @@ impl LogThread {
             run(&shared, &receiver, producer);
         };
         let thread = thread::Builder::new().name("zkfast-log".to_owned()).spawn(main)?;
-        Ok((Self { jobs, done, writer, may_write_here, slow: None }, thread))
+        Ok((Self { jobs, done, writer }, thread))
     }
 
-    /// Makes a group durable: at once and here, or on the thread, which says so in time.
-    pub fn group(&mut self, batch: Arc<Batch>) -> Option<Done> {
-        let is_quick = self.may_write_here && self.slow.is_none_or(|slow| slow.elapsed() >= SLOW_FOR);
+    /// Whether nobody is to be afraid of waiting for a group; see [`LogWriter::is_quick`].
+    pub fn is_quick(&self) -> bool {
         // The thread has it for a moment while it zeroes what comes next.
-        let here = match self.writer.try_lock() {
-            Ok(mut writer) if is_quick => Some(writer.group(batch.clone())),
-            _ => None,
-        };
-        if let Some(done) = here {
-            self.note(&done);
-            return Some(done);
+        self.writer.try_lock().is_ok_and(|writer| writer.is_quick())
+    }
+
+    /// Makes a group durable: at once and `here`, on the caller's thread, which saves two wake-ups, or where the disk is
+    /// slow on the thread, which says so in time.
+    pub fn group(&mut self, batch: Arc<Batch>, here: bool) -> Option<Done> {
+        if here
+            && let Ok(mut writer) = self.writer.try_lock()
+            && writer.is_quick()
+        {
+            return Some(writer.group(batch));
         }
         let sent = self.jobs.try_send(batch);
         assert!(sent.is_ok(), "the log takes a group whenever none is in flight: {sent:?}");
@@ -117,15 +114,7 @@ impl LogThread {
 
     /// A group that the thread has made durable.
     pub fn take_done(&mut self) -> Option<Done> {
-        let done = self.done.take()?;
-        self.note(&done);
-        Some(done)
-    }
-
-    fn note(&mut self, done: &Done) {
-        if done.took >= SLOW {
-            self.slow = Some(Instant::now());
-        }
+        self.done.take()
     }
 }
 
@@ -173,7 +162,21 @@ impl LogWriter {
     /// Goes on where the log ends.
     pub fn new(dir: DataDir, encoder: GroupEncoder) -> Self {
         let segment = Segment::open(&dir, encoder.segment(), encoder.offset());
-        Self { dir, encoder, segment, buffer: Aligned::default(), spare: Spare::Later, no_room: false }
+        Self {
+            dir,
+            encoder,
+            segment,
+            buffer: Aligned::default(),
+            spare: Spare::Later,
+            no_room: false,
+            wrote: None,
+            slow_until: None,
+        }
+    }
+
+    /// Whether who has others to serve may as well wait for the next group: none was slow lately, see [`QUICK`].
+    pub fn is_quick(&self) -> bool {
+        self.slow_until.is_none_or(|until| Instant::now() >= until)
     }
 
     /// Whether nothing is to be done ahead.
@@ -184,7 +187,7 @@ impl LogWriter {
     /// Uses a moment in which nothing is to be written. Where the disk is full nobody waits for these
     /// zeros yet, and there may be room again when somebody does.
     pub fn idle(&mut self) {
-        if self.is_filled() {
+        if self.is_filled() || self.wrote.is_some_and(|wrote| wrote.elapsed() < FILL_PAUSE) {
             return;
         }
         match self.segment.fill(&mut self.buffer) {
@@ -236,7 +239,12 @@ impl LogWriter {
         if let Err(error) = self.segment.file.sync_data() {
             failed("fdatasync failed", error);
         }
-        let (took, fsync) = (started.elapsed(), fsync_started.elapsed());
+        let ended = Instant::now();
+        let (took, fsync) = (ended - started, ended - fsync_started);
+        self.wrote = Some(ended);
+        if took >= QUICK {
+            self.slow_until = self.slow_until.max(Some(ended + DISTRUST * took));
+        }
         if fsync >= FSYNC_WARN {
             log::warn!(target: "log", "fdatasync was slow: took_ms={} limit_ms={} group_bytes={} records={}: \
                 is the disk shared?", fsync.as_millis(), FSYNC_WARN.as_millis(), written.bytes, batch.records());

@@ -9,9 +9,10 @@
 //! |     3 | commit and log, view, view |
 //! |    4+ | commit, log, views |
 //!
-//! A standalone server has one thread for the roles of a core. A member of an ensemble has one for each role, also where
-//! they share a core: its commit thread waits in one `epoll` for the other servers (`peers`, `others`) and for its own. It
-//! writes the log itself while the disk is quick, and goes on without it while it is not (`log_writer`).
+//! Views are tasks of executors (`rt`); commit is a plain thread, and so is the log where it has a core of its own. A view
+//! with nothing else to do does the commit shard's work for a lone write. A member of an ensemble has a thread for each
+//! role on any number of cores: its commit thread waits in one `epoll` for the other servers (`peers`, `others`) and for
+//! its own. It writes the log itself while the disk is quick, and goes on without it while it is not (`log_writer`).
 
 mod admission;
 mod commit_shard;
@@ -251,11 +252,6 @@ impl Roles {
             [first, second, ref views @ ..] => Self { commit: first, log: second, views: views.to_vec() },
         }
     }
-
-    /// Whether one executor does everything.
-    fn is_one(&self) -> bool {
-        self.views == [self.commit]
-    }
 }
 
 fn cores(config: &Config) -> Vec<usize> {
@@ -320,7 +316,7 @@ pub fn run(config: &Config) {
     let frame_bytes_max = config.jute_max_buffer_bytes as usize;
     let roles = Roles::of(&cores(config));
     let shards = roles.views.len();
-    let descriptors = preflight::check(shards).unwrap_or_else(|why| exit(EXIT_HOST, why));
+    let descriptors = preflight::check(shards, config.engine).unwrap_or_else(|why| exit(EXIT_HOST, why));
     import_java(config);
     let opened = files::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate);
     let (dir, lock) = opened.unwrap_or_else(|error| exit(EXIT_DATA, error));
@@ -379,13 +375,15 @@ pub fn run(config: &Config) {
         );
         others.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
     });
+    let (others, waiter) = others.unzip();
     let mut uplinks = Vec::new();
     let mut deltas = Vec::new();
     let mut targets = Vec::new();
     let mut view_mains = Vec::new();
     for (number, &core) in roles.views.iter().enumerate() {
         let (inbound, outbound) = (Bell::default(), Bell::default());
-        let (up_in, up_out) = ring(RING_SLOTS, commit_bell.clone(), outbound.clone());
+        // What is sent up, the view has handled as it sees fit: `CommitShard::submit`.
+        let (up_in, up_out) = ring(RING_SLOTS, Bell::default(), outbound.clone());
         let (delta_in, delta_out) = ring(RING_SLOTS, inbound.clone(), commit_bell.clone());
         let (accepted_in, accepted_out) = ring(ACCEPTED_SLOTS, inbound.clone(), Bell::default());
         uplinks.push(up_out);
@@ -435,7 +433,6 @@ pub fn run(config: &Config) {
         hash_seed,
     };
     let mode = if member.is_some() { "ensemble" } else { "standalone" };
-    let is_one = roles.is_one() && member.is_none();
     let replica = match member {
         None => Replica::alone(settings, policy, restored, clock.now()),
         Some(mut member) => {
@@ -450,18 +447,18 @@ pub fn run(config: &Config) {
     let writer = LogWriter::new(dir.clone(), encoder);
     let mut threads = Vec::new();
     // A member must be able to go on with the others while its disk stands still.
-    let log = if roles.log == roles.commit && !is_one && others.is_none() {
+    let log = if roles.log == roles.commit && others.is_none() {
         Log::Here(Box::new(writer))
     } else {
-        let (log, thread) = LogThread::spawn(roles.log, writer, others.is_some(), commit_bell.clone())
-            .unwrap_or_else(|error| {
+        let (log, thread) =
+            LogThread::spawn(roles.log, writer, commit_bell.clone()).unwrap_or_else(|error| {
                 exit(EXIT_HOST, format_args!("the log's thread does not start: {error}"))
             });
         threads.push(thread);
         Log::There(log)
     };
     let rings = commit_shard::Rings { uplinks, deltas, log, bell: commit_bell.clone() };
-    let commit_shard = commit_shard::new(replica, rings, others, clock, shared.clone(), about);
+    let commit_shard = Arc::new(commit_shard::new(replica, rings, others, clock, shared.clone(), about));
 
     let started = |spawned: std::io::Result<rt::Shard>, what: &str| {
         spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("shard {what} does not start: {error}")))
@@ -470,39 +467,30 @@ pub fn run(config: &Config) {
         let shared = shared.clone();
         move || listener::run(socket, targets, shared)
     };
-    let mut running = Vec::new();
-    // Shards of one role each, or all of them on one executor.
-    if is_one {
-        let (core, view, rings, plan, inbox) = view_mains.remove(0);
-        let shared_all = shared.clone();
-        let main = move || async move {
-            rt::spawn_local(listen_main());
-            rt::spawn_local(commit_shard.run());
-            view_shard::run(view, rings, clock, shared_all, plan, inbox).await;
-        };
-        running.push(started(rt::spawn(core, "zkfast-all", main), "all"));
-    } else {
-        let core = roles.commit;
-        let main = move || {
-            pin("commit", core);
-            commit_shard.run_here();
-        };
-        let spawned = std::thread::Builder::new().name("zkfast-commit".to_owned()).spawn(main);
-        threads.push(spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread commit: {error}"))));
-        let mut listen_main = Some(listen_main);
-        for (number, (core, view, rings, plan, inbox)) in view_mains.into_iter().enumerate() {
-            let (shared, listen_main) = (shared.clone(), listen_main.take());
-            let main = move || async move {
-                if let Some(listen_main) = listen_main {
-                    rt::spawn_local(listen_main());
-                }
-                view_shard::run(view, rings, clock, shared, plan, inbox).await;
-            };
-            running.push(started(rt::spawn(core, &format!("zkfast-view{number}"), main), "view"));
+    let main = {
+        let commit_shard = commit_shard.clone();
+        move || {
+            pin("commit", roles.commit);
+            commit_shard.run(waiter);
         }
+    };
+    let spawned = std::thread::Builder::new().name("zkfast-commit".to_owned()).spawn(main);
+    threads.push(spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread commit: {error}"))));
+    let mut listen_main = Some(listen_main);
+    let mut running = Vec::new();
+    for (number, (core, view, rings, plan, inbox)) in view_mains.into_iter().enumerate() {
+        let (shared, listen_main, commit_shard) = (shared.clone(), listen_main.take(), commit_shard.clone());
+        let main = move || async move {
+            if let Some(listen_main) = listen_main {
+                rt::spawn_local(listen_main());
+            }
+            view_shard::run(view, rings, clock, shared, commit_shard, plan, inbox).await;
+        };
+        running.push(started(rt::spawn(config.engine, core, &format!("zkfast-view{number}"), main), "view"));
     }
-    log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={:?} \
-        started_ms={}", dir.snap.display(), roles.commit, roles.log, roles.views, clock.start.elapsed().as_millis());
+    log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={:?} engine={} \
+        started_ms={}", dir.snap.display(), roles.commit, roles.log, roles.views, config.engine.name(),
+        clock.start.elapsed().as_millis());
     watch(&signals, &shared, &commit_bell);
     wait(running, threads);
     log::info!(target: "server", "stopped: everything accepted is durable");

@@ -1,7 +1,7 @@
 //! What an ensemble asks of a server's shell: the other servers' connections, epochs on disk, trees that come and go.
 
 use super::files::DataDir;
-use super::peers::{self, Bound, Peers, Piece};
+use super::peers::{self, Bound, Peers, Piece, Waiter};
 use super::ring::Bell;
 use super::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, exit, recovery};
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
@@ -23,7 +23,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Duration;
 
 /// Pieces of a tree that are made ahead of what its learner takes.
 const PIECES_AHEAD: usize = 16;
@@ -182,10 +181,11 @@ impl Others {
         tree_settings: tree::Settings,
         log: Position,
         bell: Bell,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, Waiter)> {
         let (sender, arrivals) = mpsc::channel();
-        Ok(Self {
-            peers: Peers::new(bound, ensemble, keep_alive)?,
+        let (peers, waiter) = Peers::new(bound, ensemble, keep_alive)?;
+        let others = Self {
+            peers,
             dir,
             tree_settings,
             arrivals,
@@ -194,7 +194,8 @@ impl Others {
             receiving: None,
             is_storing: false,
             log,
-        })
+        };
+        Ok((others, waiter))
     }
 
     /// The log is durable and ends there.
@@ -207,14 +208,14 @@ impl Others {
         self.inbox.clone()
     }
 
-    /// Ends a [`Self::wait`] from any thread.
-    pub fn waker(&self) -> Arc<mio::Waker> {
-        self.peers.waker()
+    /// Takes in what a wait has brought.
+    pub fn note(&mut self, waiter: &Waiter) {
+        self.peers.note(waiter);
     }
 
-    /// Waits until something happens, or the time is over.
-    pub fn wait(&mut self, timeout: Duration) {
-        self.peers.wait(timeout);
+    /// Whether there is news that no wait tells of.
+    pub fn has_news(&self) -> bool {
+        self.peers.has_news()
     }
 
     /// Tells the replica what happened; says whether there is more of it already.

@@ -8,7 +8,7 @@ use crate::replica::{Now, Port, Replica};
 use crate::zab::LinkId;
 use bytes::{Buf, Bytes};
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use socket2::SockRef;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, IoSlice, Read, Write};
@@ -77,8 +77,7 @@ struct Link {
 
 /// See the module's page.
 pub struct Peers {
-    poll: Poll,
-    events: Events,
+    registry: Registry,
     waker: Arc<Waker>,
     listeners: Vec<Listener>,
     others: BTreeMap<i64, Other>,
@@ -94,6 +93,30 @@ pub struct Peers {
     dialing: BTreeMap<LinkId, ()>,
     happened: VecDeque<Event>,
     scratch: Vec<u8>,
+}
+
+/// Where the commit thread sleeps until a peer, or somebody else, wants something of it. It is not the peers' own, since
+/// others may work with them meanwhile.
+pub struct Waiter {
+    poll: Poll,
+    events: Events,
+    waker: Arc<Waker>,
+}
+
+impl Waiter {
+    /// Waits until something happens, or the time is over; [`Peers::note`] takes in what did.
+    pub fn wait(&mut self, timeout: Duration) {
+        if let Err(error) = self.poll.poll(&mut self.events, Some(timeout)) {
+            // EINTR is as good as a wake-up.
+            assert_eq!(error.kind(), io::ErrorKind::Interrupted, "epoll failed: {error}");
+            self.events.clear();
+        }
+    }
+
+    /// Ends a [`Self::wait`] from any thread.
+    pub fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
+    }
 }
 
 /// Where another server is.
@@ -157,12 +180,13 @@ fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
 }
 
 impl Peers {
-    /// The connections of a server whose ports are `bound`.
+    /// The connections of a server whose ports are `bound`, and what tells of them.
     ///
     /// # Errors
     /// The system has no `epoll` to give.
-    pub fn new(bound: Bound, ensemble: &Ensemble, keep_alive: bool) -> io::Result<Self> {
+    pub fn new(bound: Bound, ensemble: &Ensemble, keep_alive: bool) -> io::Result<(Self, Waiter)> {
         let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let Bound(mut listeners) = bound;
         for (at, listener) in listeners.iter_mut().enumerate() {
@@ -172,9 +196,9 @@ impl Peers {
         let (resolving, resolved) = mpsc::channel();
         let other = |addresses: &Vec<PeerAddress>| Other { addresses: addresses.clone(), attempts: [0; 2] };
         let others = ensemble.servers.values().map(|server| (server.sid, other(&server.addresses)));
-        Ok(Self {
-            poll,
-            events: Events::with_capacity(256),
+        let waiter = Waiter { poll, events: Events::with_capacity(256), waker: waker.clone() };
+        let peers = Self {
+            registry,
             waker,
             next_token: FIRST_LISTENER + listeners.len(),
             listeners,
@@ -188,22 +212,18 @@ impl Peers {
             dialing: BTreeMap::new(),
             happened: VecDeque::new(),
             scratch: vec![0; READ_BYTES],
-        })
+        };
+        Ok((peers, waiter))
     }
 
-    /// Ends a [`Self::wait`] from any thread.
+    /// Ends a [`Waiter::wait`] from any thread.
     pub fn waker(&self) -> Arc<Waker> {
         self.waker.clone()
     }
 
-    /// Waits until something happens, is asked for by the waker, or the time is over.
-    pub fn wait(&mut self, timeout: Duration) {
-        let timeout = if self.happened.is_empty() { timeout } else { Duration::ZERO };
-        if let Err(error) = self.poll.poll(&mut self.events, Some(timeout)) {
-            // EINTR is as good as a wake-up.
-            assert_eq!(error.kind(), io::ErrorKind::Interrupted, "epoll failed: {error}");
-        }
-        for event in &self.events {
+    /// Takes in what a wait has brought.
+    pub fn note(&mut self, waiter: &Waiter) {
+        for event in &waiter.events {
             match event.token() {
                 WAKE => {}
                 Token(token) => {
@@ -216,6 +236,11 @@ impl Peers {
                 }
             }
         }
+    }
+
+    /// Whether [`Self::next_event`] has something that no wait tells of.
+    pub fn has_news(&self) -> bool {
+        !self.happened.is_empty()
     }
 
     /// The next connection that came, was made or ended.
@@ -261,7 +286,7 @@ impl Peers {
         }
         let token = self.next_token;
         self.next_token += 1;
-        self.poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
+        self.registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
         let link = Link {
             id,
             stream,
@@ -347,7 +372,7 @@ impl Peers {
         self.dialing.remove(&id);
         if let Some(mut link) = self.tokens.remove(&id).and_then(|token| self.links.remove(&token)) {
             // What is left of it goes with the descriptor.
-            let _ = self.poll.registry().deregister(&mut link.stream);
+            let _ = self.registry.deregister(&mut link.stream);
         }
     }
 

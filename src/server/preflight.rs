@@ -1,5 +1,6 @@
 //! What the host must grant, looked at before the first executor so that the message names it.
 
+use crate::config::Engine;
 use io_uring::{IoUring, opcode};
 use rlimit::Resource;
 use std::fs;
@@ -20,20 +21,12 @@ const DESCRIPTORS_PER_SHARD: u64 = 8;
 ///
 /// # Errors
 /// What is missing, and how to grant it.
-pub fn check(shards: usize) -> Result<u32, String> {
+pub fn check(shards: usize, engine: Engine) -> Result<u32, String> {
     for resource in [Resource::MEMLOCK, Resource::NOFILE] {
         if let Ok((_, hard)) = resource.get() {
             // What stays low is found out below, or when descriptors run out.
             let _ = resource.set(hard, hard);
         }
-    }
-    let (memlock, _) = Resource::MEMLOCK.get().unwrap_or((u64::MAX, u64::MAX));
-    let need = MEMLOCK_MIN.max(MEMLOCK_PER_SHARD * shards as u64);
-    if memlock < need {
-        return Err(format!(
-            "locked memory is limited to {memlock} bytes, {shards} shards need {need}: raise it (ulimit -l, \
-             LimitMEMLOCK= in a systemd unit, --ulimit memlock in a container), or name fewer --cores"
-        ));
     }
     let (descriptors, _) = Resource::NOFILE.get().unwrap_or((u64::MAX, u64::MAX));
     let connections = descriptors.saturating_sub(DESCRIPTORS_KEPT + DESCRIPTORS_PER_SHARD * shards as u64);
@@ -44,8 +37,23 @@ pub fn check(shards: usize) -> Result<u32, String> {
         log::warn!(target: "server", "only {descriptors} descriptors: more than {connections} connections wait; raise \
             nofile (ulimit -n, LimitNOFILE=)");
     }
-    probe()?;
+    if engine == Engine::Uring {
+        uring(shards)?;
+    }
     Ok(u32::try_from(connections).unwrap_or(u32::MAX))
+}
+
+/// Whether the host grants what executors on io_uring need.
+fn uring(shards: usize) -> Result<(), String> {
+    let (memlock, _) = Resource::MEMLOCK.get().unwrap_or((u64::MAX, u64::MAX));
+    let need = MEMLOCK_MIN.max(MEMLOCK_PER_SHARD * shards as u64);
+    if memlock < need {
+        return Err(format!(
+            "locked memory is limited to {memlock} bytes, {shards} shards on io_uring need {need}: raise it (ulimit -l, \
+             LimitMEMLOCK= in a systemd unit, --ulimit memlock in a container), or name fewer --cores"
+        ));
+    }
+    probe()
 }
 
 fn probe() -> Result<(), String> {

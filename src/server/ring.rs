@@ -1,6 +1,6 @@
 //! Bounded queues between shards: one producer, one consumer, no lock.
 //!
-//! A shard that is idle sleeps in io_uring; [`Bell`] wakes its task. A message is a batch, so a ring
+//! A shard that is idle sleeps; [`Bell`] wakes its task. A message is a batch, so a ring
 //! is short and a wake is paid once per batch.
 
 use atomic_waker::AtomicWaker;

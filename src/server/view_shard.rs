@@ -1,5 +1,6 @@
 //! A view shard: serves connections, and keeps its view up to date.
 
+use super::commit_shard::CommitShard;
 use super::others::Inbox;
 use super::ring::{Bell, Consumer, Producer};
 use super::rt::{self, Accepted, Stream};
@@ -21,6 +22,9 @@ const READ_BYTES: usize = 64 << 10;
 /// Reads, or turns of a long request, after which a connection lets others have theirs.
 const STEPS_PER_TURN: usize = 4;
 
+/// Requests that a view may have handled on its own thread.
+const FEW: usize = 32;
+
 /// Batches of deltas after which connections have their turn.
 const BATCHES_PER_TURN: u32 = 8;
 
@@ -33,6 +37,8 @@ const LINGER_MS: i64 = 5_000;
 /// What a view shard is made of.
 pub struct ViewShard {
     view: RefCell<View>,
+    /// Reads from sockets since something was sent up.
+    arrivals: Cell<usize>,
     clock: Clock,
     shared: Arc<Shared>,
     /// Tasks of the connections, by slot.
@@ -67,12 +73,14 @@ pub async fn run(
     rings: Rings,
     clock: Clock,
     shared: Arc<Shared>,
+    commit: Arc<CommitShard>,
     snapshots: Option<snapshots::Plan>,
     inbox: Option<Inbox>,
 ) {
     let Rings { uplink, deltas, accepted, inbound, outbound } = rings;
     let shard = Rc::new(ViewShard {
         view: RefCell::new(view),
+        arrivals: Cell::new(0),
         clock,
         shared,
         wakers: RefCell::default(),
@@ -82,7 +90,7 @@ pub async fn run(
         is_imaging: Cell::new(false),
         inbox,
     });
-    rt::spawn_local(send_up(shard.clone(), uplink));
+    rt::spawn_local(send_up(shard.clone(), commit, uplink));
     rt::spawn_local(tick(shard.clone(), inbound.clone()));
     shard.clone().take_in(deltas, accepted, inbound, snapshots).await;
     // What was answered last is on its way to the sockets: give each connection's task a turn.
@@ -92,13 +100,20 @@ pub async fn run(
 }
 
 /// Sends what the view has for the commit shard; while the ring is full the view gathers.
-async fn send_up(shard: Rc<ViewShard>, mut uplink: Producer<Uplink>) {
+async fn send_up(shard: Rc<ViewShard>, commit: Arc<CommitShard>, mut uplink: Producer<Uplink>) {
     poll_fn(|cx| {
         shard.uplink_bell.listen(cx.waker());
+        let mut items = 0;
         while uplink.has_room() {
             let Some(batch) = shard.view.borrow_mut().take_uplink() else { break };
+            items += batch.items.len();
             let sent = uplink.put(batch);
             assert!(sent.is_ok(), "there was room");
+        }
+        if items > 0 {
+            // While this thread waits for the disk nobody here is read to: that is for when hardly anybody reads.
+            let is_lone = items <= FEW && shard.arrivals.take() <= 2 * items;
+            commit.submit(is_lone);
         }
         shard.wake_listed();
         Poll::<()>::Pending
@@ -203,10 +218,13 @@ impl ViewShard {
     }
 
     fn adopt(self: Rc<Self>, accepted: Accepted) {
-        let mut stream = accepted.adopt();
         let admission = &self.shared.admission;
         // A connection without a peer is gone before it began.
-        let Ok(peer) = stream.set_up(self.shared.tcp_keep_alive) else { return admission.dropped() };
+        let adopted = accepted.adopt().and_then(|stream| {
+            let peer = stream.set_up(self.shared.tcp_keep_alive)?;
+            Ok((stream, peer))
+        });
+        let Ok((stream, peer)) = adopted else { return admission.dropped() };
         if let Err(limit) = admission.enter(peer.ip()) {
             admission.say(format_args!("connection turned away: peer={peer} limit={limit}"));
             return admission.dropped();
@@ -307,6 +325,7 @@ impl ViewShard {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(CloseReason::Expected)),
                 Poll::Ready(Ok(bytes)) => {
                     view.receive(place, &scratch[..bytes], now);
+                    self.arrivals.update(|arrivals| arrivals + 1);
                     steps += 1;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

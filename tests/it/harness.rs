@@ -220,6 +220,9 @@ impl Server {
                     }
                 };
                 command.arg(config).args(["--cores", "0,1"]);
+                if let Some(engine) = std::env::var_os("ZKFAST_ENGINE") {
+                    command.arg("--engine").arg(engine);
+                }
                 command
             }
             Kind::Java => {

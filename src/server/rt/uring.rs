@@ -1,4 +1,4 @@
-//! Everything that is glommio: executors, sockets, timers.
+//! Executors, sockets and timers of glommio.
 //!
 //! Used in a restricted way: the default task queue only, no latency class and no short preempt timer
 //! (an executor may park while a task is runnable), a timer that ticks in every executor (bounds such
@@ -9,7 +9,6 @@ use glommio::net::{AcceptedTcpStream, TcpListener, TcpStream};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -57,11 +56,6 @@ pub async fn sleep(duration: Duration) {
     glommio::timer::sleep(duration).await;
 }
 
-/// Lets every other runnable task of this shard run once.
-pub async fn yield_now() {
-    futures_lite::future::yield_now().await;
-}
-
 /// Runs what blocks (files, names) on the shard's helper thread.
 pub fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> impl Future<Output = R> {
     glommio::executor().spawn_blocking(work)
@@ -103,17 +97,13 @@ impl Accepted {
 pub struct Stream(TcpStream);
 
 impl Stream {
-    /// Sends small messages at once, and says who the other side is (an IPv4 address as one).
-    pub fn set_up(&mut self, keep_alive: bool) -> io::Result<SocketAddr> {
-        self.0.set_nodelay(true)?;
-        if keep_alive {
-            // SAFETY: the descriptor is the stream's, which outlives this borrow of it.
-            #[allow(unsafe_code)]
-            let descriptor = unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) };
-            socket2::SockRef::from(&descriptor).set_keepalive(true)?;
+    /// Its descriptor, for options and names.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is the stream's, which outlives this borrow of it.
+        #[allow(unsafe_code)]
+        unsafe {
+            BorrowedFd::borrow_raw(self.0.as_raw_fd())
         }
-        let peer = self.0.peer_addr()?;
-        Ok(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
     }
 
     /// Reads what is there; 0 at the end.

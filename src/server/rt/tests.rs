@@ -1,0 +1,209 @@
+//! What shards may rely on, on either engine.
+
+use super::*;
+use crate::server::ring::{Bell, ring};
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Instant;
+
+const ENGINES: [Engine; 2] = [Engine::Epoll, Engine::Uring];
+
+/// Runs a shard's main on each engine to its end, and gives what each has sent.
+fn on_each<T, F>(main: impl Fn(Sender<T>) -> F + Clone + Send + 'static) -> Vec<Receiver<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let run = |engine| {
+        let (sender, receiver) = channel();
+        let main = main.clone();
+        spawn(engine, 0, "test", move || main(sender)).expect("a shard").join().expect("its end");
+        receiver
+    };
+    ENGINES.map(run).into()
+}
+
+/// Timers fire in the order of their deadlines, not earlier.
+#[test]
+fn timers() {
+    let fired = on_each(|sender| async move {
+        let started = Instant::now();
+        for ms in [30, 10, 20] {
+            let sender = sender.clone();
+            spawn_local(async move {
+                sleep(Duration::from_millis(ms)).await;
+                sender.send((ms, started.elapsed())).expect("somebody listens");
+            });
+        }
+        sleep(Duration::from_millis(60)).await;
+    });
+    for fired in fired {
+        let fired: Vec<_> = fired.try_iter().collect();
+        assert_eq!(fired.iter().map(|(ms, _)| *ms).collect::<Vec<_>>(), [10, 20, 30]);
+        assert!(fired.iter().all(|(ms, after)| *after >= Duration::from_millis(*ms)), "{fired:?}");
+    }
+}
+
+/// What blocks runs elsewhere: the shard goes on meanwhile, and gets the result.
+#[test]
+fn blocking_work() {
+    let results = on_each(|sender| async move {
+        let turns = Rc::new(std::cell::Cell::new(0));
+        let counted = turns.clone();
+        spawn_local(async move {
+            loop {
+                counted.set(counted.get() + 1);
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let result = blocking(|| {
+            thread::sleep(Duration::from_millis(50));
+            7
+        });
+        sender.send((result.await, turns.get())).expect("somebody listens");
+    });
+    for results in results {
+        let (result, turns) = results.recv().expect("a result");
+        assert_eq!(result, 7);
+        assert!(turns > 5, "{turns}");
+    }
+}
+
+/// Two shards that wake each other 20,000 times: no wake is lost. A lost one would be found by no tick here.
+#[test]
+fn wakes_across_threads() {
+    const ROUNDS: u32 = 20_000;
+    for engine in ENGINES {
+        let (bell, other_bell) = (Bell::default(), Bell::default());
+        let (mut there, mut from_here) = ring::<u32>(1, other_bell.clone(), Bell::default());
+        let (mut back, mut from_there) = ring::<u32>(1, bell.clone(), Bell::default());
+        let echo = move || async move {
+            for _ in 0..ROUNDS {
+                let number = poll_fn(|cx| {
+                    other_bell.listen(cx.waker());
+                    from_here.take().map_or(Poll::Pending, Poll::Ready)
+                });
+                let number = number.await;
+                assert!(back.put(number).is_ok());
+            }
+        };
+        let ask = move || async move {
+            for round in 0..ROUNDS {
+                assert!(there.put(round).is_ok());
+                let number = poll_fn(|cx| {
+                    bell.listen(cx.waker());
+                    from_there.take().map_or(Poll::Pending, Poll::Ready)
+                });
+                assert_eq!(number.await, round);
+            }
+        };
+        // glommio may sleep through a wake now and then; its shards have a tick against that, as the server's.
+        let tick = || async {
+            loop {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let with_tick = move |main: std::pin::Pin<Box<dyn Future<Output = ()>>>| async move {
+            if engine == Engine::Uring {
+                spawn_local(tick());
+            }
+            main.await;
+        };
+        let shards = [
+            spawn(engine, 0, "echo", move || with_tick(Box::pin(echo()))).expect("a shard"),
+            spawn(engine, 0, "ask", move || with_tick(Box::pin(ask()))).expect("a shard"),
+        ];
+        shards.into_iter().for_each(|shard| shard.join().expect("its end"));
+    }
+}
+
+/// A connection: bytes in pieces and at once, more than the kernel's buffers hold in both directions, then the end behind the
+/// last bytes, which is told after them and while writing goes on.
+#[test]
+fn connections() {
+    const BYTES: usize = 32 << 20;
+    for engine in ENGINES {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("no blocking");
+        let address = listener.local_addr().expect("its address");
+        let serve = move || async move {
+            let listener = Listener::adopt(listener).expect("watched");
+            let accepted = listener.accept().await.expect("a connection");
+            let mut stream = accepted.adopt().expect("watched");
+            assert!(stream.set_up(true).expect("its peer").ip().is_loopback());
+            let (mut buffer, mut waiting) = (vec![0; 64 << 10], std::collections::VecDeque::new());
+            let mut is_over = false;
+            // Echoes, a byte at least at a time, and as much as goes.
+            poll_fn(|cx| {
+                loop {
+                    let mut moved = false;
+                    if !is_over && waiting.len() < 1 << 20 {
+                        match stream.poll_read(cx, &mut buffer) {
+                            Poll::Ready(Ok(0)) => (is_over, moved) = (true, true),
+                            Poll::Ready(read) => {
+                                waiting.extend(&buffer[..read.expect("no error")]);
+                                moved = true;
+                            }
+                            Poll::Pending => {}
+                        }
+                    }
+                    if !waiting.is_empty()
+                        && let Poll::Ready(written) = stream.poll_write(cx, waiting.as_slices().0)
+                    {
+                        waiting.drain(..written.expect("no error"));
+                        moved = true;
+                    }
+                    if is_over && waiting.is_empty() {
+                        return Poll::Ready(());
+                    }
+                    if !moved {
+                        return Poll::Pending;
+                    }
+                }
+            })
+            .await;
+            stream.shutdown().await;
+        };
+        let shard = spawn(engine, 0, "test", serve).expect("a shard");
+        let mut client = TcpStream::connect(address).expect("connected");
+        let mut writing = client.try_clone().expect("a second handle");
+        let writer = thread::spawn(move || {
+            for piece in [&b"a"[..], b"bc"] {
+                writing.write_all(piece).expect("sent");
+                thread::sleep(Duration::from_millis(5));
+            }
+            writing.write_all(&vec![7; BYTES]).expect("sent");
+            writing.shutdown(Shutdown::Write).expect("ended");
+        });
+        let mut echoed = Vec::new();
+        client.read_to_end(&mut echoed).expect("the echo");
+        writer.join().expect("everything sent");
+        shard.join().expect("its end");
+        assert_eq!(echoed.len(), 3 + BYTES, "{engine:?}");
+        assert!(echoed.starts_with(b"abc") && echoed[3..].iter().all(|byte| *byte == 7));
+    }
+}
+
+/// A shard ends while tasks of it wait, and others hold their wakers: nobody is the worse for it.
+#[test]
+fn end_with_tasks_left() {
+    let bells = on_each(|sender| async move {
+        let bell = Bell::default();
+        sender.send(bell.clone()).expect("somebody listens");
+        spawn_local(poll_fn(move |cx| {
+            bell.listen(cx.waker());
+            Poll::<()>::Pending
+        }));
+        spawn_local(sleep(Duration::from_secs(3600)));
+        yield_now().await;
+    });
+    // glommio does not promise as much.
+    let epoll = &bells[0];
+    let bell = epoll.recv().expect("a bell");
+    bell.ring();
+    drop(bell);
+}

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const DISK: &str = "/sys/devices/pci0/0000:01/block/sda";
@@ -84,21 +85,29 @@ impl Host {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("tuning-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let host = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
-        let mut files = good();
-        for (path, text) in changes {
-            match text {
-                Some(text) => files.insert((*path).to_owned(), (*text).to_owned()),
-                None => Some(files.remove(*path).unwrap_or_else(|| panic!("{path} was not there"))),
-            };
+        for (path, text) in good() {
+            host.put(&path, Some(&text));
         }
-        for (path, text) in files {
-            let path = host.0.join(path.trim_start_matches('/'));
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
+        changes.iter().for_each(|(path, text)| host.put(path, *text));
         host.link("sys/dev/block/8:0", &format!("../../../{}", &DISK[1..]));
         host.link("sys/class/net/eth0/device", &format!("../../../../{}", &NIC[1..]));
         host
+    }
+
+    /// Writes a file, or removes it, with its folder if that is empty then.
+    fn put(&self, path: &str, text: Option<&str>) {
+        let path = self.0.join(path.trim_start_matches('/'));
+        let folder = path.parent().unwrap();
+        match text {
+            Some(text) => {
+                fs::create_dir_all(folder).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            None => {
+                fs::remove_file(&path).unwrap();
+                let _ = fs::remove_dir(folder);
+            }
+        }
     }
 
     fn link(&self, path: &str, target: &str) {
@@ -124,8 +133,14 @@ impl Drop for Host {
 }
 
 fn check(arguments: &[&str]) -> Output {
+    static PYTHON: OnceLock<String> = OnceLock::new();
+    // `python3` may be a script that looks for one of several, which takes longer than all the rest.
+    let python = PYTHON.get_or_init(|| {
+        let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+        String::from_utf8(found.expect("Python 3").stdout).unwrap().trim().to_owned()
+    });
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/check");
-    Command::new("python3").arg(script).args(arguments).output().expect("Python 3")
+    Command::new(python).args(["-I", "-S"]).arg(script).args(arguments).output().expect("Python 3")
 }
 
 fn text(output: &Output) -> String {
@@ -250,13 +265,17 @@ fn nothing_to_change() {
 /// Each rule says what is wrong, with status 1, and what it cannot see, with status 0.
 #[test]
 fn each_rule() {
+    let (host, good) = (Host::new(&[]), good());
     for (setting, expected, changes) in CASES {
-        let output = Host::new(changes).check(&["--only", setting]);
+        changes.iter().for_each(|(path, text)| host.put(path, *text));
+        let output = host.check(&["--only", setting]);
         assert_eq!(state(&output, setting), expected, "{changes:?}:\n{}", text(&output));
         let status = i32::from(["change", "danger"].contains(&expected));
         assert_eq!(output.status.code(), Some(status), "{changes:?}:\n{}", text(&output));
         assert_eq!(text(&output).contains(". Set: "), status == 1, "how to set it:\n{}", text(&output));
+        changes.iter().for_each(|(path, _)| host.put(path, good.get(*path).map(String::as_str)));
     }
+    assert_eq!(host.check(&[]).status.code(), Some(0), "all is as it was");
 }
 
 /// An empty host is a container that hides everything: nothing is wrong, and nothing crashes.

@@ -2,10 +2,11 @@
 //!
 //! One file per subject, names as `subject/what/size`, throughput beside the time. Inputs come from
 //! [`fixture`], the same in every run. `cargo bench -- codec` runs a subject, `cargo bench -- --test`
-//! each benchmark once.
+//! each benchmark once. Allocations are counted by a program of its own, `allocations`.
 
 mod apply;
 mod codec;
+mod election;
 mod fixture;
 mod log;
 #[cfg(feature = "server")]
@@ -29,6 +30,7 @@ fn main() {
     watch::benches(&mut criterion);
     log::benches(&mut criterion);
     snapshot::benches(&mut criterion);
+    election::benches(&mut criterion);
     #[cfg(feature = "server")]
     ring::benches(&mut criterion);
     criterion.final_summary();

@@ -633,3 +633,30 @@ fn a_moved_client_is_not_overtaken_by_its_past() {
         script.end();
     }
 }
+
+/// A client gives one server up and goes to another, whose word reaches the leader first: the client is overtaken by
+/// its own past, and that while the leader waits for the session's former connection to fall silent. It keeps its
+/// session, which lives.
+#[test]
+fn a_client_is_not_told_that_its_session_is_gone_while_it_lives() {
+    for seed in 0..10 {
+        let mut script = Script::new(seed, Settings::calm(3));
+        let leader = script.the_leader();
+        let [given_up, taken] = script.others(leader)[..] else { unreachable!("three servers") };
+        let client = script.client(leader);
+        let session = script.clients[client].session.map(|(id, ..)| id);
+        // What comes meanwhile, the leader takes up in one go.
+        script.stall(leader, SECOND / 4);
+        script.cut([(given_up, leader)].into(), SECOND / 5);
+        for server in [given_up, taken] {
+            script.clients[client].server = Some(server);
+            script.hang_up(client);
+            script.pass(SECOND / 15);
+        }
+        script.pass(SECOND);
+        script.wait("its session", |cluster| cluster.clients[client].phase == Phase::Connected);
+        script.write(client, 2);
+        assert_eq!(script.clients[client].session.map(|(id, ..)| id), session);
+        script.end();
+    }
+}

@@ -603,7 +603,8 @@ impl Commit {
 
     fn fenced(&mut self, former: CnxnId) {
         let Self { core, sessions, fencing, .. } = self;
-        fencing.fenced(former, |id| sessions.owner(id), |cnxn, what| core.say(Some(cnxn), 0, what));
+        let lives = |id| sessions.get(id).is_some() && !sessions.is_closing(id);
+        fencing.fenced(former, |id| sessions.owner(id), lives, |cnxn, what| core.say(Some(cnxn), 0, what));
     }
 
     /// Deletes containers and TTL nodes that are due, not too many at once.

@@ -13,7 +13,8 @@ pub(super) struct Attach {
 /// Attachments that wait until the session's former connection is silent.
 ///
 /// Invariant: of a session's attachments only the last one to come is granted, after every connection that
-/// had the session before has said that it sends nothing any more.
+/// had the session before has said that it sends nothing any more. A learner is granted one that was overtaken, too:
+/// nothing is done that comes through it.
 #[derive(Debug, Default)]
 pub(super) struct Fencing {
     waiting: Vec<(CnxnId, Attach)>,
@@ -30,11 +31,12 @@ impl Fencing {
         self.waiting.into_iter().map(|(_, attach)| attach)
     }
 
-    /// `former` sends nothing any more: who is to be told what, given each session's `owner`.
+    /// `former` sends nothing any more: who is to be told what, given each session's `owner`, and whether it `lives`.
     pub fn fenced(
         &mut self,
         former: CnxnId,
         owner: impl Fn(i64) -> Option<CnxnId>,
+        lives: impl Fn(i64) -> bool,
         mut tell: impl FnMut(CnxnId, What),
     ) {
         while let Some(at) = self.waiting.iter().position(|(waits_for, _)| *waits_for == former) {
@@ -42,17 +44,54 @@ impl Fencing {
             let Attach { cnxn, session_id, timeout_ms } = attach;
             // Views say so in any order: one that was overtaken may still wait for the session's first.
             let of_session = |(_, other): &&(CnxnId, Attach)| other.session_id == session_id;
-            if owner(session_id) == Some(cnxn.owner())
-                && let Some(&(waits_for, _)) = self.waiting.iter().find(of_session)
-            {
+            let is_owner = owner(session_id) == Some(cnxn.owner());
+            if is_owner && let Some(&(waits_for, _)) = self.waiting.iter().find(of_session) {
                 self.waiting.push((waits_for, attach));
                 continue;
             }
-            let what = match owner(session_id) == Some(cnxn.owner()) {
+            // A connection of this server was fenced when it was overtaken. A learner's was not, and a learner can only
+            // be told that the session is gone, which it is not. Its client may have come last, too: one server's word
+            // passes another's. If it did not, or asks for anything, it hears that the session has moved.
+            // Source: `Leader.revalidateSession`, which says yes to whoever asks while the session lives.
+            let what = match is_owner || cnxn.learner().is_some() && lives(session_id) {
                 true => What::Attached { session_id, timeout_ms },
                 false => What::Refused { session_id },
             };
             tell(cnxn, what);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An attachment that was overtaken by one through another server hears no "gone" while its session lives; there
+    /// is no other answer for a learner. Its own server's connections were fenced when they were overtaken.
+    #[test]
+    fn overtaken_is_not_gone() {
+        let former = CnxnId { view: 0, slot: 1, generation: 1 };
+        let (here, there) = (CnxnId { slot: 2, ..former }, CnxnId::of_learner(1, 6));
+        let winner = CnxnId::of_learner(2, 7);
+        let told = |cnxn, owner: Option<CnxnId>, is_alive| {
+            let mut fencing = Fencing::default();
+            fencing.wait(former, Attach { cnxn, session_id: 5, timeout_ms: 800 });
+            let mut told = Vec::new();
+            fencing.fenced(
+                former,
+                |_| owner,
+                |_| is_alive,
+                |cnxn, what| told.push((cnxn, format!("{what:?}"))),
+            );
+            assert_eq!(told.len(), 1);
+            assert_eq!(told[0].0, cnxn);
+            told[0].1.clone()
+        };
+        let attached = |cnxn, owner, is_alive| told(cnxn, owner, is_alive).starts_with("Attached");
+        assert!(attached(there, Some(there.owner()), true));
+        assert!(attached(there, Some(winner.owner()), true));
+        assert!(!attached(there, Some(winner.owner()), false));
+        assert!(!attached(there, None, false));
+        assert!(!attached(here, Some(winner.owner()), true));
     }
 }

@@ -297,9 +297,10 @@ impl Follow {
     }
 
     fn fenced(&mut self, former: CnxnId) {
-        let Self { core, owners, fencing, leaving, .. } = self;
+        let Self { core, sessions, owners, fencing, leaving, .. } = self;
         leaving.retain(|(_, left)| *left != former);
-        fencing.fenced(former, |id| owners.get(&id).copied(), |cnxn, what| core.say(Some(cnxn), 0, what));
+        let (owner, lives) = (|id| owners.get(&id).copied(), |id| sessions.contains_key(&id));
+        fencing.fenced(former, owner, lives, |cnxn, what| core.say(Some(cnxn), 0, what));
     }
 
     /// The leader's answer to the oldest sync: everything in front of it was committed before.

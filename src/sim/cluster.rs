@@ -514,6 +514,18 @@ impl Cluster {
         self.servers.iter().all(shows)
     }
 
+    /// Whether nothing is under way: nobody waits, and every log ends with the newest committed txn. No server has
+    /// proposed more, either: while a leader's disk is busy its tree is ahead of the log, and a quorum may have committed
+    /// all that is in this.
+    pub fn is_quiet(&self) -> bool {
+        let is_idle =
+            |server: &Server| server.process.as_ref().is_some_and(|process| process.replica.is_idle());
+        self.clients.iter().all(|client| client.pending() == 0)
+            && self.is_settled()
+            && self.servers.iter().all(is_idle)
+            && self.shadows.iter().all(|shadow| shadow.last() == self.oracle.last())
+    }
+
     /// Faults end, and within a bound everything works again: there is a leader, clients write, and all servers hold
     /// the same.
     pub fn settle(&mut self) {
@@ -534,12 +546,7 @@ impl Cluster {
             return self.oracle.violate("no write after the last fault".to_owned());
         }
         self.clients.iter_mut().for_each(|client| client.is_quiet = true);
-        let is_quiet = |cluster: &Self| {
-            cluster.clients.iter().all(|client| client.pending() == 0)
-                && cluster.is_settled()
-                && cluster.shadows.iter().all(|shadow| shadow.last() == cluster.oracle.last())
-        };
-        if !self.run_until(bound_us, is_quiet) {
+        if !self.run_until(bound_us, Self::is_quiet) {
             return self.oracle.violate("clients wait for ever".to_owned());
         }
         self.compare();

@@ -6,7 +6,7 @@
 use super::client::{Client, Phase, create};
 use super::cluster::{Cluster, Settings};
 use super::net::{Event, Machine};
-use super::server::{Step, Stop};
+use super::server::{Process, Step, Stop};
 use crate::client::session::{Body, Reply, Request};
 use crate::replica::Standing;
 
@@ -632,4 +632,63 @@ fn a_moved_client_is_not_overtaken_by_its_past() {
         script.pass(SECOND);
         script.end();
     }
+}
+
+/// A client gives one server up and goes to another, whose word reaches the leader first: the client is overtaken by
+/// its own past, and that while the leader waits for the session's former connection to fall silent. It keeps its
+/// session, which lives.
+#[test]
+fn a_client_is_not_told_that_its_session_is_gone_while_it_lives() {
+    for seed in 0..10 {
+        let mut script = Script::new(seed, Settings::calm(3));
+        let leader = script.the_leader();
+        let [given_up, taken] = script.others(leader)[..] else { unreachable!("three servers") };
+        let client = script.client(leader);
+        let session = script.clients[client].session.map(|(id, ..)| id);
+        // What comes meanwhile, the leader takes up in one go.
+        script.stall(leader, SECOND / 4);
+        script.cut([(given_up, leader)].into(), SECOND / 5);
+        for server in [given_up, taken] {
+            script.clients[client].server = Some(server);
+            script.hang_up(client);
+            script.pass(SECOND / 15);
+        }
+        script.pass(SECOND);
+        script.wait("its session", |cluster| cluster.clients[client].phase == Phase::Connected);
+        script.write(client, 2);
+        assert_eq!(script.clients[client].session.map(|(id, ..)| id), session);
+        script.end();
+    }
+}
+
+/// Whatever a leader has proposed and its busy disk does not have yet is no difference between servers: the comparison
+/// at the end of a history waits for it.
+#[test]
+fn a_leader_ahead_of_its_log_is_not_compared() {
+    let (mut compared, mut ahead) = (0, 0);
+    for seed in 0..5 {
+        let mut script = Script::new(seed, Settings { flush_us: (200, 100_000), ..Settings::calm(3) });
+        let leader = script.the_leader();
+        let client = script.client(leader);
+        for _ in 0..10 {
+            script.wait("a connection", |cluster| cluster.clients[client].phase == Phase::Connected);
+            script.ask(client, create(b"/q/n", Vec::new(), 2));
+            script.pass(5_000);
+            // Its last request arrives, and it does not wait for the answer.
+            script.ask(client, create(b"/q/n", Vec::new(), 2));
+            script.pass(5_000);
+            script.hang_up(client);
+            for _ in 0..100 {
+                script.pass(2_000);
+                let is_ahead = |process: &Process| !process.replica.is_idle();
+                ahead += usize::from(script.servers[leader].process.as_ref().is_some_and(is_ahead));
+                if script.is_quiet() {
+                    script.compare();
+                    compared += 1;
+                }
+            }
+        }
+        script.end();
+    }
+    assert!(compared > 100 && ahead > 100, "{compared} comparisons, ahead {ahead} times");
 }

@@ -93,8 +93,8 @@ pub struct Turn<'a> {
     pub session: &'a mut Session,
     /// Now, in nanoseconds since the run's start.
     pub now_ns: u64,
-    /// Whether what is done now counts.
-    pub measuring: bool,
+    /// What counts among what is done now: what began at this time or later, if anything.
+    pub counts_from_ns: Option<u64>,
     /// What came of the run so far.
     pub tally: &'a mut Tally,
     /// What is written to the socket at the end of the turn.
@@ -117,7 +117,7 @@ impl Turn<'_> {
 
     /// Counts what began at `since_ns` and has come to its end now.
     pub fn record(&mut self, class: Class, since_ns: u64) {
-        if self.measuring {
+        if self.counts_from_ns.is_some_and(|from_ns| since_ns >= from_ns) {
             self.tally.record(class, self.now_ns.saturating_sub(since_ns));
         }
     }

@@ -7,6 +7,7 @@ use crate::outcome::{Class, Curve, Latency, Outcome, ServerUse, rounded};
 use crate::process::{self, Usage};
 use crate::random::{Keys, Zipf};
 use crate::run::{self, Plan, Ran, Shared, Work};
+use crate::session::NoConnection;
 use crate::{prepare, wire};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -111,7 +112,7 @@ fn plan(load: &Load) -> Result<Plan, Failure> {
 }
 
 /// Makes the znodes that a run needs.
-fn prepare(plan: &Plan) -> Result<(), Failure> {
+pub fn prepare(plan: &Plan) -> Result<(), NoConnection> {
     let server = &plan.servers[0];
     match &plan.work {
         Work::Flow(Flow::Create | Flow::Ephemeral) => {

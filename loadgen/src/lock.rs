@@ -273,3 +273,69 @@ impl Driver for LockDriver<'_> {
         0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tally::Tally;
+    use zkfast::proto::jute::JuteWrite;
+
+    /// Two sessions, each of which is told that it is at the head of the queue: the second is noticed, by
+    /// its number, and gives its place up.
+    #[test]
+    fn second_holder_is_noticed() {
+        let locks = [Lock::new("/lock".to_owned())];
+        let mut driver = LockDriver::new(&locks, 10, 2);
+        let mut tally = Tally::new();
+        let mut looked = Vec::new();
+        for index in 0..2 {
+            let (mut session, mut out) = (Session::unopened(), Vec::new());
+            let (session, tally, out_ref) = (&mut session, &mut tally, &mut out);
+            let mut turn = Turn { index, session, now_ns: 5, counts_from_ns: Some(0), tally, out: out_ref };
+            assert_eq!(driver.begin(&mut turn, 0), Begun::Sent);
+            turn.session.units = 1;
+            let name = format!("c{:08}-{:010}", 10 + index, index);
+            let mut body = Vec::new();
+            body.put_string(format!("/lock/{name}").as_bytes());
+            let join = turn.session.sent.pop_front().expect("a create");
+            assert_eq!(driver.reply(&mut turn, join, Reply { err: 0, body: &body }), Ok(()));
+            let mut body = Vec::new();
+            body.put_count(1);
+            body.put_string(name.as_bytes());
+            let look = turn.session.sent.pop_front().expect("a look at the queue");
+            looked.push(driver.reply(&mut turn, look, Reply { err: 0, body: &body }));
+            let next = turn.session.sent.pop_front().map(|sent| sent.op.kind);
+            assert_eq!(next, Some(if index == 0 { Kind::Claim } else { Kind::Leave }));
+        }
+        assert_eq!(looked, [Ok(()), Err(Wrong::TwoHolders { lock: 0, one: 10, other: 11 })]);
+        assert_eq!(tally.ops(), 1);
+    }
+
+    /// Only the one in front is watched, and what a lost connection left behind is deleted, not waited for.
+    #[test]
+    fn only_the_one_in_front_is_watched() {
+        let locks = [Lock::new("/lock".to_owned())];
+        let mut driver = LockDriver::new(&locks, 0, 1);
+        let (mut session, mut tally, mut out) = (Session::unopened(), Tally::new(), Vec::new());
+        let (session, tally, out) = (&mut session, &mut tally, &mut out);
+        let mut turn = Turn { index: 0, session, now_ns: 5, counts_from_ns: None, tally, out };
+        driver.begin(&mut turn, 0);
+        driver.contenders[0].own = b"/lock/c00000000-0000000009".to_vec();
+        let mut body = Vec::new();
+        let names =
+            ["c00000003-0000000007", "c00000000-0000000008", "c00000000-0000000009", "c00000002-0000000001"];
+        body.put_count(names.len());
+        names.iter().for_each(|name| body.put_string(name.as_bytes()));
+        assert_eq!(driver.looked(&mut turn, &body), Ok(()));
+        let asked: Vec<Kind> = turn.session.sent.iter().map(|sent| sent.op.kind).collect();
+        assert_eq!(asked, [Kind::Join, Kind::Sweep, Kind::Front]);
+        let front = b"/lock/c00000003-0000000007".to_vec();
+        assert_eq!(driver.contenders[0].stage, Stage::Waiting { front: front.clone() });
+        let event = |kind, path: &[u8]| WatcherEvent { kind, state: 3, path: path.to_vec() };
+        let deleted = EventType::NodeDeleted as i32;
+        assert!(driver.event(&mut turn, &event(deleted, b"/lock/c00000002-0000000001")).is_err());
+        assert!(driver.event(&mut turn, &event(EventType::NodeDataChanged as i32, &front)).is_err());
+        assert_eq!(driver.event(&mut turn, &event(deleted, &front)), Ok(()));
+        assert!(driver.event(&mut turn, &event(deleted, &front)).is_err(), "told twice");
+    }
+}

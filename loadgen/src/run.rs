@@ -150,9 +150,14 @@ impl Shared {
         self.started.elapsed().as_nanos() as u64
     }
 
+    /// When measuring began, in nanoseconds since the run's start.
+    pub fn measure_at_ns(&self) -> u64 {
+        self.measure_at_ns.load(Ordering::Acquire)
+    }
+
     /// Since measuring began, in nanoseconds.
     pub fn measured_ns(&self) -> u64 {
-        self.now_ns().saturating_sub(self.measure_at_ns.load(Ordering::Acquire))
+        self.now_ns().saturating_sub(self.measure_at_ns())
     }
 
     /// How far the run is.
@@ -282,4 +287,224 @@ pub fn run<T>(plan: &Plan, conduct: impl FnOnce(&Shared) -> (f64, T)) -> Result<
     })?;
     let series = shared.seconds.into_inner().expect("no thread of ours panics").series(seconds);
     Ok(Ran { tally, series, conducted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, Lie};
+    use crate::load;
+    use std::time::Duration;
+
+    fn plan(work: Work) -> Plan {
+        Plan {
+            servers: Vec::new(),
+            connections: 4,
+            in_flight: 16,
+            threads: if matches!(work, Work::Watch) { 1 } else { 2 },
+            work,
+            value_bytes: 100..=100,
+            key_count: 50,
+            keys: Keys::Uniform(50),
+            base: "/loadgen/new".to_owned(),
+            rate: None,
+            seed: 1,
+            reconnect: false,
+        }
+    }
+
+    fn mix(read_ratio: f64) -> Work {
+        Work::Flow(Flow::Mix { read_ratio })
+    }
+
+    fn list() -> Work {
+        Work::Flow(Flow::List { children: 20, path: "/loadgen/list".to_owned() })
+    }
+
+    /// Each workload, at least once.
+    fn all_work() -> Vec<Work> {
+        vec![
+            mix(0.5),
+            Work::Flow(Flow::sync(0.5, 50)),
+            Work::Flow(Flow::Create),
+            Work::Flow(Flow::Ephemeral),
+            Work::Flow(Flow::Multi { ops: 3 }),
+            list(),
+            Work::Lock { locks: 1 },
+            Work::Lock { locks: 3 },
+            Work::Watch,
+            Work::Connect,
+        ]
+    }
+
+    /// Prepares `plan` truthfully, then runs it against `fake`.
+    fn measure(fake: &Fake, plan: &mut Plan, time: Duration) -> Result<Ran<()>, NoConnection> {
+        plan.servers = vec![fake.honest().listen()];
+        load::prepare(plan)?;
+        plan.servers = vec![fake.listen()];
+        let plan = &*plan;
+        run(plan, |shared| {
+            let started = Instant::now();
+            shared.measure();
+            while shared.finished() < plan.threads && started.elapsed() < time {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            shared.drain();
+            (started.elapsed().as_secs_f64(), ())
+        })
+    }
+
+    /// Against an honest server nothing is wrong and nothing stays unanswered, whatever the workload; the
+    /// seconds tell of as much as the whole.
+    #[test]
+    fn honest_server() {
+        for work in all_work() {
+            let mut plan = Plan { value_bytes: 10..=100, ..plan(work) };
+            let ran = measure(&Fake::new(Lie::None, 100), &mut plan, Duration::from_millis(300));
+            let Ran { tally, series, .. } = ran.expect("a connection");
+            let found = (tally.wrong, tally.unanswered, tally.lost, tally.first_wrong.clone());
+            assert_eq!(found, (0, 0, 0, None), "{:?}", plan.work);
+            assert!(tally.ops() > 20, "{:?}: {}", plan.work, tally.ops());
+            assert_eq!(series.at_s.len(), 1, "{series:?}");
+            let counted = series.all.ops_per_s[0] * series.at_s[0];
+            assert!((counted / tally.ops() as f64 - 1.0).abs() < 1e-3, "{counted} of {}", tally.ops());
+        }
+    }
+
+    /// The mix is as asked.
+    #[test]
+    fn mix_has_its_ratio() {
+        let ran = measure(&Fake::new(Lie::None, 100), &mut plan(mix(0.75)), Duration::from_millis(300));
+        let tally = ran.expect("a connection").tally;
+        let reads = tally.latencies.reads.len() as f64 / tally.ops() as f64;
+        assert!(tally.ops() > 1000 && (0.7..0.8).contains(&reads), "{reads} of {}", tally.ops());
+    }
+
+    /// One wrong reply in a hundred, or in ten, does not stay unseen, whatever is wrong with it.
+    #[test]
+    fn liars_are_caught() {
+        let sync = || Work::Flow(Flow::sync(0.5, 50));
+        let lock = || Work::Lock { locks: 1 };
+        let cases = [
+            (mix(0.5), Lie::ShortData, "bytes instead of"),
+            (mix(0.5), Lie::Error, "NoNode"),
+            (mix(0.5), Lie::Order, "xid"),
+            (mix(0.5), Lie::PastZxid, "zxid"),
+            (sync(), Lie::Stale, "behind a sync"),
+            (sync(), Lie::ShortData, "bytes instead of"),
+            (Work::Flow(Flow::Create), Lie::Order, "xid"),
+            (Work::Flow(Flow::Ephemeral), Lie::Owner, "owned by"),
+            (Work::Flow(Flow::Ephemeral), Lie::Error, "NoNode"),
+            (Work::Flow(Flow::Multi { ops: 3 }), Lie::ShortMulti, "result"),
+            (list(), Lie::ShortList, "children"),
+            (list(), Lie::Error, "NoNode"),
+            (lock(), Lie::Version, "version"),
+            (lock(), Lie::Error, "NoNode"),
+            (Work::Watch, Lie::TwoEvents, "not asked for"),
+            (Work::Watch, Lie::OtherEvent, "not asked for"),
+            (Work::Watch, Lie::ShortData, "bytes instead of"),
+            (Work::Connect, Lie::SameSession, "given twice"),
+        ];
+        for (work, lie, word) in cases {
+            // An odd number, so that both of two requests in turn are lied to.
+            let every = if matches!(work, Work::Flow(_)) { 99 } else { 9 };
+            let mut plan = plan(work);
+            let ran = measure(&Fake::new(lie, every), &mut plan, Duration::from_millis(300));
+            let tally = ran.expect("a connection").tally;
+            let case = format!("{:?} {lie:?}: {} of {}", plan.work, tally.wrong, tally.ops());
+            assert!(tally.wrong > 0, "{case}");
+            assert!(
+                tally.first_wrong.as_ref().is_some_and(|first| first.contains(word)),
+                "{case}, {tally:?}"
+            );
+        }
+    }
+
+    /// A queue without its head lets two hold a lock, or one that is not in it: both are noticed.
+    #[test]
+    fn two_holders_are_caught() {
+        let fake = Fake::new(Lie::ShortList, 7);
+        let ran = measure(&fake, &mut plan(Work::Lock { locks: 1 }), Duration::from_millis(300));
+        let first = ran.expect("a connection").tally.first_wrong.expect("a wrong reply");
+        assert!(first.contains("held by two") || first.contains("missing"), "{first}");
+    }
+
+    /// A watcher that is not told leaves the change unanswered.
+    #[test]
+    fn missing_event_is_noticed() {
+        let ran = measure(&Fake::new(Lie::NoEvent, 10), &mut plan(Work::Watch), Duration::from_millis(300));
+        let tally = ran.expect("a connection").tally;
+        assert_eq!((tally.wrong, tally.unanswered), (0, 1));
+    }
+
+    /// A server that hangs up ends the run with an error that names it.
+    #[test]
+    fn lost_connection() {
+        let mut plan = plan(mix(1.0));
+        let error = measure(&Fake::new(Lie::HangUp, 100), &mut plan, Duration::from_secs(10));
+        let error = error.expect_err("the server hung up");
+        assert!(error.to_string().starts_with(&plan.servers[0]), "{error}");
+    }
+
+    /// Sessions that connect again go on; what was on its way is lost, and nothing is wrong.
+    #[test]
+    fn connections_are_had_again() {
+        for work in all_work() {
+            let every = match work {
+                Work::Flow(_) => 100,
+                // The second frame of a connection is its last.
+                Work::Connect => 1,
+                _ => 20,
+            };
+            let mut plan = Plan { reconnect: true, ..plan(work) };
+            let ran = measure(&Fake::new(Lie::HangUp, every), &mut plan, Duration::from_millis(400));
+            let tally = ran.expect("a connection").tally;
+            let found = (tally.wrong, tally.unanswered, tally.first_wrong.clone());
+            assert_eq!(found, (0, 0, None), "{:?}", plan.work);
+            assert!(tally.reconnects > 3 && tally.lost > 3, "{:?}: {tally:?}", plan.work);
+            assert!(tally.ops() > 20, "{:?}: {}", plan.work, tally.ops());
+        }
+    }
+
+    /// Where one server takes no sessions any more, they go to the others and are the same as before.
+    #[test]
+    fn sessions_go_to_another_server() {
+        let fake = Fake::new(Lie::None, 100);
+        let mut plan = Plan { reconnect: true, ..plan(mix(0.5)) };
+        plan.servers = vec![fake.honest().listen()];
+        load::prepare(&plan).expect("a connection");
+        let bad = fake.with(Lie::HangUp, 100);
+        plan.servers = vec![bad.listen(), fake.listen()];
+        let ran = run(&plan, |shared| {
+            shared.measure();
+            std::thread::sleep(Duration::from_millis(400));
+            shared.drain();
+            (0.4, ())
+        });
+        let tally = ran.expect("a connection").tally;
+        assert_eq!((tally.wrong, tally.unanswered), (0, 0), "{tally:?}");
+        assert_eq!((tally.reconnects, tally.expired), (2, 0), "{tally:?}");
+    }
+
+    /// A fill sends each of its znodes once, over all threads, and ends by itself.
+    #[test]
+    fn fill_is_complete() {
+        let mut plan = plan(Work::Flow(Flow::Fill { znodes: 10_001, fanout: 100 }));
+        let ran = measure(&Fake::new(Lie::None, 100), &mut plan, Duration::from_secs(60));
+        let tally = ran.expect("a connection").tally;
+        assert_eq!((tally.latencies.writes.len(), tally.latencies.reads.len(), tally.wrong), (10_001, 0, 0));
+    }
+
+    /// An open loop sends at its rate, however much faster the server could be, and one that has no
+    /// room says how far behind it is.
+    #[test]
+    fn open_loop_holds_its_rate() {
+        let fake = Fake::new(Lie::None, 100);
+        let mut plan = Plan { rate: Some(2000.0), ..plan(mix(0.5)) };
+        let tally = measure(&fake, &mut plan, Duration::from_secs(1)).expect("a connection").tally;
+        assert!((1600..2400).contains(&tally.ops()), "{}", tally.ops());
+        plan.rate = Some(1e9);
+        let tally = measure(&fake, &mut plan, Duration::from_millis(200)).expect("a connection").tally;
+        assert!(tally.behind > Duration::from_millis(100), "{:?}", tally.behind);
+    }
 }

@@ -26,12 +26,19 @@ pub enum Class {
 }
 
 /// Latencies in nanoseconds by [`Class`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Latencies {
     /// Of [`Class::Read`].
     pub reads: Histogram<u64>,
     /// Of [`Class::Write`].
     pub writes: Histogram<u64>,
+}
+
+/// How many there are; their buckets are thousands.
+impl std::fmt::Debug for Latencies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} reads, {} writes", self.reads.len(), self.writes.len())
+    }
 }
 
 impl Latencies {

@@ -175,7 +175,7 @@ impl Driver for FlowDriver {
             }
             Flow::Ephemeral => {
                 let number = self.take_turn(turn.index);
-                let kind = if number % 2 == 0 { Kind::Ephemeral } else { Kind::Delete };
+                let kind = if number.is_multiple_of(2) { Kind::Ephemeral } else { Kind::Delete };
                 let bytes = self.size();
                 let op = self.own(turn, kind, number / 2, bytes);
                 self.put(turn, at_ns, op);

@@ -202,7 +202,11 @@ impl<'a> Worker<'a> {
                 let unanswered: usize =
                     self.sessions.iter().map(|session| session.units.max(session.sent.len())).sum();
                 if unanswered == 0 || Instant::now() > until {
-                    self.tally.unanswered = unanswered as u64;
+                    if self.shared.has_lost_draining() {
+                        self.tally.lose(unanswered as u64);
+                    } else {
+                        self.tally.unanswered = unanswered as u64;
+                    }
                     self.tally.hand_over(self.shared.seconds());
                     return Ok(());
                 }
@@ -428,7 +432,11 @@ impl<'a> Worker<'a> {
         let units = self.driver.lost(&mut Turn { index, session, now_ns, counts_from_ns, tally, out });
         let session = &mut self.sessions[index];
         session.disconnect();
-        session.units = if self.phase == DRAINING { 0 } else { units };
+        session.units = units;
+        if self.phase == DRAINING {
+            session.units = 0;
+            self.shared.lose_draining();
+        }
         let away = &mut self.away[index];
         if away.since_ns == 0 {
             *away = Away { since_ns: now_ns, tries: 0, ..*away };
@@ -436,7 +444,7 @@ impl<'a> Worker<'a> {
             return Err(error);
         }
         // All servers are tried at once, one after the other, and again a little later.
-        let round_is_over = away.tries > 0 && away.tries % self.targets.len() == 0;
+        let round_is_over = away.tries > 0 && away.tries.is_multiple_of(self.targets.len());
         away.retry_ns = now_ns + if round_is_over { RETRY_NS } else { 0 };
         self.any_away = true;
         if let Some(over) = self.driver.is_over() {

@@ -40,6 +40,8 @@ const GIVE_UP_NS: u64 = 60_000_000_000;
 struct Away {
     /// When its connection ended; 0 where it has one.
     since_ns: u64,
+    /// Whether it was open before: having it again is a reconnect.
+    was_open: bool,
     /// When the next try is due; 0 where one is under way.
     retry_ns: u64,
     /// Tries since then.
@@ -425,7 +427,8 @@ impl<'a> Worker<'a> {
             self.tally.wrong(Op::default(), &Wrong::Protocol { what: what.clone() });
         }
         self.tally.lose(session.sent.len() as u64);
-        if session.state != State::Open && !matches!(error, NoConnection::Expired { .. }) {
+        let was_open = session.state == State::Open;
+        if !was_open && !matches!(error, NoConnection::Expired { .. }) {
             self.tally.error("connect");
         }
         let (tally, out) = (&mut self.tally, &mut self.out);
@@ -438,6 +441,7 @@ impl<'a> Worker<'a> {
             self.shared.lose_draining();
         }
         let away = &mut self.away[index];
+        away.was_open |= was_open;
         if away.since_ns == 0 {
             *away = Away { since_ns: now_ns, tries: 0, ..*away };
         } else if now_ns - away.since_ns > GIVE_UP_NS {
@@ -526,9 +530,7 @@ fn granted(
         turn.tally.expired += u64::from(had_session);
         return Err(if had_session { turn.session.expired() } else { turn.session.closed() });
     }
-    if away.since_ns != 0 {
-        turn.tally.reconnects += 1;
-    }
+    turn.tally.reconnects += u64::from(away.was_open);
     *away = Away { target: away.target, ..Away::default() };
     driver.opened(turn, granted);
     Ok(())

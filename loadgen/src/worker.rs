@@ -155,8 +155,7 @@ impl<'a> Worker<'a> {
         for index in 0..self.sessions.len() {
             self.sessions[index].heard_at_ns = now;
             if self.sessions[index].state == State::Open {
-                let Self { driver, .. } = self;
-                driver.opened(
+                self.driver.opened(
                     &mut Turn {
                         index,
                         session: &mut self.sessions[index],

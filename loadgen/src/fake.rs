@@ -1,113 +1,347 @@
-//! A server of one thread per connection, without a tree, that can be told to answer wrongly.
+//! A server of one thread per connection with a small tree, that can be told to answer wrongly.
 
-use crate::wire;
 use bytes::BufMut;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
+use zkfast::proto::event::put_event;
 use zkfast::proto::jute::{JuteWrite, Reader, frame};
-use zkfast::proto::reply::put_reply;
-use zkfast::proto::request::{self, RequestHeader};
-use zkfast::proto::{ConnectResponse, OpCode, PASSWORD_BYTES, ReplyHeader, Stat, XID_PING, Zxid};
+use zkfast::proto::reply::MultiHeader;
+use zkfast::proto::request::{
+    self, Create, MultiOp, PathVersion, PathWatch, RequestHeader, SetData, read_multi,
+};
+use zkfast::proto::{
+    ConnectRequest, ConnectResponse, ErrorCode, EventType, OpCode, PASSWORD_BYTES, ReplyHeader, Stat,
+    XID_PING, Zxid,
+};
 
-/// What is wrong with one reply in a hundred.
+/// What is wrong with one reply in a hundred, or in fewer where there are not so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     /// Nothing.
     None,
     /// The data of a get is a byte short.
     ShortData,
-    /// A set is answered with NoNode.
+    /// A set, a delete or a list is answered with NoNode.
     Error,
     /// A reply has the xid of the one behind it.
     Order,
+    /// A reply's zxid is one that was long ago.
+    PastZxid,
     /// The connection ends.
     HangUp,
+    /// An ephemeral belongs to nobody.
+    Owner,
+    /// A multi answers one result less.
+    ShortMulti,
+    /// A get shows a Stat from before the last write.
+    Stale,
+    /// A list leaves its first child out, which in a lock's queue is the holder.
+    ShortList,
+    /// A change is told to all watchers but one.
+    NoEvent,
+    /// A change is told twice.
+    TwoEvents,
+    /// A change is told of another znode.
+    OtherEvent,
+    /// A setData answers a version that skips one.
+    Version,
+    /// Two sessions get the same id.
+    SameSession,
 }
 
-/// Listens on a free port of this machine, for as long as the test process lives.
-pub fn serve(lie: Lie, value_bytes: usize) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("the port").to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            std::thread::spawn(move || answer(stream.expect("a connection"), lie, value_bytes));
-        }
-    });
-    address
+/// A znode: what it holds, and who is told of its next change.
+#[derive(Debug, Default)]
+struct Znode {
+    data: Vec<u8>,
+    stat: Stat,
+    next_sequence: u32,
+    watchers: Vec<i64>,
 }
 
-fn answer(mut stream: TcpStream, lie: Lie, value_bytes: usize) {
-    let (mut bytes, mut scratch, mut out) = (Vec::new(), vec![0; 64 << 10], Vec::new());
-    let (mut frames, mut closing) = (0, false);
-    while let Ok(read @ 1..) = stream.read(&mut scratch) {
-        bytes.extend_from_slice(&scratch[..read]);
-        let mut rest = &bytes[..];
-        out.clear();
-        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
-            let Some((body, after)) = behind.split_at_checked(u32::from_be_bytes(*length) as usize) else {
-                break;
-            };
-            rest = after;
-            frames += 1;
-            let lie = if frames > 100 && frames % 100 == 0 { lie } else { Lie::None };
-            if lie == Lie::HangUp {
-                return;
+#[derive(Debug, Default)]
+struct Tree {
+    znodes: BTreeMap<Vec<u8>, Znode>,
+    counter: u32,
+    sessions: i64,
+    /// Where events of a session go.
+    sockets: BTreeMap<i64, TcpStream>,
+}
+
+/// One fake server; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Fake {
+    lie: Lie,
+    /// One reply in so many is a lie.
+    every: u32,
+    tree: Arc<Mutex<Tree>>,
+}
+
+impl Fake {
+    /// A server that lies once in `every` replies of a connection.
+    pub fn new(lie: Lie, every: u32) -> Self {
+        Self { lie, every, tree: Arc::default() }
+    }
+
+    /// The same tree, told of truthfully.
+    pub fn honest(&self) -> Self {
+        self.with(Lie::None, 1)
+    }
+
+    /// The same tree, told of with other lies.
+    pub fn with(&self, lie: Lie, every: u32) -> Self {
+        Self { lie, every, ..self.clone() }
+    }
+
+    /// Listens on a free port of this machine, for as long as the test process lives.
+    pub fn listen(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("the port").to_string();
+        let fake = self.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let fake = fake.clone();
+                std::thread::spawn(move || fake.answer(stream.expect("a connection")));
             }
-            closing = body[4..8] == OpCode::CLOSE_SESSION.0.to_be_bytes();
-            if frames == 1 {
-                put_session(&mut out);
-            } else {
-                put_answer(&mut out, body, lie, value_bytes);
+        });
+        address
+    }
+
+    fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock().expect("no thread of the fake panics")
+    }
+
+    fn answer(&self, mut stream: TcpStream) {
+        let (mut bytes, mut scratch) = (Vec::new(), vec![0; 64 << 10]);
+        stream.set_nodelay(true).expect("a socket");
+        let (mut frames, mut session, mut closing) = (0, 0, false);
+        while let Ok(read @ 1..) = stream.read(&mut scratch) {
+            bytes.extend_from_slice(&scratch[..read]);
+            let mut rest = &bytes[..];
+            while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+                let Some((body, after)) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)
+                else {
+                    break;
+                };
+                rest = after;
+                frames += 1;
+                let lie = if frames > self.every && frames % self.every == 0 { self.lie } else { Lie::None };
+                let mut out = Vec::new();
+                // Replies and events of a session leave in the order of the tree's changes.
+                let mut tree = self.tree();
+                if lie == Lie::HangUp {
+                    tree.end(session, false);
+                    return;
+                }
+                if frames == 1 {
+                    session = tree.put_session(&mut out, body, self.lie);
+                    tree.sockets.insert(session, stream.try_clone().expect("a socket"));
+                } else {
+                    closing = body[4..8] == OpCode::CLOSE_SESSION.0.to_be_bytes();
+                    tree.put_answer(&mut out, body, session, lie);
+                }
+                if stream.write_all(&out).is_err() || closing {
+                    tree.end(session, true);
+                    let _ = stream.shutdown(std::net::Shutdown::Both);
+                    return;
+                }
             }
-        }
-        let consumed = bytes.len() - rest.len();
-        bytes.drain(..consumed);
-        if stream.write_all(&out).is_err() || closing {
-            return;
+            let consumed = bytes.len() - rest.len();
+            bytes.drain(..consumed);
         }
     }
 }
 
-fn put_session(out: &mut Vec<u8>) {
-    let response = ConnectResponse {
-        protocol_version: 0,
-        timeout_ms: 10_000,
-        session_id: 1,
-        password: [1; PASSWORD_BYTES],
-        read_only: Some(false),
-    };
-    frame(out, |out| response.put(out));
-}
+impl Tree {
+    fn put_session(&mut self, out: &mut Vec<u8>, body: &[u8], lie: Lie) -> i64 {
+        let request = ConnectRequest::read(&mut Reader::new(body)).expect("a connect request");
+        self.sessions += 1;
+        let session_id = match request.session_id {
+            0 if lie == Lie::SameSession => self.sessions / 2 + 1,
+            0 => self.sessions,
+            again => again,
+        };
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout_ms: 10_000,
+            session_id,
+            password: [1; PASSWORD_BYTES],
+            read_only: Some(false),
+        };
+        frame(out, |out| response.put(out));
+        session_id
+    }
 
-fn put_answer(out: &mut Vec<u8>, body: &[u8], lie: Lie, value_bytes: usize) {
-    let mut reader = Reader::new(body);
-    let RequestHeader { xid, op } = RequestHeader::read(&mut reader).expect("a request");
-    let zxid = Zxid::new(0, 1);
-    let stat = Stat { data_bytes: value_bytes as i32, ..Stat::default() };
-    let xid = if lie == Lie::Order { xid + 1 } else { xid };
-    match op {
-        OpCode::GET_DATA => {
-            let path = request::path(&mut reader).expect("a path");
-            let key = str::from_utf8(&path[path.len() - 8..]).expect("digits").parse().expect("a number");
-            let mut value = wire::key_value(key, value_bytes);
-            if lie == Lie::ShortData {
-                value.pop();
+    /// The connection has ended, and with it the session where it `is_over`.
+    fn end(&mut self, session: i64, is_over: bool) {
+        if let Some(socket) = self.sockets.remove(&session) {
+            let _ = socket.shutdown(std::net::Shutdown::Both);
+        }
+        for znode in self.znodes.values_mut() {
+            znode.watchers.retain(|watcher| *watcher != session);
+        }
+        let own = |znode: &Znode| znode.stat.ephemeral_owner == session;
+        let owned: Vec<Vec<u8>> =
+            self.znodes.iter().filter(|(_, znode)| own(znode)).map(|(path, _)| path.clone()).collect();
+        for path in owned.iter().filter(|_| is_over) {
+            let _ = self.delete(path);
+        }
+    }
+
+    fn zxid(&self) -> Zxid {
+        Zxid::new(0, self.counter)
+    }
+
+    fn tell(&mut self, watchers: Vec<i64>, kind: EventType, path: &[u8], lie: Lie) {
+        let mut out = Vec::new();
+        let path = if lie == Lie::OtherEvent { &path[1..] } else { path };
+        put_event(&mut out, Some(self.zxid()), kind, path);
+        let left_out = usize::from(lie == Lie::NoEvent);
+        for watcher in watchers.iter().skip(left_out) {
+            for _ in 0..if lie == Lie::TwoEvents { 2 } else { 1 } {
+                if let Some(mut socket) = self.sockets.get(watcher) {
+                    let _ = socket.write_all(&out);
+                }
             }
-            put_reply(out, xid, zxid, |out| {
-                out.put_buffer(Some(&value));
-                stat.put(out);
-            });
         }
-        OpCode::SET_DATA if lie == Lie::Error => {
-            frame(out, |out| ReplyHeader { xid, zxid: 1, err: -101 }.put(out));
+    }
+
+    fn create(&mut self, create: &Create<'_>, session: i64, lie: Lie) -> Result<(Vec<u8>, Stat), ErrorCode> {
+        let mut path = create.path.unwrap_or_default().to_vec();
+        if create.flags & 2 != 0 {
+            let parent = path.rsplitn(2, |byte| *byte == b'/').nth(1).unwrap_or_default().to_vec();
+            let parent = self.znodes.entry(parent).or_default();
+            path.extend_from_slice(format!("{:010}", parent.next_sequence).as_bytes());
+            parent.next_sequence += 1;
         }
-        OpCode::SET_DATA => put_reply(out, xid, zxid, |out| stat.put(out)),
-        OpCode::CREATE | OpCode::SYNC => {
-            let path = request::path(&mut reader).expect("a path");
-            put_reply(out, xid, zxid, |out| out.put_string(path));
+        if self.znodes.contains_key(&path) {
+            return Err(ErrorCode::NodeExists);
         }
-        OpCode::PING => put_reply(out, XID_PING, zxid, |_| {}),
-        OpCode::CLOSE_SESSION => put_reply(out, xid, zxid, |_| {}),
-        OpCode(other) => put_reply(out, xid, zxid, |out| out.put_i32(other)),
+        self.counter += 1;
+        let is_owned = create.flags & 1 != 0 && lie != Lie::Owner;
+        let data = create.data.unwrap_or_default().to_vec();
+        let stat = Stat {
+            czxid: self.zxid(),
+            mzxid: self.zxid(),
+            ephemeral_owner: if is_owned { session } else { 0 },
+            data_bytes: data.len() as i32,
+            ..Stat::default()
+        };
+        self.znodes.insert(path.clone(), Znode { data, stat, ..Znode::default() });
+        Ok((path, stat))
+    }
+
+    fn delete(&mut self, path: &[u8]) -> Result<(), ErrorCode> {
+        let znode = self.znodes.remove(path).ok_or(ErrorCode::NoNode)?;
+        self.counter += 1;
+        self.tell(znode.watchers, EventType::NodeDeleted, path, Lie::None);
+        Ok(())
+    }
+
+    /// Sets data as part of the txn that `counter` stands for.
+    fn set(&mut self, set: &SetData<'_>, lie: Lie) -> Result<Stat, ErrorCode> {
+        let (path, zxid) = (set.path.unwrap_or_default(), self.zxid());
+        let znode = self.znodes.get_mut(path).ok_or(ErrorCode::NoNode)?;
+        if set.version != -1 && set.version != znode.stat.version {
+            return Err(ErrorCode::BadVersion);
+        }
+        znode.data = set.data.unwrap_or_default().to_vec();
+        znode.stat.version += if lie == Lie::Version { 2 } else { 1 };
+        znode.stat.mzxid = zxid;
+        znode.stat.data_bytes = znode.data.len() as i32;
+        let (stat, watchers) = (znode.stat, std::mem::take(&mut znode.watchers));
+        self.tell(watchers, EventType::NodeDataChanged, path, lie);
+        Ok(stat)
+    }
+
+    fn children(&self, path: &[u8]) -> Vec<Vec<u8>> {
+        let prefix = [path, b"/"].concat();
+        let below = self.znodes.range(prefix.clone()..).map(|(path, _)| path);
+        let below = below.take_while(|path| path.starts_with(&prefix)).map(|path| &path[prefix.len()..]);
+        below.filter(|name| !name.contains(&b'/')).map(<[u8]>::to_vec).collect()
+    }
+
+    fn put_answer(&mut self, out: &mut Vec<u8>, request: &[u8], session: i64, lie: Lie) {
+        let mut reader = Reader::new(request);
+        let RequestHeader { xid, op } = RequestHeader::read(&mut reader).expect("a request");
+        let mut body = Vec::new();
+        let done = self.put_body(&mut body, op, &mut reader, session, lie);
+        let xid = match op {
+            OpCode::PING => XID_PING,
+            _ if lie == Lie::Order => xid + 1,
+            _ => xid,
+        };
+        let zxid = if lie == Lie::PastZxid { 0 } else { self.zxid().to_wire() };
+        let err = done.err().map_or(0, ErrorCode::to_wire);
+        frame(out, |out| {
+            ReplyHeader { xid, zxid, err }.put(out);
+            if err == 0 {
+                out.put_slice(&body);
+            }
+        });
+    }
+
+    fn put_body(
+        &mut self,
+        out: &mut Vec<u8>,
+        op: OpCode,
+        reader: &mut Reader<'_>,
+        session: i64,
+        lie: Lie,
+    ) -> Result<(), ErrorCode> {
+        let is_error = lie == Lie::Error;
+        match op {
+            OpCode::GET_DATA => {
+                let get = PathWatch::read(reader).expect("a getData");
+                let znode = self.znodes.get_mut(get.path).ok_or(ErrorCode::NoNode)?;
+                if get.watch {
+                    znode.watchers.push(session);
+                }
+                let cut = usize::from(lie == Lie::ShortData);
+                out.put_buffer(Some(&znode.data[..znode.data.len() - cut]));
+                let mzxid = if lie == Lie::Stale { Zxid::ZERO } else { znode.stat.mzxid };
+                Stat { mzxid, ..znode.stat }.put(out);
+            }
+            OpCode::SET_DATA | OpCode::DELETE | OpCode::GET_CHILDREN if is_error => {
+                return Err(ErrorCode::NoNode);
+            }
+            OpCode::SET_DATA => {
+                self.counter += 1;
+                self.set(&SetData::read(reader).expect("a setData"), lie)?.put(out);
+            }
+            OpCode::DELETE => {
+                let delete = PathVersion::read(reader).expect("a delete");
+                self.delete(delete.path.unwrap_or_default())?;
+            }
+            OpCode::CREATE | OpCode::CREATE2 => {
+                let create = Create::read(reader, op).expect("a create");
+                let (path, stat) = self.create(&create, session, lie)?;
+                out.put_string(&path);
+                if op == OpCode::CREATE2 {
+                    stat.put(out);
+                }
+            }
+            OpCode::GET_CHILDREN => {
+                let path = PathWatch::read(reader).expect("a getChildren").path;
+                let children = self.children(path);
+                let children = &children[usize::from(lie == Lie::ShortList).min(children.len())..];
+                out.put_count(children.len());
+                children.iter().for_each(|child| out.put_string(child));
+            }
+            OpCode::MULTI => {
+                self.counter += 1;
+                let ops = read_multi(reader).expect("a multi");
+                for op in &ops[usize::from(lie == Lie::ShortMulti)..] {
+                    let MultiOp::SetData(set) = op else { return Err(ErrorCode::Unimplemented) };
+                    MultiHeader { op: OpCode::SET_DATA, done: false, err: 0 }.put(out);
+                    self.set(set, Lie::None)?.put(out);
+                }
+                MultiHeader::END.put(out);
+            }
+            OpCode::SYNC => out.put_string(request::path(reader).expect("a path")),
+            _ => {}
+        }
+        Ok(())
     }
 }

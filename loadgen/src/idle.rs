@@ -1,7 +1,11 @@
 //! Sessions that do nothing but live: what they cost a server.
 
+use crate::cli::Idle;
+use crate::outcome::rounded;
+use crate::process::{self, Usage};
 use crate::session::{NoConnection, Session};
-use crate::wire;
+use crate::{Failure, report, wire};
+use serde::Serialize;
 use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
 
@@ -10,11 +14,87 @@ const PINGS_PER_TIMEOUT: u64 = 3;
 /// How often pings are sent; those that are due are spread evenly over these.
 const TICK: Duration = Duration::from_millis(50);
 
+/// What idle sessions cost.
+#[derive(Debug, Serialize)]
+struct Held {
+    what: &'static str,
+    servers: String,
+    sessions: u64,
+    opened_per_s: f64,
+    seconds: f64,
+    #[serde(flatten)]
+    server: Option<HeldUse>,
+}
+
+/// What they cost the servers whose processes are known.
+#[derive(Debug, Serialize)]
+struct HeldUse {
+    rss_before_bytes: u64,
+    rss_after_bytes: u64,
+    rss_bytes_per_session: f64,
+    cores: f64,
+    voluntary_switches_per_s: f64,
+}
+
+/// Opens sessions, holds them, and tells what that costs.
+pub fn run(idle: &Idle) -> Result<(), Failure> {
+    let pids = &idle.common.server_pid;
+    let usage = || Usage::of(pids).map_err(Failure::Usage);
+    process::raise_open_files(idle.sessions).map_err(Failure::Usage)?;
+    let before = usage()?;
+    let started = Instant::now();
+    let mut sessions = Session::open_many(&idle.common.server, idle.sessions)?;
+    let opening = started.elapsed().as_secs_f64();
+    let opened = usage()?;
+    let started = Instant::now();
+    let done = hold(&mut sessions, Duration::from_secs_f64(idle.seconds));
+    let seconds = started.elapsed().as_secs_f64();
+    let after = usage()?;
+    Session::close_all(sessions);
+    done?;
+
+    let grown = after.rss_bytes as f64 - before.rss_bytes as f64;
+    let used = after - opened;
+    let held = Held {
+        what: "idle",
+        servers: idle.common.server.join(","),
+        sessions: idle.sessions as u64,
+        opened_per_s: rounded(idle.sessions as f64 / opening),
+        seconds: rounded(seconds),
+        server: (!pids.is_empty()).then(|| HeldUse {
+            rss_before_bytes: before.rss_bytes,
+            rss_after_bytes: after.rss_bytes,
+            rss_bytes_per_session: rounded(grown / idle.sessions as f64),
+            cores: rounded((used.user_us + used.sys_us) as f64 / 1e6 / seconds),
+            voluntary_switches_per_s: rounded(used.switches as f64 / seconds),
+        }),
+    };
+    report::print(&held, idle.common.json, text);
+    Ok(())
+}
+
+fn text(held: &Held) -> String {
+    let (sessions, per_s, seconds) = (held.sessions, held.opened_per_s, held.seconds);
+    let mut text = format!("{sessions} sessions, opened at {per_s:.0}/s, held for {seconds:.1} s\n");
+    if let Some(server) = &held.server {
+        text += &format!(
+            "server: RSS {:.1} MB before, {:.1} MB with them ({:.1} KB each), {:.4} cores, \
+             {:.0} voluntary switches/s while they idle",
+            report::megabytes(server.rss_before_bytes),
+            report::megabytes(server.rss_after_bytes),
+            server.rss_bytes_per_session / 1e3,
+            server.cores,
+            server.voluntary_switches_per_s,
+        );
+    }
+    text
+}
+
 /// Holds `sessions` for `hold` by pings that are spread evenly over time.
 ///
 /// # Errors
 /// A session whose connection ended, or whose ping was not answered before the next was due.
-pub fn hold(sessions: &mut [Session], hold: Duration) -> Result<(), NoConnection> {
+fn hold(sessions: &mut [Session], hold: Duration) -> Result<(), NoConnection> {
     let mut ping = Vec::new();
     wire::put_ping(&mut ping);
     for session in sessions.iter() {
@@ -43,7 +123,7 @@ pub fn hold(sessions: &mut [Session], hold: Duration) -> Result<(), NoConnection
 
 fn read_ping_reply(session: &mut Session) -> Result<(), NoConnection> {
     let mut scratch = [0; 256];
-    match session.stream.read(&mut scratch) {
+    match session.stream().read(&mut scratch) {
         Ok(0) => Err(session.closed()),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::WouldBlock => {

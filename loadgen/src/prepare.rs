@@ -2,26 +2,24 @@
 
 use crate::session::{Caller, NoConnection};
 use crate::wire::{self, ROOT};
-use bytes::BufMut;
-use zkfast::proto::jute::{JuteWrite, Reader};
+use std::ops::RangeInclusive;
+use zkfast::proto::jute::Reader;
 use zkfast::proto::{ErrorCode, OpCode};
 
 const OK: i32 = ErrorCode::Ok.to_wire();
 const NO_NODE: i32 = ErrorCode::NoNode.to_wire();
 const NODE_EXISTS: i32 = ErrorCode::NodeExists.to_wire();
 
-/// Makes [`ROOT`] and the first `keys` keys, each with its value of `value_bytes`.
-pub fn keys(server: &str, keys: u32, value_bytes: usize) -> Result<(), NoConnection> {
+/// Makes [`ROOT`] and the first `keys` keys, each with a value of one of `sizes` bytes.
+pub fn keys(server: &str, keys: u32, sizes: RangeInclusive<u32>) -> Result<(), NoConnection> {
     let mut caller = Caller::open(server)?;
     create_all(&mut caller, &[ROOT.to_owned()])?;
     let all: Vec<u32> = (0..keys).collect();
     let (mut there, mut refused) = (Vec::new(), None);
+    let value = |key: u32| wire::key_value(key, sizes.start() + key % (sizes.end() - sizes.start() + 1));
     caller.pipeline(
         &all,
-        |out, xid, key| {
-            let (path, value) = (wire::key_path(key), wire::key_value(key, value_bytes));
-            wire::put_create(out, xid, path.as_bytes(), &value);
-        },
+        |out, xid, key| wire::put_create(out, xid, wire::key_path(key).as_bytes(), &value(key)),
         |key, err, _| match err {
             OK => {}
             NODE_EXISTS => there.push(key),
@@ -31,16 +29,40 @@ pub fn keys(server: &str, keys: u32, value_bytes: usize) -> Result<(), NoConnect
     // Those of an earlier run may have values of another length.
     caller.pipeline(
         &there,
-        |out, xid, key| {
-            wire::put_request(out, xid, OpCode::SET_DATA, |out| {
-                out.put_string(wire::key_path(key).as_bytes());
-                out.put_buffer(Some(&wire::key_value(key, value_bytes)));
-                out.put_i32(-1);
-            });
-        },
+        |out, xid, key| wire::put_set(out, xid, wire::key_path(key).as_bytes(), &value(key), -1),
         |_, err, _| refused = if err == OK { refused } else { Some(err) },
     )?;
     finish(caller, "keys", refused)
+}
+
+/// Makes `path` and its children `0..children`, without data.
+pub fn children(server: &str, path: &str, children: u32) -> Result<(), NoConnection> {
+    let mut caller = Caller::open(server)?;
+    create_all(&mut caller, &[ROOT.to_owned(), path.to_owned()])?;
+    let (all, mut refused): (Vec<u32>, _) = ((0..children).collect(), None);
+    caller.pipeline(
+        &all,
+        |out, xid, child| wire::put_create(out, xid, wire::leaf_path(path, child).as_bytes(), b""),
+        |_, err, _| {
+            if err != OK && err != NODE_EXISTS {
+                refused = Some(err);
+            }
+        },
+    )?;
+    finish(caller, "children", refused)
+}
+
+/// Makes the znode of a fan-out, with the value 0 of `bytes` bytes.
+pub fn watched(server: &str, path: &str, bytes: u32) -> Result<(), NoConnection> {
+    let mut caller = Caller::open(server)?;
+    let mut refused = None;
+    let value = wire::key_value(0, bytes);
+    caller.pipeline(
+        &[path],
+        |out, xid, path| wire::put_create(out, xid, path.as_bytes(), &value),
+        |_, err, _| refused = (err != OK).then_some(err),
+    )?;
+    finish(caller, "watched znode", refused)
 }
 
 /// Makes `base` and the parents `0..groups` below it.
@@ -53,11 +75,14 @@ pub fn groups(server: &str, base: &str, groups: u32) -> Result<(), NoConnection>
     Ok(())
 }
 
-/// Deletes [`ROOT`] and all below it; returns how many znodes that were.
-pub fn clean(server: &str) -> Result<u64, NoConnection> {
-    let mut caller = Caller::open(server)?;
+/// Deletes `root` and all below it, through the first of `servers` that takes a session; returns how many
+/// znodes that were.
+pub fn clean(servers: &[String], root: &str) -> Result<u64, NoConnection> {
+    let (last, others) = servers.split_last().expect("a server at least");
+    let found = others.iter().find_map(|server| Caller::open(server).ok());
+    let mut caller = found.map_or_else(|| Caller::open(last), Ok)?;
     // Parents come before their children, so that the way back deletes children first.
-    let mut found = vec![ROOT.to_owned()];
+    let mut found = vec![root.to_owned()];
     let mut looked_at = 0;
     let mut refused = None;
     while looked_at < found.len() {
@@ -66,14 +91,9 @@ pub fn clean(server: &str) -> Result<u64, NoConnection> {
         let borrowed: Vec<&str> = level.iter().map(String::as_str).collect();
         caller.pipeline(
             &borrowed,
-            |out, xid, path| {
-                wire::put_request(out, xid, OpCode::GET_CHILDREN, |out| {
-                    out.put_string(path.as_bytes());
-                    out.put_bool(false);
-                });
-            },
+            |out, xid, path| wire::put_read(out, xid, OpCode::GET_CHILDREN, path.as_bytes(), false),
             |path, err, body| match err {
-                OK => found.extend(children(body).into_iter().map(|name| format!("{path}/{name}"))),
+                OK => found.extend(names(body).into_iter().map(|name| format!("{path}/{name}"))),
                 NO_NODE => {}
                 _ => refused = Some(err),
             },
@@ -83,12 +103,7 @@ pub fn clean(server: &str) -> Result<u64, NoConnection> {
     let mut deleted = 0;
     caller.pipeline(
         &backwards,
-        |out, xid, path| {
-            wire::put_request(out, xid, OpCode::DELETE, |out| {
-                out.put_string(path.as_bytes());
-                out.put_i32(-1);
-            });
-        },
+        |out, xid, path| wire::put_delete(out, xid, path.as_bytes()),
         |_, err, _| match err {
             OK => deleted += 1,
             NO_NODE => {}
@@ -99,7 +114,7 @@ pub fn clean(server: &str) -> Result<u64, NoConnection> {
     Ok(deleted)
 }
 
-fn children(body: &[u8]) -> Vec<String> {
+fn names(body: &[u8]) -> Vec<String> {
     let mut reader = Reader::new(body);
     let count = reader.count(4).ok().flatten().unwrap_or(0);
     (0..count)

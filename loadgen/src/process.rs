@@ -1,7 +1,10 @@
-//! What the servers' processes cost, from `/proc`.
+//! What the servers' processes cost, from `/proc`, and what of it they tell themselves.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::ops::Sub;
+use std::time::Duration;
 
 /// What some processes used since they started, all their threads together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct Usage {
     pub sys_us: u64,
     /// Voluntary context switches of the threads that live.
     pub switches: u64,
+    /// Involuntary ones, likewise.
+    pub preemptions: u64,
     /// Bytes that were sent to the block layer: `write_bytes`, less what was truncated before.
     pub write_bytes: u64,
     /// Resident memory now.
@@ -44,6 +49,7 @@ impl Usage {
                 // A thread may end between the listing and the read.
                 let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
                 sum.switches += field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+                sum.preemptions += field(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
             }
         }
         Ok(sum)
@@ -59,10 +65,53 @@ impl Sub for Usage {
             user_us: self.user_us.saturating_sub(before.user_us),
             sys_us: self.sys_us.saturating_sub(before.sys_us),
             switches: self.switches.saturating_sub(before.switches),
+            preemptions: self.preemptions.saturating_sub(before.preemptions),
             write_bytes: self.write_bytes.saturating_sub(before.write_bytes),
             rss_bytes: self.rss_bytes,
         }
     }
+}
+
+/// How long a server may take for a four-letter word.
+const WORD_WAIT: Duration = Duration::from_secs(2);
+/// Bytes of an answer that are read.
+const WORD_BYTES_MAX: u64 = 1 << 20;
+
+/// How often `servers` flushed their logs since they started, by `zk_cnt_fsynctime` of `mntr`; none where
+/// one of them does not say.
+pub fn fsyncs(servers: &[String]) -> Option<u64> {
+    servers.iter().map(|server| fsyncs_of(&mntr(server)?)).sum()
+}
+
+fn mntr(server: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(server).ok()?;
+    stream.set_read_timeout(Some(WORD_WAIT)).ok()?;
+    stream.write_all(b"mntr").ok()?;
+    let mut answer = String::new();
+    stream.take(WORD_BYTES_MAX).read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn fsyncs_of(mntr: &str) -> Option<u64> {
+    field(mntr, "zk_cnt_fsynctime\t")
+}
+
+/// Sockets are open files, of which a shell grants 1,024.
+///
+/// # Errors
+/// The message says how many are needed and what the limit is called.
+pub fn raise_open_files(sockets: usize) -> Result<(), String> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// Files beside the sockets.
+    const OTHERS: u64 = 64;
+    let limit = getrlimit(Resource::Nofile);
+    let need = sockets as u64 + OTHERS;
+    if limit.current.is_none_or(|current| current >= need) {
+        return Ok(());
+    }
+    let raised = Rlimit { current: Some(need), maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised)
+        .map_err(|error| format!("{need} open files are too many here (ulimit -Hn): {error}"))
 }
 
 /// utime and stime, fields 14 and 15 of `/proc/PID/stat`. The second field, the name, may hold spaces
@@ -88,6 +137,14 @@ mod tests {
     fn name_with_parenthesis() {
         let stat = "42 (a) b (c) S 1 42 42 0 -1 4194304 11 12 13 14 777 888 1 2 20 0 1 0 100 200 300";
         assert_eq!(cpu_ticks(stat), Some((777, 888)));
+    }
+
+    /// Flushes are read from `mntr`; a server that does not tell has none, rather than zero.
+    #[test]
+    fn fsyncs_of_mntr() {
+        let answer = "zk_version\t3.9.4\nzk_sum_fsynctime\t9\nzk_cnt_fsynctime\t12\n";
+        assert_eq!(fsyncs_of(answer), Some(12));
+        assert_eq!(fsyncs_of("mntr is not executed because it is not in the whitelist."), None);
     }
 
     /// Our own process burns CPU and sees it; a process that does not exist is an error that names it.

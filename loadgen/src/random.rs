@@ -35,6 +35,80 @@ impl Random {
     }
 }
 
+/// Numbers below a bound, the small ones more often: number `k` as often as `1 / (k + 1)^exponent` says.
+///
+/// Rejection-inversion (Hörmann, Derflinger, "Rejection-inversion to generate variates from monotone
+/// discrete distributions", TOMACS 1996): no table, and hardly more than one draw per number whatever the
+/// bound and the exponent.
+#[derive(Clone, Copy, Debug)]
+pub struct Zipf {
+    bound: f64,
+    exponent: f64,
+    /// The integral of the hat over the first number, and over all.
+    first: f64,
+    all: f64,
+    /// So near to a number from below, a draw is always taken.
+    near: f64,
+}
+
+impl Zipf {
+    /// Numbers below `bound`, which is 1 at least; `exponent` is above 0.
+    pub fn new(bound: u32, exponent: f64) -> Self {
+        assert!(bound > 0 && exponent > 0.0, "zipf of {bound} numbers with exponent {exponent}");
+        let mut zipf = Self { bound: bound.into(), exponent, first: 0.0, all: 0.0, near: 0.0 };
+        zipf.first = zipf.integral(1.5) - 1.0;
+        zipf.all = zipf.integral(zipf.bound + 0.5);
+        zipf.near = 2.0 - zipf.inverse(zipf.integral(2.5) - zipf.weight(2.0));
+        zipf
+    }
+
+    /// A number.
+    pub fn draw(&self, random: &mut Random) -> u32 {
+        loop {
+            let area = self.all + random.unit() * (self.first - self.all);
+            let at = self.inverse(area);
+            let number = at.round().clamp(1.0, self.bound);
+            if number - at <= self.near || area >= self.integral(number + 0.5) - self.weight(number) {
+                return number as u32 - 1;
+            }
+        }
+    }
+
+    fn weight(&self, at: f64) -> f64 {
+        at.powf(-self.exponent)
+    }
+
+    /// The integral of the weight, from 1.
+    fn integral(&self, to: f64) -> f64 {
+        let power = 1.0 - self.exponent;
+        if power == 0.0 { to.ln() } else { (power * to.ln()).exp_m1() / power }
+    }
+
+    fn inverse(&self, area: f64) -> f64 {
+        let power = 1.0 - self.exponent;
+        if power == 0.0 { area.exp() } else { ((power * area).max(-1.0).ln_1p() / power).exp() }
+    }
+}
+
+/// How often which key is asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys {
+    /// Each of so many as often.
+    Uniform(u32),
+    /// The first ones more often.
+    Zipf(Zipf),
+}
+
+impl Keys {
+    /// A key.
+    pub fn draw(&self, random: &mut Random) -> u32 {
+        match self {
+            Self::Uniform(keys) => random.below(*keys),
+            Self::Zipf(zipf) => zipf.draw(random),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +133,36 @@ mod tests {
             seen[random.below(10) as usize] += 1;
         }
         assert!(seen.iter().all(|count| (9_000..11_000).contains(count)), "{seen:?}");
+    }
+
+    /// Each number comes as often as its weight says, for exponents on both sides of 1 and 1 itself.
+    #[test]
+    fn zipf_has_its_weights() {
+        const DRAWS: u32 = 400_000;
+        for exponent in [0.5, 0.99, 1.0, 1.5, 3.0] {
+            for bound in [1u32, 2, 3, 50] {
+                let (zipf, mut random) = (Zipf::new(bound, exponent), Random::new(7, 0));
+                let mut seen = vec![0u32; bound as usize];
+                for _ in 0..DRAWS {
+                    seen[zipf.draw(&mut random) as usize] += 1;
+                }
+                let weights: Vec<f64> = (1..=bound).map(|at| f64::from(at).powf(-exponent)).collect();
+                let sum: f64 = weights.iter().sum();
+                for (at, (seen, weight)) in seen.iter().zip(&weights).enumerate() {
+                    let want = f64::from(DRAWS) * weight / sum;
+                    // Five standard deviations of a binomial count.
+                    let off = (f64::from(*seen) - want).abs();
+                    assert!(off < 5.0 * want.sqrt() + 3.0, "{exponent} {bound} {at}: {seen} of {want}");
+                }
+            }
+        }
+    }
+
+    /// The greatest bound is reached and not passed.
+    #[test]
+    fn zipf_of_many() {
+        let (zipf, mut random) = (Zipf::new(100_000_000, 0.5), Random::new(1, 1));
+        let most = (0..100_000).map(|_| zipf.draw(&mut random)).max().expect("a number");
+        assert!((99_000_000..100_000_000).contains(&most), "{most}");
     }
 }

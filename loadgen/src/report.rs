@@ -1,7 +1,7 @@
 //! What people and programs read of a result.
 
-use crate::process::Usage;
-use hdrhistogram::Histogram;
+use crate::outcome::{Class, Outcome, ServerUse};
+use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -10,108 +10,101 @@ pub fn line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// One flat JSON object, on one line.
-#[derive(Debug)]
-pub struct Json(String);
-
-impl Json {
-    /// An object about `what`.
-    pub fn new(what: &str) -> Self {
-        let mut json = Self("{".to_owned());
-        json.text("what", what);
-        json
-    }
-
-    /// A string.
-    pub fn text(&mut self, key: &str, value: &str) {
-        let mut quoted = String::new();
-        for letter in value.chars() {
-            match letter {
-                '"' | '\\' => quoted.extend(['\\', letter]),
-                ' '.. => quoted.push(letter),
-                _ => quoted.push(' '),
-            }
-        }
-        self.raw(key, &format!("\"{quoted}\""));
-    }
-
-    /// An integer.
-    pub fn int(&mut self, key: &str, value: u64) {
-        self.raw(key, &value.to_string());
-    }
-
-    /// A number with four digits behind the point; null where there is none to tell.
-    pub fn number(&mut self, key: &str, value: f64) {
-        self.raw(key, &if value.is_finite() { format!("{value:.4}") } else { "null".to_owned() });
-    }
-
-    /// p50, p99, p99.9 and max of latencies in nanoseconds, as microseconds.
-    pub fn latency(&mut self, prefix: &str, histogram: &Histogram<u64>) {
-        for (name, value) in quantiles_us(histogram) {
-            self.number(&format!("{prefix}{name}_us"), value);
-        }
-    }
-
-    /// What the servers used, per operation.
-    pub fn usage(&mut self, usage: &Usage, ops: u64) {
-        let per_op = |value: u64| value as f64 / ops as f64;
-        self.number("server_cpu_us_per_op", per_op(usage.user_us + usage.sys_us));
-        self.number("server_user_us_per_op", per_op(usage.user_us));
-        self.number("server_sys_us_per_op", per_op(usage.sys_us));
-        self.number("server_voluntary_switches_per_op", per_op(usage.switches));
-        self.number("server_write_bytes_per_op", per_op(usage.write_bytes));
-        self.int("server_rss_bytes", usage.rss_bytes);
-    }
-
-    /// The whole object.
-    pub fn end(mut self) -> String {
-        self.0.push('}');
-        self.0
-    }
-
-    fn raw(&mut self, key: &str, value: &str) {
-        let comma = if self.0.len() > 1 { "," } else { "" };
-        let _ = write!(self.0, "{comma}\"{key}\":{value}");
+/// Prints a record as one JSON object on one line, or as the text that `text` makes of it.
+pub fn print<T: Serialize>(record: &T, json: bool, text: impl FnOnce(&T) -> String) {
+    if json {
+        line(&serde_json::to_string(record).expect("records are plain data"));
+    } else {
+        line(text(record).trim_end());
     }
 }
 
-/// The quantiles that are shown, in microseconds.
-fn quantiles_us(histogram: &Histogram<u64>) -> [(&'static str, f64); 4] {
-    let us = |ns: u64| ns as f64 / 1e3;
-    [
-        ("p50", us(histogram.value_at_quantile(0.5))),
-        ("p99", us(histogram.value_at_quantile(0.99))),
-        ("p999", us(histogram.value_at_quantile(0.999))),
-        ("max", us(histogram.max())),
-    ]
-}
-
-/// The heading over [`latency_row`]s.
-pub fn latency_heading() -> String {
-    format!("{:>8} {:>12} {:>10} {:>10} {:>10} {:>10}", "", "ops/s", "p50 us", "p99 us", "p99.9 us", "max us")
-}
-
-/// A row of the table of latencies.
-pub fn latency_row(name: &str, histogram: &Histogram<u64>, seconds: f64) -> String {
-    let mut row = format!("{name:>8} {:>12.0}", histogram.len() as f64 / seconds);
-    for (_, value) in quantiles_us(histogram) {
-        let _ = write!(row, " {value:>10.0}");
+/// The table of one run.
+pub fn table(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    let sizes = if outcome.value_bytes == outcome.value_bytes_max {
+        outcome.value_bytes.to_string()
+    } else {
+        format!("{} to {}", outcome.value_bytes, outcome.value_bytes_max)
+    };
+    let _ = writeln!(
+        text,
+        "{}, {sizes} bytes, {} connections x {} in flight{}, {:.1} s, {} thread(s), {}",
+        outcome.workload,
+        outcome.connections,
+        outcome.in_flight,
+        outcome.rate.map(|rate| format!(" at most, {rate}/s arriving")).unwrap_or_default(),
+        outcome.seconds,
+        outcome.threads,
+        outcome.servers,
+    );
+    let _ = writeln!(
+        text,
+        "{:>10} {:>12} {:>10} {:>10} {:>10} {:>10}",
+        "", "ops/s", "p50 us", "p99 us", "p99.9 us", "max us"
+    );
+    let all = Class {
+        name: "all".to_owned(),
+        ops: outcome.ops,
+        ops_per_s: outcome.ops_per_s,
+        latency: outcome.latency,
+    };
+    // The sum says nothing new where there is only one part.
+    let both = outcome.read.is_some() && outcome.write.is_some();
+    let sums =
+        both && outcome.latency != outcome.write.as_ref().map(|write| write.latency).unwrap_or_default();
+    for class in [&outcome.read, &outcome.write].into_iter().flatten().chain(sums.then_some(&all)) {
+        let latency = &class.latency;
+        let _ = writeln!(
+            text,
+            "{:>10} {:>12.0} {:>10.0} {:>10.0} {:>10.0} {:>10.0}",
+            class.name, class.ops_per_s, latency.p50_us, latency.p99_us, latency.p999_us, latency.max_us
+        );
     }
-    row
+    if let Some(server) = &outcome.server {
+        let _ = writeln!(text, "{}", server_line(server));
+    }
+    if let Some(fsyncs) = outcome.server_fsyncs {
+        let per_op = fsyncs as f64 / outcome.ops.max(1) as f64;
+        let _ = writeln!(text, "server: {fsyncs} fsyncs, {per_op:.4} per op (mntr)");
+    }
+    let _ = writeln!(text, "client: CPU {:.2} us/op", outcome.client_cpu_us_per_op);
+    let errors: u64 = outcome.errors.values().sum();
+    if outcome.lost + outcome.reconnects + outcome.expired + errors > 0 {
+        let codes: Vec<String> =
+            outcome.errors.iter().map(|(code, count)| format!("{count} {code}")).collect();
+        let _ = writeln!(
+            text,
+            "connections: {} requests lost, {} reconnects, {} sessions expired, errors: {}",
+            outcome.lost,
+            outcome.reconnects,
+            outcome.expired,
+            if codes.is_empty() { "none".to_owned() } else { codes.join(", ") },
+        );
+    }
+    if outcome.behind_ms > 10.0 {
+        let _ = writeln!(
+            text,
+            "the last requests left {:.0} ms after their arrival: the rate is more than was served",
+            outcome.behind_ms
+        );
+    }
+    text
 }
 
 /// What the servers used, as a sentence.
-pub fn usage_line(usage: &Usage, ops: u64) -> String {
-    let per_op = |value: u64| value as f64 / ops as f64;
+pub fn server_line(server: &ServerUse) -> String {
     format!(
-        "server: CPU {:.2} us/op (user {:.2}, kernel {:.2}), {:.3} voluntary switches/op, \
-         {:.0} bytes written/op, RSS {:.1} MB",
-        per_op(usage.user_us + usage.sys_us),
-        per_op(usage.user_us),
-        per_op(usage.sys_us),
-        per_op(usage.switches),
-        per_op(usage.write_bytes),
-        megabytes(usage.rss_bytes),
+        "server: {:.2} cores, CPU {:.2} us/op (user {:.2}, kernel {:.2}), {:.3} voluntary and {:.3} involuntary \
+         switches/op, {:.0} bytes written/op, RSS {:.1} MB",
+        server.server_cores,
+        server.server_cpu_us_per_op,
+        server.server_user_us_per_op,
+        server.server_sys_us_per_op,
+        server.server_voluntary_switches_per_op,
+        server.server_involuntary_switches_per_op,
+        server.server_write_bytes_per_op,
+        megabytes(server.server_rss_bytes),
     )
 }
 
@@ -124,13 +117,22 @@ pub fn megabytes(bytes: u64) -> f64 {
 mod tests {
     use super::*;
 
-    /// The object is valid JSON: strings are escaped and what is no number is null.
+    /// The table names what was measured, and speaks of lost connections only where there were some.
     #[test]
-    fn json_is_valid() {
-        let mut json = Json::new("a \"b\" \\ c\n");
-        json.int("n", 7);
-        json.number("x", 1.0 / 3.0);
-        json.number("nan", f64::NAN);
-        assert_eq!(json.end(), r#"{"what":"a \"b\" \\ c ","n":7,"x":0.3333,"nan":null}"#);
+    fn table_says_what_there_is() {
+        let mut outcome = Outcome {
+            workload: "set".to_owned(),
+            write: Some(Class { name: "write".to_owned(), ops_per_s: 1234.0, ..Class::default() }),
+            ..Outcome::default()
+        };
+        let text = table(&outcome);
+        assert!(text.contains("write         1234") && !text.contains(" all "), "{text}");
+        assert!(!text.contains("lost"), "{text}");
+        outcome.lost = 3;
+        outcome.errors.insert("connect".to_owned(), 2);
+        outcome.server_fsyncs = Some(7);
+        let text = table(&outcome);
+        assert!(text.contains("3 requests lost") && text.contains("2 connect"), "{text}");
+        assert!(text.contains("7 fsyncs"), "{text}");
     }
 }

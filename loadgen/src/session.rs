@@ -2,9 +2,11 @@
 
 use crate::wire::{self, Op};
 use bytes::BufMut;
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use zkfast::proto::jute::{Reader, frame};
 use zkfast::proto::{ConnectRequest, ConnectResponse, OpCode, PASSWORD_BYTES, Zxid};
@@ -37,6 +39,12 @@ pub enum NoConnection {
         /// Which server, as given.
         server: String,
     },
+    /// The server does not know the session any more.
+    #[error("{server}: the session has expired")]
+    Expired {
+        /// Which server, as given.
+        server: String,
+    },
     /// The server sent what is not this protocol.
     #[error("{server}: {what}")]
     Protocol {
@@ -56,28 +64,89 @@ pub struct Sent {
     pub op: Op,
 }
 
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No socket.
+    Closed,
+    /// The socket is being connected.
+    Connecting,
+    /// The server has not said whether the session is granted.
+    Asking,
+    /// Requests are answered.
+    Open,
+}
+
 /// One session, on a socket that does not block once [`Session::nonblocking`] was called.
 #[derive(Debug)]
 pub struct Session {
     /// The server, as given.
     pub server: String,
-    /// The socket.
-    pub stream: TcpStream,
+    /// How far it is.
+    pub state: State,
+    /// The session's id; 0 where there is none.
+    pub id: i64,
     /// Session timeout that the server granted, in milliseconds.
     pub timeout_ms: u64,
+    /// The newest zxid that a reply told of.
+    pub zxid: i64,
     /// Requests without a reply, oldest first.
     pub sent: VecDeque<Sent>,
+    /// Units of work that are not done.
+    pub units: usize,
+    /// Whether closeSession was sent: the end of the connection is what was asked for.
+    pub closing: bool,
     /// The start of a reply whose end has not come.
     pub partial: Vec<u8>,
     /// What the socket did not take yet.
     pub unsent: Vec<u8>,
     /// When something was sent last, in nanoseconds since the run's start.
     pub sent_at_ns: u64,
+    /// When something came last, or the connection was begun, likewise.
+    pub heard_at_ns: u64,
+    /// Sockets that it has had; tells events of the present one from those of the one before.
+    pub generation: u32,
+    stream: Option<TcpStream>,
+    password: [u8; PASSWORD_BYTES],
     next_xid: i32,
     reply_xid: i32,
 }
 
+/// What a server said to a connect request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// A new session.
+    New,
+    /// The session that was asked for.
+    Again,
+    /// That session is no more, or no session is to be had here.
+    Refused,
+}
+
 impl Session {
+    /// A session that is not open, without a socket.
+    pub fn unopened() -> Self {
+        Self {
+            server: String::new(),
+            state: State::Closed,
+            id: 0,
+            timeout_ms: 0,
+            zxid: 0,
+            sent: VecDeque::new(),
+            units: 0,
+            closing: false,
+            partial: Vec::new(),
+            unsent: Vec::new(),
+            sent_at_ns: 0,
+            heard_at_ns: 0,
+            generation: 0,
+            stream: None,
+            password: [0; PASSWORD_BYTES],
+            next_xid: 1,
+            reply_xid: 1,
+        }
+    }
+
     /// Opens `count` sessions, spread over `servers` in turn.
     pub fn open_many(servers: &[String], count: usize) -> Result<Vec<Self>, NoConnection> {
         let mut sessions: Vec<Self> = Vec::with_capacity(count);
@@ -105,44 +174,110 @@ impl Session {
         let mut stream = TcpStream::connect(server).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         stream.set_read_timeout(Some(CONNECT_WAIT)).map_err(failed)?;
-        let mut out = Vec::new();
-        let request = ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: Zxid::ZERO,
-            timeout_ms: TIMEOUT_MS,
-            session_id: 0,
-            password: Some(&[0; PASSWORD_BYTES]),
-            read_only: Some(false),
-        };
-        frame(&mut out, |out| request.put(out));
-        stream.write_all(&out).map_err(failed)?;
-        Ok(Self {
-            server: server.to_owned(),
-            stream,
-            timeout_ms: 0,
-            sent: VecDeque::new(),
-            partial: Vec::new(),
-            unsent: Vec::new(),
-            sent_at_ns: 0,
-            next_xid: 1,
-            reply_xid: 1,
-        })
+        let mut session = Self::unopened();
+        stream.write_all(&session.connect_request()).map_err(failed)?;
+        session.server = server.to_owned();
+        session.stream = Some(stream);
+        session.state = State::Asking;
+        Ok(session)
     }
 
     fn finish(&mut self) -> Result<(), NoConnection> {
         let reply = self.read_frame()?;
-        let response = ConnectResponse::read(&mut Reader::new(&reply))
-            .map_err(|short| self.protocol(short.to_string()))?;
-        if response.session_id == 0 {
-            return Err(self.protocol("the server refused a new session".to_owned()));
+        match self.granted(&reply)? {
+            Granted::Refused => Err(self.protocol("the server refused a new session".to_owned())),
+            Granted::New | Granted::Again => Ok(()),
         }
-        self.timeout_ms = u64::try_from(response.timeout_ms).unwrap_or(0);
+    }
+
+    /// Begins to connect to `address` without waiting; the socket says when it is writable.
+    pub fn connect(&mut self, server: &str, address: SocketAddr) -> io::Result<()> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+        match net::connect(&socket, &address) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let stream = TcpStream::from(socket);
+        stream.set_nodelay(true)?;
+        server.clone_into(&mut self.server);
+        self.stream = Some(stream);
+        self.state = State::Connecting;
         Ok(())
+    }
+
+    /// Takes the socket as connected and asks for the session that was had before, or for a new one.
+    pub fn ask_session(&mut self) -> Result<(), NoConnection> {
+        if let Some(error) = self.stream().take_error().map_err(|error| self.io(error))? {
+            return Err(self.io(error));
+        }
+        self.state = State::Asking;
+        let request = self.connect_request();
+        self.send(&request)
+    }
+
+    fn connect_request(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid::from_wire(self.zxid),
+            timeout_ms: TIMEOUT_MS,
+            session_id: self.id,
+            password: Some(&self.password),
+            read_only: Some(false),
+        };
+        frame(&mut out, |out| request.put(out));
+        out
+    }
+
+    /// Takes the answer to the connect request.
+    pub fn granted(&mut self, reply: &[u8]) -> Result<Granted, NoConnection> {
+        let response = ConnectResponse::read(&mut Reader::new(reply))
+            .map_err(|short| self.protocol(short.to_string()))?;
+        let asked = std::mem::replace(&mut self.id, response.session_id);
+        self.password = response.password;
+        self.timeout_ms = u64::try_from(response.timeout_ms).unwrap_or(0);
+        if self.id == 0 || self.timeout_ms == 0 {
+            self.forget();
+            return Ok(Granted::Refused);
+        }
+        self.state = State::Open;
+        match asked {
+            0 => Ok(Granted::New),
+            asked if asked == self.id => Ok(Granted::Again),
+            asked => Err(self.protocol(format!("session {:#x} instead of {asked:#x}", self.id))),
+        }
+    }
+
+    /// Lets go of the socket, and of all that was on its way over it.
+    pub fn disconnect(&mut self) {
+        self.stream = None;
+        self.generation = self.generation.wrapping_add(1);
+        self.state = State::Closed;
+        self.sent.clear();
+        self.units = 0;
+        self.closing = false;
+        self.partial.clear();
+        self.unsent.clear();
+        // A reply that never came has no place in the order any more.
+        self.reply_xid = self.next_xid;
+    }
+
+    /// Forgets who it was: the next connection asks for a new session.
+    pub fn forget(&mut self) {
+        self.id = 0;
+        self.password = [0; PASSWORD_BYTES];
+    }
+
+    /// The socket.
+    pub fn stream(&self) -> &TcpStream {
+        self.stream.as_ref().expect("only a session that is closed has no socket")
     }
 
     /// Takes the socket out of blocking mode.
     pub fn nonblocking(&self) -> Result<(), NoConnection> {
-        self.stream.set_nonblocking(true).map_err(|error| self.io(error))
+        self.stream().set_nonblocking(true).map_err(|error| self.io(error))
     }
 
     /// The xid of the next request.
@@ -178,7 +313,7 @@ impl Session {
     /// Once is enough: a short write means that the socket is full, and it will say when it is not.
     fn try_write(&mut self, bytes: &[u8]) -> Result<usize, NoConnection> {
         loop {
-            match self.stream.write(bytes) {
+            match self.stream().write(bytes) {
                 Ok(written) => return Ok(written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -200,7 +335,7 @@ impl Session {
     }
 
     fn read_exact(&mut self, into: &mut [u8]) -> Result<(), NoConnection> {
-        self.stream.read_exact(into).map_err(|error| match error.kind() {
+        self.stream().read_exact(into).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => self.closed(),
             ErrorKind::WouldBlock => self.protocol("no answer within 30 s".to_owned()),
             _ => self.io(error),
@@ -216,15 +351,16 @@ impl Session {
             out.put_i32(0);
             out.put_i32(OpCode::CLOSE_SESSION.0);
         });
-        for session in &sessions {
+        let open = |session: &Self| session.state == State::Open && !session.closing;
+        for stream in sessions.iter().filter(|session| open(session)).map(Self::stream) {
             // A connection that fails here is at its end already.
-            let _ = session.stream.set_nonblocking(false);
-            let _ = session.stream.set_read_timeout(Some(Duration::from_secs(1)));
-            let _ = (&session.stream).write_all(&close);
+            let _ = stream.set_nonblocking(false);
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+            let _ = (&*stream).write_all(&close);
         }
         let mut scratch = [0; 4096];
-        for mut session in sessions {
-            while matches!(session.stream.read(&mut scratch), Ok(read) if read > 0) {}
+        for session in sessions.iter().filter(|session| open(session)) {
+            while matches!(session.stream().read(&mut scratch), Ok(read) if read > 0) {}
         }
     }
 
@@ -236,6 +372,17 @@ impl Session {
     /// The server hung up.
     pub fn closed(&self) -> NoConnection {
         NoConnection::Closed { server: self.server.clone() }
+    }
+
+    /// The session is no more.
+    pub fn expired(&self) -> NoConnection {
+        NoConnection::Expired { server: self.server.clone() }
+    }
+
+    /// The server said nothing for so long.
+    pub fn timed_out(&self, silent_ns: u64) -> NoConnection {
+        let silent = Duration::from_nanos(silent_ns);
+        self.io(io::Error::new(ErrorKind::TimedOut, format!("no answer for {silent:.1?}")))
     }
 
     /// The server broke the protocol in a way that leaves nothing to read on.
@@ -315,7 +462,7 @@ impl Caller {
     }
 
     fn write(&mut self) -> Result<(), NoConnection> {
-        self.session.stream.write_all(&self.out).map_err(|error| self.session.io(error))
+        self.session.stream().write_all(&self.out).map_err(|error| self.session.io(error))
     }
 
     fn reply(&mut self) -> Result<(i32, Vec<u8>), NoConnection> {

@@ -1,0 +1,248 @@
+//! What came of a run: the one record that the table, the JSON and the page are made from.
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One run. Its JSON is one flat object with the lists behind: what is not known is null or absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outcome {
+    /// Kind of the record: `load`.
+    pub what: String,
+    /// What was asked of the servers, as a person says it.
+    pub workload: String,
+    /// `host:port` of each, with commas.
+    pub servers: String,
+    /// Sessions; of a connect storm those that are being opened at once.
+    pub connections: u64,
+    /// Units of work on their way per session: always (closed loop) or at most (open loop).
+    pub in_flight: u64,
+    /// Threads of loadgen.
+    pub threads: u64,
+    /// Least bytes of a value.
+    pub value_bytes: u64,
+    /// Most bytes of a value.
+    pub value_bytes_max: u64,
+    /// Znodes that are read and written.
+    pub keys: u64,
+    /// How often which of them: `uniform`, or `zipf` with its exponent.
+    pub distribution: String,
+    /// Seed of keys, mix, values and arrivals.
+    pub seed: u64,
+    /// Arrivals per second of an open loop; none in a closed loop.
+    pub rate: Option<f64>,
+    /// Measured time.
+    pub seconds: f64,
+    /// Units of work that were done and measured: requests; acquisitions of a lock, sessions of a storm,
+    /// events of a fan-out.
+    pub ops: u64,
+    /// Those among them that count in `read`.
+    pub reads: u64,
+    /// The throughput.
+    pub ops_per_s: f64,
+    /// Of all of them; of a fan-out, of the last event of each.
+    #[serde(flatten)]
+    pub latency: Latency,
+    /// Reads alone; null where there were none.
+    pub read: Option<Class>,
+    /// Writes alone; null where there were none.
+    pub write: Option<Class>,
+    /// Replies that no correct server gives, warm-up included.
+    pub wrong: u64,
+    /// The first of them.
+    pub first_wrong: Option<String>,
+    /// Replies by error code that say that a correct server could not serve, such as `SessionExpired`.
+    pub errors: BTreeMap<String, u64>,
+    /// Requests whose connection ended before their reply came.
+    pub lost: u64,
+    /// Connections that were had again after they ended.
+    pub reconnects: u64,
+    /// Sessions that the servers had given up when their connections were had again.
+    pub expired: u64,
+    /// Requests without a reply though their connections held.
+    pub unanswered: u64,
+    /// How long the last arrivals of an open loop waited before they were sent.
+    pub behind_ms: f64,
+    /// CPU time of loadgen itself.
+    pub client_cpu_us_per_op: f64,
+    /// What the servers used, where their processes are known.
+    #[serde(flatten)]
+    pub server: Option<ServerUse>,
+    /// How often the servers flushed their logs, by `zk_cnt_fsynctime` of `mntr`; absent where one of them
+    /// does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_fsyncs: Option<u64>,
+    /// Second by second.
+    pub series: Series,
+    /// Latency by percentile.
+    pub curve: Curve,
+}
+
+/// Quantiles in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // names say it
+pub struct Latency {
+    pub p50_us: f64,
+    pub p90_us: f64,
+    pub p99_us: f64,
+    pub p999_us: f64,
+    pub max_us: f64,
+    pub mean_us: f64,
+}
+
+impl Latency {
+    /// Of latencies in nanoseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| us(histogram.value_at_quantile(quantile));
+        Self {
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: us(histogram.max()),
+            mean_us: rounded(histogram.mean() / 1e3),
+        }
+    }
+}
+
+/// Operations of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Class {
+    /// What they are: `read`, `write`, `list`, `acquire`, `connect`, `event`, `last event`.
+    pub name: String,
+    /// How many were measured.
+    pub ops: u64,
+    /// How many a second.
+    pub ops_per_s: f64,
+    /// How long they took.
+    #[serde(flatten)]
+    pub latency: Latency,
+}
+
+impl Class {
+    /// Of latencies in nanoseconds that were taken in `seconds`; none where there are no latencies.
+    pub fn of(name: &str, histogram: &Histogram<u64>, seconds: f64) -> Option<Self> {
+        let ops = histogram.len();
+        let ops_per_s = rounded(ops as f64 / seconds);
+        let class = Self { name: name.to_owned(), ops, ops_per_s, latency: Latency::of(histogram) };
+        (ops > 0).then_some(class)
+    }
+}
+
+/// What the processes of the servers used, all together, from `/proc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServerUse {
+    /// CPU time.
+    pub server_cpu_us_per_op: f64,
+    /// CPU time in user mode.
+    pub server_user_us_per_op: f64,
+    /// CPU time in the kernel.
+    pub server_sys_us_per_op: f64,
+    /// CPU time per time.
+    pub server_cores: f64,
+    /// Waits that gave up the CPU.
+    pub server_voluntary_switches_per_op: f64,
+    /// Times that the CPU was taken away.
+    pub server_involuntary_switches_per_op: f64,
+    /// Bytes that went to the block layer.
+    pub server_write_bytes_per_op: f64,
+    /// Resident memory at the end.
+    pub server_rss_bytes: u64,
+}
+
+/// One value per second of measured time, in all lists at the same place.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// End of the second, in seconds since measuring began. The last one may be shorter than the rest.
+    pub at_s: Vec<f64>,
+    /// Of all operations.
+    pub all: Band,
+    /// Of reads.
+    pub read: Band,
+    /// Of writes.
+    pub write: Band,
+    /// Requests whose connection ended before their reply came.
+    pub lost: Vec<u64>,
+}
+
+/// Throughput and latency over time. A second without an operation has latencies of 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // names say it
+pub struct Band {
+    pub ops_per_s: Vec<f64>,
+    pub p50_us: Vec<f64>,
+    pub p99_us: Vec<f64>,
+    pub max_us: Vec<f64>,
+}
+
+/// Points of the latency curve: percentile (0 to 100, closer together towards 100) and microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// Of reads; empty where there were none.
+    pub read: Vec<(f64, f64)>,
+    /// Of writes; empty where there were none.
+    pub write: Vec<(f64, f64)>,
+}
+
+/// Points of a curve each time the distance to 100 % is halved.
+const POINTS_PER_HALVING: u32 = 5;
+
+impl Curve {
+    /// The points of one histogram of nanoseconds.
+    pub fn points(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+        let mut points: Vec<(f64, f64)> = Vec::new();
+        for step in histogram.iter_quantiles(POINTS_PER_HALVING) {
+            let percentile = (step.quantile_iterated_to() * 100.0).min(100.0);
+            // Behind the last value the iterator repeats itself.
+            if points.last().is_none_or(|(last, _)| *last < percentile) {
+                points.push((percentile, us(step.value_iterated_to().min(histogram.max()))));
+            }
+        }
+        points
+    }
+}
+
+/// Nanoseconds as microseconds.
+pub fn us(ns: u64) -> f64 {
+    ns as f64 / 1e3
+}
+
+/// With four digits behind the point: no figure here has more; 0 where there is no figure.
+pub fn rounded(number: f64) -> f64 {
+    if number.is_finite() { (number * 1e4).round() / 1e4 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record that is written and read again is the same, with and without what may be absent.
+    #[test]
+    fn json_round_trip() {
+        let mut outcome = Outcome { workload: "a \"mix\"".to_owned(), ..Outcome::default() };
+        for server in [None, Some(ServerUse { server_rss_bytes: 7, ..ServerUse::default() })] {
+            outcome.server = server;
+            outcome.server_fsyncs = server.map(|_| 3);
+            let json = serde_json::to_string(&outcome).expect("plain data");
+            assert_eq!(json.contains("server_cpu_us_per_op"), server.is_some());
+            assert!(json.contains("\"p99_us\":0.0") && json.contains("\"rate\":null"), "{json}");
+            assert_eq!(serde_json::from_str::<Outcome>(&json).expect("what was written"), outcome);
+        }
+    }
+
+    /// The curve rises in both directions and ends at the greatest latency.
+    #[test]
+    fn curve_rises() {
+        let mut histogram = Histogram::new_with_bounds(1, 1_000_000, 3).expect("bounds that fit");
+        for ns in 1..=10_000u64 {
+            histogram.record(ns * 10).expect("within the bounds");
+        }
+        let points = Curve::points(&histogram);
+        assert!(points.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{points:?}");
+        assert_eq!(points.last().map(|last| last.0), Some(100.0));
+        assert!((points.last().expect("a point").1 - 100.0).abs() < 0.1);
+        assert!(points.len() > 40 && points.len() < 200, "{}", points.len());
+        assert_eq!(Curve::points(&Histogram::new(3).expect("a histogram")), []);
+    }
+}

@@ -1,0 +1,349 @@
+//! What replies came to: counts and latencies, over all and second by second.
+
+use crate::outcome::{Band, Series, rounded, us};
+use crate::wire::{Op, Wrong};
+use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+use zkfast::proto::ErrorCode;
+
+/// Longest latency that is told apart, in nanoseconds.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+/// Digits of a latency over all, and of one of a single second.
+const DIGITS: u8 = 3;
+const SECOND_DIGITS: u8 = 2;
+/// Nanoseconds of a second.
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// The two kinds of work whose latencies are kept apart; what they are called depends on the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Reads, or the events of a fan-out.
+    Read,
+    /// Everything else.
+    Write,
+}
+
+/// Latencies in nanoseconds by [`Class`].
+#[derive(Clone)]
+pub struct Latencies {
+    /// Of [`Class::Read`].
+    pub reads: Histogram<u64>,
+    /// Of [`Class::Write`].
+    pub writes: Histogram<u64>,
+}
+
+/// How many there are; their buckets are thousands.
+impl std::fmt::Debug for Latencies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} reads, {} writes", self.reads.len(), self.writes.len())
+    }
+}
+
+impl Latencies {
+    fn new(digits: u8) -> Self {
+        let histogram = || Histogram::new_with_bounds(1, LATENCY_NS_MAX, digits).expect("bounds that fit");
+        Self { reads: histogram(), writes: histogram() }
+    }
+
+    /// Both classes together.
+    pub fn all(&self) -> Histogram<u64> {
+        let mut all = self.reads.clone();
+        all.add(&self.writes).expect("the same bounds");
+        all
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.reads.add(&other.reads).expect("the same bounds");
+        self.writes.add(&other.writes).expect("the same bounds");
+    }
+
+    fn record(&mut self, class: Class, latency_ns: u64) {
+        match class {
+            Class::Read => self.reads.saturating_record(latency_ns),
+            Class::Write => self.writes.saturating_record(latency_ns),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.reads.clear();
+        self.writes.clear();
+    }
+}
+
+/// What came of one thread's part of a run, or of all of it.
+#[derive(Debug)]
+pub struct Tally {
+    /// Of what was measured.
+    pub latencies: Latencies,
+    /// Replies that are not what the server must answer, warm-up included.
+    pub wrong: u64,
+    /// The first of them.
+    pub first_wrong: Option<String>,
+    /// Error codes that say that a correct server could not serve, warm-up included.
+    pub errors: BTreeMap<String, u64>,
+    /// Requests whose connection ended before their reply came.
+    pub lost: u64,
+    /// Connections that were had again.
+    pub reconnects: u64,
+    /// Sessions that were gone by then.
+    pub expired: u64,
+    /// Requests that never got a reply, though their connections held.
+    pub unanswered: u64,
+    /// How far the open loop was behind its arrivals at the end.
+    pub behind: Duration,
+    /// Of the second that is not over.
+    current: Latencies,
+    current_lost: u64,
+    second: u32,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self {
+            latencies: Latencies::new(DIGITS),
+            wrong: 0,
+            first_wrong: None,
+            errors: BTreeMap::new(),
+            lost: 0,
+            reconnects: 0,
+            expired: 0,
+            unanswered: 0,
+            behind: Duration::ZERO,
+            current: Latencies::new(SECOND_DIGITS),
+            current_lost: 0,
+            second: 0,
+        }
+    }
+
+    /// Adds another thread's.
+    pub fn add(&mut self, other: &Self) {
+        self.latencies.add(&other.latencies);
+        self.wrong += other.wrong;
+        self.first_wrong = self.first_wrong.take().or_else(|| other.first_wrong.clone());
+        for (code, count) in &other.errors {
+            *self.errors.entry(code.clone()).or_default() += count;
+        }
+        self.lost += other.lost;
+        self.reconnects += other.reconnects;
+        self.expired += other.expired;
+        self.unanswered += other.unanswered;
+        self.behind = self.behind.max(other.behind);
+    }
+
+    /// Latencies that were recorded.
+    pub fn ops(&self) -> u64 {
+        self.latencies.reads.len() + self.latencies.writes.len()
+    }
+
+    /// Counts one unit of work as measured.
+    pub fn record(&mut self, class: Class, latency_ns: u64) {
+        self.latencies.record(class, latency_ns);
+        self.current.record(class, latency_ns);
+    }
+
+    /// Counts requests whose connection ended.
+    pub fn lose(&mut self, requests: u64) {
+        self.lost += requests;
+        self.current_lost += requests;
+    }
+
+    /// Counts the answer to `op` as what a correct server does not give, or cannot help giving.
+    pub fn wrong(&mut self, op: Op, wrong: &Wrong) {
+        if let Wrong::Err { code } = wrong
+            && let Some(code) = excused(*code)
+        {
+            return self.error(code);
+        }
+        self.wrong += 1;
+        self.first_wrong.get_or_insert_with(|| format!("{op:?}: {wrong}"));
+    }
+
+    /// Counts that a server could not serve.
+    pub fn error(&mut self, what: &str) {
+        match self.errors.get_mut(what) {
+            Some(count) => *count += 1,
+            None => drop(self.errors.insert(what.to_owned(), 1)),
+        }
+    }
+
+    /// Hands over the seconds that are over, `measured_ns` after measuring began.
+    pub fn roll(&mut self, measured_ns: u64, seconds: &Mutex<Seconds>) {
+        let now = u32::try_from(measured_ns / SECOND_NS).unwrap_or(u32::MAX);
+        while self.second < now {
+            self.hand_over(seconds);
+        }
+    }
+
+    /// Hands over the second that has begun, for it is the last.
+    pub fn hand_over(&mut self, seconds: &Mutex<Seconds>) {
+        let mut seconds = seconds.lock().expect("no thread of ours panics");
+        seconds.add(self.second, &self.current, self.current_lost);
+        self.second += 1;
+        self.current.clear();
+        self.current_lost = 0;
+    }
+}
+
+/// Codes that tell of a server in trouble, or of a session that ended, instead of a request's effect.
+fn excused(code: i32) -> Option<&'static str> {
+    const CODES: [(ErrorCode, &str); 4] = [
+        (ErrorCode::ConnectionLoss, "ConnectionLoss"),
+        (ErrorCode::SessionExpired, "SessionExpired"),
+        (ErrorCode::SessionMoved, "SessionMoved"),
+        (ErrorCode::ThrottledOp, "ThrottledOp"),
+    ];
+    CODES.iter().find(|(excused, _)| excused.to_wire() == code).map(|(_, name)| *name)
+}
+
+/// One second of one class, or of both.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Point {
+    /// How many.
+    pub ops: u64,
+    /// Median latency.
+    pub p50_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// Longest latency.
+    pub max_us: f64,
+}
+
+impl Point {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| us(histogram.value_at_quantile(quantile));
+        Self { ops: histogram.len(), p50_us: at(0.5), p99_us: at(0.99), max_us: us(histogram.max()) }
+    }
+}
+
+/// One second of all threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Second {
+    /// Both classes.
+    pub all: Point,
+    /// Reads.
+    pub read: Point,
+    /// Writes.
+    pub write: Point,
+    /// Requests whose connection ended.
+    pub lost: u64,
+}
+
+/// The seconds of a run, gathered from its threads while it lasts.
+#[derive(Debug)]
+pub struct Seconds {
+    threads: usize,
+    /// Seconds that some threads have not told of: how many have, and what.
+    open: BTreeMap<u32, (usize, Latencies, u64)>,
+    done: Vec<Second>,
+}
+
+impl Seconds {
+    /// Of so many threads.
+    pub const fn new(threads: usize) -> Self {
+        Self { threads, open: BTreeMap::new(), done: Vec::new() }
+    }
+
+    fn add(&mut self, second: u32, latencies: &Latencies, lost: u64) {
+        let (given, sum, sum_lost) =
+            self.open.entry(second).or_insert_with(|| (0, Latencies::new(SECOND_DIGITS), 0));
+        sum.add(latencies);
+        *sum_lost += lost;
+        *given += 1;
+        while self.open.first_key_value().is_some_and(|(_, (given, ..))| *given == self.threads) {
+            self.close();
+        }
+    }
+
+    /// A thread tells of its seconds in order, so that the first one open is the next one done.
+    fn close(&mut self) {
+        if let Some((_, (_, sum, lost))) = self.open.pop_first() {
+            self.done.push(Second {
+                all: Point::of(&sum.all()),
+                read: Point::of(&sum.reads),
+                write: Point::of(&sum.writes),
+                lost,
+            });
+        }
+    }
+
+    /// The last second that is complete, and how many are.
+    pub fn last(&self) -> Option<(usize, Second)> {
+        self.done.last().map(|last| (self.done.len(), *last))
+    }
+
+    /// All of a run that measured for so long; a rest of less than a tenth of a second is left out.
+    pub fn series(mut self, seconds: f64) -> Series {
+        while !self.open.is_empty() {
+            self.close();
+        }
+        let mut series = Series::default();
+        for (index, second) in self.done.iter().enumerate() {
+            let width = (seconds - index as f64).min(1.0);
+            if width < 0.1 {
+                break;
+            }
+            series.at_s.push(rounded(index as f64 + width));
+            series.lost.push(second.lost);
+            push(&mut series.all, &second.all, width);
+            push(&mut series.read, &second.read, width);
+            push(&mut series.write, &second.write, width);
+        }
+        series
+    }
+}
+
+fn push(band: &mut Band, point: &Point, width: f64) {
+    band.ops_per_s.push(rounded(point.ops as f64 / width));
+    band.p50_us.push(point.p50_us);
+    band.p99_us.push(point.p99_us);
+    band.max_us.push(point.max_us);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two threads' seconds become one series: sums per second, a stalled second with zeros, and a last
+    /// second that is scaled by its length.
+    #[test]
+    fn seconds_of_two_threads() {
+        let seconds = Mutex::new(Seconds::new(2));
+        let (mut one, mut two) = (Tally::new(), Tally::new());
+        for _ in 0..100 {
+            one.record(Class::Read, 1_000_000);
+            two.record(Class::Write, 3_000_000);
+        }
+        one.roll(SECOND_NS, &seconds);
+        assert_eq!(seconds.lock().expect("a lock").last(), None);
+        two.lose(7);
+        two.roll(2 * SECOND_NS, &seconds);
+        let (count, last) = seconds.lock().expect("a lock").last().expect("a second that is over");
+        assert_eq!((count, last.all.ops, last.read.ops, last.lost), (1, 200, 100, 7));
+        one.roll(2 * SECOND_NS, &seconds);
+        one.record(Class::Read, 5_000_000);
+        one.hand_over(&seconds);
+        two.hand_over(&seconds);
+        let series = seconds.into_inner().expect("a lock").series(2.5);
+        assert_eq!(series.at_s, [1.0, 2.0, 2.5]);
+        assert_eq!(series.all.ops_per_s, [200.0, 0.0, 2.0]);
+        assert_eq!(series.read.ops_per_s, [100.0, 0.0, 2.0]);
+        assert_eq!(series.lost, [7, 0, 0]);
+        assert!((990.0..1010.0).contains(&series.all.p50_us[0]), "{series:?}");
+        assert!((2970.0..3030.0).contains(&series.all.max_us[0]), "{series:?}");
+        assert_eq!((series.all.max_us[1], one.ops(), two.ops()), (0.0, 101, 100));
+    }
+
+    /// What a server in trouble says is an error and not a wrong reply; NoNode is wrong.
+    #[test]
+    fn trouble_is_not_wrong() {
+        let mut tally = Tally::new();
+        let op = Op::default();
+        tally.wrong(op, &Wrong::Err { code: ErrorCode::SessionExpired.to_wire() });
+        assert_eq!((tally.wrong, tally.errors.get("SessionExpired")), (0, Some(&1)));
+        tally.wrong(op, &Wrong::Err { code: ErrorCode::NoNode.to_wire() });
+        assert_eq!((tally.wrong, tally.errors.len()), (1, 1));
+    }
+}

@@ -270,6 +270,7 @@ impl Others {
                 Output::StoreTree(restored) => self.store(restored, replica, now),
                 Output::Tree(bytes) => self.receive(&bytes, replica, now),
                 Output::FinishInstall(zxid) => self.finish_install(zxid),
+                Output::CheckTruncation(to) => replica.truncate(to, self.can_truncate(to), now),
                 Output::Reload(to) => self.reload(to),
                 Output::Diverged(why) => exit(
                     EXIT_DATA,
@@ -371,6 +372,14 @@ impl Others {
         if let Err(error) = storage::adopt(&self.dir, zxid, self.log) {
             exit(EXIT_LOG, format_args!("the leader's snapshot at {zxid} cannot be given its name: {error}"));
         }
+    }
+
+    /// Reads the first block of each of the log's segments.
+    fn can_truncate(&self, to: Zxid) -> bool {
+        storage::can_truncate(&self.dir, to).unwrap_or_else(|error| {
+            log::warn!(target: "zab", "whether the log can be cut behind {to} is not known: {error}");
+            false
+        })
     }
 
     /// Reads the disk again, as a start does.

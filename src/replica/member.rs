@@ -1333,16 +1333,19 @@ impl Replica {
     /// A peer has connected.
     pub fn accepted(&mut self, link: LinkId, port: Port, now: Now) {
         let Some(member) = &mut self.member else { return };
-        let mut out = Vec::new();
+        let (mut out, mut led) = (Vec::new(), Vec::new());
         match (port, &mut member.state) {
             (Port::Election, _) => {
                 member.election_links.insert(link);
                 member.election.accepted(now.mono_ms() as u64, link, &mut out);
             }
-            (Port::Quorum, State::Leading(leader)) => leader.accepted(link, now.mono_ms()),
+            (Port::Quorum, State::Leading(leader)) => {
+                leader.accepted(link, now.mono_ms(), &mut member.history, &mut led);
+            }
             (Port::Quorum, _) => member.outputs.push_back(Output::Close { link }),
         }
         self.elected(out, now);
+        self.led(led, now);
     }
 
     /// A connection that was asked for is there.

@@ -75,7 +75,16 @@ impl Inbox {
 /// # Errors
 /// What keeps this server from being a member, naming the key.
 pub fn settings(config: &Config) -> Result<MemberSettings, String> {
-    let QuorumConfig { ensemble, my_id, peer_type, init_limit_ticks, sync_limit_ticks, .. } = &config.quorum;
+    let QuorumConfig {
+        ensemble,
+        my_id,
+        peer_type,
+        init_limit_ticks,
+        sync_limit_ticks,
+        max_concurrent_snap_syncs,
+        force_snapshot_sync,
+        ..
+    } = &config.quorum;
     // Where one of these is missing, the configuration was refused.
     let sid = my_id.ok_or("no myid")?;
     let server = ensemble.servers.get(&sid).ok_or_else(|| format!("no server.{sid}"))?;
@@ -90,6 +99,8 @@ pub fn settings(config: &Config) -> Result<MemberSettings, String> {
         tick_ms,
         init_ms: i64::from(*init_limit_ticks) * tick_ms,
         sync_ms: i64::from(*sync_limit_ticks) * tick_ms,
+        snaps_max: *max_concurrent_snap_syncs as usize,
+        always_snap: *force_snapshot_sync,
     };
     Ok(MemberSettings {
         election_address: format!("{}:{}", address.host, address.election_port),

@@ -371,6 +371,8 @@ impl Cluster {
                 tick_ms,
                 init_ms: 10 * tick_ms,
                 sync_ms: 5 * tick_ms,
+                snaps_max: 10,
+                always_snap: false,
             },
             ensemble,
             is_observer: of.is_observer,

@@ -478,6 +478,8 @@ mod tests {
             tick_ms: 1000,
             init_ms: 10_000,
             sync_ms: 5_000,
+            snaps_max: 10,
+            always_snap: false,
         };
         let (last, mut out) = (Zxid::new(4, 7), Vec::new());
         let epochs = Epochs { accepted: 4, current: 4 };

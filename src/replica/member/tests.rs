@@ -35,6 +35,8 @@ fn membership(sid: i64) -> (Ensemble, Membership) {
         tick_ms: 1000,
         init_ms: 10_000,
         sync_ms: 5_000,
+        snaps_max: 10,
+        always_snap: false,
     };
     (ensemble, membership)
 }

@@ -175,6 +175,10 @@ pub struct QuorumConfig {
     pub tcp_keep_alive: bool,
     /// `commitLogCount`: txns at the log's end that a start reads back for followers; 500, never less
     pub commit_log_count: u32,
+    /// `leader.maxConcurrentSnapSyncs`: observers beyond so many trees under way are sent away; 10
+    pub max_concurrent_snap_syncs: u32,
+    /// `forceSnapshotSync`: whoever joins gets the whole tree; false
+    pub force_snapshot_sync: bool,
     /// `db.autocreate`: a member whose data directory is empty votes; true
     pub db_autocreate: bool,
 }

@@ -17,6 +17,9 @@ const BUILT_IN: [(&str, &str); 3] =
 const TICK_TIME_MS_DEFAULT: i32 = 3000;
 /// Hours between purges where the key is absent; Java never purges then, and disks fill up.
 const PURGE_INTERVAL_HOURS_DEFAULT: i32 = 1;
+const SNAP_SYNCS: &str = "leader.maxConcurrentSnapSyncs";
+/// `LearnerMaster.DEFAULT_CONCURRENT_SNAPSYNCS`
+const SNAP_SYNCS_DEFAULT: i32 = 10;
 /// `QuorumPeerConfig.MIN_SNAP_RETAIN_COUNT`
 const SNAP_RETAIN_COUNT_MIN: i32 = 3;
 /// `ZKDatabase.DEFAULT_COMMIT_LOG_COUNT`
@@ -879,6 +882,8 @@ impl Reader {
             listen_on_all_ips: self.bool("quorumListenOnAllIPs", false),
             tcp_keep_alive: self.bool("tcpKeepAlive", false),
             commit_log_count,
+            max_concurrent_snap_syncs: self.int(SNAP_SYNCS, SNAP_SYNCS_DEFAULT).max(0).unsigned_abs(),
+            force_snapshot_sync: self.bool("forceSnapshotSync", false),
             db_autocreate: self.bool("db.autocreate", true),
         }
     }
@@ -1018,6 +1023,10 @@ impl Reader {
                 let is = at.map_or_else(|| "is not set".to_owned(), |_| format!("{ticks} is less than 1"));
                 self.fault(name, format!("{is}: an ensemble wants a number of ticks; {usual} is usual"));
             }
+        }
+        let syncs = self.int(SNAP_SYNCS, SNAP_SYNCS_DEFAULT);
+        if syncs < 1 {
+            self.fault(SNAP_SYNCS, format!("{syncs} is less than 1: no observer could be given the tree"));
         }
         self.own_number(config);
         for (sid, message) in ensemble.collisions() {
@@ -1533,6 +1542,12 @@ mod tests {
         assert_eq!(loaded.config.client_port, Some(2181));
         let quorum = loaded.config.quorum;
         assert_eq!((quorum.tcp_keep_alive, quorum.commit_log_count), (true, 900));
+        assert_eq!((quorum.max_concurrent_snap_syncs, quorum.force_snapshot_sync), (10, false));
+        let more = "clientPort=2181\nleader.maxConcurrentSnapSyncs=3\nforceSnapshotSync=true\n";
+        let snaps = member(&format!("{LIMITS}{THREE}{more}"), Some("3"));
+        assert_eq!(snaps.findings, []);
+        let quorum = snaps.config.quorum;
+        assert_eq!((quorum.max_concurrent_snap_syncs, quorum.force_snapshot_sync), (3, true));
         let few = member(&format!("{LIMITS}{THREE}clientPort=2181\ncommitLogCount=7\n"), Some("3"));
         assert_eq!(few.config.quorum.commit_log_count, 500);
         assert_eq!(
@@ -1580,6 +1595,11 @@ mod tests {
             &format!("{without}initLimit=-1\nsyncLimit=5\n"),
             Some("1"),
             "zoo.cfg:6: initLimit: -1 is less than 1: an ensemble wants a number of ticks; 10 is usual",
+        );
+        refused(
+            &with_port("leader.maxConcurrentSnapSyncs=0\n"),
+            Some("1"),
+            "zoo.cfg:8: leader.maxConcurrentSnapSyncs: 0 is less than 1: no observer could be given the tree",
         );
         refused(
             &three,

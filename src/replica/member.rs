@@ -118,6 +118,8 @@ pub enum Output {
     StoreTree(Box<Restored>),
     /// The log now begins at the incoming snapshot: give it its name.
     FinishInstall(Zxid),
+    /// Find out whether the log can be cut behind this zxid: [`Replica::truncate`].
+    CheckTruncation(Zxid),
     /// The log is cut behind this zxid. Read everything from the disk again: [`Replica::reloaded`].
     Reload(Zxid),
     /// The log holds a txn that cannot be applied: the tree is not what it should be, and the process must end.
@@ -138,6 +140,8 @@ pub enum Event {
     Leading { epoch: u32, zxid: Zxid },
     #[error("following: leader={sid} epoch={epoch} zxid={zxid} sync={sync}")]
     Following { sid: i64, epoch: u32, zxid: Zxid, sync: &'static str },
+    #[error("the log does not go back to {to}, as leader {sid} says it should: it is asked for everything")]
+    CannotTruncate { sid: i64, to: Zxid },
     #[error("learner left: {why}")]
     LearnerLeft { why: CloseLearner },
     #[error("{why}: the leader's tree is another")]
@@ -233,6 +237,8 @@ enum State {
         link: Option<LinkId>,
         retry_ms: i64,
         until_ms: i64,
+        /// See [`Learner::wanting_all`].
+        wants_all: bool,
     },
     Learning(Box<Learning>),
     Leading(Box<Leader>),
@@ -261,7 +267,9 @@ enum Restoring {
     Fuzzy(Box<FuzzyReplay>),
     /// It is exact, and on its way to the disk.
     Storing(Zxid),
-    /// The log is being told to forget what is behind this.
+    /// The disk is asked whether the log can forget what is behind this.
+    Checking(Zxid),
+    /// The log is being told to.
     Truncating(Zxid),
     /// The disk is read again.
     Reloading,
@@ -279,7 +287,7 @@ impl Member {
 impl Restoring {
     /// Whether it can be left without a trace: the log was told nothing.
     fn is_revocable(&self) -> bool {
-        matches!(self, Self::Receiving(_) | Self::Fuzzy(_) | Self::Storing(_))
+        matches!(self, Self::Receiving(_) | Self::Fuzzy(_) | Self::Storing(_) | Self::Checking(_))
     }
 
     /// Whether txns wait for a tree that is not installed yet.
@@ -673,7 +681,7 @@ impl Replica {
         match &member.state {
             State::Learning(learning) if learning.link == link => match member.restoring {
                 // The learner does not look at it before that is done.
-                Restoring::Truncating(_) | Restoring::Reloading => false,
+                Restoring::Checking(_) | Restoring::Truncating(_) | Restoring::Reloading => false,
                 Restoring::Storing(_) | Restoring::Basing(_) => {
                     let waiting = member.waiting.iter().map(|logged| logged.txn.len()).sum::<usize>();
                     waiting < TO_LOG_BYTES_MAX
@@ -713,7 +721,7 @@ impl Replica {
             // A leader that nobody listens to is not silent.
             State::Learning(learning) if is_deaf => learning.learner.excuse(now_ms),
             State::Learning(learning) => learning.learner.tick(now_ms, &mut learned),
-            State::Connecting { sid, link: link @ None, retry_ms, until_ms } => {
+            State::Connecting { sid, link: link @ None, retry_ms, until_ms, .. } => {
                 if now_ms >= *until_ms {
                     lost = Some(LostLeader::Unreachable);
                 } else if now_ms >= *retry_ms {
@@ -952,7 +960,8 @@ impl Replica {
                         self.led(led, now);
                     } else {
                         let until_ms = now_ms + member.settings.membership.init_ms.min(CONNECT_MS);
-                        member.state = State::Connecting { sid, link: None, retry_ms: now_ms, until_ms };
+                        let (link, retry_ms, wants_all) = (None, now_ms, false);
+                        member.state = State::Connecting { sid, link, retry_ms, until_ms, wants_all };
                         self.tick(now);
                     }
                 }
@@ -1080,8 +1089,8 @@ impl Replica {
                 }
                 LearnerOutput::Trunc(to) => {
                     learning.sync = "TRUNC";
-                    member.restoring = Restoring::Truncating(to);
-                    self.to_log.push_back(Arc::new(Batch::marker(Marker::Truncate { to })));
+                    member.restoring = Restoring::Checking(to);
+                    member.outputs.push_back(Output::CheckTruncation(to));
                 }
                 LearnerOutput::Snap(zxid) => {
                     learning.sync = "SNAP";
@@ -1243,6 +1252,30 @@ impl Replica {
         }
     }
 
+    /// What the disk says to [`Output::CheckTruncation`]. A log that begins with a tree behind `to` cannot be cut there:
+    /// that tree came from a leader which held what nobody committed, and was gone before it told. The leader is asked
+    /// for everything, over a new connection and at once, since it may need this server for its quorum. Nothing is
+    /// taken back meanwhile: all that this server ever acknowledged is on its disk until what comes takes its place.
+    pub fn truncate(&mut self, to: Zxid, is_possible: bool, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let State::Learning(learning) = &member.state else { return };
+        if !matches!(member.restoring, Restoring::Checking(asked) if asked == to) {
+            return;
+        }
+        if is_possible {
+            member.restoring = Restoring::Truncating(to);
+            self.to_log.push_back(Arc::new(Batch::marker(Marker::Truncate { to })));
+            return;
+        }
+        member.restoring = Restoring::No;
+        let (sid, link, retry_ms) = (learning.sid, learning.link, now.mono_ms());
+        member.outputs.push_back(Output::Event(Event::CannotTruncate { sid, to }));
+        member.outputs.push_back(Output::Close { link });
+        let until_ms = retry_ms + member.settings.membership.init_ms.min(CONNECT_MS);
+        member.state = State::Connecting { sid, link: None, retry_ms, until_ms, wants_all: true };
+        self.tick(now);
+    }
+
     /// The log has its marker.
     fn marked(&mut self, now: Now) {
         let Some(member) = &mut self.member else { return };
@@ -1300,16 +1333,19 @@ impl Replica {
     /// A peer has connected.
     pub fn accepted(&mut self, link: LinkId, port: Port, now: Now) {
         let Some(member) = &mut self.member else { return };
-        let mut out = Vec::new();
+        let (mut out, mut led) = (Vec::new(), Vec::new());
         match (port, &mut member.state) {
             (Port::Election, _) => {
                 member.election_links.insert(link);
                 member.election.accepted(now.mono_ms() as u64, link, &mut out);
             }
-            (Port::Quorum, State::Leading(leader)) => leader.accepted(link, now.mono_ms()),
+            (Port::Quorum, State::Leading(leader)) => {
+                leader.accepted(link, now.mono_ms(), &mut member.history, &mut led);
+            }
             (Port::Quorum, _) => member.outputs.push_back(Output::Close { link }),
         }
         self.elected(out, now);
+        self.led(led, now);
     }
 
     /// A connection that was asked for is there.
@@ -1318,13 +1354,14 @@ impl Replica {
         let (mut elected, mut learned) = (Vec::new(), Vec::new());
         if member.election_links.contains(&link) {
             member.election.connected(now.mono_ms() as u64, link, &mut elected);
-        } else if let State::Connecting { sid, link: Some(asked), until_ms, .. } = member.state
+        } else if let State::Connecting { sid, link: Some(asked), until_ms, wants_all, .. } = member.state
             && asked == link
         {
             let is_observer = member.is_observer();
             let Member { settings, epochs, history, .. } = &**member;
             let (membership, last, now_ms) = (settings.membership.clone(), history.last(), now.mono_ms());
-            let learner = Learner::new(membership, is_observer, *epochs, last, now_ms, &mut learned);
+            let learner = Learner::new(membership, is_observer, *epochs, last, now_ms, &mut learned)
+                .wanting_all(wants_all);
             let (up_to_date, is_up_to_date) = (None, false);
             let learning = Learning { sid, up_to_date, is_up_to_date, until_ms, link, learner, sync: "DIFF" };
             member.state = State::Learning(Box::new(learning));
@@ -1376,7 +1413,8 @@ impl Replica {
             State::Learning(learning) if learning.link == link && learning.learner.is_unheard() => {
                 let (sid, until_ms) = (learning.sid, learning.until_ms);
                 let retry_ms = now.mono_ms() + CONNECT_RETRY_MS;
-                member.state = State::Connecting { sid, link: None, retry_ms, until_ms };
+                let wants_all = learning.learner.wants_all();
+                member.state = State::Connecting { sid, link: None, retry_ms, until_ms, wants_all };
             }
             State::Learning(learning) if learning.link == link => self.look(now, &LostLeader::Closed),
             _ => {}

@@ -74,7 +74,16 @@ impl Inbox {
 /// # Errors
 /// What keeps this server from being a member, naming the key.
 pub fn settings(config: &Config) -> Result<MemberSettings, String> {
-    let QuorumConfig { ensemble, my_id, peer_type, init_limit_ticks, sync_limit_ticks, .. } = &config.quorum;
+    let QuorumConfig {
+        ensemble,
+        my_id,
+        peer_type,
+        init_limit_ticks,
+        sync_limit_ticks,
+        max_concurrent_snap_syncs,
+        force_snapshot_sync,
+        ..
+    } = &config.quorum;
     // Where one of these is missing, the configuration was refused.
     let sid = my_id.ok_or("no myid")?;
     let server = ensemble.servers.get(&sid).ok_or_else(|| format!("no server.{sid}"))?;
@@ -89,6 +98,8 @@ pub fn settings(config: &Config) -> Result<MemberSettings, String> {
         tick_ms,
         init_ms: i64::from(*init_limit_ticks) * tick_ms,
         sync_ms: i64::from(*sync_limit_ticks) * tick_ms,
+        snaps_max: *max_concurrent_snap_syncs as usize,
+        always_snap: *force_snapshot_sync,
     };
     Ok(MemberSettings {
         election_address: format!("{}:{}", address.host, address.election_port),
@@ -271,6 +282,7 @@ impl Others {
                 Output::StoreTree(restored) => self.store(restored, replica, now),
                 Output::Tree(bytes) => self.receive(&bytes, replica, now),
                 Output::FinishInstall(zxid) => self.finish_install(zxid),
+                Output::CheckTruncation(to) => replica.truncate(to, self.can_truncate(to), now),
                 Output::Reload(to) => self.reload(to),
                 Output::Diverged(why) => exit(
                     EXIT_DATA,
@@ -372,6 +384,14 @@ impl Others {
         if let Err(error) = storage::adopt(&self.dir, zxid, self.log) {
             exit(EXIT_LOG, format_args!("the leader's snapshot at {zxid} cannot be given its name: {error}"));
         }
+    }
+
+    /// Reads the first block of each of the log's segments.
+    fn can_truncate(&self, to: Zxid) -> bool {
+        storage::can_truncate(&self.dir, to).unwrap_or_else(|error| {
+            log::warn!(target: "zab", "whether the log can be cut behind {to} is not known: {error}");
+            false
+        })
     }
 
     /// Reads the disk again, as a start does.

@@ -252,6 +252,60 @@ fn stopped_at_each_step_of_a_truncation() {
     }
 }
 
+/// A follower has the tree of a leader that died before it led, with txns that nobody committed. The next leader wants
+/// them forgotten, and the follower's log does not go back behind that tree: it takes the whole tree of this leader,
+/// without being started again, and be it that the leader needs it for its quorum. Stopped at any step of that, it does
+/// so at its next start.
+#[test]
+fn a_truncation_behind_the_tree_that_came() {
+    let steps = Step::ALL.into_iter().map(Some).chain([None]);
+    let (mut stopped, mut snaps) = (0, 0);
+    for (seed, step) in steps.enumerate() {
+        for is_needed in [true, false] {
+            let (mut script, late) = Script::with_one_late(seed as u64, 0, Stop::Killed, 10);
+            let leader = script.the_leader();
+            let other = 3 - leader - late;
+            let client = script.client(leader);
+            script.cut(Cluster::between(&[leader], &[other]), SECOND / 2);
+            for _ in 0..3 {
+                script.ask(client, create(b"/q/phantom", Vec::new(), 0));
+            }
+            script.pass(SECOND / 20);
+            script.stop(leader, Stop::Killed);
+            script.stop(other, Stop::Killed);
+            // It gets all that the leader has, and says so to nobody.
+            script.stop_at = Some((late, Step::Installed, Stop::PowerOff));
+            script.start_again(leader);
+            script.start_again(late);
+            script.wait("its end", move |cluster| cluster.servers[late].process.is_none());
+            let started = script.servers[late].incarnation;
+            script.stop(leader, Stop::Killed);
+            script.stop_at = step.map(|step| (late, step, Stop::PowerOff));
+            script.start_again(other);
+            script.start_again(late);
+            if !is_needed {
+                script.start_again(leader);
+            }
+            if step.is_some() {
+                script.pass(SECOND);
+                stopped += u32::from(script.servers[late].process.is_none());
+                script.stop_at = None;
+                script.net.after(1, Event::Start(late));
+            }
+            let follows = move |cluster: &Cluster| cluster.standing(late) == Some(Standing::Following);
+            if is_needed {
+                script.wait("it to follow", follows);
+            }
+            let cluster = script.end();
+            assert!(cluster.oracle.model.at(b"/q/phantom", cluster.oracle.last()).is_none() || !is_needed);
+            assert!(cluster.servers.iter().all(|server| server.repairs == 0));
+            assert!(step.is_some() || !is_needed || cluster.servers[late].incarnation == started + 1);
+            snaps += cluster.syncs.get("SNAP").copied().unwrap_or(0);
+        }
+    }
+    assert!(stopped > 8 && snaps > 8, "stopped {stopped} times, {snaps} trees");
+}
+
 /// A follower that was just brought up to date leads, and brings up an older one. (Items 6, 12.)
 #[test]
 fn a_fresh_follower_leads_and_brings_up_others() {

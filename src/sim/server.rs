@@ -371,6 +371,8 @@ impl Cluster {
                 tick_ms,
                 init_ms: 10 * tick_ms,
                 sync_ms: 5 * tick_ms,
+                snaps_max: 10,
+                always_snap: false,
             },
             ensemble,
             is_observer: of.is_observer,
@@ -630,6 +632,13 @@ impl Cluster {
                 }
                 self.stops_at(server, Step::Installed);
             }
+            Output::CheckTruncation(to) => {
+                let can = storage::can_truncate(&disk, to);
+                match can {
+                    Ok(can) => process.replica.truncate(to, can, now),
+                    Err(error) => self.failed(server, &error),
+                }
+            }
             Output::Reload(_) => {
                 let recovered = self.recover(server);
                 match recovered {
@@ -642,9 +651,7 @@ impl Cluster {
                     Err(RecoveryError::Io { error, .. }) => self.failed(server, &error),
                     Err(error) => {
                         self.trace(|_| format!("server {} cannot read again: {error}", server + 1));
-                        // A truncation below the tree that the log begins with: what a leader sent that was never
-                        // established. The server takes everything anew. On a second one it would be a loss.
-                        if !error.is_damage() || *self.rotten.get_or_insert(server) != server {
+                        if !error.is_damage() || self.may_not_be_damaged(server) {
                             self.oracle.violate(format!("server {} cannot read again: {error}", server + 1));
                         }
                         self.failed(server, &io::Error::other("damaged"));

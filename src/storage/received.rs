@@ -77,8 +77,8 @@ pub fn truncated<S: Storage>(storage: &S, to: Zxid) -> io::Result<()> {
     set_aside_above(storage, to)
 }
 
-/// Whether a truncation to `to` would leave what a start needs: a snapshot at it or below, with its log. If not, the
-/// leader must send a snapshot.
+/// Whether a truncation to `to` would leave what a start needs: a snapshot at it or below, or none at all, with its log.
+/// If not, the leader must send a snapshot.
 ///
 /// # Errors
 /// Those of the system.
@@ -87,8 +87,10 @@ pub fn can_truncate<S: Storage>(storage: &S, to: Zxid) -> io::Result<bool> {
     let base = newest_base(&segments);
     let is_usable = |zxid: &&Zxid| **zxid <= to && base.is_none_or(|(_, base)| **zxid >= base);
     let zxids = snapshots(storage)?;
-    let newest = zxids.iter().rev().find(is_usable);
-    Ok(newest.is_some_and(|zxid| wal::replay_start(&segments, *zxid).is_some()))
+    let newest = zxids.iter().rev().find(is_usable).copied();
+    // Without any, the empty tree is one, if the log goes back to the beginning.
+    let newest = newest.or_else(|| base.is_none().then_some(Zxid::ZERO));
+    Ok(newest.is_some_and(|zxid| wal::replay_start(&segments, zxid).is_some()))
 }
 
 fn set_aside_above<S: Storage>(storage: &S, zxid: Zxid) -> io::Result<()> {

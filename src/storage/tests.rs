@@ -487,6 +487,24 @@ fn snapshot_above_a_truncation() {
     assert!(error.is_damage() && error.to_string().contains("0x8"), "{error}");
 }
 
+/// A log can be cut where a start finds a snapshot below, or its own beginning; not below the tree that it begins with.
+#[test]
+fn where_a_log_can_be_cut() {
+    let can = |disk: &SimDisk, to: u64| can_truncate(disk, Zxid(to)).expect("power");
+    let (disk, mut log) = begun(9);
+    assert!(can(&disk, 0) && can(&disk, 5));
+    write_snapshot(&disk, 4, &image(4, 1, 0));
+    assert!(can(&disk, 4) && can(&disk, 9));
+    let mut incoming = Incoming::create(disk.clone(), Zxid(7)).expect("power");
+    incoming.write(&image(7, 1, 2)).expect("power");
+    incoming.finish(log.encoder().position()).expect("power");
+    let base = mark(&mut log, Marker::Base { at: Zxid(7) });
+    adopt(&disk, Zxid(7), base).expect("power");
+    put(&mut log, 8, 2);
+    assert!(can(&disk, 7) && can(&disk, 8));
+    assert!(!can(&disk, 6) && !can(&disk, 4) && !can(&disk, 0));
+}
+
 /// A base goes with its snapshot: without one, there is nothing to start from, and older ones are of no use.
 #[test]
 fn base_without_a_snapshot() {

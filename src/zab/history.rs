@@ -106,12 +106,14 @@ impl History {
     /// How a learner whose log ends at `last` is brought up to date, with what is known here.
     ///
     /// A learner that followed an epoch's leader and heard no txn of it may say the start of that epoch, which
-    /// is no txn's zxid: it has all txns before.
+    /// is no txn's zxid: it has all txns before. One that says zero is empty, or wants everything, as its log cannot go
+    /// back to where it should: it gets the tree, as from ZooKeeper's own leader.
     ///
     /// Source: `LearnerHandler.syncFollower`.
     pub fn sync(&self, last: Zxid) -> Sync {
         match self.floor(last) {
             None => Sync::Snap,
+            Some(_) if last == Zxid::ZERO && self.last != Zxid::ZERO => Sync::Snap,
             Some(common) if common == last || last.counter() == 0 => Sync::Diff { after: common },
             // What it has beyond, no leader ever committed. A leader of another epoch would not have given it
             // any before it was established, and this log would hold that epoch: then something else is wrong.
@@ -161,6 +163,16 @@ mod tests {
         ] {
             assert_eq!(history().sync(Zxid::new(epoch, counter)), wanted, "{epoch} {counter}");
         }
+    }
+
+    /// A learner that says zero gets everything, however far this log goes back, unless there is nothing.
+    #[test]
+    fn all_for_zero() {
+        let mut history = History::new(Zxid::ZERO);
+        assert_eq!(history.sync(Zxid::ZERO), Sync::Diff { after: Zxid::ZERO });
+        history.push(batch([0x1_0000_0001]));
+        assert_eq!(history.sync(Zxid::ZERO), Sync::Snap);
+        assert_eq!(history.sync(Zxid::new(1, 0)), Sync::Diff { after: Zxid::ZERO });
     }
 
     /// What is behind a zxid comes in order, from the middle of a batch too.

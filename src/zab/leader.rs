@@ -33,6 +33,9 @@ use std::sync::Arc;
 /// have found another leader meanwhile, and it is quicker to vote again than to wait for initLimit.
 const DISCOVERY_MS: i64 = 1_000;
 
+/// Most connections that have not said who they are; the oldest goes when there is another.
+const STRANGERS_MAX: usize = 64;
+
 /// Epochs end here: in ACKEPOCH they are signed.
 const EPOCH_MAX: u32 = i32::MAX as u32;
 
@@ -62,6 +65,10 @@ pub struct Membership {
     pub init_ms: i64,
     /// How long either side may be silent after that.
     pub sync_ms: i64,
+    /// Trees that are on their way to learners at a time; an observer beyond comes again later.
+    pub snaps_max: usize,
+    /// Whether every learner gets the whole tree.
+    pub always_snap: bool,
 }
 
 /// What a learner asks of the commit side. The number names the learner until it is gone.
@@ -147,6 +154,17 @@ pub enum CloseLearner {
     /// It was silent.
     #[error("nothing heard of it for {0} ms")]
     Silent(i64),
+    /// It never said who it is, and others came.
+    #[error("{STRANGERS_MAX} connections have not said who they are")]
+    Crowded,
+    /// Others are being given the tree.
+    #[error("observer {sid} has to wait: trees_on_their_way={snaps} (leader.maxConcurrentSnapSyncs)")]
+    Throttled {
+        /// Which.
+        sid: i64,
+        /// How many are.
+        snaps: usize,
+    },
     /// It came again.
     #[error("server {0} has connected again")]
     Replaced(i64),
@@ -189,12 +207,15 @@ struct Learner {
     step: Step,
     is_voter: bool,
     is_cumulative: bool,
+    /// The tree is on its way to it, until it has said that it has that on disk.
+    is_snap: bool,
     accepted: u32,
     stream: PacketStream,
     /// The newest txn that it has on disk.
     acked: Zxid,
     /// The newest ping that it has answered.
     round: u64,
+    /// When it was heard last; as long as it has not said who it is, when it came.
     heard_ms: i64,
 }
 
@@ -307,7 +328,20 @@ impl Leader {
     }
 
     /// A learner has connected.
-    pub fn accepted(&mut self, link: LinkId, now_ms: i64) {
+    pub fn accepted(
+        &mut self,
+        link: LinkId,
+        now_ms: i64,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        let strangers = self.learners.iter().filter(|(_, learner)| learner.step == Step::Fresh);
+        let oldest = strangers.clone().min_by_key(|(_, learner)| learner.number).map(|(link, _)| *link);
+        if strangers.count() >= STRANGERS_MAX
+            && let Some(oldest) = oldest
+        {
+            self.close(oldest, CloseLearner::Crowded, history, out);
+        }
         let number = self.next_number;
         self.next_number += 1;
         let learner = Learner {
@@ -316,6 +350,7 @@ impl Leader {
             step: Step::Fresh,
             is_voter: false,
             is_cumulative: false,
+            is_snap: false,
             accepted: 0,
             stream: PacketStream::default(),
             acked: Zxid::ZERO,
@@ -358,7 +393,9 @@ impl Leader {
         out: &mut Vec<LeaderOutput>,
     ) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
-        learner.heard_ms = now_ms;
+        if learner.step != Step::Fresh {
+            learner.heard_ms = now_ms;
+        }
         // Taken out, so that a packet can lend its data while the leader acts on it.
         let mut stream = std::mem::take(&mut learner.stream);
         stream.feed(bytes);
@@ -399,6 +436,7 @@ impl Leader {
             }
             (Step::Syncing, PacketType::ACK) if packet.zxid == Zxid::new(self.epochs.accepted, 0) => {
                 learner.step = Step::Synced;
+                learner.is_snap = false;
                 // What it was sent to get in step it has.
                 learner.acked = learner.acked.max(self.elected.1);
                 if learner.is_voter {
@@ -483,6 +521,7 @@ impl Leader {
         learner.is_cumulative = info.protocol_version >= PROTOCOL_VERSION_CUMULATIVE;
         learner.accepted = packet.zxid.epoch();
         learner.step = Step::Info;
+        learner.heard_ms = now_ms;
         match self.phase {
             Phase::Discovery => self.discover(now_ms, history, out),
             _ => self.tell_epoch(link, out),
@@ -573,7 +612,7 @@ impl Leader {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         let Step::Promised(last) = learner.step else { return };
         let mut bytes = Vec::new();
-        let mut sync = history.sync(last);
+        let mut sync = if self.membership.always_snap { Sync::Snap } else { history.sync(last) };
         // A follower of ZooKeeper's takes all of its log for committed.
         if let Sync::Diff { after } = sync
             && after > self.announced
@@ -594,6 +633,14 @@ impl Leader {
                 to
             }
             Sync::Snap => {
+                let (sid, is_voter) = (learner.sid, learner.is_voter);
+                let snaps = self.learners.values().filter(|learner| learner.is_snap).count();
+                // A follower may be needed for the quorum. Source: `LearnerHandler.run`, `LearnerSyncThrottler`.
+                if !is_voter && snaps >= self.membership.snaps_max {
+                    return self.close(link, CloseLearner::Throttled { sid, snaps }, history, out);
+                }
+                let Some(learner) = self.learners.get_mut(&link) else { return };
+                learner.is_snap = true;
                 learner.step = Step::Imaging;
                 // As of when the tree will be is not known yet: what is behind that has to be there.
                 history.pin(true);
@@ -795,8 +842,11 @@ impl Leader {
     /// Lets time pass.
     pub fn tick(&mut self, now_ms: i64, history: &mut History, out: &mut Vec<LeaderOutput>) {
         let Membership { tick_ms, init_ms, sync_ms, .. } = self.membership;
-        let patience =
-            |learner: &Learner| if learner.step == Step::Synced { sync_ms } else { init_ms + sync_ms };
+        let patience = |learner: &Learner| match learner.step {
+            Step::Fresh => init_ms,
+            Step::Synced => sync_ms,
+            _ => init_ms + sync_ms,
+        };
         let silent =
             self.learners.iter().filter(|(_, learner)| now_ms - learner.heard_ms > patience(learner));
         let silent: Vec<(LinkId, i64)> =
@@ -849,9 +899,112 @@ mod tests {
         got
     }
 
+    /// Server 1 leads three servers with a vote; its log ends at 4, 7.
+    fn leader(change: impl FnOnce(&mut Membership)) -> (Leader, History) {
+        let servers = (1..=3).map(|sid| {
+            let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
+            (sid, Server { sid, addresses: vec![address], role: Role::Participant, client: None })
+        });
+        let ensemble = Ensemble { servers: servers.collect(), ..Ensemble::default() };
+        let mut membership = Membership {
+            sid: 1,
+            quorum: Arc::new(Quorum::new(&ensemble).expect("three voters")),
+            config_text: Arc::from([]),
+            config_version: 0,
+            tick_ms: 1000,
+            init_ms: 10_000,
+            sync_ms: 5_000,
+            snaps_max: 10,
+            always_snap: false,
+        };
+        change(&mut membership);
+        let last = Zxid::new(4, 7);
+        (Leader::new(membership, Epochs { accepted: 4, current: 4 }, last, 0), History::new(last))
+    }
+
+    /// Connections that say nothing, or half a word now and then, end after initLimit, and the oldest earlier where there
+    /// are many; whoever has said who it is stays.
+    #[test]
+    fn strangers() {
+        let (mut leader, mut history) = leader(|_| {});
+        let mut out = promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+        for link in 0..STRANGERS_MAX as u64 {
+            leader.accepted(LinkId(100 + link), 1_000, &mut history, &mut out);
+        }
+        let closed = |out: &mut Vec<LeaderOutput>| -> Vec<(u64, CloseLearner)> {
+            let each = |output| match output {
+                LeaderOutput::Close(link, why) => Some((link.0, why)),
+                _ => None,
+            };
+            out.drain(..).filter_map(each).collect()
+        };
+        assert_eq!(closed(&mut out), []);
+        leader.accepted(LinkId(1_000), 2_000, &mut history, &mut out);
+        assert_eq!(closed(&mut out), [(100, CloseLearner::Crowded)]);
+        for now_ms in (3_000..=11_000).step_by(1_000) {
+            // One byte a second is no packet for a while, and the follower answers.
+            leader.received(LinkId(101), &[0], now_ms, &mut history, &mut out);
+            let mut bytes = Vec::new();
+            put_bare(&mut bytes, PacketType::PING, Zxid::ZERO);
+            leader.received(LinkId(2), &bytes, now_ms, &mut history, &mut out);
+            leader.tick(now_ms, &mut history, &mut out);
+        }
+        assert_eq!(closed(&mut out), []);
+        leader.tick(11_001, &mut history, &mut out);
+        let silent: Vec<_> = (101..100 + STRANGERS_MAX as u64).collect();
+        let gone = closed(&mut out);
+        assert_eq!(gone.iter().map(|(link, _)| *link).collect::<Vec<_>>(), silent);
+        assert!(gone.iter().all(|(_, why)| *why == CloseLearner::Silent(10_001)), "{gone:?}");
+        assert!(leader.is_established());
+    }
+
+    /// Only so many trees are on their way to observers at a time; followers get theirs at once. One that has its tree on
+    /// disk makes room.
+    #[test]
+    fn trees_at_a_time() {
+        let (mut leader, mut history) = leader(|membership| membership.snaps_max = 1);
+        promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+        let join = |leader: &mut Leader, history: &mut History, sid: u64, kind| {
+            let mut out = Vec::new();
+            leader.accepted(LinkId(sid), 0, history, &mut out);
+            let mut bytes = Vec::new();
+            let info = LearnerInfo::bytes(sid as i64, PROTOCOL_VERSION_CUMULATIVE, 0);
+            put_with(&mut bytes, kind, Zxid::new(4, 0), &info);
+            put_ack_epoch(&mut bytes, Zxid::new(3, 1), 3);
+            leader.received(LinkId(sid), &bytes, 0, history, &mut out);
+            out.pop().expect("an answer")
+        };
+        let is_image = |output: &LeaderOutput| matches!(output, LeaderOutput::Image(_));
+        let first = join(&mut leader, &mut history, 11, PacketType::OBSERVERINFO);
+        assert!(is_image(&first), "{first:?}");
+        let second = join(&mut leader, &mut history, 12, PacketType::OBSERVERINFO);
+        let waits = CloseLearner::Throttled { sid: 12, snaps: 1 };
+        assert!(matches!(&second, LeaderOutput::Close(LinkId(12), why) if *why == waits), "{second:?}");
+        let voter = join(&mut leader, &mut history, 3, PacketType::FOLLOWERINFO);
+        assert!(is_image(&voter), "{voter:?}");
+        for link in [LinkId(11), LinkId(3)] {
+            leader.image_begun(link, Zxid::new(4, 7), &mut history, &mut Vec::new());
+            acks(&mut leader, &mut history, link, Zxid::new(5, 0));
+        }
+        let again = join(&mut leader, &mut history, 12, PacketType::OBSERVERINFO);
+        assert!(is_image(&again), "{again:?}");
+    }
+
+    /// A leader that is told so gives everything to who lacks nothing.
+    #[test]
+    fn always_the_tree() {
+        for always_snap in [false, true] {
+            let (mut leader, mut history) = leader(|membership| membership.always_snap = always_snap);
+            let out = promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+            assert_eq!(out.iter().any(|output| matches!(output, LeaderOutput::Image(_))), always_snap);
+        }
+    }
+
     fn promise(leader: &mut Leader, history: &mut History, link: LinkId, version: i32) -> Vec<LeaderOutput> {
         let mut out = Vec::new();
-        leader.accepted(link, 0);
+        leader.accepted(link, 0, history, &mut out);
         let mut bytes = Vec::new();
         let info = LearnerInfo::bytes(link.0 as i64, version, 0);
         put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
@@ -870,23 +1023,7 @@ mod tests {
     /// second time it would end its process.
     #[test]
     fn one_commit_each() {
-        let servers = (1..=3).map(|sid| {
-            let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
-            (sid, Server { sid, addresses: vec![address], role: Role::Participant, client: None })
-        });
-        let ensemble = Ensemble { servers: servers.collect(), ..Ensemble::default() };
-        let membership = Membership {
-            sid: 1,
-            quorum: Arc::new(Quorum::new(&ensemble).expect("three voters")),
-            config_text: Arc::from([]),
-            config_version: 0,
-            tick_ms: 1000,
-            init_ms: 10_000,
-            sync_ms: 5_000,
-        };
-        let last = Zxid::new(4, 7);
-        let mut history = History::new(last);
-        let mut leader = Leader::new(membership, Epochs { accepted: 4, current: 4 }, last, 0);
+        let (mut leader, mut history) = leader(|_| {});
         promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
         acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
         assert!(leader.is_established());

@@ -25,7 +25,8 @@ pub enum LearnerOutput {
     Send(Bytes),
     /// Must be durable before anything that comes after it.
     SaveEpochs(Epochs),
-    /// What the log holds behind this zxid is forgotten; [`Learner::restored`] once it is.
+    /// What the log holds behind this zxid is forgotten; [`Learner::restored`] once it is. Where it cannot be, a learner
+    /// that is [`Learner::wanting_all`] takes this one's place, over a new connection.
     Trunc(Zxid),
     /// A tree as of this zxid comes in place of everything.
     Snap(Zxid),
@@ -86,6 +87,9 @@ pub enum LostLeader {
         /// The last proposal.
         last: Zxid,
     },
+    /// It was told that there is nothing here, and does not send everything.
+    #[error("the leader does not send the whole tree")]
+    NotAll,
     /// It was silent.
     #[error("nothing heard of the leader for {0} ms")]
     Silent(i64),
@@ -126,6 +130,8 @@ pub struct Learner {
     is_truncating: bool,
     /// The tree that came is not durable yet.
     is_installing: bool,
+    /// See [`Learner::wanting_all`].
+    wants_all: bool,
     stream: PacketStream,
     /// Newest txn that is in the log, or on its way there.
     logged: Zxid,
@@ -158,12 +164,24 @@ impl Learner {
             is_observer,
             is_truncating: false,
             is_installing: false,
+            wants_all: false,
             stream: PacketStream::default(),
             logged: last,
             durable: last,
             committed: Zxid::ZERO,
             heard_ms: now_ms,
         }
+    }
+
+    /// Whether it asks for the whole tree, since it could not truncate as this leader said: it tells the leader whose
+    /// epoch it has promised that it has nothing. What it has it keeps, and votes with, until all of the tree is here.
+    pub fn wanting_all(self, wants_all: bool) -> Self {
+        Self { wants_all, ..self }
+    }
+
+    /// See [`Self::wanting_all`].
+    pub fn wants_all(&self) -> bool {
+        self.wants_all
     }
 
     /// Epochs as they are, or are about to be, on disk.
@@ -249,6 +267,9 @@ impl Learner {
                 self.is_cumulative = version >= PROTOCOL_VERSION_CUMULATIVE;
                 self.promise(zxid.epoch(), out)
             }
+            (Step::Promised, PacketType::DIFF | PacketType::TRUNC) if self.wants_all => {
+                Err(LostLeader::NotAll)
+            }
             (Step::Promised, PacketType::DIFF) => {
                 self.step = Step::Syncing;
                 // What this log holds is in the leader's as well. A leader of ZooKeeper's has a learner truncate what
@@ -295,6 +316,8 @@ impl Learner {
             std::cmp::Ordering::Less => return Err(LostLeader::OldEpoch { theirs: epoch, accepted }),
             std::cmp::Ordering::Equal => -1,
             std::cmp::Ordering::Greater => {
+                // Another leader, which may need to know what is here, and do with less.
+                self.wants_all = false;
                 self.epochs.accepted = epoch;
                 out.push(LearnerOutput::SaveEpochs(self.epochs));
                 self.epochs.current as i32
@@ -303,7 +326,8 @@ impl Learner {
         self.epoch = epoch;
         self.step = Step::Promised;
         let mut bytes = Vec::new();
-        put_ack_epoch(&mut bytes, self.logged, current);
+        let last = if self.wants_all { Zxid::ZERO } else { self.logged };
+        put_ack_epoch(&mut bytes, last, current);
         out.push(LearnerOutput::Send(bytes.into()));
         Ok(())
     }
@@ -454,6 +478,8 @@ mod tests {
             tick_ms: 1000,
             init_ms: 10_000,
             sync_ms: 5_000,
+            snaps_max: 10,
+            always_snap: false,
         };
         let (last, mut out) = (Zxid::new(4, 7), Vec::new());
         let epochs = Epochs { accepted: 4, current: 4 };

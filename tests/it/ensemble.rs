@@ -65,6 +65,54 @@ fn faults_of_the_network() {
     }
 }
 
+/// A leader that nobody hears any more, and that is more patient than the others, does not answer a sync once another
+/// one leads: a read behind it would show what was.
+#[test]
+fn faults_make_no_sync_stale() {
+    let _alone = alone();
+    let mut shapes = shapes();
+    let former = shapes.len();
+    shapes[former - 1].keys.push(("syncLimit".to_owned(), "40".to_owned()));
+    let network = match Network::new(shapes.len()) {
+        Ok(network) => network,
+        Err(reason) => return skip("ensemble::faults_make_no_sync_stale", &reason),
+    };
+    let mut cluster = Cluster::start(&shapes, KEYS, Some(network));
+    // Of equals, the one with the highest number is elected.
+    while let leader = cluster.wait_for_leader(START_TIMEOUT)
+        && leader != former
+    {
+        cluster.stop(leader);
+        cluster.wait_for_leader(START_TIMEOUT);
+        cluster.spawn(leader);
+        cluster.wait_until_all_serve(START_TIMEOUT);
+    }
+    clients::prepare(cluster.address(former));
+    let mut reader = clients::Reader::new(cluster.address(former));
+    assert_eq!(reader.read_synced(), Some(0), "a whole ensemble");
+    let network = cluster.network().expect("made above");
+    for sid in cluster.sids().filter(|sid| *sid != former) {
+        network.cut(former, sid);
+        network.cut(sid, former);
+    }
+    let deadline = Instant::now() + START_TIMEOUT;
+    let leader = loop {
+        let leader = cluster.wait_for_leader(START_TIMEOUT);
+        if leader != former {
+            break leader;
+        }
+        assert!(Instant::now() < deadline, "the others elect nobody");
+    };
+    assert_eq!(clients::overwrite(cluster.address(leader)), 1);
+    assert_eq!(cluster.mode(former).as_deref(), Some("leader"), "it has not noticed yet");
+    let version = reader.read_synced();
+    cluster.network().expect("made above").heal();
+    cluster.wait_until_all_serve(START_TIMEOUT);
+    let is_stale = version.is_some_and(|version| version < 1);
+    eprintln!("a sync at the former leader: version {version:?} after 1 was written");
+    assert_eq!(is_stale, std::env::var("ZKFAST_FAULT_EXPECT").is_ok_and(|what| what == "violation"));
+}
+
 /// Who leads, who follows and who observes is told; a stopped leader has a successor and comes back as a
 /// follower; what an observer is asked to write, all write.
 #[test]
@@ -209,7 +257,10 @@ fn record(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> History {
         let mixed = (0..MIXED_CLIENTS).map(|number| scope.spawn(move || clients::mixed(run, number)));
         let mut threads: Vec<_> = mixed.collect();
         let lockers = MIXED_CLIENTS..MIXED_CLIENTS + LOCK_CLIENTS;
-        threads.extend(lockers.map(|number| scope.spawn(move || clients::locker(run, number))));
+        threads.extend(lockers.map(|number| {
+            let abandons = number == MIXED_CLIENTS;
+            scope.spawn(move || clients::locker(run, number, abandons))
+        }));
         faults(cluster);
         run.phase.store(FINISH, Ordering::Relaxed);
         for thread in threads {

@@ -8,8 +8,8 @@ use crate::config::{PeerAddress, Role, Server};
 use crate::proto::OpCode;
 use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
 use crate::zab::message::{
-    ForwardedRequest, LearnerInfo, PROTOCOL_VERSION_CUMULATIVE, PacketType, put_ack, put_ack_epoch, put_bare,
-    put_leader_info, put_ping_answer, put_proposal, put_with,
+    ForwardedRequest, LearnerInfo, PROTOCOL_VERSION_CUMULATIVE, PacketStream, PacketType, put_ack,
+    put_ack_epoch, put_bare, put_leader_info, put_ping_answer, put_proposal, put_with, read_ack_epoch,
 };
 use crate::zab::quorum::config_text;
 use std::collections::BTreeMap;
@@ -35,6 +35,8 @@ fn membership(sid: i64) -> (Ensemble, Membership) {
         tick_ms: 1000,
         init_ms: 10_000,
         sync_ms: 5_000,
+        snaps_max: 10,
+        always_snap: false,
     };
     (ensemble, membership)
 }
@@ -57,7 +59,8 @@ fn member(last: Zxid) -> Replica {
 /// The same, connected to server 3, which leads epoch 9 and has heard where the log ends.
 fn learner(last: Zxid) -> Replica {
     let mut replica = member(last);
-    let connecting = State::Connecting { sid: 3, link: Some(LINK), retry_ms: 0, until_ms: 1000 };
+    let (link, wants_all) = (Some(LINK), false);
+    let connecting = State::Connecting { sid: 3, link, retry_ms: 0, until_ms: 1000, wants_all };
     replica.member.as_mut().expect("a member").state = connecting;
     replica.connected(LINK, at(1));
     let mut bytes = Vec::new();
@@ -162,6 +165,9 @@ fn deaf_while_truncating() {
     put_bare(&mut bytes, PacketType::TRUNC, Zxid::new(8, 5));
     replica.received(LINK, &bytes, at(3));
     assert!(!replica.may_receive(LINK), "it would be kept until the log is cut");
+    assert!(replica.take_group().is_none(), "it is not known whether that can be done");
+    replica.truncate(Zxid::new(8, 5), true, at(3));
+    assert!(!replica.may_receive(LINK));
     let marker = replica.take_group().expect("a marker");
     replica.durable(marker, at(4));
     replica.tick(at(60_000));
@@ -171,6 +177,63 @@ fn deaf_while_truncating() {
     assert!(replica.may_receive(LINK));
     let looks = |output: &Output| matches!(output, Output::Event(Event::Looking { .. }));
     assert!(!outputs(&mut replica).iter().any(looks));
+}
+
+/// A learner whose log does not go back to where its leader wants it writes nothing, connects again at once, and says
+/// that it has nothing; a leader that does not send everything then, or another one, hears no more of that.
+#[test]
+fn all_instead_of_a_truncation() {
+    let last = Zxid::new(8, 7);
+    // What it says to the leader of this epoch about the end of its log.
+    let say = |replica: &mut Replica, link: LinkId, epoch: u32| {
+        let mut bytes = Vec::new();
+        put_leader_info(&mut bytes, epoch, PROTOCOL_VERSION_CUMULATIVE);
+        replica.received(link, &bytes, at(5));
+        let mut stream = PacketStream::default();
+        for output in outputs(replica) {
+            if let Output::Send { bytes, .. } = output {
+                stream.feed(&bytes);
+            }
+        }
+        let mut said = None;
+        while let Some(packet) = stream.next_packet().expect("well formed") {
+            if packet.kind == PacketType::ACKEPOCH {
+                said = Some((packet.zxid, read_ack_epoch(packet.data).expect("well formed")));
+            }
+        }
+        said.expect("a promise")
+    };
+    let begin = || {
+        let mut replica = learner(last);
+        let mut bytes = Vec::new();
+        put_bare(&mut bytes, PacketType::TRUNC, Zxid::new(8, 5));
+        replica.received(LINK, &bytes, at(3));
+        outputs(&mut replica);
+        replica.truncate(Zxid::new(8, 5), false, at(4));
+        assert!(replica.take_group().is_none(), "nothing is cut");
+        let told = outputs(&mut replica);
+        let link = told.iter().find_map(|output| match output {
+            Output::Connect { link, sid: 3, port: Port::Quorum } => Some(*link),
+            _ => None,
+        });
+        let is_closed = |output: &Output| matches!(output, Output::Close { link } if *link == LINK);
+        assert!(told.iter().any(is_closed), "{told:?}");
+        let link = link.expect("another connection");
+        replica.connected(link, at(5));
+        (replica, link)
+    };
+    for kind in [PacketType::TRUNC, PacketType::DIFF] {
+        let (mut replica, link) = begin();
+        assert_eq!(say(&mut replica, link, 9), (Zxid::ZERO, -1));
+        let mut bytes = Vec::new();
+        put_bare(&mut bytes, kind, Zxid::new(8, 5));
+        replica.received(link, &bytes, at(6));
+        let looks = |output: &Output| matches!(output, Output::Event(Event::Looking { .. }));
+        assert!(outputs(&mut replica).iter().any(looks), "{kind:?}");
+        assert_eq!(replica.member.as_ref().map(|member| member.history.last()), Some(last));
+    }
+    let (mut replica, link) = begin();
+    assert_eq!(say(&mut replica, link, 10), (last, 8), "the promise of another epoch tells what is here");
 }
 
 /// So it does with proposals that come while a tree is on its way to the disk.

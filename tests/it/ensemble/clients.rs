@@ -19,6 +19,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 const PATIENT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Pause between two attempts to connect.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
+/// How often one of the lockers leaves a session without a word, its znode being in the lock's way.
+const ABANDON_EVERY: Duration = Duration::from_secs(15);
+/// When it does so first.
+const ABANDON_FIRST: Duration = Duration::from_secs(4);
 /// Until when a client must have found a server once all faults are over.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(15);
 /// Sessions that outlive every fault, and some that may not.
@@ -81,6 +85,44 @@ pub fn prepare(address: SocketAddr) {
     connection.call(&Request::CloseSession, &mut Vec::new()).expect("an answer");
 }
 
+/// How long a reader waits for an answer that should not come.
+const READER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A session at one server, which reads the first register behind a sync.
+#[derive(Debug)]
+pub struct Reader(Connection);
+
+impl Reader {
+    /// Connects.
+    pub fn new(address: SocketAddr) -> Self {
+        let connect = Connect { timeout_ms: LONG_SESSION_MS, ..Connect::default() };
+        Self(Connection::connect(address, &connect, READER_TIMEOUT).expect("a session in a whole ensemble"))
+    }
+
+    /// The register's version; `None` if there is no answer.
+    pub fn read_synced(&mut self) -> Option<i32> {
+        let path = register(0).into_bytes();
+        let sync = self.0.call(&Request::Sync { path: path.clone() }, &mut Vec::new()).ok()?;
+        assert_eq!(sync.header.err, 0, "a sync is answered, or is not");
+        match self.0.call(&Request::GetData { path, watch: false }, &mut Vec::new()).ok()?.body {
+            Body::Data { stat, .. } => Some(stat.version),
+            body => panic!("a register holds {body:?}"),
+        }
+    }
+}
+
+/// Writes the first register; its version then.
+pub fn overwrite(address: SocketAddr) -> i32 {
+    let mut connection = Connection::connect(address, &Connect::default(), Duration::from_secs(10))
+        .expect("a session with a quorum");
+    let request =
+        Request::SetData { path: register(0).into(), data: Some(Value::default().bytes()), version: -1 };
+    match connection.call(&request, &mut Vec::new()).expect("an answer").body {
+        Body::Stat(stat) => stat.version,
+        body => panic!("a setData is answered with {body:?}"),
+    }
+}
+
 /// Works on registers and sequential znodes, in batches; gives its record. Every third client reads
 /// only, and is patient.
 pub fn mixed(run: &Run, number: usize) -> Vec<Entry> {
@@ -101,9 +143,11 @@ pub fn mixed(run: &Run, number: usize) -> Vec<Entry> {
     client.log
 }
 
-/// Takes the lock, writes what it guards, gives it back; gives its record.
-pub fn locker(run: &Run, number: usize) -> Vec<Entry> {
+/// Takes the lock, writes what it guards, gives it back; gives its record. One that `abandons` leaves its session to
+/// expire now and then.
+pub fn locker(run: &Run, number: usize, abandons: bool) -> Vec<Entry> {
     let mut client = Client::new(run, number, SHORT_SESSION_MS);
+    client.abandons = abandons.then(|| run.begun + ABANDON_FIRST);
     while run.phase() == RUN {
         if client.attach(None) {
             client.lock();
@@ -128,6 +172,9 @@ struct Client<'a> {
     /// Newest version seen.
     versions: [i32; REGISTERS],
     watched: [bool; REGISTERS],
+    /// When this client leaves its session to expire; and the znodes that it has left so.
+    abandons: Option<Instant>,
+    abandoned: Vec<i64>,
     log: Vec<Entry>,
 }
 
@@ -146,6 +193,8 @@ impl<'a> Client<'a> {
             pending: VecDeque::new(),
             versions: [0; REGISTERS],
             watched: [false; REGISTERS],
+            abandons: None,
+            abandoned: Vec::new(),
             log: Vec::new(),
         }
     }
@@ -401,6 +450,9 @@ impl<'a> Client<'a> {
             // It may be there without our knowing its name.
             return self.end_session(None);
         };
+        if self.abandons.is_some_and(|at| Instant::now() >= at) {
+            return self.abandon(token);
+        }
         if self.await_turn(token).is_some() {
             let at = self.now();
             self.log.push(Entry::Granted { at, token });
@@ -419,6 +471,16 @@ impl<'a> Client<'a> {
                 None => return self.end_session(None),
             }
         }
+    }
+
+    /// Is gone without a word; the servers have to find out, and to delete its znode.
+    fn abandon(&mut self, token: i64) {
+        if let Some(connection) = self.connection.take() {
+            connection.shut_down();
+        }
+        self.ended();
+        self.abandoned.push(token);
+        self.abandons = Some(Instant::now() + ABANDON_EVERY);
     }
 
     fn await_turn(&mut self, token: i64) -> Option<()> {
@@ -488,9 +550,24 @@ impl<'a> Client<'a> {
                 break;
             }
         }
+        self.await_expiry(until);
         self.end_session(Some(until));
         if self.session.is_some() {
             self.broken("the session cannot be closed after all faults are over".to_owned());
+        }
+    }
+}
+
+impl Client<'_> {
+    /// Waits for the end of the sessions that were abandoned. Where a znode of theirs stays, the trees show it.
+    fn await_expiry(&mut self, until: Instant) {
+        while !self.abandoned.is_empty() && Instant::now() < until && self.attach(Some(until)) {
+            let request = Request::GetChildren { path: LOCK.into(), watch: false };
+            if let Some((_, Body::Paths(children))) = self.ask(Call::Other, &request) {
+                let there: Vec<i64> = children.iter().filter_map(|name| number_of(name)).collect();
+                self.abandoned.retain(|token| there.contains(token));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }

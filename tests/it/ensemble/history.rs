@@ -142,7 +142,7 @@ pub enum Entry {
     Granted { at: u64, token: i64 },
     /// Connected, with a new session or an old one.
     Attached { at: u64, session: i64, server: usize },
-    /// The session is over: closed by the client or given up by the servers.
+    /// The session is over: closed or abandoned by the client, or given up by the servers.
     Ended { at: u64, session: i64 },
     /// A server broke the wire protocol, an answer out of order for example.
     Broken { at: u64, what: String },

@@ -8,15 +8,20 @@ use std::time::{Duration, Instant};
 /// Which faults there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Means {
-    /// SIGKILL, SIGSTOP and SIGTERM.
+    /// SIGKILL, SIGSTOP and SIGTERM, one after the other too.
     Processes,
     /// Cuts of the network, and now and then one of the others on top.
     Network,
 }
 
-/// Longest calm between two faults, longest fault.
+/// Longest calm between two faults.
 const CALM_MS: usize = 1200;
-const FAULT_MS: usize = 4000;
+/// How long a fault is, from and to: over before anybody gives up whom he does not hear, or lasting until others
+/// lead. In between, who was cut off leads again with all that it wrote alone, and nothing shows.
+const SHORT_MS: (usize, usize) = (200, 1500);
+const LONG_MS: (usize, usize) = (3000, 5500);
+/// How long a leader stands alone before all are killed: shorter than anybody's patience.
+const ALONE_MS: usize = 800;
 
 /// One fault, from its beginning to its end.
 #[derive(Clone, Debug)]
@@ -29,6 +34,9 @@ enum Fault {
     Restart(usize),
     /// SIGSTOP; SIGCONT at its end.
     Pause(Vec<usize>),
+    /// SIGSTOP of these, and after [`ALONE_MS`] SIGKILL of these and the leader: what only that one has is on its disk.
+    /// These start at once, the leader at the end.
+    Strand(usize, Vec<usize>),
     /// What the first sends to the second is lost.
     Cut(Vec<(usize, usize)>),
 }
@@ -56,7 +64,8 @@ pub fn unleash(cluster: &mut Cluster, means: Means, seed: u64, time: Duration) -
     while begun.elapsed() < time {
         sleep_ms(100 + random.below(CALM_MS));
         let Some((name, fault)) = draw(cluster, means, &mut random) else { continue };
-        let held = 200 + random.below(FAULT_MS);
+        let (from, to) = if random.percent(50) { SHORT_MS } else { LONG_MS };
+        let held = from + random.below(to - from);
         eprintln!("{:8.3} s  {name} for {held} ms", begun.elapsed().as_secs_f64());
         begin(cluster, &fault);
         sleep_ms(held);
@@ -97,7 +106,7 @@ fn draw(cluster: &mut Cluster, means: Means, random: &mut Random) -> Option<(Str
     let but_follower: Vec<usize> = all.iter().copied().filter(|&sid| sid != follower).collect();
     let processes = means == Means::Processes || random.percent(20);
     Some(if processes {
-        match random.below(11) {
+        match random.below(13) {
             0..2 => (format!("kill leader {leader}"), Fault::Kill(vec![leader])),
             2 => (format!("restart leader {leader}"), Fault::Restart(leader)),
             3 => (format!("kill follower {follower}"), Fault::Kill(vec![follower])),
@@ -112,7 +121,8 @@ fn draw(cluster: &mut Cluster, means: Means, random: &mut Random) -> Option<(Str
                 let sids = majority(random);
                 (format!("pause majority {sids:?}"), Fault::Pause(sids))
             }
-            _ => (format!("kill all {all:?}"), Fault::Kill(all)),
+            10 => (format!("kill all {all:?}"), Fault::Kill(all)),
+            _ => (format!("strand leader {leader}"), Fault::Strand(leader, others)),
         }
     } else {
         match random.below(8) {
@@ -139,6 +149,14 @@ fn begin(cluster: &mut Cluster, fault: &Fault) {
             cluster.spawn(*sid);
         }
         Fault::Pause(sids) => sids.iter().for_each(|&sid| cluster.pause(sid)),
+        Fault::Strand(leader, others) => {
+            others.iter().for_each(|&sid| cluster.pause(sid));
+            sleep_ms(ALONE_MS);
+            // The leader last: it would be told that the others are gone, and that is no harm.
+            others.iter().for_each(|&sid| cluster.kill(sid));
+            cluster.kill(*leader);
+            others.iter().for_each(|&sid| cluster.spawn(sid));
+        }
         Fault::Cut(cuts) => {
             let network = cluster.network().expect("a network to cut");
             for &(from, to) in cuts.iter().filter(|(from, to)| from != to) {
@@ -151,7 +169,7 @@ fn begin(cluster: &mut Cluster, fault: &Fault) {
 fn end(cluster: &mut Cluster, fault: &Fault) {
     match fault {
         Fault::Kill(sids) => sids.iter().for_each(|&sid| cluster.spawn(sid)),
-        Fault::Stop(sid) => cluster.spawn(*sid),
+        Fault::Stop(sid) | Fault::Strand(sid, _) => cluster.spawn(*sid),
         Fault::Restart(_) => {}
         Fault::Pause(sids) => sids.iter().for_each(|&sid| cluster.resume(sid)),
         Fault::Cut(_) => cluster.network().expect("a network to cut").heal(),

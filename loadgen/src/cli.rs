@@ -1,6 +1,6 @@
 //! The arguments.
 
-use crate::wire;
+use crate::{compare, render, scenario, wire, zookeeper};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -15,6 +15,8 @@ use std::path::PathBuf;
     after_help = "Examples:\n  \
         loadgen --read-ratio 0.9\n  \
         loadgen --workload set --connections 1 --in-flight 1 --seconds 5\n  \
+        loadgen --html page.html --seconds 30\n  \
+        loadgen compare --a zookeeper --b zkfast --html page.html\n  \
         loadgen --rate 5000 --connections 32 --server-pid $(pgrep -x zkfast)\n  \
         loadgen --workload lock --connections 32 --locks 4\n  \
         loadgen --workload watch --connections 1000\n  \
@@ -31,6 +33,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Puts the same load on two services in turn, and tells their ratios.
+    Compare(Box<compare::Compare>),
+    /// Runs a measurement that has a name, on servers that are started for it.
+    Scenario(Box<scenario::Scenario>),
+    /// Fetches Apache ZooKeeper and runs it.
+    Zookeeper(zookeeper::Zookeeper),
+    /// Makes the page of a result that was kept as JSON.
+    Page(render::Render),
     /// Opens sessions that do nothing, holds them by pings, and tells what they cost.
     Idle(Idle),
     /// Creates znodes and tells what they cost.
@@ -149,6 +159,9 @@ pub struct Load {
     /// Delete everything below /loadgen afterwards
     #[arg(long)]
     pub clean: bool,
+    /// One page with plots, for a browser
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// As without any argument.
@@ -251,7 +264,8 @@ fn number_in(text: &str, low: f64, high: f64) -> Result<f64, String> {
     if (low..=high).contains(&number) { Ok(number) } else { Err(format!("from {low} to {high}")) }
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+/// A time that can be measured.
+pub fn seconds(text: &str) -> Result<f64, String> {
     number_in(text, 0.0, 1e6)
 }
 

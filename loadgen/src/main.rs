@@ -3,7 +3,12 @@
 //! `loadgen --read-ratio 0.9` measures the server on this machine; `--help` shows the rest. Every
 //! reply is checked, and one wrong reply is an exit status of 1, whatever the speed was.
 
+mod axis;
+mod children;
 mod cli;
+mod compare;
+mod comparison;
+mod comparison_view;
 mod disk;
 mod driver;
 #[cfg(test)]
@@ -12,20 +17,33 @@ mod fanout;
 mod fill;
 mod flow;
 mod idle;
+mod jars;
 mod load;
 mod lock;
 mod lone;
+mod machine;
+mod number;
 mod outcome;
+mod page;
+mod plot;
 mod prepare;
 mod process;
 mod random;
+mod render;
 mod report;
 mod run;
+mod scenario;
+mod scenario_view;
+mod service;
 mod session;
+mod spread;
 mod storm;
 mod tally;
+mod target;
+mod view;
 mod wire;
 mod worker;
+mod zookeeper;
 
 use clap::Parser;
 use cli::{Cli, Command, Common, Load};
@@ -48,6 +66,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         None => measure(&cli.load),
+        Some(Command::Compare(compare)) => compare.run(),
+        Some(Command::Scenario(scenario)) => scenario.run(),
+        Some(Command::Zookeeper(zookeeper)) => zookeeper.run(),
+        Some(Command::Page(page)) => page.run(),
         Some(Command::Idle(idle)) => idle::run(&idle),
         Some(Command::Fill(fill)) => fill::run(&fill),
         Some(Command::Clean(common)) => clean(&common),
@@ -64,8 +86,13 @@ fn main() -> ExitCode {
 }
 
 fn measure(load: &Load) -> Result<(), Failure> {
+    render::writable(load.html.as_deref())?;
+    let machine = load.html.is_some().then(|| machine::Machine::here(None));
     let outcome = load::measure(load)?;
     report::print(&outcome, load.common.json, report::table);
+    if let (Some(file), Some(machine)) = (&load.html, machine) {
+        render::write(file, &view::page(&outcome, &machine))?;
+    }
     load::verdict(&outcome)
 }
 

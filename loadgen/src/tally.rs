@@ -67,8 +67,9 @@ impl Latencies {
     }
 
     fn clear(&mut self) {
-        self.reads.clear();
-        self.writes.clear();
+        // `clear` would keep the greatest latency so far as that of the next second.
+        self.reads.reset();
+        self.writes.reset();
     }
 }
 
@@ -334,6 +335,20 @@ mod tests {
         assert!((990.0..1010.0).contains(&series.all.p50_us[0]), "{series:?}");
         assert!((2970.0..3030.0).contains(&series.all.max_us[0]), "{series:?}");
         assert_eq!((series.all.max_us[1], one.ops(), two.ops()), (0.0, 101, 100));
+    }
+
+    /// The slowest request of a second is not that of the seconds after it.
+    #[test]
+    fn max_of_each_second() {
+        let seconds = Mutex::new(Seconds::new(1));
+        let mut tally = Tally::new();
+        tally.record(Class::Read, 9_000_000);
+        tally.roll(SECOND_NS, &seconds);
+        tally.record(Class::Read, 1_000_000);
+        tally.roll(2 * SECOND_NS, &seconds);
+        tally.hand_over(&seconds);
+        let max_us = seconds.into_inner().expect("a lock").series(2.0).read.max_us;
+        assert!(max_us[0] > 8_900.0 && max_us[1] < 1_100.0, "{max_us:?}");
     }
 
     /// What a server in trouble says is an error and not a wrong reply; NoNode is wrong.

@@ -47,6 +47,8 @@ pub enum Log {
     Here(Box<LogWriter>),
     /// On another.
     There(LogThread),
+    /// Nowhere any more: the server has stopped, and the log's thread ends.
+    Ended,
 }
 
 /// The commit shard, for its thread and for views that do its work when it sleeps.
@@ -150,7 +152,10 @@ impl CommitShard {
                 }
             }
         }
-        self.state().shared.set_phase(Phase::Stopped);
+        let mut state = self.state();
+        // Others have this shard as well; the log's thread waits for as long as there is somebody to give it a group.
+        state.rings.log = Log::Ended;
+        state.shared.set_phase(Phase::Stopped);
     }
 
     /// Has what was sent up handled: `here` on the caller's thread if that can be, else on the shard's own.
@@ -187,6 +192,7 @@ impl State {
         let is_quick = match &self.rings.log {
             Log::Here(writer) => writer.is_quick(),
             Log::There(log) => log.is_quick(),
+            Log::Ended => false,
         };
         is_quick && self.others.is_none()
     }
@@ -297,6 +303,7 @@ impl State {
         let done = match &mut self.rings.log {
             Log::Here(writer) => Some(writer.group(batch)),
             Log::There(log) => log.group(batch, here || self.others.is_some()),
+            Log::Ended => unreachable!("no turn is taken behind the last"),
         };
         let is_done = done.is_some();
         done.into_iter().for_each(|done| self.durable(done, now));

@@ -283,7 +283,7 @@ impl ViewShard {
         let now = self.clock.now();
         loop {
             if steps == STEPS_PER_TURN {
-                cx.waker().wake_by_ref();
+                rt::again(cx);
                 return Poll::Pending;
             }
             let mut view = self.view.borrow_mut();

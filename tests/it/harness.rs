@@ -117,6 +117,7 @@ pub struct Server {
     address: SocketAddr,
     child: Option<Child>,
     descriptors: Option<u32>,
+    cores: &'static str,
 }
 
 impl Server {
@@ -145,7 +146,7 @@ impl Server {
             config += &format!("{key}={value}\n");
         }
         fs::write(directory.path().join("zoo.cfg"), config).expect("zoo.cfg");
-        Self { kind, directory, address, child: None, descriptors: None }
+        Self { kind, directory, address, child: None, descriptors: None, cores: "0,1" }
     }
 
     /// Its data directory.
@@ -164,6 +165,11 @@ impl Server {
         let path = self.directory.path().join("zoo.cfg");
         let config = fs::read_to_string(&path).expect("zoo.cfg");
         fs::write(path, format!("{config}{key}={value}\n")).expect("zoo.cfg");
+    }
+
+    /// What the next start gets for `--cores`.
+    pub fn set_cores(&mut self, cores: &'static str) {
+        self.cores = cores;
     }
 
     /// How many descriptors the next start gets.
@@ -219,7 +225,7 @@ impl Server {
                         shell
                     }
                 };
-                command.arg(config).args(["--cores", "0,1"]);
+                command.arg(config).args(["--cores", self.cores]);
                 if let Some(engine) = std::env::var_os("ZKFAST_ENGINE") {
                     command.arg("--engine").arg(engine);
                 }
@@ -280,6 +286,13 @@ impl Server {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// SIGTERM, and waits for the end; gives the exit status.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal(Signal::TERM);
+        let mut child = self.child.take().expect("runs");
+        child.wait().expect("the end of a child").code()
     }
 
     /// SIGSTOP: the process stands still.

@@ -68,6 +68,22 @@ fn digests_off_and_on() {
     }
 }
 
+/// On one core, on two, and with a thread for the log, a server that is told to stop does, with status 0, and has what it
+/// acknowledged when it starts again.
+#[test]
+fn stops_on_any_number_of_cores() {
+    let _alone = alone();
+    let mut server = Server::start(Kind::Zkfast, &[]);
+    for (round, cores) in ["0", "0,1", "0,0,1", "0,1,0,1"].into_iter().enumerate() {
+        server.set_cores(cores);
+        assert_eq!(server.stop(), Some(0), "before --cores {cores}: {}", server.output());
+        server.start_again();
+        assert!((0..round).all(|round| exists(&server, &format!("/{round}"))), "--cores {cores}");
+        assert_eq!(create(&mut client(&server), &format!("/{round}")), 0);
+    }
+    assert_eq!(server.stop(), Some(0), "{}", server.output());
+}
+
 /// Connections that use up all descriptors do not keep the log from its next segment.
 #[test]
 fn descriptors_used_up() {

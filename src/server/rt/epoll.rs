@@ -1,11 +1,11 @@
 //! An executor on epoll: one thread with its tasks, sockets and timers.
 //!
 //! A pass runs every task that was runnable when it began, and some that became so meanwhile, then looks at the sockets;
-//! with nothing to run the thread sleeps in `epoll_wait`. Waking a task of the same thread is a push to a queue; from another thread it is a lock, and a
+//! a task that woke itself runs again behind that. With nothing to run the thread sleeps in `epoll_wait`. Waking a task of the same thread is a push to a queue; from another thread it is a lock, and a
 //! write to an eventfd only where this one sleeps. A socket is watched, edge-triggered, from the first to the last
 //! moment, so a request that comes alone costs `epoll_wait`, `recv` and `send`.
 
-use async_task::Runnable;
+use async_task::{Runnable, ScheduleInfo, WithInfo};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Registry, Token, event};
 use std::cell::{Cell, RefCell};
@@ -37,6 +37,8 @@ thread_local! {
     /// Number of the executor that runs here; no executor has number 0.
     static NUMBER: Cell<u64> = const { Cell::new(0) };
     static RUNNABLE: RefCell<VecDeque<Runnable>> = const { RefCell::new(VecDeque::new()) };
+    /// Tasks that have let others go first: they run again after the next look at the sockets.
+    static YIELDED: RefCell<VecDeque<Runnable>> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// The executor of this thread.
@@ -99,9 +101,10 @@ impl Gate {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, task: Runnable) {
+    fn put(&self, task: Runnable, info: ScheduleInfo) {
         if NUMBER.get() == self.number {
-            return RUNNABLE.with_borrow_mut(|runnable| runnable.push_back(task));
+            let queue = if info.woken_while_running { &YIELDED } else { &RUNNABLE };
+            return queue.with_borrow_mut(|queue| queue.push_back(task));
         }
         let mut arrived = self.arrived();
         if arrived.is_closed {
@@ -204,6 +207,7 @@ impl Executor {
     /// Takes over what other threads have woken; `true` if nothing is runnable.
     fn take_arrived(&self) -> bool {
         RUNNABLE.with_borrow_mut(|runnable| {
+            YIELDED.with_borrow_mut(|yielded| runnable.append(yielded));
             runnable.append(&mut self.gate.arrived().tasks);
             runnable.is_empty()
         })
@@ -226,7 +230,8 @@ impl Executor {
     fn close(&self) {
         CURRENT.set(None);
         loop {
-            let left = RUNNABLE.take();
+            let mut left = RUNNABLE.take();
+            left.append(&mut YIELDED.take());
             let mut arrived = self.gate.arrived();
             let tasks = std::mem::take(&mut arrived.tasks);
             arrived.is_closed = left.is_empty() && tasks.is_empty();
@@ -241,7 +246,8 @@ impl Executor {
     /// Runs `future` as a task.
     pub fn spawn_local(&self, future: impl Future<Output = ()> + 'static) {
         let gate = self.gate.clone();
-        let (task, handle) = async_task::spawn_local(future, move |task| gate.put(task));
+        let (task, handle) =
+            async_task::spawn_local(future, WithInfo(move |task, info| gate.put(task, info)));
         handle.detach();
         task.schedule();
     }
@@ -391,7 +397,7 @@ impl Sources {
     }
 }
 
-/// A socket's place among the sources, which ends before the socket does.
+/// A socket's place among the sources.
 struct Watched {
     executor: Rc<Executor>,
     token: Token,

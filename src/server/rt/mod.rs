@@ -73,6 +73,14 @@ pub async fn yield_now() {
     futures_lite::future::yield_now().await;
 }
 
+/// Has the caller's task, which has more to do and returns, run again once sockets and timers were looked at.
+pub fn again(cx: &Context<'_>) {
+    match epoll::current() {
+        Some(_) => cx.waker().wake_by_ref(),
+        None => uring::again(cx.waker().clone()),
+    }
+}
+
 /// Runs what blocks (files, names) on the shard's helper thread.
 pub async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
     match epoll::current() {

@@ -188,6 +188,27 @@ fn connections() {
     }
 }
 
+/// A task that never rests does not keep the others, and timers, from their turn.
+#[test]
+fn restless_task() {
+    let turns = on_each(|sender| async move {
+        let turns = Rc::new(std::cell::Cell::new(0u32));
+        let counted = turns.clone();
+        spawn_local(poll_fn(move |cx| {
+            counted.set(counted.get() + 1);
+            again(cx);
+            Poll::<()>::Pending
+        }));
+        for _ in 0..20 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        sender.send(turns.get()).expect("somebody listens");
+    });
+    for turns in turns {
+        assert!(turns.recv().expect("how many") > 20, "it runs as well");
+    }
+}
+
 /// A shard ends while tasks of it wait, and others hold their wakers: nobody is the worse for it.
 #[test]
 fn end_with_tasks_left() {

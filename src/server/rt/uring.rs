@@ -56,6 +56,15 @@ pub async fn sleep(duration: Duration) {
     glommio::timer::sleep(duration).await;
 }
 
+/// Wakes a task once the rings were looked at: where one wakes itself the queue never runs dry, and glommio looks at
+/// nothing else for seconds.
+pub fn again(waker: std::task::Waker) {
+    spawn_local(async move {
+        sleep(Duration::from_micros(20)).await;
+        waker.wake();
+    });
+}
+
 /// Runs what blocks (files, names) on the shard's helper thread.
 pub fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> impl Future<Output = R> {
     glommio::executor().spawn_blocking(work)

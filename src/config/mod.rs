@@ -91,7 +91,7 @@ pub struct Overrides {
 /// What the shards' executors stand on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// epoll: half the CPU of the other where requests come alone, and what every container allows.
+    /// epoll: less CPU than the other, half of it where requests come alone, and what every container allows.
     #[default]
     Epoll,
     /// io_uring, through glommio.

@@ -1,8 +1,8 @@
 //! The runtime of the shards: executors, sockets, timers, on one of two engines.
 //!
 //! [`Engine::Epoll`] is our own: a request that comes alone costs it little more than half of what the other takes, and
-//! every container allows it. [`Engine::Uring`] is glommio's, on io_uring. Both run one thread a shard; what runs on a shard neither knows
-//! nor asks which it is.
+//! every container allows it. [`Engine::Uring`] is glommio's, on io_uring. Both run one thread a shard; what runs on a
+//! shard neither knows nor asks which it is.
 
 #[cfg(test)]
 mod tests;

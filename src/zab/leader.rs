@@ -179,6 +179,16 @@ pub enum LostLead {
     /// The quorum went away.
     #[error("no quorum was heard of within {0} ms (syncLimit)")]
     NoQuorum(i64),
+    /// A voter cannot follow; a newer epoch is for all.
+    #[error("server {sid} has promised epoch {promised} to a leader that came to nothing; this is {epoch}")]
+    Promised {
+        /// Which voter.
+        sid: i64,
+        /// The epoch that it accepted.
+        promised: u32,
+        /// This leader's.
+        epoch: u32,
+    },
 }
 
 /// Where a learner is.
@@ -522,8 +532,16 @@ impl Leader {
         learner.accepted = packet.zxid.epoch();
         learner.step = Step::Info;
         learner.heard_ms = now_ms;
+        let (promised, epoch) = (learner.accepted, self.epochs.accepted);
         match self.phase {
             Phase::Discovery => self.discover(now_ms, history, out),
+            // It would come again and again, refuse the epoch, and be missing in the quorum. ZooKeeper leaves it at that.
+            // At most once a tick, for the sake of the others.
+            Phase::Broadcast
+                if is_voter && promised > epoch && now_ms - self.began_ms > self.membership.tick_ms =>
+            {
+                out.push(LeaderOutput::Lost(LostLead::Promised { sid, promised, epoch }));
+            }
             _ => self.tell_epoch(link, out),
         }
         Ok(())
@@ -990,6 +1008,33 @@ mod tests {
         }
         let again = join(&mut leader, &mut history, 12, PacketType::OBSERVERINFO);
         assert!(is_image(&again), "{again:?}");
+    }
+
+    /// A voter that has promised a later epoch, to a leader that never led, can follow nobody of this one: the leader
+    /// makes way for a newer epoch, after a tick; not for an observer, which the quorum does not miss.
+    #[test]
+    fn later_promise() {
+        let come = |kind, now_ms| {
+            let (mut leader, mut history) = leader(|_| {});
+            promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+            acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+            assert!(leader.is_established());
+            let (mut bytes, mut out) = (Vec::new(), Vec::new());
+            put_with(
+                &mut bytes,
+                kind,
+                Zxid::new(9, 0),
+                &LearnerInfo::bytes(3, PROTOCOL_VERSION_CUMULATIVE, 0),
+            );
+            leader.accepted(LinkId(3), now_ms, &mut history, &mut out);
+            leader.received(LinkId(3), &bytes, now_ms, &mut history, &mut out);
+            out.into_iter().any(|output| {
+                matches!(output, LeaderOutput::Lost(LostLead::Promised { sid: 3, promised: 9, epoch: 5 }))
+            })
+        };
+        assert!(come(PacketType::FOLLOWERINFO, 1_001));
+        assert!(!come(PacketType::FOLLOWERINFO, 999));
+        assert!(!come(PacketType::OBSERVERINFO, 1_001));
     }
 
     /// A leader that is told so gives everything to who lacks nothing.

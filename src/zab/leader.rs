@@ -535,11 +535,16 @@ impl Leader {
         let (promised, epoch) = (learner.accepted, self.epochs.accepted);
         match self.phase {
             Phase::Discovery => self.discover(now_ms, history, out),
-            // It would come again and again, refuse the epoch, and be missing in the quorum. ZooKeeper leaves it at that.
-            // At most once a tick, for the sake of the others.
+            // It would come again and again, refuse the epoch, and be missing in the quorum, also where it comes as an
+            // observer to be repaired. ZooKeeper leaves it at that. At most once a tick, for the sake of the others; the
+            // next epoch is beyond both.
             Phase::Broadcast
-                if is_voter && promised > epoch && now_ms - self.began_ms > self.membership.tick_ms =>
+                if self.membership.quorum.votes(sid)
+                    && promised > epoch
+                    && now_ms - self.began_ms > self.membership.tick_ms =>
             {
+                self.epochs.accepted = promised;
+                out.push(LeaderOutput::SaveEpochs(self.epochs));
                 out.push(LeaderOutput::Lost(LostLead::Promised { sid, promised, epoch }));
             }
             _ => self.tell_epoch(link, out),
@@ -1011,30 +1016,29 @@ mod tests {
     }
 
     /// A voter that has promised a later epoch, to a leader that never led, can follow nobody of this one: the leader
-    /// makes way for a newer epoch, after a tick; not for an observer, which the quorum does not miss.
+    /// makes way for a newer epoch, after a tick, also where the voter is being repaired; not for an observer, which the
+    /// quorum does not miss.
     #[test]
     fn later_promise() {
-        let come = |kind, now_ms| {
+        let come = |sid, kind, now_ms| {
             let (mut leader, mut history) = leader(|_| {});
             promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
             acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
             assert!(leader.is_established());
             let (mut bytes, mut out) = (Vec::new(), Vec::new());
-            put_with(
-                &mut bytes,
-                kind,
-                Zxid::new(9, 0),
-                &LearnerInfo::bytes(3, PROTOCOL_VERSION_CUMULATIVE, 0),
-            );
+            let info = LearnerInfo::bytes(sid, PROTOCOL_VERSION_CUMULATIVE, 0);
+            put_with(&mut bytes, kind, Zxid::new(9, 0), &info);
             leader.accepted(LinkId(3), now_ms, &mut history, &mut out);
             leader.received(LinkId(3), &bytes, now_ms, &mut history, &mut out);
-            out.into_iter().any(|output| {
-                matches!(output, LeaderOutput::Lost(LostLead::Promised { sid: 3, promised: 9, epoch: 5 }))
-            })
+            let lost = LostLead::Promised { sid, promised: 9, epoch: 5 };
+            let [LeaderOutput::SaveEpochs(epochs), LeaderOutput::Lost(why)] = &out[..] else { return false };
+            assert_eq!((epochs.accepted, epochs.current), (9, 5));
+            *why == lost
         };
-        assert!(come(PacketType::FOLLOWERINFO, 1_001));
-        assert!(!come(PacketType::FOLLOWERINFO, 999));
-        assert!(!come(PacketType::OBSERVERINFO, 1_001));
+        assert!(come(3, PacketType::FOLLOWERINFO, 1_001));
+        assert!(come(3, PacketType::OBSERVERINFO, 1_001));
+        assert!(!come(3, PacketType::FOLLOWERINFO, 999));
+        assert!(!come(11, PacketType::OBSERVERINFO, 1_001));
     }
 
     /// A leader that is told so gives everything to who lacks nothing.

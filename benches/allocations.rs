@@ -12,14 +12,13 @@ mod election;
 mod fixture;
 
 use allocation_counter::measure;
-use bytes::BufMut;
 use election::Ports;
 use fixture::{DATA_BYTES, Random, Server};
 use std::hint::black_box;
 use zkfast::proto::event::put_event;
 use zkfast::proto::reply::put_reply;
 use zkfast::proto::request::{Create, PathWatch, SetData};
-use zkfast::proto::{EventType, JuteWrite, OpCode, Reader, RequestHeader, Stat, Zxid};
+use zkfast::proto::{EventType, JuteWrite, Reader, RequestHeader, Stat, Zxid};
 
 /// What is counted of each row.
 const ROUNDS: usize = 51;
@@ -202,15 +201,7 @@ fn fan_out(table: &mut Table) {
     const WATCHERS: usize = 1000;
     let (path, data) = (fixture::path(7, 42), Random::new().data(DATA_BYTES));
     let mut server = Server::new(WATCHERS);
-    let watch = fixture::request(1, OpCode::ADD_WATCH, |out| {
-        out.put_string(&path);
-        out.put_i32(0);
-    });
-    for place in server.places.clone() {
-        server.view.receive(place, &watch, server.now);
-        let bytes = server.view.output(place).len();
-        server.view.sent(place, bytes);
-    }
+    server.watch(&path);
     table.row("watch/fan_out/1000", WATCHERS, 4.1, || {
         let frame = fixture::set_data(server.next_xid(), &path, &data);
         let uplink = server.send_up(&[frame]);

@@ -258,6 +258,19 @@ impl Server {
         self.view.apply(&deltas, self.now);
     }
 
+    /// Has every client watch `path` for good.
+    pub fn watch(&mut self, path: &[u8]) {
+        let watch = request(1, OpCode::ADD_WATCH, |out| {
+            out.put_string(path);
+            out.put_i32(0);
+        });
+        for place in self.places.clone() {
+            self.view.receive(place, &watch, self.now);
+            let bytes = self.view.output(place).len();
+            self.view.sent(place, bytes);
+        }
+    }
+
     /// Takes all connections' output away; its bytes.
     pub fn drain(&mut self) -> usize {
         let mut all = 0;

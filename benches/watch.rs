@@ -1,11 +1,10 @@
 //! Watches: registering, firing, and the events of a change in the connections that watch.
 
 use crate::fixture::{self, DATA_BYTES, Random, Server};
-use bytes::BufMut;
 use criterion::{Criterion, Throughput};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use zkfast::proto::{EventType, JuteWrite, OpCode};
+use zkfast::proto::EventType;
 use zkfast::watch::{Cnxn, Table, Watches};
 
 const WATCHERS: [u32; 2] = [1, 1000];
@@ -46,15 +45,7 @@ fn fan_out(criterion: &mut Criterion) {
     let (path, data) = (fixture::path(7, 42), Random::new().data(DATA_BYTES));
     for watchers in WATCHERS {
         let mut server = Server::new(watchers as usize);
-        let watch = fixture::request(1, OpCode::ADD_WATCH, |out| {
-            out.put_string(&path);
-            out.put_i32(0);
-        });
-        for place in server.places.clone() {
-            server.view.receive(place, &watch, server.now);
-            let bytes = server.view.output(place).len();
-            server.view.sent(place, bytes);
-        }
+        server.watch(&path);
         group.throughput(Throughput::Elements(watchers.into()));
         group.bench_function(watchers.to_string(), |b| {
             b.iter_custom(|iters| {

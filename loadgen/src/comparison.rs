@@ -175,7 +175,7 @@ const METRICS: [(&str, &str, Unit, Better, Of); 19] = {
         }),
         ("server_rss_bytes", "resident memory", Bytes, Less, |o| server(o, |s| s.server_rss_bytes as f64)),
         ("errors", "errors and lost", Plain, Less, |o| {
-            let count = o.errors.values().sum::<u64>() + o.lost;
+            let count = o.trouble.errors.values().sum::<u64>() + o.trouble.lost;
             (count > 0).then_some(count as f64)
         }),
         ("client_cpu_us_per_op", "loadgen's CPU/op", Us, Less, |o| Some(o.client_cpu_us_per_op)),

@@ -63,8 +63,8 @@ pub fn run(fill: &Fill) -> Result<(), Failure> {
         (measured.as_ref().map_or(0.0, |measured| measured.seconds), measured)
     })?;
     let measured = ran.conducted?;
-    if let Some(first) = ran.tally.first_wrong {
-        return Err(Failure::Wrong(format!("{} in all, the first: {first}", ran.tally.wrong)));
+    if let Some(first) = ran.tally.trouble.first_wrong {
+        return Err(Failure::Wrong(format!("{} in all, the first: {first}", ran.tally.trouble.wrong)));
     }
     let filled = Filled {
         what: "fill",

@@ -53,10 +53,10 @@ pub fn measure(load: &Load) -> Result<Outcome, Failure> {
 
 /// A run with one wrong reply has no figures worth having.
 pub fn verdict(outcome: &Outcome) -> Result<(), Failure> {
-    match &outcome.first_wrong {
-        Some(first) => Err(Failure::Wrong(format!("{} in all, the first: {first}", outcome.wrong))),
-        None if outcome.unanswered > 0 => {
-            Err(Failure::Wrong(format!("{} requests without a reply", outcome.unanswered)))
+    match &outcome.trouble.first_wrong {
+        Some(first) => Err(Failure::Wrong(format!("{} in all, the first: {first}", outcome.trouble.wrong))),
+        None if outcome.trouble.unanswered > 0 => {
+            Err(Failure::Wrong(format!("{} requests without a reply", outcome.trouble.unanswered)))
         }
         None => Ok(()),
     }
@@ -239,13 +239,7 @@ fn outcome(load: &Load, plan: &Plan, ran: Ran<Result<Measured, Failure>>) -> Res
         latency: Latency::of(&all),
         read: Class::of(read_name, reads, measured.seconds),
         write: Class::of(write_name, writes, measured.seconds),
-        wrong: tally.wrong,
-        first_wrong: tally.first_wrong,
-        errors: tally.errors,
-        lost: tally.lost,
-        reconnects: tally.reconnects,
-        expired: tally.expired,
-        unanswered: tally.unanswered,
+        trouble: tally.trouble,
         behind_ms: rounded(tally.behind.as_secs_f64() * 1e3),
         client_cpu_us_per_op: rounded(client_us as f64 / ops as f64),
         server: measured.server.map(|server| server_use(&server, ops, measured.seconds)),

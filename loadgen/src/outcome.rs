@@ -48,20 +48,9 @@ pub struct Outcome {
     pub read: Option<Class>,
     /// Writes alone; null where there were none.
     pub write: Option<Class>,
-    /// Replies that no correct server gives, warm-up included.
-    pub wrong: u64,
-    /// The first of them.
-    pub first_wrong: Option<String>,
-    /// Replies by error code that say that a correct server could not serve, such as `SessionExpired`.
-    pub errors: BTreeMap<String, u64>,
-    /// Requests whose connection ended before their reply came.
-    pub lost: u64,
-    /// Connections that were had again after they ended.
-    pub reconnects: u64,
-    /// Sessions that the servers had given up when their connections were had again.
-    pub expired: u64,
-    /// Requests without a reply though their connections held.
-    pub unanswered: u64,
+    /// What went wrong.
+    #[serde(flatten)]
+    pub trouble: Trouble,
     /// How long the last arrivals of an open loop waited before they were sent.
     pub behind_ms: f64,
     /// CPU time of loadgen itself.
@@ -77,6 +66,41 @@ pub struct Outcome {
     pub series: Series,
     /// Latency by percentile.
     pub curve: Curve,
+}
+
+/// What went wrong in a run, warm-up included.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trouble {
+    /// Replies that no correct server gives.
+    pub wrong: u64,
+    /// The first of them.
+    pub first_wrong: Option<String>,
+    /// Replies by error code that say that a correct server could not serve, such as `SessionExpired`.
+    pub errors: BTreeMap<String, u64>,
+    /// Requests whose connection ended before their reply came.
+    pub lost: u64,
+    /// Connections that were had again after they ended.
+    pub reconnects: u64,
+    /// Sessions that the servers had given up when their connections were had again.
+    pub expired: u64,
+    /// Requests without a reply though their connections held.
+    pub unanswered: u64,
+}
+
+impl Trouble {
+    /// Adds another thread's.
+    pub fn add(&mut self, other: &Self) {
+        self.wrong += other.wrong;
+        self.first_wrong = self.first_wrong.take().or_else(|| other.first_wrong.clone());
+        for (code, count) in &other.errors {
+            *self.errors.entry(code.clone()).or_default() += count;
+        }
+        self.lost += other.lost;
+        self.reconnects += other.reconnects;
+        self.expired += other.expired;
+        self.unanswered += other.unanswered;
+    }
 }
 
 /// Quantiles in microseconds.

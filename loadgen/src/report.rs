@@ -69,16 +69,16 @@ pub fn table(outcome: &Outcome) -> String {
         let _ = writeln!(text, "server: {fsyncs} fsyncs, {per_op:.4} per op (mntr)");
     }
     let _ = writeln!(text, "client: CPU {:.2} us/op", outcome.client_cpu_us_per_op);
-    let errors: u64 = outcome.errors.values().sum();
-    if outcome.lost + outcome.reconnects + outcome.expired + errors > 0 {
+    let errors: u64 = outcome.trouble.errors.values().sum();
+    if outcome.trouble.lost + outcome.trouble.reconnects + outcome.trouble.expired + errors > 0 {
         let codes: Vec<String> =
-            outcome.errors.iter().map(|(code, count)| format!("{count} {code}")).collect();
+            outcome.trouble.errors.iter().map(|(code, count)| format!("{count} {code}")).collect();
         let _ = writeln!(
             text,
             "connections: {} requests lost, {} reconnects, {} sessions expired, errors: {}",
-            outcome.lost,
-            outcome.reconnects,
-            outcome.expired,
+            outcome.trouble.lost,
+            outcome.trouble.reconnects,
+            outcome.trouble.expired,
             if codes.is_empty() { "none".to_owned() } else { codes.join(", ") },
         );
     }
@@ -128,8 +128,8 @@ mod tests {
         let text = table(&outcome);
         assert!(text.contains("write         1234") && !text.contains(" all "), "{text}");
         assert!(!text.contains("lost"), "{text}");
-        outcome.lost = 3;
-        outcome.errors.insert("connect".to_owned(), 2);
+        outcome.trouble.lost = 3;
+        outcome.trouble.errors.insert("connect".to_owned(), 2);
         outcome.server_fsyncs = Some(7);
         let text = table(&outcome);
         assert!(text.contains("3 requests lost") && text.contains("2 connect"), "{text}");

@@ -186,7 +186,7 @@ impl Shared {
         self.phase.store(DRAINING, Ordering::Release);
     }
 
-    /// A connection ended while replies were awaited; nobody connects it again.
+    /// A connection has ended that nobody connects again, now that only replies are awaited.
     pub fn lose_draining(&self) {
         self.lost_draining.store(true, Ordering::Release);
     }
@@ -375,7 +375,12 @@ mod tests {
             let mut plan = Plan { value_bytes: 10..=100, ..plan(work) };
             let ran = measure(&Fake::new(Lie::None, 100), &mut plan, Duration::from_millis(300));
             let Ran { tally, series, .. } = ran.expect("a connection");
-            let found = (tally.wrong, tally.unanswered, tally.lost, tally.first_wrong.clone());
+            let found = (
+                tally.trouble.wrong,
+                tally.trouble.unanswered,
+                tally.trouble.lost,
+                tally.trouble.first_wrong.clone(),
+            );
             assert_eq!(found, (0, 0, 0, None), "{:?}", plan.work);
             assert!(tally.ops() > 20, "{:?}: {}", plan.work, tally.ops());
             assert_eq!(series.at_s.len(), 1, "{series:?}");
@@ -424,10 +429,10 @@ mod tests {
             let mut plan = plan(work);
             let ran = measure(&Fake::new(lie, every), &mut plan, Duration::from_millis(300));
             let tally = ran.unwrap_or_else(|error| panic!("{:?} {lie:?}: {error}", plan.work)).tally;
-            let case = format!("{:?} {lie:?}: {} of {}", plan.work, tally.wrong, tally.ops());
-            assert!(tally.wrong > 0, "{case}");
+            let case = format!("{:?} {lie:?}: {} of {}", plan.work, tally.trouble.wrong, tally.ops());
+            assert!(tally.trouble.wrong > 0, "{case}");
             assert!(
-                tally.first_wrong.as_ref().is_some_and(|first| first.contains(word)),
+                tally.trouble.first_wrong.as_ref().is_some_and(|first| first.contains(word)),
                 "{case}, {tally:?}"
             );
         }
@@ -438,7 +443,7 @@ mod tests {
     fn two_holders_are_caught() {
         let fake = Fake::new(Lie::ShortList, 7);
         let ran = measure(&fake, &mut plan(Work::Lock { locks: 1 }), Duration::from_millis(300));
-        let first = ran.expect("a connection").tally.first_wrong.expect("a wrong reply");
+        let first = ran.expect("a connection").tally.trouble.first_wrong.expect("a wrong reply");
         assert!(first.contains("held by two") || first.contains("missing"), "{first}");
     }
 
@@ -447,7 +452,7 @@ mod tests {
     fn missing_event_is_noticed() {
         let ran = measure(&Fake::new(Lie::NoEvent, 10), &mut plan(Work::Watch), Duration::from_millis(300));
         let tally = ran.expect("a connection").tally;
-        assert_eq!((tally.wrong, tally.unanswered), (0, 1));
+        assert_eq!((tally.trouble.wrong, tally.trouble.unanswered), (0, 1));
     }
 
     /// A server that hangs up ends the run with an error that names it.
@@ -472,9 +477,9 @@ mod tests {
             let mut plan = Plan { reconnect: true, ..plan(work) };
             let ran = measure(&Fake::new(Lie::HangUp, every), &mut plan, Duration::from_millis(400));
             let tally = ran.expect("a connection").tally;
-            let found = (tally.wrong, tally.unanswered, tally.first_wrong.clone());
+            let found = (tally.trouble.wrong, tally.trouble.unanswered, tally.trouble.first_wrong.clone());
             assert_eq!(found, (0, 0, None), "{:?}", plan.work);
-            assert!(tally.reconnects > 3 && tally.lost > 3, "{:?}: {tally:?}", plan.work);
+            assert!(tally.trouble.reconnects > 3 && tally.trouble.lost > 3, "{:?}: {tally:?}", plan.work);
             assert!(tally.ops() > 20, "{:?}: {}", plan.work, tally.ops());
         }
     }
@@ -495,8 +500,8 @@ mod tests {
             (0.4, ())
         });
         let tally = ran.expect("a connection").tally;
-        assert_eq!((tally.wrong, tally.unanswered), (0, 0), "{tally:?}");
-        assert_eq!((tally.reconnects, tally.expired), (2, 0), "{tally:?}");
+        assert_eq!((tally.trouble.wrong, tally.trouble.unanswered), (0, 0), "{tally:?}");
+        assert_eq!((tally.trouble.reconnects, tally.trouble.expired), (2, 0), "{tally:?}");
     }
 
     /// A fill sends each of its znodes once, over all threads, and ends by itself.
@@ -505,7 +510,10 @@ mod tests {
         let mut plan = plan(Work::Flow(Flow::Fill { znodes: 10_001, fanout: 100 }));
         let ran = measure(&Fake::new(Lie::None, 100), &mut plan, Duration::from_secs(60));
         let tally = ran.expect("a connection").tally;
-        assert_eq!((tally.latencies.writes.len(), tally.latencies.reads.len(), tally.wrong), (10_001, 0, 0));
+        assert_eq!(
+            (tally.latencies.writes.len(), tally.latencies.reads.len(), tally.trouble.wrong),
+            (10_001, 0, 0)
+        );
     }
 
     /// An open loop sends at its rate, however much faster the server could be, and one that has no

@@ -1,6 +1,6 @@
 //! What replies came to: counts and latencies, over all and second by second.
 
-use crate::outcome::{Band, Series, rounded, us};
+use crate::outcome::{Band, Series, Trouble, rounded, us};
 use crate::wire::{Op, Wrong};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -78,20 +78,8 @@ impl Latencies {
 pub struct Tally {
     /// Of what was measured.
     pub latencies: Latencies,
-    /// Replies that are not what the server must answer, warm-up included.
-    pub wrong: u64,
-    /// The first of them.
-    pub first_wrong: Option<String>,
-    /// Error codes that say that a correct server could not serve, warm-up included.
-    pub errors: BTreeMap<String, u64>,
-    /// Requests whose connection ended before their reply came.
-    pub lost: u64,
-    /// Connections that were had again.
-    pub reconnects: u64,
-    /// Sessions that were gone by then.
-    pub expired: u64,
-    /// Requests that never got a reply, though their connections held.
-    pub unanswered: u64,
+    /// What went wrong.
+    pub trouble: Trouble,
     /// How far the open loop was behind its arrivals at the end.
     pub behind: Duration,
     /// Of the second that is not over.
@@ -105,13 +93,7 @@ impl Tally {
     pub fn new() -> Self {
         Self {
             latencies: Latencies::new(DIGITS),
-            wrong: 0,
-            first_wrong: None,
-            errors: BTreeMap::new(),
-            lost: 0,
-            reconnects: 0,
-            expired: 0,
-            unanswered: 0,
+            trouble: Trouble::default(),
             behind: Duration::ZERO,
             current: Latencies::new(SECOND_DIGITS),
             current_lost: 0,
@@ -122,15 +104,7 @@ impl Tally {
     /// Adds another thread's.
     pub fn add(&mut self, other: &Self) {
         self.latencies.add(&other.latencies);
-        self.wrong += other.wrong;
-        self.first_wrong = self.first_wrong.take().or_else(|| other.first_wrong.clone());
-        for (code, count) in &other.errors {
-            *self.errors.entry(code.clone()).or_default() += count;
-        }
-        self.lost += other.lost;
-        self.reconnects += other.reconnects;
-        self.expired += other.expired;
-        self.unanswered += other.unanswered;
+        self.trouble.add(&other.trouble);
         self.behind = self.behind.max(other.behind);
     }
 
@@ -147,7 +121,7 @@ impl Tally {
 
     /// Counts requests whose connection ended.
     pub fn lose(&mut self, requests: u64) {
-        self.lost += requests;
+        self.trouble.lost += requests;
         self.current_lost += requests;
     }
 
@@ -158,15 +132,15 @@ impl Tally {
         {
             return self.error(code);
         }
-        self.wrong += 1;
-        self.first_wrong.get_or_insert_with(|| format!("{op:?}: {wrong}"));
+        self.trouble.wrong += 1;
+        self.trouble.first_wrong.get_or_insert_with(|| format!("{op:?}: {wrong}"));
     }
 
     /// Counts that a server could not serve.
     pub fn error(&mut self, what: &str) {
-        match self.errors.get_mut(what) {
+        match self.trouble.errors.get_mut(what) {
             Some(count) => *count += 1,
-            None => drop(self.errors.insert(what.to_owned(), 1)),
+            None => drop(self.trouble.errors.insert(what.to_owned(), 1)),
         }
     }
 
@@ -357,8 +331,8 @@ mod tests {
         let mut tally = Tally::new();
         let op = Op::default();
         tally.wrong(op, &Wrong::Err { code: ErrorCode::SessionExpired.to_wire() });
-        assert_eq!((tally.wrong, tally.errors.get("SessionExpired")), (0, Some(&1)));
+        assert_eq!((tally.trouble.wrong, tally.trouble.errors.get("SessionExpired")), (0, Some(&1)));
         tally.wrong(op, &Wrong::Err { code: ErrorCode::NoNode.to_wire() });
-        assert_eq!((tally.wrong, tally.errors.len()), (1, 1));
+        assert_eq!((tally.trouble.wrong, tally.trouble.errors.len()), (1, 1));
     }
 }

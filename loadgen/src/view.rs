@@ -74,11 +74,11 @@ pub fn warnings(page: &mut Page, outcome: &Outcome, name: &str) {
             page.warning(&format!("{of}{} {what}", plain(count as f64)));
         }
     };
-    let first = outcome.first_wrong.as_deref().unwrap_or_default();
-    warn(outcome.wrong, &format!("wrong replies, the first: {first}"));
-    warn(outcome.unanswered, "requests without a reply");
-    warn(outcome.lost, "requests whose connection ended before their reply");
-    for (code, count) in &outcome.errors {
+    let first = outcome.trouble.first_wrong.as_deref().unwrap_or_default();
+    warn(outcome.trouble.wrong, &format!("wrong replies, the first: {first}"));
+    warn(outcome.trouble.unanswered, "requests without a reply");
+    warn(outcome.trouble.lost, "requests whose connection ended before their reply");
+    for (code, count) in &outcome.trouble.errors {
         warn(*count, &format!("errors: {code}"));
     }
     if outcome.behind_ms > 10.0 {

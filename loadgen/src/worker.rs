@@ -183,7 +183,12 @@ impl<'a> Worker<'a> {
                     return Err(NoConnection::Io { server: "epoll".to_owned(), error: error.into() });
                 }
             }
-            self.phase = self.shared.phase();
+            let was = std::mem::replace(&mut self.phase, self.shared.phase());
+            // Nobody connects again while the last replies are waited for: what such a session has left in a queue,
+            // others wait for in vain.
+            if self.phase == DRAINING && was != DRAINING && self.away.iter().any(|away| away.since_ns > 0) {
+                self.shared.lose_draining();
+            }
             if self.phase == MEASURE {
                 self.tally.roll(self.shared.measured_ns(), self.shared.seconds());
             }
@@ -206,7 +211,7 @@ impl<'a> Worker<'a> {
                     if self.shared.has_lost_draining() {
                         self.tally.lose(unanswered as u64);
                     } else {
-                        self.tally.unanswered = unanswered as u64;
+                        self.tally.trouble.unanswered = unanswered as u64;
                     }
                     self.tally.hand_over(self.shared.seconds());
                     return Ok(());
@@ -526,10 +531,10 @@ fn granted(
     let had_session = turn.session.id != 0;
     let granted = turn.session.granted(frame)?;
     if granted == Granted::Refused {
-        turn.tally.expired += u64::from(had_session);
+        turn.tally.trouble.expired += u64::from(had_session);
         return Err(if had_session { turn.session.expired() } else { turn.session.closed() });
     }
-    turn.tally.reconnects += u64::from(away.was_open);
+    turn.tally.trouble.reconnects += u64::from(away.was_open);
     *away = Away { target: away.target, ..Away::default() };
     driver.opened(turn, granted);
     Ok(())

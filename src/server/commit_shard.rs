@@ -132,16 +132,20 @@ impl CommitShard {
         let _ = self.waker.set(waker);
         let waker = self.waker.get_or_init(|| unreachable!("it was set"));
         loop {
-            let turn = self.state().turn(waker, false);
+            let turn = {
+                let mut state = self.state();
+                if let Some((others, waiter)) = state.others.as_mut().zip(waiter.as_ref()) {
+                    others.note(waiter);
+                }
+                state.turn(waker, false)
+            };
             let timeout = match turn {
                 Turn::Over => break,
                 Turn::Again => Duration::ZERO,
                 Turn::Idle => TICK,
             };
             if let Some(waiter) = &mut waiter {
-                let timeout = if self.state().has_news() { Duration::ZERO } else { timeout };
                 waiter.wait(timeout);
-                self.state().note(waiter);
             } else if turn == Turn::Idle {
                 let parked = Instant::now();
                 thread::park_timeout(TICK);
@@ -197,17 +201,6 @@ impl State {
         is_quick && self.others.is_none()
     }
 
-    /// Whether connections to others wait to be looked at.
-    fn has_news(&self) -> bool {
-        self.others.as_ref().is_some_and(|others| others.has_news())
-    }
-
-    fn note(&mut self, waiter: &Waiter) {
-        if let Some(others) = &mut self.others {
-            others.note(waiter);
-        }
-    }
-
     /// Does what there is to do. The log may be written `here` also where it has a thread of its own.
     fn turn(&mut self, waker: &Waker, here: bool) -> Turn {
         self.rings.bell.listen(waker);
@@ -246,6 +239,10 @@ impl State {
         }
         if let Some(others) = &mut self.others {
             others.give_out(&mut self.replica, now);
+            // Of a connection that could not be, no wait tells.
+            if others.has_news() {
+                turn = Turn::Again;
+            }
         }
         self.shared.set_durable(self.replica.durable_through());
         self.publish();

@@ -900,10 +900,34 @@ impl Leader {
 }
 
 #[cfg(test)]
+impl Membership {
+    /// That of one of three servers with a vote, and their ensemble.
+    pub(crate) fn of_three(sid: i64) -> (crate::config::Ensemble, Self) {
+        use crate::config::{Ensemble, PeerAddress, Role, Server};
+        let servers = (1..=3).map(|sid| {
+            let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
+            (sid, Server { sid, addresses: vec![address], role: Role::Participant, client: None })
+        });
+        let ensemble = Ensemble { servers: servers.collect(), ..Ensemble::default() };
+        let membership = Self {
+            sid,
+            quorum: Arc::new(Quorum::new(&ensemble).expect("three voters")),
+            config_text: super::quorum::config_text(&ensemble).into_bytes().into(),
+            config_version: 0,
+            tick_ms: 1000,
+            init_ms: 10_000,
+            sync_ms: 5_000,
+            snaps_max: 10,
+            always_snap: false,
+        };
+        (ensemble, membership)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::super::message::put_ack_epoch;
     use super::*;
-    use crate::config::{Ensemble, PeerAddress, Role, Server};
     use crate::wal::Batch;
 
     fn packets(out: &mut Vec<LeaderOutput>, to: LinkId) -> Vec<(PacketType, Zxid)> {
@@ -924,22 +948,7 @@ mod tests {
 
     /// Server 1 leads three servers with a vote; its log ends at 4, 7.
     fn leader(change: impl FnOnce(&mut Membership)) -> (Leader, History) {
-        let servers = (1..=3).map(|sid| {
-            let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
-            (sid, Server { sid, addresses: vec![address], role: Role::Participant, client: None })
-        });
-        let ensemble = Ensemble { servers: servers.collect(), ..Ensemble::default() };
-        let mut membership = Membership {
-            sid: 1,
-            quorum: Arc::new(Quorum::new(&ensemble).expect("three voters")),
-            config_text: Arc::from([]),
-            config_version: 0,
-            tick_ms: 1000,
-            init_ms: 10_000,
-            sync_ms: 5_000,
-            snaps_max: 10,
-            always_snap: false,
-        };
+        let (_, mut membership) = Membership::of_three(1);
         change(&mut membership);
         let last = Zxid::new(4, 7);
         (Leader::new(membership, Epochs { accepted: 4, current: 4 }, last, 0), History::new(last))

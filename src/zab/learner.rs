@@ -461,26 +461,13 @@ impl Learner {
 #[cfg(test)]
 mod tests {
     use super::super::message::{PROTOCOL_VERSION, put_bare, put_leader_info, put_proposal};
-    use super::super::quorum::Quorum;
     use super::*;
-    use crate::config::Ensemble;
-    use std::sync::Arc;
 
     /// A leader of ZooKeeper's that waits for a quorum for the first txns of its epoch gets an acknowledgement of each:
     /// it counts one by one, and would wait for ever.
     #[test]
     fn acknowledges_what_an_epoch_begins_with() {
-        let membership = Membership {
-            sid: 1,
-            quorum: Arc::new(Quorum::new(&Ensemble::default()).expect("nobody")),
-            config_text: Arc::from([]),
-            config_version: 0,
-            tick_ms: 1000,
-            init_ms: 10_000,
-            sync_ms: 5_000,
-            snaps_max: 10,
-            always_snap: false,
-        };
+        let (_, membership) = Membership::of_three(1);
         let (last, mut out) = (Zxid::new(4, 7), Vec::new());
         let epochs = Epochs { accepted: 4, current: 4 };
         let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);

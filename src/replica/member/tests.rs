@@ -4,14 +4,12 @@ use super::super::tests::{settings, tree_settings};
 use super::super::{Builder, View, ViewSettings};
 use super::*;
 use crate::admin::{Whitelist, Word};
-use crate::config::{PeerAddress, Role, Server};
 use crate::proto::OpCode;
 use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
 use crate::zab::message::{
     ForwardedRequest, LearnerInfo, PROTOCOL_VERSION_CUMULATIVE, PacketStream, PacketType, put_ack,
     put_ack_epoch, put_bare, put_leader_info, put_ping_answer, put_proposal, put_with, read_ack_epoch,
 };
-use crate::zab::quorum::config_text;
 use std::collections::BTreeMap;
 
 const LINK: LinkId = LinkId(9);
@@ -20,30 +18,9 @@ fn at(ms: i64) -> Now {
     Now { mono_us: ms * 1000, wall_ms: 1_700_000_000_000 + ms }
 }
 
-fn membership(sid: i64) -> (Ensemble, Membership) {
-    let mut ensemble = Ensemble::default();
-    for sid in 1..=3 {
-        let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
-        let server = Server { sid, addresses: vec![address], role: Role::Participant, client: None };
-        ensemble.servers.insert(sid, server);
-    }
-    let membership = Membership {
-        sid,
-        quorum: Arc::new(Quorum::new(&ensemble).expect("three voters")),
-        config_text: config_text(&ensemble).into_bytes().into(),
-        config_version: 0,
-        tick_ms: 1000,
-        init_ms: 10_000,
-        sync_ms: 5_000,
-        snaps_max: 10,
-        always_snap: false,
-    };
-    (ensemble, membership)
-}
-
 /// Server 1 of three, whose log ends at `last`.
 fn member(last: Zxid) -> Replica {
-    let (ensemble, membership) = membership(1);
+    let (ensemble, membership) = Membership::of_three(1);
     let member = MemberSettings {
         ensemble,
         membership,

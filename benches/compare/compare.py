@@ -5,10 +5,13 @@
     benches/compare/compare.py --a zkfast --b zkfast               # how much two equal servers differ
     benches/compare/compare.py --a zkfast=OLD/zkfast --b zkfast    # before and after a change
     benches/compare/compare.py --a zkfast@io_uring --b zkfast      # one engine and the other
+    benches/compare/compare.py --floor                             # beside both, the least that can answer
     benches/compare/compare.py --servers 3 --rows 'set 1x1,set 32x1,set 64x16'   # services of three servers each
 
 Both servers run all the time; only one has work. A machine that others use drifts by tens of percent
-within minutes, so a ratio is taken inside each round, and its median and spread are what counts.
+within minutes, so a ratio is taken inside each round, and its median and spread are what counts. The
+floor is `loadgen floor`: no tree, no ZooKeeper, sets that share one write and one fdatasync. What it takes,
+every server takes on this machine.
 
 DIR holds the jars of org.apache.zookeeper:zookeeper:3.9.4 and what it depends on. The result
 directory gets `runs.jsonl` (environment first, then each run as loadgen printed it, with its command)
@@ -135,8 +138,11 @@ class Server:
             self.command = [binary, "--config", path, "--cores", args.cores]
             if engine:
                 self.command += ["--engine", engine]
+        elif self.kind == "floor" and not peers:
+            self.config = ""
+            self.command = [args.loadgen, "floor", "--port", str(self.port), "--dir", self.data]
         else:
-            sys.exit(f"{spec}: neither zookeeper nor zkfast[@ENGINE][=PATH]")
+            sys.exit(f"{spec}: neither zookeeper nor zkfast[@ENGINE][=PATH] nor, alone, floor")
         self.start()
 
     def start(self):
@@ -308,18 +314,19 @@ def number(value):
     return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
 
 
-def summary(rows, runs, a, b):
-    """The table: medians of both, and the ratio with its spread."""
-    lines = [f"{'':<11} {'median':<17} {a:>14} {b:>14}   {b} / {a} (least to greatest of a round)"]
+def summary(rows, runs, a, b, *others):
+    """The table: medians of all, and the ratio of the first two with its spread."""
+    heads = "".join(f" {label:>14}" for label in (a, b, *others))
+    lines = [f"{'':<11} {'median':<17}{heads}   {b} / {a} (least to greatest of a round)"]
     for row in rows:
         for index, (heading, key) in enumerate(METRICS):
             values = [[run[key] for run in runs if run["row"] == row and run["label"] == label]
-                      for label in (a, b)]
+                      for label in (a, b, *others)]
             if not all(values):
                 continue
             line = f"{row if index == 0 else '':<11} {heading:<17}"
             line += "".join(f" {number(statistics.median(side)):>14}" for side in values)
-            ratio = ratios(*values)
+            ratio = ratios(*values[:2])
             if ratio:
                 line += "   {:.3f} ({:.3f} to {:.3f})".format(*ratio)
             lines.append(line)
@@ -342,12 +349,17 @@ def build():
     subprocess.run(["cargo", "build", "--release", "--workspace"], cwd=ROOT, check=True)
 
 
+def specs(args):
+    """The services to be measured: two, and the floor where it is asked for."""
+    return [args.a, args.b, *(["floor"] if args.floor else [])]
+
+
 @contextlib.contextmanager
 def both(args, labels, directory):
-    """The two services, serving; stopped at the end."""
+    """The services, serving; stopped at the end."""
     services = []
     try:
-        for spec, label in zip((args.a, args.b), labels):
+        for spec, label in zip(specs(args), labels):
             services.append(Service(spec, label, os.path.join(directory, label), args))
         for service in services:
             service.wait()
@@ -372,7 +384,7 @@ def record(services, args, directory, out):
 def compare(args, labels, directory, out):
     with both(args, labels, directory) as services:
         with record(services, args, directory, out) as keep:
-            # Java compiles while it runs: both get the same first minute, which is not measured.
+            # Java compiles while it runs: all get the same first minute, which is not measured.
             for service in services:
                 for row in ("mix 64x16", "set 32x1"):
                     loadgen(service, [*WORKLOADS[row], "--seconds", str(args.first_warmup / 2)], args)
@@ -409,7 +421,8 @@ def publish(text, out):
 def arguments(description, rounds, servers):
     """The parser of what all comparisons take."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--a", default="zookeeper", help="zookeeper or zkfast[@ENGINE][=PATH] (default: zookeeper)")
+    parser.add_argument("--a", default="zookeeper",
+                        help="zookeeper, zkfast[@ENGINE][=PATH] or floor (default: zookeeper)")
     parser.add_argument("--b", default="zkfast", help="likewise (default: zkfast)")
     parser.add_argument("--servers", type=int, default=servers, help=f"of each service (default: {servers})")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"(default: {rounds})")
@@ -420,6 +433,7 @@ def arguments(description, rounds, servers):
     parser.add_argument("--dir", default=os.path.join(ROOT, "target"),
                         help="where the servers' data is while they run; on the disk to measure")
     parser.add_argument("--out", help="result directory (default: benches/runs/DATE-MACHINE)")
+    parser.set_defaults(floor=False)
     return parser
 
 
@@ -434,8 +448,8 @@ def conduct(parser, args, measure):
     os.makedirs(out, exist_ok=True)
     os.makedirs(args.dir, exist_ok=True)
     directory = tempfile.mkdtemp(prefix="compare-", dir=args.dir)
-    kinds = [spec.partition("=")[0].replace("@", "-") for spec in (args.a, args.b)]
-    labels = kinds if kinds[0] != kinds[1] else [f"{kinds[0]}-a", f"{kinds[1]}-b"]
+    kinds = [spec.partition("=")[0].replace("@", "-") for spec in specs(args)]
+    labels = kinds if kinds[0] != kinds[1] else [f"{kinds[0]}-a", f"{kinds[1]}-b", *kinds[2:]]
     try:
         measure(args, labels, directory, out)
     finally:
@@ -451,7 +465,10 @@ def main():
                         help=f"some of: {','.join(WORKLOADS)}")
     parser.add_argument("--no-lone-set", dest="lone_set", action="store_false",
                         help="leave out the lone set against the bare disk")
+    parser.add_argument("--floor", action="store_true", help="measure the floor (above) in each round too")
     args = parser.parse_args()
+    if args.floor and (args.servers > 1 or "floor" in (args.a, args.b)):
+        parser.error("there is one floor, and it is one server")
     for row in args.rows:
         if row not in WORKLOADS:
             parser.error(f"no such row: {row}")

@@ -1,6 +1,6 @@
 //! The arguments.
 
-use crate::{compare, render, scenario, wire, zookeeper};
+use crate::{compare, floor, render, scenario, wire, zookeeper};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -51,6 +51,8 @@ pub enum Command {
     Disk(Disk),
     /// Alternates single sets with bare durable 4 KiB overwrites in the same directory.
     LoneSet(LoneSet),
+    /// Serves the least that this load can be put on: no tree, no ZooKeeper, a yardstick.
+    Floor(floor::Floor),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -246,7 +248,8 @@ fn below_numbers(text: &str) -> Result<u32, String> {
     if fits { Ok(number) } else { Err(format!("from 1 to {}", wire::NUMBERS - 1)) }
 }
 
-fn value_bytes(text: &str) -> Result<u32, String> {
+/// Bytes of a value that a stock server takes.
+pub fn value_bytes(text: &str) -> Result<u32, String> {
     let bytes: u32 = text.parse().map_err(|error| format!("{error}"))?;
     if bytes <= VALUE_BYTES_MAX { Ok(bytes) } else { Err(format!("at most {VALUE_BYTES_MAX}")) }
 }

@@ -1,4 +1,4 @@
-//! What the disk alone takes for one durable block: no server can answer a lone write sooner.
+//! What the disk alone takes for durable blocks: no server can answer a lone write sooner.
 
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -10,17 +10,23 @@ use std::time::{Duration, Instant};
 /// One block, and what it must be aligned to in memory and in the file.
 const BLOCK_BYTES: usize = 4096;
 /// Blocks of the file that is overwritten, one after the other.
-const BLOCKS: u64 = 1024;
+const BLOCKS: usize = 1024;
+/// Bytes of one write, at most.
+pub const WRITE_BYTES_MAX: usize = 1 << 20;
+
+const _: () = assert!((BLOCKS * BLOCK_BYTES).is_multiple_of(WRITE_BYTES_MAX));
 
 /// A file in some directory whose blocks are written already; removed when this is dropped.
 #[derive(Debug)]
 pub struct Blocks {
     file: File,
     path: PathBuf,
-    /// Holds an aligned block from `aligned` on.
+    /// Holds aligned blocks from `aligned` on, of which `filled` bytes are to be written.
     memory: Vec<u8>,
     aligned: usize,
-    next: u64,
+    filled: usize,
+    /// Number of the block that is overwritten next.
+    next: usize,
 }
 
 impl Blocks {
@@ -29,29 +35,40 @@ impl Blocks {
         let path = dir.join(format!(".loadgen-disk-{}", std::process::id()));
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?);
-        let memory = vec![0x5A; 2 * BLOCK_BYTES];
+        let memory = vec![0x5A; WRITE_BYTES_MAX + BLOCK_BYTES];
         let aligned = memory.as_ptr().align_offset(BLOCK_BYTES);
-        let blocks = Self { file, path, memory, aligned, next: 0 };
-        for block in 0..BLOCKS {
-            blocks.write(block)?;
+        let blocks = Self { file, path, memory, aligned, filled: 0, next: 0 };
+        for block in (0..BLOCKS).step_by(WRITE_BYTES_MAX / BLOCK_BYTES) {
+            blocks.write(block, WRITE_BYTES_MAX)?;
         }
         blocks.file.sync_all()?;
         Ok(blocks)
     }
 
-    /// Overwrites the next block and waits until the disk has it.
+    /// Adds `bytes` to what the next overwrite writes; says whether there was room.
+    pub fn put(&mut self, bytes: &[u8]) -> bool {
+        let room = &mut self.memory[self.aligned + self.filled..self.aligned + WRITE_BYTES_MAX];
+        let Some(place) = room.get_mut(..bytes.len()) else { return false };
+        place.copy_from_slice(bytes);
+        self.filled += bytes.len();
+        true
+    }
+
+    /// Overwrites the next blocks, as many as were put and one at least, and waits until the disk has them.
     pub fn overwrite(&mut self) -> io::Result<Duration> {
-        let block = self.next;
-        self.next = (block + 1) % BLOCKS;
+        let count = self.filled.div_ceil(BLOCK_BYTES).max(1);
+        let block = if self.next + count <= BLOCKS { self.next } else { 0 };
+        self.next = block + count;
+        self.filled = 0;
         let started = Instant::now();
-        self.write(block)?;
+        self.write(block, count * BLOCK_BYTES)?;
         self.file.sync_data()?;
         Ok(started.elapsed())
     }
 
-    fn write(&self, block: u64) -> io::Result<()> {
-        let bytes = &self.memory[self.aligned..self.aligned + BLOCK_BYTES];
-        self.file.write_all_at(bytes, block * BLOCK_BYTES as u64)
+    fn write(&self, block: usize, bytes: usize) -> io::Result<()> {
+        let bytes = &self.memory[self.aligned..self.aligned + bytes];
+        self.file.write_all_at(bytes, (block * BLOCK_BYTES) as u64)
     }
 }
 
@@ -78,7 +95,15 @@ mod tests {
         blocks.overwrite().expect("a write to the last block");
         blocks.overwrite().expect("a write to the first block");
         assert_eq!(blocks.next, 1);
-        assert_eq!(path.metadata().expect("the file").len(), BLOCKS * BLOCK_BYTES as u64);
+        // Two blocks that are not both at the end begin at the start again.
+        blocks.next = BLOCKS - 1;
+        assert!(blocks.put(&[1; BLOCK_BYTES]) && blocks.put(&[2]));
+        assert!(!blocks.put(&[3; WRITE_BYTES_MAX]));
+        blocks.overwrite().expect("a write of two blocks");
+        assert_eq!((blocks.next, blocks.filled), (2, 0));
+        let written = std::fs::read(&path).expect("the file");
+        assert_eq!(written.len(), BLOCKS * BLOCK_BYTES);
+        assert_eq!(written[BLOCK_BYTES - 1..BLOCK_BYTES + 2], [1, 2, 0x5A]);
         drop(blocks);
         assert!(!path.exists());
     }

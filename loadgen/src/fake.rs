@@ -1,5 +1,6 @@
 //! A server of one thread per connection with a small tree, that can be told to answer wrongly.
 
+use crate::wire;
 use bytes::BufMut;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -11,10 +12,7 @@ use zkfast::proto::reply::MultiHeader;
 use zkfast::proto::request::{
     self, Create, MultiOp, PathVersion, PathWatch, RequestHeader, SetData, read_multi,
 };
-use zkfast::proto::{
-    ConnectRequest, ConnectResponse, ErrorCode, EventType, OpCode, PASSWORD_BYTES, ReplyHeader, Stat,
-    XID_PING, Zxid,
-};
+use zkfast::proto::{ConnectRequest, ErrorCode, EventType, OpCode, ReplyHeader, Stat, XID_PING, Zxid};
 
 /// What is wrong with one reply in a hundred, or in fewer where there are not so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,11 +117,7 @@ impl Fake {
         while let Ok(read @ 1..) = stream.read(&mut scratch) {
             bytes.extend_from_slice(&scratch[..read]);
             let mut rest = &bytes[..];
-            while let Some((length, behind)) = rest.split_first_chunk::<4>() {
-                let Some((body, after)) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)
-                else {
-                    break;
-                };
+            while let Some((body, after)) = wire::split_frame(rest, usize::MAX).expect("a frame") {
                 rest = after;
                 frames += 1;
                 let lie = if frames > self.every && frames % self.every == 0 { self.lie } else { Lie::None };
@@ -162,14 +156,7 @@ impl Tree {
             0 => self.sessions,
             again => again,
         };
-        let response = ConnectResponse {
-            protocol_version: 0,
-            timeout_ms: 10_000,
-            session_id,
-            password: [1; PASSWORD_BYTES],
-            read_only: Some(false),
-        };
-        frame(out, |out| response.put(out));
+        wire::put_session(out, session_id, 10_000, request.read_only);
         session_id
     }
 

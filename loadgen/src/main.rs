@@ -3,6 +3,7 @@
 //! `loadgen --read-ratio 0.9` measures the server on this machine; `--help` shows the rest. Every
 //! reply is checked, and one wrong reply is an exit status of 1, whatever the speed was.
 
+mod answers;
 mod axis;
 mod children;
 mod cli;
@@ -15,6 +16,7 @@ mod driver;
 mod fake;
 mod fanout;
 mod fill;
+mod floor;
 mod flow;
 mod idle;
 mod jars;
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Some(Command::Clean(common)) => clean(&common),
         Some(Command::Disk(disk)) => lone::disk(&disk),
         Some(Command::LoneSet(lone)) => lone::set(&lone),
+        Some(Command::Floor(floor)) => floor.run(),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     eprintln!("loadgen: {failure}");

@@ -8,7 +8,7 @@ use bytes::BufMut;
 use std::ops::RangeInclusive;
 use zkfast::proto::jute::{JuteWrite, Reader, frame};
 use zkfast::proto::reply::MultiHeader;
-use zkfast::proto::{Acl, ErrorCode, OpCode, Short, Stat, XID_PING, acl};
+use zkfast::proto::{Acl, ConnectResponse, ErrorCode, OpCode, PASSWORD_BYTES, Short, Stat, XID_PING, acl};
 
 /// Everything that loadgen writes is below this path.
 pub const ROOT: &str = "/loadgen";
@@ -575,6 +575,28 @@ pub fn put_sync(out: &mut Vec<u8>, xid: i32) {
 /// Appends the frame of a ping.
 pub fn put_ping(out: &mut Vec<u8>) {
     put_request(out, XID_PING, OpCode::PING, |_| {});
+}
+
+/// Appends the frame that grants a session.
+pub fn put_session(out: &mut Vec<u8>, session_id: i64, timeout_ms: i32, read_only: Option<bool>) {
+    let password = [1; PASSWORD_BYTES];
+    let read_only = read_only.map(|_| false);
+    let response = ConnectResponse { protocol_version: 0, timeout_ms, session_id, password, read_only };
+    frame(out, |out| response.put(out));
+}
+
+/// A frame's body, and what is behind it.
+pub type Split<'a> = (&'a [u8], &'a [u8]);
+
+/// Splits the first frame off `bytes`; none where its end has not come.
+///
+/// # Errors
+/// Its length, where that is negative or above `bytes_max`.
+pub fn split_frame(bytes: &[u8], bytes_max: usize) -> Result<Option<Split<'_>>, i32> {
+    let Some((length, behind)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    let length = i32::from_be_bytes(*length);
+    let body = usize::try_from(length).ok().filter(|body| *body <= bytes_max).ok_or(length)?;
+    Ok(behind.split_at_checked(body))
 }
 
 /// The digits of a number in a path.

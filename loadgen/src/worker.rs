@@ -322,13 +322,9 @@ impl<'a> Worker<'a> {
         let session = &mut sessions[index];
         let mut turn = Turn { index, session, now_ns, counts_from_ns, tally, out };
         let mut rest = &scratch[..end];
-        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
-            let length = i32::from_be_bytes(*length);
-            let bytes = usize::try_from(length).ok().filter(|bytes| bytes + 4 <= scratch.len());
-            let Some(bytes) = bytes else {
-                return Err(turn.session.protocol(format!("a frame of {length} bytes")));
-            };
-            let Some((frame, after)) = behind.split_at_checked(bytes) else { break };
+        while let Some((frame, after)) = wire::split_frame(rest, scratch.len() - 4)
+            .map_err(|length| turn.session.protocol(format!("a frame of {length} bytes")))?
+        {
             rest = after;
             if turn.session.state == State::Asking {
                 granted(&mut turn, &mut away[index], driver.as_mut(), frame)?;

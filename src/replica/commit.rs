@@ -312,6 +312,11 @@ impl Commit {
         })
     }
 
+    /// Results that wait for the next group.
+    pub fn waiting(&self) -> usize {
+        self.core.deltas.entries.len()
+    }
+
     /// Everything through `zxid` is committed, and about to be published.
     pub fn committed(&mut self, zxid: Zxid) {
         assert!(zxid >= self.committed, "commit goes back: {zxid} after {}", self.committed);

@@ -19,6 +19,7 @@
 use super::commit::GROUP_BYTES_MAX;
 use super::core::Core;
 use super::follow::{Follow, Logged};
+use super::patience::Patience;
 use super::report::Answered;
 use super::{
     CnxnId, Commit, CommitSettings, Deltas, Entry, FuzzyReplay, Now, Proposed, ReplayError, Request, Restart,
@@ -179,6 +180,8 @@ struct Group {
     deltas: Deltas,
     /// A sync is among them: a quorum must have confirmed the lead since.
     round: Option<u64>,
+    /// When that was.
+    at_us: i64,
 }
 
 /// See the module's page.
@@ -196,6 +199,8 @@ pub struct Replica {
     to_log: VecDeque<Arc<Batch>>,
     /// The log has a group that is not durable.
     logging: bool,
+    /// Says when the next group begins.
+    patience: Patience,
     spare: Batch,
     durable: Zxid,
     member: Option<Box<Member>>,
@@ -359,6 +364,7 @@ impl Replica {
             shown,
             to_log: VecDeque::new(),
             logging: false,
+            patience: Patience::default(),
             spare: Batch::default(),
             durable: shown.0,
             member,
@@ -478,25 +484,45 @@ impl Replica {
         }
     }
 
-    /// What is to be written to the log next and made durable; `None` while the last group is not.
-    pub fn take_group(&mut self) -> Option<Arc<Batch>> {
+    /// What is to be written to the log next and made durable; `None` while the last group is not, or waits for more.
+    pub fn take_group(&mut self, now: Now) -> Option<Arc<Batch>> {
         if self.logging {
             return None;
         }
         if self.to_log.is_empty() {
-            self.gather();
+            if self.waits_for_more(now) {
+                return None;
+            }
+            self.gather(now);
         }
         let batch = self.to_log.pop_front()?;
         self.logging = true;
         Some(batch)
     }
 
+    /// Whether what is there for the next group waits for more; see [`Self::waits_until_us`].
+    fn waits_for_more(&mut self, now: Now) -> bool {
+        let waiting = match &self.side {
+            Side::Commit(commit) if commit.has_room() => commit.waiting(),
+            // Nothing more can come.
+            _ => 0,
+        };
+        let in_flight = self.groups.iter().map(|group| group.deltas.entries.len()).sum();
+        !self.patience.is_over(waiting, in_flight, now.mono_us)
+    }
+
+    /// Until when what is there for the next group waits for more, where it does: [`Self::take_group`] is to be called
+    /// then, if not before.
+    pub fn waits_until_us(&self) -> Option<i64> {
+        self.patience.until_us().filter(|_| !self.logging)
+    }
+
     /// Makes the next group of what was proposed since.
-    fn gather(&mut self) {
+    fn gather(&mut self, now: Now) {
         match &mut self.side {
             Side::Commit(commit) => {
                 let Some(proposed) = commit.take(std::mem::take(&mut self.spare)) else { return };
-                self.propose(proposed);
+                self.propose(proposed, now);
             }
             Side::Follow(_) => self.gather_proposals(),
             Side::Nobody => unreachable!("a side is only away within one call"),
@@ -515,7 +541,7 @@ impl Replica {
         self.to_log.push_back(batch);
     }
 
-    fn propose(&mut self, Proposed { records, deltas, through }: Proposed) {
+    fn propose(&mut self, Proposed { records, deltas, through }: Proposed, now: Now) {
         let has_sync = || deltas.entries.iter().any(|entry| matches!(entry.what, What::Synced));
         let mut round = None;
         if let Some(member) = &mut self.member
@@ -526,10 +552,10 @@ impl Replica {
             round = has_sync().then(|| leader.begin_round(&mut out));
             Self::send(member, out);
         }
-        self.groups.push_back(Group { through, deltas, round });
+        self.groups.push_back(Group { through, deltas, round, at_us: now.mono_us });
         if records.is_empty() {
             self.spare = records;
-            return self.advance();
+            return self.advance(now);
         }
         let batch = Arc::new(records);
         if let Some(member) = &mut self.member {
@@ -575,11 +601,11 @@ impl Replica {
             batch.clear();
             self.spare = batch;
         }
-        self.advance();
+        self.advance(now);
     }
 
     /// Publishes what is committed.
-    fn advance(&mut self) {
+    fn advance(&mut self, now: Now) {
         let (mut committed, mut confirmed) = (self.durable, 0);
         if let Some(member) = &mut self.member {
             let State::Leading(leader) = &mut member.state else { return };
@@ -591,8 +617,9 @@ impl Replica {
         while let Some(group) = self.groups.front()
             && (group.through <= committed || group.through.counter() == 0)
             && group.round.is_none_or(|round| round <= confirmed)
-            && let Some(Group { through, deltas, .. }) = self.groups.pop_front()
+            && let Some(Group { through, deltas, at_us, .. }) = self.groups.pop_front()
         {
+            self.patience.committed(now.mono_us - at_us);
             if let Side::Commit(commit) = &mut self.side {
                 commit.committed(through);
             }
@@ -753,7 +780,7 @@ impl Replica {
             }
         }
         self.watch_log(now);
-        self.advance();
+        self.advance(now);
         self.forward();
     }
 
@@ -858,7 +885,7 @@ impl Replica {
                 // Whatever was proposed goes to the log: the tree has it.
                 if let Some(proposed) = commit.take(std::mem::take(&mut self.spare)) {
                     let Proposed { records, deltas, through } = proposed;
-                    self.groups.push_back(Group { through, deltas, round: None });
+                    self.groups.push_back(Group { through, deltas, round: None, at_us: now.mono_us });
                     if !records.is_empty() {
                         let batch = Arc::new(records);
                         member.history.push(batch.clone());
@@ -1392,7 +1419,7 @@ impl Replica {
         self.elected(elected, now);
         self.led(led, now);
         self.learned(learned, now);
-        self.advance();
+        self.advance(now);
     }
 
     /// A connection has ended, or one that was asked for could not be made.

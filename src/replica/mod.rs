@@ -26,6 +26,7 @@ mod fencing;
 mod follow;
 mod fuzzy;
 mod member;
+mod patience;
 mod read;
 mod report;
 mod restored;

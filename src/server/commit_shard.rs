@@ -65,6 +65,8 @@ pub struct CommitShard {
 enum Turn {
     /// Nothing to do until something happens.
     Idle,
+    /// The next group waits for more, for so long.
+    Wait(Duration),
     /// More may have come meanwhile.
     Again,
     /// The server stops, and nothing is left.
@@ -129,6 +131,8 @@ impl CommitShard {
             None => Waker::from(Arc::new(Unpark(thread::current()))),
             Some(waiter) => Waker::from(Arc::new(Poke(waiter.waker()))),
         };
+        // The kernel would add 50 us to the wait of a group for more.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         let _ = self.waker.set(waker);
         let waker = self.waker.get_or_init(|| unreachable!("it was set"));
         loop {
@@ -143,12 +147,13 @@ impl CommitShard {
                 Turn::Over => break,
                 Turn::Again => Duration::ZERO,
                 Turn::Idle => TICK,
+                Turn::Wait(time) => time,
             };
             if let Some(waiter) = &mut waiter {
                 waiter.wait(timeout);
-            } else if turn == Turn::Idle {
+            } else if !timeout.is_zero() {
                 let parked = Instant::now();
-                thread::park_timeout(TICK);
+                thread::park_timeout(timeout);
                 if parked.elapsed() >= TICK
                     && let Log::Here(writer) = &mut self.state().rings.log
                 {
@@ -178,6 +183,10 @@ impl CommitShard {
                 if turns == TURNS_HERE {
                     return self.bell.ring();
                 }
+            }
+            // Its own thread sees to it that the wait ends.
+            if state.replica.waits_until_us().is_some() {
+                self.bell.ring();
             }
             return;
         }
@@ -246,6 +255,11 @@ impl State {
         }
         self.shared.set_durable(self.replica.durable_through());
         self.publish();
+        if turn == Turn::Idle
+            && let Some(until_us) = self.replica.waits_until_us()
+        {
+            turn = Turn::Wait(Duration::from_micros((until_us - self.now().mono_us).max(1) as u64));
+        }
         if !stopping {
             return turn;
         }
@@ -288,7 +302,7 @@ impl State {
 
     /// Has what was proposed made durable; `true` if that is done already.
     fn begin_group(&mut self, now: Now, here: bool) -> bool {
-        let Some(batch) = self.replica.take_group() else { return false };
+        let Some(batch) = self.replica.take_group(now) else { return false };
         if !batch.is_marker() {
             let sizes = &mut self.replica.metrics_mut().sizes;
             sizes.sync_processor_batch_size.record(batch.records().into());
@@ -303,6 +317,8 @@ impl State {
             Log::Ended => unreachable!("no turn is taken behind the last"),
         };
         let is_done = done.is_some();
+        // The disk took its time.
+        let now = self.now();
         done.into_iter().for_each(|done| self.durable(done, now));
         is_done
     }

@@ -15,6 +15,7 @@
 //! its own. It writes the log itself while the disk is quick, and goes on without it while it is not (`log_writer`).
 
 mod admission;
+mod alarm;
 mod commit_shard;
 mod fatal;
 mod files;

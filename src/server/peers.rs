@@ -3,6 +3,7 @@
 //! It knows bytes and addresses; what they mean is the replica's. Names are looked up anew at each attempt, by a thread
 //! of their own, so that a name server that does not answer holds up nobody.
 
+use super::alarm::Alarm;
 use crate::config::{Ensemble, PeerAddress};
 use crate::replica::{Now, Port, Replica};
 use crate::zab::LinkId;
@@ -70,6 +71,8 @@ struct Link {
     is_connecting: bool,
     readable: bool,
     writable: bool,
+    /// The other side sends nothing more, so that the end is there to be read.
+    is_ended: bool,
     out: VecDeque<Chunk>,
     out_bytes: usize,
     failed: bool,
@@ -101,11 +104,13 @@ pub struct Waiter {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
+    alarm: Alarm,
 }
 
 impl Waiter {
     /// Waits until something happens, or the time is over; [`Peers::note`] takes in what did.
     pub fn wait(&mut self, timeout: Duration) {
+        let timeout = self.alarm.bound(timeout);
         if let Err(error) = self.poll.poll(&mut self.events, Some(timeout)) {
             // EINTR is as good as a wake-up.
             assert_eq!(error.kind(), io::ErrorKind::Interrupted, "epoll failed: {error}");
@@ -196,7 +201,8 @@ impl Peers {
         let (resolving, resolved) = mpsc::channel();
         let other = |addresses: &Vec<PeerAddress>| Other { addresses: addresses.clone(), attempts: [0; 2] };
         let others = ensemble.servers.values().map(|server| (server.sid, other(&server.addresses)));
-        let waiter = Waiter { poll, events: Events::with_capacity(256), waker: waker.clone() };
+        let alarm = Alarm::new(poll.registry(), WAKE)?;
+        let waiter = Waiter { poll, events: Events::with_capacity(256), waker: waker.clone(), alarm };
         let peers = Self {
             registry,
             waker,
@@ -230,7 +236,8 @@ impl Peers {
                     if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
                         listener.acceptable = true;
                     } else if let Some(link) = self.links.get_mut(&token) {
-                        link.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                        link.is_ended |= event.is_read_closed() || event.is_error();
+                        link.readable |= event.is_readable() || link.is_ended;
                         link.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
                     }
                 }
@@ -293,6 +300,7 @@ impl Peers {
             is_connecting,
             readable: false,
             writable: false,
+            is_ended: false,
             out: VecDeque::new(),
             out_bytes: 0,
             failed: false,
@@ -441,7 +449,11 @@ impl Peers {
                     Ok(0) => lost.push(link.id),
                     Ok(bytes) => {
                         replica.received(link.id, &self.scratch[..bytes], now);
-                        continue;
+                        // Less than there was room for was all there is: asking once more would only say so.
+                        link.readable = bytes == self.scratch.len() || link.is_ended;
+                        if link.readable {
+                            continue;
+                        }
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.readable = false,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

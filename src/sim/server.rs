@@ -553,7 +553,7 @@ impl Cluster {
             self.publish(server, deltas);
             return true;
         }
-        if let Some(batch) = process.replica.take_group() {
+        if let Some(batch) = process.replica.take_group(now) {
             self.write(server, batch);
             return true;
         }

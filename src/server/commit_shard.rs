@@ -310,6 +310,8 @@ impl State {
         // The others write it while this server does.
         if let Some(others) = &mut self.others {
             others.give_out(&mut self.replica, now);
+            // What is committed does not wait for this group, which may keep this thread for as long as the disk takes.
+            self.publish();
         }
         let done = match &mut self.rings.log {
             Log::Here(writer) => Some(writer.group(batch)),

@@ -87,4 +87,8 @@ pub mod docs {
 
     #[doc = include_str!("docs/reliability.md")]
     pub mod reliability {}
+
+    #[doc = "[architecture]: self::architecture\n\n"]
+    #[doc = include_str!("docs/cost.md")]
+    pub mod cost {}
 }

@@ -55,6 +55,7 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -337,12 +338,7 @@ pub fn run(config: &Config) {
     let hash_seed = RandomState::new().hash_one(0u8);
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
     let tree_settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
-    let recovered = match recovery::recover(&dir, tree_settings) {
-        Err(error) if error.is_damage() && member.is_some() => recovery::move_aside(&dir, &error)
-            .and_then(|()| recovery::recover(&dir, tree_settings))
-            .unwrap_or_else(|error| exit(EXIT_DATA, error)),
-        recovered => recovered.unwrap_or_else(|error| exit(EXIT_DATA, error)),
-    };
+    let (commit_thread, recovered) = CommitThread::recover(dir.clone(), tree_settings, member.is_some());
     let recovery::Recovered { mut restored, encoder, replayed, epochs, .. } = recovered;
     if let Some(MemberSettings { membership, .. }) = &member {
         restored.set_config(&membership.config_text, membership.config_version);
@@ -475,8 +471,7 @@ pub fn run(config: &Config) {
             commit_shard.run(waiter);
         }
     };
-    let spawned = std::thread::Builder::new().name("zkfast-commit".to_owned()).spawn(main);
-    threads.push(spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread commit: {error}"))));
+    threads.push(commit_thread.start(main));
     let mut listen_main = Some(listen_main);
     let mut running = Vec::new();
     for (number, (core, view, rings, plan, inbox)) in view_mains.into_iter().enumerate() {
@@ -512,6 +507,49 @@ fn pin(what: &str, core: usize) {
     }
 }
 
+/// The thread that commits. It reads the data first: glibc gives what is freed back to where it was allocated, so that
+/// znodes that were read by another thread would be memory that no later znode gets.
+struct CommitThread {
+    main: Sender<Box<dyn FnOnce() + Send>>,
+    thread: JoinHandle<()>,
+}
+
+impl CommitThread {
+    /// Starts it, and waits for what it has read.
+    fn recover(
+        dir: files::DataDir,
+        tree_settings: tree::Settings,
+        is_member: bool,
+    ) -> (Self, recovery::Recovered) {
+        let (main, job) = channel::<Box<dyn FnOnce() + Send>>();
+        let (sender, recovered) = channel();
+        let work = move || {
+            let recovered = match recovery::recover(&dir, tree_settings) {
+                Err(error) if error.is_damage() && is_member => {
+                    recovery::move_aside(&dir, &error).and_then(|()| recovery::recover(&dir, tree_settings))
+                }
+                recovered => recovered,
+            };
+            // Who waits for it ends with this process only.
+            let _ = sender.send(recovered.unwrap_or_else(|error| exit(EXIT_DATA, error)));
+            if let Ok(main) = job.recv() {
+                main();
+            }
+        };
+        let spawned = std::thread::Builder::new().name("zkfast-commit".to_owned()).spawn(work);
+        let thread = spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread commit: {error}")));
+        let recovered = recovered.recv().unwrap_or_else(|_| exit(EXIT_BUG, "the data was not read"));
+        (Self { main, thread }, recovered)
+    }
+
+    /// Has it do its own work.
+    fn start(self, main: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        let sent = self.main.send(Box::new(main));
+        assert!(sent.is_ok(), "the commit thread has ended");
+        self.thread
+    }
+}
+
 /// The signals that stop the server.
 struct Signals {
     receiver: std::sync::mpsc::Receiver<i32>,
@@ -525,7 +563,7 @@ impl Signals {
         let signals =
             signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT]);
         let mut signals = signals.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("signals: {error}")));
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = channel();
         let serving = Arc::new(AtomicBool::new(false));
         let is_serving = serving.clone();
         std::thread::spawn(move || {
@@ -572,7 +610,7 @@ fn watch(signals: &Signals, shared: &Shared, commit_bell: &Bell) {
 
 /// Joins the shards, but not for ever.
 fn wait(running: Vec<rt::Shard>, threads: Vec<JoinHandle<()>>) {
-    let (sender, receiver) = std::sync::mpsc::channel();
+    let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut results: Vec<_> = running.into_iter().map(rt::Shard::join).collect();
         let joined = threads.into_iter().map(JoinHandle::join);

@@ -5,7 +5,7 @@
 
 use crate::driver::{Begun, Driver, Reply, Turn};
 use crate::random::Random;
-use crate::run::{DRAINING, MEASURE, Plan, Shared, Target};
+use crate::run::{DRAINING, MEASURE, Plan, Shared, Target, Work};
 use crate::session::{Granted, NoConnection, Session, State};
 use crate::tally::Tally;
 use crate::wire::{self, Op, Wrong};
@@ -184,9 +184,14 @@ impl<'a> Worker<'a> {
                 }
             }
             let was = std::mem::replace(&mut self.phase, self.shared.phase());
-            // Nobody connects again while the last replies are waited for: what such a session has left in a queue,
-            // others wait for in vain.
-            if self.phase == DRAINING && was != DRAINING && self.away.iter().any(|away| away.since_ns > 0) {
+            // Nobody connects again while the last replies are waited for: what such a session has left in a lock's
+            // queue, others wait for in vain.
+            let is_queue = matches!(self.plan.work, Work::Lock { .. });
+            if self.phase == DRAINING
+                && was != DRAINING
+                && is_queue
+                && self.away.iter().any(|away| away.since_ns > 0)
+            {
                 self.shared.lose_draining();
             }
             if self.phase == MEASURE {

@@ -312,9 +312,9 @@ impl Commit {
         })
     }
 
-    /// Results that wait for the next group.
+    /// Records that wait for the next group. What waits without one, such as a sync, is nothing to wait with.
     pub fn waiting(&self) -> usize {
-        self.core.deltas.entries.len()
+        self.records.records() as usize
     }
 
     /// Everything through `zxid` is committed, and about to be published.

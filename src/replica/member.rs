@@ -180,7 +180,8 @@ struct Group {
     deltas: Deltas,
     /// A sync is among them: a quorum must have confirmed the lead since.
     round: Option<u64>,
-    /// When that was.
+    /// Records among them, and when that was.
+    records: usize,
     at_us: i64,
 }
 
@@ -507,7 +508,7 @@ impl Replica {
             // Nothing more can come.
             _ => 0,
         };
-        let in_flight = self.groups.iter().map(|group| group.deltas.entries.len()).sum();
+        let in_flight = self.groups.iter().map(|group| group.records).sum();
         !self.patience.is_over(waiting, in_flight, now.mono_us)
     }
 
@@ -552,7 +553,8 @@ impl Replica {
             round = has_sync().then(|| leader.begin_round(&mut out));
             Self::send(member, out);
         }
-        self.groups.push_back(Group { through, deltas, round, at_us: now.mono_us });
+        let count = records.records() as usize;
+        self.groups.push_back(Group { through, deltas, round, records: count, at_us: now.mono_us });
         if records.is_empty() {
             self.spare = records;
             return self.advance(now);
@@ -617,9 +619,12 @@ impl Replica {
         while let Some(group) = self.groups.front()
             && (group.through <= committed || group.through.counter() == 0)
             && group.round.is_none_or(|round| round <= confirmed)
-            && let Some(Group { through, deltas, at_us, .. }) = self.groups.pop_front()
+            && let Some(Group { through, deltas, records, at_us, .. }) = self.groups.pop_front()
         {
-            self.patience.committed(now.mono_us - at_us);
+            // What is not logged takes no time.
+            if records > 0 {
+                self.patience.committed(now.mono_us - at_us);
+            }
             if let Side::Commit(commit) = &mut self.side {
                 commit.committed(through);
             }
@@ -885,7 +890,9 @@ impl Replica {
                 // Whatever was proposed goes to the log: the tree has it.
                 if let Some(proposed) = commit.take(std::mem::take(&mut self.spare)) {
                     let Proposed { records, deltas, through } = proposed;
-                    self.groups.push_back(Group { through, deltas, round: None, at_us: now.mono_us });
+                    let count = records.records() as usize;
+                    let at_us = now.mono_us;
+                    self.groups.push_back(Group { through, deltas, round: None, records: count, at_us });
                     if !records.is_empty() {
                         let batch = Arc::new(records);
                         member.history.push(batch.clone());

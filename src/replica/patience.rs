@@ -2,9 +2,9 @@
 //!
 //! A group costs every server a write, an fdatasync and some wake-ups, whatever is in it. Clients that wait for their
 //! replies before they ask again come back one by one once a group is committed; were the first of them a group, the
-//! others would be one too, and so on for ever. So the leader waits for as many as have lately waited at once, no longer
-//! than a group takes anyhow. Where it waited in vain, it does not for a while: arrivals that have nothing to do with each
-//! other lose next to nothing.
+//! others would be one too, and so on for ever. So the next group waits for as many as were lately on their way at once,
+//! no longer than two groups take. Where it waited in vain, it expects what came and for a while no more: where arrivals
+//! have nothing to do with each other, that soon is one.
 
 /// Fewer requests than this are not worth waiting for.
 const FEW: usize = 2;
@@ -12,7 +12,7 @@ const FEW: usize = 2;
 /// As many as this share a group's costs well enough.
 const ENOUGH: usize = 32;
 
-/// Groups after one that was waited for in vain before another is.
+/// Groups after one that waited in vain before more are expected again.
 const PAUSE: u32 = 16;
 
 /// How many times as long as a group takes the next one waits at most.
@@ -29,7 +29,7 @@ const WEIGHT: i64 = 8;
 pub struct Patience {
     /// Requests that wait or are in flight at once, lately.
     expected: usize,
-    /// Groups yet to be made without waiting.
+    /// Groups yet to be made before more are expected than came.
     pause: u32,
     /// How long groups take lately, from being proposed to being committed, in microseconds.
     group_us: i64,
@@ -110,7 +110,7 @@ mod tests {
         }
     }
 
-    /// Where those who are waited for stay away, the wait ends in time, and the next groups do not wait.
+    /// Where those who are waited for stay away, the wait ends in time, and the next groups wait for fewer.
     #[test]
     fn waiting_in_vain_ends_and_is_not_repeated() {
         let mut patience = patience();
@@ -118,10 +118,14 @@ mod tests {
         assert!(!patience.is_over(5, 0, 1_000));
         assert!(!patience.is_over(6, 0, 1_799));
         assert!(patience.is_over(7, 0, 1_800));
+        assert!(!patience.is_over(3, 9, 2_000));
+        assert!(patience.is_over(3, 9, 2_800), "seven did not come either");
+        assert!(!patience.is_over(1, 9, 3_000));
+        assert!(patience.is_over(1, 9, 3_800), "nor did three");
         for group in 0..i64::from(PAUSE) {
-            assert!(patience.is_over(7, 9, 2_000 + group), "group {group}");
+            assert!(patience.is_over(1, 9, 4_000 + group), "group {group}");
         }
-        assert!(!patience.is_over(7, 9, 3_000), "by now it is worth a try");
+        assert!(!patience.is_over(1, 9, 5_000), "by now it is worth a try");
     }
 
     /// Enough requests do not wait for more, and the longest wait is bounded whatever a group takes.

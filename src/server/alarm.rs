@@ -34,7 +34,8 @@ impl Alarm {
         }
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let value = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
-        // Edge-triggered, it need not be read.
+        // It need not be read: the epoll is edge-triggered, and setting it clears what it counted. One that is not needed
+        // any more ends a later sleep at worst.
         let set = timerfd_settime(
             &self.0,
             TimerfdTimerFlags::empty(),

@@ -86,7 +86,7 @@ struct State {
     ticked: Instant,
     /// Since when the server stops.
     stopping: Option<Instant>,
-    /// When the last turn began.
+    /// When the last turn began, or wrote its group.
     turned: Instant,
     /// How long this shard has stood still in all. For sessions that time has not passed: nobody was
     /// listening to their clients.
@@ -177,6 +177,7 @@ impl CommitShard {
             && let Ok(mut state) = self.state.try_lock()
             && state.may_block()
         {
+            let waited_until = state.replica.waits_until_us();
             let mut turns = 0;
             while state.turn(waker, true) == Turn::Again {
                 turns += 1;
@@ -184,8 +185,9 @@ impl CommitShard {
                     return self.bell.ring();
                 }
             }
-            // Its own thread sees to it that the wait ends.
-            if state.replica.waits_until_us().is_some() {
+            // Its own thread sees to it that a wait that has begun here ends.
+            let waits_until = state.replica.waits_until_us();
+            if waits_until.is_some() && waits_until != waited_until {
                 self.bell.ring();
             }
             return;
@@ -213,12 +215,7 @@ impl State {
     /// Does what there is to do. The log may be written `here` also where it has a thread of its own.
     fn turn(&mut self, waker: &Waker, here: bool) -> Turn {
         self.rings.bell.listen(waker);
-        let gap = self.turned.elapsed();
-        self.turned = Instant::now();
-        if gap >= STALL {
-            self.stalled += gap;
-            log::warn!(target: "server", "stood still: took_ms={}; sessions are given that time", gap.as_millis());
-        }
+        self.note_gap();
         let now = self.now();
         while let Log::There(log) = &mut self.rings.log
             && let Some(done) = log.take_done()
@@ -266,10 +263,21 @@ impl State {
         let stopping = self.stopping.get_or_insert_with(Instant::now);
         // Without a quorum nothing that waits will ever be committed; the log has it.
         let is_over = self.others.is_some() && stopping.elapsed() >= STOP_QUORUM;
-        let is_idle = self.replica.is_idle() || is_over && self.replica.is_logged();
+        let has_none = self.replica.is_logged() && self.replica.waits_until_us().is_none();
+        let is_idle = self.replica.is_idle() || is_over && has_none;
         match is_idle && self.backlog.iter().all(|waiting| waiting.is_empty()) {
             true => Turn::Over,
             false => turn,
+        }
+    }
+
+    /// Notices that this shard stood still since it was last asked.
+    fn note_gap(&mut self) {
+        let gap = self.turned.elapsed();
+        self.turned = Instant::now();
+        if gap >= STALL {
+            self.stalled += gap;
+            log::warn!(target: "server", "stood still: took_ms={}; sessions are given that time", gap.as_millis());
         }
     }
 
@@ -319,7 +327,8 @@ impl State {
             Log::Ended => unreachable!("no turn is taken behind the last"),
         };
         let is_done = done.is_some();
-        // The disk took its time.
+        // The disk took its time, which must not be taken back later.
+        self.note_gap();
         let now = self.now();
         done.into_iter().for_each(|done| self.durable(done, now));
         is_done

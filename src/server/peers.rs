@@ -71,7 +71,7 @@ struct Link {
     is_connecting: bool,
     readable: bool,
     writable: bool,
-    /// The other side sends nothing more, so that the end is there to be read.
+    /// The other side sends nothing more, or the connection failed: the end is there to be read.
     is_ended: bool,
     out: VecDeque<Chunk>,
     out_bytes: usize,

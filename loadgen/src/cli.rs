@@ -106,8 +106,8 @@ pub enum Distribution {
 pub struct Load {
     #[command(flatten)]
     pub common: Common,
-    /// Sessions; of a watch fan-out one more, which writes
-    #[arg(long, default_value_t = 64, value_parser = at_least_one)]
+    /// Sessions; of a watch fan-out one more, which writes. A server takes 60 from one address (maxClientCnxns) by default
+    #[arg(long, default_value_t = 48, value_parser = at_least_one)]
     pub connections: usize,
     /// Requests on their way per session; at most so many with --rate
     #[arg(long, default_value_t = 16, value_parser = at_least_one)]

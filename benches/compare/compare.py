@@ -196,12 +196,15 @@ class Server:
 class Service:
     """One server, or several that form one service."""
 
-    def __init__(self, spec, label, directory, args):
+    def __init__(self, spec, label, directory, args, voters=None, observers=0):
         self.label = label
-        peers = [[free_port() for _ in range(3)] for _ in range(args.servers)] if args.servers > 1 else []
+        count = (voters or args.servers) + observers
+        peers = [[free_port() for _ in range(3)] for _ in range(count)] if count > 1 else []
+        for ports in peers[count - observers:]:
+            ports[2] = f"{ports[2]}:observer"
         self.servers = []
         try:
-            for sid in range(1, args.servers + 1):
+            for sid in range(1, count + 1):
                 place = os.path.join(directory, f"server-{sid}")
                 os.makedirs(place)
                 name = f"{label} {sid}" if peers else label

@@ -53,16 +53,9 @@ class Service(compare.Service):
     """Servers of one kind, the leader first."""
 
     def __init__(self, kind, voters, observers, directory, args):
-        self.label = kind
-        count = voters + observers
-        ports = [[compare.free_port() for _ in range(3)] for _ in range(count)]
-        peers = ports[:voters] + [(*others, f"{election}:observer") for *others, election in ports[voters:]]
-        self.servers = []
+        place = os.path.join(directory, f"{kind}-{voters}-{observers}")
+        super().__init__(kind, kind, place, args, voters, observers)
         try:
-            for sid in range(1, count + 1):
-                place = os.path.join(directory, f"{kind}-{voters}-{observers}-{sid}")
-                os.makedirs(place)
-                self.servers.append(compare.Server(kind, f"{kind} {sid}", place, args, sid, peers if count > 1 else ()))
             self.wait()
             leader = self.leader()
             self.servers.sort(key=lambda server: server is not leader)
@@ -260,6 +253,23 @@ def instructions(args, directory, keep, say):
         say(f"instructions per get, two views / one: {totals['get', '0,1,0'] / totals['get', '0-1']:.3f}")
 
 
+def measure(args, labels, directory, out):
+    say = (lines := []).append
+    with compare.record([], args, directory, out) as keep:
+        keep({"what": "tools", "command": " ".join(sys.argv), "perf": compare.first_line(["perf", "--version"]),
+              "valgrind": compare.first_line(["valgrind", "--version"])})
+        if "calls" in args.parts and (not shutil.which("perf") or os.geteuid() != 0):
+            say("calls: left out: perf counts them, by tracepoints, which are root's")
+        elif "calls" in args.parts:
+            for kind in labels[:1 + bool(args.zookeeper)]:
+                calls(kind, args, directory, keep, say)
+        if "instructions" in args.parts and not shutil.which("callgrind_annotate"):
+            say("instructions: left out: valgrind counts them")
+        elif "instructions" in args.parts:
+            instructions(args, directory, keep, say)
+    compare.publish("\n".join(lines), out)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="calls,instructions", help="one of them, or both (default)")
@@ -272,28 +282,12 @@ def main():
     parser.add_argument("--loadgen", default=os.path.join(compare.ROOT, "target/release/loadgen"))
     parser.add_argument("--dir", default=os.path.join(compare.ROOT, "target"), help="where the servers' data is")
     parser.add_argument("--out", help="result directory (default: benches/runs/DATE-MACHINE-costs)")
+    parser.set_defaults(a="zkfast", b="zookeeper", floor=False, servers=1, build=False)
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     os.environ["ZKFAST_ZOOKEEPER_LIB"] = args.zookeeper or ""
-    out = args.out or os.path.join(compare.ROOT, "benches/runs", f"{datetime.date.today()}-{platform.node()}-costs")
-    os.makedirs(out, exist_ok=True)
-    directory, say = tempfile.mkdtemp(prefix="costs-", dir=args.dir), (lines := []).append
-    try:
-        with compare.record([], args, directory, out) as keep:
-            keep({"what": "tools", "command": " ".join(sys.argv), "perf": compare.first_line(["perf", "--version"]),
-                  "valgrind": compare.first_line(["valgrind", "--version"])})
-            if "calls" in args.parts and (not shutil.which("perf") or os.geteuid() != 0):
-                say("calls: left out: perf counts them, by tracepoints, which are root's")
-            elif "calls" in args.parts:
-                for kind in ["zkfast"] + ["zookeeper"] * bool(args.zookeeper):
-                    calls(kind, args, directory, keep, say)
-            if "instructions" in args.parts and not shutil.which("callgrind_annotate"):
-                say("instructions: left out: valgrind counts them")
-            elif "instructions" in args.parts:
-                instructions(args, directory, keep, say)
-        compare.publish("\n".join(lines), out)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    name = f"{datetime.date.today()}-{platform.node()}-costs"
+    args.out = args.out or os.path.join(compare.ROOT, "benches/runs", name)
+    compare.conduct(parser, args, measure)
 
 
 if __name__ == "__main__":

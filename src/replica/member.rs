@@ -689,9 +689,9 @@ impl Replica {
         self.durable
     }
 
-    /// Whether the log has everything that it was given.
+    /// Whether the log has everything that it was given, and no group waits for more.
     pub fn is_logged(&self) -> bool {
-        !self.logging && self.to_log.is_empty()
+        !self.logging && self.to_log.is_empty() && self.waits_until_us().is_none()
     }
 
     /// What the views are to be given next, in order.
@@ -887,20 +887,18 @@ impl Replica {
         member.outputs.push_back(Output::Event(event));
         match std::mem::replace(&mut self.side, Side::Nobody) {
             Side::Commit(mut commit) => {
+                let groups = std::mem::take(&mut self.groups).into_iter();
+                let mut held: Vec<Deltas> = groups.map(|group| unaddressed(group.deltas)).collect();
                 // Whatever was proposed goes to the log: the tree has it.
                 if let Some(proposed) = commit.take(std::mem::take(&mut self.spare)) {
-                    let Proposed { records, deltas, through } = proposed;
-                    let count = records.records() as usize;
-                    let at_us = now.mono_us;
-                    self.groups.push_back(Group { through, deltas, round: None, records: count, at_us });
+                    let Proposed { records, deltas, .. } = proposed;
+                    held.push(unaddressed(deltas));
                     if !records.is_empty() {
                         let batch = Arc::new(records);
                         member.history.push(batch.clone());
                         self.to_log.push_back(batch);
                     }
                 }
-                let held = std::mem::take(&mut self.groups).into_iter().map(|group| group.deltas);
-                let held: Vec<Deltas> = held.map(unaddressed).collect();
                 let (core, sessions) = commit.into_core();
                 self.side = Side::Follow(Box::new(Follow::of(core, sessions, now)));
                 // Nobody could tell its clients what became of their requests.

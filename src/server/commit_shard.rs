@@ -263,8 +263,7 @@ impl State {
         let stopping = self.stopping.get_or_insert_with(Instant::now);
         // Without a quorum nothing that waits will ever be committed; the log has it.
         let is_over = self.others.is_some() && stopping.elapsed() >= STOP_QUORUM;
-        let has_none = self.replica.is_logged() && self.replica.waits_until_us().is_none();
-        let is_idle = self.replica.is_idle() || is_over && has_none;
+        let is_idle = self.replica.is_idle() || is_over && self.replica.is_logged();
         match is_idle && self.backlog.iter().all(|waiting| waiting.is_empty()) {
             true => Turn::Over,
             false => turn,
@@ -273,8 +272,8 @@ impl State {
 
     /// Notices that this shard stood still since it was last asked.
     fn note_gap(&mut self) {
-        let gap = self.turned.elapsed();
-        self.turned = Instant::now();
+        let now = Instant::now();
+        let gap = now - std::mem::replace(&mut self.turned, now);
         if gap >= STALL {
             self.stalled += gap;
             log::warn!(target: "server", "stood still: took_ms={}; sessions are given that time", gap.as_millis());
@@ -326,12 +325,12 @@ impl State {
             Log::There(log) => log.group(batch, here || self.others.is_some()),
             Log::Ended => unreachable!("no turn is taken behind the last"),
         };
-        let is_done = done.is_some();
+        let Some(done) = done else { return false };
         // The disk took its time, which must not be taken back later.
         self.note_gap();
         let now = self.now();
-        done.into_iter().for_each(|done| self.durable(done, now));
-        is_done
+        self.durable(done, now);
+        true
     }
 
     fn durable(&mut self, Done { batch, took, fsync, end }: Done, now: Now) {

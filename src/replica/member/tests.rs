@@ -119,7 +119,7 @@ fn word_while_a_tree_is_installed() {
         _ => None,
     });
     replica.tree_stored(*stored.expect("a tree to store"));
-    let base = replica.take_group(at(100)).expect("the log's new base");
+    let base = replica.take_group(at(5)).expect("the log's new base");
     let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
     let items = vec![Up::Word { cnxn, word: Word::Srvr }];
     replica.submit(at(5), Uplink { items, ..Uplink::default() });
@@ -142,10 +142,10 @@ fn deaf_while_truncating() {
     put_bare(&mut bytes, PacketType::TRUNC, Zxid::new(8, 5));
     replica.received(LINK, &bytes, at(3));
     assert!(!replica.may_receive(LINK), "it would be kept until the log is cut");
-    assert!(replica.take_group(at(100)).is_none(), "it is not known whether that can be done");
+    assert!(replica.take_group(at(3)).is_none(), "it is not known whether that can be done");
     replica.truncate(Zxid::new(8, 5), true, at(3));
     assert!(!replica.may_receive(LINK));
-    let marker = replica.take_group(at(100)).expect("a marker");
+    let marker = replica.take_group(at(3)).expect("a marker");
     replica.durable(marker, at(4));
     replica.tick(at(60_000));
     assert!(!replica.may_receive(LINK));
@@ -187,7 +187,7 @@ fn all_instead_of_a_truncation() {
         replica.received(LINK, &bytes, at(3));
         outputs(&mut replica);
         replica.truncate(Zxid::new(8, 5), false, at(4));
-        assert!(replica.take_group(at(100)).is_none(), "nothing is cut");
+        assert!(replica.take_group(at(4)).is_none(), "nothing is cut");
         let told = outputs(&mut replica);
         let link = told.iter().find_map(|output| match output {
             Output::Connect { link, sid: 3, port: Port::Quorum } => Some(*link),
@@ -277,7 +277,7 @@ fn sessions_of_a_learner_that_comes_back() {
         follow(&mut replica, link, sid, last, 6);
         replica.received(link, &request(OpCode::DELETE, 2, &delete), at(7));
     }
-    let group = replica.take_group(at(100)).expect("four txns");
+    let group = replica.take_group(at(7)).expect("four txns");
     let codes =
         group.iter().filter_map(|(_, txn)| match crate::txn::read(txn, &mut crate::txn::AclTable::new(1)) {
             Ok((_, crate::txn::Txn::Error { code }, _)) => Some(code),
@@ -309,7 +309,7 @@ fn disk_that_hangs() {
         let (password, last_zxid_seen) = (Box::from([]), Zxid::ZERO);
         let connect = Up::Connect { cnxn, session_id: 0, password, timeout_ms: 9000, last_zxid_seen };
         replica.submit(at(ms), Uplink { items: vec![connect], ..Uplink::default() });
-        replica.take_group(at(100)).expect("a session")
+        replica.take_group(at(ms)).expect("a session")
     };
     let pass = |replica: &mut Replica, from: i64, to: i64| {
         for ms in (from..to).step_by(500) {

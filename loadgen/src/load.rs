@@ -241,6 +241,7 @@ fn outcome(load: &Load, plan: &Plan, ran: Ran<Result<Measured, Failure>>) -> Res
         write: Class::of(write_name, writes, measured.seconds),
         trouble: tally.trouble,
         behind_ms: rounded(tally.behind.as_secs_f64() * 1e3),
+        late_ms: rounded(tally.late.as_secs_f64() * 1e3),
         client_cpu_us_per_op: rounded(client_us as f64 / ops as f64),
         server: measured.server.map(|server| server_use(&server, ops, measured.seconds)),
         server_fsyncs: measured.fsyncs,

@@ -3,6 +3,7 @@
 //! `loadgen --read-ratio 0.9` measures the server on this machine; `--help` shows the rest. Every
 //! reply is checked, and one wrong reply is an exit status of 1, whatever the speed was.
 
+mod alarm;
 mod answers;
 mod axis;
 mod children;

@@ -53,6 +53,9 @@ pub struct Outcome {
     pub trouble: Trouble,
     /// How long the last arrivals of an open loop waited before they were sent.
     pub behind_ms: f64,
+    /// How late loadgen itself sent a request of an open loop at most that need not wait for a reply.
+    #[serde(default)]
+    pub late_ms: f64,
     /// CPU time of loadgen itself.
     pub client_cpu_us_per_op: f64,
     /// What the servers used, where their processes are known.

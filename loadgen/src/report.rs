@@ -68,7 +68,11 @@ pub fn table(outcome: &Outcome) -> String {
         let per_op = fsyncs as f64 / outcome.ops.max(1) as f64;
         let _ = writeln!(text, "server: {fsyncs} fsyncs, {per_op:.4} per op (mntr)");
     }
-    let _ = writeln!(text, "client: CPU {:.2} us/op", outcome.client_cpu_us_per_op);
+    let late = match outcome.rate {
+        Some(_) => format!(", at most {:.2} ms late by itself", outcome.late_ms),
+        None => String::new(),
+    };
+    let _ = writeln!(text, "client: CPU {:.2} us/op{late}", outcome.client_cpu_us_per_op);
     let errors: u64 = outcome.trouble.errors.values().sum();
     if outcome.trouble.lost + outcome.trouble.reconnects + outcome.trouble.expired + errors > 0 {
         let codes: Vec<String> =

@@ -82,6 +82,8 @@ pub struct Tally {
     pub trouble: Trouble,
     /// How far the open loop was behind its arrivals at the end.
     pub behind: Duration,
+    /// How late an open loop's own thread sent a request at most that need not wait for a reply.
+    pub late: Duration,
     /// Of the second that is not over.
     current: Latencies,
     current_lost: u64,
@@ -95,6 +97,7 @@ impl Tally {
             latencies: Latencies::new(DIGITS),
             trouble: Trouble::default(),
             behind: Duration::ZERO,
+            late: Duration::ZERO,
             current: Latencies::new(SECOND_DIGITS),
             current_lost: 0,
             second: 0,
@@ -106,6 +109,7 @@ impl Tally {
         self.latencies.add(&other.latencies);
         self.trouble.add(&other.trouble);
         self.behind = self.behind.max(other.behind);
+        self.late = self.late.max(other.late);
     }
 
     /// Latencies that were recorded.

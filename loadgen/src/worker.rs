@@ -3,6 +3,7 @@
 //! Per wake-up of a session there is one read, one look at the clock and one write, however many
 //! replies came.
 
+use crate::alarm::Alarm;
 use crate::driver::{Begun, Driver, Reply, Turn};
 use crate::random::Random;
 use crate::run::{DRAINING, MEASURE, Plan, Shared, Target, Work};
@@ -11,7 +12,7 @@ use crate::tally::Tally;
 use crate::wire::{self, Op, Wrong};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::fs::Timespec;
+use rustix::time::Timespec;
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -50,6 +51,11 @@ struct Away {
     target: usize,
 }
 
+/// What the system refused to the thread itself.
+fn refused(error: rustix::io::Errno) -> NoConnection {
+    NoConnection::Io { server: "epoll".to_owned(), error: error.into() }
+}
+
 /// One thread's part of a run.
 pub struct Worker<'a> {
     plan: &'a Plan,
@@ -70,6 +76,10 @@ pub struct Worker<'a> {
     due_ns: f64,
     /// Mean time between a thread's arrivals; none in a closed loop.
     gap_ns: Option<f64>,
+    /// Rings then.
+    alarm: Alarm,
+    /// Whether a request that has arrived waits for room, which a reply makes.
+    is_full: bool,
     /// The session that an arrival is offered first.
     turn: usize,
     phase: u8,
@@ -99,13 +109,13 @@ impl<'a> Worker<'a> {
             session.read_frame()?;
             session.take_reply_xid();
         }
-        let failed =
-            |error: rustix::io::Errno| NoConnection::Io { server: "epoll".to_owned(), error: error.into() };
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(refused)?;
+        let alarm = Alarm::new(&epoll).map_err(refused)?;
         let worker = Self {
             plan,
             shared,
             targets,
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?,
+            epoll,
             away: (0..sessions.len())
                 .map(|session| Away { target: first + session + 1, ..Away::default() })
                 .collect(),
@@ -116,6 +126,8 @@ impl<'a> Worker<'a> {
             random: Random::new(!plan.seed, index as u64),
             due_ns: 0.0,
             gap_ns: plan.rate.map(|rate| 1e9 * plan.threads as f64 / rate),
+            alarm,
+            is_full: false,
             turn: 0,
             phase: 0,
             exhausted: false,
@@ -148,8 +160,6 @@ impl<'a> Worker<'a> {
     }
 
     fn serve(&mut self) -> Result<(), NoConnection> {
-        // The kernel would round our sleep up by 50 us, and arrivals with it.
-        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         let now = self.shared.now_ns();
         self.due_ns = now as f64;
         for index in 0..self.sessions.len() {
@@ -170,6 +180,9 @@ impl<'a> Worker<'a> {
             let done = self.flush(index, now).and_then(|()| self.refill(index, now));
             self.hold(index, done)?;
         }
+        if let Some(gap_ns) = self.gap_ns {
+            self.arrivals(gap_ns)?;
+        }
         let mut events = Vec::with_capacity(EVENTS);
         let mut drain_until = None;
         let mut look_at = Instant::now() + LOOK;
@@ -179,9 +192,7 @@ impl<'a> Worker<'a> {
             match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&wait)) {
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(error) => {
-                    return Err(NoConnection::Io { server: "epoll".to_owned(), error: error.into() });
-                }
+                Err(error) => return Err(refused(error)),
             }
             let was = std::mem::replace(&mut self.phase, self.shared.phase());
             // Nobody connects again while the last replies are waited for: what such a session has left in a lock's
@@ -197,7 +208,7 @@ impl<'a> Worker<'a> {
             if self.phase == MEASURE {
                 self.tally.roll(self.shared.measured_ns(), self.shared.seconds());
             }
-            for event in &events {
+            for event in events.iter().filter(|event| event.data.u64() != Alarm::DATA) {
                 let data = event.data.u64();
                 let (index, generation) = (data as u32 as usize, (data >> 32) as u32);
                 if self.sessions[index].generation == generation {
@@ -249,22 +260,13 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// How long nothing can happen that the sockets would not say.
+    /// How long nothing can happen that neither the sockets nor the alarm would say.
     fn wait(&self) -> Timespec {
         let mut wait = TICK;
-        if self.phase != DRAINING {
+        if self.phase != DRAINING && self.any_away {
             let now = self.shared.now_ns();
-            if self.gap_ns.is_some() {
-                let until_due = self.due_ns - now as f64;
-                // Where an arrival waits for room, a reply makes it.
-                if until_due > 0.0 {
-                    wait = wait.min(Duration::from_nanos(until_due as u64));
-                }
-            }
-            if self.any_away {
-                for away in self.away.iter().filter(|away| away.retry_ns > 0) {
-                    wait = wait.min(Duration::from_nanos(away.retry_ns.saturating_sub(now)));
-                }
+            for away in self.away.iter().filter(|away| away.retry_ns > 0) {
+                wait = wait.min(Duration::from_nanos(away.retry_ns.saturating_sub(now)));
             }
         }
         Timespec { tv_sec: 0, tv_nsec: wait.as_nanos() as _ }
@@ -376,22 +378,33 @@ impl<'a> Worker<'a> {
         true
     }
 
-    /// Sends what has arrived by now, as far as sessions have room.
+    /// Sends what has arrived by now, as far as sessions have room, and has the next arrival announced.
     fn arrivals(&mut self, gap_ns: f64) -> Result<(), NoConnection> {
         let now = self.shared.now_ns();
         let count = self.sessions.len();
+        let was_full = std::mem::take(&mut self.is_full);
         while self.due_ns <= now as f64 && !self.exhausted {
             let free = (0..count)
                 .map(|offset| (self.turn + offset) % count)
                 .find(|index| self.driver.room(*index, &self.sessions[*index]));
-            let Some(index) = free else { return Ok(()) };
+            let Some(index) = free else {
+                self.is_full = true;
+                return Ok(());
+            };
+            if !was_full && self.phase == MEASURE {
+                let late = Duration::from_nanos((now as f64 - self.due_ns) as u64);
+                self.tally.late = self.tally.late.max(late);
+            }
             self.turn = index + 1;
             self.begin(index, self.due_ns as u64, now);
             let sent = self.flush(index, now);
             self.hold(index, sent)?;
             self.due_ns += self.random.exponential(gap_ns);
         }
-        Ok(())
+        if self.exhausted {
+            return Ok(());
+        }
+        self.alarm.set(self.due_ns, self.shared.now_ns()).map_err(refused)
     }
 
     fn behind(&self) -> Duration {

@@ -11,6 +11,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
 
 /// The folder for our files, beside ZooKeeper's `version-2`.
 pub(super) const FOLDER: &str = "zkfast-1";
@@ -18,8 +20,12 @@ pub(super) const FOLDER: &str = "zkfast-1";
 /// What file names a segment that waits to be used has; a number follows.
 const SPARE_PREFIX: &str = "spare.";
 
-/// Spares that are kept; more old segments than that are deleted.
-const SPARES_MAX: usize = 2;
+/// Spares that are kept; more old segments than that are deleted. As many as lone writes fill between two snapshots: what
+/// was written once need not be zeroed.
+const SPARES_MAX: usize = 6;
+
+/// Bytes of a file beside the log that the disk gets at once.
+const PORTION_BYTES: usize = 256 << 10;
 
 /// Where snapshots and segments are.
 #[derive(Clone, Debug)]
@@ -197,10 +203,10 @@ pub fn prepare_spare(dir: &DataDir) -> io::Result<()> {
         return Ok(());
     }
     check_room(dir, &dir.log, wal::SEGMENT_BYTES as u64)?;
-    let new = Temporary::create(dir.log.join(SPARE_TMP))?;
-    let zeros = vec![0; 1 << 20];
+    let mut new = Temporary::create(dir.log.join(SPARE_TMP))?;
+    let zeros = vec![0; PORTION_BYTES];
     for _ in 0..wal::SEGMENT_BYTES / zeros.len() {
-        (&new.file).write_all(&zeros)?;
+        new.write(&zeros)?;
     }
     new.finish(&dir.log.join(format!("{SPARE_PREFIX}new")))?;
     sync_dir(&dir.log)
@@ -230,12 +236,30 @@ fn check_room(dir: &DataDir, folder: &Path, bytes: u64) -> io::Result<()> {
 struct Temporary {
     file: File,
     path: PathBuf,
+    /// Bytes that the disk has not got for sure.
+    unflushed: usize,
     finished: bool,
 }
 
 impl Temporary {
     fn create(path: PathBuf) -> io::Result<Self> {
-        Ok(Self { file: File::create(&path)?, path, finished: false })
+        Ok(Self { file: File::create(&path)?, path, unflushed: 0, finished: false })
+    }
+
+    /// Adds to it without standing in the log's way: the disk gets it in portions, and has as much time without as with
+    /// it. All at once, a flush of the log would wait until the disk has taken tens of megabytes.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for part in bytes.chunks(PORTION_BYTES) {
+            let started = Instant::now();
+            self.file.write_all(part)?;
+            self.unflushed += part.len();
+            if self.unflushed >= PORTION_BYTES {
+                self.file.sync_data()?;
+                self.unflushed = 0;
+                thread::sleep(started.elapsed());
+            }
+        }
+        Ok(())
     }
 
     /// Flushes it and gives it its name.
@@ -265,7 +289,7 @@ pub struct NewFile {
 
 impl storage::NewFile for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.temporary.file.write_all(bytes)
+        self.temporary.write(bytes)
     }
 
     fn finish(self, name: &str) -> io::Result<()> {

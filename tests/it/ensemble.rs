@@ -14,6 +14,7 @@
 
 mod clients;
 mod cluster;
+mod disks;
 mod history;
 mod mutations;
 mod nemesis;

@@ -221,6 +221,19 @@ impl Cluster {
         runs
     }
 
+    /// The status of a process that has ended by itself, `None` inside where a signal ended it.
+    pub fn ended(&mut self, sid: usize) -> Option<Option<i32>> {
+        let child = self.members[sid - 1].child.as_mut()?;
+        let status = child.try_wait().expect("the state of a child")?;
+        self.members[sid - 1].child = None;
+        Some(status.code())
+    }
+
+    /// The last lines of what it wrote.
+    pub fn output(&self, sid: usize) -> String {
+        tail(&self.output_file(sid))
+    }
+
     /// Whether it stands still by [`pause`](Self::pause).
     pub fn is_paused(&self, sid: usize) -> bool {
         self.member(sid).paused
@@ -318,7 +331,7 @@ impl Cluster {
             let mut leaders = 0;
             for sid in self.sids() {
                 if !self.is_running(sid) {
-                    panic!("server {sid} ended by itself\n{}", tail(&self.output_file(sid)));
+                    panic!("server {sid} ended by itself\n{}", self.output(sid));
                 }
                 match self.mode(sid) {
                     Some(mode) if mode == "leader" => leaders += 1,

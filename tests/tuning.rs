@@ -254,12 +254,22 @@ const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0/current_clocks
 /// On the good host every rule sees its setting, finds it well, and the status is 0.
 #[test]
 fn nothing_to_change() {
-    let output = Host::new(&[]).check(&[]);
+    let output = Host::new(&[]).check(&["--engine", "io_uring"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).ends_with("20 ok, 0 change, 0 danger, 0 unseen\n"), "{}", text(&output));
     for (setting, ..) in CASES {
         assert_eq!(state(&output, setting), "ok");
     }
+}
+
+/// What only io_uring wants is no matter of a host where nothing stands on it, such as a container as it comes.
+#[test]
+fn epoll_wants_no_io_uring() {
+    let (disabled, limits) = ("/proc/sys/kernel/io_uring_disabled", "Max locked memory 65536 65536 bytes");
+    let limits = format!("{limits}\nMax open files 1024 1048576 files");
+    let host = Host::new(&[(disabled, Some("2")), ("/proc/self/limits", Some(limits.as_str()))]);
+    assert_eq!(host.check(&[]).status.code(), Some(0), "{}", text(&host.check(&[])));
+    assert_eq!(host.check(&["--engine", "io_uring"]).status.code(), Some(1));
 }
 
 /// Each rule says what is wrong, with status 1, and what it cannot see, with status 0.
@@ -326,7 +336,7 @@ fn apply() {
         ("/sys/devices/pci0/0000:01/block/sda/queue/scheduler", Some("[bfq] none")),
     ]);
     assert_eq!(host.check(&[]).status.code(), Some(1));
-    let output = host.check(&["--apply"]);
+    let output = host.check(&["--apply", "--engine", "io_uring"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     for command in [
         "sysctl -w kernel.io_uring_disabled=0",
@@ -342,7 +352,7 @@ fn apply() {
     assert_eq!(host.read("/proc/sys/net/core/somaxconn"), "1024");
     // Limits of a unit are not this program's to set.
     let host = Host::new(&[("/proc/self/limits", Some("Max locked memory 65536 65536 bytes"))]);
-    assert_eq!(host.check(&["--apply"]).status.code(), Some(1));
+    assert_eq!(host.check(&["--apply", "--engine", "io_uring"]).status.code(), Some(1));
 }
 
 /// A server that runs is known by its process: cores from its command line, limits and swapped memory its own.

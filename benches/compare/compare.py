@@ -7,6 +7,7 @@
     benches/compare/compare.py --a zkfast@io_uring --b zkfast      # one engine and the other
     benches/compare/compare.py --floor                             # beside both, the least that can answer
     benches/compare/compare.py --servers 3 --rows 'set 1x1,set 32x1,set 64x16'   # services of three servers each
+    benches/compare/compare.py --rows 'mix 30000/s' --seconds 60   # tails: each round has snapshots in it
 
 Both servers run all the time; only one has work. A machine that others use drifts by tens of percent
 within minutes, so a ratio is taken inside each round, and its median and spread are what counts. The
@@ -42,13 +43,17 @@ WORKLOADS = {
     "get 64x16": ["--workload", "get", "--connections", "64", "--in-flight", "16"],
     "set 64x16": ["--workload", "set", "--connections", "64", "--in-flight", "16"],
     "get 32x1": ["--workload", "get", "--connections", "32", "--in-flight", "1"],
+    "get 1x1": ["--workload", "get", "--connections", "1", "--in-flight", "1"],
     "set 32x1": ["--workload", "set", "--connections", "32", "--in-flight", "1"],
     "set 1x1": ["--workload", "set", "--connections", "1", "--in-flight", "1"],
     "mix 64x16": ["--workload", "mix", "--read-ratio", "0.9", "--connections", "64", "--in-flight", "16"],
     "get 5000/s": ["--workload", "get", "--rate", "5000", "--connections", "32"],
+    "mix 30000/s": ["--workload", "mix", "--read-ratio", "0.9", "--rate", "30000", "--connections", "32",
+                    "--in-flight", "64", "--keys", "100000"],
 }
-# The open loop takes its place only when it is asked for.
-DEFAULT_ROWS = [name for name in WORKLOADS if name != "get 5000/s"]
+# Open loops take their place only when they are asked for.
+OPEN_LOOPS = [name for name, options in WORKLOADS.items() if "--rate" in options]
+DEFAULT_ROWS = [name for name in WORKLOADS if name not in OPEN_LOOPS]
 
 # What is shown of a run: heading, key in loadgen's JSON.
 METRICS = [
@@ -60,6 +65,9 @@ METRICS = [
     ("switches/op", "server_voluntary_switches_per_op"),
     ("fsyncs/op, about", "server_fsyncs_per_op"),
 ]
+# What is shown of an open loop beside: its arrivals do not wait for a server that stands still. How late loadgen itself
+# was is in all of them.
+OPEN_METRICS = [("p99.9 us", "p999_us"), ("max us", "max_us"), ("loadgen late ms", "late_ms")]
 
 CONFIG = """tickTime=2000
 dataDir={data}
@@ -322,7 +330,7 @@ def summary(rows, runs, a, b, *others):
     heads = "".join(f" {label:>14}" for label in (a, b, *others))
     lines = [f"{'':<11} {'median':<17}{heads}   {b} / {a} (least to greatest of a round)"]
     for row in rows:
-        for index, (heading, key) in enumerate(METRICS):
+        for index, (heading, key) in enumerate(METRICS + (OPEN_METRICS if row in OPEN_LOOPS else [])):
             values = [[run[key] for run in runs if run["row"] == row and run["label"] == label]
                       for label in (a, b, *others)]
             if not all(values):

@@ -63,11 +63,15 @@ METRICS = [
     ("p99 us", "p99_us"),
     ("bytes written/op", "server_write_bytes_per_op"),
     ("switches/op", "server_voluntary_switches_per_op"),
-    ("fsyncs/op, about", "server_fsyncs_per_op"),
+    ("fsyncs/op", "server_fsyncs_per_op"),
+    ("loadgen's cores", "client_cores"),
 ]
 # What is shown of an open loop beside: its arrivals do not wait for a server that stands still. How late loadgen itself
 # was is in all of them.
-OPEN_METRICS = [("p99.9 us", "p999_us"), ("max us", "max_us"), ("loadgen late ms", "late_ms")]
+OPEN_METRICS = [("p99.9 us", "p999_us"), ("max us", "max_us"), ("late, p99 ms", "late_p99_ms"),
+                ("late, max ms", "late_ms")]
+# What no run should have: such a run is told.
+TROUBLE = ["lost", "reconnects", "expired", "unsent"]
 
 CONFIG = """tickTime=2000
 dataDir={data}
@@ -167,13 +171,6 @@ class Server:
         fields = dict(line.split(": ", 1) for line in answer.splitlines() if ": " in line)
         return fields["Mode"], int(fields["Zxid"], 16)
 
-    def fsyncs(self):
-        """How often it has flushed its log so far, where it tells."""
-        for line in (four_letters(self.port, "mntr") or "").splitlines():
-            if line.startswith("zk_cnt_fsynctime\t"):
-                return float(line.split("\t")[1])
-        return 0.0
-
     def wait(self):
         """Returns once the server answers."""
         until = time.monotonic() + START_WAIT_S
@@ -244,9 +241,6 @@ class Service:
     def pids(self):
         return ",".join(str(server.process.pid) for server in self.servers)
 
-    def fsyncs(self):
-        return sum(server.fsyncs() for server in self.servers)
-
     def stop(self):
         for server in self.servers:
             server.stop()
@@ -255,16 +249,25 @@ class Service:
 def loadgen(service, options, args):
     """Runs loadgen on a service; returns what it printed, with the command."""
     command = [args.loadgen, *options, "--server", service.addresses(), "--server-pid", service.pids(), "--json"]
-    before = service.fsyncs()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.stderr.write(done.stdout + done.stderr)
         sys.exit(f"{service.label}: {' '.join(command)}: exit status {done.returncode}")
-    run = {**json.loads(done.stdout), "command": " ".join(command)}
-    # The warm-up's are among them, and so are its operations where it is as busy as the rest.
-    seconds = args.warmup + args.seconds
-    run["server_fsyncs_per_op"] = (service.fsyncs() - before) / max(1.0, run["ops_per_s"] * seconds)
-    return run
+    return {**json.loads(done.stdout), "command": " ".join(command)}
+
+
+def derived(run):
+    """A run with what follows from it."""
+    more = {"client_cores": run["client_cpu_us_per_op"] * run["ops_per_s"] / 1e6}
+    if "server_fsyncs" in run:
+        more["server_fsyncs_per_op"] = run["server_fsyncs"] / run["ops"]
+    return {**run, **more}
+
+
+def trouble(run):
+    """What went wrong in it, as words; empty where nothing did."""
+    counts = {**{what: run.get(what, 0) for what in TROUBLE}, **run.get("errors", {})}
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def portable(value, directory):
@@ -327,20 +330,22 @@ def number(value):
 
 def summary(rows, runs, a, b, *others):
     """The table: medians of all, and the ratio of the first two with its spread."""
+    runs = [derived(run) for run in runs]
     heads = "".join(f" {label:>14}" for label in (a, b, *others))
     lines = [f"{'':<11} {'median':<17}{heads}   {b} / {a} (least to greatest of a round)"]
     for row in rows:
         for index, (heading, key) in enumerate(METRICS + (OPEN_METRICS if row in OPEN_LOOPS else [])):
-            values = [[run[key] for run in runs if run["row"] == row and run["label"] == label]
+            values = [[run[key] for run in runs if run["row"] == row and run["label"] == label and key in run]
                       for label in (a, b, *others)]
-            if not all(values):
+            if not all(values[:2]):
                 continue
             line = f"{row if index == 0 else '':<11} {heading:<17}"
-            line += "".join(f" {number(statistics.median(side)):>14}" for side in values)
+            line += "".join(f" {number(statistics.median(side)) if side else '-':>14}" for side in values)
             ratio = ratios(*values[:2])
             if ratio:
                 line += "   {:.3f} ({:.3f} to {:.3f})".format(*ratio)
             lines.append(line)
+    lines += [f"{run['row']}, round {run['round'] + 1}, {run['label']}: {trouble(run)}" for run in runs if trouble(run)]
     return "\n".join(lines)
 
 
@@ -402,7 +407,8 @@ def compare(args, labels, directory, out):
             runs = []
             for row in args.rows:
                 for turn in range(args.rounds):
-                    for service in services:
+                    # Each side comes behind each other one.
+                    for service in services if turn % 2 == 0 else reversed(services):
                         options = [*WORKLOADS[row], "--seconds", str(args.seconds), "--warmup", str(args.warmup),
                                    "--seed", str(turn + 1)]
                         run = loadgen(service, options, args)

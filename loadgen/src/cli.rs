@@ -22,7 +22,7 @@ use std::path::PathBuf;
         loadgen --workload watch --connections 1000\n  \
         loadgen --server a:2181,b:2181,c:2181 --distribution zipf --value-bytes 100..1000\n  \
         loadgen fill --znodes 100000 --server-pid $(pgrep -x zkfast)\n\n\
-        Exit status: 0, 1 (a reply was wrong), 2 (usage), 3 (no connection)."
+        Exit status: 0, 1 (a reply was wrong, or none came), 2 (usage), 3 (no connection)."
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -147,7 +147,7 @@ pub fn rounds<E>(
 type Of = fn(&Outcome) -> Option<f64>;
 
 /// The quantities, in the order in which they are shown.
-const METRICS: [(&str, &str, Unit, Better, Of); 19] = {
+const METRICS: [(&str, &str, Unit, Better, Of); 22] = {
     use Better::{Less, More};
     use Unit::{Bytes, Plain, Us};
     [
@@ -175,9 +175,11 @@ const METRICS: [(&str, &str, Unit, Better, Of); 19] = {
         }),
         ("server_rss_bytes", "resident memory", Bytes, Less, |o| server(o, |s| s.server_rss_bytes as f64)),
         ("errors", "errors and lost", Plain, Less, |o| {
-            let count = o.trouble.errors.values().sum::<u64>() + o.trouble.lost;
-            (count > 0).then_some(count as f64)
+            Some((o.trouble.errors.values().sum::<u64>() + o.trouble.lost) as f64)
         }),
+        ("unsent", "arrived, not sent", Plain, Less, |o| Some(o.unsent as f64)),
+        ("late_p99_us", "loadgen late, p99", Us, Less, |o| o.rate.map(|_| o.late_p99_ms * 1e3)),
+        ("client_cores", "loadgen's cores", Plain, Less, |o| Some(o.client_cores())),
         ("client_cpu_us_per_op", "loadgen's CPU/op", Us, Less, |o| Some(o.client_cpu_us_per_op)),
     ]
 };
@@ -191,7 +193,8 @@ fn server(outcome: &Outcome, of: fn(&ServerUse) -> f64) -> Option<f64> {
     outcome.server.as_ref().map(of)
 }
 
-/// What the rounds come to. A quantity that a side does not tell in every round has no row.
+/// What the rounds come to. A quantity that a side does not tell in every round has no row, nor has one that is nothing
+/// on both sides.
 pub fn rows(rounds: &[Round]) -> Vec<Row> {
     let row = |&(key, name, unit, better, of): &(&str, &str, Unit, Better, Of)| {
         let of_all = |side: fn(&Round) -> &Outcome| {
@@ -201,6 +204,9 @@ pub fn rows(rounds: &[Round]) -> Vec<Row> {
                 .collect::<Option<Vec<f64>>>()
         };
         let (a, b) = (of_all(|round| &round.a)?, of_all(|round| &round.b)?);
+        if a.iter().chain(&b).all(|value| *value == 0.0) {
+            return None;
+        }
         let (key, name) = (key.to_owned(), name.to_owned());
         let ratio = Spread::of_ratios(&a, &b);
         Some(Row { key, name, unit, better, a: Spread::of(&a)?, b: Spread::of(&b)?, ratio })
@@ -259,13 +265,14 @@ mod tests {
         );
     }
 
-    /// Rows hold medians and the ratios of rounds; what one side does not tell is no row, what was never
-    /// there has no ratio.
+    /// Rows hold medians and the ratios of rounds; what one side does not tell is no row, nor is what neither has, but
+    /// errors that only one has are one.
     #[test]
     fn rows_of_rounds() {
         let round = |a, b| Round { first: "a".to_owned(), a, b };
         let mut with_server = outcome(300.0, 5.0);
         with_server.server = Some(ServerUse::default());
+        with_server.trouble.lost = 3;
         let rounds =
             [round(outcome(100.0, 10.0), with_server.clone()), round(outcome(50.0, 20.0), with_server)];
         let rows = rows(&rounds);
@@ -274,7 +281,9 @@ mod tests {
         assert_eq!((ops.a.median, ops.b.median), (75.0, 300.0));
         assert_eq!(ops.ratio, Some(Spread { median: 4.5, least: 3.0, greatest: 6.0 }));
         assert_eq!(row("p99_us").and_then(|row| row.ratio).map(|ratio| ratio.greatest), Some(0.5));
-        assert_eq!(row("p50_us").expect("told").ratio, None);
+        assert!(row("p50_us").is_none(), "nothing on both sides");
+        let errors = row("errors").expect("one side has some");
+        assert_eq!((errors.a.median, errors.b.median, errors.ratio), (0.0, 3.0, None));
         assert_eq!((row("server_rss_bytes"), row("read.p50_us")), (None, None));
         let a = Side { name: "ZooKeeper".to_owned(), ..Side::default() };
         let b = Side { name: "zkfast".to_owned(), ..Side::default() };

@@ -67,6 +67,8 @@ pub enum Begun {
 pub struct Reply<'a> {
     /// Its code.
     pub err: i32,
+    /// Its zxid: that of the txn which it answers, or up to which it shows the tree.
+    pub zxid: i64,
     /// What follows the header.
     pub body: &'a [u8],
 }

@@ -66,6 +66,10 @@ pub fn run(fill: &Fill) -> Result<(), Failure> {
     if let Some(first) = ran.tally.trouble.first_wrong {
         return Err(Failure::Wrong(format!("{} in all, the first: {first}", ran.tally.trouble.wrong)));
     }
+    let created = ran.tally.ops();
+    if created != fill.znodes {
+        return Err(Failure::Unanswered(format!("{created} of {} znodes were created", fill.znodes)));
+    }
     let filled = Filled {
         what: "fill",
         servers: plan.servers.join(","),

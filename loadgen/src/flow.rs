@@ -126,6 +126,11 @@ impl FlowDriver {
             }
             Kind::Set => {
                 let stat = self.requests.check_set(body, op.bytes)?;
+                // Java's header names the newest txn, which may be another session's behind this one.
+                let mzxid = stat.mzxid.to_wire();
+                if !(1..=reply.zxid).contains(&mzxid) {
+                    return Err(Wrong::Txn { want: reply.zxid, have: mzxid });
+                }
                 if let Flow::Sync { acknowledged, .. } = &self.flow {
                     acknowledged[op.leaf as usize].fetch_max(stat.mzxid.to_wire(), Ordering::AcqRel);
                 }

@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::cli::{Distribution, Load, Workload};
 use crate::flow::Flow;
-use crate::outcome::{Class, Curve, Latency, Outcome, ServerUse, rounded};
+use crate::outcome::{Class, Curve, Latency, Outcome, ServerUse, rounded, us};
 use crate::process::{self, Usage};
 use crate::random::{Keys, Zipf};
 use crate::run::{self, Plan, Ran, Shared, Work};
@@ -56,7 +56,10 @@ pub fn verdict(outcome: &Outcome) -> Result<(), Failure> {
     match &outcome.trouble.first_wrong {
         Some(first) => Err(Failure::Wrong(format!("{} in all, the first: {first}", outcome.trouble.wrong))),
         None if outcome.trouble.unanswered > 0 => {
-            Err(Failure::Wrong(format!("{} requests without a reply", outcome.trouble.unanswered)))
+            Err(Failure::Unanswered(format!("{} requests without a reply", outcome.trouble.unanswered)))
+        }
+        None if outcome.ops == 0 => {
+            Err(Failure::Unanswered("nothing that began while it was measured was answered".to_owned()))
         }
         None => Ok(()),
     }
@@ -241,7 +244,9 @@ fn outcome(load: &Load, plan: &Plan, ran: Ran<Result<Measured, Failure>>) -> Res
         write: Class::of(write_name, writes, measured.seconds),
         trouble: tally.trouble,
         behind_ms: rounded(tally.behind.as_secs_f64() * 1e3),
-        late_ms: rounded(tally.late.as_secs_f64() * 1e3),
+        unsent: tally.unsent,
+        late_ms: rounded(us(tally.late.max()) / 1e3),
+        late_p99_ms: rounded(us(tally.late.value_at_quantile(0.99)) / 1e3),
         client_cpu_us_per_op: rounded(client_us as f64 / ops as f64),
         server: measured.server.map(|server| server_use(&server, ops, measured.seconds)),
         server_fsyncs: measured.fsyncs,

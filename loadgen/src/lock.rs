@@ -298,12 +298,12 @@ mod tests {
             let mut body = Vec::new();
             body.put_string(format!("/lock/{name}").as_bytes());
             let join = turn.session.sent.pop_front().expect("a create");
-            assert_eq!(driver.reply(&mut turn, join, Reply { err: 0, body: &body }), Ok(()));
+            assert_eq!(driver.reply(&mut turn, join, Reply { err: 0, zxid: 0, body: &body }), Ok(()));
             let mut body = Vec::new();
             body.put_count(1);
             body.put_string(name.as_bytes());
             let look = turn.session.sent.pop_front().expect("a look at the queue");
-            looked.push(driver.reply(&mut turn, look, Reply { err: 0, body: &body }));
+            looked.push(driver.reply(&mut turn, look, Reply { err: 0, zxid: 0, body: &body }));
             let next = turn.session.sent.pop_front().map(|sent| sent.op.kind);
             assert_eq!(next, Some(if index == 0 { Kind::Claim } else { Kind::Leave }));
         }

@@ -63,6 +63,8 @@ enum Failure {
     Usage(String),
     #[error("wrong reply: {0}")]
     Wrong(String),
+    #[error("{0}")]
+    Unanswered(String),
 }
 
 fn main() -> ExitCode {
@@ -83,7 +85,7 @@ fn main() -> ExitCode {
     let Err(failure) = done else { return ExitCode::SUCCESS };
     eprintln!("loadgen: {failure}");
     match failure {
-        Failure::Wrong(_) => ExitCode::from(1),
+        Failure::Wrong(_) | Failure::Unanswered(_) => ExitCode::from(1),
         Failure::Usage(_) => ExitCode::from(2),
         Failure::NoConnection(_) => ExitCode::from(3),
     }

@@ -53,9 +53,15 @@ pub struct Outcome {
     pub trouble: Trouble,
     /// How long the last arrivals of an open loop waited before they were sent.
     pub behind_ms: f64,
-    /// How late loadgen itself sent a request of an open loop at most that need not wait for a reply.
+    /// Arrivals of an open loop that were not sent by the end: there was no room for them.
+    #[serde(default)]
+    pub unsent: u64,
+    /// How late loadgen itself sent a request of an open loop at most that had room.
     #[serde(default)]
     pub late_ms: f64,
+    /// The 99th percentile of that.
+    #[serde(default)]
+    pub late_p99_ms: f64,
     /// CPU time of loadgen itself.
     pub client_cpu_us_per_op: f64,
     /// What the servers used, where their processes are known.
@@ -69,6 +75,37 @@ pub struct Outcome {
     pub series: Series,
     /// Latency by percentile.
     pub curve: Curve,
+}
+
+/// Of what a thread of loadgen can do, the share above which it is its own figures that one sees.
+const BUSY: f64 = 0.85;
+
+impl Outcome {
+    /// Cores that loadgen itself used.
+    pub fn client_cores(&self) -> f64 {
+        self.client_cpu_us_per_op * self.ops_per_s / 1e6
+    }
+
+    /// What to know before the figures are believed, a sentence each.
+    pub fn cautions(&self) -> Vec<String> {
+        let mut cautions = Vec::new();
+        if self.unsent > 0 {
+            cautions.push(format!(
+                "{} requests had arrived and were not sent at the end, the oldest {:.0} ms before: the rate is more than \
+                 was served, and latencies are those of the others",
+                self.unsent, self.behind_ms
+            ));
+        }
+        let cores = self.client_cores();
+        if cores >= BUSY * self.threads.max(1) as f64 {
+            cautions.push(format!(
+                "loadgen used {cores:.2} cores with {} thread(s): it is the limit itself, more --threads show more of \
+                 the server",
+                self.threads
+            ));
+        }
+        cautions
+    }
 }
 
 /// What went wrong in a run, warm-up included.

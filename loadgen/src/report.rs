@@ -69,10 +69,17 @@ pub fn table(outcome: &Outcome) -> String {
         let _ = writeln!(text, "server: {fsyncs} fsyncs, {per_op:.4} per op (mntr)");
     }
     let late = match outcome.rate {
-        Some(_) => format!(", at most {:.2} ms late by itself", outcome.late_ms),
+        Some(_) => {
+            format!("; late by itself: p99 {:.2} ms, max {:.2} ms", outcome.late_p99_ms, outcome.late_ms)
+        }
         None => String::new(),
     };
-    let _ = writeln!(text, "client: CPU {:.2} us/op{late}", outcome.client_cpu_us_per_op);
+    let _ = writeln!(
+        text,
+        "client: {:.2} cores, CPU {:.2} us/op{late}",
+        outcome.client_cores(),
+        outcome.client_cpu_us_per_op
+    );
     let errors: u64 = outcome.trouble.errors.values().sum();
     if outcome.trouble.lost + outcome.trouble.reconnects + outcome.trouble.expired + errors > 0 {
         let codes: Vec<String> =
@@ -86,12 +93,8 @@ pub fn table(outcome: &Outcome) -> String {
             if codes.is_empty() { "none".to_owned() } else { codes.join(", ") },
         );
     }
-    if outcome.behind_ms > 10.0 {
-        let _ = writeln!(
-            text,
-            "the last requests left {:.0} ms after their arrival: the rate is more than was served",
-            outcome.behind_ms
-        );
+    for caution in outcome.cautions() {
+        let _ = writeln!(text, "{caution}");
     }
     text
 }

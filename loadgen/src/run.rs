@@ -527,5 +527,6 @@ mod tests {
         plan.rate = Some(1e9);
         let tally = measure(&fake, &mut plan, Duration::from_millis(200)).expect("a connection").tally;
         assert!(tally.behind > Duration::from_millis(100), "{:?}", tally.behind);
+        assert!(tally.unsent > 1_000_000, "{}", tally.unsent);
     }
 }

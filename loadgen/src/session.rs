@@ -39,6 +39,19 @@ pub enum NoConnection {
         /// Which server, as given.
         server: String,
     },
+    /// The server ended one of several as they began.
+    #[error(
+        "{server}: the server closed connection {} of {wanted}: does it have a limit for one address \
+         (maxClientCnxns, 60 where zoo.cfg has none)?", .opened + 1
+    )]
+    Refused {
+        /// Which server, as given.
+        server: String,
+        /// Sessions that there were.
+        opened: usize,
+        /// Sessions that were to be.
+        wanted: usize,
+    },
     /// The server does not know the session any more.
     #[error("{server}: the session has expired")]
     Expired {
@@ -155,8 +168,17 @@ impl Session {
             for index in from..count.min(from + OPENING_MAX) {
                 sessions.push(Self::begin(&servers[index % servers.len()])?);
             }
-            for session in &mut sessions[from..] {
-                session.finish()?;
+            for (opened, session) in (from..).zip(&mut sessions[from..]) {
+                let refused = |server| NoConnection::Refused { server, opened, wanted: count };
+                session.finish().map_err(|error| match error {
+                    NoConnection::Closed { server } if opened > 0 => refused(server),
+                    NoConnection::Io { server, error }
+                        if opened > 0 && error.kind() == io::ErrorKind::ConnectionReset =>
+                    {
+                        refused(server)
+                    }
+                    error => error,
+                })?;
             }
         }
         Ok(sessions)

@@ -59,6 +59,10 @@ impl Driver for StormDriver<'_> {
 
     /// A connection that fails is tried again, and its time goes on.
     fn lost(&mut self, turn: &mut Turn<'_>) -> usize {
+        if turn.session.closing {
+            // That session was opened, and counted: the next one is another.
+            self.since_ns[turn.index] = turn.now_ns;
+        }
         turn.session.forget();
         1
     }

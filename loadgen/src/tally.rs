@@ -82,8 +82,10 @@ pub struct Tally {
     pub trouble: Trouble,
     /// How far the open loop was behind its arrivals at the end.
     pub behind: Duration,
-    /// How late an open loop's own thread sent a request at most that need not wait for a reply.
-    pub late: Duration,
+    /// Requests of an open loop that had arrived by the end and found no room: nobody knows what they would have waited.
+    pub unsent: u64,
+    /// How late requests of an open loop were sent that had room, in nanoseconds: loadgen's own doing.
+    pub late: Histogram<u64>,
     /// Of the second that is not over.
     current: Latencies,
     current_lost: u64,
@@ -97,7 +99,8 @@ impl Tally {
             latencies: Latencies::new(DIGITS),
             trouble: Trouble::default(),
             behind: Duration::ZERO,
-            late: Duration::ZERO,
+            unsent: 0,
+            late: Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS).expect("bounds that fit"),
             current: Latencies::new(SECOND_DIGITS),
             current_lost: 0,
             second: 0,
@@ -109,7 +112,8 @@ impl Tally {
         self.latencies.add(&other.latencies);
         self.trouble.add(&other.trouble);
         self.behind = self.behind.max(other.behind);
-        self.late = self.late.max(other.late);
+        self.unsent += other.unsent;
+        self.late.add(&other.late).expect("the same bounds");
     }
 
     /// Latencies that were recorded.

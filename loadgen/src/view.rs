@@ -81,11 +81,8 @@ pub fn warnings(page: &mut Page, outcome: &Outcome, name: &str) {
     for (code, count) in &outcome.trouble.errors {
         warn(*count, &format!("errors: {code}"));
     }
-    if outcome.behind_ms > 10.0 {
-        page.warning(&format!(
-            "{of}the last requests left {} after their arrival: the rate is more than was served",
-            time(outcome.behind_ms * 1e3)
-        ));
+    for caution in outcome.cautions() {
+        page.warning(&format!("{of}{caution}"));
     }
 }
 

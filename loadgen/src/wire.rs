@@ -411,6 +411,14 @@ pub enum Wrong {
         /// What came.
         have: i64,
     },
+    /// The Stat of a setData that no txn made, or one behind the reply.
+    #[error("Stat says that zxid {have:#x} changed it last, in a reply of zxid {want:#x}")]
+    Txn {
+        /// The reply's.
+        want: i64,
+        /// The Stat's.
+        have: i64,
+    },
     /// A read behind a sync that shows less than was acknowledged before the sync.
     #[error("data of zxid {have:#x} behind a sync, though {want:#x} had been acknowledged before it")]
     Stale {

@@ -218,7 +218,7 @@ impl<'a> Worker<'a> {
             }
             if self.phase == DRAINING {
                 let until = *drain_until.get_or_insert_with(|| {
-                    self.tally.behind = self.behind();
+                    self.end_arrivals();
                     Instant::now() + DRAIN
                 });
                 let unanswered: usize =
@@ -250,14 +250,10 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// A closed loop counts what ends while it is measured. An open loop counts what arrives then, however
-    /// late it ends: what a server that stalls at the end owes is not forgiven.
+    /// What begins while it is measured counts, however late it ends: what a server that stalls at the end owes is not
+    /// forgiven.
     fn counts_from_ns(&self) -> Option<u64> {
-        match (self.phase, self.gap_ns) {
-            (MEASURE, None) => Some(0),
-            (MEASURE | DRAINING, Some(_)) => Some(self.shared.measure_at_ns()),
-            _ => None,
-        }
+        matches!(self.phase, MEASURE | DRAINING).then(|| self.shared.measure_at_ns())
     }
 
     /// How long nothing can happen that neither the sockets nor the alarm would say.
@@ -392,8 +388,7 @@ impl<'a> Worker<'a> {
                 return Ok(());
             };
             if !was_full && self.phase == MEASURE {
-                let late = Duration::from_nanos((now as f64 - self.due_ns) as u64);
-                self.tally.late = self.tally.late.max(late);
+                self.tally.late.saturating_record((now as f64 - self.due_ns) as u64);
             }
             self.turn = index + 1;
             self.begin(index, self.due_ns as u64, now);
@@ -407,10 +402,17 @@ impl<'a> Worker<'a> {
         self.alarm.set(self.due_ns, self.shared.now_ns()).map_err(refused)
     }
 
-    fn behind(&self) -> Duration {
-        let now = self.shared.now_ns() as f64;
-        let behind_ns = if self.gap_ns.is_some() { now - self.due_ns } else { 0.0 };
-        Duration::from_nanos(behind_ns.max(0.0) as u64)
+    /// Nothing arrives any more, and nobody connects.
+    fn end_arrivals(&mut self) {
+        if let Some(gap_ns) = self.gap_ns {
+            let behind_ns = (self.shared.now_ns() as f64 - self.due_ns).max(0.0);
+            self.tally.behind = Duration::from_nanos(behind_ns as u64);
+            self.tally.unsent = if self.is_full { (behind_ns / gap_ns) as u64 + 1 } else { 0 };
+        }
+        // A storm's next try, which is nobody's debt.
+        for session in self.sessions.iter_mut().filter(|session| session.state == State::Closed) {
+            session.units = 0;
+        }
     }
 
     fn flush(&mut self, index: usize, now: u64) -> Result<(), NoConnection> {
@@ -581,7 +583,8 @@ fn take(turn: &mut Turn<'_>, driver: &mut dyn Driver, frame: &[u8]) -> Result<()
     } else {
         turn.session.zxid = header.zxid;
     }
-    if let Err(wrong) = driver.reply(turn, sent, Reply { err: header.err, body: reader.rest() }) {
+    let reply = Reply { err: header.err, zxid: header.zxid, body: reader.rest() };
+    if let Err(wrong) = driver.reply(turn, sent, reply) {
         turn.tally.wrong(sent.op, &wrong);
     }
     Ok(())

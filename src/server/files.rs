@@ -206,7 +206,7 @@ pub fn prepare_spare(dir: &DataDir) -> io::Result<()> {
     let mut new = Temporary::create(dir.log.join(SPARE_TMP))?;
     let zeros = vec![0; PORTION_BYTES];
     for _ in 0..wal::SEGMENT_BYTES / zeros.len() {
-        new.write(&zeros)?;
+        new.write_in_portions(&zeros)?;
     }
     new.finish(&dir.log.join(format!("{SPARE_PREFIX}new")))?;
     sync_dir(&dir.log)
@@ -248,7 +248,7 @@ impl Temporary {
 
     /// Adds to it without standing in the log's way: the disk gets it in portions, and has as much time without as with
     /// it. All at once, a flush of the log would wait until the disk has taken tens of megabytes.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn write_in_portions(&mut self, bytes: &[u8]) -> io::Result<()> {
         for part in bytes.chunks(PORTION_BYTES) {
             let started = Instant::now();
             self.file.write_all(part)?;
@@ -287,9 +287,19 @@ pub struct NewFile {
     folder: PathBuf,
 }
 
+impl NewFile {
+    /// Adds bytes while the log is written as well.
+    ///
+    /// # Errors
+    /// Of the system; a full disk is one.
+    pub fn write_in_portions(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.temporary.write_in_portions(bytes)
+    }
+}
+
 impl storage::NewFile for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.temporary.write(bytes)
+        self.temporary.file.write_all(bytes)
     }
 
     fn finish(self, name: &str) -> io::Result<()> {

@@ -194,7 +194,7 @@ async fn write(mut file: NewFile, dir: &DataDir, bytes: Vec<u8>) -> io::Result<N
     let dir = dir.clone();
     rt::blocking(move || {
         dir.check_room(Folder::Snap, bytes.len())?;
-        file.write(&bytes)?;
+        file.write_in_portions(&bytes)?;
         Ok(file)
     })
     .await

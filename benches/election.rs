@@ -132,7 +132,7 @@ impl Ports {
                     );
                     self.leaders.insert(sid, vote.leader);
                 }
-                Output::LeaderLooks { .. } => {}
+                Output::Looks { .. } | Output::LeaderLooks { .. } => {}
             }
         }
         self.out = out;

@@ -997,6 +997,11 @@ impl Replica {
                         self.tick(now);
                     }
                 }
+                ElectionOutput::Looks { sid, peer_epoch } => {
+                    if let State::Leading(leader) = &mut member.state {
+                        leader.looks(sid, peer_epoch);
+                    }
+                }
                 ElectionOutput::LeaderLooks { round } => {
                     if matches!(member.state, State::Connecting { .. }) {
                         self.look(now, &format_args!("the leader looks for one itself, in round {round}"));

@@ -69,6 +69,13 @@ pub enum Output {
         /// The round in which it looks.
         round: i64,
     },
+    /// A voter looks for the leader that this server is.
+    Looks {
+        /// Which.
+        sid: i64,
+        /// The epoch of its vote: its own current one, or a later one's that it has heard of.
+        peer_epoch: i64,
+    },
 }
 
 /// What a server goes to the vote with.
@@ -380,6 +387,9 @@ impl ElectionPort {
             (Phase::Idle | Phase::Settled(_), ServerState::Looking) => {
                 if votes {
                     self.early.insert(sid, heard);
+                    if self.phase == Phase::Settled(ServerState::Leading) {
+                        out.push(Output::Looks { sid, peer_epoch: heard.vote.peer_epoch });
+                    }
                 }
                 let follows = matches!(self.phase, Phase::Settled(state) if state != ServerState::Leading);
                 if follows && sid == self.vote.leader && heard.vote.round > self.vote.round {

@@ -151,6 +151,19 @@ pub enum CloseLearner {
         /// The end of its log.
         zxid: Zxid,
     },
+    /// It was in step with a leader that this ensemble never had.
+    #[error(
+        "server {sid} has data of epoch {theirs}, and this leader's is {ours}: is that another ensemble's? Without its \
+         data directory it gets this one's"
+    )]
+    Foreign {
+        /// Which.
+        sid: i64,
+        /// The epoch that it votes with.
+        theirs: i64,
+        /// This leader's.
+        ours: u32,
+    },
     /// It was silent.
     #[error("nothing heard of it for {0} ms")]
     Silent(i64),
@@ -250,6 +263,8 @@ pub struct Leader {
     next_number: u32,
     promised: SidSet,
     supporters: SidSet,
+    /// Voters that looked for this leader and have not come yet, each with the epoch of its vote.
+    looking: BTreeMap<i64, i64>,
     /// Newest txn on this server's own disk.
     durable: Zxid,
     committed: Zxid,
@@ -274,6 +289,7 @@ impl Leader {
             links: BTreeMap::new(),
             next_number: 0,
             promised: SidSet::EMPTY,
+            looking: BTreeMap::new(),
             supporters: SidSet::EMPTY,
             durable: last,
             committed: last,
@@ -497,6 +513,11 @@ impl Leader {
         }
     }
 
+    /// A voter looks for this leader; its current epoch is `peer_epoch` at most.
+    pub fn looks(&mut self, sid: i64, peer_epoch: i64) {
+        self.looking.insert(sid, peer_epoch);
+    }
+
     fn info(
         &mut self,
         link: LinkId,
@@ -533,14 +554,21 @@ impl Leader {
         learner.step = Step::Info;
         learner.heard_ms = now_ms;
         let (promised, epoch) = (learner.accepted, self.epochs.accepted);
+        let vote = self.looking.remove(&sid);
         match self.phase {
             Phase::Discovery => self.discover(now_ms, history, out),
+            // A quorum promises an epoch before anybody is in step with its leader, and all later epochs are beyond it.
+            Phase::Broadcast if promised > epoch && vote.is_some_and(|theirs| theirs > i64::from(epoch)) => {
+                return Err(CloseLearner::Foreign { sid, theirs: vote.unwrap_or_default(), ours: epoch });
+            }
             // It would come again and again, refuse the epoch, and be missing in the quorum, also where it comes as an
-            // observer to be repaired. ZooKeeper leaves it at that. At most once a tick, for the sake of the others; the
-            // next epoch is beyond both.
+            // observer to be repaired. ZooKeeper leaves it at that. Only for who has looked for this leader before, with
+            // data that is not beyond its own: nobody else deposes it by a word. At most once a tick, for the sake of the
+            // others; the next epoch is beyond both.
             Phase::Broadcast
                 if self.membership.quorum.votes(sid)
                     && promised > epoch
+                    && vote.is_some()
                     && now_ms - self.began_ms > self.membership.tick_ms =>
             {
                 self.epochs.accepted = promised;
@@ -1026,10 +1054,10 @@ mod tests {
 
     /// A voter that has promised a later epoch, to a leader that never led, can follow nobody of this one: the leader
     /// makes way for a newer epoch, after a tick, also where the voter is being repaired; not for an observer, which the
-    /// quorum does not miss.
+    /// quorum does not miss, and neither for a word of nobody who votes nor for the data of another ensemble.
     #[test]
     fn later_promise() {
-        let come = |sid, kind, now_ms| {
+        let come = |sid, kind, now_ms, looks: Option<i64>| {
             let (mut leader, mut history) = leader(|_| {});
             promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
             acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
@@ -1037,17 +1065,29 @@ mod tests {
             let (mut bytes, mut out) = (Vec::new(), Vec::new());
             let info = LearnerInfo::bytes(sid, PROTOCOL_VERSION_CUMULATIVE, 0);
             put_with(&mut bytes, kind, Zxid::new(9, 0), &info);
+            if let Some(peer_epoch) = looks {
+                leader.looks(sid, peer_epoch);
+            }
             leader.accepted(LinkId(3), now_ms, &mut history, &mut out);
             leader.received(LinkId(3), &bytes, now_ms, &mut history, &mut out);
+            let foreign = CloseLearner::Foreign { sid, theirs: 6, ours: 5 };
+            let is_foreign =
+                |output: &LeaderOutput| matches!(output, LeaderOutput::Close(_, why) if *why == foreign);
+            assert_eq!(out.iter().any(is_foreign), looks == Some(6));
             let lost = LostLead::Promised { sid, promised: 9, epoch: 5 };
             let [LeaderOutput::SaveEpochs(epochs), LeaderOutput::Lost(why)] = &out[..] else { return false };
             assert_eq!((epochs.accepted, epochs.current), (9, 5));
             *why == lost
         };
-        assert!(come(3, PacketType::FOLLOWERINFO, 1_001));
-        assert!(come(3, PacketType::OBSERVERINFO, 1_001));
-        assert!(!come(3, PacketType::FOLLOWERINFO, 999));
-        assert!(!come(11, PacketType::OBSERVERINFO, 1_001));
+        assert!(come(3, PacketType::FOLLOWERINFO, 1_001, Some(5)));
+        assert!(come(3, PacketType::OBSERVERINFO, 1_001, Some(i64::MIN)));
+        assert!(!come(3, PacketType::FOLLOWERINFO, 999, Some(5)));
+        assert!(!come(11, PacketType::OBSERVERINFO, 1_001, None));
+        assert!(!come(3, PacketType::FOLLOWERINFO, 1_001, None), "it has not looked for a leader");
+        assert!(
+            !come(3, PacketType::FOLLOWERINFO, 1_001, Some(6)),
+            "it has data that this ensemble never had"
+        );
     }
 
     /// A leader that is told so gives everything to who lacks nothing.

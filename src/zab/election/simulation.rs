@@ -286,6 +286,7 @@ impl Net {
                 self.connections[connection].open[end] = false;
                 self.close_other(connection, end);
             }
+            Output::Looks { .. } => {}
             Output::LeaderLooks { .. } => {
                 let until = self.now;
                 let node = self.nodes.get_mut(&sid).unwrap();

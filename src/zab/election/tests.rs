@@ -389,6 +389,19 @@ fn a_leader_that_looks_is_left() {
     assert!(bench.out.contains(&Output::LeaderLooks { round: 7 }));
 }
 
+/// A leader learns who looks for it, and with what epoch; a follower does not.
+#[test]
+fn who_looks_for_the_leader() {
+    let mut bench = Bench::new(1, &[1, 2, 3], &[], 0);
+    bench.look(1, Z);
+    let three = bench.call_from(3);
+    for (state, told) in [(Following, false), (Leading, true)] {
+        bench.port.settle(state, vote(1, Z, 6, 8), &mut bench.out);
+        bench.say(three, Looking, vote(3, Z, 6, 9));
+        assert_eq!(bench.out.contains(&Output::Looks { sid: 3, peer_epoch: 9 }), told, "{state:?}");
+    }
+}
+
 /// A single voter elects itself within the call.
 #[test]
 fn alone() {

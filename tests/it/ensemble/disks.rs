@@ -210,6 +210,47 @@ fn servers_that_end_in_their_first_second_start_again() {
     }
 }
 
+/// A server that comes with the data of another ensemble, whose epoch is later, deposes nobody and brings nothing; with
+/// an empty directory it is one of the others again.
+#[test]
+fn data_of_another_ensemble_stays_out() {
+    let _alone = alone();
+    let mut other = Cluster::start(&servers(), KEYS, None);
+    create(other.address(1), 100..110, SMALL);
+    for _ in 0..3 {
+        let leader = other.wait_for_leader(START_TIMEOUT);
+        other.stop(leader);
+        other.wait_for_leader(START_TIMEOUT);
+        other.spawn(leader);
+        other.wait_until_all_serve(START_TIMEOUT);
+    }
+    let mut cluster = Cluster::start(&servers(), KEYS, None);
+    let leader = cluster.wait_for_leader(START_TIMEOUT);
+    create(cluster.address(leader), 0..20, SMALL);
+    let victim = follower(&mut cluster);
+    other.stop(victim);
+    cluster.stop(victim);
+    cluster.forget(victim);
+    run("cp", &["-r", &other.data(victim).display().to_string()], &cluster.data(victim)).expect("a copy");
+    drop(other);
+    cluster.spawn(victim);
+    let deadline = Instant::now() + TIMEOUT;
+    while !cluster.output(leader).contains("another ensemble") {
+        assert!(Instant::now() < deadline, "the leader says nothing:\n{}", cluster.output(leader));
+        thread::sleep(Duration::from_millis(20));
+    }
+    // Several ticks, of which each would do to depose it.
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!((cluster.leader(), cluster.mode(victim)), (Some(leader), None));
+    create(cluster.address(leader), 20..30, SMALL);
+    assert!(!clients::walk(cluster.address(leader)).expect("a tree").contains_key(&path(100)));
+    cluster.stop(victim);
+    cluster.forget(victim);
+    cluster.spawn(victim);
+    cluster.wait_until_all_serve(START_TIMEOUT);
+    assert_whole(&cluster, 30, SMALL);
+}
+
 /// A file system of a few megabytes, in memory.
 struct Disk(PathBuf);
 

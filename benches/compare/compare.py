@@ -48,12 +48,14 @@ WORKLOADS = {
     "set 1x1": ["--workload", "set", "--connections", "1", "--in-flight", "1"],
     "mix 64x16": ["--workload", "mix", "--read-ratio", "0.9", "--connections", "64", "--in-flight", "16"],
     "get 5000/s": ["--workload", "get", "--rate", "5000", "--connections", "32"],
+    "connect": ["--workload", "connect", "--connections", "32"],
+    "watch 1000": ["--workload", "watch", "--connections", "1000"],
     "mix 30000/s": ["--workload", "mix", "--read-ratio", "0.9", "--rate", "30000", "--connections", "32",
                     "--in-flight", "64", "--keys", "100000"],
 }
-# Open loops take their place only when they are asked for.
+# Open loops, and what are not gets and sets, take their place only when they are asked for.
 OPEN_LOOPS = [name for name, options in WORKLOADS.items() if "--rate" in options]
-DEFAULT_ROWS = [name for name in WORKLOADS if name not in OPEN_LOOPS]
+DEFAULT_ROWS = [name for name in WORKLOADS if name not in ("connect", "watch 1000", *OPEN_LOOPS)]
 
 # What is shown of a run: heading, key in loadgen's JSON.
 METRICS = [
@@ -87,7 +89,7 @@ syncLimit=5
 """
 
 # Arguments that a record keeps, of this program and of those beside it.
-SETTINGS = {"servers", "rounds", "seconds", "warmup", "znodes", "writes"}
+SETTINGS = {"servers", "rounds", "seconds", "warmup", "znodes", "writes", "sessions"}
 
 # How long a server may take to answer its first four-letter word, in seconds.
 START_WAIT_S = 60

@@ -316,8 +316,8 @@ def main():
     if os.path.exists(os.path.join(out, "runs.jsonl")):
         parser.error(f"{out} has results already: name another directory by --out")
     os.makedirs(args.dir, exist_ok=True)
-    host = check.Host(types.SimpleNamespace(root="/", pid=None, cores=args.cores, data_dir=os.path.abspath(args.dir),
-                                            connections=10_000))
+    host = check.Host(types.SimpleNamespace(root="/", pid=None, cores=args.cores, engine="epoll",
+                                            data_dir=os.path.abspath(args.dir), connections=10_000))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     files = Files()
     found = pairs(host, files, names)

@@ -12,10 +12,8 @@ A client tries all servers in turn, a millisecond after each failure. The figure
 and summary.txt, as those of compare.py do.
 """
 
-import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 
@@ -69,12 +67,8 @@ def restart(service):
 
 
 def idle(service, args):
-    command = [args.loadgen, "idle", "--server", service.addresses(), "--server-pid", service.pids(), "--json",
-               "--sessions", str(args.sessions), "--seconds", str(IDLE_S)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{service.label}: {' '.join(command)}: {done.stderr}")
-    return json.loads(done.stdout)["cores"]
+    options = ["idle", "--sessions", str(args.sessions), "--seconds", str(IDLE_S)]
+    return compare.loadgen(service, options, args)["cores"]
 
 
 def summary(runs, labels):

@@ -213,12 +213,8 @@ impl Cluster {
 
     /// Whether the process is there, paused or not; one that has ended by itself is not.
     pub fn is_running(&mut self, sid: usize) -> bool {
-        let member = &mut self.members[sid - 1];
-        let runs = member.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)));
-        if !runs {
-            member.child = None;
-        }
-        runs
+        self.ended(sid);
+        self.member(sid).child.is_some()
     }
 
     /// The status of a process that has ended by itself, `None` inside where a signal ended it.

@@ -145,7 +145,9 @@ class Server:
             jars = os.environ.get("ZKFAST_ZOOKEEPER_LIB", "")
             if not glob.glob(os.path.join(jars, "zookeeper-[0-9]*.jar")):
                 sys.exit("ZKFAST_ZOOKEEPER_LIB must name the directory of ZooKeeper's jars")
-            self.command = ["java", "-Xmx1g", "-Dzookeeper.forceSync=yes", "-cp", os.path.join(jars, "*"),
+            # Its log is off: what it costs is not ZooKeeper's.
+            self.command = ["java", "-Xmx1g", "-Dzookeeper.forceSync=yes",
+                            "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", os.path.join(jars, "*"),
                             "org.apache.zookeeper.server.quorum.QuorumPeerMain", path]
         elif self.kind == "zkfast":
             binary = binary or args.zkfast

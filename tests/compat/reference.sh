@@ -7,4 +7,5 @@
 set -eu
 lib=$("$(dirname "${BASH_SOURCE[0]}")/../setup/setup.sh" zookeeper)
 exec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dfile.encoding=UTF-8 -Dzookeeper.jmx.log4j.disable=true \
-  -Dzookeeper.preAllocSize=100 -cp "$lib/*" org.apache.zookeeper.server.quorum.QuorumPeerMain "$1"
+  -Dzookeeper.preAllocSize=100 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$lib/*" \
+  org.apache.zookeeper.server.quorum.QuorumPeerMain "$1"

@@ -90,7 +90,8 @@ class Cli:
 
 
 def java(jars):
-    return ["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*",
+    return ["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", f"{jars}/*",
             "org.apache.zookeeper.ZooKeeperMain"]  # fmt: skip
 
 

@@ -237,7 +237,7 @@ impl Server {
                 // are properties of the JVM only: the file's are not read by Java.
                 command.args(["-Xmx512m", "-XX:+UseSerialGC", "-Dzookeeper.forceSync=no"]);
                 command.arg("-Dznode.container.checkIntervalMs=3600000");
-                command.arg("-cp").arg(java_class_path());
+                command.args([JAVA_LOG, "-cp"]).arg(java_class_path());
                 command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);
                 command
             }
@@ -370,6 +370,9 @@ pub fn free_address() -> SocketAddr {
 pub fn zkfast_binary() -> PathBuf {
     std::env::var_os("ZKFAST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_zkfast").into(), PathBuf::from)
 }
+
+/// Has Java say what goes wrong, and nothing else.
+pub const JAVA_LOG: &str = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
 
 /// The jars of Apache ZooKeeper 3.9.4; `tests/setup/setup.sh` says where, and gets them if need be.
 pub fn java_class_path() -> &'static str {

@@ -1,7 +1,8 @@
 //! Data of a real Apache ZooKeeper 3.9.4, taken over; and data of zkfast that it starts on.
 //!
-//! What counts is what Java itself shows of the same files after a restart: every znode with its data, ACL
-//! and Stat, and every session.
+//! What counts is what Java itself showed before it was killed: every znode with its data, ACL and Stat, and
+//! every session. Not what it shows after a restart: from a snapshot taken under load it comes back with
+//! orphans where a znode was deleted and made again, or not at all ("Failed to fetch acls").
 //!
 //! With `ZKFAST_ZOOKEEPER_LIB` on the jars of a 3.6 or 3.8 all of it holds as well; with those of a 3.4 and
 //! `ZKFAST_JAVA_3_4=1`, `an_ensemble` and `killed_under_load`.
@@ -314,7 +315,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// A copy of a killed ZooKeeper's data, and what that ZooKeeper shows of it after a restart.
+/// A copy of a killed ZooKeeper's data, and what that ZooKeeper showed last.
 struct Killed {
     /// Its dataDir.
     copy: Directory,
@@ -326,11 +327,10 @@ fn killed(more: &[(&'static str, &'static str)], load: impl FnOnce(SocketAddr)) 
     let mut java = Server::start(Kind::Java, &keys(more));
     let sessions = fill(java.address());
     load(java.address());
+    let shown = show(java.address());
     java.kill();
     let directory = Directory::new("java-data");
     copy(&java.data(), directory.path());
-    java.start_again();
-    let shown = show(java.address());
     Killed { copy: directory, shown, sessions }
 }
 
@@ -649,8 +649,9 @@ fn an_ensemble() {
         .zip(&ports)
         .map(|(id, [quorum, election])| (format!("server.{id}"), format!("127.0.0.1:{quorum}:{election}")))
         .collect();
+    // No snapshots under load: Java is started on its data again.
     let mut all =
-        keys(&[("initLimit", "10"), ("syncLimit", "5"), ("snapCount", "700"), ("commitLogCount", "100")]);
+        keys(&[("initLimit", "10"), ("syncLimit", "5"), ("snapCount", "100000"), ("commitLogCount", "100")]);
     all.extend(members.iter().map(|(key, value)| (&**key, &**value)));
     let mut servers: Vec<Server> = (1..=3)
         .map(|id| {

@@ -1,7 +1,7 @@
 //! Servers that form an ensemble, each with a directory, ports and, if wanted, a network of its own.
 
 use super::network::Network;
-use crate::harness::{Directory, Kind, free_ports, java_class_path, tail, zkfast_binary};
+use crate::harness::{Directory, JAVA_LOG, Kind, free_ports, java_class_path, tail, zkfast_binary};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -176,7 +176,7 @@ impl Cluster {
                 let mut command = program(Path::new("java"));
                 command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
                 command.args(["-Dzookeeper.jmx.log4j.disable=true", "-Dzookeeper.preAllocSize=100"]);
-                command.arg("-cp").arg(java_class_path());
+                command.args([JAVA_LOG, "-cp"]).arg(java_class_path());
                 command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);
                 command
             }

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Sleeps shorter than this need the alarm: of a longer one a millisecond does not matter.
-const SHORT: Duration = Duration::from_millis(5);
+pub const SHORT: Duration = Duration::from_millis(5);
 
 /// A timer that wakes an epoll.
 pub struct Alarm(OwnedFd);

@@ -171,28 +171,24 @@ impl CommitShard {
     ///
     /// A write that comes alone takes as long as the disk does and two wake-ups of sleeping threads, each a sixth of
     /// that. A view that has nothing else to do may as well do it.
-    pub fn submit(&self, here: bool) {
+    ///
+    /// Where the next group waits for more then, the caller has to come again after so long.
+    pub fn submit(&self, here: bool) -> Option<Duration> {
         if here
             && let Some(waker) = self.waker.get()
             && let Ok(mut state) = self.state.try_lock()
             && state.may_block()
         {
-            let waited_until = state.replica.waits_until_us();
-            let mut turns = 0;
-            while state.turn(waker, true) == Turn::Again {
-                turns += 1;
-                if turns == TURNS_HERE {
-                    return self.bell.ring();
+            for _ in 0..TURNS_HERE {
+                match state.turn(waker, true) {
+                    Turn::Again => {}
+                    Turn::Wait(time) => return Some(time),
+                    Turn::Idle | Turn::Over => return None,
                 }
             }
-            // Its own thread sees to it that a wait that has begun here ends.
-            let waits_until = state.replica.waits_until_us();
-            if waits_until.is_some() && waits_until != waited_until {
-                self.bell.ring();
-            }
-            return;
         }
         self.bell.ring();
+        None
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -9,8 +9,9 @@ use crate::replica::{CloseReason, Deltas, Place, Uplink, View};
 use crate::zab::LinkId;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -101,6 +102,8 @@ pub async fn run(
 
 /// Sends what the view has for the commit shard; while the ring is full the view gathers.
 async fn send_up(shard: Rc<ViewShard>, commit: Arc<CommitShard>, mut uplink: Producer<Uplink>) {
+    // Ends the wait of a group for more that began here.
+    let mut waiting = pin!(None);
     poll_fn(|cx| {
         shard.uplink_bell.listen(cx.waker());
         let mut items = 0;
@@ -110,10 +113,12 @@ async fn send_up(shard: Rc<ViewShard>, commit: Arc<CommitShard>, mut uplink: Pro
             let sent = uplink.put(batch);
             assert!(sent.is_ok(), "there was room");
         }
-        if items > 0 {
+        while items > 0 || waiting.as_mut().as_pin_mut().is_some_and(|wait| Future::poll(wait, cx).is_ready())
+        {
             // While this thread waits for the disk nobody here is read to: that is for when hardly anybody reads.
             let is_lone = items <= FEW && shard.arrivals.take() <= 2 * items;
-            commit.submit(is_lone);
+            waiting.set(commit.submit(is_lone).map(rt::sleep));
+            items = 0;
         }
         shard.wake_listed();
         Poll::<()>::Pending

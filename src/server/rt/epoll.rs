@@ -5,6 +5,7 @@
 //! write to an eventfd only where this one sleeps. A socket is watched, edge-triggered, from the first to the last
 //! moment, so a request that comes alone costs `epoll_wait`, `recv` and `send`.
 
+use crate::server::alarm::{Alarm, SHORT};
 use async_task::{Runnable, ScheduleInfo, WithInfo};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Registry, Token, event};
@@ -120,14 +121,23 @@ impl Gate {
     }
 }
 
+/// What a timer is for.
+struct Due {
+    waker: Waker,
+    /// A millisecond more would matter.
+    is_short: bool,
+}
+
 /// One thread's tasks.
 pub struct Executor {
     watch: RefCell<mio::Poll>,
     registry: Registry,
     gate: Arc<Gate>,
-    timers: RefCell<BTreeMap<(Instant, u64), Waker>>,
+    timers: RefCell<BTreeMap<(Instant, u64), Due>>,
     /// Timers ever set.
     set: Cell<u64>,
+    /// Ends sleeps that short timers bound.
+    alarm: Alarm,
     sources: RefCell<Sources>,
     /// The thread for what blocks, once there was something.
     helper: RefCell<Option<Sender<Runnable>>>,
@@ -144,9 +154,11 @@ impl Executor {
             is_asleep: AtomicBool::new(false),
             waker: mio::Waker::new(&registry, WAKE)?,
         };
+        let alarm = Alarm::new(&registry, WAKE)?;
         Ok(Self {
             watch: RefCell::new(watch),
             registry,
+            alarm,
             gate: Arc::new(gate),
             timers: RefCell::default(),
             set: Cell::new(0),
@@ -184,9 +196,10 @@ impl Executor {
         let is_idle = self.take_arrived();
         let timeout = match is_idle {
             false => Some(Duration::ZERO),
-            true => {
-                self.timers.borrow().keys().next().map(|(at, _)| at.saturating_duration_since(Instant::now()))
-            }
+            true => self.timers.borrow().first_key_value().map(|((at, _), due)| {
+                let timeout = at.saturating_duration_since(Instant::now());
+                if due.is_short { self.alarm.bound(timeout) } else { timeout }
+            }),
         };
         let is_asleep = &self.gate.is_asleep;
         is_asleep.store(is_idle, Ordering::SeqCst);
@@ -223,7 +236,7 @@ impl Executor {
         let later = timers.split_off(&(now, u64::MAX));
         let due = std::mem::replace(&mut *timers, later);
         drop(timers);
-        due.into_values().for_each(Waker::wake);
+        due.into_values().for_each(|due| due.waker.wake());
     }
 
     /// Lets go of all tasks while their thread is there to drop them.
@@ -256,12 +269,13 @@ impl Executor {
     pub async fn sleep(self: Rc<Self>, duration: Duration) {
         let key = (Instant::now() + duration, self.set.get());
         self.set.set(key.1 + 1);
+        let is_short = duration < SHORT;
         let timer = Timer { executor: self, key };
         poll_fn(|cx| {
             if Instant::now() >= key.0 {
                 return Poll::Ready(());
             }
-            timer.executor.timers.borrow_mut().insert(key, cx.waker().clone());
+            timer.executor.timers.borrow_mut().insert(key, Due { waker: cx.waker().clone(), is_short });
             Poll::Pending
         })
         .await;

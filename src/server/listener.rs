@@ -19,14 +19,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// until the kernel has taken its io_uring apart.
 const TAKEN_MAX: Duration = Duration::from_secs(3);
 
-/// Listens on `ip`, or on every address of both families.
+/// Listens on `ip`, or on every address of both families. Connections inherit the options of the socket.
 ///
 /// # Errors
 /// The port is taken, also by a second server of the same user: the port is not shared.
-pub fn bind(ip: Option<IpAddr>, port: u16, backlog: Option<u32>) -> io::Result<TcpListener> {
+pub fn bind(
+    ip: Option<IpAddr>,
+    port: u16,
+    backlog: Option<u32>,
+    keep_alive: bool,
+) -> io::Result<TcpListener> {
     let since = Instant::now();
     loop {
-        match bind_now(ip, port, backlog) {
+        match bind_now(ip, port, backlog, keep_alive) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && since.elapsed() < TAKEN_MAX => {
                 std::thread::sleep(PAUSE);
             }
@@ -35,26 +40,35 @@ pub fn bind(ip: Option<IpAddr>, port: u16, backlog: Option<u32>) -> io::Result<T
     }
 }
 
-fn bind_now(ip: Option<IpAddr>, port: u16, backlog: Option<u32>) -> io::Result<TcpListener> {
+fn bind_now(
+    ip: Option<IpAddr>,
+    port: u16,
+    backlog: Option<u32>,
+    keep_alive: bool,
+) -> io::Result<TcpListener> {
     let backlog = backlog.map_or(BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(i32::MAX));
+    let listen = |address| listen(address, backlog, keep_alive);
     match ip {
-        Some(ip) => listen(SocketAddr::new(ip, port), backlog),
-        None => match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), backlog) {
+        Some(ip) => listen(SocketAddr::new(ip, port)),
+        None => match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
             // A host without IPv6.
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), backlog)
+                listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
             }
             bound => bound,
         },
     }
 }
 
-fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, backlog: i32, keep_alive: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
+    // Small messages go at once.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(keep_alive)?;
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
@@ -106,6 +120,25 @@ pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Sh
             message = back;
             targets[next].bell.ring();
             rt::yield_now().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::SockRef;
+
+    #[test]
+    fn connections_inherit_options() {
+        for keep_alive in [false, true] {
+            let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0, None, keep_alive).expect("a port");
+            let address = listener.local_addr().expect("its address");
+            let _client = std::net::TcpStream::connect(address).expect("connected");
+            let (accepted, _) = listener.accept().expect("it waits already");
+            let options = SockRef::from(&accepted);
+            assert!(options.tcp_nodelay().expect("told"));
+            assert_eq!(options.keepalive().expect("told"), keep_alive);
         }
     }
 }

@@ -91,7 +91,6 @@ pub enum Phase {
 pub struct Shared {
     phase: AtomicU8,
     admission: Admission,
-    tcp_keep_alive: bool,
     /// Counted up by each shard in turn; the commit shard is the last.
     beats: Box<[AtomicU64]>,
     /// Newest txn of the log that is durable.
@@ -328,7 +327,7 @@ pub fn run(config: &Config) {
     }
     let peers = member.as_ref().map(|member| others::bind(member, config.quorum.listen_on_all_ips));
     let ip = address(config);
-    let bound = listener::bind(ip, port, config.client_port_listen_backlog);
+    let bound = listener::bind(ip, port, config.client_port_listen_backlog, config.client_tcp_keep_alive);
     let socket = bound.unwrap_or_else(|error| {
         let at = ip.map_or_else(|| "every address".to_owned(), |ip| ip.to_string());
         exit(EXIT_PORT, format_args!("clientPort={port} on {at}: {error}"))
@@ -348,7 +347,6 @@ pub fn run(config: &Config) {
     let shared = Arc::new(Shared {
         phase: AtomicU8::new(0),
         admission: Admission::new(config.max_cnxns, config.max_client_cnxns, descriptors),
-        tcp_keep_alive: config.client_tcp_keep_alive,
         beats: (0..=roles.views.len()).map(|_| AtomicU64::new(0)).collect(),
         durable: AtomicU64::new(0),
     });

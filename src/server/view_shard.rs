@@ -225,11 +225,7 @@ impl ViewShard {
     fn adopt(self: Rc<Self>, accepted: Accepted) {
         let admission = &self.shared.admission;
         // A connection without a peer is gone before it began.
-        let adopted = accepted.adopt().and_then(|stream| {
-            let peer = stream.set_up(self.shared.tcp_keep_alive)?;
-            Ok((stream, peer))
-        });
-        let Ok((stream, peer)) = adopted else { return admission.dropped() };
+        let Ok((stream, peer)) = accepted.adopt() else { return admission.dropped() };
         if let Err(limit) = admission.enter(peer.ip()) {
             admission.say(format_args!("connection turned away: peer={peer} limit={limit}"));
             return admission.dropped();
@@ -255,7 +251,6 @@ impl ViewShard {
             Err(error) => log::debug!(target: "cnxn", "lost: peer={peer} session={session:#x} error={error}"),
         }
         self.view.borrow_mut().closed(place);
-        stream.shutdown().await;
         drop(stream);
         self.shared.admission.leave(peer.ip());
         self.shared.admission.dropped();

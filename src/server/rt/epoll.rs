@@ -13,8 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender, sync_channel};
@@ -444,13 +443,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The next connection.
+    /// The next connection, and who the other side is.
     ///
     /// # Errors
     /// Those of `accept`.
-    pub async fn accept(&self) -> io::Result<std::net::TcpStream> {
+    pub async fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
         let accepted = poll_fn(|cx| self.watched.source.readable.poll(cx, || self.socket.accept())).await;
-        accepted.map(|(socket, _)| socket.into())
+        accepted.map(|(socket, peer)| (socket.into(), peer))
     }
 }
 
@@ -461,11 +460,6 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Its descriptor, for options and names.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-
     /// Reads what is there; 0 at the end.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let Source { readable, is_ended, .. } = &*self.watched.source;
@@ -484,11 +478,5 @@ impl Stream {
     /// Writes what goes.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.watched.source.writable.poll(cx, || self.socket.write(bytes))
-    }
-
-    /// Says that nothing more comes.
-    pub fn shutdown(&self) {
-        // The other side may be gone already, and then there is nobody to tell.
-        let _ = self.socket.shutdown(Shutdown::Write);
     }
 }

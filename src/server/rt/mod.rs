@@ -115,7 +115,10 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Accepted> {
         Ok(match self {
             Self::Uring(listener) => Accepted::Uring(listener.accept().await?),
-            Self::Epoll(listener) => Accepted::Epoll(listener.accept().await?),
+            Self::Epoll(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Accepted::Epoll(stream, peer)
+            }
         })
     }
 }
@@ -123,20 +126,24 @@ impl Listener {
 /// A connection on its way to the shard that will serve it.
 pub enum Accepted {
     Uring(uring::Accepted),
-    Epoll(std::net::TcpStream),
+    Epoll(std::net::TcpStream, SocketAddr),
 }
 
 impl Accepted {
-    /// Makes it this shard's.
+    /// Makes it this shard's, and says who the other side is (an IPv4 address as one).
     ///
     /// # Errors
-    /// The kernel does not watch it.
-    pub fn adopt(self) -> io::Result<Stream> {
-        Ok(match (self, epoll::current()) {
-            (Self::Uring(accepted), _) => Stream::Uring(accepted.adopt()),
-            (Self::Epoll(accepted), Some(executor)) => Stream::Epoll(executor.adopt(accepted)?),
-            (Self::Epoll(_), None) => unreachable!("all shards of a server stand on one engine"),
-        })
+    /// The kernel does not watch it, or it is gone.
+    pub fn adopt(self) -> io::Result<(Stream, SocketAddr)> {
+        let (stream, peer) = match (self, epoll::current()) {
+            (Self::Uring(accepted), _) => {
+                let (stream, peer) = accepted.adopt()?;
+                (Stream::Uring(stream), peer)
+            }
+            (Self::Epoll(accepted, peer), Some(executor)) => (Stream::Epoll(executor.adopt(accepted)?), peer),
+            (Self::Epoll(..), None) => unreachable!("all shards of a server stand on one engine"),
+        };
+        Ok((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())))
     }
 }
 
@@ -147,21 +154,6 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Sends small messages at once, and says who the other side is (an IPv4 address as one).
-    pub fn set_up(&self, keep_alive: bool) -> io::Result<SocketAddr> {
-        let descriptor = match self {
-            Self::Uring(stream) => stream.descriptor(),
-            Self::Epoll(stream) => stream.descriptor(),
-        };
-        let socket = socket2::SockRef::from(&descriptor);
-        socket.set_tcp_nodelay(true)?;
-        if keep_alive {
-            socket.set_keepalive(true)?;
-        }
-        let peer = socket.peer_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
-    }
-
     /// Reads what is there; 0 at the end.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
@@ -175,14 +167,6 @@ impl Stream {
         match self {
             Self::Uring(stream) => stream.poll_write(cx, bytes),
             Self::Epoll(stream) => stream.poll_write(cx, bytes),
-        }
-    }
-
-    /// Says that nothing more comes.
-    pub async fn shutdown(&self) {
-        match self {
-            Self::Uring(stream) => stream.shutdown().await,
-            Self::Epoll(stream) => stream.shutdown(),
         }
     }
 }

@@ -9,7 +9,8 @@ use glommio::net::{AcceptedTcpStream, TcpListener, TcpStream};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -96,9 +97,14 @@ impl Listener {
 pub struct Accepted(AcceptedTcpStream);
 
 impl Accepted {
-    /// Makes it this shard's.
-    pub fn adopt(self) -> Stream {
-        Stream(self.0.bind_to_executor())
+    /// Makes it this shard's, and says who the other side is.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn adopt(self) -> io::Result<(Stream, SocketAddr)> {
+        let stream = self.0.bind_to_executor();
+        let peer = stream.peer_addr()?;
+        Ok((Stream(stream), peer))
     }
 }
 
@@ -106,15 +112,6 @@ impl Accepted {
 pub struct Stream(TcpStream);
 
 impl Stream {
-    /// Its descriptor, for options and names.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is the stream's, which outlives this borrow of it.
-        #[allow(unsafe_code)]
-        unsafe {
-            BorrowedFd::borrow_raw(self.0.as_raw_fd())
-        }
-    }
-
     /// Reads what is there; 0 at the end.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_read(cx, buffer)
@@ -123,11 +120,5 @@ impl Stream {
     /// Writes what goes.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    /// Says that nothing more comes.
-    pub async fn shutdown(&self) {
-        // The other side may be gone already, and then there is nobody to tell.
-        let _ = self.0.shutdown(std::net::Shutdown::Write).await;
     }
 }

@@ -80,6 +80,8 @@ pub struct Worker<'a> {
     alarm: Alarm,
     /// Whether a request that has arrived waits for room, which a reply makes.
     is_full: bool,
+    /// Sessions to which requests have come that are to be sent.
+    arrived: Vec<usize>,
     /// The session that an arrival is offered first.
     turn: usize,
     phase: u8,
@@ -128,6 +130,7 @@ impl<'a> Worker<'a> {
             gap_ns: plan.rate.map(|rate| 1e9 * plan.threads as f64 / rate),
             alarm,
             is_full: false,
+            arrived: Vec::new(),
             turn: 0,
             phase: 0,
             exhausted: false,
@@ -385,18 +388,32 @@ impl<'a> Worker<'a> {
                 .find(|index| self.driver.room(*index, &self.sessions[*index]));
             let Some(index) = free else {
                 self.is_full = true;
-                return Ok(());
+                break;
             };
             if !was_full && self.phase == MEASURE {
                 self.tally.late.saturating_record((now as f64 - self.due_ns) as u64);
             }
             self.turn = index + 1;
             self.begin(index, self.due_ns as u64, now);
-            let sent = self.flush(index, now);
-            self.hold(index, sent)?;
             self.due_ns += self.random.exponential(gap_ns);
+            let session = &mut self.sessions[index];
+            session.sent_at_ns = now;
+            session.unsent.append(&mut self.out);
+            if self.arrived.last() != Some(&index) {
+                self.arrived.push(index);
+            }
         }
-        if self.exhausted {
+        // What a session got in the meantime goes at once, as it does in a closed loop.
+        let mut arrived = std::mem::take(&mut self.arrived);
+        for index in arrived.drain(..) {
+            let session = &mut self.sessions[index];
+            if !session.unsent.is_empty() {
+                let sent = session.send_rest();
+                self.hold(index, sent)?;
+            }
+        }
+        self.arrived = arrived;
+        if self.exhausted || self.is_full {
             return Ok(());
         }
         self.alarm.set(self.due_ns, self.shared.now_ns()).map_err(refused)

@@ -251,6 +251,7 @@ impl ViewShard {
             Err(error) => log::debug!(target: "cnxn", "lost: peer={peer} session={session:#x} error={error}"),
         }
         self.view.borrow_mut().closed(place);
+        stream.shutdown().await;
         drop(stream);
         self.shared.admission.leave(peer.ip());
         self.shared.admission.dropped();

@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender, sync_channel};
@@ -195,10 +195,7 @@ impl Executor {
         let is_idle = self.take_arrived();
         let timeout = match is_idle {
             false => Some(Duration::ZERO),
-            true => self.timers.borrow().first_key_value().map(|((at, _), due)| {
-                let timeout = at.saturating_duration_since(Instant::now());
-                if due.is_short { self.alarm.bound(timeout) } else { timeout }
-            }),
+            true => self.sleep_at_most(),
         };
         let is_asleep = &self.gate.is_asleep;
         is_asleep.store(is_idle, Ordering::SeqCst);
@@ -214,6 +211,17 @@ impl Executor {
             self.sources.borrow().note(event);
         }
         self.fire();
+    }
+
+    /// What to give to `epoll_wait`, which rounds up to milliseconds, so that the next timer rings in time, and short ones
+    /// right behind it.
+    fn sleep_at_most(&self) -> Option<Duration> {
+        let timers = self.timers.borrow();
+        let (first, _) = *timers.keys().next()?;
+        let timeout = first.saturating_duration_since(Instant::now());
+        let rounded_to = (first + Duration::from_millis(1), u64::MAX);
+        let is_short = timers.range(..=rounded_to).any(|(_, due)| due.is_short);
+        Some(if is_short { self.alarm.bound(timeout) } else { timeout })
     }
 
     /// Takes over what other threads have woken; `true` if nothing is runnable.
@@ -478,5 +486,11 @@ impl Stream {
     /// Writes what goes.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.watched.source.writable.poll(cx, || self.socket.write(bytes))
+    }
+
+    /// Says that nothing more comes.
+    pub fn shutdown(&self) {
+        // The other side may be gone already, and then there is nobody to tell.
+        let _ = self.socket.shutdown(Shutdown::Write);
     }
 }

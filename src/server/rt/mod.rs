@@ -169,4 +169,13 @@ impl Stream {
             Self::Epoll(stream) => stream.poll_write(cx, bytes),
         }
     }
+
+    /// Says that nothing more comes. A client that has sent what nobody read any more then finds the end behind the last
+    /// reply; without, the kernel would only tell it that the connection was reset.
+    pub async fn shutdown(&self) {
+        match self {
+            Self::Uring(stream) => stream.shutdown().await,
+            Self::Epoll(stream) => stream.shutdown(),
+        }
+    }
 }

@@ -187,6 +187,33 @@ fn connections() {
     }
 }
 
+/// A connection that ends while the other side's bytes are unread: the last reply arrives, and behind it the end.
+#[test]
+fn end_with_bytes_unread() {
+    for engine in ENGINES {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("no blocking");
+        let address = listener.local_addr().expect("its address");
+        let serve = move || async move {
+            let listener = Listener::adopt(listener).expect("watched");
+            let (mut stream, _) = listener.accept().await.expect("a connection").adopt().expect("watched");
+            let mut first = [0; 1];
+            let read = poll_fn(|cx| stream.poll_read(cx, &mut first)).await;
+            assert_eq!(read.expect("a byte"), 1);
+            let written = poll_fn(|cx| stream.poll_write(cx, b"bye")).await;
+            assert_eq!(written.expect("sent"), 3);
+            stream.shutdown().await;
+        };
+        let shard = spawn(engine, 0, "test", serve).expect("a shard");
+        let mut client = TcpStream::connect(address).expect("connected");
+        client.write_all(&[1; 1000]).expect("sent");
+        shard.join().expect("its end");
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).unwrap_or_else(|error| panic!("{engine:?}: {error}"));
+        assert_eq!(heard, b"bye");
+    }
+}
+
 /// A task that never rests does not keep the others, and timers, from their turn.
 #[test]
 fn restless_task() {

@@ -121,4 +121,10 @@ impl Stream {
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
+
+    /// Says that nothing more comes.
+    pub async fn shutdown(&self) {
+        // The other side may be gone already, and then there is nobody to tell.
+        let _ = self.0.shutdown(std::net::Shutdown::Write).await;
+    }
 }

@@ -639,6 +639,13 @@ fn killed_under_load() {
     }
 }
 
+/// The newest zxid that a server has processed, as `srvr` tells it.
+fn processed(address: SocketAddr) -> String {
+    let answer = four_letter_word(address, "srvr", TIMEOUT).expect("srvr");
+    let zxid = answer.lines().find_map(|line| line.strip_prefix("Zxid: "));
+    zxid.unwrap_or_else(|| panic!("no zxid: {answer}")).to_owned()
+}
+
 /// Three servers in several epochs, with one that fell behind and got a snapshot from its leader: the
 /// directory of each is taken over, with its epochs, to the same tree.
 #[test]
@@ -679,6 +686,15 @@ fn an_ensemble() {
     let mut shown = show(servers[2].address());
     // Each server of Java's sets it at its own start, by its own clock.
     assert_eq!(shown.nodes.remove("/zookeeper/config").is_some(), !is_3_4());
+    // The last txn ended the walker's session: two of three have logged it.
+    let newest = processed(servers[2].address());
+    let deadline = Instant::now() + TIMEOUT;
+    for server in &servers {
+        while processed(server.address()) != newest {
+            assert!(Instant::now() < deadline, "{} does not come to {newest}", server.address());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
     servers.iter_mut().for_each(Server::kill);
     for (id, server) in (1..).zip(&servers) {
         let (imported, target) =

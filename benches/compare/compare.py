@@ -433,6 +433,21 @@ def compare(args, labels, directory, out):
     publish(text, out)
 
 
+@contextlib.contextmanager
+def collected(args, labels, directory, out, summary):
+    """Both services, and a function that keeps a run and tells a line of it. Once all went well, `summary(runs, labels)` is
+    published."""
+    runs = []
+    with both(args, labels, directory) as services, record(services, args, directory, out) as keep:
+        def tell(run, line):
+            keep(run)
+            runs.append(run)
+            print(line, file=sys.stderr)
+
+        yield services, tell
+    publish(summary(runs, labels), out)
+
+
 def publish(text, out):
     """Keeps what a comparison comes to beside its runs, and prints it."""
     with open(os.path.join(out, "summary.txt"), "w", encoding="utf-8") as file:

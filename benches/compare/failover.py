@@ -162,18 +162,13 @@ def summary(runs, labels):
 
 
 def measure(args, labels, directory, out):
-    runs = []
-    with compare.both(args, labels, directory) as services:
-        with compare.record(services, args, directory, out) as keep:
-            for turn in range(args.rounds):
-                for service in services:
-                    for how in (signal.SIGKILL, signal.SIGTERM):
-                        run = {**one(service, how), "round": turn}
-                        keep(run)
-                        runs.append(run)
-                        print(f"round {turn + 1} {service.label} {how.name}: next write {run['next_write_ms']:.0f} ms, "
-                              f"longest {run['longest_write_ms']:.0f} ms", file=sys.stderr)
-    compare.publish(summary(runs, labels), out)
+    with compare.collected(args, labels, directory, out, summary) as (services, tell):
+        for turn in range(args.rounds):
+            for service in services:
+                for how in (signal.SIGKILL, signal.SIGTERM):
+                    run = {**one(service, how), "round": turn}
+                    tell(run, f"round {turn + 1} {service.label} {how.name}: next write {run['next_write_ms']:.0f} ms, "
+                              f"longest {run['longest_write_ms']:.0f} ms")
 
 
 def main():

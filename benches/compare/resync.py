@@ -139,23 +139,18 @@ def summary(runs, labels):
 
 
 def measure(args, labels, directory, out):
-    runs = []
-    with compare.both(args, labels, directory) as services:
-        with compare.record(services, args, directory, out) as keep:
+    with compare.collected(args, labels, directory, out, summary) as (services, tell):
+        for service in services:
+            # Makes the tree.
+            write(service, tree(args))
+        for turn in range(args.rounds):
             for service in services:
-                # Makes the tree.
-                write(service, tree(args))
-            for turn in range(args.rounds):
-                for service in services:
-                    leader = service.leader()
-                    follower = next(server for server in service.servers if server is not leader)
-                    for what, missed in (("plain restart", iter(())), ("missed writes", changes(args))):
-                        run = {**restart(service, follower, what, missed), "round": turn}
-                        keep(run)
-                        runs.append(run)
-                        print(f"round {turn + 1} {service.label}, {what}: caught up after "
-                              f"{run['caught_up_s']:.2f} s, {run['received_bytes']} bytes received", file=sys.stderr)
-    compare.publish(summary(runs, labels), out)
+                leader = service.leader()
+                follower = next(server for server in service.servers if server is not leader)
+                for what, missed in (("plain restart", iter(())), ("missed writes", changes(args))):
+                    run = {**restart(service, follower, what, missed), "round": turn}
+                    tell(run, f"round {turn + 1} {service.label}, {what}: caught up after "
+                              f"{run['caught_up_s']:.2f} s, {run['received_bytes']} bytes received")
 
 
 def main():

@@ -84,29 +84,24 @@ def summary(runs, labels):
 
 
 def measure(args, labels, directory, out):
-    runs = []
-    with compare.both(args, labels, directory) as services:
-        with compare.record(services, args, directory, out) as keep:
-            def tell(what, label, turn, value):
-                run = {"what": what, "label": label, "round": turn, "value": value}
-                keep(run)
-                runs.append(run)
-                print(f"round {turn + 1} {label}, {what}: {value:.4g}", file=sys.stderr)
+    with compare.collected(args, labels, directory, out, summary) as (services, keep):
+        def tell(what, label, turn, value):
+            run = {"what": what, "label": label, "round": turn, "value": value}
+            keep(run, f"round {turn + 1} {label}, {what}: {value:.4g}")
 
+        for service in services:
+            resync.write(service, resync.tree(args))
+            resync.write(service, resync.changes(args))
+        for turn in range(args.rounds):
             for service in services:
-                resync.write(service, resync.tree(args))
-                resync.write(service, resync.changes(args))
-            for turn in range(args.rounds):
-                for service in services:
-                    tell("idle", service.label, turn, idle(service, args))
-                for service in services:
-                    tell("restart", service.label, turn, restart(service))
-                    service.leader()
-                for spec, label in zip((args.a, args.b), labels):
-                    place = os.path.join(directory, f"cold-{turn}-{label}")
-                    os.makedirs(place)
-                    tell("cold", label, turn, cold(spec, label, place, args))
-    compare.publish(summary(runs, labels), out)
+                tell("idle", service.label, turn, idle(service, args))
+            for service in services:
+                tell("restart", service.label, turn, restart(service))
+                service.leader()
+            for spec, label in zip((args.a, args.b), labels):
+                place = os.path.join(directory, f"cold-{turn}-{label}")
+                os.makedirs(place)
+                tell("cold", label, turn, cold(spec, label, place, args))
 
 
 def main():

@@ -121,15 +121,21 @@ fn wakes_across_threads() {
     }
 }
 
+/// A socket that listens, for an executor to adopt, and where.
+fn port() -> (std::net::TcpListener, std::net::SocketAddr) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("no blocking");
+    let address = listener.local_addr().expect("its address");
+    (listener, address)
+}
+
 /// A connection: bytes in pieces and at once, more than the kernel's buffers hold in both directions, then the end behind the
 /// last bytes, which is told after them and while writing goes on.
 #[test]
 fn connections() {
     const BYTES: usize = 32 << 20;
     for engine in ENGINES {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.set_nonblocking(true).expect("no blocking");
-        let address = listener.local_addr().expect("its address");
+        let (listener, address) = port();
         let serve = move || async move {
             let listener = Listener::adopt(listener).expect("watched");
             let accepted = listener.accept().await.expect("a connection");
@@ -191,9 +197,7 @@ fn connections() {
 #[test]
 fn end_with_bytes_unread() {
     for engine in ENGINES {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.set_nonblocking(true).expect("no blocking");
-        let address = listener.local_addr().expect("its address");
+        let (listener, address) = port();
         let serve = move || async move {
             let listener = Listener::adopt(listener).expect("watched");
             let (mut stream, _) = listener.accept().await.expect("a connection").adopt().expect("watched");

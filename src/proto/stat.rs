@@ -39,17 +39,21 @@ pub const STAT_BYTES: usize = 68;
 impl Stat {
     /// Appends the 68 bytes.
     pub fn put<B: BufMut + ?Sized>(&self, out: &mut B) {
-        out.put_i64(self.czxid.to_wire());
-        out.put_i64(self.mzxid.to_wire());
-        out.put_i64(self.ctime_ms);
-        out.put_i64(self.mtime_ms);
-        out.put_i32(self.version);
-        out.put_i32(self.cversion);
-        out.put_i32(self.aversion);
-        out.put_i64(self.ephemeral_owner);
-        out.put_i32(self.data_bytes);
-        out.put_i32(self.children);
-        out.put_i64(self.pzxid.to_wire());
+        // One look for room in `out`, not eleven.
+        let mut bytes = [0; STAT_BYTES];
+        let mut rest = &mut bytes[..];
+        rest.put_i64(self.czxid.to_wire());
+        rest.put_i64(self.mzxid.to_wire());
+        rest.put_i64(self.ctime_ms);
+        rest.put_i64(self.mtime_ms);
+        rest.put_i32(self.version);
+        rest.put_i32(self.cversion);
+        rest.put_i32(self.aversion);
+        rest.put_i64(self.ephemeral_owner);
+        rest.put_i32(self.data_bytes);
+        rest.put_i32(self.children);
+        rest.put_i64(self.pzxid.to_wire());
+        out.put_slice(&bytes);
     }
 
     /// Reads the 68 bytes.

@@ -281,7 +281,7 @@ impl Commit {
             Up::Revalidate { from, session_id, timeout_ms } => {
                 self.attach(now, Attach { cnxn: from, session_id, timeout_ms });
             }
-            Up::Touched(sessions) => sessions.into_iter().for_each(|id| self.touch(now, id)),
+            Up::Touched(ids) => ids.into_iter().for_each(|id| _ = self.sessions.heard(id, now.mono_ms())),
             Up::Fenced(former) => self.fenced(former),
             Up::Word { .. } | Up::Report { .. } => unreachable!("inquiries are every role's"),
         }
@@ -307,7 +307,7 @@ impl Commit {
         self.core.deltas.log_bytes = self.records.bytes();
         Some(Proposed {
             records: std::mem::replace(&mut self.records, spare),
-            deltas: std::mem::take(&mut self.core.deltas),
+            deltas: self.core.deltas.take(),
             through: self.core.zxid,
         })
     }
@@ -321,12 +321,6 @@ impl Commit {
     pub fn committed(&mut self, zxid: Zxid) {
         assert!(zxid >= self.committed, "commit goes back: {zxid} after {}", self.committed);
         self.committed = zxid;
-    }
-
-    fn touch(&mut self, now: Now, session_id: i64) {
-        if let Some(timeout_ms) = self.sessions.get(session_id) {
-            self.sessions.touch(session_id, timeout_ms, now.mono_ms());
-        }
     }
 
     fn say(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
@@ -381,17 +375,16 @@ impl Commit {
         let asker = Asker { cnxn: Some(cnxn), session_id, xid, ids, now };
         if op == OpCode::SYNC && cnxn.learner().is_some() {
             // A learner counts the answers, and knows itself which sessions it has.
-            self.touch(now, session_id);
+            self.sessions.heard(session_id, now.mono_ms());
             return self.say(Some(cnxn), xid, What::Synced);
         }
-        if self.sessions.get(session_id).is_none() || self.sessions.is_closing(session_id) {
+        if !self.sessions.heard(session_id, now.mono_ms()) {
             // A learner waits for a txn, and its client is to hear what became of its session.
             return match cnxn.learner() {
                 Some(_) => self.refuse(&asker, ErrorCode::SessionExpired),
                 None => self.say(Some(cnxn), xid, What::Dropped),
             };
         }
-        self.touch(now, session_id);
         match op {
             OpCode::SYNC => self.say(Some(cnxn), xid, What::Synced),
             // Of a client that has moved since it asked: it goes on there.
@@ -737,10 +730,12 @@ impl Commit {
     }
 
     fn valid(&self, path: &[u8]) -> Result<NodeIndex, ErrorCode> {
-        if !path::is_valid(path) {
-            return Err(ErrorCode::BadArguments);
+        match self.core.tree.find(path) {
+            // What there is has a valid path. Only the tree takes the empty one for the root's.
+            Some(index) if !path.is_empty() => Ok(index),
+            _ if path::is_valid(path) => Err(ErrorCode::NoNode),
+            _ => Err(ErrorCode::BadArguments),
         }
-        self.core.tree.find(path).ok_or(ErrorCode::NoNode)
     }
 
     fn check_create<'a>(

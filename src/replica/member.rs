@@ -521,6 +521,8 @@ impl Replica {
     /// Makes the next group of what was proposed since.
     fn gather(&mut self, now: Now) {
         match &mut self.side {
+            // A turn in which nobody asked anything leaves the spare memory for the next one.
+            Side::Commit(commit) if !commit.has_proposals() => {}
             Side::Commit(commit) => {
                 let Some(proposed) = commit.take(std::mem::take(&mut self.spare)) else { return };
                 self.propose(proposed, now);

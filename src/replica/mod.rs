@@ -197,6 +197,21 @@ pub struct Deltas {
     pub log_bytes: usize,
 }
 
+/// Entries, or requests, up to which room is kept ready for as many as there were.
+const ROOM_MAX: usize = 4096;
+
+impl Deltas {
+    /// All that is there, and leaves room for as much.
+    fn take(&mut self) -> Self {
+        let next = Self {
+            entries: Vec::with_capacity(self.entries.len().min(ROOM_MAX)),
+            changes: Vec::with_capacity(self.changes.len().min(ROOM_MAX)),
+            ..Self::default()
+        };
+        std::mem::replace(self, next)
+    }
+}
+
 /// One thing that happened.
 #[derive(Debug)]
 pub struct Entry {

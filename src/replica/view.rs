@@ -14,7 +14,7 @@ use crate::proto::{
     XID_PING, Zxid, jute, path,
 };
 use crate::session;
-use crate::tree::{NodeImage, Tree};
+use crate::tree::{NodeImage, NodeIndex, Tree};
 use crate::txn::Change;
 use crate::watch::{self, Watches};
 use crate::zab::LinkId;
@@ -887,10 +887,11 @@ impl View {
         }
         let mut body = std::mem::take(&mut self.scratch);
         body.clear();
+        let mut changed = None;
         if matches!(entry.what, What::Multi) {
             self.multi(entry.zxid, changes, results, &mut body);
         } else {
-            changes.iter().for_each(|change| self.change(change, entry.zxid));
+            changed = self.changes(changes, entry.zxid);
         }
         (self.zxid, self.digest) = (entry.zxid, entry.digest);
         // The start of an epoch is nobody's txn, and in no log.
@@ -911,7 +912,7 @@ impl View {
             _ => {}
         }
         if let Some(to) = to {
-            self.answer(entry, to, changes, &mut body, now);
+            self.answer(entry, to, changed, &mut body, now);
         }
         self.scratch = body;
     }
@@ -961,9 +962,17 @@ impl View {
         }
     }
 
-    /// Makes one change and fires its watches.
-    fn change(&mut self, change: &Change, zxid: Zxid) {
-        change.apply(&mut self.tree, zxid);
+    /// Makes the changes of one operation; says where its znode is, if it is still there.
+    fn changes(&mut self, changes: &[Change], zxid: Zxid) -> Option<NodeIndex> {
+        let (first, quotas) = changes.split_first()?;
+        let index = self.change(first, zxid);
+        quotas.iter().for_each(|change| _ = self.change(change, zxid));
+        index
+    }
+
+    /// Makes one change and fires its watches; says where the znode is, if it is still there.
+    fn change(&mut self, change: &Change, zxid: Zxid) -> Option<NodeIndex> {
+        let index = change.apply(&mut self.tree, zxid);
         let Self { tree, watches, cnxns, policy, listed, replies, .. } = self;
         let mut tell = |slot: u32, kind: EventType, path: &[u8], acl: &[crate::proto::Acl]| {
             let Some(cnxn) = &mut cnxns[slot as usize].cnxn else { return };
@@ -1007,6 +1016,7 @@ impl View {
             }
             Change::Acl { .. } | Change::Quota { .. } => {}
         }
+        index
     }
 
     /// Makes a multi's changes and writes its results as it goes: a Stat in them is of that moment.
@@ -1014,7 +1024,7 @@ impl View {
         for result in results {
             let (own, rest) = changes.split_at(result.changes as usize);
             changes = rest;
-            own.iter().for_each(|change| self.change(change, zxid));
+            let changed = self.changes(own, zxid);
             if result.op == OpCode::ERROR {
                 put_error_result(body, result.err);
                 continue;
@@ -1025,34 +1035,41 @@ impl View {
                 op => op,
             };
             MultiHeader { op, done: false, err: 0 }.put(body);
-            self.put_result(op, own, body);
+            self.put_result(op, changed, body);
         }
         MultiHeader::END.put(body);
     }
 
     /// What a write answers beside its header: the path of what it created, the Stat of what it changed.
-    fn put_result(&self, op: OpCode, changes: &[Change], out: &mut Vec<u8>) {
-        let Some(changed) = changes.first().map(Change::path) else { return };
+    fn put_result(&self, op: OpCode, changed: Option<NodeIndex>, out: &mut Vec<u8>) {
+        let Some(changed) = changed else { return };
         let with_stat = match op {
             OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => {
-                out.put_string(changed);
+                out.put_string(self.tree.body(changed).path());
                 op != OpCode::CREATE
             }
             OpCode::SET_DATA | OpCode::SET_ACL => true,
             _ => false,
         };
-        if with_stat && let Some(index) = self.tree.find(changed) {
-            self.tree.stat(index).put(out);
+        if with_stat {
+            self.tree.stat(changed).put(out);
         }
     }
 
-    fn answer(&mut self, entry: &Entry, to: CnxnId, changes: &[Change], body: &mut Vec<u8>, now: Now) {
+    fn answer(
+        &mut self,
+        entry: &Entry,
+        to: CnxnId,
+        changed: Option<NodeIndex>,
+        body: &mut Vec<u8>,
+        now: Now,
+    ) {
         let counted = !matches!(entry.what, What::Fence(_) | What::Text(_) | What::Report { .. });
         if counted {
             self.outstanding -= 1;
         }
         if let Some(mut cnxn) = self.take_cnxn(to) {
-            self.answer_cnxn(entry, to, &mut cnxn, changes, body, now);
+            self.answer_cnxn(entry, to, &mut cnxn, changed, body, now);
             Self::list(&mut self.listed, to.slot, &mut cnxn);
             self.cnxns[to.slot as usize].cnxn = Some(cnxn);
         }
@@ -1067,7 +1084,7 @@ impl View {
         entry: &Entry,
         to: CnxnId,
         cnxn: &mut Cnxn,
-        changes: &[Change],
+        changed: Option<NodeIndex>,
         body: &mut Vec<u8>,
         now: Now,
     ) {
@@ -1095,7 +1112,7 @@ impl View {
             }
             What::Report { .. } | What::Epoch | What::Serving(_) | What::Image(_) | What::Reset(_) => {}
             What::Done(op) => {
-                self.put_result(*op, changes, body);
+                self.put_result(*op, changed, body);
                 self.reply(entry, to, cnxn, ErrorCode::Ok, body, now);
             }
             What::Multi | What::Synced => self.reply(entry, to, cnxn, ErrorCode::Ok, body, now),

@@ -172,11 +172,21 @@ impl<O: Copy + Eq> Tracker<O> {
 
     /// Notes that a session was heard of. False, and nothing happens, if it is not there or closing.
     pub fn touch(&mut self, id: i64, timeout_ms: i32, now_ms: i64) -> bool {
+        self.defer(id, |_| timeout_ms, now_ms)
+    }
+
+    /// [`Self::touch`] with the timeout that the session has.
+    pub fn heard(&mut self, id: i64, now_ms: i64) -> bool {
+        self.defer(id, |session| session.timeout_ms, now_ms)
+    }
+
+    fn defer(&mut self, id: i64, timeout_ms: impl FnOnce(&Session<O>) -> i32, now_ms: i64) -> bool {
         let Some(slot) = self.slot(id) else { return false };
-        if self.slots[slot as usize].closing {
+        let session = &self.slots[slot as usize];
+        if session.closing {
             return false;
         }
-        self.refile(slot, self.bucket(timeout_ms, now_ms));
+        self.refile(slot, self.bucket(timeout_ms(session), now_ms));
         true
     }
 
@@ -468,7 +478,7 @@ mod tests {
     #[test]
     fn agrees_with_a_map() {
         let mut tracker = Tracker::<u32>::new(500, 1, 3);
-        let mut model = std::collections::HashMap::<i64, (i64, bool)>::new();
+        let mut model = std::collections::HashMap::<i64, (i64, bool, i32)>::new();
         let mut state = 7_u64;
         let mut random = |below: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -478,17 +488,25 @@ mod tests {
         for _ in 0..100_000 {
             let id = random(3000) as i64;
             let timeout_ms = random(20_000) as i32;
-            let expires = ((now_ms + i64::from(timeout_ms)).div_euclid(500) + 1) * 500;
+            let expires = |timeout_ms| ((now_ms + i64::from(timeout_ms)).div_euclid(500) + 1) * 500;
             match random(10) {
                 0..=3 => {
                     assert_eq!(tracker.track(id, timeout_ms, now_ms), !model.contains_key(&id));
-                    model.entry(id).and_modify(|entry| entry.0 = expires).or_insert((expires, false));
+                    let fresh = (expires(timeout_ms), false, timeout_ms);
+                    model.entry(id).and_modify(|entry| entry.0 = fresh.0).or_insert(fresh);
                 }
-                4..=6 => {
+                4 => {
+                    let live = model.get_mut(&id).filter(|entry| !entry.1);
+                    assert_eq!(tracker.heard(id, now_ms), live.is_some());
+                    if let Some(entry) = live {
+                        entry.0 = expires(entry.2);
+                    }
+                }
+                5..=6 => {
                     let live = model.get_mut(&id).filter(|entry| !entry.1);
                     assert_eq!(tracker.touch(id, timeout_ms, now_ms), live.is_some());
                     if let Some(entry) = live {
-                        entry.0 = expires;
+                        entry.0 = expires(timeout_ms);
                     }
                 }
                 7 => assert_eq!(tracker.remove(id), model.remove(&id).is_some()),
@@ -497,7 +515,7 @@ mod tests {
                     let mut due = Vec::new();
                     for (&id, entry) in &mut model {
                         if entry.0 <= now_ms {
-                            *entry = (i64::MAX, true);
+                            *entry = (i64::MAX, true, entry.2);
                             due.push(id);
                         }
                     }

@@ -129,6 +129,11 @@ impl Body {
         &self.0.slice[..self.0.header.header.path_bytes as usize]
     }
 
+    /// Its path, and its data right behind it.
+    pub fn path_and_data(&self) -> &[u8] {
+        &self.0.slice
+    }
+
     /// Its data; `None` is null, which is not empty.
     pub fn data(&self) -> Option<&[u8]> {
         (!self.0.header.header.data_is_null).then(|| self.bytes())

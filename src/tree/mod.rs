@@ -238,8 +238,10 @@ impl Tree {
     pub fn stat(&self, index: NodeIndex) -> Stat {
         let body = self.body(index);
         let fixed = body.fixed();
-        let (cversion, pzxid) = self.child_stat(index);
-        let children = self.child_count(index) as i32;
+        let (children, cversion, pzxid) = match self.dir(index) {
+            Some(dir) => (dir.children as i32, dir.cversion, dir.pzxid),
+            None => (0, 0, fixed.czxid),
+        };
         let ephemeral_owner = match fixed.owner.kind(self.settings.extended_types) {
             OwnerKind::Ephemeral { session_id } => session_id,
             _ => 0,
@@ -361,6 +363,11 @@ impl Tree {
     /// Makes a body, reusing the tree's scratch space.
     pub fn make_body(&mut self, path: &[u8], data: Option<&[u8]>, fixed: Fixed) -> Body {
         Body::new(path, data, fixed, &mut self.scratch)
+    }
+
+    /// Makes a body for a znode that is there.
+    pub fn make_body_like(&mut self, index: NodeIndex, data: Option<&[u8]>, fixed: Fixed) -> Body {
+        Body::new(self.slab.body(index).path(), data, fixed, &mut self.scratch)
     }
 
     fn place(&mut self, body: Body) -> NodeIndex {

@@ -4,7 +4,7 @@ use super::change::Change;
 use super::quota::{self, Limits, QuotaKind};
 use super::{CreateKind, Quotas, Txn, TxnHeader};
 use crate::proto::{ErrorCode, OpCode, Zxid, path};
-use crate::tree::{Body, Fixed, Owner, Removed, Tree};
+use crate::tree::{Body, Fixed, NodeIndex, Owner, Removed, Tree};
 
 /// What applying txns has changed so far, for the other copies of the tree.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ pub fn undo(tree: &mut Tree, quotas: &mut Quotas, undo: Vec<Undo>) {
     }
 }
 
-fn parent_of(tree: &Tree, node: &[u8]) -> Option<crate::tree::NodeIndex> {
+fn parent_of(tree: &Tree, node: &[u8]) -> Option<NodeIndex> {
     tree.find(path::split(node)?.0)
 }
 
@@ -138,7 +138,7 @@ impl Apply<'_> {
                 let before = self.tree.body(index).clone();
                 let fixed = Fixed { acl: acl.clone(), aversion: *version, ..before.fixed().clone() };
                 let body = self.tree.make_body(path, before.data(), fixed);
-                self.replace(Change::Acl { body }, before);
+                self.replace(index, body, |body| Change::Acl { body });
                 Ok(())
             }
             Txn::CloseSession { paths } => {
@@ -175,8 +175,10 @@ impl Apply<'_> {
         }
     }
 
-    fn replace(&mut self, change: Change, before: Body) {
-        self.make(change);
+    /// As [`Self::make`], where the znode was found already.
+    fn replace(&mut self, index: NodeIndex, body: Body, change: impl FnOnce(Body) -> Change) {
+        let before = self.tree.replace(index, body.clone());
+        self.out.changes.push(change(body));
         self.note(|| Undo::Replaced { body: before });
     }
 
@@ -237,11 +239,12 @@ impl Apply<'_> {
         time_ms: i64,
     ) -> Result<(), ErrorCode> {
         let index = self.tree.find(node).ok_or(ErrorCode::NoNode)?;
-        let before = self.tree.body(index).clone();
+        let before = self.tree.body(index);
+        let bytes_before = before.bytes().len();
         let fixed = Fixed { mzxid: self.zxid, mtime_ms: time_ms, version, ..before.fixed().clone() };
-        let body = self.tree.make_body(before.path(), data, fixed);
-        let grown = body.bytes().len() as i64 - before.bytes().len() as i64;
-        self.replace(Change::Data { body }, before);
+        let body = self.tree.make_body_like(index, data, fixed);
+        let grown = body.bytes().len() as i64 - bytes_before as i64;
+        self.replace(index, body, |body| Change::Data { body });
         self.count_usage(node, grown, 0);
         Ok(())
     }
@@ -266,10 +269,10 @@ impl Apply<'_> {
 
     fn set_usage(&mut self, limited: &[u8], update: impl FnOnce(&mut Limits)) {
         let Some(index) = self.tree.find(&quota::stats_path(limited)) else { return };
-        let before = self.tree.body(index).clone();
+        let before = self.tree.body(index);
         let mut usage = Limits::parse(before.bytes());
         update(&mut usage);
-        let body = self.tree.make_body(before.path(), Some(&usage.text()), before.fixed().clone());
-        self.replace(Change::Quota { body }, before);
+        let body = self.tree.make_body_like(index, Some(&usage.text()), before.fixed().clone());
+        self.replace(index, body, |body| Change::Quota { body });
     }
 }

@@ -1,7 +1,7 @@
 //! What a txn changed, once, for every copy of the tree.
 
 use crate::proto::{Zxid, path};
-use crate::tree::{Body, Tree};
+use crate::tree::{Body, NodeIndex, Tree};
 
 /// One change of one znode; copies of the tree share the body.
 #[derive(Clone, Debug)]
@@ -47,14 +47,16 @@ impl Change {
         }
     }
 
-    /// Makes the change in `tree`, which must be as the tree was that the change was made from.
-    pub fn apply(&self, tree: &mut Tree, zxid: Zxid) {
+    /// Makes the change in `tree`, which must be as the tree was that the change was made from; says where the znode
+    /// is, if it is still there.
+    pub fn apply(&self, tree: &mut Tree, zxid: Zxid) -> Option<NodeIndex> {
         match self {
             Self::Created { body, parent_cversion } => {
                 let parent = tree.find(path::split(body.path()).expect("not the root").0);
                 let parent = parent.expect("checked: the parent is there");
-                tree.insert(parent, body.clone());
+                let index = tree.insert(parent, body.clone());
                 tree.set_child_stat(parent, *parent_cversion, zxid);
+                Some(index)
             }
             Self::Deleted { body } => {
                 let parent = tree.find(path::split(body.path()).expect("not the root").0);
@@ -63,10 +65,12 @@ impl Change {
                 tree.remove(parent, index);
                 let (cversion, pzxid) = tree.child_stat(parent);
                 tree.set_child_stat(parent, cversion, pzxid.max(zxid));
+                None
             }
             Self::Data { body } | Self::Acl { body } | Self::Quota { body } => {
                 let index = tree.find(body.path()).expect("checked: the znode is there");
                 tree.replace(index, body.clone());
+                Some(index)
             }
         }
     }

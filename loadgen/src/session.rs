@@ -286,9 +286,10 @@ impl Session {
         self.reply_xid = self.next_xid;
     }
 
-    /// Forgets who it was: the next connection asks for a new session.
+    /// Forgets who it was: the next connection asks for a new session, as a client that has seen nothing yet. A server
+    /// that is behind would refuse it else.
     pub fn forget(&mut self) {
-        self.id = 0;
+        (self.id, self.zxid) = (0, 0);
         self.password = [0; PASSWORD_BYTES];
     }
 

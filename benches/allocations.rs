@@ -19,12 +19,16 @@ use zkfast::proto::event::put_event;
 use zkfast::proto::reply::put_reply;
 use zkfast::proto::request::{Create, PathWatch, SetData};
 use zkfast::proto::{EventType, JuteWrite, Reader, RequestHeader, Stat, Zxid};
+use zkfast::tree::{Digests, Settings, Tree};
 
 /// What is counted of each row.
 const ROUNDS: usize = 51;
 
 /// Passes before it: maps and buffers grow to what they need.
 const WARM_UP: usize = 200;
+
+/// Znodes of the large tree.
+const ZNODES: u64 = 1_000_000;
 
 fn main() {
     let mut table = Table::from_arguments();
@@ -34,6 +38,7 @@ fn main() {
     writes(&mut table);
     fan_out(&mut table);
     elections(&mut table);
+    znodes(&mut table);
     assert!(table.over.is_empty(), "more allocations than the limit: {}", table.over.join(", "));
 }
 
@@ -79,6 +84,31 @@ impl Table {
         println!("{name:<46} {count:>14.2} {:>14.1} {limit:>9.2}", per_operation(&bytes));
         if self.tests && count > limit {
             self.over.push(format!("{name}: {count:.2} > {limit}"));
+        }
+    }
+}
+
+/// What a znode of [`DATA_BYTES`] takes: what was asked of the allocator and not given back, which has no rounding and no
+/// gaps in it. The second tree is a view's.
+fn znodes(table: &mut Table) {
+    let settings = Settings { extended_types: false, digests: Digests::Kept, hash_seed: fixture::SEED };
+    let data = Random::new().data(DATA_BYTES);
+    let (mut tree, mut view) = (Tree::new(settings), None);
+    if !table.wants("tree/live_bytes") {
+        return;
+    }
+    let first = measure(|| {
+        (1..=ZNODES).for_each(|n| fixture::add(&mut tree, format!("/{n:09}").as_bytes(), &data, Zxid(n)));
+    });
+    let second = measure(|| view = Some(tree.for_view()));
+    let per_znode = |bytes: i64| bytes as f64 / ZNODES as f64;
+    let (first, further) = (per_znode(first.bytes_current), per_znode(second.bytes_current));
+    for (what, bytes, limit) in [("two_trees", first + further, 300.0), ("each_further_tree", further, 48.0)]
+    {
+        let name = format!("tree/live_bytes/{what}");
+        println!("{name:<46} {:>14} {bytes:>14.1} {limit:>9.2}", "-");
+        if table.tests && bytes > limit {
+            table.over.push(format!("{name}: {bytes:.1} > {limit}"));
         }
     }
 }

@@ -57,6 +57,8 @@ WORKLOADS = {
 # Open loops, and what are not gets and sets, take their place only when they are asked for.
 OPEN_LOOPS = [name for name, options in WORKLOADS.items() if "--rate" in options]
 DEFAULT_ROWS = [name for name in WORKLOADS if name not in ("connect", "watch 1000", *OPEN_LOOPS)]
+# What the floor cannot do: it has no watches.
+FLOOR_LACKS = ["watch 1000"]
 
 # What is shown of a run: heading, key in loadgen's JSON.
 METRICS = [
@@ -414,6 +416,8 @@ def compare(args, labels, directory, out):
                 for turn in range(args.rounds):
                     # Each side comes behind each other one.
                     for service in services if turn % 2 == 0 else reversed(services):
+                        if service.label == "floor" and row in FLOOR_LACKS:
+                            continue
                         options = [*WORKLOADS[row], "--seconds", str(args.seconds), "--warmup", str(args.warmup),
                                    "--seed", str(turn + 1)]
                         run = loadgen(service, options, args)

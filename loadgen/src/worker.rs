@@ -466,7 +466,6 @@ impl<'a> Worker<'a> {
         self.tally.lose(session.sent.len() as u64);
         let was_open = session.state == State::Open;
         if !was_open && !matches!(error, NoConnection::Expired { .. }) {
-            eprintln!("CONNECT {error:?}");
             self.tally.error("connect");
         }
         let (tally, out) = (&mut self.tally, &mut self.out);

@@ -197,7 +197,7 @@ pub struct Deltas {
     pub log_bytes: usize,
 }
 
-/// Entries, or requests, up to which room is kept ready for as many as there were.
+/// Entries, and changes, up to which room is made for as many as there were last.
 const ROOM_MAX: usize = 4096;
 
 impl Deltas {

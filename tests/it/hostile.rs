@@ -17,7 +17,8 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// Longest that another client may wait for an answer while an attack goes on.
 const DELAY_MAX: Duration = Duration::from_millis(100);
 
-/// Runs of an attack of which one must keep to the limit.
+/// Runs of an attack of which one must keep to the limit: server, attack and probe share two cores with whatever else
+/// runs there, so that one run over the limit says little.
 const ATTEMPTS: usize = 4;
 
 /// What the server did about an attack.
@@ -129,18 +130,27 @@ fn malformed_bytes() {
     for (in_session, attacks) in [(false, before_a_session()), (true, in_a_session())] {
         for (name, bytes) in attacks {
             let [real, ours] = servers.each_ref().map(Server::address);
-            // The real one meanwhile: most of an attack is waiting.
-            let (real, (ours, delay)) = std::thread::scope(|scope| {
-                let real = scope.spawn(|| attack(real, in_session, &bytes));
-                let probe = Probe::start(ours);
-                let outcome = attack(ours, in_session, &bytes);
-                (real.join().expect("an outcome"), (outcome, probe.stop()))
-            });
-            if real != ours {
-                failures.push(format!("{name} (in a session: {in_session}): {ours:?}, ZooKeeper: {real:?}"));
+            let mut delays = Vec::new();
+            while delays.len() < ATTEMPTS {
+                // The real one meanwhile: most of an attack is waiting.
+                let (real, (ours, delay)) = std::thread::scope(|scope| {
+                    let real = scope.spawn(|| attack(real, in_session, &bytes));
+                    let probe = Probe::start(ours);
+                    let outcome = attack(ours, in_session, &bytes);
+                    (real.join().expect("an outcome"), (outcome, probe.stop()))
+                });
+                if real != ours {
+                    failures
+                        .push(format!("{name} (in a session: {in_session}): {ours:?}, ZooKeeper: {real:?}"));
+                    break;
+                }
+                if delay <= DELAY_MAX || servers[1].kind() != Kind::Zkfast {
+                    break;
+                }
+                delays.push(delay);
             }
-            if delay > DELAY_MAX && servers[1].kind() == Kind::Zkfast {
-                failures.push(format!("{name}: another client waited {delay:?}"));
+            if delays.len() == ATTEMPTS {
+                failures.push(format!("{name}: another client waited {delays:?}"));
             }
         }
     }
@@ -266,8 +276,7 @@ fn create(path: &str, data: &[u8]) -> Request {
 /// Runs `attack` beside a probing client: it waits no longer than the limit, memory grows by less than
 /// `growth_kib_max`, and the server lives.
 ///
-/// Server, attack and probe share two cores with whatever else runs there: one run over the limit says
-/// little, and [`ATTEMPTS`] of them, each with a server of its own, say that the server makes others wait.
+/// Each of the [`ATTEMPTS`] has a server of its own.
 fn disturbs_nobody(growth_kib_max: u64, attack: impl Fn(&Server)) {
     let _alone = alone();
     let mut delays = Vec::new();

@@ -22,18 +22,19 @@ use super::follow::{Follow, Logged};
 use super::patience::Patience;
 use super::report::Answered;
 use super::{
-    CnxnId, Commit, CommitSettings, Deltas, Entry, FuzzyReplay, Now, Proposed, ReplayError, Request, Restart,
-    Restored, Up, Uplink, What,
+    Builder, CnxnId, Commit, CommitSettings, Deltas, Entry, FuzzyReplay, Now, Proposed, ReplayError, Request,
+    Restart, Restored, Up, Uplink, What,
 };
 use crate::admin::{Leading, Metrics, Mode};
 use crate::auth::Policy;
 use crate::config::Ensemble;
 use crate::proto::Zxid;
+use crate::snapshot::java::{Decoder, Form, Progress};
 use crate::wal::{Batch, Marker};
 use crate::zab::LinkId;
 use crate::zab::election::{Candidate, ElectionPort, Output as ElectionOutput};
 use crate::zab::history::History;
-use crate::zab::leader::{Asked, CloseLearner, Epochs, Leader, LeaderOutput, Membership};
+use crate::zab::leader::{Asked, CloseLearner, Epochs, Lag, Leader, LeaderOutput, Membership};
 use crate::zab::learner::{Learner, LearnerOutput, LostLeader};
 use crate::zab::notification::{ServerState, Vote};
 use crate::zab::quorum::Quorum;
@@ -52,6 +53,25 @@ const CONNECT_MS: i64 = 1_000;
 
 /// Pause between two attempts to connect to the leader, which may not know yet that it is one.
 const CONNECT_RETRY_MS: i64 = 10;
+
+/// Pause before the third attempt in a row to synchronise; it doubles with each further one, up to [`PAUSE_MS_MAX`].
+/// The first two come at once, since a leader that has just begun may refuse once.
+const PAUSE_MS: i64 = 50;
+
+/// Longest pause between two attempts to synchronise.
+const PAUSE_MS_MAX: i64 = 800;
+
+/// Failed attempts that a tree counts for that the disk did not take.
+const FAILED_SYNCS_NOT_STORED: u32 = 20;
+
+/// Pause after that many.
+const PAUSE_NOT_STORED_MS: i64 = 10_000;
+
+/// How often a synchronisation says how far it is.
+const PROGRESS_MS: i64 = 3_000;
+
+/// Connections to the quorum port that are kept until this server knows whether it leads.
+const EARLY_LINKS_MAX: usize = 64;
 
 /// How a server is a member.
 #[derive(Clone, Debug)]
@@ -111,11 +131,13 @@ pub enum Output {
     },
     /// Here in the stream of this connection stands the tree of the image that was begun for it.
     SendImage(LinkId),
-    /// Decode a tree, which is as of this zxid, from what follows: [`Output::Tree`].
-    ReceiveTree(Zxid),
-    /// Bytes of that tree. Where it ends: [`Replica::tree_ended`].
-    Tree(Bytes),
-    /// Write this as an incoming snapshot, and flush it: [`Replica::tree_stored`].
+    /// Find out what the log knows of this zxid, where a learner's log ends: [`Replica::log_found`].
+    FindInLog(LinkId, Zxid),
+    /// Read txns of the log after this zxid, oldest first, about [`WINDOW_BYTES`](crate::zab::leader::WINDOW_BYTES) of
+    /// them, for a learner that is behind: [`Replica::log_read`].
+    ReadLog(LinkId, Zxid),
+    /// Write this as an incoming snapshot, and flush it: [`Replica::tree_stored`] or [`Replica::tree_not_stored`]. One
+    /// at a time: the next is not asked for before.
     StoreTree(Box<Restored>),
     /// The log now begins at the incoming snapshot: give it its name.
     FinishInstall(Zxid),
@@ -145,8 +167,40 @@ pub enum Event {
     CannotTruncate { sid: i64, to: Zxid },
     #[error("learner left: {why}")]
     LearnerLeft { why: CloseLearner },
+    #[error(
+        "a learner takes less than is proposed: sid={} sent={} last={} for_ms={}: is its disk or its network too slow?",
+        .lag.sid, .lag.sent, .lag.last, .lag.for_ms
+    )]
+    LearnerLags { lag: Lag },
+    #[error(
+        "synchronising: leader={sid} sync={sync} bytes={bytes} took_ms={took_ms} bytes_per_s={rate} try={attempt}"
+    )]
+    Synchronising { sid: i64, sync: &'static str, bytes: u64, took_ms: i64, rate: u64, attempt: u32 },
+    #[error("storing the leader's tree: leader={sid} znodes={znodes} took_ms={took_ms} try={attempt}")]
+    Storing { sid: i64, znodes: usize, took_ms: i64, attempt: u32 },
+    #[error(
+        "not synchronised: leader={sid} sync={sync} bytes={bytes} took_ms={took_ms} try={attempt} why={why}"
+    )]
+    SyncFailed { sid: i64, sync: &'static str, bytes: u64, took_ms: i64, attempt: u32, why: String },
     #[error("{why}: the leader's tree is another")]
     Digest { why: String },
+}
+
+impl Event {
+    /// True if a person should look at it.
+    pub fn is_warning(&self) -> bool {
+        match self {
+            Self::SyncFailed { .. } | Self::LearnerLags { .. } | Self::CannotTruncate { .. } => true,
+            Self::Digest { .. }
+            | Self::Looking { .. }
+            | Self::Elected { .. }
+            | Self::Leading { .. }
+            | Self::Following { .. }
+            | Self::LearnerLeft { .. }
+            | Self::Synchronising { .. }
+            | Self::Storing { .. } => false,
+        }
+    }
 }
 
 /// What a server is to its ensemble.
@@ -218,8 +272,14 @@ struct Member {
     history: History,
     state: State,
     restoring: Restoring,
+    /// Attempts to synchronise in a row that failed.
+    failed_syncs: u32,
+    /// Connections to the quorum port that came before this server knew whether it leads: a follower that is quicker
+    /// than its leader need not come again.
+    early_links: BTreeSet<LinkId>,
     /// Proposals behind a tree that is not installed yet, and how far they are committed.
     waiting: VecDeque<Logged>,
+    waiting_bytes: usize,
     waiting_commit: Zxid,
     /// Entries that a leader has yet to confirm.
     held: VecDeque<Deltas>,
@@ -261,14 +321,28 @@ struct Learning {
     link: LinkId,
     learner: Learner,
     sync: &'static str,
+    /// When it began, and when it last said how far it is.
+    began_ms: i64,
+    said_ms: i64,
+    /// Bytes that came.
+    bytes: u64,
+}
+
+/// A tree that comes in.
+#[derive(Debug)]
+struct Receiving {
+    /// As of when it is, as the leader says.
+    zxid: Zxid,
+    decoder: Decoder,
+    builder: Builder,
 }
 
 /// How far TRUNC or SNAP has come.
 #[derive(Debug)]
 enum Restoring {
     No,
-    /// A tree comes in, as of this zxid.
-    Receiving(Zxid),
+    /// A tree comes in.
+    Receiving(Box<Receiving>),
     /// It is whole, and may hold some of what comes behind it.
     Fuzzy(Box<FuzzyReplay>),
     /// It is exact, and on its way to the disk.
@@ -283,7 +357,26 @@ enum Restoring {
     Basing(Box<Restored>),
 }
 
+impl Learning {
+    /// How far the synchronisation is.
+    fn progress(&self, now_ms: i64, attempt: u32) -> Event {
+        let Self { sid, sync, bytes, began_ms, .. } = *self;
+        let took_ms = now_ms - began_ms;
+        let rate = bytes * 1000 / took_ms.max(1) as u64;
+        Event::Synchronising { sid, sync, bytes, took_ms, rate, attempt }
+    }
+}
+
 impl Member {
+    /// How long the next attempt to synchronise waits, given how many failed in a row.
+    fn pause_ms(&self) -> i64 {
+        match self.failed_syncs {
+            0 | 1 => 0,
+            FAILED_SYNCS_NOT_STORED.. => PAUSE_NOT_STORED_MS,
+            failed => (PAUSE_MS << (failed - 2).min(8)).min(PAUSE_MS_MAX),
+        }
+    }
+
     /// Whether it follows without a vote.
     fn is_observer(&self) -> bool {
         self.settings.is_observer || self.repairing
@@ -291,9 +384,11 @@ impl Member {
 }
 
 impl Restoring {
-    /// Whether it can be left without a trace: the log was told nothing.
+    /// True if it can be left without a trace: neither disk nor log were told anything. A tree that is on its way to the
+    /// disk is installed also where its leader is gone: it is exact, holds all that was committed when it was sent, and
+    /// spares the next leader from sending it again.
     fn is_revocable(&self) -> bool {
-        matches!(self, Self::Receiving(_) | Self::Fuzzy(_) | Self::Storing(_) | Self::Checking(_))
+        matches!(self, Self::Receiving(_) | Self::Fuzzy(_) | Self::Checking(_))
     }
 
     /// Whether txns wait for a tree that is not installed yet.
@@ -339,7 +434,10 @@ impl Replica {
             history,
             state: State::Settling,
             restoring: Restoring::No,
+            failed_syncs: 0,
+            early_links: BTreeSet::new(),
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             waiting_commit: Zxid::ZERO,
             held: VecDeque::new(),
             hold_until_ms: None,
@@ -479,6 +577,9 @@ impl Replica {
     fn forward(&mut self) {
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
         let State::Learning(learning) = &member.state else { return };
+        if learning.learner.must_be_silent() {
+            return;
+        }
         let packets = follow.take_packets();
         if !packets.is_empty() {
             member.outputs.push_back(Output::Send { link: learning.link, bytes: packets.into() });
@@ -570,12 +671,11 @@ impl Replica {
 
     /// Only for what a leader sends of its own accord.
     fn send(member: &mut Member, out: Vec<LeaderOutput>) {
-        for output in out {
-            let LeaderOutput::Send(link, bytes) = output else {
-                unreachable!("nothing was received: {output:?}")
-            };
-            member.outputs.push_back(Output::Send { link, bytes });
-        }
+        member.outputs.extend(out.into_iter().map(|output| match output {
+            LeaderOutput::Send(link, bytes) => Output::Send { link, bytes },
+            LeaderOutput::ReadLog(link, after) => Output::ReadLog(link, after),
+            other => unreachable!("nothing was received: {other:?}"),
+        }));
     }
 
     /// A group is durable.
@@ -635,7 +735,8 @@ impl Replica {
         }
         if let Some(member) = &mut self.member {
             let State::Leading(leader) = &member.state else { return };
-            member.history.trim(leader.announced().min(self.shown.0));
+            // What is not here any more is read from the log.
+            member.history.trim(leader.announced().min(self.shown.0).min(self.durable));
         }
     }
 
@@ -669,8 +770,10 @@ impl Replica {
             };
             leader.commit(entry.zxid, history, &mut out);
             match answer {
-                None => leader.synced(learner, &mut out),
-                Some((session_id, valid)) => leader.revalidated(learner, session_id, valid, &mut out),
+                None => leader.synced(learner, history, &mut out),
+                Some((session_id, valid)) => {
+                    leader.revalidated(learner, session_id, valid, history, &mut out)
+                }
             }
         }
         leader.commit(through, history, &mut out);
@@ -709,17 +812,23 @@ impl Replica {
         self.member.as_mut()?.outputs.pop_front()
     }
 
+    /// True if [`Self::take_output`] has something.
+    pub fn has_output(&self) -> bool {
+        self.member.as_ref().is_some_and(|member| !member.outputs.is_empty())
+    }
+
     /// Whether bytes of this peer may be received: what waits for the log is bounded.
     pub fn may_receive(&self, link: LinkId) -> bool {
         let Some(member) = &self.member else { return false };
+        if member.early_links.contains(&link) {
+            // Its socket keeps them until this server knows what it is.
+            return false;
+        }
         match &member.state {
             State::Learning(learning) if learning.link == link => match member.restoring {
                 // The learner does not look at it before that is done.
                 Restoring::Checking(_) | Restoring::Truncating(_) | Restoring::Reloading => false,
-                Restoring::Storing(_) | Restoring::Basing(_) => {
-                    let waiting = member.waiting.iter().map(|logged| logged.txn.len()).sum::<usize>();
-                    waiting < TO_LOG_BYTES_MAX
-                }
+                Restoring::Storing(_) | Restoring::Basing(_) => member.waiting_bytes < TO_LOG_BYTES_MAX,
                 Restoring::No | Restoring::Receiving(_) | Restoring::Fuzzy(_) => {
                     let waiting = self.to_log.iter().map(|batch| batch.bytes()).sum::<usize>();
                     waiting + member.gathered.bytes() < TO_LOG_BYTES_MAX
@@ -754,7 +863,14 @@ impl Replica {
             State::Leading(leader) => leader.tick(now_ms, &mut member.history, &mut led),
             // A leader that nobody listens to is not silent.
             State::Learning(learning) if is_deaf => learning.learner.excuse(now_ms),
-            State::Learning(learning) => learning.learner.tick(now_ms, &mut learned),
+            State::Learning(learning) => {
+                learning.learner.tick(now_ms, &mut learned);
+                if !learning.is_up_to_date && now_ms - learning.said_ms >= PROGRESS_MS {
+                    learning.said_ms = now_ms;
+                    let event = learning.progress(now_ms, member.failed_syncs + 1);
+                    member.outputs.push_back(Output::Event(event));
+                }
+            }
             State::Connecting { sid, link: link @ None, retry_ms, until_ms, .. } => {
                 if now_ms >= *until_ms {
                     lost = Some(LostLeader::Unreachable);
@@ -862,6 +978,7 @@ impl Replica {
     /// Leaves whatever role it has.
     fn look(&mut self, now: Now, why: &dyn std::fmt::Display) {
         let Some(member) = &mut self.member else { return };
+        let now_ms = now.mono_ms();
         let mut links = Vec::new();
         let mut of_java = false;
         match std::mem::replace(&mut member.state, State::Settling) {
@@ -872,17 +989,25 @@ impl Replica {
             }
             State::Learning(learning) => {
                 of_java = learning.learner.has_java_leader();
+                if !learning.is_up_to_date && !learning.learner.is_unheard() {
+                    member.failed_syncs += 1;
+                    let Learning { sid, sync, bytes, began_ms, .. } = *learning;
+                    let (took_ms, attempt, why) = (now_ms - began_ms, member.failed_syncs, why.to_string());
+                    let event = Event::SyncFailed { sid, sync, bytes, took_ms, attempt, why };
+                    member.outputs.push_back(Output::Event(event));
+                }
                 links.push(learning.link);
             }
             State::Connecting { link, .. } => links.extend(link),
             State::Settling | State::Electing => {}
         }
         member.outputs.extend(links.into_iter().map(|link| Output::Close { link }));
-        // A tree that is on its way to the disk will be forgotten; once the log was told, there is no way back.
+        // What was received of a tree is forgotten; once the disk or the log was told, there is no way back.
         if member.restoring.is_revocable() {
             member.restoring = Restoring::No;
         }
         member.waiting.clear();
+        member.waiting_bytes = 0;
         member.waiting_commit = Zxid::ZERO;
         let (zxid, epoch) = (member.history.last(), member.epochs.current);
         let event = Event::Looking { zxid, epoch, why: why.to_string() };
@@ -989,12 +1114,17 @@ impl Replica {
                         let membership = member.settings.membership.clone();
                         let mut leader = Leader::new(membership, member.epochs, last, now_ms);
                         let mut led = Vec::new();
+                        for link in std::mem::take(&mut member.early_links) {
+                            leader.accepted(link, now_ms, &mut member.history, &mut led);
+                        }
                         leader.discover(now_ms, &mut member.history, &mut led);
                         member.state = State::Leading(Box::new(leader));
                         self.led(led, now);
                     } else {
-                        let until_ms = now_ms + member.settings.membership.init_ms.min(CONNECT_MS);
-                        let (link, retry_ms, wants_all) = (None, now_ms, false);
+                        let early = std::mem::take(&mut member.early_links);
+                        member.outputs.extend(early.into_iter().map(|link| Output::Close { link }));
+                        let (link, retry_ms, wants_all) = (None, now_ms + member.pause_ms(), false);
+                        let until_ms = retry_ms + member.settings.membership.init_ms.min(CONNECT_MS);
                         member.state = State::Connecting { sid, link, retry_ms, until_ms, wants_all };
                         self.tick(now);
                     }
@@ -1030,6 +1160,13 @@ impl Replica {
                 }
                 LeaderOutput::Image(link) => self.image(link),
                 LeaderOutput::SendImage(link) => member.outputs.push_back(Output::SendImage(link)),
+                LeaderOutput::FindInLog(link, zxid) => {
+                    member.outputs.push_back(Output::FindInLog(link, zxid))
+                }
+                LeaderOutput::ReadLog(link, after) => member.outputs.push_back(Output::ReadLog(link, after)),
+                LeaderOutput::Lags(lag) => {
+                    member.outputs.push_back(Output::Event(Event::LearnerLags { lag }));
+                }
                 LeaderOutput::Established(epoch) => self.established(epoch, now),
                 LeaderOutput::Asked(learner, asked) => self.asked(learner, asked, now),
                 LeaderOutput::Lost(why) => {
@@ -1068,7 +1205,36 @@ impl Replica {
         let Some(member) = &mut self.member else { return };
         let State::Leading(leader) = &mut member.state else { return };
         let mut out = Vec::new();
-        leader.image_begun(link, zxid, &mut member.history, &mut out);
+        leader.image_begun(link, zxid, now.mono_ms(), &mut member.history, &mut out);
+        self.led(out, now);
+    }
+
+    /// A connection to a peer has taken `bytes` of what it was to be sent; `messages` of them were handed out by
+    /// [`Output::Send`], the others belong to a tree.
+    pub fn taken(&mut self, link: LinkId, bytes: usize, messages: usize, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let State::Leading(leader) = &mut member.state else { return };
+        let mut out = Vec::new();
+        leader.taken(link, bytes, messages, now.mono_ms(), &member.history, &mut out);
+        Self::send(member, out);
+    }
+
+    /// What the log says to [`Output::FindInLog`]: its newest txn that is not above the zxid; `None` where the log does
+    /// not go back so far, or a tree is less to send.
+    pub fn log_found(&mut self, link: LinkId, floor: Option<Zxid>, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let State::Leading(leader) = &mut member.state else { return };
+        let mut out = Vec::new();
+        leader.found(link, floor, now.mono_ms(), &mut member.history, &mut out);
+        self.led(out, now);
+    }
+
+    /// What the log gave for [`Output::ReadLog`], or why it gave nothing.
+    pub fn log_read(&mut self, link: LinkId, read: Result<&Batch, String>, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let State::Leading(leader) = &mut member.state else { return };
+        let mut out = Vec::new();
+        leader.log_read(link, read, &mut member.history, &mut out);
         self.led(out, now);
     }
 
@@ -1133,10 +1299,15 @@ impl Replica {
                 }
                 LearnerOutput::Snap(zxid) => {
                     learning.sync = "SNAP";
-                    member.restoring = Restoring::Receiving(zxid);
-                    member.outputs.push_back(Output::ReceiveTree(zxid));
+                    let settings = self.core().tree.settings();
+                    let receiving = Receiving {
+                        zxid,
+                        decoder: Decoder::new(Form::Stream),
+                        builder: Builder::new(settings),
+                    };
+                    let Some(member) = &mut self.member else { return };
+                    member.restoring = Restoring::Receiving(Box::new(receiving));
                 }
-                LearnerOutput::Tree(bytes) => member.outputs.push_back(Output::Tree(bytes)),
                 LearnerOutput::Propose(zxid, txn) => self.log(zxid, txn),
                 LearnerOutput::Commit(zxid) if member.restoring.is_installing() => {
                     member.waiting_commit = zxid;
@@ -1177,6 +1348,7 @@ impl Replica {
     fn log(&mut self, zxid: Zxid, txn: Bytes) {
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
         if member.restoring.is_installing() {
+            member.waiting_bytes += txn.len();
             return member.waiting.push_back(Logged { zxid, txn });
         }
         member.gathered.put(zxid, |out| out.extend_from_slice(&txn));
@@ -1197,6 +1369,7 @@ impl Replica {
             && let Some(epoch) = learning.up_to_date.take()
         {
             learning.is_up_to_date = true;
+            member.failed_syncs = 0;
             self.up_to_date(epoch, now);
         }
     }
@@ -1228,22 +1401,41 @@ impl Replica {
         self.elected(out, now);
     }
 
-    /// The tree that [`Output::Tree`] brings has ended; `rest` was behind it.
+    /// Decodes what has come of a tree. The bytes after its end stay with the learner, whose packets they are.
     ///
     /// A leader of ZooKeeper's goes on committing while it sends its tree, so that the tree holds some of what it sends
     /// behind it. What was committed by then makes it exact, and comes without being waited for.
-    pub fn tree_ended(&mut self, tree: FuzzyReplay, rest: &[u8], now: Now) {
+    fn take_tree(&mut self, now: Now) {
         let Some(member) = &mut self.member else { return };
-        let (State::Learning(learning), Restoring::Receiving(zxid)) = (&mut member.state, &member.restoring)
+        let (State::Learning(learning), Restoring::Receiving(receiving)) =
+            (&mut member.state, &mut member.restoring)
         else {
             return;
         };
-        let mut out = Vec::new();
-        let zxid = *zxid;
-        member.restoring = Restoring::Fuzzy(Box::new(tree));
-        learning.learner.tree_ended(zxid, rest, &mut out);
-        self.sharpen(now);
-        self.learned(out, now);
+        let Some(bytes) = learning.learner.tree_bytes() else {
+            unreachable!("a tree is received that the learner does not know of")
+        };
+        let used = match receiving.decoder.feed(bytes, &mut receiving.builder) {
+            Ok(Progress::More) => return learning.learner.take_tree(bytes.len()),
+            Ok(Progress::Whole { used }) => used,
+            Err(damage) => return self.look(now, &LostLeader::Tree(damage.to_string())),
+        };
+        learning.learner.take_tree(used);
+        let Restoring::Receiving(receiving) = std::mem::replace(&mut member.restoring, Restoring::No) else {
+            unreachable!("looked at above")
+        };
+        let Receiving { zxid, decoder, builder } = *receiving;
+        let tail = decoder.finish().map_err(|damage| damage.to_string());
+        match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail)) {
+            Ok(tree) => {
+                member.restoring = Restoring::Fuzzy(Box::new(tree));
+                let mut out = Vec::new();
+                learning.learner.tree_ended(zxid, &mut out);
+                self.sharpen(now);
+                self.learned(out, now);
+            }
+            Err(why) => self.look(now, &LostLeader::Tree(why)),
+        }
     }
 
     /// Has a tree stored once it is exact.
@@ -1254,6 +1446,7 @@ impl Replica {
             && first.zxid <= member.waiting_commit
             && let Some(Logged { zxid, txn }) = member.waiting.pop_front()
         {
+            member.waiting_bytes -= txn.len();
             if let Err(why) = tree.replay(zxid, &txn) {
                 return self.look(now, &LostLeader::Tree(why.to_string()));
             }
@@ -1266,6 +1459,12 @@ impl Replica {
         };
         match tree.finish() {
             Ok((restored, _)) => {
+                if let State::Learning(learning) = &member.state {
+                    let (sid, took_ms) = (learning.sid, now.mono_ms() - learning.began_ms);
+                    let attempt = member.failed_syncs + 1;
+                    let event = Event::Storing { sid, znodes: restored.tree.len(), took_ms, attempt };
+                    member.outputs.push_back(Output::Event(event));
+                }
                 member.restoring = Restoring::Storing(restored.zxid);
                 member.outputs.push_back(Output::StoreTree(Box::new(restored)));
             }
@@ -1276,18 +1475,25 @@ impl Replica {
     /// That tree is durable as an incoming snapshot.
     pub fn tree_stored(&mut self, restored: Restored) {
         let Some(member) = &mut self.member else { return };
-        if !matches!(member.restoring, Restoring::Storing(zxid) if zxid == restored.zxid) {
-            return;
-        }
+        let is_awaited = matches!(member.restoring, Restoring::Storing(zxid) if zxid == restored.zxid);
+        assert!(is_awaited, "a tree at {} was stored while {:?}", restored.zxid, member.restoring);
         self.to_log.push_back(Arc::new(Batch::marker(Marker::Base { at: restored.zxid })));
         member.restoring = Restoring::Basing(Box::new(restored));
     }
 
-    /// That tree cannot be used.
-    pub fn tree_refused(&mut self, why: String, now: Now) {
-        let Some(member) = &self.member else { return };
-        if member.restoring.is_revocable() {
-            self.look(now, &LostLeader::Tree(why));
+    /// That tree could not be written: nothing of it is on the disk. Whether there is room the next attempt shows, after
+    /// a pause, for each costs all of the tree.
+    pub fn tree_not_stored(&mut self, why: String, now: Now) {
+        let Some(member) = &mut self.member else { return };
+        let is_awaited = matches!(member.restoring, Restoring::Storing(_));
+        assert!(is_awaited, "a tree was not stored while {:?}", member.restoring);
+        member.restoring = Restoring::No;
+        member.failed_syncs = member.failed_syncs.max(FAILED_SYNCS_NOT_STORED);
+        match member.state {
+            State::Learning(_) => {
+                self.look(now, &LostLeader::Tree(format!("the tree cannot be stored: {why}")))
+            }
+            _ => self.settle(now),
         }
     }
 
@@ -1361,6 +1567,7 @@ impl Replica {
             _ => return self.settle(now),
         }
         let waiting = std::mem::take(&mut member.waiting);
+        member.waiting_bytes = 0;
         let committed = std::mem::replace(&mut member.waiting_commit, Zxid::ZERO);
         for Logged { zxid, txn } in waiting.into_iter().filter(|logged| logged.zxid > last) {
             self.log(zxid, txn);
@@ -1380,6 +1587,14 @@ impl Replica {
             }
             (Port::Quorum, State::Leading(leader)) => {
                 leader.accepted(link, now.mono_ms(), &mut member.history, &mut led);
+            }
+            (Port::Quorum, State::Settling | State::Electing) => {
+                member.early_links.insert(link);
+                if member.early_links.len() > EARLY_LINKS_MAX
+                    && let Some(oldest) = member.early_links.pop_first()
+                {
+                    member.outputs.push_back(Output::Close { link: oldest });
+                }
             }
             (Port::Quorum, _) => member.outputs.push_back(Output::Close { link }),
         }
@@ -1402,7 +1617,20 @@ impl Replica {
             let learner = Learner::new(membership, is_observer, *epochs, last, now_ms, &mut learned)
                 .wanting_all(wants_all);
             let (up_to_date, is_up_to_date) = (None, false);
-            let learning = Learning { sid, up_to_date, is_up_to_date, until_ms, link, learner, sync: "DIFF" };
+            let sync = "DIFF";
+            let (began_ms, said_ms, bytes) = (now_ms, now_ms, 0);
+            let learning = Learning {
+                sid,
+                up_to_date,
+                is_up_to_date,
+                until_ms,
+                link,
+                learner,
+                sync,
+                began_ms,
+                said_ms,
+                bytes,
+            };
             member.state = State::Learning(Box::new(learning));
         } else {
             member.outputs.push_back(Output::Close { link });
@@ -1423,14 +1651,17 @@ impl Replica {
                     leader.received(link, bytes, now.mono_ms(), &mut member.history, &mut led);
                 }
                 State::Learning(learning) if learning.link == link => {
+                    learning.bytes += bytes.len() as u64;
                     learning.learner.received(bytes, now.mono_ms(), &mut learned);
                 }
+                // A connection that this server has left: its end is on the way to the shell.
                 _ => {}
             }
         }
         self.elected(elected, now);
         self.led(led, now);
         self.learned(learned, now);
+        self.take_tree(now);
         self.advance(now);
     }
 
@@ -1438,6 +1669,9 @@ impl Replica {
     pub fn closed(&mut self, link: LinkId, now: Now) {
         let Some(member) = &mut self.member else { return };
         let mut out = Vec::new();
+        if member.early_links.remove(&link) {
+            return;
+        }
         if member.election_links.remove(&link) {
             member.election.closed(now.mono_ms() as u64, link, &mut out);
             return self.elected(out, now);

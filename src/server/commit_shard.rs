@@ -331,7 +331,7 @@ impl State {
 
     fn durable(&mut self, Done { batch, took, fsync, end }: Done, now: Now) {
         if let Some(others) = &mut self.others {
-            others.logged(end);
+            others.logged(batch.as_marker().map_or(batch.last(), |marker| marker.zxid()), end);
         }
         let metrics = self.replica.metrics_mut();
         metrics.times.fsynctime.record(fsync.as_micros() as u64);

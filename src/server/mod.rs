@@ -365,7 +365,7 @@ pub fn run(config: &Config) {
             config.quorum.tcp_keep_alive,
             dir.clone(),
             tree_settings,
-            encoder.position(),
+            (restored.zxid, encoder.position()),
             commit_bell.clone(),
         );
         others.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))

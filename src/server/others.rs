@@ -6,16 +6,16 @@ use super::ring::Bell;
 use super::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, exit, recovery};
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::proto::Zxid;
-use crate::replica::{Builder, Event, MemberSettings, Now, Output, Replica, Restored};
-use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
-use crate::storage::{self, ImageEncoder, Incoming};
+use crate::replica::{Event, MemberSettings, Now, Output, Replica, Restored};
+use crate::snapshot;
+use crate::snapshot::java::{Encoder, Form};
+use crate::storage::{self, Folder, ImageEncoder, Incoming, LogSlices, Storage};
 use crate::tree::{self, NodeImage};
-use crate::wal::{Batch, Position};
+use crate::wal::{self, Batch, Position};
 use crate::zab::LinkId;
 use crate::zab::history::History;
-use crate::zab::leader::{Epochs, Membership};
+use crate::zab::leader::{Epochs, Membership, WINDOW_BYTES};
 use crate::zab::quorum::{Quorum, config_text};
-use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -26,6 +26,15 @@ use std::thread;
 
 /// Pieces of a tree that are made ahead of what its learner takes.
 const PIECES_AHEAD: usize = 16;
+
+/// A learner that lacks no more of the log than this gets it, and more where the tree is large.
+const DIFF_BYTES_MIN: u64 = 128 << 20;
+
+/// Which part of the newest snapshot's bytes the log may have for a learner. Source: `zookeeper.snapshotSizeFactor`.
+const DIFF_TREE_PART: u64 = 3;
+
+/// How often in a turn learners that are behind get more of what they lack.
+const SENDS_PER_TURN: usize = 4;
 
 /// A view's image of its tree, for a learner.
 #[derive(Debug)]
@@ -51,6 +60,10 @@ pub enum Arrival {
     NotStored(io::Error),
     /// The disk was read again.
     Reloaded(Box<Restored>),
+    /// What the log knows of where a learner's ends, and what reads on from there.
+    LogFound(LinkId, Option<(Zxid, Box<LogSlices>)>),
+    /// Txns of the log for a learner, and what reads on.
+    LogRead(LinkId, Result<(Batch, Box<LogSlices>), String>),
 }
 
 /// Where other threads put what they have.
@@ -100,6 +113,7 @@ pub fn settings(config: &Config) -> Result<MemberSettings, String> {
         sync_ms: i64::from(*sync_limit_ticks) * tick_ms,
         snaps_max: *max_concurrent_snap_syncs as usize,
         always_snap: *force_snapshot_sync,
+        as_java: false,
     };
     Ok(MemberSettings {
         election_address: format!("{}:{}", address.host, address.election_port),
@@ -172,11 +186,16 @@ pub struct Others {
     inbox: Inbox,
     /// Images that were begun and are not being sent yet.
     images: BTreeMap<LinkId, Image>,
-    receiving: Option<Box<Receiving>>,
     /// A tree is being written.
     is_storing: bool,
+    /// What reads the log for a learner, while it is not reading.
+    readers: BTreeMap<LinkId, Box<LogSlices>>,
+    /// The replica wants more done, in the next turn.
+    has_more: bool,
     /// Where the log ends.
     log: Position,
+    /// The newest txn in it.
+    durable: Zxid,
 }
 
 impl Others {
@@ -190,7 +209,7 @@ impl Others {
         keep_alive: bool,
         dir: DataDir,
         tree_settings: tree::Settings,
-        log: Position,
+        (durable, log): (Zxid, Position),
         bell: Bell,
     ) -> io::Result<(Self, Waiter)> {
         let (sender, arrivals) = mpsc::channel();
@@ -202,16 +221,18 @@ impl Others {
             arrivals,
             inbox: Inbox { sender, bell },
             images: BTreeMap::new(),
-            receiving: None,
             is_storing: false,
+            readers: BTreeMap::new(),
+            has_more: false,
             log,
+            durable,
         };
         Ok((others, waiter))
     }
 
-    /// The log is durable and ends there.
-    pub fn logged(&mut self, end: Position) {
-        self.log = end;
+    /// The log is durable through `zxid` and ends there.
+    pub fn logged(&mut self, zxid: Zxid, end: Position) {
+        (self.durable, self.log) = (zxid, end);
     }
 
     /// Where views put their images.
@@ -226,7 +247,7 @@ impl Others {
 
     /// Whether there is news that no wait tells of.
     pub fn has_news(&self) -> bool {
-        self.peers.has_news()
+        self.has_more || self.peers.has_news()
     }
 
     /// Tells the replica what happened; says whether there is more of it already.
@@ -236,7 +257,7 @@ impl Others {
                 peers::Event::Accepted(link, port) => replica.accepted(link, port, now),
                 peers::Event::Connected(link) => replica.connected(link, now),
                 peers::Event::Closed(link) => {
-                    self.images.remove(&link);
+                    self.forget(link);
                     replica.closed(link, now);
                 }
             }
@@ -256,31 +277,57 @@ impl Others {
                 }
                 Arrival::NotStored(error) => {
                     self.is_storing = false;
-                    replica.tree_refused(error.to_string(), now);
+                    replica.tree_not_stored(error.to_string(), now);
                 }
                 Arrival::Reloaded(restored) => replica.reloaded(*restored, now),
+                // Of a learner that has gone.
+                Arrival::LogFound(link, _) | Arrival::LogRead(link, _) if !self.peers.has(link) => {}
+                Arrival::LogFound(link, found) => {
+                    let floor = found.map(|(floor, reader)| {
+                        self.readers.insert(link, reader);
+                        floor
+                    });
+                    replica.log_found(link, floor, now);
+                }
+                Arrival::LogRead(link, Ok((batch, reader))) => {
+                    self.readers.insert(link, reader);
+                    replica.log_read(link, Ok(&batch), now);
+                }
+                Arrival::LogRead(link, Err(why)) => replica.log_read(link, Err(why), now),
             }
         }
         self.peers.receive(replica, now)
     }
 
-    /// Does what the replica wants done.
+    /// Does what the replica wants done. What a learner's connection takes makes room for more of what that lacks.
     pub fn give_out(&mut self, replica: &mut Replica, now: Now) {
+        for _ in 0..SENDS_PER_TURN {
+            self.carry_out(replica, now);
+            self.peers.flush();
+            while let Some(peers::Taken { link, bytes, messages }) = self.peers.next_taken() {
+                replica.taken(link, bytes, messages, now);
+            }
+            self.has_more = replica.has_output();
+            if !self.has_more {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, replica: &mut Replica, now: Now) {
         while let Some(output) = replica.take_output() {
             match output {
                 Output::Connect { link, sid, port } => self.peers.connect(link, sid, port),
                 Output::Send { link, bytes } => self.peers.send(link, bytes),
                 Output::Close { link } => {
-                    self.images.remove(&link);
+                    self.forget(link);
                     self.peers.close(link);
                 }
                 Output::SaveEpochs { epochs, repairing } => self.save(epochs, repairing),
                 Output::SendImage(link) => self.send_image(link),
-                Output::ReceiveTree(zxid) => {
-                    self.receiving = Some(Box::new(Receiving::new(zxid, self.tree_settings)));
-                }
+                Output::FindInLog(link, zxid) => self.find_in_log(link, zxid),
+                Output::ReadLog(link, after) => self.read_log(link, after),
                 Output::StoreTree(restored) => self.store(restored, replica, now),
-                Output::Tree(bytes) => self.receive(&bytes, replica, now),
                 Output::FinishInstall(zxid) => self.finish_install(zxid),
                 Output::CheckTruncation(to) => replica.truncate(to, self.can_truncate(to), now),
                 Output::Reload(to) => self.reload(to),
@@ -291,10 +338,10 @@ impl Others {
                     ),
                 ),
                 Output::Event(event @ Event::Digest { .. }) => log::error!(target: "zab", "{event}"),
+                Output::Event(event) if event.is_warning() => log::warn!(target: "zab", "{event}"),
                 Output::Event(event) => log::info!(target: "zab", "{event}"),
             }
         }
-        self.peers.flush();
     }
 
     fn save(&self, Epochs { accepted, current }: Epochs, repairing: bool) {
@@ -344,29 +391,41 @@ impl Others {
         self.peers.send_stream(link, pieces);
     }
 
-    /// Takes bytes of the tree that comes in.
-    fn receive(&mut self, bytes: &Bytes, replica: &mut Replica, now: Now) {
-        let Some(Receiving { decoder, builder, .. }) = self.receiving.as_deref_mut() else { return };
-        let used = match decoder.feed(bytes, builder) {
-            Ok(Progress::More) => return,
-            Ok(Progress::Whole { used }) => used,
-            Err(damage) => return replica.tree_refused(damage.to_string(), now),
+    /// A connection is gone.
+    fn forget(&mut self, link: LinkId) {
+        self.images.remove(&link);
+        self.readers.remove(&link);
+    }
+
+    /// Looks in the log for where a learner's ends, beside the commit thread.
+    fn find_in_log(&mut self, link: LinkId, zxid: Zxid) {
+        let (dir, inbox, log, durable) = (self.dir.clone(), self.inbox.clone(), self.log, self.durable);
+        let main = move || {
+            let found = find_in_log(&dir, zxid, durable, log).unwrap_or_else(|error| {
+                log::warn!(target: "zab", "the log is not read for a learner that ends at {zxid}: {error}");
+                None
+            });
+            inbox.put(Arrival::LogFound(link, found));
         };
-        let Some(receiving) = self.receiving.take() else { return };
-        let Receiving { zxid, decoder, builder } = *receiving;
-        let tail = decoder.finish().map_err(|damage| damage.to_string());
-        match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail)) {
-            Ok(tree) => replica.tree_ended(tree, &bytes[used..], now),
-            Err(why) => replica.tree_refused(why, now),
+        if let Err(error) = thread::Builder::new().name("zkfast-read-log".to_owned()).spawn(main) {
+            log::warn!(target: "zab", "no thread to read the log for a learner: {error}");
+            self.inbox.put(Arrival::LogFound(link, None));
+        }
+    }
+
+    /// Reads txns of the log for a learner, beside the commit thread.
+    fn read_log(&mut self, link: LinkId, after: Zxid) {
+        let reader = self.readers.remove(&link);
+        let (dir, inbox, log, durable) = (self.dir.clone(), self.inbox.clone(), self.log, self.durable);
+        let main = move || inbox.put(Arrival::LogRead(link, read_log(&dir, reader, after, durable, log)));
+        if let Err(error) = thread::Builder::new().name("zkfast-read-log".to_owned()).spawn(main) {
+            self.inbox.put(Arrival::LogRead(link, Err(error.to_string())));
         }
     }
 
     /// Writes a tree beside the commit thread.
     fn store(&mut self, restored: Box<Restored>, replica: &mut Replica, now: Now) {
-        if std::mem::replace(&mut self.is_storing, true) {
-            // An earlier one is still being written, for a leader that is gone.
-            return replica.tree_refused("the disk is not done with the tree before".to_owned(), now);
-        }
+        assert!(!std::mem::replace(&mut self.is_storing, true), "two trees are stored at once");
         let (dir, inbox, log) = (self.dir.clone(), self.inbox.clone(), self.log);
         let main = move || {
             inbox.put(match store(&dir, *restored, log) {
@@ -376,7 +435,7 @@ impl Others {
         };
         if let Err(error) = thread::Builder::new().name("zkfast-store".to_owned()).spawn(main) {
             self.is_storing = false;
-            replica.tree_refused(error.to_string(), now);
+            replica.tree_not_stored(error.to_string(), now);
         }
     }
 
@@ -407,17 +466,65 @@ impl Others {
     }
 }
 
-/// A tree that comes in.
-struct Receiving {
+/// The newest txn of the log that is not above `zxid`, and what reads on from there; `None` where the log does not go back
+/// so far, or holds so much behind it that a tree is less to send. Source: `ZKDatabase.getProposalsFromTxnLog`.
+fn find_in_log(
+    dir: &DataDir,
     zxid: Zxid,
-    decoder: Decoder,
-    builder: Builder,
+    last: Zxid,
+    log: Position,
+) -> Result<Option<(Zxid, Box<LogSlices>)>, storage::ReadError> {
+    let Some(&snapshot) = storage::snapshots(dir)?.last() else {
+        return Ok(storage::records(dir, zxid, last, log)?.map(|reader| (reader.floor(), Box::new(reader))));
+    };
+    let tree_bytes = fs::metadata(dir.path(Folder::Snap, &snapshot::file_name(snapshot)))?.len();
+    let segments = storage::segments(dir)?;
+    let known =
+        segments.iter().filter(|segment| segment.after.is_some_and(|after| after >= zxid)).count() as u64;
+    // About: what is written of the newest segment, and of the one in which it begins, is not looked at.
+    let log_bytes = known * wal::SEGMENT_BYTES as u64;
+    if log_bytes > DIFF_BYTES_MIN.max(tree_bytes / DIFF_TREE_PART) {
+        return Ok(None);
+    }
+    Ok(storage::records(dir, zxid, last, log)?.map(|reader| (reader.floor(), Box::new(reader))))
 }
 
-impl Receiving {
-    fn new(zxid: Zxid, settings: tree::Settings) -> Self {
-        Self { zxid, decoder: Decoder::new(Form::Stream), builder: Builder::new(settings) }
+/// Reads about a learner's window of the log after `after`; `reader` goes on where it stopped. The log is durable up to
+/// `last`, which ends at `log`.
+fn read_log(
+    dir: &DataDir,
+    reader: Option<Box<LogSlices>>,
+    after: Zxid,
+    last: Zxid,
+    log: Position,
+) -> Result<(Batch, Box<LogSlices>), String> {
+    let open = || storage::records(dir, after, last, log).map(|slices| slices.map(Box::new));
+    let gone = || format!("it does not go back to {after}");
+    let mut batch = Batch::default();
+    let mut reader = match reader {
+        Some(reader) => reader,
+        None => open().map_err(|error| error.to_string())?.ok_or_else(gone)?,
+    };
+    // A reader is of what was durable when it was made.
+    for attempt in 0..2 {
+        if attempt == 1 {
+            reader = open().map_err(|error| error.to_string())?.ok_or_else(gone)?;
+        }
+        let mut more = true;
+        while more && batch.bytes() < WINDOW_BYTES {
+            more = reader
+                .slice(dir, |zxid, txn| {
+                    if zxid > after {
+                        batch.put(zxid, |out| out.extend_from_slice(txn));
+                    }
+                })
+                .map_err(|error| error.to_string())?;
+        }
+        if !batch.is_empty() {
+            break;
+        }
     }
+    Ok((batch, reader))
 }
 
 /// Writes a tree as an incoming snapshot, given where the log ends.

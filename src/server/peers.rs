@@ -49,11 +49,24 @@ pub enum Event {
     Closed(LinkId),
 }
 
+/// What a connection has taken of what was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Which.
+    pub link: LinkId,
+    /// All bytes.
+    pub bytes: usize,
+    /// Those that belong to no tree.
+    pub messages: usize,
+}
+
 /// What stands in a connection's way out.
 enum Chunk {
     Bytes(Bytes),
     /// A tree, made while it is sent.
     Stream(Receiver<Piece>),
+    /// What has been made of a tree.
+    Piece(Bytes),
 }
 
 /// Part of a tree on its way to a learner.
@@ -75,6 +88,8 @@ struct Link {
     is_ended: bool,
     out: VecDeque<Chunk>,
     out_bytes: usize,
+    /// Bytes that were sent and not reported, and how many of them belong to no tree.
+    taken: (usize, usize),
     failed: bool,
 }
 
@@ -95,6 +110,7 @@ pub struct Peers {
     /// Attempts that were asked for and have no connection yet.
     dialing: BTreeMap<LinkId, ()>,
     happened: VecDeque<Event>,
+    taken: Vec<Taken>,
     scratch: Vec<u8>,
 }
 
@@ -217,6 +233,7 @@ impl Peers {
             resolving,
             dialing: BTreeMap::new(),
             happened: VecDeque::new(),
+            taken: Vec::new(),
             scratch: vec![0; READ_BYTES],
         };
         Ok((peers, waiter))
@@ -303,6 +320,7 @@ impl Peers {
             is_ended: false,
             out: VecDeque::new(),
             out_bytes: 0,
+            taken: (0, 0),
             failed: false,
         };
         self.links.insert(token, link);
@@ -433,8 +451,17 @@ impl Peers {
                 log::debug!(target: "peers", "connection lost: {error}");
                 lost.push(link.id);
             }
+            let (bytes, messages) = std::mem::take(&mut link.taken);
+            if bytes > 0 {
+                self.taken.push(Taken { link: link.id, bytes, messages });
+            }
         }
         self.lose(lost);
+    }
+
+    /// The next connection that has taken bytes since it was last asked for.
+    pub fn next_taken(&mut self) -> Option<Taken> {
+        self.taken.pop()
     }
 
     /// Gives the replica what has come, as far as it takes it; says whether there may be more.
@@ -477,7 +504,7 @@ impl Link {
                     Ok(Piece::Bytes(bytes)) if bytes.is_empty() => {}
                     Ok(Piece::Bytes(bytes)) => {
                         self.out_bytes += bytes.len();
-                        self.out.push_front(Chunk::Bytes(bytes));
+                        self.out.push_front(Chunk::Piece(bytes));
                     }
                     Ok(Piece::End) => {
                         self.out.pop_front();
@@ -487,7 +514,7 @@ impl Link {
                 }
             }
             let bytes = |chunk: &'_ Chunk| match chunk {
-                Chunk::Bytes(bytes) => Some(bytes.clone()),
+                Chunk::Bytes(bytes) | Chunk::Piece(bytes) => Some(bytes.clone()),
                 Chunk::Stream(_) => None,
             };
             let chunks: Vec<Bytes> = self.out.iter().map_while(bytes).take(SLICES_MAX).collect();
@@ -508,12 +535,19 @@ impl Link {
 
     fn sent(&mut self, mut bytes: usize) {
         self.out_bytes -= bytes;
-        while bytes > 0
-            && let Some(Chunk::Bytes(front)) = self.out.front_mut()
-        {
+        self.taken.0 += bytes;
+        while bytes > 0 {
+            let (front, is_message) = match self.out.front_mut() {
+                Some(Chunk::Bytes(front)) => (front, true),
+                Some(Chunk::Piece(front)) => (front, false),
+                Some(Chunk::Stream(_)) | None => unreachable!("{bytes} bytes more were sent than there were"),
+            };
             let taken = bytes.min(front.len());
             front.advance(taken);
             bytes -= taken;
+            if is_message {
+                self.taken.1 += taken;
+            }
             if front.is_empty() {
                 self.out.pop_front();
             }

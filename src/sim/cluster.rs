@@ -70,6 +70,8 @@ pub(crate) struct Settings {
     pub disk_faults: bool,
     /// Clients remember every reply.
     pub keep_replies: bool,
+    /// Servers speak to each other as ZooKeeper's own do, and are as strict.
+    pub as_java: bool,
 }
 
 impl Settings {
@@ -91,6 +93,7 @@ impl Settings {
             fault_every_us: 0,
             disk_faults: false,
             keep_replies: true,
+            as_java: false,
         }
     }
 
@@ -115,6 +118,7 @@ impl Settings {
             fault_every_us: [0, 200_000, 600_000, 600_000, 1_500_000, 1_500_000][random.below(6) as usize],
             disk_faults: random.one_in(3),
             keep_replies: false,
+            as_java: random.one_in(3),
         }
     }
 }
@@ -181,6 +185,12 @@ pub(crate) struct Cluster {
     /// Leaders that were established.
     pub led: u64,
     pub syncs: BTreeMap<&'static str, u64>,
+    /// Attempts to synchronise that came to nothing.
+    pub failed_syncs: u64,
+    /// How often a learner that was behind got txns from the log.
+    pub log_reads: u64,
+    /// How often the end of a learner's log was found in the log.
+    pub logs_found: u64,
     /// The server whose disk rots.
     pub(super) rotten: Option<usize>,
     hash: u64,
@@ -232,6 +242,9 @@ impl Cluster {
             history_txns: None,
             led: 0,
             syncs: BTreeMap::new(),
+            failed_syncs: 0,
+            log_reads: 0,
+            logs_found: 0,
             rotten: None,
             hash: 0xCBF2_9CE4_8422_2325,
             tell: None,

@@ -59,6 +59,9 @@ pub(crate) enum Inside {
     Snapshot,
     StoreSnapshot,
     TreeStored,
+    Taken { link: LinkId, bytes: usize, messages: usize },
+    LogFound { link: LinkId, zxid: crate::proto::Zxid },
+    LogRead { link: LinkId, after: crate::proto::Zxid },
 }
 
 /// What happens next.

@@ -6,10 +6,10 @@ use super::net::{Arrival, Event, Inside, Net, Socket, Who};
 use crate::auth::Policy;
 use crate::proto::{OpCode, Zxid};
 use crate::replica::{
-    Builder, CommitSettings, Deltas, Entry, Event as MemberEvent, MemberSettings, Now, Output, Place,
-    Replica, Restored, Standing, Up, Uplink, View, ViewSettings, What,
+    CommitSettings, Deltas, Entry, Event as MemberEvent, MemberSettings, Now, Output, Place, Replica,
+    Restored, Standing, Up, Uplink, View, ViewSettings, What,
 };
-use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
+use crate::snapshot::java::{Encoder, Form};
 use crate::snapshot::{self, Header};
 use crate::storage::{self, Folder, ImageEncoder, Incoming, LogFile, NewFile, RecoveryError, Storage};
 use crate::tree::{self, Digests, NodeImage};
@@ -121,16 +121,19 @@ pub(crate) struct Process {
     pub replica: Replica,
     pub views: Vec<ViewSide>,
     log: LogFile<SimDisk>,
+    /// Where the log ended when its newest group was flushed.
+    flushed: Position,
     links: BTreeMap<LinkId, Socket>,
     sockets: BTreeMap<Socket, LinkId>,
     /// What waits behind an image in the stream of its link.
     behind: BTreeMap<LinkId, Vec<Bytes>>,
     images: BTreeMap<LinkId, Bytes>,
+    /// Bytes that connections have taken, all and those of no tree, to be reported.
+    taken: Vec<(LinkId, usize, usize)>,
     inbox: BTreeMap<Socket, VecDeque<Bytes>>,
     uplinks: VecDeque<Uplink>,
     uplinks_due_us: u64,
     accepted: u64,
-    receiving: Option<(Zxid, Decoder, Builder)>,
     /// A received tree on its way to the disk.
     storing: Option<Box<Restored>>,
     wanted: VecDeque<LinkId>,
@@ -213,6 +216,7 @@ impl Process {
         if let Some(behind) = self.behind.get_mut(&link) {
             behind.push(bytes);
         } else if let Some(&socket) = self.links.get(&link) {
+            self.taken.push((link, bytes.len(), bytes.len()));
             net.send(socket, bytes);
         }
     }
@@ -224,7 +228,11 @@ impl Process {
         }
         let Some(image) = self.images.remove(&link) else { return };
         let behind = self.behind.remove(&link).unwrap_or_default();
-        for bytes in std::iter::once(image).chain(behind) {
+        if let Some(&socket) = self.links.get(&link) {
+            self.taken.push((link, image.len(), 0));
+            net.send(socket, image);
+        }
+        for bytes in behind {
             self.send(net, link, bytes);
         }
     }
@@ -373,6 +381,7 @@ impl Cluster {
                 sync_ms: 5 * tick_ms,
                 snaps_max: 10,
                 always_snap: false,
+                as_java: settings.as_java,
             },
             ensemble,
             is_observer: of.is_observer,
@@ -407,16 +416,17 @@ impl Cluster {
         self.servers[server].process = Some(Process {
             replica,
             views,
+            flushed: encoder.position(),
             log: LogFile::new(disk, encoder),
             links: BTreeMap::new(),
             sockets: BTreeMap::new(),
             behind: BTreeMap::new(),
             images: BTreeMap::new(),
+            taken: Vec::new(),
             inbox: BTreeMap::new(),
             uplinks: VecDeque::new(),
             uplinks_due_us: 0,
             accepted: 0,
-            receiving: None,
             storing: None,
             wanted: VecDeque::new(),
             image: None,
@@ -538,6 +548,13 @@ impl Cluster {
             self.output(server, output);
             return true;
         }
+        for (link, bytes, messages) in std::mem::take(&mut process.taken) {
+            // A peer that is slow to take what it is sent.
+            let slow_us = if self.net.random.one_in(20) { 400_000 } else { 500 };
+            let delay_us = self.net.random.below(slow_us);
+            self.within(server, delay_us, Inside::Taken { link, bytes, messages });
+        }
+        let Some(process) = &mut self.servers[server].process else { return false };
         if !process.uplinks.is_empty() {
             process.replica.proceed(now);
             if process.replica.has_room()
@@ -620,11 +637,14 @@ impl Cluster {
                 process.send_image(&mut self.net, link);
                 self.stops_at(server, Step::ImageSent);
             }
-            Output::ReceiveTree(zxid) => {
-                process.receiving = Some((zxid, Decoder::new(Form::Stream), Builder::new(tree_settings())));
-                process.storing = None;
+            Output::FindInLog(link, zxid) => {
+                let delay_us = self.net.random.below(30_000);
+                self.within(server, delay_us, Inside::LogFound { link, zxid });
             }
-            Output::Tree(bytes) => self.tree_received(server, &bytes),
+            Output::ReadLog(link, after) => {
+                let delay_us = self.net.random.below(30_000);
+                self.within(server, delay_us, Inside::LogRead { link, after });
+            }
             Output::StoreTree(restored) => self.store_tree(server, restored),
             Output::FinishInstall(zxid) => {
                 if let Err(error) = storage::adopt(&disk, zxid, process.log.encoder().position()) {
@@ -645,6 +665,7 @@ impl Cluster {
                     Ok(storage::Recovered { restored, encoder, .. }) => {
                         self.oracle.started(server, &mut self.shadows[server], &self.images, restored.zxid);
                         let Some(process) = &mut self.servers[server].process else { return };
+                        process.flushed = encoder.position();
                         process.log = LogFile::new(disk, encoder);
                         process.replica.reloaded(restored, now);
                     }
@@ -669,31 +690,13 @@ impl Cluster {
                         self.oracle.leads(server, self.servers[server].incarnation, epoch);
                     }
                     MemberEvent::Following { sync, .. } => *self.syncs.entry(sync).or_default() += 1,
+                    MemberEvent::SyncFailed { .. } => self.failed_syncs += 1,
                     MemberEvent::Digest { why } => {
                         self.oracle.violate(format!("server {}: {why}", server + 1));
                     }
                     _ => {}
                 }
             }
-        }
-    }
-
-    fn tree_received(&mut self, server: usize, bytes: &[u8]) {
-        let now = self.servers[server].now(self.net.now_us);
-        let Some(process) = &mut self.servers[server].process else { return };
-        let Some((_, decoder, builder)) = &mut process.receiving else { return };
-        let used = match decoder.feed(bytes, builder) {
-            Ok(Progress::More) => return,
-            Ok(Progress::Whole { used }) => used,
-            Err(damage) => {
-                return self.oracle.violate(format!("server {} is sent no tree: {damage}", server + 1));
-            }
-        };
-        let Some((zxid, decoder, builder)) = process.receiving.take() else { return };
-        let tail = decoder.finish().map_err(|damage| damage.to_string());
-        match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail)) {
-            Ok(tree) => process.replica.tree_ended(tree, &bytes[used..], now),
-            Err(why) => self.oracle.violate(format!("server {} is sent no tree: {why}", server + 1)),
         }
     }
 
@@ -708,11 +711,13 @@ impl Cluster {
         if let Err(error) = stored {
             return self.failed(server, &error);
         }
-        process.storing = Some(restored);
+        assert!(process.storing.replace(restored).is_none(), "two trees are stored at once");
         if self.stops_at(server, Step::TreeStored) {
             return;
         }
-        let delay_us = self.net.random.below(20_000);
+        // Now and then longer than any time-out.
+        let slow_us = [20_000, 20_000, 400_000, 5_000_000][self.net.random.below(4) as usize];
+        let delay_us = self.net.random.below(slow_us);
         self.within(server, delay_us, Inside::TreeStored);
     }
 
@@ -837,6 +842,7 @@ impl Cluster {
                 if let Err(error) = process.log.flush() {
                     return self.failed(server, &error);
                 }
+                process.flushed = process.log.encoder().position();
                 let shadow = &mut self.shadows[server];
                 match batch.as_marker() {
                     Some(marker) => {
@@ -892,6 +898,23 @@ impl Cluster {
                 self.within(server, delay_us, Inside::Snapshot);
             }
             Inside::StoreSnapshot => self.store_snapshot(server),
+            Inside::Taken { link, bytes, messages } => {
+                if process.links.contains_key(&link) {
+                    process.replica.taken(link, bytes, messages, now);
+                }
+            }
+            Inside::LogFound { link, zxid } => {
+                if process.links.contains_key(&link) {
+                    let (through, log) = (process.replica.durable_through(), process.flushed);
+                    let found = storage::records(&disk, zxid, through, log);
+                    let floor = found.ok().flatten().map(|slices| slices.floor());
+                    let floor = floor.filter(|_| !self.net.random.one_in(3));
+                    self.logs_found += u64::from(floor.is_some());
+                    let Some(process) = &mut self.servers[server].process else { return };
+                    process.replica.log_found(link, floor, now);
+                }
+            }
+            Inside::LogRead { link, after } => self.read_log(server, link, after),
             Inside::TreeStored => {
                 if let Some(restored) = process.storing.take() {
                     process.replica.tree_stored(*restored);
@@ -995,6 +1018,35 @@ impl Cluster {
         }
     }
 
+    /// Reads some of the log for a learner that is behind.
+    fn read_log(&mut self, server: usize, link: LinkId, after: Zxid) {
+        let (now, disk) = (self.servers[server].now(self.net.now_us), self.servers[server].disk.clone());
+        let some_bytes = 1 + self.net.random.below(20_000) as usize;
+        let Some(process) = &mut self.servers[server].process else { return };
+        if !process.links.contains_key(&link) {
+            return;
+        }
+        let (through, log) = (process.replica.durable_through(), process.flushed);
+        let mut batch = Batch::default();
+        let mut read = || -> Result<(), String> {
+            let slices = storage::records(&disk, after, through, log).map_err(|error| error.to_string())?;
+            let mut slices = slices.ok_or_else(|| format!("it does not go back to {after}"))?;
+            let mut more = true;
+            while more && batch.bytes() < some_bytes {
+                let each = |zxid, txn: &[u8]| {
+                    if batch.bytes() < some_bytes {
+                        batch.put(zxid, |out| out.extend_from_slice(txn));
+                    }
+                };
+                more = slices.slice(&disk, each).map_err(|error| error.to_string())?;
+            }
+            Ok(())
+        };
+        let read = read();
+        self.log_reads += 1;
+        process.replica.log_read(link, read.map(|()| &batch), now);
+    }
+
     /// What arrives at a server, whether it runs or not.
     fn arrives(&mut self, server: usize, socket: Socket, arrival: Arrival) {
         let now = self.servers[server].now(self.net.now_us);
@@ -1053,8 +1105,15 @@ impl Cluster {
             if !process.replica.may_receive(link) {
                 return self.net.after(1_000, Event::Net { socket, arrival: Arrival::Again });
             }
-            let Some(bytes) = inbox.pop_front() else { return };
-            process.replica.received(link, &bytes, now);
+            // Some reads of a turn, before anything that they lead to is done.
+            let reads = 1 + self.net.random.below(4);
+            for _ in 0..reads {
+                if !process.replica.may_receive(link) {
+                    break;
+                }
+                let Some(bytes) = inbox.pop_front() else { break };
+                process.replica.received(link, &bytes, now);
+            }
             self.drive(server);
         }
     }

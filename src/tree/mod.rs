@@ -124,6 +124,11 @@ impl Tree {
         tree
     }
 
+    /// What it was made with.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
     /// A tree without even a root, for [`Tree::restore`] to fill.
     pub fn empty(settings: Settings) -> Self {
         let state = || State::with_seed(settings.hash_seed);

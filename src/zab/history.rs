@@ -85,6 +85,11 @@ impl History {
         }
     }
 
+    /// True if all txns after `after` are here.
+    pub fn holds(&self, after: Zxid) -> bool {
+        after >= self.start
+    }
+
     /// The txns behind `after`; nothing may be missing between.
     pub fn after(&self, after: Zxid) -> impl Iterator<Item = (Zxid, &[u8])> {
         assert!(after >= self.start, "history begins behind {}, not {after}", self.start);
@@ -111,7 +116,13 @@ impl History {
     ///
     /// Source: `LearnerHandler.syncFollower`.
     pub fn sync(&self, last: Zxid) -> Sync {
-        match self.floor(last) {
+        self.sync_from(last, self.floor(last))
+    }
+
+    /// The same, where `floor` is the newest txn at or before `last` that is known, here or in the log; `None` where
+    /// neither goes back so far.
+    pub fn sync_from(&self, last: Zxid, floor: Option<Zxid>) -> Sync {
+        match floor {
             None => Sync::Snap,
             Some(_) if last == Zxid::ZERO && self.last != Zxid::ZERO => Sync::Snap,
             Some(common) if common == last || last.counter() == 0 => Sync::Diff { after: common },

@@ -7,11 +7,16 @@
 //! Broadcast      ACK of a txn of a quorum         -> committed
 //! ```
 //!
-//! A learner that comes later goes through the same steps alone. From the moment at which it is decided how a
-//! learner is brought up to date it gets every proposal, so that nothing lies between the two.
+//! A learner that comes later goes through the same steps alone.
 //!
-//! Invariants: `announced <= committed <= proposed`, and a quorum of voters, this server maybe among them, has
-//! acknowledged everything through `committed`; no packet leaves before the epoch that it speaks of is durable.
+//! Each learner has a cursor: the newest txn that was sent to it. A learner in step gets each proposal at once. One that
+//! takes less than is proposed falls behind, and its memory here stays bounded: at most [`WINDOW_BYTES`] wait for its
+//! connection, and [`Leader::pump`] goes on from the cursor when the connection has taken them, from the history or,
+//! where that begins later, from the log ([`LeaderOutput::ReadLog`]).
+//!
+//! Invariants: `announced <= committed <= proposed`, `told <= sent <= proposed` for each learner, and a quorum of voters,
+//! this server maybe among them, has acknowledged everything through `committed`; no packet leaves before the epoch that
+//! it speaks of is durable.
 //!
 //! Source: Junqueira, Reed, Serafini, "Zab", DSN 2011; `Leader`, `LearnerHandler`, Apache ZooKeeper 3.9.4.
 
@@ -25,8 +30,9 @@ use super::message::{
 use super::quorum::{Quorum, SidSet};
 use crate::admin::Leading;
 use crate::proto::{Id, OpCode, Zxid};
+use crate::wal::Batch;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// How long a leader waits for a quorum to connect. Those that voted for it come at once; if they do not, they
@@ -35,6 +41,19 @@ const DISCOVERY_MS: i64 = 1_000;
 
 /// Most connections that have not said who they are; the oldest goes when there is another.
 const STRANGERS_MAX: usize = 64;
+
+/// Bytes that wait for a learner's connection at which it gets no more for now.
+pub const WINDOW_BYTES: usize = 8 << 20;
+
+/// Bytes of proposals that are put together for a learner that is behind.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Bytes taken since the last look that show a learner at work. Pings alone are less, and the kernel takes those for a
+/// peer that is gone.
+const PROGRESS_BYTES: usize = 4 << 10;
+
+/// A learner that lags for so long is named in the log.
+const LAG_MS: i64 = 30_000;
 
 /// Epochs end here: in ACKEPOCH they are signed.
 const EPOCH_MAX: u32 = i32::MAX as u32;
@@ -69,6 +88,8 @@ pub struct Membership {
     pub snaps_max: usize,
     /// Whether every learner gets the whole tree.
     pub always_snap: bool,
+    /// For the simulator: speaks to other servers as ZooKeeper's own server does, and is as strict.
+    pub as_java: bool,
 }
 
 /// What a learner asks of the commit side. The number names the learner until it is gone.
@@ -118,12 +139,33 @@ pub enum LeaderOutput {
     Image(LinkId),
     /// Here in the learner's stream stands the tree.
     SendImage(LinkId),
+    /// A learner's log ends at this zxid, before the history begins: what the log knows of it. [`Leader::found`] has the
+    /// answer.
+    FindInLog(LinkId, Zxid),
+    /// A learner is behind what the history holds: txns of the log after this zxid, oldest first, about
+    /// [`WINDOW_BYTES`] at most; [`Leader::log_read`] has them.
+    ReadLog(LinkId, Zxid),
+    /// A learner in step takes less than is proposed.
+    Lags(Lag),
     /// A quorum follows: the epoch begins.
     Established(u32),
     /// A learner asks.
     Asked(u32, Asked),
     /// It is no leader any more.
     Lost(LostLead),
+}
+
+/// How far a learner is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// Which server.
+    pub sid: i64,
+    /// Newest txn that was sent to it.
+    pub sent: Zxid,
+    /// Newest txn.
+    pub last: Zxid,
+    /// For how long, in milliseconds.
+    pub for_ms: i64,
 }
 
 /// Why a learner's connection ends.
@@ -181,6 +223,28 @@ pub enum CloseLearner {
     /// It came again.
     #[error("server {0} has connected again")]
     Replaced(i64),
+    /// What it lacks is not in the log any more.
+    #[error(
+        "server {sid} lacks txns after {after}, which the log cannot give: {why}; it comes again and gets the tree"
+    )]
+    LogGone {
+        /// Which.
+        sid: i64,
+        /// Newest txn that was sent to it.
+        after: Zxid,
+        /// What the log said.
+        why: String,
+    },
+    /// It acknowledged what was never proposed.
+    #[error("server {sid} acknowledges {zxid}, and the last proposal is {last}")]
+    Unproposed {
+        /// Which.
+        sid: i64,
+        /// What it acknowledged.
+        zxid: Zxid,
+        /// The last proposal.
+        last: Zxid,
+    },
 }
 
 /// Why a leader stops leading.
@@ -215,6 +279,8 @@ enum Step {
     Told,
     /// It has promised; its log ends there.
     Promised(Zxid),
+    /// The log is asked for where its own ends.
+    Finding(Zxid),
     /// A tree is being prepared for it.
     Imaging,
     /// It was sent what it lacks, and gets every proposal.
@@ -238,8 +304,33 @@ struct Learner {
     acked: Zxid,
     /// The newest ping that it has answered.
     round: u64,
-    /// When it was heard last; as long as it has not said who it is, when it came.
+    /// When it was heard last, or took bytes while it is brought up to date; as long as it has not said who it is, when
+    /// it came.
     heard_ms: i64,
+    cursor: Cursor,
+}
+
+/// What was sent to a learner.
+#[derive(Debug, Default)]
+struct Cursor {
+    /// Newest txn that was sent.
+    sent: Zxid,
+    /// Newest txn whose commit was.
+    told: Zxid,
+    /// Txns that a server of ZooKeeper's was sent and not told the commit of: it wants to hear of each.
+    uncommitted: VecDeque<Zxid>,
+    /// NEWLEADER goes after the txns through this one; `None` once it has gone.
+    newleader_after: Option<Zxid>,
+    /// Answers to what it asked, oldest first, each for after the commits through a zxid.
+    answers: VecDeque<(Zxid, Bytes)>,
+    /// Bytes that wait for its connection, a tree left aside.
+    queued: usize,
+    /// Bytes that its connection took since that was last taken for a sign of life.
+    taken: usize,
+    /// The log is being read for it.
+    is_reading: bool,
+    /// Since when it has been behind.
+    behind_since_ms: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,6 +365,10 @@ pub struct Leader {
     round: u64,
     pinged_ms: i64,
     began_ms: i64,
+    /// When a voter that is brought up to date was heard last, or took bytes.
+    progress_ms: i64,
+    /// Newest txn of the log: elected with, or proposed since.
+    proposed: Zxid,
     /// Bytes of the last proposal, the smallest and the largest one.
     proposal_size: Option<[u64; 3]>,
 }
@@ -297,6 +392,8 @@ impl Leader {
             round: 0,
             pinged_ms: now_ms,
             began_ms: now_ms,
+            progress_ms: now_ms,
+            proposed: last,
             proposal_size: None,
             membership,
         }
@@ -382,6 +479,7 @@ impl Leader {
             acked: Zxid::ZERO,
             round: 0,
             heard_ms: now_ms,
+            cursor: Cursor::default(),
         };
         self.learners.insert(link, learner);
         self.links.insert(number, link);
@@ -421,6 +519,9 @@ impl Leader {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         if learner.step != Step::Fresh {
             learner.heard_ms = now_ms;
+            if learner.is_voter {
+                self.progress_ms = now_ms;
+            }
         }
         // Taken out, so that a packet can lend its data while the leader acts on it.
         let mut stream = std::mem::take(&mut learner.stream);
@@ -472,9 +573,15 @@ impl Leader {
                 self.support(link, now_ms, out);
                 Ok(())
             }
+            (Step::Syncing, kind) if self.membership.as_java => Err(CloseLearner::Unexpected(kind.0)),
             // The answer to UPTODATE, which is no txn's.
             (Step::Synced, PacketType::ACK) if packet.zxid.counter() == 0 => Ok(()),
             (Step::Syncing | Step::Synced, PacketType::ACK) => {
+                // It would count for txns that it has never seen.
+                if packet.zxid > self.proposed {
+                    let (sid, zxid, last) = (learner.sid, packet.zxid, self.proposed);
+                    return Err(CloseLearner::Unproposed { sid, zxid, last });
+                }
                 // In the log's order, so the newest stands for all before it, also where each has its own.
                 learner.acked = learner.acked.max(packet.zxid);
                 self.advance();
@@ -549,7 +656,8 @@ impl Leader {
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
         learner.sid = sid;
         learner.is_voter = is_voter;
-        learner.is_cumulative = info.protocol_version >= PROTOCOL_VERSION_CUMULATIVE;
+        learner.is_cumulative =
+            info.protocol_version >= PROTOCOL_VERSION_CUMULATIVE && !self.membership.as_java;
         learner.accepted = packet.zxid.epoch();
         learner.step = Step::Info;
         learner.heard_ms = now_ms;
@@ -609,7 +717,7 @@ impl Leader {
         let version = if learner.is_cumulative { PROTOCOL_VERSION_CUMULATIVE } else { PROTOCOL_VERSION };
         let mut bytes = Vec::new();
         put_leader_info(&mut bytes, self.epochs.accepted, version);
-        out.push(LeaderOutput::Send(link, bytes.into()));
+        learner.queue(link, bytes.into(), out);
     }
 
     fn promise(
@@ -662,8 +770,43 @@ impl Leader {
     fn sync(&mut self, link: LinkId, history: &mut History, out: &mut Vec<LeaderOutput>) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         let Step::Promised(last) = learner.step else { return };
+        if self.membership.always_snap {
+            self.begin_sync(link, Sync::Snap, history, out);
+        } else if history.holds(last) || last == Zxid::ZERO {
+            let sync = history.sync(last);
+            self.begin_sync(link, sync, history, out);
+        } else {
+            learner.step = Step::Finding(last);
+            out.push(LeaderOutput::FindInLog(link, last));
+        }
+    }
+
+    /// What the log says to [`LeaderOutput::FindInLog`]: its newest txn that is not above the zxid, where it goes back so
+    /// far and what follows is less than a tree.
+    pub fn found(
+        &mut self,
+        link: LinkId,
+        floor: Option<Zxid>,
+        now_ms: i64,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        let Step::Finding(last) = learner.step else { unreachable!("the log was asked for nothing") };
+        learner.heard_ms = now_ms;
+        let sync = history.sync_from(last, floor);
+        self.begin_sync(link, sync, history, out);
+    }
+
+    fn begin_sync(
+        &mut self,
+        link: LinkId,
+        mut sync: Sync,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
         let mut bytes = Vec::new();
-        let mut sync = if self.membership.always_snap { Sync::Snap } else { history.sync(last) };
         // A follower of ZooKeeper's takes all of its log for committed.
         if let Sync::Diff { after } = sync
             && after > self.announced
@@ -699,7 +842,8 @@ impl Leader {
                 return;
             }
         };
-        self.bring_up(link, after, bytes, history, out);
+        learner.queue(link, bytes.into(), out);
+        self.bring_up(link, after, history, out);
     }
 
     /// The tree that [`LeaderOutput::Image`] asked for will be as of `zxid`.
@@ -707,50 +851,215 @@ impl Leader {
         &mut self,
         link: LinkId,
         zxid: Zxid,
+        now_ms: i64,
         history: &mut History,
         out: &mut Vec<LeaderOutput>,
     ) {
-        if self.learners.get(&link).is_none_or(|learner| learner.step != Step::Imaging) {
+        let Some(learner) = self.learners.get_mut(&link).filter(|learner| learner.step == Step::Imaging)
+        else {
             return;
-        }
+        };
+        // That the tree was not to be had sooner was not the learner's fault.
+        learner.heard_ms = now_ms;
         let mut bytes = Vec::new();
         put_bare(&mut bytes, PacketType::SNAP, zxid);
-        out.push(LeaderOutput::Send(link, bytes.into()));
+        learner.queue(link, bytes.into(), out);
         out.push(LeaderOutput::SendImage(link));
-        self.bring_up(link, zxid, Vec::new(), history, out);
+        self.bring_up(link, zxid, history, out);
         self.check_pin(history);
     }
 
-    /// Sends what is behind `after`, and from then on every proposal.
-    fn bring_up(
+    /// From here on the learner gets what comes after `after`, at the pace at which it takes it.
+    fn bring_up(&mut self, link: LinkId, after: Zxid, history: &History, out: &mut Vec<LeaderOutput>) {
+        let announced = self.announced;
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        // An observer hears of a txn when it is committed.
+        let through = if learner.is_voter { history.last() } else { announced };
+        // A zkfast learner is told what is committed also where all of that is in its log: it cannot know.
+        let told = if learner.is_cumulative { Zxid::ZERO } else { after };
+        learner.cursor = Cursor {
+            sent: after,
+            told,
+            newleader_after: Some(through.max(after)),
+            ..std::mem::take(&mut learner.cursor)
+        };
+        learner.step = Step::Syncing;
+        self.pump(link, history, out);
+    }
+
+    /// A learner's connection has taken `bytes` of what was to be sent; `messages` of them belong to no tree.
+    pub fn taken(
         &mut self,
         link: LinkId,
-        after: Zxid,
-        mut bytes: Vec<u8>,
+        bytes: usize,
+        messages: usize,
+        now_ms: i64,
         history: &History,
         out: &mut Vec<LeaderOutput>,
     ) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
-        for (zxid, txn) in history.after(after) {
-            // Not what is committed and will be announced: ZooKeeper's own servers want to hear it once.
-            let is_committed = zxid <= self.announced;
-            if !is_committed && !learner.is_voter {
-                // An observer hears of it when it is.
+        let cursor = &mut learner.cursor;
+        assert!(messages <= cursor.queued, "took {messages} bytes of {}", cursor.queued);
+        cursor.queued -= messages;
+        cursor.taken += bytes;
+        if cursor.taken >= PROGRESS_BYTES && learner.step == Step::Syncing {
+            cursor.taken = 0;
+            learner.heard_ms = now_ms;
+            if learner.is_voter {
+                self.progress_ms = now_ms;
+            }
+        }
+        self.pump(link, history, out);
+    }
+
+    /// What the log gave for [`LeaderOutput::ReadLog`]: txns right after the cursor, or why there are none.
+    pub fn log_read(
+        &mut self,
+        link: LinkId,
+        read: Result<&Batch, String>,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        // An answer to a learner that was synchronised anew meanwhile would be another connection's.
+        assert!(std::mem::take(&mut learner.cursor.is_reading), "the log was read unasked");
+        let after = learner.cursor.sent;
+        match read {
+            Ok(batch) if !batch.is_empty() => {
+                let limit = self.limit(link, history);
+                self.send_txns(
+                    link,
+                    batch.iter().skip_while(|(zxid, _)| *zxid <= after),
+                    limit,
+                    usize::MAX,
+                    out,
+                );
+                self.pump(link, history, out);
+            }
+            read => {
+                let why = read.err().unwrap_or_else(|| "it has none".to_owned());
+                let sid = learner.sid;
+                self.close(link, CloseLearner::LogGone { sid, after, why }, history, out);
+            }
+        }
+    }
+
+    /// The newest txn that may be sent to a learner now. What was asked is answered between two commits, and an observer
+    /// hears of a txn and its commit at once.
+    fn limit(&self, link: LinkId, history: &History) -> Zxid {
+        let Some(learner) = self.learners.get(&link) else { return Zxid::ZERO };
+        let cursor = &learner.cursor;
+        match learner.is_voter {
+            true => history.last(),
+            false => cursor.answers.front().map_or(self.announced, |(zxid, _)| self.announced.min(*zxid)),
+        }
+        .min(cursor.newleader_after.unwrap_or(Zxid(u64::MAX)))
+    }
+
+    /// Sends a learner what it lacks, as much as its connection may hold.
+    pub fn pump(&mut self, link: LinkId, history: &History, out: &mut Vec<LeaderOutput>) {
+        loop {
+            let limit = self.limit(link, history);
+            let Some(learner) = self.learners.get_mut(&link) else { return };
+            if !matches!(learner.step, Step::Syncing | Step::Synced)
+                || learner.cursor.is_reading
+                || learner.cursor.queued >= WINDOW_BYTES
+            {
+                return;
+            }
+            let sent = learner.cursor.sent;
+            if self.tell(link, out) {
+                continue;
+            }
+            if sent >= limit {
+                return;
+            }
+            let Some(learner) = self.learners.get_mut(&link) else { return };
+            if !history.holds(sent) {
+                learner.cursor.is_reading = true;
+                out.push(LeaderOutput::ReadLog(link, sent));
+                return;
+            }
+            self.send_txns(link, history.after(sent), limit, PIECE_BYTES, out);
+        }
+    }
+
+    /// Sends a learner txns through `limit`, about `bytes_max` bytes of them. `txns` go on from its cursor.
+    fn send_txns<'a>(
+        &mut self,
+        link: LinkId,
+        txns: impl Iterator<Item = (Zxid, &'a [u8])>,
+        limit: Zxid,
+        bytes_max: usize,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        let announced = self.announced;
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        // An answer stands between two commits.
+        let border = learner.cursor.answers.front().map_or(announced, |(zxid, _)| announced.min(*zxid));
+        let mut bytes = Vec::new();
+        for (zxid, txn) in txns {
+            if zxid > limit || bytes.len() >= bytes_max {
                 break;
             }
+            let cursor = &mut learner.cursor;
+            assert!(zxid > cursor.sent, "txn {zxid} is sent after {}", cursor.sent);
+            cursor.sent = zxid;
+            // ZooKeeper's own servers, observers too, get proposal and commit before NEWLEADER.
+            if !learner.is_voter && cursor.newleader_after.is_none() {
+                put_inform(&mut bytes, zxid, txn);
+                cursor.told = zxid;
+                continue;
+            }
             put_proposal(&mut bytes, zxid, txn);
-            if is_committed && !learner.is_cumulative {
+            if learner.is_cumulative {
+                continue;
+            }
+            // Not what will be announced: ZooKeeper's own servers want to hear of each commit once.
+            if zxid <= border {
                 put_commit(&mut bytes, zxid);
+                cursor.told = zxid;
+            } else {
+                cursor.uncommitted.push_back(zxid);
             }
         }
-        // Also where all of that is in its log already: it cannot know.
-        if learner.is_cumulative && self.announced > Zxid::ZERO {
-            put_commit(&mut bytes, self.announced);
+        assert!(!bytes.is_empty(), "no txn after {}, and {limit} is to be sent", learner.cursor.sent);
+        learner.queue(link, bytes.into(), out);
+    }
+
+    /// Tells a learner one thing that goes before its next txn: what is committed, NEWLEADER, an answer; `false` if
+    /// there is none.
+    fn tell(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) -> bool {
+        let (announced, epoch) = (self.announced, Zxid::new(self.epochs.accepted, 0));
+        let Some(learner) = self.learners.get_mut(&link) else { return false };
+        let cursor = &mut learner.cursor;
+        let mut bytes = Vec::new();
+        let border = cursor.answers.front().map_or(announced, |(zxid, _)| *zxid);
+        let through = announced.min(cursor.sent).min(border);
+        let is_due = cursor.newleader_after.is_some_and(|after| cursor.sent >= after);
+        if learner.is_cumulative && through > cursor.told && through.counter() != 0 {
+            put_commit(&mut bytes, through);
+            cursor.told = through;
+        } else if !learner.is_cumulative && cursor.uncommitted.front().is_some_and(|first| *first <= through)
+        {
+            while let Some(zxid) = cursor.uncommitted.front().copied().filter(|first| *first <= through) {
+                cursor.uncommitted.pop_front();
+                put_commit(&mut bytes, zxid);
+                cursor.told = zxid;
+            }
+        } else if is_due {
+            put_with(&mut bytes, PacketType::NEWLEADER, epoch, &self.membership.config_text);
+            cursor.newleader_after = None;
+        } else if cursor.answers.front().is_some_and(|(zxid, _)| *zxid <= cursor.sent)
+            && let Some((_, answer)) = cursor.answers.pop_front()
+        {
+            learner.queue(link, answer, out);
+            return true;
+        } else {
+            return false;
         }
-        let epoch = Zxid::new(self.epochs.accepted, 0);
-        put_with(&mut bytes, PacketType::NEWLEADER, epoch, &self.membership.config_text);
-        learner.step = Step::Syncing;
-        out.push(LeaderOutput::Send(link, bytes.into()));
+        learner.queue(link, bytes.into(), out);
+        true
     }
 
     /// A learner is in step.
@@ -773,21 +1082,39 @@ impl Leader {
         in_step.into_iter().for_each(|link| self.up_to_date(link, out));
     }
 
-    fn up_to_date(&self, link: LinkId, out: &mut Vec<LeaderOutput>) {
+    fn up_to_date(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
         let mut bytes = Vec::new();
         put_bare(&mut bytes, PacketType::UPTODATE, Zxid::from_wire(-1));
-        out.push(LeaderOutput::Send(link, bytes.into()));
+        learner.queue(link, bytes.into(), out);
     }
 
-    /// These txns were proposed: every voter that is being brought up to date or is in step gets them.
-    pub fn propose<'a>(&self, txns: impl Iterator<Item = (Zxid, &'a [u8])>, out: &mut Vec<LeaderOutput>) {
+    /// These txns were proposed, and are about to be the newest of the history: every voter in step gets them at once,
+    /// the others in their turn.
+    pub fn propose<'a>(&mut self, txns: impl Iterator<Item = (Zxid, &'a [u8])>, out: &mut Vec<LeaderOutput>) {
         assert!(self.is_established(), "a proposal before the epoch begins");
-        let mut bytes = Vec::new();
-        txns.for_each(|(zxid, txn)| put_proposal(&mut bytes, zxid, txn));
+        let (mut bytes, mut zxids) = (Vec::new(), Vec::new());
+        let before = self.proposed;
+        for (zxid, txn) in txns {
+            assert!(zxid > self.proposed, "proposal {zxid} after {}", self.proposed);
+            self.proposed = zxid;
+            zxids.push(zxid);
+            put_proposal(&mut bytes, zxid, txn);
+        }
         let bytes = Bytes::from(bytes);
-        for (&link, learner) in &self.learners {
-            if learner.is_voter && matches!(learner.step, Step::Syncing | Step::Synced) {
-                out.push(LeaderOutput::Send(link, bytes.clone()));
+        for (&link, learner) in &mut self.learners {
+            let cursor = &mut learner.cursor;
+            let is_in_step = learner.is_voter
+                && matches!(learner.step, Step::Syncing | Step::Synced)
+                && cursor.sent == before
+                && cursor.newleader_after.is_none()
+                && cursor.queued < WINDOW_BYTES;
+            if is_in_step {
+                cursor.sent = self.proposed;
+                if !learner.is_cumulative {
+                    cursor.uncommitted.extend(&zxids);
+                }
+                learner.queue(link, bytes.clone(), out);
             }
         }
     }
@@ -830,32 +1157,38 @@ impl Leader {
         if through <= before || through.counter() == 0 {
             return;
         }
+        assert!(through <= self.committed, "told of {through}, committed is {}", self.committed);
         self.announced = through;
-        let (mut one, mut each, mut inform) = (Bytes::new(), Bytes::new(), Bytes::new());
-        let built = |write: &dyn Fn(&mut Vec<u8>)| {
-            let mut bytes = Vec::new();
-            write(&mut bytes);
-            Bytes::from(bytes)
-        };
-        let txns = || history.after(before).take_while(|(zxid, _)| *zxid <= through);
-        for (&link, learner) in &self.learners {
+        let (mut commit, mut inform) = (Bytes::new(), Bytes::new());
+        let mut others = Vec::new();
+        for (&link, learner) in &mut self.learners {
             if !matches!(learner.step, Step::Syncing | Step::Synced) {
                 continue;
             }
-            let bytes = match (learner.is_voter, learner.is_cumulative) {
-                (true, true) => &mut one,
-                (true, false) => &mut each,
-                (false, _) => &mut inform,
-            };
-            if bytes.is_empty() {
-                *bytes = match (learner.is_voter, learner.is_cumulative) {
-                    (true, true) => built(&|out| put_commit(out, through)),
-                    (true, false) => built(&|out| txns().for_each(|(zxid, _)| put_commit(out, zxid))),
-                    (false, _) => built(&|out| txns().for_each(|(zxid, txn)| put_inform(out, zxid, txn))),
-                };
+            let cursor = &mut learner.cursor;
+            let is_free = cursor.newleader_after.is_none() && cursor.answers.is_empty();
+            if learner.is_voter && learner.is_cumulative && is_free && cursor.sent >= through {
+                if commit.is_empty() {
+                    let mut bytes = Vec::new();
+                    put_commit(&mut bytes, through);
+                    commit = bytes.into();
+                }
+                cursor.told = through;
+                learner.queue(link, commit.clone(), out);
+            } else if !learner.is_voter && is_free && cursor.sent == before && cursor.queued < WINDOW_BYTES {
+                if inform.is_empty() {
+                    let mut bytes = Vec::new();
+                    let txns = history.after(before).take_while(|(zxid, _)| *zxid <= through);
+                    txns.for_each(|(zxid, txn)| put_inform(&mut bytes, zxid, txn));
+                    inform = bytes.into();
+                }
+                (cursor.sent, cursor.told) = (through, through);
+                learner.queue(link, inform.clone(), out);
+            } else {
+                others.push(link);
             }
-            out.push(LeaderOutput::Send(link, bytes.clone()));
         }
+        others.into_iter().for_each(|link| self.pump(link, history, out));
     }
 
     /// Pings every learner; once [`Self::confirmed_round`] is as large as the number that this gives, this
@@ -865,29 +1198,47 @@ impl Leader {
         let mut bytes = Vec::new();
         put_ping(&mut bytes, Zxid(self.round));
         let bytes = Bytes::from(bytes);
-        for (&link, learner) in &self.learners {
-            if matches!(learner.step, Step::Syncing | Step::Synced) {
-                out.push(LeaderOutput::Send(link, bytes.clone()));
+        for (&link, learner) in &mut self.learners {
+            // Before NEWLEADER it would be taken for part of the synchronisation.
+            if matches!(learner.step, Step::Syncing | Step::Synced)
+                && learner.cursor.newleader_after.is_none()
+            {
+                learner.queue(link, bytes.clone(), out);
             }
         }
         self.round
     }
 
-    /// The answer to a learner's sync, behind everything that was committed.
-    pub fn synced(&self, learner: u32, out: &mut Vec<LeaderOutput>) {
-        self.answer(learner, out, |bytes| put_bare(bytes, PacketType::SYNC, Zxid::ZERO));
+    /// The answer to a learner's sync, right after the commits that were announced.
+    pub fn synced(&mut self, learner: u32, history: &History, out: &mut Vec<LeaderOutput>) {
+        self.answer(learner, history, out, |bytes| put_bare(bytes, PacketType::SYNC, Zxid::ZERO));
     }
 
-    /// The answer to a learner's question about a session.
-    pub fn revalidated(&self, learner: u32, session_id: i64, valid: bool, out: &mut Vec<LeaderOutput>) {
-        self.answer(learner, out, |bytes| Revalidated { session: session_id, valid }.write(bytes));
+    /// The answer to a learner's question about a session, right after the commits that were announced.
+    pub fn revalidated(
+        &mut self,
+        learner: u32,
+        session_id: i64,
+        valid: bool,
+        history: &History,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        self.answer(learner, history, out, |bytes| Revalidated { session: session_id, valid }.write(bytes));
     }
 
-    fn answer(&self, learner: u32, out: &mut Vec<LeaderOutput>, write: impl FnOnce(&mut Vec<u8>)) {
+    fn answer(
+        &mut self,
+        learner: u32,
+        history: &History,
+        out: &mut Vec<LeaderOutput>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         let Some(&link) = self.links.get(&learner) else { return };
+        let Some(learner) = self.learners.get_mut(&link) else { return };
         let mut bytes = Vec::new();
         write(&mut bytes);
-        out.push(LeaderOutput::Send(link, bytes.into()));
+        learner.cursor.answers.push_back((self.announced, bytes.into()));
+        self.pump(link, history, out);
     }
 
     /// Lets time pass.
@@ -896,6 +1247,8 @@ impl Leader {
         let patience = |learner: &Learner| match learner.step {
             Step::Fresh => init_ms,
             Step::Synced => sync_ms,
+            // It waits for this server's disk, or tree.
+            Step::Finding(_) | Step::Imaging => i64::MAX,
             _ => init_ms + sync_ms,
         };
         let silent =
@@ -905,7 +1258,7 @@ impl Leader {
         for (link, silent_ms) in silent {
             self.close(link, CloseLearner::Silent(silent_ms), history, out);
         }
-        if self.phase != Phase::Broadcast {
+        if self.phase == Phase::Discovery || self.phase == Phase::Promises {
             let limit_ms = if self.phase == Phase::Discovery { init_ms.min(DISCOVERY_MS) } else { init_ms };
             if now_ms - self.began_ms > limit_ms {
                 out.push(LeaderOutput::Lost(LostLead::NotEstablished(now_ms - self.began_ms)));
@@ -916,7 +1269,16 @@ impl Leader {
             return;
         }
         self.pinged_ms = now_ms;
+        // Also before the epoch begins: a learner in step waits for the others, and one that stores a tree answers.
         self.begin_round(out);
+        self.note_lags(now_ms, out);
+        if self.phase == Phase::Synchronizing {
+            // A tree takes as long as it takes, as long as it goes on.
+            if now_ms - self.progress_ms.max(self.began_ms) > init_ms {
+                out.push(LeaderOutput::Lost(LostLead::NotEstablished(now_ms - self.began_ms)));
+            }
+            return;
+        }
         let quorum = &self.membership.quorum;
         let in_step =
             self.learners.values().filter(|learner| learner.is_voter && learner.step == Step::Synced);
@@ -924,6 +1286,35 @@ impl Leader {
         if !quorum.contains_quorum(&in_step) {
             out.push(LeaderOutput::Lost(LostLead::NoQuorum(sync_ms)));
         }
+    }
+
+    /// Names learners that have been behind what is proposed for long.
+    fn note_lags(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
+        for learner in self.learners.values_mut().filter(|learner| learner.step == Step::Synced) {
+            let (sid, cursor) = (learner.sid, &mut learner.cursor);
+            let last = if learner.is_voter { self.proposed } else { self.announced };
+            if cursor.queued < WINDOW_BYTES && cursor.sent >= last {
+                cursor.behind_since_ms = None;
+                continue;
+            }
+            let since_ms = *cursor.behind_since_ms.get_or_insert(now_ms);
+            if now_ms - since_ms >= LAG_MS {
+                // Once for each time that it has lagged so long.
+                cursor.behind_since_ms = Some(now_ms);
+                out.push(LeaderOutput::Lags(Lag { sid, sent: cursor.sent, last, for_ms: now_ms - since_ms }));
+            }
+        }
+    }
+}
+
+impl Learner {
+    /// Hands bytes to its connection.
+    fn queue(&mut self, link: LinkId, bytes: Bytes, out: &mut Vec<LeaderOutput>) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.cursor.queued += bytes.len();
+        out.push(LeaderOutput::Send(link, bytes));
     }
 }
 
@@ -947,6 +1338,7 @@ impl Membership {
             sync_ms: 5_000,
             snaps_max: 10,
             always_snap: false,
+            as_java: false,
         };
         (ensemble, membership)
     }
@@ -1034,6 +1426,11 @@ mod tests {
             put_with(&mut bytes, kind, Zxid::new(4, 0), &info);
             put_ack_epoch(&mut bytes, Zxid::new(3, 1), 3);
             leader.received(LinkId(sid), &bytes, 0, history, &mut out);
+            assert!(
+                matches!(out.pop(), Some(LeaderOutput::FindInLog(..))),
+                "its log ends before the history"
+            );
+            leader.found(LinkId(sid), None, 0, history, &mut out);
             out.pop().expect("an answer")
         };
         let is_image = |output: &LeaderOutput| matches!(output, LeaderOutput::Image(_));
@@ -1045,7 +1442,7 @@ mod tests {
         let voter = join(&mut leader, &mut history, 3, PacketType::FOLLOWERINFO);
         assert!(is_image(&voter), "{voter:?}");
         for link in [LinkId(11), LinkId(3)] {
-            leader.image_begun(link, Zxid::new(4, 7), &mut history, &mut Vec::new());
+            leader.image_begun(link, Zxid::new(4, 7), 0, &mut history, &mut Vec::new());
             acks(&mut leader, &mut history, link, Zxid::new(5, 0));
         }
         let again = join(&mut leader, &mut history, 12, PacketType::OBSERVERINFO);
@@ -1117,6 +1514,133 @@ mod tests {
         leader.received(link, &bytes, 0, history, &mut Vec::new());
     }
 
+    /// A learner that takes nothing costs no more than its window, and gets what it lacks in its turn: from the history,
+    /// from the log where the history begins later, with commits and answers in their places.
+    #[test]
+    fn learner_that_lags() {
+        const TXNS: u32 = 64;
+        for version in [PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE] {
+            let (mut leader, mut history) = leader(|_| {});
+            promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+            acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+            let mut out = promise(&mut leader, &mut history, LinkId(3), version);
+            acks(&mut leader, &mut history, LinkId(3), Zxid::new(5, 0));
+            let mut queued = 0;
+            let mut asked_after = None;
+            for counter in 1..=TXNS {
+                let mut batch = Batch::default();
+                let zxid = Zxid::new(5, counter);
+                batch.put(zxid, |out| out.resize(out.len() + (1 << 20), 0));
+                let batch = Arc::new(batch);
+                leader.propose(batch.iter(), &mut out);
+                history.push(batch);
+                leader.durable(zxid);
+                acks(&mut leader, &mut history, LinkId(2), zxid);
+                leader.commit(zxid, &history, &mut out);
+                history.trim(leader.announced());
+                if counter == 40 {
+                    leader.synced(leader.learners[&LinkId(3)].number, &history, &mut out);
+                    asked_after = Some(zxid);
+                }
+                let to_it = out.iter().filter_map(|output| match output {
+                    LeaderOutput::Send(LinkId(3), bytes) => Some(bytes.len()),
+                    _ => None,
+                });
+                queued = to_it.sum::<usize>();
+            }
+            assert!(queued < WINDOW_BYTES + PIECE_BYTES + (2 << 20), "{queued} bytes wait");
+            assert!(!history.holds(Zxid::new(5, 20)), "the history was trimmed");
+            let mut stream = PacketStream::default();
+            let (mut proposed, mut committed, mut answered, mut from_log) = (0, 0, None, 0);
+            for _ in 0..1000 {
+                let mut taken = 0;
+                for output in std::mem::take(&mut out) {
+                    match output {
+                        LeaderOutput::Send(LinkId(3), bytes) => {
+                            taken += bytes.len();
+                            stream.feed(&bytes);
+                        }
+                        LeaderOutput::ReadLog(LinkId(3), after) => {
+                            from_log += 1;
+                            let mut batch = Batch::default();
+                            (after.counter() + 1..=(after.counter() + 3).min(TXNS)).for_each(|counter| {
+                                batch.put(Zxid::new(5, counter), |out| out.resize(out.len() + (1 << 20), 0));
+                            });
+                            leader.log_read(LinkId(3), Ok(&batch), &mut history, &mut out);
+                        }
+                        LeaderOutput::Send(..) => {}
+                        other => panic!("{other:?}"),
+                    }
+                }
+                while let Some(packet) = stream.next_packet().expect("well formed") {
+                    match packet.kind {
+                        PacketType::PROPOSAL => {
+                            proposed += 1;
+                            assert_eq!(packet.zxid, Zxid::new(5, proposed));
+                        }
+                        PacketType::COMMIT if packet.zxid.epoch() == 5 => {
+                            assert!(packet.zxid.counter() <= proposed, "a commit of what was not proposed");
+                            assert!(version != PROTOCOL_VERSION || packet.zxid.counter() == committed + 1);
+                            committed = packet.zxid.counter();
+                        }
+                        PacketType::SYNC => answered = Some(Zxid::new(5, committed)),
+                        _ => {}
+                    }
+                }
+                if taken == 0 && out.is_empty() {
+                    break;
+                }
+                leader.taken(LinkId(3), taken, taken, 0, &history, &mut out);
+            }
+            assert_eq!((proposed, committed), (TXNS, TXNS));
+            assert_eq!(answered, asked_after, "the answer stands after the commits that it was asked behind");
+            assert!(from_log > 5, "{from_log} reads of the log");
+        }
+    }
+
+    /// An acknowledgement of what was never proposed counts for nothing, and ends its connection.
+    #[test]
+    fn acknowledges_too_much() {
+        let (mut leader, mut history) = leader(|_| {});
+        promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+        let (mut bytes, mut out) = (Vec::new(), Vec::new());
+        put_bare(&mut bytes, PacketType::ACK, Zxid::new(5, 9));
+        leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
+        let why = CloseLearner::Unproposed { sid: 2, zxid: Zxid::new(5, 9), last: Zxid::new(4, 7) };
+        assert!(
+            out.iter().any(|output| matches!(output, LeaderOutput::Close(_, closed) if *closed == why)),
+            "{out:?}"
+        );
+        assert_eq!(leader.committed(), Zxid::new(4, 7));
+    }
+
+    /// A learner whose log ends before the history begins gets what the log holds, if the log goes back so far; while
+    /// the log is asked, and while bytes move, its silence is not held against it.
+    #[test]
+    fn found_in_the_log() {
+        for floor in [None, Some(Zxid::new(4, 2)), Some(Zxid::new(4, 1))] {
+            let (mut leader, mut history) = leader(|_| {});
+            leader.accepted(LinkId(2), 0, &mut history, &mut Vec::new());
+            let (mut bytes, mut out) = (Vec::new(), Vec::new());
+            let info = LearnerInfo::bytes(2, PROTOCOL_VERSION, 0);
+            put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
+            put_ack_epoch(&mut bytes, Zxid::new(4, 2), 4);
+            leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
+            let asks = |output: &LeaderOutput| matches!(output, LeaderOutput::FindInLog(LinkId(2), last) if *last == Zxid::new(4, 2));
+            assert!(out.iter().any(asks), "{out:?}");
+            out.clear();
+            leader.found(LinkId(2), floor, 5_000, &mut history, &mut out);
+            let is_image = out.iter().any(|output| matches!(output, LeaderOutput::Image(_)));
+            let kind = packets(&mut out, LinkId(2)).first().map(|(kind, _)| *kind);
+            match floor {
+                None => assert!(is_image && kind.is_none()),
+                Some(zxid) if zxid == Zxid::new(4, 2) => assert_eq!(kind, Some(PacketType::DIFF)),
+                Some(_) => assert_eq!(kind, Some(PacketType::TRUNC)),
+            }
+        }
+    }
+
     /// A follower of ZooKeeper's that comes while commits wait for a sync to be confirmed hears of each once: at a
     /// second time it would end its process.
     #[test]
@@ -1131,8 +1655,8 @@ mod tests {
         leader.propose(batch.iter(), &mut Vec::new());
         history.push(batch);
         leader.durable(Zxid::new(5, 3));
-        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 2));
-        assert_eq!(leader.committed(), Zxid::new(5, 2));
+        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 3));
+        assert_eq!(leader.committed(), Zxid::new(5, 3));
 
         let mut out = Vec::new();
         leader.commit(Zxid::new(5, 1), &history, &mut out);

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Invariants: a promise leaves after the epoch is durable, an acknowledgement after the txns are; the order is data,
-//! epoch, acknowledgement. Proposals come without a gap within an epoch.
+//! epoch, acknowledgement. Proposals come without a gap within an epoch. A leader of ZooKeeper's gets nothing between
+//! ACKEPOCH and the ACK of NEWLEADER: it takes any other packet for the end of the synchronisation and closes.
+//! Bytes of the leader stay in one queue until they are used, those after a tree as well.
 //!
 //! Source: Junqueira, Reed, Serafini, "Zab", DSN 2011; `Learner`, `Follower`, `Observer`, Apache ZooKeeper 3.9.4.
 
@@ -28,10 +30,9 @@ pub enum LearnerOutput {
     /// What the log holds behind this zxid is forgotten; [`Learner::restored`] once it is. Where it cannot be, a learner
     /// that is [`Learner::wanting_all`] takes this one's place, over a new connection.
     Trunc(Zxid),
-    /// A tree as of this zxid comes in place of everything.
+    /// A tree as of this zxid comes in place of everything: the caller decodes [`Learner::tree_bytes`] and reports with
+    /// [`Learner::take_tree`] and [`Learner::tree_ended`]; [`Learner::restored`] once the tree is durable.
     Snap(Zxid),
-    /// Bytes of that tree; [`Learner::tree_ended`] where it ends, [`Learner::restored`] once it is durable.
-    Tree(Bytes),
     /// A txn for the log: header, txn, digest.
     Propose(Zxid, Bytes),
     /// Everything through this zxid is committed.
@@ -135,6 +136,8 @@ pub struct Learner {
     stream: PacketStream,
     /// Newest txn that is in the log, or on its way there.
     logged: Zxid,
+    /// Newest txn that came before NEWLEADER: what the acknowledgement of NEWLEADER waits for.
+    sync_end: Zxid,
     durable: Zxid,
     committed: Zxid,
     heard_ms: i64,
@@ -167,6 +170,7 @@ impl Learner {
             wants_all: false,
             stream: PacketStream::default(),
             logged: last,
+            sync_end: last,
             durable: last,
             committed: Zxid::ZERO,
             heard_ms: now_ms,
@@ -204,25 +208,43 @@ impl Learner {
         self.step != Step::Info && !self.is_cumulative
     }
 
-    /// Bytes of the leader.
+    /// True if the leader must get nothing now, whatever there is to say: a leader of ZooKeeper's closes the connection
+    /// at any packet other than the ACK of NEWLEADER. Source: `LearnerHandler.run`, "Next packet was supposed to be an ACK".
+    pub fn must_be_silent(&self) -> bool {
+        match self.step {
+            Step::Info | Step::Acknowledged | Step::Serving => false,
+            Step::Promised | Step::Tree | Step::Syncing | Step::Flushing => !self.is_cumulative,
+        }
+    }
+
+    /// True from the ACK of NEWLEADER on.
+    pub fn has_acknowledged(&self) -> bool {
+        matches!(self.step, Step::Acknowledged | Step::Serving)
+    }
+
+    /// Bytes of the leader, at most one read of them. The caller empties [`Self::tree_bytes`] before it brings more.
     pub fn received(&mut self, bytes: &[u8], now_ms: i64, out: &mut Vec<LearnerOutput>) {
         self.heard_ms = now_ms;
         self.stream.feed(bytes);
         self.proceed(out);
     }
 
+    /// What has come of the tree and was not taken; `None` unless a tree is coming in. The bytes after the end of the tree
+    /// are among them and stay here.
+    pub fn tree_bytes(&self) -> Option<&[u8]> {
+        (self.step == Step::Tree).then(|| self.stream.rest())
+    }
+
+    /// The first `count` bytes of [`Self::tree_bytes`] are decoded.
+    pub fn take_tree(&mut self, count: usize) {
+        assert_eq!(self.step, Step::Tree, "bytes of a tree are taken where none comes in");
+        self.stream.skip(count);
+    }
+
     fn proceed(&mut self, out: &mut Vec<LearnerOutput>) {
         // Taken out, so that a packet can lend its data while the learner acts on it.
         let mut stream = std::mem::take(&mut self.stream);
-        while !self.is_truncating {
-            if self.step == Step::Tree {
-                let bytes = Bytes::copy_from_slice(stream.rest());
-                stream.skip(bytes.len());
-                if !bytes.is_empty() {
-                    out.push(LearnerOutput::Tree(bytes));
-                }
-                break;
-            }
+        while !self.is_truncating && self.step != Step::Tree {
             let result = match stream.next_packet() {
                 Ok(None) => break,
                 Ok(Some(packet)) => self.packet(&packet, out),
@@ -236,20 +258,20 @@ impl Learner {
         self.stream = stream;
     }
 
-    /// The tree has ended, which is as of `zxid`; `rest` was given as part of it and is what comes behind. Nothing
-    /// is durable until [`Self::restored`].
-    pub fn tree_ended(&mut self, zxid: Zxid, rest: &[u8], out: &mut Vec<LearnerOutput>) {
+    /// The tree has ended, which is as of `zxid`, and all its bytes were taken: packets go on after it. Nothing is durable
+    /// until [`Self::restored`].
+    pub fn tree_ended(&mut self, zxid: Zxid, out: &mut Vec<LearnerOutput>) {
         assert_eq!(self.step, Step::Tree, "a tree ends that never began");
         self.step = Step::Syncing;
         (self.logged, self.committed, self.durable) = (zxid, zxid, Zxid::ZERO);
         self.is_installing = true;
-        self.stream.feed(rest);
         self.proceed(out);
     }
 
     /// TRUNC or SNAP is carried out and durable; the log ends at `last`, and what was received since comes behind.
     pub fn restored(&mut self, last: Zxid, out: &mut Vec<LearnerOutput>) {
         assert!(self.is_truncating || self.is_installing, "restored unasked");
+        assert!(self.is_installing || last <= self.logged, "truncated to {last}, after {}", self.logged);
         self.durable = last;
         self.is_installing = false;
         if std::mem::replace(&mut self.is_truncating, false) {
@@ -292,6 +314,7 @@ impl Learner {
             }
             (Step::Syncing, PacketType::NEWLEADER) if zxid.epoch() == self.epoch => {
                 self.step = Step::Flushing;
+                self.sync_end = self.logged;
                 self.check_flushed(out);
                 Ok(())
             }
@@ -346,6 +369,8 @@ impl Learner {
                 self.commit(zxid, out)
             }
             PacketType::COMMIT => self.commit(zxid, out),
+            // That it came shows that the leader lives; the answer would end the synchronisation.
+            PacketType::PING if self.must_be_silent() => Ok(()),
             PacketType::PING => {
                 out.push(LearnerOutput::Ping(zxid));
                 Ok(())
@@ -411,24 +436,25 @@ impl Learner {
         self.check_flushed(out);
     }
 
-    /// Acknowledges NEWLEADER once everything in front of it is durable.
+    /// Acknowledges NEWLEADER once everything that came before it is durable. What came after it may take as long as it
+    /// likes: under steady writes the log never has all of that.
     fn check_flushed(&mut self, out: &mut Vec<LearnerOutput>) {
-        if self.step != Step::Flushing || self.is_installing || self.durable < self.logged {
+        if self.step != Step::Flushing || self.is_installing || self.durable < self.sync_end {
             return;
         }
         self.step = Step::Acknowledged;
         self.epochs.current = self.epoch;
         out.push(LearnerOutput::SaveEpochs(self.epochs));
         self.ack(Zxid::new(self.epoch, 0), out);
-        // What is proposed and not committed yet was logged along with the rest, and counts.
-        if self.logged > self.committed && !self.is_observer {
+        // What is proposed and not committed yet was logged along with the rest, and counts once it is durable.
+        if self.durable > self.committed && !self.is_observer {
             if self.is_cumulative {
-                return self.ack(self.logged, out);
+                return self.ack(self.durable, out);
             }
             // ZooKeeper's own leader counts each; what it still waits for is of its own epoch.
-            let epoch = self.logged.epoch();
+            let epoch = self.durable.epoch();
             let committed = if self.committed.epoch() == epoch { self.committed.counter() } else { 0 };
-            let uncommitted = committed + 1..=self.logged.counter();
+            let uncommitted = committed + 1..=self.durable.counter();
             uncommitted.for_each(|counter| self.ack(Zxid::new(epoch, counter), out));
         }
     }
@@ -447,8 +473,10 @@ impl Learner {
     /// Lets time pass.
     pub fn tick(&self, now_ms: i64, out: &mut Vec<LearnerOutput>) {
         let silent_ms = now_ms - self.heard_ms;
+        // A leader that waits for the other followers of its quorum has nothing to say to this one. Source:
+        // `Learner.connectToLeader` and `syncWithLeader`, which shorten the time-out after UPTODATE.
         let limit_ms = match self.step {
-            Step::Acknowledged | Step::Serving => self.membership.sync_ms,
+            Step::Serving => self.membership.sync_ms,
             _ => self.membership.init_ms,
         };
         // While a sync is carried out here, it is the leader who waits.
@@ -462,6 +490,138 @@ impl Learner {
 mod tests {
     use super::super::message::{PROTOCOL_VERSION, put_bare, put_leader_info, put_proposal};
     use super::*;
+
+    /// What a learner of epoch 4 does with what a leader of epoch 5 sends, given to it in pieces that end at these places;
+    /// a tree is `TREE`, and is durable at once.
+    fn outcome(version: i32, stream: &[u8], cuts: &[usize]) -> Vec<String> {
+        let (_, membership) = Membership::of_three(1);
+        let (last, mut out) = (Zxid::new(4, 7), Vec::new());
+        let epochs = Epochs { accepted: 4, current: 4 };
+        let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
+        let mut leader_info = Vec::new();
+        put_leader_info(&mut leader_info, 5, version);
+        learner.received(&leader_info, 0, &mut out);
+        let (mut done, mut tree, mut from) = (Vec::new(), Vec::new(), 0);
+        for to in cuts.iter().copied().chain([stream.len()]) {
+            learner.received(&stream[from..to], 0, &mut out);
+            from = to;
+            while let Some(bytes) = learner.tree_bytes().map(<[u8]>::to_vec)
+                && !bytes.is_empty()
+            {
+                let wanted = bytes.len().min(TREE.len() - tree.len());
+                tree.extend_from_slice(&bytes[..wanted]);
+                learner.take_tree(wanted);
+                if tree.len() == TREE.len() {
+                    assert_eq!(tree, TREE);
+                    learner.tree_ended(Zxid::new(5, 2), &mut out);
+                    learner.restored(Zxid::new(5, 2), &mut out);
+                }
+            }
+            done.extend(out.drain(..).map(|output| format!("{output:?}")));
+        }
+        done
+    }
+
+    const TREE: &[u8] = b"a tree, which is anything but packets";
+
+    /// However a leader's bytes are cut, the learner does the same: nothing that follows a tree is lost, or taken for part
+    /// of it.
+    #[test]
+    fn cut_at_every_byte() {
+        let mut stream = Vec::new();
+        put_bare(&mut stream, PacketType::SNAP, Zxid::new(5, 2));
+        stream.extend_from_slice(TREE);
+        (3..=5).for_each(|counter| put_proposal(&mut stream, Zxid::new(5, counter), b"a txn"));
+        put_bare(&mut stream, PacketType::PING, Zxid::ZERO);
+        put_bare(&mut stream, PacketType::NEWLEADER, Zxid::new(5, 0));
+        put_proposal(&mut stream, Zxid::new(5, 6), b"another");
+        for version in [PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE] {
+            let whole = outcome(version, &stream, &[]);
+            assert_eq!(whole.iter().filter(|output| output.starts_with("Propose")).count(), 4, "{whole:?}");
+            for first in 0..stream.len() {
+                assert_eq!(outcome(version, &stream, &[first]), whole, "cut at {first}");
+                for second in (first..stream.len()).step_by(7) {
+                    assert_eq!(
+                        outcome(version, &stream, &[first, second]),
+                        whole,
+                        "cut at {first} and {second}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// A leader of ZooKeeper's closes at any packet between ACKEPOCH and the ACK of NEWLEADER: its pings stay unanswered
+    /// till then. A zkfast leader is answered, to know that the learner is at work.
+    #[test]
+    fn silent_before_newleader_is_acknowledged() {
+        for (version, pings) in [(PROTOCOL_VERSION, 1), (PROTOCOL_VERSION_CUMULATIVE, 3)] {
+            let (_, membership) = Membership::of_three(1);
+            let mut out = Vec::new();
+            let epochs = Epochs { accepted: 4, current: 4 };
+            let mut learner = Learner::new(membership, false, epochs, Zxid::new(4, 7), 0, &mut out);
+            let mut bytes = Vec::new();
+            put_leader_info(&mut bytes, 5, version);
+            put_bare(&mut bytes, PacketType::DIFF, Zxid::new(4, 8));
+            put_bare(&mut bytes, PacketType::PING, Zxid::ZERO);
+            put_proposal(&mut bytes, Zxid::new(4, 8), b"txn");
+            put_bare(&mut bytes, PacketType::NEWLEADER, Zxid::new(5, 0));
+            put_bare(&mut bytes, PacketType::PING, Zxid::ZERO);
+            learner.received(&bytes, 0, &mut out);
+            assert_eq!(learner.must_be_silent(), version == PROTOCOL_VERSION);
+            learner.durable([Zxid::new(4, 8)].into_iter(), &mut out);
+            assert!(learner.has_acknowledged() && !learner.must_be_silent());
+            let mut bytes = Vec::new();
+            put_bare(&mut bytes, PacketType::PING, Zxid::ZERO);
+            learner.received(&bytes, 0, &mut out);
+            let answered = out.iter().filter(|output| matches!(output, LearnerOutput::Ping(_))).count();
+            assert_eq!(answered, pings);
+        }
+    }
+
+    /// NEWLEADER is acknowledged once what came before it is durable, however much comes after it; each txn after it is
+    /// acknowledged when that is durable.
+    #[test]
+    fn newleader_does_not_wait_for_what_follows_it() {
+        for version in [PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE] {
+            let (_, membership) = Membership::of_three(1);
+            let mut out = Vec::new();
+            let epochs = Epochs { accepted: 4, current: 4 };
+            let mut learner = Learner::new(membership, false, epochs, Zxid::new(4, 7), 0, &mut out);
+            let mut bytes = Vec::new();
+            put_leader_info(&mut bytes, 5, version);
+            put_bare(&mut bytes, PacketType::DIFF, Zxid::new(4, 8));
+            put_proposal(&mut bytes, Zxid::new(4, 8), b"txn");
+            put_bare(&mut bytes, PacketType::NEWLEADER, Zxid::new(5, 0));
+            put_proposal(&mut bytes, Zxid::new(5, 1), b"txn");
+            put_proposal(&mut bytes, Zxid::new(5, 2), b"txn");
+            learner.received(&bytes, 0, &mut out);
+            out.clear();
+            let acked = |zxid, learner: &mut Learner| {
+                let mut out = Vec::new();
+                learner.durable([zxid].into_iter(), &mut out);
+                let mut stream = PacketStream::default();
+                for output in out {
+                    if let LearnerOutput::Send(bytes) = output {
+                        stream.feed(&bytes);
+                    }
+                }
+                let mut acked = Vec::new();
+                while let Some(packet) = stream.next_packet().expect("well formed") {
+                    acked.push(packet.zxid);
+                }
+                acked
+            };
+            let first = acked(Zxid::new(4, 8), &mut learner);
+            assert_eq!(first[0], Zxid::new(5, 0), "{first:?}");
+            assert!(
+                first.iter().all(|zxid| *zxid == Zxid::new(5, 0) || *zxid <= Zxid::new(4, 8)),
+                "{first:?}"
+            );
+            assert_eq!(acked(Zxid::new(5, 1), &mut learner), [Zxid::new(5, 1)]);
+            assert_eq!(acked(Zxid::new(5, 2), &mut learner), [Zxid::new(5, 2)]);
+        }
+    }
 
     /// A leader of ZooKeeper's that waits for a quorum for the first txns of its epoch gets an acknowledgement of each:
     /// it counts one by one, and would wait for ever.

@@ -1,11 +1,11 @@
 //! One member, and peers that the test plays.
 
 use super::super::tests::{settings, tree_settings};
-use super::super::{Builder, View, ViewSettings};
+use super::super::{View, ViewSettings};
 use super::*;
 use crate::admin::{Whitelist, Word};
 use crate::proto::OpCode;
-use crate::snapshot::java::{Decoder, Encoder, Form, Progress};
+use crate::snapshot::java::{Encoder, Form};
 use crate::zab::message::{
     ForwardedRequest, LearnerInfo, PROTOCOL_VERSION_CUMULATIVE, PacketStream, PacketType, put_ack,
     put_ack_epoch, put_bare, put_leader_info, put_ping_answer, put_proposal, put_with, read_ack_epoch,
@@ -73,18 +73,17 @@ fn follow(replica: &mut Replica, link: LinkId, sid: i64, last: Zxid, ms: i64) {
     replica.received(link, &bytes, at(ms));
 }
 
-fn fuzzy_tree(zxid: Zxid) -> FuzzyReplay {
+/// SNAP and a tree as of `zxid`, as a leader sends them.
+fn snap(zxid: Zxid) -> Vec<u8> {
     let mut tree = Restored::fresh(tree_settings()).tree;
     tree.begin_image();
     let mut nodes = Vec::new();
     while tree.image_slice(64, &mut nodes) {}
     let mut encoder = Encoder::new(Form::Stream, zxid, None, BTreeMap::new(), nodes);
     let mut bytes = Vec::new();
+    put_bare(&mut bytes, PacketType::SNAP, zxid);
     while encoder.next_piece(&mut bytes) {}
-    let (mut decoder, mut builder) = (Decoder::new(Form::Stream), Builder::new(tree_settings()));
-    let progress = decoder.feed(&bytes, &mut builder);
-    assert!(matches!(progress, Ok(Progress::Whole { used }) if used == bytes.len()), "{progress:?}");
-    builder.finish_fuzzy(zxid, decoder.finish().expect("whole")).expect("a tree")
+    bytes
 }
 
 fn outputs(replica: &mut Replica) -> Vec<Output> {
@@ -110,10 +109,7 @@ fn view() -> View {
 #[test]
 fn word_while_a_tree_is_installed() {
     let mut replica = learner(Zxid::ZERO);
-    let mut bytes = Vec::new();
-    put_bare(&mut bytes, PacketType::SNAP, Zxid::new(8, 7));
-    replica.received(LINK, &bytes, at(3));
-    replica.tree_ended(fuzzy_tree(Zxid::new(8, 7)), &[], at(4));
+    replica.received(LINK, &snap(Zxid::new(8, 7)), at(3));
     let stored = outputs(&mut replica).into_iter().find_map(|output| match output {
         Output::StoreTree(restored) => Some(restored),
         _ => None,
@@ -217,10 +213,7 @@ fn all_instead_of_a_truncation() {
 #[test]
 fn proposals_behind_a_tree_are_bounded() {
     let mut replica = learner(Zxid::ZERO);
-    let mut bytes = Vec::new();
-    put_bare(&mut bytes, PacketType::SNAP, Zxid::new(8, 7));
-    replica.received(LINK, &bytes, at(3));
-    replica.tree_ended(fuzzy_tree(Zxid::new(8, 7)), &[], at(4));
+    replica.received(LINK, &snap(Zxid::new(8, 7)), at(3));
     let txn = vec![0; 1 << 20];
     let mut taken = 0;
     while replica.may_receive(LINK) {
@@ -241,6 +234,7 @@ fn history_is_unpinned() {
     let mut replica = leader(last);
     promise(&mut replica, LINK, 2, Zxid::new(1, 2));
     assert!(outputs(&mut replica).iter().any(|output| matches!(output, Output::SaveEpochs { .. })));
+    replica.log_found(LINK, None, at(2));
     let image = |deltas: Deltas| deltas.entries.iter().any(|entry| matches!(entry.what, What::Image(_)));
     assert!(std::iter::from_fn(|| replica.take_published()).any(image), "server 2 waits for a tree");
     // Before it would be given up for its silence.
@@ -329,4 +323,55 @@ fn disk_that_hangs() {
     assert_eq!(replica.standing(), Standing::Looking);
     replica.durable(group, at(60_000));
     assert!(replica.is_logged());
+}
+
+/// A tree that is on its way to the disk when its leader is lost is installed all the same, and the next election waits
+/// for it: the next leader need not send it again, and no second one is written beside it.
+#[test]
+fn tree_outlives_its_leader() {
+    let mut replica = learner(Zxid::ZERO);
+    replica.received(LINK, &snap(Zxid::new(8, 7)), at(3));
+    let stored = |replica: &mut Replica| {
+        outputs(replica).into_iter().find_map(|output| match output {
+            Output::StoreTree(restored) => Some(restored),
+            _ => None,
+        })
+    };
+    let tree = stored(&mut replica).expect("a tree to store");
+    replica.closed(LINK, at(4));
+    replica.tick(at(2_000));
+    assert!(matches!(replica.member.as_ref().expect("a member").state, State::Settling));
+    assert!(stored(&mut replica).is_none());
+    replica.tree_stored(*tree);
+    let base = replica.take_group(at(2_001)).expect("the log's new base");
+    replica.durable(base, at(2_002));
+    let member = replica.member.as_ref().expect("a member");
+    assert!(matches!(member.state, State::Electing));
+    assert_eq!(member.history.last(), Zxid::new(8, 7));
+}
+
+/// A tree that cannot be stored leaves nothing behind, and the next attempt waits: each costs all of the tree.
+#[test]
+fn tree_that_finds_no_room() {
+    let mut replica = learner(Zxid::ZERO);
+    replica.received(LINK, &snap(Zxid::new(8, 7)), at(3));
+    replica.tree_not_stored("no room".to_owned(), at(4));
+    let failed = |output: &Output| matches!(output, Output::Event(Event::SyncFailed { sid: 3, sync: "SNAP", why, .. }) if why.contains("no room"));
+    assert!(outputs(&mut replica).iter().any(failed));
+    let member = replica.member.as_ref().expect("a member");
+    assert!(matches!(member.state, State::Electing) && member.pause_ms() >= 10_000);
+}
+
+/// A follower that finds its leader's port before the leader knows that it leads is kept, and heard once it does; where
+/// this server follows, it is told so at once.
+#[test]
+fn followers_that_are_early() {
+    let mut replica = member(Zxid::new(1, 5));
+    replica.accepted(LINK, Port::Quorum, at(1));
+    let closes = |output: &Output| matches!(output, Output::Close { link } if *link == LINK);
+    assert!(!replica.may_receive(LINK) && !outputs(&mut replica).iter().any(closes));
+    for early in 0..EARLY_LINKS_MAX as u64 {
+        replica.accepted(LinkId(100 + early), Port::Quorum, at(1));
+    }
+    assert!(outputs(&mut replica).iter().any(closes), "the oldest goes");
 }

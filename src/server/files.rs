@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -173,42 +174,66 @@ pub fn filled_bytes(path: &Path) -> io::Result<usize> {
     Ok(blocks.min(wal::SEGMENT_BYTES))
 }
 
-/// Puts a segment in its place: a spare if there is one, a new file otherwise.
-fn place_segment(dir: &DataDir, number: u32) -> io::Result<()> {
-    let path = dir.log.join(wal::file_name(number));
-    let spare = spares(dir)?.pop();
-    match spare {
-        Some(spare) => fs::rename(spare, &path)?,
-        None => {
-            let new = dir.log.join(SEGMENT_TMP);
-            let file = File::create(&new)?;
-            file.set_len(wal::SEGMENT_BYTES as u64)?;
-            file.sync_all()?;
-            fs::rename(new, &path)?;
-        }
-    }
-    sync_dir(&dir.log)
+/// What a segment was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// A file that waited for this.
+    Spare,
+    /// A new file, which holds no blocks yet.
+    New,
 }
 
+/// Puts a segment in its place: a spare if there is one, a new file otherwise.
+///
+/// # Errors
+/// Those of the system.
+pub fn place_segment(dir: &DataDir, number: u32) -> io::Result<Placed> {
+    let path = dir.log.join(wal::file_name(number));
+    let placed = match spares(dir)?.pop() {
+        Some(spare) => {
+            fs::rename(spare, &path)?;
+            Placed::Spare
+        }
+        None => {
+            let new = Temporary::create(&dir.log, SEGMENT_TMP)?;
+            new.file.set_len(wal::SEGMENT_BYTES as u64)?;
+            new.finish(&path)?;
+            Placed::New
+        }
+    };
+    sync_dir(&dir.log)?;
+    Ok(placed)
+}
+
+/// The segments that wait to be used. A file that has a second name, as in a copy made of hard links, is none: to write to
+/// it would be to write to that as well.
 fn spares(dir: &DataDir) -> io::Result<Vec<PathBuf>> {
     let names = names(&dir.log)?;
     let spares = names.iter().filter(|name| name.starts_with(SPARE_PREFIX) && !name.ends_with(".tmp"));
-    let whole = |path: &PathBuf| fs::metadata(path).is_ok_and(|data| data.len() == wal::SEGMENT_BYTES as u64);
-    Ok(spares.map(|name| dir.log.join(name)).filter(whole).collect())
+    let is_spare = |path: &PathBuf| {
+        fs::metadata(path).is_ok_and(|data| data.len() == wal::SEGMENT_BYTES as u64 && data.nlink() == 1)
+    };
+    Ok(spares.map(|name| dir.log.join(name)).filter(is_spare).collect())
 }
 
-/// Makes sure that a written segment waits for when the current one is full.
+/// Makes sure that a written segment waits for when the current one is full. It gets a name that counts once all of it is
+/// on disk; nothing writes to it between that and its turn as a segment.
+///
+/// # Errors
+/// Those of the system; a disk that has room for the log only is one.
 pub fn prepare_spare(dir: &DataDir) -> io::Result<()> {
     if !spares(dir)?.is_empty() {
         return Ok(());
     }
     check_room(dir, &dir.log, wal::SEGMENT_BYTES as u64)?;
-    let mut new = Temporary::create(dir.log.join(SPARE_TMP))?;
+    let mut new = Temporary::create(&dir.log, SPARE_TMP)?;
     let zeros = vec![0; PORTION_BYTES];
     for _ in 0..wal::SEGMENT_BYTES / zeros.len() {
         new.write_in_portions(&zeros)?;
     }
-    new.finish(&dir.log.join(format!("{SPARE_PREFIX}new")))?;
+    let taken = names(&dir.log)?;
+    let name = (1..).map(|n| format!("{SPARE_PREFIX}new.{n}")).find(|name| !taken.contains(name));
+    new.finish(&dir.log.join(name.expect("some number is free")))?;
     sync_dir(&dir.log)
 }
 
@@ -231,7 +256,22 @@ fn check_room(dir: &DataDir, folder: &Path, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// A file that is gone again unless it is finished: half of one on a full disk is in everybody's way.
+/// Gives the exclusive right to write to `file`, which ends when the file is closed.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] where another open file of the same inode has it: two parts of this process, or two
+/// processes, would write to one file.
+pub fn lock_for_writing(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            io::Error::new(io::ErrorKind::WouldBlock, "another writer has it open: this is a bug of zkfast")
+        }
+        TryLockError::Error(error) => error,
+    })
+}
+
+/// A file being made, under a name that no other file of this process ever has. It is gone again unless it is finished:
+/// half of one on a full disk is in everybody's way.
 #[derive(Debug)]
 struct Temporary {
     file: File,
@@ -242,8 +282,14 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn create(path: PathBuf) -> io::Result<Self> {
-        Ok(Self { file: File::create(&path)?, path, unflushed: 0, finished: false })
+    /// Makes it in `folder`; `what.tmp` says what it is for, and becomes `what.<number>.tmp`.
+    fn create(folder: &Path, what: &str) -> io::Result<Self> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let path = folder.join(storage::temporary_name(what, MADE.fetch_add(1, Ordering::Relaxed)));
+        // Never one that is there: its maker may still be at it. What a former process left, the start has removed.
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        lock_for_writing(&file)?;
+        Ok(Self { file, path, unflushed: 0, finished: false })
     }
 
     /// Adds to it without standing in the log's way: the disk gets it in portions, and has as much time without as with
@@ -265,6 +311,8 @@ impl Temporary {
     /// Flushes it and gives it its name.
     fn finish(mut self, name: &Path) -> io::Result<()> {
         self.file.sync_all()?;
+        // From here on nothing is written through this handle, and whoever finds the name may take the file over.
+        self.file.unlock()?;
         fs::rename(&self.path, name)?;
         self.finished = true;
         Ok(())
@@ -356,7 +404,7 @@ impl Storage for DataDir {
 
     fn create(&self, folder: Folder, name: &str) -> io::Result<NewFile> {
         let folder = self.folder(folder).to_owned();
-        Ok(NewFile { temporary: Temporary::create(folder.join(name))?, folder })
+        Ok(NewFile { temporary: Temporary::create(&folder, name)?, folder })
     }
 
     fn write_at(&self, folder: Folder, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -388,12 +436,12 @@ impl Storage for DataDir {
     }
 
     fn place_segment(&self, number: u32) -> io::Result<()> {
-        place_segment(self, number)
+        place_segment(self, number).map(drop)
     }
 
     fn retire_segment(&self, number: u32) -> io::Result<()> {
         let path = self.log.join(wal::file_name(number));
-        if spares(self)?.len() < SPARES_MAX {
+        if spares(self)?.len() < SPARES_MAX && fs::metadata(&path)?.nlink() == 1 {
             fs::rename(path, self.log.join(format!("{SPARE_PREFIX}{number:08x}")))
         } else {
             fs::remove_file(path)
@@ -407,5 +455,87 @@ impl Storage for DataDir {
 
     fn check_room(&self, folder: Folder, bytes: usize) -> io::Result<()> {
         check_room(self, self.folder(folder), bytes as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A data directory of a test's own, gone with it.
+    struct Folders(DataDir);
+
+    impl Folders {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("zkfast-files-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).expect("a directory");
+            Self(DataDir { snap: path.clone(), log: path })
+        }
+    }
+
+    impl Drop for Folders {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0.log);
+        }
+    }
+
+    /// Two files that are made for the same purpose at once are two files, and neither takes the other with it. (Makers
+    /// of segments once shared one, and went on writing zeros to it when it was the log.)
+    #[test]
+    fn makers_do_not_share_a_file() {
+        let folders = Folders::new("makers");
+        let dir = &folders.0;
+        let mut first = Temporary::create(&dir.log, SPARE_TMP).expect("a file");
+        let mut second = Temporary::create(&dir.log, SPARE_TMP).expect("another file");
+        first.write_in_portions(&[1; 10]).expect("room");
+        second.write_in_portions(&[2; 20]).expect("room");
+        let path = dir.log.join("made");
+        first.finish(&path).expect("a name");
+        second.write_in_portions(&[2; 20]).expect("room");
+        assert_eq!(fs::read(&path).expect("it is there"), [1; 10]);
+        drop(second);
+        assert_eq!(names(&dir.log).expect("a folder"), ["made"]);
+        // What a crash leaves goes at the next start.
+        std::mem::forget(Temporary::create(&dir.log, SPARE_TMP).expect("a file"));
+        fs::write(dir.log.join("spare.tmp"), [0; 5]).expect("as former versions named it");
+        storage::remove_leftovers(dir).expect("a folder");
+        assert_eq!(names(&dir.log).expect("a folder"), ["made"]);
+    }
+
+    /// A file has one writer: a second one is refused, as long as the first has it open.
+    #[test]
+    fn a_file_has_one_writer() {
+        let folders = Folders::new("writers");
+        let path = folders.0.log.join("log");
+        let open =
+            || OpenOptions::new().create(true).truncate(false).write(true).open(&path).expect("a file");
+        let first = open();
+        lock_for_writing(&first).expect("nobody has it");
+        let second = open();
+        let refused = lock_for_writing(&second).expect_err("it is taken");
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        drop(first);
+        lock_for_writing(&second).expect("nobody has it any more");
+    }
+
+    /// Only a whole file with one name becomes a segment.
+    #[test]
+    fn what_is_a_spare() {
+        let folders = Folders::new("spares");
+        let dir = &folders.0;
+        let file = |name: &str, bytes: u64| {
+            let file = File::create(dir.log.join(name)).expect("a file");
+            file.set_len(bytes).expect("a hole");
+        };
+        let whole = wal::SEGMENT_BYTES as u64;
+        file("spare.0000000a", whole / 2);
+        file("spare.1.tmp", whole);
+        file("spare.0000000b", whole);
+        fs::hard_link(dir.log.join("spare.0000000b"), dir.log.join("copy")).expect("a second name");
+        assert_eq!(place_segment(dir, 1).expect("room"), Placed::New);
+        fs::remove_file(dir.log.join("copy")).expect("it is there");
+        assert_eq!(place_segment(dir, 2).expect("room"), Placed::Spare);
+        assert!(!dir.log.join("spare.0000000b").exists());
+        assert_eq!(numbers_in(&dir.log).expect("a folder"), [1, 2]);
     }
 }

@@ -7,10 +7,9 @@
 //! Any failed write or fsync ends the process: the kernel may have dropped the pages, and a second
 //! fsync would say that all is well.
 
-use super::fatal;
-use super::files::{self, DataDir};
+use super::files::{self, DataDir, Placed};
 use super::ring::{Bell, Consumer, Producer, ring};
-use crate::storage::Storage;
+use super::{fatal, helper};
 use crate::wal::{self, Batch, GroupEncoder, Position};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -37,6 +36,11 @@ pub struct Done {
 /// cost twice the time of those that were.
 const FILL_BYTES: usize = 1 << 20;
 
+/// Groups of this size and more take their blocks as they are. A block that was never written costs its group a second
+/// write to the disk, of the file system's own records; a group this large takes longer to write than that, and zeros
+/// before it would double what the disk has to take.
+const LARGE_GROUP_BYTES: usize = 256 << 10;
+
 /// How long the log must have been idle for the rest of its segment to be zeroed, step by step.
 const FILL_PAUSE: Duration = Duration::from_millis(5);
 
@@ -57,6 +61,12 @@ pub struct LogWriter {
     segment: Segment,
     buffer: Aligned,
     spare: Spare,
+    /// Makes the segment to come. There is one at a time as long as the process lives: two of them could write to one
+    /// file, which may be the log's by then.
+    maker: Option<JoinHandle<()>>,
+    /// Groups, and their bytes, that this segment has got from this writer.
+    groups: usize,
+    group_bytes: usize,
     /// The disk was full when there was time to fill ahead.
     no_room: bool,
     /// When a group was written last.
@@ -146,11 +156,14 @@ fn run(writer: &Mutex<LogWriter>, jobs: &Receiver<Arc<Batch>>, mut done: Produce
 #[derive(PartialEq, Eq)]
 enum Spare {
     /// Once half of the current one is written.
-    Later,
+    AtHalf,
+    /// As soon as may be: there was none when this segment began.
+    Soon,
     /// It was asked for.
     AskedFor,
 }
 
+/// The segment that is being written. Its file is locked: it has one writer.
 struct Segment {
     file: File,
     number: u32,
@@ -167,7 +180,10 @@ impl LogWriter {
             encoder,
             segment,
             buffer: Aligned::default(),
-            spare: Spare::Later,
+            spare: Spare::AtHalf,
+            maker: None,
+            groups: 0,
+            group_bytes: 0,
             no_room: false,
             wrote: None,
             slow_until: None,
@@ -213,21 +229,14 @@ impl LogWriter {
         }
         assert!(self.encoder.fits(&batch), "a group of {} bytes is larger than a segment", batch.bytes());
         let bytes = self.encoder.group_bytes(&batch);
-        while self.encoder.offset() + bytes > self.segment.filled {
+        let end = self.encoder.offset() + bytes;
+        while end > self.segment.filled && bytes < LARGE_GROUP_BYTES {
             let filled = self.segment.fill(&mut self.buffer);
             self.filled(filled);
             self.no_room = false;
         }
-        if self.spare == Spare::Later && self.encoder.offset() > wal::SEGMENT_BYTES / 2 {
-            self.spare = Spare::AskedFor;
-            let dir = self.dir.clone();
-            // Without one, the next segment begins as a new file: slower, and no less safe.
-            thread::spawn(move || {
-                if let Err(error) = files::prepare_spare(&dir) {
-                    log::warn!(target: "log", "no segment could be prepared ahead: {error}");
-                }
-            });
-        }
+        (self.groups, self.group_bytes) = (self.groups + 1, self.group_bytes + bytes);
+        self.make_spare();
         let started = Instant::now();
         let buffer = self.buffer.bytes(bytes);
         let written = self.encoder.encode(&batch, buffer);
@@ -235,6 +244,7 @@ impl LogWriter {
         if let Err(error) = self.segment.file.write_all_at(buffer, written.offset as u64) {
             failed("write failed", error);
         }
+        self.segment.filled = self.segment.filled.max(end);
         let fsync_started = Instant::now();
         if let Err(error) = self.segment.file.sync_data() {
             failed("fdatasync failed", error);
@@ -253,19 +263,48 @@ impl LogWriter {
         Done { batch, took, fsync, end: written.end() }
     }
 
+    /// Has the segment to come made ahead when it is time and nothing makes one.
+    fn make_spare(&mut self) {
+        let is_due = match self.spare {
+            Spare::AtHalf => self.encoder.offset() > wal::SEGMENT_BYTES / 2,
+            Spare::Soon => true,
+            Spare::AskedFor => false,
+        };
+        // Large groups do without zeros, and need all that the disk can take for themselves.
+        let is_wanted = self.group_bytes / self.groups < LARGE_GROUP_BYTES;
+        if !is_due || !is_wanted || self.maker.as_ref().is_some_and(|maker| !maker.is_finished()) {
+            return;
+        }
+        self.spare = Spare::AskedFor;
+        let dir = self.dir.clone();
+        // Without one, the next segment begins as a new file: slower, and no less safe.
+        let made = helper::spawn("zkfast-spare", move || {
+            if let Err(error) = files::prepare_spare(&dir) {
+                log::warn!(target: "log", "no segment could be prepared ahead: {error}");
+            }
+        });
+        match made {
+            Ok(maker) => self.maker = Some(maker),
+            Err(error) => {
+                log::warn!(target: "log", "no segment is prepared ahead, for lack of a thread: {error}")
+            }
+        }
+    }
+
     fn next_segment(&mut self) {
         let number = self.encoder.begin_segment();
-        if let Err(error) = self.dir.place_segment(number) {
-            fatal::log_failed(&self.dir.log, number, "cannot begin a segment", &error);
-        }
+        let placed = files::place_segment(&self.dir, number).unwrap_or_else(|error| {
+            fatal::log_failed(&self.dir.log, number, "cannot begin a segment", &error)
+        });
         self.segment = Segment::open(&self.dir, number, 0);
-        (self.spare, self.no_room) = (Spare::Later, false);
+        self.spare = if placed == Placed::New { Spare::Soon } else { Spare::AtHalf };
+        (self.groups, self.group_bytes, self.no_room) = (0, 0, false);
     }
 }
 
 impl Segment {
-    /// Opens a segment that holds groups up to `written`. Nothing below that is zeroed, also where a file
-    /// system that compresses, or a copy that made holes of zeros, holds fewer blocks.
+    /// Opens a segment that holds groups up to `written`, for this writer alone. Nothing below that is zeroed, also where
+    /// a file system that compresses, or a copy that made holes of zeros, holds fewer blocks.
     fn open(dir: &DataDir, number: u32, written: usize) -> Self {
         let path = dir.log.join(wal::file_name(number));
         let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
@@ -279,9 +318,18 @@ impl Segment {
             }
             opened => opened,
         };
-        match opened.and_then(|file| Ok((file, files::filled_bytes(&path)?))) {
-            Ok((file, filled)) => Self { file, number, filled: filled.max(written) },
-            Err(error) => fatal::log_failed(&dir.log, number, "cannot be opened", &error),
+        let file =
+            opened.unwrap_or_else(|error| fatal::log_failed(&dir.log, number, "cannot be opened", &error));
+        // Whatever else wrote to it would write over what is acknowledged.
+        if let Err(error) = files::lock_for_writing(&file) {
+            fatal::log_failed(&dir.log, number, "cannot be had for this writer alone", &error);
+        }
+        match files::filled_bytes(&path) {
+            Ok(filled) => {
+                log::debug!(target: "log", "writing {}: from={written} written_once={filled}", path.display());
+                Self { file, number, filled: filled.max(written) }
+            }
+            Err(error) => fatal::log_failed(&dir.log, number, "cannot be looked at", &error),
         }
     }
 

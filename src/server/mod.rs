@@ -19,6 +19,7 @@ mod alarm;
 mod commit_shard;
 mod fatal;
 mod files;
+mod helper;
 pub mod java_data;
 mod listener;
 mod log_writer;
@@ -309,6 +310,7 @@ fn import_java(config: &Config) {
 /// durable.
 pub fn run(config: &Config) {
     end_on_panic();
+    helper::remember_cores();
     let signals = Signals::listen();
     let clock = Clock { start: Instant::now() };
     let member = config.is_distributed().then(|| others::settings(config));

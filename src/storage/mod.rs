@@ -38,7 +38,7 @@ use std::io;
 use std::ops::Deref;
 use std::path::PathBuf;
 
-/// A snapshot being written.
+/// A snapshot being written. A file that is being made has this name, or that of [`temporary_name`].
 pub const SNAPSHOT_TMP: &str = "snapshot.tmp";
 /// A segment being made.
 pub const SEGMENT_TMP: &str = "segment.tmp";
@@ -85,7 +85,8 @@ pub trait Storage {
     /// Fills `out` from `offset` on.
     fn read_at(&self, folder: Folder, name: &str, offset: u64, out: &mut [u8]) -> io::Result<()>;
 
-    /// Begins a file, over one of this name.
+    /// Begins a file, which gets its name when it is [finished](NewFile::finish). `name` is one of those that end with
+    /// `.tmp`; until then the file has it, or [`temporary_name`] of it.
     fn create(&self, folder: Folder, name: &str) -> io::Result<Self::New>;
 
     /// Overwrites bytes of a file.
@@ -185,6 +186,20 @@ fn newest_base(segments: &[wal::Segment]) -> Option<(u32, Zxid)> {
     Some((base.number, base.after?))
 }
 
+/// The name of a file that is being made: `what` is `<noun>.tmp`, the name is `<noun>.<number>.tmp`. With a number of
+/// its own, no file is ever begun over one that is being made.
+pub fn temporary_name(what: &str, number: u64) -> String {
+    let noun = what.strip_suffix(".tmp").expect("what is being made ends so");
+    format!("{noun}.{number}.tmp")
+}
+
+/// Whether `name` is that of a file being made: `what`, or [`temporary_name`] of it.
+fn is_temporary(name: &str, what: &str) -> bool {
+    let noun = what.strip_suffix(".tmp").expect("what is being made ends so");
+    let number = name.strip_prefix(noun).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".tmp"));
+    name == what || number.is_some_and(|number| number.parse::<u64>().is_ok())
+}
+
 /// Removes what a crash left half made. For a start: whoever writes one of these now would miss it.
 ///
 /// # Errors
@@ -193,7 +208,8 @@ pub fn remove_leftovers<S: Storage>(storage: &S) -> io::Result<()> {
     for folder in [Folder::Snap, Folder::Log] {
         // Only what is ours: others may keep files here, too.
         let is_left = |name: &String| {
-            [SNAPSHOT_TMP, SEGMENT_TMP, SPARE_TMP, INCOMING_TMP, EPOCHS_TMP].contains(&name.as_str())
+            let made = [SNAPSHOT_TMP, SEGMENT_TMP, SPARE_TMP, INCOMING_TMP, EPOCHS_TMP];
+            made.iter().any(|what| is_temporary(name, what))
         };
         for name in storage.names(folder)?.into_iter().filter(is_left) {
             storage.remove(folder, &name)?;

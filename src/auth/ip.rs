@@ -3,13 +3,18 @@
 use std::fmt::Write as _;
 
 /// An address in network order; families never match each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Address {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Address {
     V4(u32),
     V6(u128),
 }
 
 impl Address {
+    /// The address that a text names.
+    pub fn parse(text: &str) -> Option<Self> {
+        address(text)
+    }
+
     fn bits(self) -> u32 {
         match self {
             Self::V4(_) => u32::BITS,
@@ -23,6 +28,30 @@ impl Address {
             Self::V4(value) => Self::V4(value & u32::MAX.checked_shl(32 - bits).unwrap_or(0)),
             Self::V6(value) => Self::V6(value & u128::MAX.checked_shl(128 - bits).unwrap_or(0)),
         }
+    }
+}
+
+/// The addresses with one prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Range {
+    prefix: Address,
+    bits: u32,
+}
+
+impl Range {
+    /// The range that an entry of a list names.
+    pub fn parse(expression: &str) -> Option<Self> {
+        parse(expression).and_then(|(address, bits)| Self::around(address, bits))
+    }
+
+    /// The range of this length that `address` is in, if its family has prefixes that long.
+    pub fn around(address: Address, bits: u32) -> Option<Self> {
+        (bits <= address.bits()).then(|| Self { prefix: address.prefix(bits), bits })
+    }
+
+    /// The prefix's length.
+    pub fn bits(&self) -> u32 {
+        self.bits
     }
 }
 

@@ -10,9 +10,11 @@
 
 mod digest;
 mod ip;
+mod list;
 
 pub use digest::DigestAlgorithm;
 pub use ip::{ip_text_v4, ip_text_v6};
+pub use list::AclList;
 
 use crate::proto::acl::{Acl, Id, Perms, RawAcl};
 use crate::proto::error::ErrorCode;

@@ -173,6 +173,62 @@ impl SetWatches<'_> {
     }
 }
 
+/// The paths of a setWatches one by one, from wherever the last turn ended: a long one takes many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchCursor {
+    /// Bytes of the body that are read.
+    at: usize,
+    /// Lists that were begun; the one of [`Self::list`] is the last of them.
+    begun: usize,
+    /// Paths that the last of them still has.
+    left: usize,
+}
+
+impl WatchCursor {
+    /// Which of [`SetWatches::lists`] the last path is of.
+    pub fn list(&self) -> usize {
+        self.begun.saturating_sub(1)
+    }
+
+    /// Bytes of the body that were read.
+    pub fn bytes(&self) -> usize {
+        self.at
+    }
+
+    /// The next path of `body`, `None` after the last.
+    ///
+    /// # Errors
+    /// As [`SetWatches::read`].
+    pub fn next<'a>(&mut self, body: &'a [u8], op: OpCode) -> Result<Option<&'a [u8]>, Short> {
+        let lists = if op == OpCode::SET_WATCHES2 { 5 } else { 3 };
+        let mut reader = Reader::new(&body[self.at..]);
+        if self.at == 0 {
+            reader.long()?;
+        }
+        while self.left == 0 && self.begun < lists {
+            self.left = reader.count(4)?.ok_or(Short::Null)?;
+            self.begun += 1;
+        }
+        let found = match self.left {
+            0 => None,
+            _ => Some(path(&mut reader)?),
+        };
+        self.left = self.left.saturating_sub(1);
+        self.at = body.len() - reader.rest().len();
+        Ok(found)
+    }
+
+    /// Whether all of `body` can be read.
+    ///
+    /// # Errors
+    /// As [`SetWatches::read`].
+    pub fn check(body: &[u8], op: OpCode) -> Result<(), Short> {
+        let mut cursor = Self::default();
+        while cursor.next(body, op)?.is_some() {}
+        Ok(())
+    }
+}
+
 /// Body of an auth packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthPacket<'a> {

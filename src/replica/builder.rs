@@ -1,6 +1,7 @@
 //! From a snapshot's entries to what a server knows.
 
 use super::{FuzzyReplay, Restored};
+use crate::auth::AclList;
 use crate::proto::{Acl, Id, Perms, Zxid};
 use crate::snapshot::java::Tail;
 use crate::snapshot::{self, Header, Node, Visitor};
@@ -19,7 +20,7 @@ pub struct Builder {
     /// Znodes of a fuzzy snapshot whose list came later than the snapshot's lists.
     unlisted: Vec<Box<[u8]>>,
     /// What these have until replay brings it: nobody may do anything.
-    closed: Arc<Vec<Acl>>,
+    closed: Arc<AclList>,
     scratch: Vec<u8>,
 }
 
@@ -32,7 +33,7 @@ impl Builder {
             acls: BTreeMap::from([(snapshot::ACL_OPEN, None)]),
             sessions: BTreeMap::new(),
             unlisted: Vec::new(),
-            closed: Arc::new(vec![Acl { perms: Perms(0), id: Id::new("world", "anyone") }]),
+            closed: Arc::new(vec![Acl { perms: Perms(0), id: Id::new("world", "anyone") }].into()),
             scratch: Vec::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Now;
 use crate::admin::Summary;
+use crate::proto::request::WatchCursor;
 use crate::proto::{ErrorCode, Id, OpCode, Zxid};
 use core::net::SocketAddr;
 use std::collections::VecDeque;
@@ -127,8 +128,8 @@ pub(super) enum Pending {
         frame: Box<[u8]>,
         ids: Arc<[Id]>,
         came_us: i64,
-        /// Paths of a long setWatches that are dealt with.
-        done: usize,
+        /// How far a long setWatches is dealt with; `None` before its first turn.
+        done: Option<WatchCursor>,
     },
 }
 
@@ -180,8 +181,12 @@ pub(super) struct Cnxn {
     pub deferred: usize,
     /// Bytes of the deferred frames in `pending`.
     pub deferred_bytes: usize,
-    /// Bytes of events in `out` since it was last empty.
+    /// Bytes of events in `out`, no less than those that are unsent.
     pub event_bytes: usize,
+    /// Unsent bytes that the view counts for it; see [`super::view::View`].
+    pub weighed: usize,
+    /// When bytes of it were sent last, while many waited.
+    pub moved_ms: i64,
     /// Requests that are with the commit side.
     pub awaited: u32,
     /// Tokens of an authentication that were answered.

@@ -13,6 +13,7 @@ use crate::tree::{self, AclRef, NodeIndex, Owner, OwnerKind};
 use crate::txn::{self, Applied, CreateKind, CreateTxn, Limits, Txn, TxnHeader};
 use crate::wal;
 use bytes::BufMut;
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -82,6 +83,12 @@ pub struct Commit {
     /// What was submitted while the group was full, in order.
     backlog: VecDeque<Backlog>,
     backlog_bytes: usize,
+    /// How many of those are views'.
+    views_waiting: usize,
+    /// What is left of this turn's work; below 0 where it was more.
+    work: Cell<isize>,
+    /// The list that `auth` stood for last.
+    expanded: Option<Expanded>,
     /// Sessions whose time is over and whose closeSession waits for room.
     expired: VecDeque<i64>,
     fencing: Fencing,
@@ -109,9 +116,51 @@ const COUNTERS_SPARE: u32 = 1 << 20;
 /// Bytes of a multi's sub-txns; beside them a txn holds its header and the digest.
 const MULTI_BYTES_MAX: usize = wal::TXN_BYTES_MAX - 64;
 
+/// Work of one turn in units of about 4 ns, some 8 ms: after it pings are answered and time passes. A single request may be
+/// more.
+const WORK_PER_TURN: isize = 1 << 21;
+
+/// What a request costs beside what the following say.
+const REQUEST_WORK: usize = 150;
+
+/// What a change of the tree costs.
+const CHANGE_WORK: usize = 150;
+
+/// What it costs to look for an id in an access list, or to index an entry of it.
+const ID_WORK: usize = 6;
+
+/// What it costs to make an entry of an access list.
+const ENTRY_WORK: usize = 40;
+
+/// Bytes that cost one unit.
+const BYTES_PER_WORK: usize = 16;
+
+/// Entries times ids from which on a list that was made is kept for the next request with the same.
+const EXPANDED_MIN: usize = 64;
+
+/// An access list as a client sent it, who it was, and what is stored: one client's requests tend to have the same, and a
+/// list of thousands takes a millisecond to make.
+#[derive(Debug)]
+struct Expanded {
+    raw: Vec<(i32, Option<Box<[u8]>>, Option<Box<[u8]>>)>,
+    ids: Vec<Id>,
+    stored: AclRef,
+}
+
+impl Expanded {
+    fn is_of(&self, raw: &[RawAcl<'_>], ids: &[Id]) -> bool {
+        let same = |(known, raw): (&(i32, Option<Box<[u8]>>, Option<Box<[u8]>>), &RawAcl<'_>)| {
+            known.0 == raw.perms && known.1.as_deref() == raw.scheme && known.2.as_deref() == raw.id
+        };
+        self.raw.len() == raw.len() && self.raw.iter().zip(raw).all(same) && self.ids == ids
+    }
+}
+
 /// An uplink of which some was handled.
 #[derive(Debug)]
 struct Backlog {
+    /// It is a view's, not a learner's.
+    of_view: bool,
     bytes: Vec<u8>,
     items: std::vec::IntoIter<Up>,
 }
@@ -158,7 +207,7 @@ impl Commit {
         let first_id = core.first_session_id(now, &sessions);
         let mut tracker = Tracker::new(core.settings.tick_ms, first_id, core.settings.hash_seed);
         for (id, timeout_ms) in sessions {
-            tracker.track(id, timeout_ms, now.mono_ms());
+            tracker.track(id, timeout_ms, now.mono_ms() + core.session_clock.ahead_ms);
         }
         Self {
             sessions: tracker,
@@ -167,6 +216,9 @@ impl Commit {
             records: wal::Batch::default(),
             backlog: VecDeque::new(),
             backlog_bytes: 0,
+            views_waiting: 0,
+            work: Cell::new(WORK_PER_TURN),
+            expanded: None,
             expired: VecDeque::new(),
             fencing: Fencing::default(),
             containers_due: VecDeque::new(),
@@ -212,6 +264,17 @@ impl Commit {
         self.backlog.is_empty() && !self.is_full()
     }
 
+    /// Whether another uplink of a view may be submitted. Behind what learners have sent, one may wait: they send enough
+    /// to fill each group, and clients of this server must have their turn too.
+    pub fn takes_uplinks(&self) -> bool {
+        self.views_waiting == 0 && (!self.backlog.is_empty() || !self.is_full())
+    }
+
+    /// Whether there is more to do although the group has room: the turn's work is done.
+    pub fn has_more(&self) -> bool {
+        !self.backlog.is_empty() && !self.is_full()
+    }
+
     /// The digest of the tree, which is ahead of the log.
     pub(super) fn digest(&self) -> u64 {
         self.core.tree.digest()
@@ -236,26 +299,45 @@ impl Commit {
         self.sessions.len()
     }
 
-    /// Takes in what a view sends up; what the group has no room for waits for [`Commit::proceed`].
+    /// Takes in what a learner sends up; what the group has no room for waits for [`Commit::proceed`].
     pub fn submit(&mut self, now: Now, uplink: Uplink) {
-        let uplink = Backlog { bytes: uplink.bytes, items: uplink.items.into_iter() };
-        self.backlog_bytes += uplink.held_bytes();
-        self.backlog.push_back(uplink);
-        self.proceed(now);
+        self.queue(now, uplink, false);
     }
 
-    /// Goes on with what waits, as far as the group has room: due once a group was taken.
+    /// The same of a view.
+    pub fn submit_of_view(&mut self, now: Now, uplink: Uplink) {
+        self.queue(now, uplink, true);
+    }
+
+    fn queue(&mut self, now: Now, uplink: Uplink, of_view: bool) {
+        let uplink = Backlog { of_view, bytes: uplink.bytes, items: uplink.items.into_iter() };
+        self.backlog_bytes += uplink.held_bytes();
+        self.views_waiting += usize::from(of_view);
+        self.backlog.push_back(uplink);
+        self.go_on(now);
+    }
+
+    /// Goes on with what waits, for a turn's work and as far as the group has room: due once a group was taken, or
+    /// [`Commit::has_more`].
     pub fn proceed(&mut self, now: Now) {
+        self.work.set(WORK_PER_TURN);
+        self.go_on(now);
+    }
+
+    fn go_on(&mut self, now: Now) {
         while !self.is_full()
+            && self.work.get() > 0
             && let Some(session_id) = self.expired.pop_front()
         {
             self.close_session(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now });
         }
         while !self.is_full()
+            && self.work.get() > 0
             && let Some(mut uplink) = self.backlog.pop_front()
         {
             self.backlog_bytes -= uplink.held_bytes();
             while !self.is_full()
+                && self.work.get() > 0
                 && let Some(item) = uplink.items.next()
             {
                 self.item(now, item, &uplink.bytes);
@@ -263,6 +345,8 @@ impl Commit {
             if uplink.items.len() > 0 {
                 self.backlog_bytes += uplink.held_bytes();
                 self.backlog.push_front(uplink);
+            } else {
+                self.views_waiting -= usize::from(uplink.of_view);
             }
         }
     }
@@ -281,16 +365,28 @@ impl Commit {
             Up::Revalidate { from, session_id, timeout_ms } => {
                 self.attach(now, Attach { cnxn: from, session_id, timeout_ms });
             }
-            Up::Touched(ids) => ids.into_iter().for_each(|id| _ = self.sessions.heard(id, now.mono_ms())),
+            Up::Touched(ids) => self.heard(now, &ids),
             Up::Fenced(former) => self.fenced(former),
             Up::Word { .. } | Up::Report { .. } => unreachable!("inquiries are every role's"),
         }
     }
 
+    /// These sessions gave a sign of life.
+    pub fn heard(&mut self, now: Now, sessions: &[i64]) {
+        let now_ms = self.session_ms(now);
+        sessions.iter().for_each(|id| _ = self.sessions.heard(*id, now_ms));
+    }
+
+    /// The time by which sessions live.
+    fn session_ms(&self, now: Now) -> i64 {
+        now.mono_ms() + self.core.session_clock.ahead_ms
+    }
+
     /// Lets time pass: ends sessions, deletes containers and TTL nodes.
     pub fn tick(&mut self, now: Now) {
         let mut expired = Vec::new();
-        self.sessions.take_expired(now.mono_ms(), &mut expired);
+        let judged_ms = self.session_ms(now).min(self.core.session_clock.through_ms);
+        self.sessions.take_expired(judged_ms, &mut expired);
         self.core.metrics.counters.stale_sessions_expired += expired.len() as u64;
         self.expired.extend(expired);
         self.proceed(now);
@@ -304,6 +400,7 @@ impl Commit {
             return None;
         }
         assert!(spare.is_empty(), "a spare batch still holds records");
+        self.work.set(WORK_PER_TURN);
         self.core.deltas.log_bytes = self.records.bytes();
         Some(Proposed {
             records: std::mem::replace(&mut self.records, spare),
@@ -321,6 +418,10 @@ impl Commit {
     pub fn committed(&mut self, zxid: Zxid) {
         assert!(zxid >= self.committed, "commit goes back: {zxid} after {}", self.committed);
         self.committed = zxid;
+    }
+
+    fn charge(&self, work: usize) {
+        self.work.set(self.work.get().saturating_sub_unsigned(work));
     }
 
     fn say(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
@@ -373,12 +474,13 @@ impl Commit {
     fn request(&mut self, now: Now, request: &Request, body: &[u8]) {
         let Request { cnxn, session_id, xid, op, ref ids, .. } = *request;
         let asker = Asker { cnxn: Some(cnxn), session_id, xid, ids, now };
+        self.charge(REQUEST_WORK + body.len() / BYTES_PER_WORK);
         if op == OpCode::SYNC && cnxn.learner().is_some() {
             // A learner counts the answers, and knows itself which sessions it has.
-            self.sessions.heard(session_id, now.mono_ms());
+            self.heard(now, &[session_id]);
             return self.say(Some(cnxn), xid, What::Synced);
         }
-        if !self.sessions.heard(session_id, now.mono_ms()) {
+        if !self.sessions.heard(session_id, self.session_ms(now)) {
             // A learner waits for a txn, and its client is to hear what became of its session.
             return match cnxn.learner() {
                 Some(_) => self.refuse(&asker, ErrorCode::SessionExpired),
@@ -434,9 +536,11 @@ impl Commit {
 
     fn apply(&mut self, header: &TxnHeader, txn: &Txn<'_>, undo: Option<&mut Vec<txn::Undo>>) {
         let changes = std::mem::take(&mut self.core.deltas.changes);
+        let before = changes.len();
         let mut applied = Applied { changes, undo: undo.is_some().then(Vec::new) };
         let result = txn::apply(&mut self.core.tree, &mut self.core.quotas, header, txn, &mut applied);
         self.core.deltas.changes = applied.changes;
+        self.charge((self.core.deltas.changes.len() - before) * CHANGE_WORK);
         if let (Some(all), Some(steps)) = (undo, applied.undo) {
             all.extend(steps);
         }
@@ -554,7 +658,7 @@ impl Commit {
     }
 
     fn create_session(&mut self, now: Now, cnxn: CnxnId, session_id: i64, timeout_ms: i32) {
-        self.sessions.track(session_id, timeout_ms, now.mono_ms());
+        self.sessions.track(session_id, timeout_ms, self.session_ms(now));
         if self.sessions.set_owner(session_id, cnxn.owner()).is_err() {
             // A learner names one that is being closed: it hears of that.
             return;
@@ -569,7 +673,7 @@ impl Commit {
     fn attach(&mut self, now: Now, attach: Attach) {
         let Attach { cnxn, session_id, timeout_ms } = attach;
         let known = !self.sessions.is_closing(session_id)
-            && self.sessions.touch(session_id, timeout_ms, now.mono_ms());
+            && self.sessions.touch(session_id, timeout_ms, self.session_ms(now));
         if !known {
             return self.say(Some(cnxn), 0, What::Refused { session_id });
         }
@@ -647,7 +751,11 @@ impl Commit {
     }
 
     fn permit(&self, index: NodeIndex, wanted: Perms, ids: &[Id]) -> Result<(), ErrorCode> {
-        match self.core.policy.permits(self.core.tree.body(index).acl(), wanted, ids) {
+        let list = self.core.tree.body(index).acl_list();
+        if list.is_some() {
+            self.charge(Policy::work(list, ids) * ID_WORK);
+        }
+        match self.core.policy.permits_by(list, wanted, ids) {
             true => Ok(()),
             false => Err(ErrorCode::NoAuth),
         }
@@ -656,6 +764,13 @@ impl Commit {
     fn stored_acl(&mut self, raw: &[RawAcl<'_>], ids: &[Id]) -> Result<AclRef, ErrorCode> {
         if let [RawAcl { perms: 31, scheme: Some(b"world"), id: Some(b"anyone") }] = raw {
             return Ok(None);
+        }
+        let is_long = raw.len().saturating_mul(ids.len()) >= EXPANDED_MIN;
+        if is_long {
+            self.charge((raw.len() + ids.len()) * ID_WORK);
+            if let Some(known) = self.expanded.as_ref().filter(|known| known.is_of(raw, ids)) {
+                return Ok(known.stored.clone());
+            }
         }
         let id_bytes = |id: &Id| 12 + id.scheme.len() + id.id.len();
         let auth_entries = raw.iter().filter(|acl| acl.scheme == Some(b"auth")).count();
@@ -666,7 +781,14 @@ impl Commit {
         if acls.iter().map(|acl| id_bytes(&acl.id)).sum::<usize>() > ACL_BYTES_MAX {
             return Err(ErrorCode::InvalidAcl);
         }
-        Ok(self.core.acls.intern(acls))
+        self.charge(acls.len() * ENTRY_WORK);
+        let stored = self.core.acls.intern(acls);
+        if is_long {
+            let owned = |bytes: Option<&[u8]>| bytes.map(Box::from);
+            let raw = raw.iter().map(|acl| (acl.perms, owned(acl.scheme), owned(acl.id))).collect();
+            self.expanded = Some(Expanded { raw, ids: ids.to_vec(), stored: stored.clone() });
+        }
+        Ok(stored)
     }
 
     /// Checks one operation against the tree, in the order in which 3.9's errors win

@@ -20,6 +20,15 @@ const DIGEST_INTERVAL: u64 = 128;
 /// Digests that are remembered. Source: `DataTree.DIGEST_LOG_LIMIT`.
 const DIGESTS_MAX: usize = 1024;
 
+/// By which clock sessions live, where it is not that of everything else.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionClock {
+    /// How far it is ahead.
+    pub ahead_ms: i64,
+    /// Through when, by that clock, the views have said who gave a sign of life: no session is judged beyond.
+    pub through_ms: i64,
+}
+
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Core {
@@ -42,6 +51,7 @@ pub(super) struct Core {
     answered: Vec<Answered>,
     digests: VecDeque<(Zxid, u64)>,
     started_ms: i64,
+    pub session_clock: SessionClock,
     /// The id of this server's next session as the former role left it.
     pub next_session_id: Option<i64>,
 }
@@ -70,6 +80,7 @@ impl Core {
             answered: Vec::new(),
             digests: VecDeque::new(),
             started_ms: now.mono_ms(),
+            session_clock: SessionClock { ahead_ms: 0, through_ms: i64::MAX },
             next_session_id: None,
             settings,
         };

@@ -219,12 +219,17 @@ impl Follow {
                     let timeout_ms = timeout_ms.max(min_ms).min(max_ms);
                     self.open(Attach { cnxn, session_id, timeout_ms }, &password);
                 }
-                Up::Touched(sessions) => sessions.into_iter().for_each(|id| self.touch(id)),
+                Up::Touched(sessions) => self.heard(&sessions),
                 Up::Fenced(former) => self.fenced(former),
                 Up::Word { .. } | Up::Report { .. } => unreachable!("inquiries are every role's"),
                 Up::CreateSession { .. } | Up::Revalidate { .. } => unreachable!("no view sends these"),
             }
         }
+    }
+
+    /// These sessions gave a sign of life.
+    pub fn heard(&mut self, sessions: &[i64]) {
+        sessions.iter().for_each(|id| self.touch(*id));
     }
 
     fn touch(&mut self, session_id: i64) {

@@ -2,7 +2,8 @@
 
 use super::restored::{note_session, read_next};
 use super::{ReplayError, Restored};
-use crate::proto::{Acl, OpCode, Zxid};
+use crate::auth::AclList;
+use crate::proto::{OpCode, Zxid};
 use crate::snapshot::java::Tail;
 use crate::tree::{self, Owner, OwnerKind};
 use crate::txn::{Txn, TxnHeader, apply_fuzzy};
@@ -49,7 +50,7 @@ pub struct FuzzyReplay {
     restored: Restored,
     tail: Tail,
     unlisted: Vec<Box<[u8]>>,
-    closed: Arc<Vec<Acl>>,
+    closed: Arc<AclList>,
     exact_from: Option<Zxid>,
     /// The newest digest that did not agree, and none has since.
     disagrees: Option<ReplayError>,
@@ -100,7 +101,7 @@ impl FuzzyReplay {
         restored: Restored,
         tail: Tail,
         unlisted: Vec<Box<[u8]>>,
-        closed: Arc<Vec<Acl>>,
+        closed: Arc<AclList>,
     ) -> Self {
         let mut replay =
             Self { restored, tail, unlisted, closed, exact_from: None, disagrees: None, txns: 0 };

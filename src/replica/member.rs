@@ -17,7 +17,7 @@
 //! them; if it does not, views begin anew.
 
 use super::commit::GROUP_BYTES_MAX;
-use super::core::Core;
+use super::core::{Core, SessionClock};
 use super::follow::{Follow, Logged};
 use super::patience::Patience;
 use super::report::Answered;
@@ -553,13 +553,41 @@ impl Replica {
         }
     }
 
+    /// Whether another uplink of a view may be submitted.
+    pub fn takes_uplinks(&self) -> bool {
+        match &self.side {
+            Side::Commit(commit) => commit.takes_uplinks(),
+            _ => true,
+        }
+    }
+
+    /// Whether [`Self::proceed`] has more to do at once.
+    pub fn has_more(&self) -> bool {
+        matches!(&self.side, Side::Commit(commit) if commit.has_more())
+    }
+
+    /// These sessions of this server's clients gave a sign of life.
+    pub fn heard(&mut self, now: Now, sessions: &[i64]) {
+        match &mut self.side {
+            Side::Commit(commit) => commit.heard(now, sessions),
+            Side::Follow(follow) => follow.heard(sessions),
+            Side::Nobody => unreachable!("a side is only away within one call"),
+        }
+    }
+
+    /// Sessions live by a clock that is so far ahead of the one that the caller tells with everything else; by that clock,
+    /// all signs of life through `through_ms` were told with [`Self::heard`], and no session is judged beyond.
+    pub fn set_session_clock(&mut self, ahead_ms: i64, through_ms: i64) {
+        self.core().session_clock = SessionClock { ahead_ms, through_ms };
+    }
+
     /// Takes in what a view sends up.
     pub fn submit(&mut self, now: Now, mut uplink: Uplink) {
         if uplink.term != self.term {
             uplink.items.retain(|item| matches!(item, Up::Word { .. } | Up::Report { .. }));
         }
         match &mut self.side {
-            Side::Commit(commit) => commit.submit(now, uplink),
+            Side::Commit(commit) => commit.submit_of_view(now, uplink),
             Side::Follow(follow) => follow.submit(now, uplink),
             Side::Nobody => unreachable!("a side is only away within one call"),
         }

@@ -39,7 +39,7 @@ pub use fuzzy::{Agreement, FuzzyError, FuzzyReplay, FuzzyReport};
 pub use member::{Event, MemberSettings, Output, Port, Replica, Standing};
 pub use report::{Answered, ViewReport};
 pub use restored::{ReplayError, Restored};
-pub use view::{Place, View, ViewSettings, Wants};
+pub use view::{DeltasCursor, Place, View, ViewSettings, Wants};
 
 use crate::admin::Word;
 use crate::proto::{ErrorCode, Id, OpCode, Zxid};

@@ -4,12 +4,11 @@ use crate::auth::{self, Policy};
 use crate::proto::acl::put_acls;
 use crate::proto::event::{EventType, put_event};
 use crate::proto::reply::MultiHeader;
-use crate::proto::request::{MultiOp, PathInt, PathWatch, SetWatches, path, read_multi};
-use crate::proto::{Acl, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader};
+use crate::proto::request::{MultiOp, PathInt, PathWatch, WatchCursor, path, read_multi};
+use crate::proto::{Acl, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, RequestHeader};
 use crate::tree::{NodeIndex, Tree};
 use crate::watch::{self, Table, WatcherType, Watches};
 use bytes::BufMut;
-use std::ops::Range;
 
 /// What a read sees and leaves.
 pub(super) struct Read<'v> {
@@ -19,7 +18,28 @@ pub(super) struct Read<'v> {
     pub cnxn: watch::Cnxn,
     pub session_id: i64,
     pub ids: &'v [Id],
+    /// What it has cost beside the bytes that it appended, in units of [`REQUEST_WORK`].
+    pub work: usize,
 }
+
+/// What a request costs that finds one znode and answers some bytes: the unit is about 4 ns. A turn is bounded in such
+/// units, for a packet of 13 KB can ask 600 times for what takes a millisecond.
+pub(super) const REQUEST_WORK: usize = 100;
+
+/// What it costs to find one znode among others.
+const FIND_WORK: usize = 30;
+
+/// What it costs to name a child: its entry and its path are elsewhere in memory.
+const NAME_WORK: usize = 12;
+
+/// What it costs to look for an id in a list, or to index an entry of it.
+const ID_WORK: usize = 6;
+
+/// What it costs to add a watch.
+pub(super) const WATCH_WORK: usize = 50;
+
+/// Bytes that cost one unit to append.
+pub(super) const BYTES_PER_WORK: usize = 16;
 
 /// Bytes of a multiRead's answer: one frame may name a large znode fifty thousand times.
 const MULTI_READ_BYTES_MAX: usize = 64 << 20;
@@ -69,11 +89,15 @@ impl Read<'_> {
             }
             OpCode::GET_ACL => {
                 let index = self.readable(path(reader)?, Perms::READ.or(Perms::ADMIN))?;
-                let acl = self.tree.body(index).acl();
-                match acl {
-                    [] => put_acls(out, &[Acl::open()]),
-                    _ if self.policy.permits(acl, Perms::ADMIN, self.ids) => put_acls(out, acl),
-                    _ => put_acls(out, &auth::mask(acl)),
+                let list = self.tree.body(index).acl_list();
+                match list {
+                    None => put_acls(out, &[Acl::open()]),
+                    Some(acl) if acl.is_empty() => put_acls(out, &[Acl::open()]),
+                    Some(acl) if self.policy.permits_by(list, Perms::ADMIN, self.ids) => put_acls(out, acl),
+                    Some(acl) => {
+                        self.work += acl.len() * NAME_WORK;
+                        put_acls(out, &auth::mask(acl));
+                    }
                 }
                 self.tree.stat(index).put(out);
             }
@@ -84,11 +108,13 @@ impl Read<'_> {
             OpCode::GET_EPHEMERALS => {
                 let prefix = reader.string()?.unwrap_or_default();
                 let everything = matches!(prefix.trim_ascii(), b"" | b"/");
-                let owned = self.tree.ephemerals(self.session_id);
-                put_strings(out, owned.filter(|path| everything || path.starts_with(prefix)));
+                let prefix = if everything { b"" } else { prefix };
+                let count = put_strings(out, self.tree.ephemerals_below(self.session_id, prefix));
+                self.work += count * NAME_WORK;
             }
             OpCode::WHO_AM_I => {
                 let infos = self.policy.client_infos(self.ids);
+                self.work += infos.len() * NAME_WORK;
                 out.put_count(infos.len());
                 for (scheme, user) in infos {
                     out.put_string(scheme.as_bytes());
@@ -118,10 +144,10 @@ impl Read<'_> {
                 }
             }
             OpCode::SET_WATCHES | OpCode::SET_WATCHES2 => {
-                let request = SetWatches::read(reader, op)?;
+                WatchCursor::check(body, op)?;
                 // The view has dealt with a long one, turn by turn.
                 if !is_long(op, body) {
-                    self.set_watches(&request, 0..request.paths(), events);
+                    self.set_watches(op, body, &mut WatchCursor::default(), usize::MAX, events);
                 }
             }
             _ => return Err(ErrorCode::Unimplemented),
@@ -129,9 +155,13 @@ impl Read<'_> {
         Ok(())
     }
 
-    fn readable(&self, path: &[u8], wanted: Perms) -> Result<NodeIndex, ErrorCode> {
+    fn readable(&mut self, path: &[u8], wanted: Perms) -> Result<NodeIndex, ErrorCode> {
         let index = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
-        match self.policy.permits(self.tree.body(index).acl(), wanted, self.ids) {
+        let list = self.tree.body(index).acl_list();
+        if list.is_some() {
+            self.work += Policy::work(list, self.ids) * ID_WORK;
+        }
+        match self.policy.permits_by(list, wanted, self.ids) {
             true => Ok(index),
             false => Err(ErrorCode::NoAuth),
         }
@@ -148,8 +178,8 @@ impl Read<'_> {
         self.tree.stat(index).put(out);
     }
 
-    fn put_children(&self, index: NodeIndex, out: &mut Vec<u8>) {
-        put_strings(out, self.tree.children(index));
+    fn put_children(&mut self, index: NodeIndex, out: &mut Vec<u8>) {
+        self.work += put_strings(out, self.tree.children(index)) * NAME_WORK;
     }
 
     /// Each operation fails for itself; the watch flags inside are dropped. An answer that grows over
@@ -158,8 +188,11 @@ impl Read<'_> {
         let start = out.len();
         for op in read_multi(reader)? {
             if out.len() - start > MULTI_READ_BYTES_MAX {
+                // What was appended is taken back, and was work all the same.
+                self.work += (out.len() - start) / BYTES_PER_WORK;
                 return Err(ErrorCode::MarshallingError);
             }
+            self.work += FIND_WORK;
             let (op, path) = match op {
                 MultiOp::GetData(path) => (OpCode::GET_DATA, path),
                 MultiOp::GetChildren(path) => (OpCode::GET_CHILDREN, path),
@@ -181,17 +214,25 @@ impl Read<'_> {
     }
 
     /// A client is back and says what it watched, and the newest zxid that it saw: what changed since
-    /// is told at once, the rest is watched again. Deals with the `range` of its paths, all lists being
-    /// one. Source: `DataTree.setWatches`.
-    pub fn set_watches(&mut self, request: &SetWatches<'_>, range: Range<usize>, events: &mut Vec<u8>) {
+    /// is told at once, the rest is watched again. Goes on from `cursor` for so much `work`; `true` if that was all.
+    /// Source: `DataTree.setWatches`.
+    ///
+    /// The body is one that [`WatchCursor::check`] has read.
+    pub fn set_watches(
+        &mut self,
+        op: OpCode,
+        body: &[u8],
+        cursor: &mut WatchCursor,
+        work: usize,
+        events: &mut Vec<u8>,
+    ) -> bool {
         // Signed, as in Java: -1 is before everything.
-        let since = request.relative_zxid.to_wire();
-        let all = request
-            .lists
-            .iter()
-            .enumerate()
-            .flat_map(|(list, paths)| paths.iter().map(move |path| (list, *path)));
-        for (list, path) in all.skip(range.start).take(range.len()) {
+        let since = Reader::new(body).long().unwrap_or_default();
+        let (work_before, events_before) = (self.work, events.len());
+        while self.work - work_before + (events.len() - events_before) / BYTES_PER_WORK < work {
+            let Ok(Some(path)) = cursor.next(body, op) else { return true };
+            self.work += WATCH_WORK;
+            let list = cursor.list();
             let found = self.tree.find(path);
             let event = match (list, found) {
                 (DATA, None) | (CHILD, None) => Some(EventType::NodeDeleted),
@@ -210,6 +251,31 @@ impl Read<'_> {
                 (None, _) => self.watches.add_recursive(path, self.cnxn),
             }
         }
+        false
+    }
+}
+
+/// Bytes about that the answer to a read will have, as far as that is many. Only asked when memory is short.
+pub(super) fn answer_bytes(tree: &Tree, session_id: i64, frame: &[u8]) -> usize {
+    let mut reader = Reader::new(frame);
+    let Ok(RequestHeader { op, .. }) = RequestHeader::read(&mut reader) else { return 0 };
+    let data = |path: &[u8]| tree.find(path).map_or(0, |index| tree.body(index).bytes().len());
+    let children = |path: &[u8]| tree.find(path).map_or(0, |index| tree.child_count(index) as usize * 16);
+    match op {
+        OpCode::GET_DATA => PathWatch::read(&mut reader).map_or(0, |read| data(read.path)),
+        OpCode::GET_CHILDREN | OpCode::GET_CHILDREN2 => {
+            PathWatch::read(&mut reader).map_or(0, |read| children(read.path))
+        }
+        OpCode::GET_EPHEMERALS => tree.ephemerals_of(session_id) * 32,
+        OpCode::MULTI_READ => read_multi(&mut reader).map_or(0, |ops| {
+            let bytes = ops.iter().map(|op| match op {
+                MultiOp::GetData(path) => data(path),
+                MultiOp::GetChildren(path) => children(path),
+                _ => 0,
+            });
+            bytes.fold(0, usize::saturating_add)
+        }),
+        _ => 0,
     }
 }
 
@@ -233,8 +299,8 @@ pub(super) fn put_error_result(out: &mut Vec<u8>, err: i32) {
     out.put_i32(err);
 }
 
-/// Appends a vector of strings whose number only counting tells.
-fn put_strings<'a>(out: &mut Vec<u8>, strings: impl Iterator<Item = &'a [u8]>) {
+/// Appends a vector of strings whose number only counting tells, and tells it.
+fn put_strings<'a>(out: &mut Vec<u8>, strings: impl Iterator<Item = &'a [u8]>) -> usize {
     let start = out.len();
     out.put_i32(0);
     let mut count = 0i32;
@@ -243,4 +309,5 @@ fn put_strings<'a>(out: &mut Vec<u8>, strings: impl Iterator<Item = &'a [u8]>) {
         count += 1;
     }
     out[start..start + 4].copy_from_slice(&count.to_be_bytes());
+    count as usize
 }

@@ -9,7 +9,7 @@ use crate::proto::{
     jute,
 };
 use crate::proto::{JuteWrite, XID_SET_WATCHES};
-use crate::tree::{self, Digests, NodeImage, Tree};
+use crate::tree::{self, Digests, ImageOf, NodeImage, Tree};
 use crate::txn::{AclTable, Quotas};
 use crate::wal::{Entry as LogEntry, GroupEncoder, Place as LogPlace, Recovery};
 use bytes::BufMut;
@@ -266,6 +266,9 @@ impl Net {
                     client.inbox.extend_from_slice(bytes);
                     let bytes = bytes.len();
                     view.sent(client.place, bytes);
+                    continue;
+                }
+                if wants.again {
                     continue;
                 }
                 if let (Some(reason), false) = (wants.close, wants.write) {
@@ -1239,11 +1242,11 @@ fn image_while_changes_go_on() {
     };
     (0..100).for_each(|_| change(&mut net));
     for _ in 0..10 {
-        let (zxid, digest, sessions) = net.views[0].begin_image();
+        let (zxid, digest, sessions) = net.views[0].begin_image(ImageOf::Snapshot);
         assert_eq!(zxid, net.commit.zxid());
         let wanted = dump(net.commit.tree());
         let mut nodes: Vec<NodeImage> = Vec::new();
-        while net.views[0].image_slice(7, &mut nodes) {
+        while net.views[0].image_slice(ImageOf::Snapshot, 7, usize::MAX, &mut nodes) {
             change(&mut net);
         }
         let mut tree = Tree::empty(tree_settings());

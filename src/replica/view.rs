@@ -1,20 +1,20 @@
 //! A view: connections, reads, watches, and the committed tree.
 
 use super::cnxn::{CloseReason, Cnxn, CnxnStats, Pending, State};
-use super::read::{Read, is_long, put_error_result};
+use super::read::{BYTES_PER_WORK, REQUEST_WORK, Read, WATCH_WORK, answer_bytes, is_long, put_error_result};
 use super::report::ViewReport;
 use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Restart, Up, Uplink, What};
 use crate::admin::{self, Connection, ConnectionSession, Metrics, Summary, Whitelist, Word};
-use crate::auth::{self, Policy};
+use crate::auth::{self, AclList, Policy};
 use crate::proto::event::{EventType, put_event};
 use crate::proto::reply::{MultiHeader, ReplyHeader, put_reply, put_status};
-use crate::proto::request::{AuthPacket, SetWatches, read_multi};
+use crate::proto::request::{AuthPacket, WatchCursor, read_multi};
 use crate::proto::{
     ConnectRequest, ConnectResponse, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, RequestHeader,
     XID_PING, Zxid, jute, path,
 };
 use crate::session;
-use crate::tree::{NodeImage, NodeIndex, Tree};
+use crate::tree::{ImageOf, NodeImage, NodeIndex, Tree};
 use crate::txn::Change;
 use crate::watch::{self, Watches};
 use crate::zab::LinkId;
@@ -25,9 +25,33 @@ use std::sync::Arc;
 /// Unsent bytes at which a connection's requests wait; a single answer may be larger.
 const OUT_BYTES_PAUSE: usize = 256 << 10;
 
+/// The same while memory is short.
+const OUT_BYTES_PAUSE_SHORT: usize = 16 << 10;
+
+/// Unsent bytes of all connections of a view at which memory is short: requests with large answers wait until it is not,
+/// connections may have less unsent, and those that take nothing end. One more answer may come on top.
+const OUT_BYTES_ALL_MAX: usize = 256 << 20;
+
+/// An answer that waits while memory is short.
+const LARGE_ANSWER_BYTES: usize = 64 << 10;
+
+/// How long a connection may hold much that its client does not take, while memory is short.
+const STUCK_MS: i64 = 10_000;
+
 /// Bytes of events that a client has not taken at which its connection ends; answers do not count, since
 /// requests wait long before.
 const EVENT_BYTES_MAX: usize = 16 << 20;
+
+/// The same while memory is short.
+const EVENT_BYTES_MAX_SHORT: usize = 1 << 20;
+
+/// Bytes that are read of a connection whose requests wait: what a client sends while it takes a large answer, or while
+/// the log is slow, shows that it lives. They hold a ping a second for an hour.
+const READ_AHEAD_BYTES: usize = 64 << 10;
+
+/// Work of one turn, in units of [`REQUEST_WORK`]: some 4 ms. A connection that has more to do goes on in a later turn, and
+/// so do deltas; a single request, or entry, may be more.
+const WORK_PER_TURN: isize = 1 << 20;
 
 /// Unsent bytes at which a connection ends: only reads in front of a write of their own session get it
 /// there, since they cannot wait any longer.
@@ -48,9 +72,6 @@ const DEFERRED_BYTES_MAX: usize = 256 << 10;
 /// Reads behind a connection's own writes at which its next write waits. They are answered before that
 /// write shows, whether the client takes the answers or not: this bounds what that may cost.
 const DEFERRED_BEFORE_WRITE_MAX: usize = 16;
-
-/// Paths of one setWatches that are looked at before others have their turn.
-const WATCHES_PER_TURN: usize = 4096;
 
 /// Watches of a closed connection that are removed before others have their turn.
 const ENDED_WATCHES_PER_TURN: usize = 8192;
@@ -106,7 +127,7 @@ pub struct Wants {
     pub write: bool,
     /// It takes bytes.
     pub read: bool,
-    /// It has more to do once others had their turn.
+    /// It has more to do once others had their turn: its turn is over.
     pub again: bool,
     /// Once everything is sent the connection ends, for this reason.
     pub close: Option<CloseReason>,
@@ -147,6 +168,20 @@ pub struct View {
     listed: Vec<u32>,
     touched: Vec<u32>,
     touched_ms: i64,
+    /// Sessions that gave a sign of life and were not reported yet.
+    signs: Vec<i64>,
+    /// Through when they are all of them, and when time passed last.
+    heard_through_us: i64,
+    ticked_us: i64,
+    /// What is left of this turn's work; below 0 where it was more.
+    work: isize,
+    /// Unsent bytes of all connections, but for small amounts.
+    out_bytes: usize,
+    /// Connections whose next request waits for `out_bytes` to fall.
+    short: Vec<u32>,
+    /// When time passed last, and when those that take nothing were looked for.
+    now_ms: i64,
+    swept_ms: i64,
     fresh: VecDeque<(i64, CnxnId)>,
     spares: Vec<Vec<u8>>,
     scratch: Vec<u8>,
@@ -154,6 +189,14 @@ pub struct View {
     replies: u64,
     latency: Summary,
     metrics: Metrics,
+}
+
+/// How far deltas are taken in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeltasCursor {
+    entries: usize,
+    changes: usize,
+    results: usize,
 }
 
 /// How far deferred reads are answered.
@@ -204,6 +247,14 @@ impl View {
             listed: Vec::new(),
             touched: Vec::new(),
             touched_ms: 0,
+            signs: Vec::new(),
+            heard_through_us: 0,
+            ticked_us: 0,
+            work: WORK_PER_TURN,
+            out_bytes: 0,
+            short: Vec::new(),
+            now_ms: 0,
+            swept_ms: 0,
             fresh: VecDeque::new(),
             spares: Vec::new(),
             scratch: Vec::new(),
@@ -258,7 +309,10 @@ impl View {
             && cnxn.state == State::Closing
         {
             (cnxn.out, cnxn.sent) = (Vec::new(), 0);
+            let weighed = std::mem::take(&mut cnxn.weighed);
+            self.out_bytes -= weighed;
             self.list_id(id);
+            self.release_short();
         }
     }
 
@@ -292,6 +346,8 @@ impl View {
             deferred: 0,
             deferred_bytes: 0,
             event_bytes: 0,
+            weighed: 0,
+            moved_ms: now.mono_ms(),
             awaited: 0,
             sasl_tokens: 0,
             stalled: false,
@@ -317,9 +373,11 @@ impl View {
             self.metrics.counters.connection_drop_count += 1;
         }
         self.silence(slot, &cnxn);
+        self.out_bytes -= cnxn.weighed;
+        self.release_short();
         // What came last counts although the connection is gone: the session lives on from then.
         if cnxn.touched {
-            self.uplink.items.push(Up::Touched(vec![cnxn.session_id]));
+            self.signs.push(cnxn.session_id);
         }
         self.ending.push(slot);
         self.end_some();
@@ -348,6 +406,7 @@ impl View {
     pub fn receive(&mut self, Place { slot, .. }: Place, bytes: &[u8], now: Now) {
         self.metrics.counters.bytes_received_count += bytes.len() as u64;
         let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else { return };
+        self.hear(slot, &mut cnxn);
         if cnxn.input.is_empty() {
             let used = self.pump(slot, &mut cnxn, bytes, now);
             if cnxn.state != State::Closing {
@@ -357,7 +416,51 @@ impl View {
             cnxn.input.extend_from_slice(bytes);
             self.pump_input(slot, &mut cnxn, now);
         }
+        Self::weigh(&mut self.out_bytes, &mut cnxn);
         self.cnxns[slot as usize].cnxn = Some(cnxn);
+    }
+
+    /// Notes that a connection's session gave a sign of life.
+    fn hear(&mut self, slot: u32, cnxn: &mut Cnxn) {
+        if !cnxn.touched && cnxn.state == State::Established {
+            cnxn.touched = true;
+            self.touched.push(slot);
+        }
+    }
+
+    /// Counts what a connection has unsent, if that is much or was.
+    fn weigh(out_bytes: &mut usize, cnxn: &mut Cnxn) {
+        let unsent = cnxn.unsent();
+        if unsent >= OUT_BYTES_PAUSE_SHORT || cnxn.weighed > 0 {
+            *out_bytes = *out_bytes + unsent - cnxn.weighed;
+            cnxn.weighed = unsent;
+        }
+    }
+
+    /// Whether so much is unsent that large answers wait.
+    fn is_short(&self) -> bool {
+        self.out_bytes >= OUT_BYTES_ALL_MAX
+    }
+
+    /// Whether a read has to wait because its answer is large and memory is short.
+    fn waits_for_room(&mut self, slot: u32, session_id: i64, frame: &[u8]) -> bool {
+        let waits = self.is_short() && answer_bytes(&self.tree, session_id, frame) > LARGE_ANSWER_BYTES;
+        if waits {
+            self.short.push(slot);
+        }
+        waits
+    }
+
+    /// Lets those go on that waited for memory, if there is some.
+    fn release_short(&mut self) {
+        if self.is_short() || self.short.is_empty() {
+            return;
+        }
+        for slot in std::mem::take(&mut self.short) {
+            if let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn {
+                Self::list(&mut self.listed, slot, cnxn);
+            }
+        }
     }
 
     fn pump_input(&mut self, slot: u32, cnxn: &mut Cnxn, now: Now) {
@@ -379,6 +482,10 @@ impl View {
         loop {
             let rest = &bytes[used..];
             let Some((first, body)) = rest.split_first_chunk::<4>() else { return used };
+            if self.work <= 0 {
+                cnxn.stalled = true;
+                return used;
+            }
             if self.must_wait(slot, cnxn) {
                 cnxn.stalled = cnxn.state != State::Closing;
                 return used;
@@ -396,7 +503,9 @@ impl View {
                 return used;
             };
             let Some(frame) = body.get(..length) else { return used };
-            if cnxn.deferred >= DEFERRED_BEFORE_WRITE_MAX && goes_up(frame) {
+            if cnxn.deferred >= DEFERRED_BEFORE_WRITE_MAX && goes_up(frame)
+                || cnxn.state == State::Established && self.waits_for_room(slot, cnxn.session_id, frame)
+            {
                 cnxn.stalled = true;
                 return used;
             }
@@ -416,6 +525,7 @@ impl View {
         if cnxn.state == State::Waiting
             || cnxn.state == State::Closing
             || cnxn.unsent() >= OUT_BYTES_PAUSE
+            || self.is_short() && cnxn.unsent() >= OUT_BYTES_PAUSE_SHORT
             || cnxn.pending.len() >= DEFERRED_MAX
             || cnxn.deferred_bytes >= DEFERRED_BYTES_MAX
         {
@@ -471,10 +581,6 @@ impl View {
         let Ok(RequestHeader { xid, op }) = RequestHeader::read(&mut reader) else {
             return cnxn.close(CloseReason::Malformed("request header"));
         };
-        if !cnxn.touched {
-            cnxn.touched = true;
-            self.touched.push(slot);
-        }
         let body = reader.rest();
         match op {
             OpCode::AUTH => return self.authenticate(cnxn, xid, body),
@@ -512,7 +618,7 @@ impl View {
                 let (ids, came_us) = (cnxn.ids.clone(), now.mono_us);
                 cnxn.deferred += 1;
                 cnxn.deferred_bytes += frame.len();
-                cnxn.pending.push_back(Pending::Deferred { frame: frame.into(), ids, came_us, done: 0 });
+                cnxn.pending.push_back(Pending::Deferred { frame: frame.into(), ids, came_us, done: None });
                 // What is left after the first turn is done when the shell looks at the connection.
                 self.drain_pending(slot, cnxn, Drain::AsItGoes, now);
                 Self::list(&mut self.listed, slot, cnxn);
@@ -535,6 +641,7 @@ impl View {
                 Err(_) => path = Box::from(&b"\0"[..]),
             }
         }
+        self.work -= (REQUEST_WORK + body.len() / BYTES_PER_WORK) as isize;
         let start = self.uplink.bytes.len();
         self.uplink.bytes.extend_from_slice(body);
         self.uplink.items.push(Up::Request(Request {
@@ -556,13 +663,13 @@ impl View {
         };
         self.take_buffer(cnxn);
         match self.policy.authenticate(packet.scheme, packet.auth, &ip_text(cnxn.peer.ip())) {
-            Ok(earned) => {
-                let mut ids = cnxn.ids.to_vec();
-                for id in earned {
-                    if !ids.contains(&id) {
-                        ids.push(id);
-                    }
+            Ok(mut earned) => {
+                self.work -= (cnxn.ids.len() * REQUEST_WORK / 8 + REQUEST_WORK) as isize;
+                earned.retain(|id| !cnxn.ids.contains(id));
+                if earned.is_empty() {
+                    return put_status(&mut cnxn.out, xid, 0, ErrorCode::Ok);
                 }
+                let ids = [&cnxn.ids, &earned[..]].concat();
                 if ids.iter().map(|id| id.scheme.len() + id.id.len()).sum::<usize>() > AUTH_IDS_BYTES_MAX {
                     put_status(&mut cnxn.out, xid, 0, ErrorCode::AuthFailed);
                     return cnxn.close(CloseReason::Auth(ErrorCode::AuthFailed));
@@ -616,6 +723,7 @@ impl View {
         self.take_buffer(cnxn);
         if op == OpCode::PING {
             put_status(&mut cnxn.out, XID_PING, self.zxid.to_wire(), ErrorCode::Ok);
+            self.work -= (REQUEST_WORK / 2) as isize;
             return self.note(cnxn, xid, op, came_us, now);
         }
         let (start, zxid) = (cnxn.out.len(), self.zxid);
@@ -624,6 +732,8 @@ impl View {
         put_reply(&mut cnxn.out, xid, zxid, |out| {
             failed = read.answer(op, reader.rest(), out, &mut events).err();
         });
+        let appended = cnxn.out.len() - start + events.len();
+        self.work -= (REQUEST_WORK + read.work + appended / BYTES_PER_WORK) as isize;
         if let Some(code) = failed {
             cnxn.out.truncate(start);
             jute::frame(&mut cnxn.out, |out| {
@@ -650,6 +760,7 @@ impl View {
             cnxn: watch::Cnxn(slot),
             session_id,
             ids,
+            work: 0,
         }
     }
 
@@ -671,20 +782,27 @@ impl View {
     /// Answers deferred reads up to the next write; `true` if there is more to do once others had their
     /// turn.
     fn drain_pending(&mut self, slot: u32, cnxn: &mut Cnxn, drain: Drain, now: Now) -> bool {
-        let limit = match drain {
-            Drain::AsItGoes => OUT_BYTES_PAUSE,
-            Drain::Whatever => OUT_BYTES_MAX,
+        let limit = match (drain, self.is_short()) {
+            (Drain::AsItGoes, true) => OUT_BYTES_PAUSE_SHORT,
+            (Drain::AsItGoes, false) | (Drain::Whatever, true) => OUT_BYTES_PAUSE,
+            (Drain::Whatever, false) => OUT_BYTES_MAX,
         };
         while cnxn.state == State::Established && cnxn.unsent() < limit {
-            let Some(Pending::Deferred { .. }) = cnxn.pending.front() else { return false };
-            let Some(Pending::Deferred { frame, ids, came_us, done }) = cnxn.pending.pop_front() else {
-                unreachable!("looked at above");
-            };
-            if let Some(done) = self.catch_up(slot, cnxn, &frame, done) {
-                cnxn.pending.push_front(Pending::Deferred { frame, ids, came_us, done });
-                if drain == Drain::AsItGoes {
+            let Some(Pending::Deferred { frame, .. }) = cnxn.pending.front() else { return false };
+            if drain == Drain::AsItGoes {
+                if self.work <= 0 {
                     return true;
                 }
+                if self.waits_for_room(slot, cnxn.session_id, frame) {
+                    return false;
+                }
+            }
+            let Some(Pending::Deferred { frame, ids, came_us, mut done }) = cnxn.pending.pop_front() else {
+                unreachable!("looked at above");
+            };
+            let work = if drain == Drain::Whatever { usize::MAX } else { self.work as usize };
+            if !self.catch_up(slot, cnxn, &frame, &mut done, work) {
+                cnxn.pending.push_front(Pending::Deferred { frame, ids, came_us, done });
                 continue;
             }
             cnxn.deferred -= 1;
@@ -694,21 +812,35 @@ impl View {
         false
     }
 
-    /// Takes a long setWatches a turn further than `done` paths: says how far that is, or `None` if the
-    /// rest (of whatever request this is) can be answered at once.
-    fn catch_up(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8], done: usize) -> Option<usize> {
+    /// Takes a long setWatches further, for so much work; `true` if the rest of it (or of whatever request this is) can be
+    /// answered at once.
+    fn catch_up(
+        &mut self,
+        slot: u32,
+        cnxn: &mut Cnxn,
+        frame: &[u8],
+        done: &mut Option<WatchCursor>,
+        work: usize,
+    ) -> bool {
         let mut reader = Reader::new(frame);
-        let op = RequestHeader::read(&mut reader).ok()?.op;
-        if !is_long(op, reader.rest()) {
-            return None;
+        let Ok(RequestHeader { op, .. }) = RequestHeader::read(&mut reader) else { return true };
+        let body = reader.rest();
+        if !is_long(op, body) {
+            return true;
         }
-        let request = SetWatches::read(&mut reader, op).ok()?;
-        let until = done + WATCHES_PER_TURN;
-        if done >= request.paths() {
-            return None;
+        if done.is_none() {
+            // One that cannot be read is refused as a whole.
+            self.work -= (body.len() / BYTES_PER_WORK) as isize;
+            if WatchCursor::check(body, op).is_err() {
+                return true;
+            }
         }
-        self.reading(slot, cnxn.session_id, &[]).set_watches(&request, done..until, &mut cnxn.out);
-        Some(until)
+        let cursor = done.get_or_insert_default();
+        let before = cnxn.out.len();
+        let mut read = self.reading(slot, cnxn.session_id, &[]);
+        let is_done = read.set_watches(op, body, cursor, work, &mut cnxn.out);
+        self.work -= (read.work + (cnxn.out.len() - before) / BYTES_PER_WORK) as isize;
+        is_done
     }
 
     /// Answers the reads in front of a write whose turn has come, also those that waited because much is
@@ -722,8 +854,10 @@ impl View {
         self.drain_pending(to.slot, &mut cnxn, Drain::Whatever, now);
         if cnxn.pending.front().is_some_and(is_read) {
             let bytes = cnxn.unsent();
-            slow_reader(&mut cnxn, bytes, OUT_BYTES_MAX);
+            let limit = if self.is_short() { OUT_BYTES_PAUSE } else { OUT_BYTES_MAX };
+            slow_reader(&mut cnxn, bytes, limit);
         }
+        Self::weigh(&mut self.out_bytes, &mut cnxn);
         Self::list(&mut self.listed, to.slot, &mut cnxn);
         self.cnxns[to.slot as usize].cnxn = Some(cnxn);
     }
@@ -747,19 +881,28 @@ impl View {
         }
     }
 
-    /// Lets a connection go on with what it had to leave, and says what it wants.
-    pub fn look_at(&mut self, Place { slot, .. }: Place, now: Now) -> Wants {
+    /// Begins a turn of a connection: lets it go on with what it had to leave, and says what it wants.
+    pub fn look_at(&mut self, place: Place, now: Now) -> Wants {
+        self.work = WORK_PER_TURN;
+        self.look_again(place, now)
+    }
+
+    /// The same within a turn.
+    pub fn look_again(&mut self, Place { slot, .. }: Place, now: Now) -> Wants {
         let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else {
             return Wants { write: false, read: false, again: false, close: Some(CloseReason::Expected) };
         };
-        let again = self.drain_pending(slot, &mut cnxn, Drain::AsItGoes, now);
+        let mut again = self.drain_pending(slot, &mut cnxn, Drain::AsItGoes, now);
         if cnxn.stalled {
             self.pump_input(slot, &mut cnxn, now);
         }
+        Self::weigh(&mut self.out_bytes, &mut cnxn);
+        let is_open = matches!(cnxn.state, State::Fresh | State::Established);
+        again |= is_open && cnxn.stalled && self.work <= 0;
         let wants = Wants {
             write: cnxn.unsent() > 0,
             again,
-            read: !cnxn.stalled && matches!(cnxn.state, State::Fresh | State::Established),
+            read: is_open && (!cnxn.stalled || cnxn.input.len() < READ_AHEAD_BYTES),
             close: (cnxn.state == State::Closing).then(|| cnxn.reason.clone()),
         };
         self.cnxns[slot as usize].cnxn = Some(cnxn);
@@ -778,19 +921,48 @@ impl View {
     pub fn sent(&mut self, Place { slot, .. }: Place, bytes: usize) {
         let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn else { return };
         self.metrics.counters.response_bytes += bytes as u64;
+        // A client that is not read because it takes long over an answer may have no other way to say that it lives. Of
+        // less than this the kernel may take all, from a server whose client is long gone.
+        if cnxn.unsent() >= OUT_BYTES_PAUSE && cnxn.state == State::Established {
+            cnxn.moved_ms = self.now_ms;
+            if !cnxn.touched {
+                cnxn.touched = true;
+                self.touched.push(slot);
+            }
+        }
         cnxn.sent += bytes;
+        cnxn.event_bytes = cnxn.event_bytes.min(cnxn.unsent());
+        if cnxn.weighed > 0 {
+            Self::weigh(&mut self.out_bytes, cnxn);
+        }
         if cnxn.sent == cnxn.out.len() {
-            (cnxn.sent, cnxn.event_bytes) = (0, 0);
+            cnxn.sent = 0;
             let buffer = std::mem::take(&mut cnxn.out);
             self.spare(buffer);
         } else if cnxn.sent >= OUT_BYTES_SENT_MAX && cnxn.sent >= cnxn.unsent() {
             cnxn.out.drain(..cnxn.sent);
             cnxn.sent = 0;
         }
+        self.release_short();
+    }
+
+    /// Sessions that gave a sign of life since the last call. Where nobody asks, [`View::take_uplink`] has them.
+    pub fn take_signs(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.signs)
+    }
+
+    /// Through when [`View::take_signs`] has told of all of them: what arrived between two ticks is handled before the
+    /// second.
+    pub fn heard_through_us(&self) -> i64 {
+        self.heard_through_us
     }
 
     /// What is to be sent to the commit side.
     pub fn take_uplink(&mut self) -> Option<Uplink> {
+        if !self.signs.is_empty() {
+            let signs = self.take_signs();
+            self.uplink.items.push(Up::Touched(signs));
+        }
         if self.uplink.items.is_empty() {
             return None;
         }
@@ -809,6 +981,8 @@ impl View {
     /// Lets time pass.
     pub fn tick(&mut self, now: Now) {
         self.end_some();
+        self.now_ms = now.mono_ms();
+        self.end_stuck();
         while self.fresh.front().is_some_and(|(deadline_ms, _)| *deadline_ms <= now.mono_ms())
             && let Some((_, id)) = self.fresh.pop_front()
         {
@@ -822,17 +996,33 @@ impl View {
         }
         if now.mono_ms() - self.touched_ms >= TOUCH_INTERVAL_MS {
             self.touched_ms = now.mono_ms();
-            let mut sessions = Vec::with_capacity(self.touched.len());
+            self.heard_through_us = self.ticked_us;
             for slot in std::mem::take(&mut self.touched) {
                 if let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn {
                     cnxn.touched = false;
-                    sessions.push(cnxn.session_id);
+                    self.signs.push(cnxn.session_id);
                 }
             }
-            if !sessions.is_empty() {
-                self.uplink.items.push(Up::Touched(sessions));
+        }
+        self.ticked_us = now.mono_us;
+    }
+
+    /// While memory is short, ends connections that hold much of it and have not taken anything for long.
+    fn end_stuck(&mut self) {
+        if !self.is_short() || self.now_ms - self.swept_ms < 1000 {
+            return;
+        }
+        self.swept_ms = self.now_ms;
+        for slot in 0..self.cnxns.len() {
+            let Some(cnxn) = &mut self.cnxns[slot].cnxn else { continue };
+            if cnxn.unsent() >= OUT_BYTES_PAUSE && self.now_ms - cnxn.moved_ms >= STUCK_MS {
+                let bytes = cnxn.unsent();
+                slow_reader(cnxn, bytes, OUT_BYTES_PAUSE);
+                Self::weigh(&mut self.out_bytes, cnxn);
+                Self::list(&mut self.listed, slot as u32, cnxn);
             }
         }
+        self.release_short();
     }
 
     fn list_id(&mut self, id: CnxnId) {
@@ -854,18 +1044,30 @@ impl View {
 
     /// Takes in what was committed.
     pub fn apply(&mut self, deltas: &Deltas, now: Now) {
-        let (mut changes, mut results) = (&deltas.changes[..], &deltas.results[..]);
-        let (mut changes_from, mut results_from) = (0, 0);
-        for entry in &deltas.entries {
-            let (own_changes, rest) = changes.split_at(entry.changes_end - changes_from);
-            let (own_results, rest_results) = results.split_at(entry.results_end - results_from);
-            (changes, results) = (rest, rest_results);
-            (changes_from, results_from) = (entry.changes_end, entry.results_end);
-            self.entry(entry, own_changes, own_results, now);
+        let mut cursor = DeltasCursor::default();
+        while !self.apply_some(deltas, &mut cursor, now) {}
+    }
+
+    /// Takes in a turn's worth of what was committed, from `cursor` on; `true` if that was all. What comes between two
+    /// turns sees the entries that were taken in, whole.
+    pub fn apply_some(&mut self, deltas: &Deltas, cursor: &mut DeltasCursor, now: Now) -> bool {
+        self.work = WORK_PER_TURN;
+        self.now_ms = now.mono_ms();
+        while let Some(entry) = deltas.entries.get(cursor.entries) {
+            if self.work <= 0 {
+                return false;
+            }
+            let changes = &deltas.changes[cursor.changes..entry.changes_end];
+            let results = &deltas.results[cursor.results..entry.results_end];
+            (cursor.changes, cursor.results) = (entry.changes_end, entry.results_end);
+            cursor.entries += 1;
+            self.work -= (REQUEST_WORK * (1 + changes.len()) / 2) as isize;
+            self.entry(entry, changes, results, now);
         }
         if self.outstanding < self.settings.outstanding_max {
             self.release_held_up();
         }
+        true
     }
 
     fn release_held_up(&mut self) {
@@ -973,10 +1175,11 @@ impl View {
     /// Makes one change and fires its watches; says where the znode is, if it is still there.
     fn change(&mut self, change: &Change, zxid: Zxid) -> Option<NodeIndex> {
         let index = change.apply(&mut self.tree, zxid);
-        let Self { tree, watches, cnxns, policy, listed, replies, .. } = self;
-        let mut tell = |slot: u32, kind: EventType, path: &[u8], acl: &[crate::proto::Acl]| {
+        let Self { tree, watches, cnxns, policy, listed, replies, work, out_bytes, .. } = self;
+        let mut tell = |slot: u32, kind: EventType, path: &[u8], acl: Option<&AclList>| {
             let Some(cnxn) = &mut cnxns[slot as usize].cnxn else { return };
-            if cnxn.state == State::Closing || !policy.permits(acl, Perms::READ, &cnxn.ids) {
+            *work -= (WATCH_WORK + Policy::work(acl, &cnxn.ids)) as isize;
+            if cnxn.state == State::Closing || !policy.permits_by(acl, Perms::READ, &cnxn.ids) {
                 return;
             }
             let before = cnxn.out.len();
@@ -984,10 +1187,13 @@ impl View {
             cnxn.event_bytes += cnxn.out.len() - before;
             *replies += 1;
             cnxn.stats.sent += 1;
-            if cnxn.event_bytes > EVENT_BYTES_MAX {
+            let is_short = *out_bytes >= OUT_BYTES_ALL_MAX;
+            let limit = if is_short { EVENT_BYTES_MAX_SHORT } else { EVENT_BYTES_MAX };
+            if cnxn.event_bytes > limit {
                 let bytes = cnxn.event_bytes;
-                slow_reader(cnxn, bytes, EVENT_BYTES_MAX);
+                slow_reader(cnxn, bytes, limit);
             }
+            Self::weigh(out_bytes, cnxn);
             Self::list(listed, slot, cnxn);
         };
         match change {
@@ -998,8 +1204,8 @@ impl View {
                 // The parent hears by its own ACL, whoever watched the znode by the znode's.
                 let mut sink = |watch::Cnxn(slot): watch::Cnxn, kind: EventType, path: &[u8]| {
                     let acl = match kind {
-                        EventType::NodeChildrenChanged => crate::tree::acl_entries(&parent_acl),
-                        _ => body.acl(),
+                        EventType::NodeChildrenChanged => parent_acl.as_deref(),
+                        _ => body.acl_list(),
                     };
                     tell(slot, kind, path, acl);
                 };
@@ -1010,7 +1216,7 @@ impl View {
             }
             Change::Data { body } => {
                 let mut sink = |watch::Cnxn(slot): watch::Cnxn, kind: EventType, path: &[u8]| {
-                    tell(slot, kind, path, body.acl());
+                    tell(slot, kind, path, body.acl_list());
                 };
                 watches.data_changed(body.path(), &mut sink);
             }
@@ -1070,6 +1276,7 @@ impl View {
         }
         if let Some(mut cnxn) = self.take_cnxn(to) {
             self.answer_cnxn(entry, to, &mut cnxn, changed, body, now);
+            Self::weigh(&mut self.out_bytes, &mut cnxn);
             Self::list(&mut self.listed, to.slot, &mut cnxn);
             self.cnxns[to.slot as usize].cnxn = Some(cnxn);
         }
@@ -1186,9 +1393,9 @@ impl View {
         self.images_wanted.pop_front()
     }
 
-    /// Begins an image of the tree for a snapshot: as of which zxid, with which digest and sessions.
-    pub fn begin_image(&mut self) -> (Zxid, u64, Vec<(i64, i32)>) {
-        self.tree.begin_image();
+    /// Begins an image of the tree for a snapshot or a learner: as of which zxid, with which digest and sessions.
+    pub fn begin_image(&mut self, of: ImageOf) -> (Zxid, u64, Vec<(i64, i32)>) {
+        self.tree.begin_image_of(of);
         let sessions = self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
         (self.last_txn, self.digest, sessions.collect())
     }
@@ -1198,14 +1405,14 @@ impl View {
         self.resets
     }
 
-    /// Some more of the image; `false` once that was all.
-    pub fn image_slice(&mut self, places: u32, out: &mut Vec<NodeImage>) -> bool {
-        self.tree.image_slice(places, out)
+    /// Some more of the image, of `places` places and `bytes` bytes; `false` once that was all.
+    pub fn image_slice(&mut self, of: ImageOf, places: u32, bytes: usize, out: &mut Vec<NodeImage>) -> bool {
+        self.tree.image_slice_of(of, places, bytes, out)
     }
 
     /// Gives the image up.
-    pub fn abandon_image(&mut self) {
-        self.tree.abandon_image();
+    pub fn abandon_image(&mut self, of: ImageOf) {
+        self.tree.abandon_image(of);
     }
 
     /// What this view adds to a four-letter word's answer.

@@ -4,10 +4,13 @@ use super::log_writer::{Done, LogThread, LogWriter};
 use super::others::Others;
 use super::peers::Waiter;
 use super::ring::{Bell, Consumer, Producer};
+use super::view_shard::Signs;
 use super::{About, Clock, Phase, Shared};
 use crate::admin;
 use crate::replica::{Deltas, Now, Replica, Uplink};
+use crate::wal::Batch;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread::{self, Thread};
@@ -33,6 +36,8 @@ const STALL: Duration = Duration::from_millis(500);
 pub struct Rings {
     /// From each view.
     pub uplinks: Vec<Consumer<Uplink>>,
+    /// Of each view, beside its uplink: whose clients are alive must not stand in a queue behind writes.
+    pub signs: Vec<Arc<Signs>>,
     /// To each view.
     pub deltas: Vec<Producer<Arc<Deltas>>>,
     /// The log.
@@ -58,6 +63,10 @@ pub struct CommitShard {
     waker: OnceLock<Waker>,
     /// Wakes it.
     bell: Bell,
+    /// Where it waits for the others, of a member.
+    waiter: Mutex<Option<Waiter>>,
+    /// Groups that a member's commit thread has begun and ended to write itself; odd while it does.
+    writes: AtomicU64,
 }
 
 /// What a turn leaves behind.
@@ -88,9 +97,18 @@ struct State {
     stopping: Option<Instant>,
     /// When the last turn began, or wrote its group.
     turned: Instant,
-    /// How long this shard has stood still in all. For sessions that time has not passed: nobody was
-    /// listening to their clients.
+    /// How long this shard has stood still in all. For other servers that time has not passed: what they sent was not
+    /// looked at.
     stalled: Duration,
+    /// Through when all views have said whose clients are alive, on [`Self::clock`].
+    heard_us: i64,
+    /// How long one of them stood still, in all. For sessions that time has not passed: nobody was listening to their
+    /// clients.
+    deaf_us: i64,
+    /// The view whose uplinks are taken first.
+    first_uplink: usize,
+    /// A group that this shard's thread writes itself, without anything of this shard meanwhile.
+    aside: Option<(Arc<Batch>, Arc<Mutex<LogWriter>>)>,
 }
 
 /// The commit side of a server.
@@ -117,8 +135,18 @@ pub fn new(
         stopping: None,
         turned: started,
         stalled: Duration::ZERO,
+        heard_us: 0,
+        deaf_us: 0,
+        first_uplink: 0,
+        aside: None,
     };
-    CommitShard { state: Mutex::new(state), waker: OnceLock::new(), bell }
+    CommitShard {
+        state: Mutex::new(state),
+        waker: OnceLock::new(),
+        bell,
+        waiter: Mutex::default(),
+        writes: AtomicU64::new(0),
+    }
 }
 
 impl CommitShard {
@@ -126,31 +154,19 @@ impl CommitShard {
     /// its sockets, which costs a fraction of waking an executor, and is free to block in the log.
     ///
     /// `waiter` tells of the others, where there are any.
-    pub fn run(&self, mut waiter: Option<Waiter>) {
+    pub fn run(&self, waiter: Option<Waiter>) {
         let waker = match &waiter {
             None => Waker::from(Arc::new(Unpark(thread::current()))),
             Some(waiter) => Waker::from(Arc::new(Poke(waiter.waker()))),
         };
         // The kernel would add 50 us to the wait of a group for more.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        let is_member = waiter.is_some();
+        *lock(&self.waiter) = waiter;
         let _ = self.waker.set(waker);
-        let waker = self.waker.get_or_init(|| unreachable!("it was set"));
-        loop {
-            let turn = {
-                let mut state = self.state();
-                if let Some((others, waiter)) = state.others.as_mut().zip(waiter.as_ref()) {
-                    others.note(waiter);
-                }
-                state.turn(waker, false)
-            };
-            let timeout = match turn {
-                Turn::Over => break,
-                Turn::Again => Duration::ZERO,
-                Turn::Idle => TICK,
-                Turn::Wait(time) => time,
-            };
-            if let Some(waiter) = &mut waiter {
-                waiter.wait(timeout);
+        while let Some(timeout) = self.one_turn() {
+            if is_member {
+                self.wait_for_others(timeout);
             } else if !timeout.is_zero() {
                 let parked = Instant::now();
                 thread::park_timeout(timeout);
@@ -165,6 +181,63 @@ impl CommitShard {
         // Others have this shard as well; the log's thread waits for as long as there is somebody to give it a group.
         state.rings.log = Log::Ended;
         state.shared.set_phase(Phase::Stopped);
+    }
+
+    /// Takes a turn, writes the group that it made if that is to be done here, and says for how long there is nothing to do
+    /// then; `None` once the server has stopped.
+    fn one_turn(&self) -> Option<Duration> {
+        let waker = self.waker.get()?;
+        let (turn, aside) = {
+            let mut state = self.state();
+            if let Some(others) = &mut state.others
+                && let Some(waiter) = &*lock(&self.waiter)
+            {
+                others.note(waiter);
+            }
+            (state.turn(waker, false), state.aside.take())
+        };
+        let Some((batch, writer)) = aside else {
+            return match turn {
+                Turn::Over => None,
+                Turn::Again => Some(Duration::ZERO),
+                Turn::Idle => Some(TICK),
+                Turn::Wait(time) => Some(time),
+            };
+        };
+        self.writes.fetch_add(1, Ordering::Release);
+        let done = lock(&writer).group(batch);
+        self.writes.fetch_add(1, Ordering::Release);
+        self.state().written(done);
+        Some(Duration::ZERO)
+    }
+
+    fn wait_for_others(&self, timeout: Duration) {
+        if let Some(waiter) = &mut *lock(&self.waiter) {
+            waiter.wait(timeout);
+        }
+    }
+
+    /// Does this shard's work whenever its own thread, a member's, is held up by the disk; for a thread of its own.
+    ///
+    /// That thread writes the log itself while the disk is quick, which saves the wake-ups of another one. A quick disk may
+    /// hang for seconds all the same: then the leader's pings are to be answered, and the signs of life of this server's
+    /// clients told, or the leader ends their sessions.
+    pub fn stand_in(&self) {
+        let mut seen = 0;
+        loop {
+            thread::park_timeout(TICK);
+            if self.state().shared.phase() == Phase::Stopped {
+                return;
+            }
+            let write = self.writes.load(Ordering::Acquire);
+            let is_held_up = write % 2 == 1 && write == seen;
+            seen = write;
+            while is_held_up && self.writes.load(Ordering::Acquire) == write {
+                // There is one group at a time, and it is being written.
+                let timeout = self.one_turn().unwrap_or(TICK);
+                self.wait_for_others(timeout);
+            }
+        }
     }
 
     /// Has what was sent up handled: `here` on the caller's thread if that can be, else on the shard's own.
@@ -192,9 +265,13 @@ impl CommitShard {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A thread that panicked with it has ended the process.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A thread that panicked with it has ended the process.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {
@@ -220,18 +297,26 @@ impl State {
         }
         let stopping = self.shared.phase() != Phase::Running;
         let mut turn = Turn::Idle;
+        // A member that stops has waited long enough for what was proposed. More would come for as long as others write.
+        let is_over =
+            self.others.is_some() && self.stopping.is_some_and(|since| since.elapsed() >= STOP_QUORUM);
         if let Some(others) = &mut self.others
+            && !is_over
             && others.take_in(&mut self.replica, now)
         {
             turn = Turn::Again;
         }
-        // Signs of life that have arrived count before sessions are ended for the lack of them.
         if !stopping {
             self.take_uplinks(now);
+            if self.replica.has_more() {
+                turn = Turn::Again;
+            }
         }
         if self.ticked.elapsed() >= TICK {
             self.ticked = Instant::now();
             self.shared.beat_commit();
+            // Signs of life that have arrived count before sessions are ended for the lack of them.
+            self.take_signs(now);
             self.replica.tick(now);
         }
         self.answer_words(now);
@@ -256,9 +341,8 @@ impl State {
         if !stopping {
             return turn;
         }
-        let stopping = self.stopping.get_or_insert_with(Instant::now);
+        self.stopping.get_or_insert_with(Instant::now);
         // Without a quorum nothing that waits will ever be committed; the log has it.
-        let is_over = self.others.is_some() && stopping.elapsed() >= STOP_QUORUM;
         let is_idle = self.replica.is_idle() || is_over && self.replica.is_logged();
         match is_idle && self.backlog.iter().all(|waiting| waiting.is_empty()) {
             true => Turn::Over,
@@ -272,7 +356,7 @@ impl State {
         let gap = now - std::mem::replace(&mut self.turned, now);
         if gap >= STALL {
             self.stalled += gap;
-            log::warn!(target: "server", "stood still: took_ms={}; sessions are given that time", gap.as_millis());
+            log::warn!(target: "server", "the commit shard stood still: took_ms={}", gap.as_millis());
         }
     }
 
@@ -286,12 +370,35 @@ impl State {
             return;
         }
         self.replica.proceed(now);
-        for uplink in &mut self.rings.uplinks {
-            while self.replica.has_room() {
+        let views = self.rings.uplinks.len();
+        for at in 0..views {
+            let uplink = &mut self.rings.uplinks[(self.first_uplink + at) % views];
+            while self.replica.takes_uplinks() {
                 let Some(batch) = uplink.take() else { break };
                 self.replica.submit(now, batch);
             }
         }
+        self.first_uplink = (self.first_uplink + 1) % views;
+    }
+
+    /// Takes in which clients are alive. Sessions live by a clock of their own: it does not pass while a view stands still,
+    /// and sessions are judged as of when all views have said whom they heard. That this shard waits for the disk makes no
+    /// difference to them, since their clients are heard meanwhile.
+    fn take_signs(&mut self, now: Now) {
+        let mut through_us = i64::MAX;
+        for signs in &self.rings.signs {
+            let (sessions, heard_us) = signs.take();
+            self.replica.heard(now, &sessions);
+            through_us = through_us.min(heard_us);
+        }
+        let gap_us = through_us - self.heard_us;
+        if gap_us >= STALL.as_micros() as i64 {
+            self.deaf_us += gap_us;
+            log::warn!(target: "server", "a view stood still: took_ms={}; sessions are given that time", gap_us / 1000);
+        }
+        self.heard_us = through_us;
+        let ahead_us = self.stalled.as_micros() as i64 - self.deaf_us;
+        self.replica.set_session_clock(ahead_us / 1000, (through_us - self.deaf_us) / 1000);
     }
 
     /// Four-letter words whose views have all reported.
@@ -316,17 +423,38 @@ impl State {
             // What is committed does not wait for this group, which may keep this thread for as long as the disk takes.
             self.publish();
         }
+        if self.others.is_some()
+            && let Log::There(log) = &self.rings.log
+            && let Some(writer) = log.quick_writer()
+        {
+            self.aside = Some((batch, writer));
+            return true;
+        }
+        self.shared.begin_write();
         let done = match &mut self.rings.log {
             Log::Here(writer) => Some(writer.group(batch)),
-            Log::There(log) => log.group(batch, here || self.others.is_some()),
+            Log::There(log) => log.group(batch, here),
             Log::Ended => unreachable!("no turn is taken behind the last"),
         };
+        self.shared.end_write();
         let Some(done) = done else { return false };
         // The disk took its time, which must not be taken back later.
         self.note_gap();
         let now = self.now();
         self.durable(done, now);
         true
+    }
+
+    /// The group that was put aside is written.
+    fn written(&mut self, done: Done) {
+        self.note_gap();
+        let now = self.now();
+        self.durable(done, now);
+        if let Some(others) = &mut self.others {
+            others.give_out(&mut self.replica, now);
+        }
+        self.shared.set_durable(self.replica.durable_through());
+        self.publish();
     }
 
     fn durable(&mut self, Done { batch, took, fsync, end }: Done, now: Now) {

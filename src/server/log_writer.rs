@@ -108,6 +108,11 @@ impl LogThread {
         self.writer.try_lock().is_ok_and(|writer| writer.is_quick())
     }
 
+    /// The writer, for a thread that writes a group itself: while the disk is quick, and the log's thread has none.
+    pub fn quick_writer(&self) -> Option<Arc<Mutex<LogWriter>>> {
+        self.is_quick().then(|| self.writer.clone())
+    }
+
     /// Makes a group durable: at once and `here`, on the caller's thread, which saves two wake-ups, or where the disk is
     /// slow on the thread, which says so in time.
     pub fn group(&mut self, batch: Arc<Batch>, here: bool) -> Option<Done> {

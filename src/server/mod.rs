@@ -96,6 +96,8 @@ pub struct Shared {
     beats: Box<[AtomicU64]>,
     /// Newest txn of the log that is durable.
     durable: AtomicU64,
+    /// Groups that a shard has begun and ended to write on its own thread; odd while it does.
+    writes: AtomicU64,
 }
 
 impl Shared {
@@ -121,6 +123,15 @@ impl Shared {
 
     fn set_durable(&self, zxid: Zxid) {
         self.durable.store(zxid.0, Ordering::Release);
+    }
+
+    /// A shard writes the log, and stands still for as long as the disk does.
+    fn begin_write(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn end_write(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
     }
 
     fn beat_commit(&self) {
@@ -351,6 +362,7 @@ pub fn run(config: &Config) {
         admission: Admission::new(config.max_cnxns, config.max_client_cnxns, descriptors),
         beats: (0..=roles.views.len()).map(|_| AtomicU64::new(0)).collect(),
         durable: AtomicU64::new(0),
+        writes: AtomicU64::new(0),
     });
     let about = Arc::new(About::new(config, &dir, port));
     let whitelist = match config.four_letter_words.words() {
@@ -374,6 +386,7 @@ pub fn run(config: &Config) {
     });
     let (others, waiter) = others.unzip();
     let mut uplinks = Vec::new();
+    let mut signs = Vec::new();
     let mut deltas = Vec::new();
     let mut targets = Vec::new();
     let mut view_mains = Vec::new();
@@ -384,6 +397,8 @@ pub fn run(config: &Config) {
         let (delta_in, delta_out) = ring(RING_SLOTS, inbound.clone(), commit_bell.clone());
         let (accepted_in, accepted_out) = ring(ACCEPTED_SLOTS, inbound.clone(), Bell::default());
         uplinks.push(up_out);
+        let signs_of_view = Arc::new(view_shard::Signs::default());
+        signs.push(signs_of_view.clone());
         deltas.push(delta_in);
         targets.push(listener::Target { ring: accepted_in, bell: inbound.clone() });
         let settings = ViewSettings {
@@ -399,8 +414,14 @@ pub fn run(config: &Config) {
         let tree = restored.tree.for_view();
         let (zxid, sessions, digest) = (restored.zxid, restored.sessions.clone(), restored.tree.digest());
         let view = View::new(settings, policy.clone(), tree, zxid, sessions, digest);
-        let rings =
-            view_shard::Rings { uplink: up_in, deltas: delta_out, accepted: accepted_out, inbound, outbound };
+        let rings = view_shard::Rings {
+            uplink: up_in,
+            signs: signs_of_view,
+            deltas: delta_out,
+            accepted: accepted_out,
+            inbound,
+            outbound,
+        };
         let limits = snapshots::Limits {
             snap_count: config.snap_count.into(),
             log_bytes: (config.snap_size_limit_kb > 0)
@@ -454,7 +475,8 @@ pub fn run(config: &Config) {
         threads.push(thread);
         Log::There(log)
     };
-    let rings = commit_shard::Rings { uplinks, deltas, log, bell: commit_bell.clone() };
+    let is_member = others.is_some();
+    let rings = commit_shard::Rings { uplinks, signs, deltas, log, bell: commit_bell.clone() };
     let commit_shard = Arc::new(commit_shard::new(replica, rings, others, clock, shared.clone(), about));
 
     let started = |spawned: std::io::Result<rt::Shard>, what: &str| {
@@ -472,6 +494,15 @@ pub fn run(config: &Config) {
         }
     };
     threads.push(commit_thread.start(main));
+    if is_member {
+        let commit_shard = commit_shard.clone();
+        let spawned = std::thread::Builder::new()
+            .name("zkfast-stand-in".to_owned())
+            .spawn(move || commit_shard.stand_in());
+        let thread =
+            spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread stand-in: {error}")));
+        threads.push(thread);
+    }
     let mut listen_main = Some(listen_main);
     let mut running = Vec::new();
     for (number, (core, view, rings, plan, inbox)) in view_mains.into_iter().enumerate() {
@@ -589,10 +620,21 @@ impl Signals {
 /// Waits for a signal, and meanwhile for shards that stand still.
 fn watch(signals: &Signals, shared: &Shared, commit_bell: &Bell) {
     let mut seen: Vec<(u64, u32)> = vec![(0, 0); shared.beats.len()];
+    let (mut write, mut writing) = (0, 0);
     loop {
         match signals.receiver.recv_timeout(Duration::from_secs(1)) {
             Ok(_) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        // A disk that hangs is no bug of a shard that waits for it, and nothing is gained by another start.
+        let now = shared.writes.load(Ordering::Relaxed);
+        writing = if now % 2 == 1 && now == write { writing + 1 } else { 0 };
+        write = now;
+        if writing == WATCHDOG_CHECKS {
+            log::warn!(target: "server", "a flush of the log has taken {WATCHDOG_CHECKS} s so far: does its disk hang?");
+        }
+        if writing > 0 {
+            continue;
         }
         // Counted in checks of this thread's own, so that a paused process is not taken for a stalled one.
         for (shard, (beats, still)) in seen.iter_mut().enumerate() {

@@ -8,6 +8,7 @@ use crate::proto::Zxid;
 use crate::replica::{Deltas, What};
 use crate::snapshot::{self, Header};
 use crate::storage::{self, Folder, ImageEncoder, NewFile as _, SNAPSHOT_TMP, Storage};
+use crate::tree::ImageOf;
 use crate::zab::LinkId;
 use std::io;
 use std::rc::Rc;
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// Places of the tree in one slice: some tens of microseconds.
 const SLICE: u32 = 128;
+
+/// Bytes of paths and data in one slice, and one znode more: a snapshot copies them, and a view does nothing else meanwhile.
+const SLICE_BYTES: usize = 256 << 10;
 
 /// How long a snapshot waits before it looks again whether the log is durable as far.
 const LOG_PAUSE: Duration = Duration::from_millis(20);
@@ -81,14 +85,13 @@ impl Plan {
         self.bytes += deltas.log_bytes as u64;
         let due = self.txns >= self.due || self.limits.log_bytes.is_some_and(|max| self.bytes >= max);
         // What no leader has confirmed is in no snapshot: it may be taken back.
-        let is_ready = !shard.is_imaging().get() && shard.view().borrow().is_serving();
+        let is_ready = shard.view().borrow().is_serving();
         if !due || self.running.load(Ordering::Relaxed) || !is_ready {
             return;
         }
         (self.txns, self.bytes) = (0, 0);
         self.set_due();
         self.running.store(true, Ordering::Relaxed);
-        shard.is_imaging().set(true);
         let (shard, dir, retain, running) =
             (shard.clone(), self.dir.clone(), self.limits.retain, self.running.clone());
         rt::spawn_local(async move {
@@ -99,12 +102,11 @@ impl Plan {
                     started.elapsed().as_millis())
                 }
                 Err(error) => {
-                    shard.view().borrow_mut().abandon_image();
+                    shard.view().borrow_mut().abandon_image(ImageOf::Snapshot);
                     log::error!(target: "snapshot", "not written: {error}; the log keeps everything, and the next \
                         one is tried after snapCount more txns");
                 }
             }
-            shard.is_imaging().set(false);
             if let Some(retain) = retain {
                 match rt::blocking(move || storage::purge(&dir, retain)).await {
                     Ok(purged) if purged.snapshots + purged.segments > 0 => log::info!(target: "snapshot",
@@ -120,14 +122,14 @@ impl Plan {
 
 async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
     let resets = shard.view().borrow().resets();
-    let (zxid, digest, sessions) = shard.view().borrow_mut().begin_image();
+    let (zxid, digest, sessions) = shard.view().borrow_mut().begin_image(ImageOf::Snapshot);
     let header = Header { zxid, digest, wall_ms: shard.clock().now().wall_ms };
     let mut encoder = ImageEncoder::new(&header, sessions);
     let begin = dir.clone();
     let mut file = rt::blocking(move || begin.create(Folder::Snap, SNAPSHOT_TMP)).await?;
     let (mut nodes, mut more) = (Vec::new(), true);
     while more {
-        more = shard.view().borrow_mut().image_slice(SLICE, &mut nodes);
+        more = shard.view().borrow_mut().image_slice(ImageOf::Snapshot, SLICE, SLICE_BYTES, &mut nodes);
         is_same_tree(shard, resets)?;
         nodes.drain(..).for_each(|node| encoder.put(&node));
         if encoder.is_chunk_due() {
@@ -157,27 +159,27 @@ fn is_same_tree(shard: &ViewShard, resets: u32) -> io::Result<()> {
 
 /// Takes an image of the view's tree for a learner.
 pub async fn image_for(shard: Rc<ViewShard>, link: LinkId) {
-    // One at a time; learners are patient for initLimit.
+    // One at a time: it is a matter of the memory's pace. A snapshot, at the disk's pace, goes on beside it.
     while shard.is_imaging().replace(true) {
         rt::sleep(IMAGE_PAUSE).await;
     }
     let (sender, nodes) = mpsc::channel();
     let resets = shard.view().borrow().resets();
-    let (zxid, _, sessions) = shard.view().borrow_mut().begin_image();
+    let (zxid, _, sessions) = shard.view().borrow_mut().begin_image(ImageOf::Learner);
     if let Some(inbox) = shard.inbox() {
         let sessions = sessions.into_iter().collect();
         inbox.put(Arrival::Image(Image { link, zxid, sessions, nodes }));
     }
     loop {
         let mut batch = Vec::with_capacity(SLICE as usize);
-        let more = shard.view().borrow_mut().image_slice(SLICE, &mut batch);
+        let more = shard.view().borrow_mut().image_slice(ImageOf::Learner, SLICE, SLICE_BYTES, &mut batch);
         if is_same_tree(&shard, resets).is_err() {
             // Whoever takes it misses the end.
             break;
         }
         // Where places of the tree are free, or its image has been given up, there is nothing in between.
         if !batch.is_empty() && sender.send(batch).is_err() {
-            shard.view().borrow_mut().abandon_image();
+            shard.view().borrow_mut().abandon_image(ImageOf::Learner);
             break;
         }
         if !more {

@@ -5,7 +5,7 @@ use super::others::Inbox;
 use super::ring::{Bell, Consumer, Producer};
 use super::rt::{self, Accepted, Stream};
 use super::{Clock, Phase, Shared, snapshots};
-use crate::replica::{CloseReason, Deltas, Place, Uplink, View};
+use crate::replica::{CloseReason, Deltas, DeltasCursor, Now, Place, Uplink, View};
 use crate::zab::LinkId;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,14 +13,14 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// Bytes that one read takes at most; one buffer serves all connections of the shard.
 const READ_BYTES: usize = 64 << 10;
 
-/// Reads, or turns of a long request, after which a connection lets others have theirs.
+/// Reads after which a connection lets others have theirs; the view bounds the work that they ask for.
 const STEPS_PER_TURN: usize = 4;
 
 /// Requests that a view may have handled on its own thread.
@@ -46,9 +46,11 @@ pub struct ViewShard {
     wakers: RefCell<Vec<Option<Waker>>>,
     scratch: RefCell<Vec<u8>>,
     uplink_bell: Bell,
+    /// Which clients are alive.
+    signs: Arc<Signs>,
     /// Connections that are to end, and when they will whatever they have not taken.
     lingering: RefCell<VecDeque<(i64, Place)>>,
-    /// The view's tree has one image at a time.
+    /// The view's tree has one image for a learner at a time.
     is_imaging: Cell<bool>,
     /// Where images for learners go, in an ensemble.
     inbox: Option<Inbox>,
@@ -58,6 +60,8 @@ pub struct ViewShard {
 pub struct Rings {
     /// To the commit shard.
     pub uplink: Producer<Uplink>,
+    /// To it as well, past what waits in the other.
+    pub signs: Arc<Signs>,
     /// From the commit shard.
     pub deltas: Consumer<Arc<Deltas>>,
     /// From the listener.
@@ -66,6 +70,31 @@ pub struct Rings {
     pub inbound: Bell,
     /// Wakes the task that sends up.
     pub outbound: Bell,
+}
+
+/// Sessions of a view that gave a sign of life, on their way to the commit shard: told ten times a second, and taken as
+/// often, so a lock will do.
+#[derive(Debug, Default)]
+pub struct Signs(Mutex<(Vec<i64>, i64)>);
+
+impl Signs {
+    /// Adds some; all through `heard_us` are there now.
+    fn put(&self, sessions: Vec<i64>, heard_us: i64) {
+        let mut signs = self.lock();
+        signs.0.extend(sessions);
+        signs.1 = heard_us;
+    }
+
+    /// All that came since the last call, and through when they are all of them.
+    pub fn take(&self) -> (Vec<i64>, i64) {
+        let mut signs = self.lock();
+        (std::mem::take(&mut signs.0), signs.1)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Vec<i64>, i64)> {
+        // A thread that panicked with it has ended the process.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Serves until the server stops.
@@ -78,7 +107,7 @@ pub async fn run(
     snapshots: Option<snapshots::Plan>,
     inbox: Option<Inbox>,
 ) {
-    let Rings { uplink, deltas, accepted, inbound, outbound } = rings;
+    let Rings { uplink, signs, deltas, accepted, inbound, outbound } = rings;
     let shard = Rc::new(ViewShard {
         view: RefCell::new(view),
         arrivals: Cell::new(0),
@@ -87,6 +116,7 @@ pub async fn run(
         wakers: RefCell::default(),
         scratch: RefCell::new(vec![0; READ_BYTES]),
         uplink_bell: outbound,
+        signs,
         lingering: RefCell::default(),
         is_imaging: Cell::new(false),
         inbox,
@@ -131,7 +161,7 @@ async fn tick(shard: Rc<ViewShard>, inbound: Bell) {
         rt::sleep(TICK).await;
         let now = shard.clock.now();
         shard.shared.beat(shard.view.borrow().number());
-        shard.view.borrow_mut().tick(now);
+        shard.tell_signs(now);
         shard.cut_lingering(now.mono_ms());
         shard.uplink_bell.ring();
         inbound.ring();
@@ -165,9 +195,16 @@ impl ViewShard {
             })
             .await;
             let Some(batch) = batch else { return };
-            self.view.borrow_mut().apply(&batch, self.clock.now());
-            self.wake_listed();
-            self.uplink_bell.ring();
+            let mut cursor = DeltasCursor::default();
+            loop {
+                let is_done = self.view.borrow_mut().apply_some(&batch, &mut cursor, self.clock.now());
+                self.wake_listed();
+                self.uplink_bell.ring();
+                if is_done {
+                    break;
+                }
+                rt::let_others().await;
+            }
             if let Some(plan) = &mut snapshots {
                 plan.count(&batch, &self);
                 while let Some(link) = self.next_image_wanted() {
@@ -178,16 +215,22 @@ impl ViewShard {
             taken += 1;
             if taken == BATCHES_PER_TURN {
                 taken = 0;
-                rt::yield_now().await;
+                rt::let_others().await;
             }
         }
+    }
+
+    fn tell_signs(&self, now: Now) {
+        let mut view = self.view.borrow_mut();
+        view.tick(now);
+        self.signs.put(view.take_signs(), view.heard_through_us());
     }
 
     fn next_image_wanted(&self) -> Option<LinkId> {
         self.view.borrow_mut().next_image_wanted()
     }
 
-    /// Whether an image of the tree is being taken.
+    /// Whether an image of the tree is being taken for a learner.
     pub fn is_imaging(&self) -> &Cell<bool> {
         &self.is_imaging
     }
@@ -282,17 +325,20 @@ impl ViewShard {
     ) -> Poll<std::io::Result<CloseReason>> {
         let mut steps = 0;
         let now = self.clock.now();
+        let mut is_first = true;
         loop {
             if steps == STEPS_PER_TURN {
                 rt::again(cx);
                 return Poll::Pending;
             }
             let mut view = self.view.borrow_mut();
-            let wants = view.look_at(place, now);
+            let wants = match std::mem::take(&mut is_first) {
+                true => view.look_at(place, now),
+                false => view.look_again(place, now),
+            };
             if view.has_uplink() {
                 self.uplink_bell.ring();
             }
-            steps += usize::from(wants.again);
             let mut blocked = false;
             if wants.write {
                 match stream.poll_write(cx, view.output(place)) {
@@ -316,7 +362,8 @@ impl ViewShard {
                 return Poll::Pending;
             }
             if wants.again {
-                continue;
+                rt::again(cx);
+                return Poll::Pending;
             }
             if !wants.read {
                 return Poll::Pending;

@@ -12,7 +12,7 @@ use crate::replica::{
 use crate::snapshot::java::{Encoder, Form};
 use crate::snapshot::{self, Header};
 use crate::storage::{self, Folder, ImageEncoder, Incoming, LogFile, NewFile, RecoveryError, Storage};
-use crate::tree::{self, Digests, NodeImage};
+use crate::tree::{self, Digests, ImageOf, NodeImage};
 use crate::wal::{Batch, Marker, Position};
 use crate::zab::LinkId;
 use crate::zab::history::History;
@@ -935,7 +935,7 @@ impl Cluster {
             None if is_snapshot && view.is_serving() && process.snapshot.is_none() => None,
             None => return,
         };
-        let (zxid, digest, sessions) = view.begin_image();
+        let (zxid, digest, sessions) = view.begin_image(ImageOf::Snapshot);
         let sessions = sessions.into_iter().collect();
         process.image = Some(Image { link, zxid, digest, sessions, nodes: Vec::new() });
         self.trace(|_| format!("server {} takes an image at {zxid} for {link:?}", server + 1));
@@ -961,7 +961,7 @@ impl Cluster {
         let Some(process) = &mut self.servers[server].process else { return };
         let Some(image) = &mut process.image else { return };
         let places = 1 + self.net.random.below(20) as u32;
-        let more = process.views[0].view.image_slice(places, &mut image.nodes);
+        let more = process.views[0].view.image_slice(ImageOf::Snapshot, places, usize::MAX, &mut image.nodes);
         if more {
             return self.within(server, delay_us, Inside::ImageSlice);
         }

@@ -1,5 +1,6 @@
 //! What a znode is, once: path, data and bookkeeping in one immutable allocation.
 
+use crate::auth::AclList;
 use crate::proto::{Acl, Zxid};
 use std::fmt;
 use std::sync::Arc;
@@ -7,11 +8,11 @@ use triomphe::ThinArc;
 
 /// A znode's access control list, interned: `None` is the open one (`world:anyone`, all permissions),
 /// which nearly every znode has and which costs nothing to share.
-pub type AclRef = Option<Arc<Vec<Acl>>>;
+pub type AclRef = Option<Arc<AclList>>;
 
 /// The entries behind a reference; the open list reads as empty, and an empty list permits all.
 pub fn acl_entries(acl: &AclRef) -> &[Acl] {
-    acl.as_ref().map_or(&[], |entries| entries.as_slice())
+    acl.as_ref().map_or(&[], |list| list)
 }
 
 /// Everything of a znode that only a change of the znode itself changes.
@@ -147,6 +148,11 @@ impl Body {
     /// The rest of it.
     pub fn fixed(&self) -> &Fixed {
         &self.0.header.header.fixed
+    }
+
+    /// Its ACL, `None` if that is open.
+    pub fn acl_list(&self) -> Option<&AclList> {
+        self.fixed().acl.as_deref()
     }
 
     /// Its ACL's entries; empty is open.

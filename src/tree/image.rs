@@ -5,6 +5,7 @@ use super::body::Body;
 use super::slab::{NIL, NodeIndex};
 use crate::proto::Zxid;
 use hashbrown::HashSet;
+use std::collections::VecDeque;
 
 /// A znode as it was when the image began.
 #[derive(Clone, Debug)]
@@ -17,6 +18,18 @@ pub struct NodeImage {
     pub pzxid: Zxid,
 }
 
+/// What an image is for; each may be under way at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageOf {
+    /// A snapshot of this server, at the pace of its disk.
+    Snapshot,
+    /// The tree that a learner needs, which must not wait for that.
+    Learner,
+}
+
+/// Images of one tree that are under way.
+pub(super) type Images = [Option<Box<Image>>; 2];
+
 /// An image being taken: `cursor..end` is still to be walked.
 ///
 /// Invariant: every znode that was there at the start is in exactly one of: walked (below the
@@ -27,7 +40,7 @@ pub(super) struct Image {
     end: u32,
     /// Places ahead of the cursor that the walk must skip: saved before they changed, or filled later.
     early: HashSet<u32, foldhash::fast::FixedState>,
-    saved: Vec<NodeImage>,
+    saved: VecDeque<NodeImage>,
 }
 
 impl Image {
@@ -40,32 +53,62 @@ impl Tree {
     /// Begins an image of the tree as it is now. The caller takes it with [`Tree::image_slice`], in
     /// as many slices as it likes, while changes go on: a znode is copied aside before it changes.
     pub fn begin_image(&mut self) {
-        assert!(self.image.is_none(), "one image at a time");
-        self.image = Some(Box::new(Image { end: self.slab.end(), ..Image::default() }));
+        self.begin_image_of(ImageOf::Snapshot);
+    }
+
+    /// The same, for either purpose; [`Tree::image_slice_of`] takes it.
+    pub fn begin_image_of(&mut self, of: ImageOf) {
+        let image = &mut self.images[of as usize];
+        assert!(image.is_none(), "one image at a time: {of:?}");
+        *image = Some(Box::new(Image { end: self.slab.end(), ..Image::default() }));
     }
 
     /// Appends some of the image's znodes to `out`, looking at `places` places; `false` once that
     /// was all of it.
     pub fn image_slice(&mut self, places: u32, out: &mut Vec<NodeImage>) -> bool {
-        let Some(mut image) = self.image.take() else { return false };
-        out.append(&mut image.saved);
-        let stop = image.end.min(image.cursor.saturating_add(places));
-        for place in image.cursor..stop {
-            if image.early.is_empty() || !image.early.remove(&place) {
-                out.extend(self.node_image(NodeIndex(place)));
-            }
+        self.image_slice_of(ImageOf::Snapshot, places, usize::MAX, out)
+    }
+
+    /// Appends some of the znodes of the image for `of` to `out`: those of `places` places at most, and no more once
+    /// their paths and data have `bytes` bytes; `false` once that was all of it.
+    pub fn image_slice_of(
+        &mut self,
+        of: ImageOf,
+        places: u32,
+        bytes: usize,
+        out: &mut Vec<NodeImage>,
+    ) -> bool {
+        let Some(mut image) = self.images[of as usize].take() else { return false };
+        let (mut left_places, mut left_bytes) = (places, bytes as isize);
+        // `usize::MAX` is no limit.
+        if left_bytes < 0 {
+            left_bytes = isize::MAX;
         }
-        image.cursor = stop;
-        let more = image.cursor < image.end;
+        while left_places > 0 && left_bytes > 0 {
+            let node = match image.saved.pop_front() {
+                Some(saved) => Some(saved),
+                None if image.cursor == image.end => break,
+                None => {
+                    let place = image.cursor;
+                    image.cursor += 1;
+                    let is_walked = image.early.is_empty() || !image.early.remove(&place);
+                    is_walked.then(|| self.node_image(NodeIndex(place))).flatten()
+                }
+            };
+            left_places -= 1;
+            left_bytes -= node.as_ref().map_or(0, |node| node.body.path_and_data().len()) as isize;
+            out.extend(node);
+        }
+        let more = image.cursor < image.end || !image.saved.is_empty();
         if more {
-            self.image = Some(image);
+            self.images[of as usize] = Some(image);
         }
         more
     }
 
     /// Gives an image up.
-    pub fn abandon_image(&mut self) {
-        self.image = None;
+    pub fn abandon_image(&mut self, of: ImageOf) {
+        self.images[of as usize] = None;
     }
 
     fn node_image(&self, index: NodeIndex) -> Option<NodeImage> {
@@ -76,20 +119,22 @@ impl Tree {
 
     /// Called before the znode at `index` changes in any way that an image shows.
     pub(super) fn preserve(&mut self, index: NodeIndex) {
-        if !self.image.as_ref().is_some_and(|image| image.is_ahead(index) && !image.early.contains(&index.0))
-        {
-            return;
+        for of in 0..self.images.len() {
+            let image = self.images[of].as_ref();
+            if !image.is_some_and(|image| image.is_ahead(index) && !image.early.contains(&index.0)) {
+                continue;
+            }
+            let before = self.node_image(index);
+            let image = self.images[of].as_mut().expect("looked at above");
+            image.early.insert(index.0);
+            image.saved.extend(before);
         }
-        let before = self.node_image(index);
-        let image = self.image.as_mut().expect("looked at above");
-        image.early.insert(index.0);
-        image.saved.extend(before);
     }
 
     /// Called after a place was filled: what came later is not in the image.
     pub(super) fn came_later(&mut self, index: NodeIndex) {
         debug_assert_ne!(index, NIL);
-        if let Some(image) = self.image.as_mut().filter(|image| image.is_ahead(index)) {
+        for image in self.images.iter_mut().flatten().filter(|image| image.is_ahead(index)) {
             image.early.insert(index.0);
         }
     }

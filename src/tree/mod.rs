@@ -15,13 +15,17 @@ mod slab;
 
 pub use body::{AclRef, Body, Fixed, Owner, OwnerKind, TTL_MS_MAX, acl_entries};
 pub use digest::DIGEST_VERSION;
-pub use image::NodeImage;
+pub use image::{ImageOf, NodeImage};
 pub use slab::NodeIndex;
 
 use crate::proto::{Acl, Id, Perms, Stat, Zxid, path};
 use hashbrown::{HashMap, HashSet};
 use index::PathIndex;
 use slab::{Entry, NIL, Slab};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 type State = foldhash::fast::FixedState;
@@ -33,7 +37,14 @@ struct Dir {
     children: u32,
     /// Children ever created: what sequence numbers, txns, snapshots and digests use.
     cversion: i32,
+    /// The parent's, [`NO_DIR`] for the root's.
+    parent: u32,
     pzxid: Zxid,
+    /// Data bytes of everything below.
+    below_bytes: u64,
+    /// Znodes below, at any depth: getAllChildrenNumber and quotas ask for it, and a client that asks 600 times in one
+    /// packet must not make a view walk the tree 600 times.
+    below: u32,
 }
 
 /// A znode that never had a child.
@@ -67,14 +78,45 @@ pub struct Tree {
     dirs: Vec<Dir>,
     free_dirs: Vec<u32>,
     root: NodeIndex,
-    ephemerals: HashMap<i64, HashSet<NodeIndex, State>, State>,
+    /// By session, and then by path, so that those below a prefix are found without a look at the others.
+    ephemerals: HashMap<i64, BTreeSet<ByPath>, State>,
     containers: HashSet<NodeIndex, State>,
     ttls: HashSet<NodeIndex, State>,
     digest: u64,
     data_bytes: u64,
-    image: Option<Box<image::Image>>,
+    images: image::Images,
     settings: Settings,
     scratch: Vec<u8>,
+}
+
+/// A znode in the order of paths.
+#[derive(Clone, Debug)]
+struct ByPath(Body);
+
+impl Borrow<[u8]> for ByPath {
+    fn borrow(&self) -> &[u8] {
+        self.0.path()
+    }
+}
+
+impl PartialEq for ByPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.path() == other.0.path()
+    }
+}
+
+impl Eq for ByPath {}
+
+impl PartialOrd for ByPath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByPath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.path().cmp(other.0.path())
+    }
 }
 
 /// A znode taken out of the tree, with what is needed to put it back.
@@ -116,7 +158,7 @@ impl Tree {
         make(b"/zookeeper/quota", None, 0);
         // Java sets this list with version -1, and clients see that.
         let read_only = vec![Acl { perms: Perms::READ, id: Id::new("world", "anyone") }];
-        make(b"/zookeeper/config", Some(Arc::new(read_only)), -1);
+        make(b"/zookeeper/config", Some(Arc::new(read_only.into())), -1);
         for body in made {
             tree.restore(NodeImage { body, cversion: 0, pzxid: Zxid::ZERO });
         }
@@ -143,7 +185,7 @@ impl Tree {
             ttls: HashSet::with_hasher(state()),
             digest: 0,
             data_bytes: 0,
-            image: None,
+            images: image::Images::default(),
             settings,
             scratch: Vec::new(),
         }
@@ -175,15 +217,35 @@ impl Tree {
             }
             let parent = path::split(body.path()).and_then(|(parent, _)| self.find(parent));
             let parent = parent.ok_or_else(|| body.path().to_vec())?;
-            self.link(parent, index);
+            let dir = self.link(parent, index);
+            let dir = &mut self.dirs[dir as usize];
+            dir.below += 1;
+            dir.below_bytes += body.bytes().len() as u64;
         }
-        if self.root == NIL { Err(b"/".to_vec()) } else { Ok(()) }
+        if self.root == NIL {
+            return Err(b"/".to_vec());
+        }
+        self.sum_up();
+        Ok(())
+    }
+
+    /// Makes sums of whole subtrees of sums that count direct children only.
+    fn sum_up(&mut self) {
+        let direct: Vec<_> = self.dirs.iter().map(|dir| (dir.parent, dir.below, dir.below_bytes)).collect();
+        for (mut above, znodes, bytes) in direct {
+            while above != NO_DIR {
+                let dir = &mut self.dirs[above as usize];
+                dir.below += znodes;
+                dir.below_bytes += bytes;
+                above = dir.parent;
+            }
+        }
     }
 
     /// A copy for a view: shares every body, keeps no digests.
     pub fn for_view(&self) -> Self {
         let settings = Settings { digests: Digests::Off, ..self.settings };
-        Self { settings, image: None, scratch: Vec::new(), ..self.clone() }
+        Self { settings, images: image::Images::default(), scratch: Vec::new(), ..self.clone() }
     }
 
     /// The znode at `path`; the empty path is another name of the root.
@@ -207,22 +269,49 @@ impl Tree {
     }
 
     fn dir_mut(&mut self, index: NodeIndex) -> &mut Dir {
-        let entry = self.slab.entry_mut(index);
-        if entry.dir == NO_DIR {
-            let czxid = entry.body.as_ref().expect("a live znode").fixed().czxid;
-            let fresh = Dir { first: NIL, children: 0, cversion: 0, pzxid: czxid };
-            entry.dir = match self.free_dirs.pop() {
-                Some(free) => {
-                    self.dirs[free as usize] = fresh;
-                    free
-                }
-                None => {
-                    self.dirs.push(fresh);
-                    (self.dirs.len() - 1) as u32
-                }
-            };
+        let dir = self.dir_or_insert(index);
+        &mut self.dirs[dir as usize]
+    }
+
+    fn dir_or_insert(&mut self, index: NodeIndex) -> u32 {
+        let entry = self.slab.entry(index);
+        if entry.dir != NO_DIR {
+            return entry.dir;
         }
-        &mut self.dirs[entry.dir as usize]
+        let body = entry.body.as_ref().expect("a live znode");
+        let (pzxid, parent) = (body.fixed().czxid, self.dir_above(body.path()));
+        let fresh = Dir { first: NIL, children: 0, cversion: 0, parent, pzxid, below_bytes: 0, below: 0 };
+        let dir = match self.free_dirs.pop() {
+            Some(free) => {
+                self.dirs[free as usize] = fresh;
+                free
+            }
+            None => {
+                self.dirs.push(fresh);
+                (self.dirs.len() - 1) as u32
+            }
+        };
+        self.slab.entry_mut(index).dir = dir;
+        dir
+    }
+
+    /// Where the children of the parent of `path` hang; [`NO_DIR`] for the root, and for a znode that is not linked.
+    fn dir_above(&self, path: &[u8]) -> u32 {
+        if path == b"/" {
+            return NO_DIR;
+        }
+        let parent = path::split(path).and_then(|(parent, _)| self.find(parent));
+        parent.map_or(NO_DIR, |parent| self.slab.entry(parent).dir)
+    }
+
+    /// Counts znodes and bytes that came or went below `dir`, for it and all above it.
+    fn count_below(&mut self, mut dir: u32, znodes: i32, bytes: i64) {
+        while dir != NO_DIR {
+            let above = &mut self.dirs[dir as usize];
+            above.below = above.below.wrapping_add_signed(znodes);
+            above.below_bytes = above.below_bytes.wrapping_add_signed(bytes);
+            dir = above.parent;
+        }
     }
 
     /// Direct children.
@@ -282,31 +371,35 @@ impl Tree {
 
     /// All znodes below this one.
     pub fn descendants(&self, index: NodeIndex) -> usize {
-        if index == self.root {
-            return self.slab.live() - 1;
-        }
-        self.subtree(index).0 - 1
+        self.dir(index).map_or(0, |dir| dir.below as usize)
     }
 
     /// Znodes and data bytes of the subtree, itself included: what a quota counts.
     pub fn subtree(&self, index: NodeIndex) -> (usize, u64) {
-        let (mut nodes, mut bytes) = (0, 0);
-        let mut todo = vec![index];
-        while let Some(index) = todo.pop() {
-            nodes += 1;
-            bytes += self.body(index).bytes().len() as u64;
-            let mut child = self.dir(index).map_or(NIL, |dir| dir.first);
-            while child != NIL {
-                todo.push(child);
-                child = self.slab.entry(child).next;
-            }
-        }
-        (nodes, bytes)
+        let below = self.dir(index).map_or((0, 0), |dir| (dir.below as usize, dir.below_bytes));
+        (below.0 + 1, below.1 + self.body(index).bytes().len() as u64)
     }
 
-    /// Paths of a session's ephemerals, in no order.
+    /// Paths of a session's ephemerals, in order.
     pub fn ephemerals(&self, session_id: i64) -> impl Iterator<Item = &[u8]> {
-        self.ephemerals.get(&session_id).into_iter().flatten().map(|&index| self.body(index).path())
+        self.ephemerals.get(&session_id).into_iter().flatten().map(|node| node.0.path())
+    }
+
+    /// Those of them that begin with `prefix`, in order.
+    pub fn ephemerals_below<'t>(
+        &'t self,
+        session_id: i64,
+        prefix: &'t [u8],
+    ) -> impl Iterator<Item = &'t [u8]> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let owned = self.ephemerals.get(&session_id).into_iter();
+        let owned = owned.flat_map(move |owned| owned.range::<[u8], _>(from)).map(|node| node.0.path());
+        owned.take_while(move |path| path.starts_with(prefix))
+    }
+
+    /// How many ephemerals a session has.
+    pub fn ephemerals_of(&self, session_id: i64) -> usize {
+        self.ephemerals.get(&session_id).map_or(0, BTreeSet::len)
     }
 
     /// Sessions that own ephemerals.
@@ -316,7 +409,7 @@ impl Tree {
 
     /// Ephemeral znodes.
     pub fn ephemeral_count(&self) -> usize {
-        self.ephemerals.values().map(HashSet::len).sum()
+        self.ephemerals.values().map(BTreeSet::len).sum()
     }
 
     /// Containers and TTL nodes that are due: no children, and had some once, or are older than
@@ -383,9 +476,7 @@ impl Tree {
         match body.fixed().owner.kind(self.settings.extended_types) {
             OwnerKind::Persistent => {}
             OwnerKind::Ephemeral { session_id } => {
-                let state = State::with_seed(self.settings.hash_seed);
-                let owned = self.ephemerals.entry(session_id).or_insert_with(|| HashSet::with_hasher(state));
-                owned.insert(index);
+                self.ephemerals.entry(session_id).or_default().insert(ByPath(body));
             }
             OwnerKind::Container => {
                 self.containers.insert(index);
@@ -397,14 +488,21 @@ impl Tree {
         index
     }
 
-    fn link(&mut self, parent: NodeIndex, child: NodeIndex) {
-        let dir = self.dir_mut(parent);
+    /// Says where the parent's children hang.
+    fn link(&mut self, parent: NodeIndex, child: NodeIndex) -> u32 {
+        let place = self.dir_or_insert(parent);
+        let dir = &mut self.dirs[place as usize];
         let first = std::mem::replace(&mut dir.first, child);
         dir.children += 1;
-        self.slab.entry_mut(child).next = first;
+        let entry = self.slab.entry_mut(child);
+        entry.next = first;
+        if entry.dir != NO_DIR {
+            self.dirs[entry.dir as usize].parent = place;
+        }
         if first != NIL {
             self.slab.entry_mut(first).prev = child;
         }
+        place
     }
 
     fn unlink(&mut self, parent: NodeIndex, child: NodeIndex) {
@@ -436,9 +534,11 @@ impl Tree {
     /// Puts a new znode under `parent`. The path must be free and its parent be `parent`.
     pub fn insert(&mut self, parent: NodeIndex, body: Body) -> NodeIndex {
         self.preserve(parent);
+        let bytes = body.bytes().len() as i64;
         let index = self.place(body);
         self.came_later(index);
-        self.link(parent, index);
+        let dir = self.link(parent, index);
+        self.count_below(dir, 1, bytes);
         self.count_digest(index);
         index
     }
@@ -451,6 +551,7 @@ impl Tree {
         let (cversion, pzxid) = self.child_stat(index);
         self.unlink(parent, index);
         let body = self.slab.body(index).clone();
+        self.count_below(self.slab.entry(parent).dir, -1, -(body.bytes().len() as i64));
         self.index.remove(body.path(), index);
         let gone = self.slab.remove(index);
         if gone.dir != NO_DIR {
@@ -462,7 +563,7 @@ impl Tree {
             OwnerKind::Persistent => {}
             OwnerKind::Ephemeral { session_id } => {
                 if let Some(owned) = self.ephemerals.get_mut(&session_id) {
-                    owned.remove(&index);
+                    owned.remove(body.path());
                     if owned.is_empty() {
                         self.ephemerals.remove(&session_id);
                     }
@@ -481,10 +582,19 @@ impl Tree {
     /// Gives a znode another body of the same path and owner, and returns the one it had.
     pub fn replace(&mut self, index: NodeIndex, body: Body) -> Body {
         self.preserve(index);
-        let entry = self.slab.entry_mut(index);
-        let before = entry.body.replace(body).expect("a live znode");
-        let bytes = entry.body.as_ref().map_or(0, |body| body.bytes().len());
-        self.data_bytes = self.data_bytes + bytes as u64 - before.bytes().len() as u64;
+        if let OwnerKind::Ephemeral { session_id } = body.fixed().owner.kind(self.settings.extended_types)
+            && let Some(owned) = self.ephemerals.get_mut(&session_id)
+        {
+            // What is there shares its path, and would keep the data that was.
+            owned.replace(ByPath(body.clone()));
+        }
+        let bytes = body.bytes().len();
+        let before = self.slab.entry_mut(index).body.replace(body).expect("a live znode");
+        let grown = bytes as i64 - before.bytes().len() as i64;
+        if grown != 0 {
+            self.data_bytes = self.data_bytes.wrapping_add_signed(grown);
+            self.count_below(self.dir_above(before.path()), 0, grown);
+        }
         self.count_digest(index);
         before
     }

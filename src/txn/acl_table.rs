@@ -1,19 +1,36 @@
 //! One copy of each access control list. Source: `ReferenceCountedACLCache`.
 
+use crate::auth::AclList;
 use crate::proto::{Acl, Perms};
 use crate::tree::AclRef;
-use hashbrown::HashSet;
+use hashbrown::{Equivalent, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Interns access control lists: a million znodes with one list hold it once.
 #[derive(Debug)]
 pub struct AclTable {
-    known: HashSet<Arc<Vec<Acl>>, foldhash::fast::FixedState>,
+    known: HashSet<Arc<AclList>, foldhash::fast::FixedState>,
     /// Lists at which the next sweep looks for those that no znode has any more.
     sweep_at: usize,
 }
 
 const SWEEP_MIN: usize = 1024;
+
+/// Entries that are looked for.
+struct Wanted<'a>(&'a [Acl]);
+
+impl Hash for Wanted<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl Equivalent<Arc<AclList>> for Wanted<'_> {
+    fn equivalent(&self, known: &Arc<AclList>) -> bool {
+        *self.0 == ***known
+    }
+}
 
 impl AclTable {
     /// `seed` keeps clients from choosing lists that collide.
@@ -31,7 +48,12 @@ impl AclTable {
             self.known.retain(|acls| Arc::strong_count(acls) > 1);
             self.sweep_at = (2 * self.known.len()).max(SWEEP_MIN);
         }
-        Some(self.known.get_or_insert_with(&acls, |acls| Arc::new(acls.clone())).clone())
+        let known = self.known.get(&Wanted(&acls)).cloned();
+        Some(known.unwrap_or_else(|| {
+            let list = Arc::new(AclList::from(acls));
+            self.known.insert(list.clone());
+            list
+        }))
     }
 }
 

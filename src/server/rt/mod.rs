@@ -81,6 +81,19 @@ pub fn again(cx: &Context<'_>) {
     }
 }
 
+/// Lets other tasks have their turn, once sockets and timers were looked at.
+pub async fn let_others() {
+    let mut is_over = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut is_over, true) {
+            return std::task::Poll::Ready(());
+        }
+        again(cx);
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
 /// Runs what blocks (files, names) on the shard's helper thread.
 pub async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
     match epoll::current() {

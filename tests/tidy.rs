@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 /// The shell: the only places that may know files, sockets, threads, clocks and the environment.
-const SHELL: [&str; 4] = ["src/server/", "src/client/net.rs", "src/main.rs", "src/bin/"];
+const SHELL: [&str; 5] = ["src/server/", "src/client/net.rs", "src/main.rs", "src/bin/", "src/build.rs"];
 
 /// The only places that may name the runtime, so that another one can stand in where io_uring is forbidden.
 const RUNTIME: [&str; 2] = ["src/server/rt.rs", "src/server/rt/"];
@@ -426,11 +426,11 @@ fn is_in(path: &str, places: &[&str]) -> bool {
     places.iter().any(|place| path == *place || (place.ends_with('/') && path.starts_with(place)))
 }
 
-/// What cargo compiles without a `mod`: lib.rs, main.rs, bin/NAME.rs and bin/NAME/main.rs.
+/// What cargo compiles without a `mod`: lib.rs, main.rs, build.rs, bin/NAME.rs and bin/NAME/main.rs.
 fn is_crate_root(path: &str, member: &str) -> bool {
     let inside = path.strip_prefix(member).unwrap().trim_start_matches('/');
     let parts: Vec<&str> = inside.split('/').collect();
-    matches!(parts[..], ["lib.rs" | "main.rs"] | ["bin", _] | ["bin", _, "main.rs"])
+    matches!(parts[..], ["lib.rs" | "main.rs" | "build.rs"] | ["bin", _] | ["bin", _, "main.rs"])
 }
 
 /// `target` as seen from the folder of `path`, both from the root; `None` if it leads out of the repository.

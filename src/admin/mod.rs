@@ -76,8 +76,10 @@ pub struct Status {
     pub environment: Vec<(String, String)>,
     /// Client connections, also without a session, and the one that asks; `stat`, `cons`, `dump`.
     pub connections: Vec<Connection>,
-    /// When sessions expire, soonest first, and which; `dump`.
+    /// When sessions expire, in `wall_ms`, soonest first, and which; `dump` of the server that expires them.
     pub sessions: Vec<(i64, Vec<i64>)>,
+    /// Sessions by id with their timeouts in milliseconds; `dump` of a follower or an observer, which expires none.
+    pub learner_sessions: Option<Vec<(i64, i32)>>,
     /// Sessions and their ephemeral znodes; `dump`.
     pub ephemerals: Vec<(i64, Vec<Box<[u8]>>)>,
     /// `wchs`.
@@ -88,11 +90,11 @@ pub struct Status {
     pub watches_by_path: Vec<(Box<[u8]>, Vec<i64>)>,
     /// Tree digests of some zxids, oldest first; `hash`.
     pub digests: Vec<(Zxid, u64)>,
-    /// What `gtmk` tells and `stmk` sets; nothing else looks at it.
+    /// What `gtmk` tells and `stmk` has set; nothing else looks at it.
     pub trace_mask: i64,
 }
 
-/// The mask that `gtmk` tells until `stmk` sets another. Source: `ZooTrace`.
+/// The mask that `gtmk` tells until `stmk` sets another, 306. Source: `ZooTrace`.
 pub const TRACE_MASK_DEFAULT: i64 = 0b1_0011_0010;
 
 /// What is there now, under the names of `mntr`.

@@ -11,7 +11,7 @@ const MILLISECOND: u64 = 1000;
 
 /// The answer to `word`, whole; the connection is closed behind it.
 ///
-/// `srst`, `crst` and `stmk` only confirm: the shell resets or sets.
+/// `srst`, `crst` and `stmk` only confirm: who gathers the status resets or sets.
 pub fn render(word: Word, status: &Status) -> Vec<u8> {
     let mut out = Answer(Vec::new());
     match word {
@@ -296,7 +296,8 @@ fn configuration(status: &Status, out: &mut Answer) {
     out.line(format_args!("maxSessionTimeout={}", conf.max_session_timeout_ms));
     out.line(format_args!("clientPortListenBacklog={}", conf.client_port_listen_backlog));
     out.line(format_args!("serverId={}", conf.server_id));
-    conf.member.iter().for_each(|line| out.line(line));
+    // The last line has no end in ZooKeeper either.
+    out.text(conf.member.join("\n"));
 }
 
 /// Source: `EnvCommand`.
@@ -308,14 +309,22 @@ fn environment(status: &Status, out: &mut Answer) {
     }
 }
 
-/// Source: `DumpCommand`, `ExpiryQueue.dump`, `DataTree.dumpEphemerals`.
+/// Source: `DumpCommand`, `ExpiryQueue.dump`, `LearnerSessionTracker.dumpSessions`, `DataTree.dumpEphemerals`.
 fn dump(status: &Status, out: &mut Answer) {
     out.line("SessionTracker dump:");
-    let sessions: usize = status.sessions.iter().map(|(_, ids)| ids.len()).sum();
-    out.line(format_args!("Session Sets ({})/({sessions}):", status.sessions.len()));
-    for (expires_wall_ms, ids) in &status.sessions {
-        out.line(format_args!("{} expire at {}:", ids.len(), Date(*expires_wall_ms)));
-        ids.iter().for_each(|id| out.line(format_args!("\t{id:#x}")));
+    match &status.learner_sessions {
+        Some(sessions) => {
+            out.line(format_args!("Global Sessions({}):", sessions.len()));
+            sessions.iter().for_each(|(id, timeout_ms)| out.line(format_args!("{id:#x}\t{timeout_ms}ms")));
+        }
+        None => {
+            let sessions: usize = status.sessions.iter().map(|(_, ids)| ids.len()).sum();
+            out.line(format_args!("Session Sets ({})/({sessions}):", status.sessions.len()));
+            for (expires_wall_ms, ids) in &status.sessions {
+                out.line(format_args!("{} expire at {}:", ids.len(), Date(*expires_wall_ms)));
+                ids.iter().for_each(|id| out.line(format_args!("\t{id:#x}")));
+            }
+        }
     }
     out.line("ephemeral nodes dump:");
     out.line(format_args!("Sessions with Ephemerals ({}):", status.ephemerals.len()));

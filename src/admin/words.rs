@@ -18,7 +18,7 @@ pub enum Word {
     Srst,
     Srvr,
     Stat,
-    /// Followed by 8 bytes, the new mask, which the shell reads and puts into the `Status`.
+    /// Followed by [`Self::MASK_BYTES`] bytes, the new mask.
     Stmk,
     Wchc,
     Wchp,
@@ -50,6 +50,9 @@ impl Word {
         Self::Wchs,
         Self::TelnetClose,
     ];
+
+    /// Bytes of the mask after `stmk`, big-endian.
+    pub const MASK_BYTES: usize = 8;
 
     /// As it is typed, and as the whitelist names it.
     pub const fn name(self) -> &'static str {

@@ -198,6 +198,8 @@ pub(super) struct Cnxn {
     /// In the view's list of sessions that gave a sign of life.
     pub touched: bool,
     pub opened: Now,
+    /// When its connect request came.
+    pub asked_us: i64,
     pub reason: CloseReason,
     pub stats: CnxnStats,
 }

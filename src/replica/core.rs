@@ -5,7 +5,7 @@ use super::restored::{note_session, read_next};
 use super::{
     CnxnId, CommitSettings, Deltas, Entry, MultiResult, Now, ReplayError, Restored, Up, ViewReport, What,
 };
-use crate::admin::{Metrics, Word};
+use crate::admin::{Metrics, TRACE_MASK_DEFAULT, Word};
 use crate::auth::Policy;
 use crate::proto::{ErrorCode, OpCode, Zxid};
 use crate::session;
@@ -50,6 +50,8 @@ pub(super) struct Core {
     queries: Queries,
     answered: Vec<Answered>,
     digests: VecDeque<(Zxid, u64)>,
+    /// What `stmk` has set.
+    pub trace_mask: i64,
     started_ms: i64,
     pub session_clock: SessionClock,
     /// The id of this server's next session as the former role left it.
@@ -79,6 +81,7 @@ impl Core {
             queries: Queries::new(settings.views),
             answered: Vec::new(),
             digests: VecDeque::new(),
+            trace_mask: TRACE_MASK_DEFAULT,
             started_ms: now.mono_ms(),
             session_clock: SessionClock { ahead_ms: 0, through_ms: i64::MAX },
             next_session_id: None,
@@ -247,7 +250,8 @@ impl Core {
     /// Takes one up that is about the server itself, in every role alike; gives all others back.
     pub fn inquiry(&mut self, now: Now, up: Up, sessions: impl FnOnce(Word) -> SessionsTold) -> Option<Up> {
         match up {
-            Up::Word { cnxn, word } => {
+            Up::Word { cnxn, word, mask } => {
+                self.trace_mask = mask.unwrap_or(self.trace_mask);
                 let query = self.queries.ask(cnxn, word);
                 self.say(None, 0, What::Report { query, word });
                 None

@@ -203,9 +203,9 @@ impl Follow {
     pub fn submit(&mut self, now: Now, uplink: Uplink) {
         let Uplink { bytes, items, .. } = uplink;
         for item in items {
-            let count = self.sessions.len();
-            let told = |_| SessionsTold { count, by_expiry: Vec::new() };
-            let Some(item) = self.core.inquiry(now, item, told) else { continue };
+            let Self { core, sessions, .. } = self;
+            let told = |word| SessionsTold::of_learner(sessions, word);
+            let Some(item) = core.inquiry(now, item, told) else { continue };
             match item {
                 Up::Request(request) => self.request(&request, &bytes[request.body.clone()]),
                 Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {

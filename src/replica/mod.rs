@@ -157,6 +157,8 @@ pub enum Up {
         cnxn: CnxnId,
         /// The word.
         word: Word,
+        /// The mask that `stmk` brings.
+        mask: Option<i64>,
     },
     /// A view's part of the answer to one; see [`What::Report`].
     Report {

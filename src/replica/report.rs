@@ -52,8 +52,10 @@ pub struct Answered {
 pub(super) struct SessionsTold {
     /// How many there are.
     pub count: usize,
-    /// `dump`: when they expire, and which then.
+    /// `dump` of the server that expires them: when by the monotonic clock, in ms, and which then.
     pub by_expiry: Vec<(i64, Vec<i64>)>,
+    /// `dump` of a learner: ids and timeouts in ms.
+    pub of_learner: Option<Vec<(i64, i32)>>,
 }
 
 impl SessionsTold {
@@ -63,7 +65,14 @@ impl SessionsTold {
             Word::Dump => sessions.buckets().map(|(at_ms, ids)| (at_ms, ids.collect())).collect(),
             _ => Vec::new(),
         };
-        Self { count: sessions.len(), by_expiry }
+        Self { count: sessions.len(), by_expiry, of_learner: None }
+    }
+
+    /// Those that a learner knows, and its leader expires.
+    pub fn of_learner(sessions: &BTreeMap<i64, i32>, word: Word) -> Self {
+        let list = || sessions.iter().map(|(&id, &timeout_ms)| (id, timeout_ms)).collect();
+        let of_learner = (word == Word::Dump).then(list);
+        Self { count: sessions.len(), by_expiry: Vec::new(), of_learner }
     }
 }
 
@@ -128,6 +137,7 @@ pub(super) fn status(
         },
         metrics: core.metrics.clone(),
         digests: core.digests().collect(),
+        trace_mask: core.trace_mask,
         ..Status::default()
     };
     let mut by_session: BTreeMap<i64, Vec<Box<[u8]>>> = BTreeMap::new();
@@ -153,8 +163,11 @@ pub(super) fn status(
     status.watches_by_session = by_session.into_iter().collect();
     status.watches_by_path = by_path.into_iter().collect();
     if word == Word::Dump {
-        // Tracked by our clock, told by the wall's, as Java's monotonic times would say nothing.
-        status.sessions = sessions.by_expiry;
+        // Tracked by the monotonic clock, told by the wall's. Source: `Time.elapsedTimeToDate`.
+        let to_wall_ms = |at_ms: i64| now.wall_ms + (at_ms - now.mono_ms());
+        let by_expiry = sessions.by_expiry.into_iter();
+        status.sessions = by_expiry.map(|(at_ms, ids)| (to_wall_ms(at_ms), ids)).collect();
+        status.learner_sessions = sessions.of_learner;
         let owners = tree.ephemeral_owners();
         status.ephemerals = owners.map(|id| (id, tree.ephemerals(id).map(Box::from).collect())).collect();
     }

@@ -199,6 +199,13 @@ pub struct DeltasCursor {
     results: usize,
 }
 
+/// Whether a four-letter word was handled.
+enum Step {
+    Done,
+    /// Its argument has not come yet.
+    NeedsMore,
+}
+
 /// How far deferred reads are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Drain {
@@ -354,6 +361,7 @@ impl View {
             listed: false,
             touched: false,
             opened: now,
+            asked_us: now.mono_us,
             reason: CloseReason::Expected,
             stats: CnxnStats::new(),
         }));
@@ -493,8 +501,10 @@ impl View {
             if cnxn.state == State::Fresh
                 && let Some(word) = Word::from_code(i32::from_be_bytes(*first))
             {
-                self.word(slot, cnxn, word);
-                return bytes.len();
+                return match self.word(slot, cnxn, word, body) {
+                    Step::Done => bytes.len(),
+                    Step::NeedsMore => used,
+                };
             }
             let length = i32::from_be_bytes(*first);
             let limit = self.settings.frame_bytes_max;
@@ -513,7 +523,7 @@ impl View {
             self.received += 1;
             cnxn.stats.received += 1;
             match cnxn.state {
-                State::Fresh => self.connect(slot, cnxn, frame),
+                State::Fresh => self.connect(slot, cnxn, frame, now),
                 State::Established => self.frame(slot, cnxn, frame, now),
                 State::Waiting | State::Closing => unreachable!("must_wait says so"),
             }
@@ -540,7 +550,7 @@ impl View {
         false
     }
 
-    fn connect(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8]) {
+    fn connect(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8], now: Now) {
         let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
             return cnxn.close(CloseReason::Malformed("connect request"));
         };
@@ -550,6 +560,7 @@ impl View {
         }
         cnxn.state = State::Waiting;
         cnxn.read_only = request.read_only;
+        cnxn.asked_us = now.mono_us;
         // Only as much of a hostile password as a real one has.
         let password = request.password.unwrap_or_default();
         self.outstanding += 1;
@@ -562,18 +573,37 @@ impl View {
         });
     }
 
-    fn word(&mut self, slot: u32, cnxn: &mut Cnxn, word: Word) {
+    /// Takes a four-letter word; `rest` is what follows it.
+    fn word(&mut self, slot: u32, cnxn: &mut Cnxn, word: Word, rest: &[u8]) -> Step {
+        let is_allowed = self.settings.whitelist.allows(word);
+        let mask = match word {
+            Word::Stmk if is_allowed => match rest.first_chunk::<{ Word::MASK_BYTES }>() {
+                Some(mask) => Some(i64::from_be_bytes(*mask)),
+                None => return Step::NeedsMore,
+            },
+            _ => None,
+        };
         cnxn.state = State::Waiting;
-        if !self.settings.whitelist.allows(word) {
-            cnxn.out.extend_from_slice(&word.refusal());
-            cnxn.close(CloseReason::Expected);
+        // ZooKeeper counts a word as a packet, of its connection and of the server.
+        self.received += 1;
+        cnxn.stats.received += 1;
+        if !is_allowed {
+            self.answer_word(cnxn, &word.refusal());
         } else if word == Word::Ruok {
-            // A liveness probe asks this thread, and nobody else.
-            cnxn.out.extend_from_slice(&admin::render(word, &admin::Status::default()));
-            cnxn.close(CloseReason::Expected);
+            // A liveness probe asks this thread alone.
+            self.answer_word(cnxn, &admin::render(word, &admin::Status::default()));
         } else {
-            self.uplink.items.push(Up::Word { cnxn: self.id(slot), word });
+            self.uplink.items.push(Up::Word { cnxn: self.id(slot), word, mask });
         }
+        Step::Done
+    }
+
+    /// Sends the answer to a four-letter word, and ends the connection after it.
+    fn answer_word(&mut self, cnxn: &mut Cnxn, text: &[u8]) {
+        self.replies += 1;
+        cnxn.stats.sent += 1;
+        cnxn.out.extend_from_slice(text);
+        cnxn.close(CloseReason::Expected);
     }
 
     fn frame(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8], now: Now) {
@@ -1108,7 +1138,7 @@ impl View {
             What::Serving(serving) => self.serve(serving),
             What::Image(link) => self.images_wanted.push_back(link),
             What::Report { query, word } => {
-                let report = Box::new(self.report(word, now));
+                let report = Box::new(self.report(word));
                 self.uplink.items.push(Up::Report { query, report });
             }
             _ => {}
@@ -1296,9 +1326,15 @@ impl View {
         now: Now,
     ) {
         match &entry.what {
-            What::SessionCreated { session_id, timeout_ms } | What::Attached { session_id, timeout_ms } => {
+            What::SessionCreated { session_id, timeout_ms } if cnxn.state == State::Waiting => {
+                self.established(to.slot, cnxn, *session_id, *timeout_ms);
+                // As Java: a session that begins is its connection's first request. One that is attached to is none.
+                self.note(cnxn, 0, OpCode::CREATE_SESSION, cnxn.asked_us, now);
+            }
+            What::Attached { session_id, timeout_ms } if cnxn.state == State::Waiting => {
                 self.established(to.slot, cnxn, *session_id, *timeout_ms);
             }
+            What::SessionCreated { .. } | What::Attached { .. } => {}
             What::Refused { .. } if cnxn.state == State::Waiting => {
                 self.take_buffer(cnxn);
                 let response = ConnectResponse::expired(cnxn.read_only.map(|_| false));
@@ -1313,10 +1349,7 @@ impl View {
                 cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id });
                 self.silence(to.slot, cnxn);
             }
-            What::Text(text) => {
-                cnxn.out.extend_from_slice(text);
-                cnxn.close(CloseReason::Expected);
-            }
+            What::Text(text) => self.answer_word(cnxn, text),
             What::Report { .. } | What::Epoch | What::Serving(_) | What::Image(_) | What::Reset(_) => {}
             What::Done(op) => {
                 self.put_result(*op, changed, body);
@@ -1332,9 +1365,6 @@ impl View {
     }
 
     fn established(&mut self, slot: u32, cnxn: &mut Cnxn, session_id: i64, timeout_ms: i32) {
-        if cnxn.state != State::Waiting {
-            return;
-        }
         cnxn.state = State::Established;
         (cnxn.session_id, cnxn.timeout_ms) = (session_id, timeout_ms);
         self.by_session.insert(session_id, slot);
@@ -1347,7 +1377,6 @@ impl View {
             read_only: cnxn.read_only.map(|_| false),
         };
         jute::frame(&mut cnxn.out, |out| response.put(out));
-        cnxn.stats.last_op = OpCode::CREATE_SESSION;
     }
 
     /// Answers the oldest request of `cnxn` that is with the commit side.
@@ -1416,7 +1445,7 @@ impl View {
     }
 
     /// What this view adds to a four-letter word's answer.
-    fn report(&mut self, word: Word, now: Now) -> ViewReport {
+    fn report(&mut self, word: Word) -> ViewReport {
         let report = ViewReport {
             zxid: self.zxid,
             received: self.received,
@@ -1428,7 +1457,7 @@ impl View {
             watch_count: self.watches.len(),
             watch_summary: self.watches.summary(),
             connections: match word {
-                Word::Stat | Word::Cons | Word::Dump => self.connections(now),
+                Word::Stat | Word::Cons | Word::Dump => self.connections(),
                 _ => Vec::new(),
             },
             watches: match word {
@@ -1447,12 +1476,13 @@ impl View {
         report
     }
 
-    fn connections(&self, now: Now) -> Vec<Connection> {
+    fn connections(&self) -> Vec<Connection> {
+        let sessionless_ms = self.settings.sessionless_timeout_ms;
         let live = self.cnxns.iter().filter_map(|slot| slot.cnxn.as_ref());
         live.map(|cnxn| {
-            let stats = &cnxn.stats;
+            let (stats, session_id) = (&cnxn.stats, cnxn.session_id);
             let session = ConnectionSession {
-                id: cnxn.session_id,
+                id: session_id,
                 last_op: admin::last_op(stats.last_op),
                 established_wall_ms: cnxn.opened.wall_ms,
                 timeout_ms: cnxn.timeout_ms,
@@ -1462,16 +1492,20 @@ impl View {
                 last_latency_us: stats.last_latency_us,
                 latency: stats.latency,
             };
-            // Java's selector bits: 1 reads, 4 has something to write.
-            let interest_ops = u8::from(!cnxn.stalled) | u8::from(cnxn.unsent() > 0) << 2;
+            // Java's selector bits: 1 reads, 4 has something to write. It reads no further from a connection that waits
+            // for its session or for the answer to a word.
+            let reads = matches!(cnxn.state, State::Fresh | State::Established) && !cnxn.stalled;
+            let interest_ops = u8::from(reads) | u8::from(cnxn.unsent() > 0) << 2;
+            let timeout_ms = if session_id == 0 { sessionless_ms } else { cnxn.timeout_ms.into() };
+            let heard_ms = stats.last_response.wall_ms.max(cnxn.opened.wall_ms);
             Connection {
-                peer: format!("/{}", cnxn.peer),
+                peer: address_text(cnxn.peer),
                 interest_ops,
                 queued: cnxn.awaited.into(),
                 received: stats.received,
                 sent: stats.sent,
-                expires_wall_ms: now.wall_ms + i64::from(cnxn.timeout_ms),
-                session: (cnxn.session_id != 0).then_some(session),
+                expires_wall_ms: next_interval(heard_ms + timeout_ms, sessionless_ms),
+                session: (session_id != 0).then_some(session),
             }
         })
         .collect()
@@ -1522,4 +1556,17 @@ fn ip_text(ip: IpAddr) -> String {
             None => auth::ip_text_v6(v6.octets()),
         },
     }
+}
+
+/// An address as Java's `InetSocketAddress` prints it, without the slash before it.
+fn address_text(address: SocketAddr) -> String {
+    match address.ip().to_canonical() {
+        IpAddr::V4(_) => format!("{}:{}", ip_text(address.ip()), address.port()),
+        IpAddr::V6(_) => format!("[{}]:{}", ip_text(address.ip()), address.port()),
+    }
+}
+
+/// Connections expire by intervals, rounded up. Source: `ExpiryQueue.roundToNextInterval`.
+fn next_interval(at_ms: i64, interval_ms: i64) -> i64 {
+    (at_ms.div_euclid(interval_ms.max(1)) + 1) * interval_ms.max(1)
 }

@@ -404,7 +404,7 @@ impl State {
     /// Four-letter words whose views have all reported.
     fn answer_words(&mut self, now: Now) {
         for mut answered in self.replica.take_answered(now) {
-            self.about.fill_in(&mut answered.status, &self.shared);
+            self.about.fill_in(answered.word, &mut answered.status, &self.shared);
             let text = admin::render(answered.word, &answered.status);
             self.replica.tell(answered.cnxn, text);
         }

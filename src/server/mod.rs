@@ -17,6 +17,7 @@
 mod admission;
 mod alarm;
 mod commit_shard;
+mod environment;
 mod fatal;
 mod files;
 mod helper;
@@ -36,7 +37,7 @@ mod view_shard;
 
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
 
-use crate::admin::{self, Conf, Status, Whitelist};
+use crate::admin::{self, Conf, Status, Whitelist, Word};
 use crate::auth::Policy;
 use crate::config::{Config, Role};
 use crate::proto::Zxid;
@@ -165,23 +166,8 @@ struct About {
 impl About {
     fn new(config: &Config, dir: &DataDir, port: u16) -> Self {
         let text = |path: &std::path::Path| path.display().to_string();
-        let version = admin::version(BUILT_ON);
-        let env = |name: &str| std::env::var(name).unwrap_or_else(|_| "<NA>".to_owned());
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let current_dir = std::env::current_dir().map_or_else(|_| "<NA>".to_owned(), |path| text(&path));
-        let environment = [
-            ("zookeeper.version", version.clone()),
-            ("host.name", host.trim().to_owned()),
-            ("os.name", "Linux".to_owned()),
-            ("os.arch", std::env::consts::ARCH.to_owned()),
-            ("os.version", kernel.trim().to_owned()),
-            ("user.name", env("USER")),
-            ("user.home", env("HOME")),
-            ("user.dir", current_dir),
-        ];
         Self {
-            version,
+            version: admin::version(BUILT_ON),
             conf: Conf {
                 client_port: port.into(),
                 secure_client_port: -1,
@@ -201,16 +187,19 @@ impl About {
             },
             data_dir: dir.snap.clone(),
             data_log_dir: dir.log.clone(),
-            environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
+            environment: environment::fixed(),
         }
     }
 
-    fn fill_in(&self, status: &mut Status, shared: &Shared) {
+    fn fill_in(&self, word: Word, status: &mut Status, shared: &Shared) {
         status.version.clone_from(&self.version);
         status.conf = self.conf.clone();
         status.conf.data_dir_bytes = files::dir_bytes(&self.data_dir);
         status.conf.data_log_bytes = files::dir_bytes(&self.data_log_dir);
-        status.environment.clone_from(&self.environment);
+        if word == Word::Envi {
+            status.environment.clone_from(&self.environment);
+            status.environment.extend(environment::memory());
+        }
         status.metrics.counters.connection_rejected = shared.admission.rejected();
         let gauges = &mut status.gauges;
         gauges.open_file_descriptor_count =
@@ -524,9 +513,8 @@ pub fn run(config: &Config) {
     drop(lock);
 }
 
-/// What stands behind the version, in the shape that tools parse. The release's date, not the build's:
-/// the same source makes the same program.
-const BUILT_ON: &str = "2026-11-23 00:00 UTC";
+/// What stands after the version, in the shape that tools parse: `2026-11-23 00:00 UTC`. See `src/build.rs`.
+const BUILT_ON: &str = env!("ZKFAST_BUILT_ON");
 
 /// Keeps the calling thread on `core`.
 fn pin(what: &str, core: usize) {

@@ -13,7 +13,7 @@
 //! and `ZKFAST_FAULT_EXPECT=violation`, a run passes only if its clients notice.
 
 mod clients;
-mod cluster;
+pub mod cluster;
 mod disks;
 mod history;
 mod mutations;

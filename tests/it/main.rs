@@ -9,3 +9,4 @@ mod hostile;
 mod java_data;
 mod pause;
 mod settings;
+mod words;

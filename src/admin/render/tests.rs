@@ -175,6 +175,25 @@ fn dump() {
     );
 }
 
+/// A follower knows sessions and not when they expire.
+#[test]
+fn dump_of_a_learner() {
+    let status = Status { learner_sessions: Some(vec![(FIRST, 30_000), (FIRST + 1, 4000)]), ..status() };
+    let answer = String::from_utf8(render(Word::Dump, &status)).expect("text");
+    let sessions = "SessionTracker dump:\nGlobal Sessions(2):\n0x100002140e70000\t30000ms\n\
+                    0x100002140e70001\t4000ms\nephemeral nodes dump:\n";
+    assert!(answer.starts_with(sessions), "{answer}");
+}
+
+/// The list of members ends `conf` without a newline, as in 3.9.4.
+#[test]
+fn conf_of_a_member() {
+    let mut status = status();
+    status.conf.member = vec!["membership: ".to_owned(), "version=0".to_owned()];
+    let answer = String::from_utf8(render(Word::Conf, &status)).expect("text");
+    assert!(answer.ends_with("\nserverId=0\nmembership: \nversion=0"), "{answer}");
+}
+
 /// Short answers have no newline where 3.9.4 has none.
 #[test]
 fn short_ones() {

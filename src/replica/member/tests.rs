@@ -117,7 +117,7 @@ fn word_while_a_tree_is_installed() {
     replica.tree_stored(*stored.expect("a tree to store"));
     let base = replica.take_group(at(5)).expect("the log's new base");
     let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
-    let items = vec![Up::Word { cnxn, word: Word::Srvr }];
+    let items = vec![Up::Word { cnxn, word: Word::Srvr, mask: None }];
     replica.submit(at(5), Uplink { items, ..Uplink::default() });
     replica.durable(base, at(5));
     let mut view = view();

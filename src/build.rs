@@ -1,0 +1,83 @@
+//! Tells the program when it was made and from which commit; both may be unknown.
+//!
+//! A release build names the commit of its checkout, with `+` after it where files differ from that. Other builds name
+//! none: each commit would make them compile everything anew. The date is the commit's or, where there is none, that of
+//! `Cargo.toml`, which an archive of a release has from the release. So the same source makes the same program.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+use std::time::UNIX_EPOCH;
+
+fn main() {
+    let root = env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package is");
+    let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    println!("cargo::rerun-if-changed=src/build.rs");
+    println!("cargo::rerun-if-changed=Cargo.toml");
+    println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    let commit = if is_release { commit(&root) } else { None };
+    let seconds = match &commit {
+        Some((_, seconds)) => *seconds,
+        None => source_date(&root),
+    };
+    println!("cargo::rustc-env=ZKFAST_COMMIT={}", commit.map_or_else(String::new, |(name, _)| name));
+    println!("cargo::rustc-env=ZKFAST_BUILT_ON={}", date(seconds));
+}
+
+/// Name and time of the commit that is checked out at `root`; `None` without git or outside of a repository.
+fn commit(root: &str) -> Option<(String, i64)> {
+    // An archive that was unpacked in another repository has that one's commits above it.
+    if Path::new(&git(root, &["rev-parse", "--show-toplevel"])?).canonicalize().ok()
+        != Path::new(root).canonicalize().ok()
+    {
+        return None;
+    }
+    for path in ["HEAD", "logs/HEAD", "index"] {
+        let path = git(root, &["rev-parse", "--path-format=absolute", "--git-path", path])?;
+        // A path that does not exist would have this run at each build.
+        if Path::new(&path).exists() {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    for path in ["src", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    let name = git(root, &["rev-parse", "--short=10", "HEAD"])?;
+    let seconds = git(root, &["log", "-1", "--format=%ct"])?.parse().ok()?;
+    let is_changed = git(root, &["status", "--porcelain", "--untracked-files=no"])
+        .is_none_or(|changes| !changes.is_empty());
+    Some((if is_changed { format!("{name}+") } else { name }, seconds))
+}
+
+fn git(root: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+/// Seconds since 1970 that stand for the source without a commit.
+fn source_date(root: &str) -> i64 {
+    if let Some(given) = env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok()) {
+        return given;
+    }
+    let manifest = Path::new(root).join("Cargo.toml");
+    let changed = manifest.metadata().and_then(|metadata| metadata.modified()).unwrap_or(UNIX_EPOCH);
+    changed.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
+}
+
+/// Seconds since 1970 as `2026-11-23 00:00 UTC`, the shape in which ZooKeeper tells its own.
+fn date(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Years begin in March, so that the leap day is the last one of its year; 400 of them have 146,097 days, and 719,468
+    // lie between March of the year 0 and 1970.
+    let days_of_march = days + 719_468;
+    let (era, day) = (days_of_march.div_euclid(146_097), days_of_march.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    // Months from March on are 31, 30, 31, 30, 31 days long, and so on: 153 in five.
+    let month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
+    let year = era * 400 + year + i64::from(month >= 10);
+    let month = (month + 2) % 12 + 1;
+    format!("{year:04}-{month:02}-{day_of_month:02} {:02}:{:02} UTC", second / 3600, second / 60 % 60)
+}

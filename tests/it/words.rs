@@ -1,0 +1,462 @@
+//! What the four-letter words of a running server say, beside those of a real 3.9.4 after the same traffic.
+//!
+//! Every line is compared. Only what differs by nature is replaced first: ports, times, sizes, ids of sessions, the epoch
+//! of a zxid in an ensemble; and lists are sorted, since Java's order is that of hash tables. `mntr` has tests of its own.
+//! `ZKFAST_UNDER_TEST=java` compares the real server with itself, which tests the test.
+
+mod parsers;
+
+use crate::ensemble::cluster::{Cluster, START_TIMEOUT, Shape};
+use crate::harness::{Kind, Server, alone, under_test};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use zkfast::client::net::{Connect, Connection, four_letter_word};
+use zkfast::client::{Incoming, Request};
+use zkfast::proto::{Acl, OpCode};
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Sessions of the traffic, by timeout: a busy machine does not let them expire while the test runs.
+const BUSY_TIMEOUT_MS: i32 = 40_000;
+const QUIET_TIMEOUT_MS: i32 = 30_000;
+/// Writes of the traffic: two digests of the tree are told of, one every 128 txns.
+const WRITES: usize = 280;
+/// `nio.sessionlessCnxnTimeout`, by which Java rounds the expiry of connections.
+const CNXN_INTERVAL_MS: i64 = 10_000;
+/// What the mask of `stmk` is set to.
+const MASK: i64 = 77;
+/// Values that `envi` has in common on one machine; the others tell of process or of Java.
+const SAME_ENVIRONMENT: [&str; 7] =
+    ["java.io.tmpdir", "java.compiler", "os.name", "os.arch", "os.version", "user.name", "user.home"];
+
+/// The clients of one server.
+struct Traffic {
+    busy: Connection,
+    quiet: Connection,
+    /// Connections without a session, which stay open while words are asked.
+    idle: Vec<TcpStream>,
+}
+
+impl Traffic {
+    /// The same requests to any server. `place` is a znode of its own.
+    fn new(address: SocketAddr, place: &str) -> Self {
+        // What the wait for the server's start has counted goes.
+        four_letter_word(address, "srst", ANSWER_TIMEOUT).expect("an answer");
+        let session = |timeout_ms| {
+            let connect = Connect { timeout_ms, ..Connect::default() };
+            Connection::connect(address, &connect, ANSWER_TIMEOUT).expect("a session")
+        };
+        let mut busy = session(BUSY_TIMEOUT_MS);
+        let create = |path: String, flags| {
+            let (path, acl, data) = (path.into_bytes(), vec![Acl::open()], Some(b"data".to_vec()));
+            Request::Create { op: OpCode::CREATE, path, data, acl, flags, ttl_ms: -1 }
+        };
+        let path = || place.as_bytes().to_vec();
+        let requests = [
+            create(place.to_owned(), 0),
+            create(format!("{place}/ephemeral"), 1),
+            create(format!("{place}/second"), 1),
+            Request::GetChildren2 { path: path(), watch: true },
+            Request::GetData { path: format!("{place}/second").into_bytes(), watch: true },
+            Request::Exists { path: format!("{place}/missing").into_bytes(), watch: true },
+        ];
+        for request in &requests {
+            busy.call(request, &mut Vec::new()).expect("an answer");
+        }
+        for _ in 0..WRITES {
+            busy.queue(&Request::SetData { path: path(), data: Some(b"more".to_vec()), version: -1 });
+        }
+        busy.flush().expect("sent");
+        for _ in 0..WRITES {
+            assert!(matches!(busy.receive().expect("an answer"), Incoming::Reply(_)));
+        }
+        busy.call(&Request::GetData { path: path(), watch: false }, &mut Vec::new()).expect("an answer");
+        let quiet = session(QUIET_TIMEOUT_MS);
+        let idle = vec![TcpStream::connect(address).expect("a connection")];
+        Self { busy, quiet, idle }
+    }
+
+    /// What each word says, in this order: `srst` and `crst` change what others say.
+    fn ask(&self, address: SocketAddr) -> Vec<(&'static str, String)> {
+        let word = |word| four_letter_word(address, word, ANSWER_TIMEOUT).expect("an answer");
+        let mut answers = Vec::new();
+        // Java counts an answer of more than 2048 bytes as several packets: `envi` comes after what tells of them.
+        for name in [
+            "ruok", "isro", "gtmk", "conf", "cons", "stat", "srvr", "dirs", "dump", "wchs", "wchc", "wchp",
+            "hash", "envi",
+        ] {
+            answers.push((name, word(name)));
+        }
+        answers.push(("stmk", set_mask(address)));
+        answers.push(("gtmk", word("gtmk")));
+        // Counted from here on: each of these words, and its answer.
+        for name in ["srst", "srvr", "crst", "cons", "stat"] {
+            answers.push((name, word(name)));
+        }
+        answers
+    }
+
+    fn names(&self) -> BTreeMap<String, &'static str> {
+        let id = |connection: &Connection| format!("{:#x}", connection.identity().0);
+        [(id(&self.busy), "BUSY"), (id(&self.quiet), "QUIET")].into()
+    }
+}
+
+/// `stmk` and its eight bytes, in one piece: Java does not wait for the rest.
+fn set_mask(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).expect("a socket");
+    stream.write_all(&[&b"stmk"[..], &MASK.to_be_bytes()].concat()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// What a server said, with what differs by nature replaced.
+struct Normal {
+    /// Ids of sessions.
+    names: BTreeMap<String, &'static str>,
+    is_member: bool,
+}
+
+impl Normal {
+    fn answer(&self, word: &str, answer: &str) -> String {
+        let text = self.common(answer);
+        match word {
+            "conf" => by_line(&text, |line| match line.split_once('=') {
+                Some((key @ ("clientPort" | "electionPort" | "quorumPort"), port)) => {
+                    format!("{key}={}", port_of(port))
+                }
+                Some((key @ ("dataDirSize" | "dataLogSize"), bytes)) => format!("{key}={}", number(bytes)),
+                Some((key @ ("dataDir" | "dataLogDir"), path)) => {
+                    assert!(path.starts_with('/'), "{path}");
+                    key.to_owned()
+                }
+                Some((key, value)) if key.starts_with("server.") => {
+                    let parts = value.split(':').map(|part| if is_number(part) { "PORT" } else { part });
+                    format!("{key}={}", parts.collect::<Vec<_>>().join(":"))
+                }
+                _ => line.to_owned(),
+            }),
+            "envi" => by_line(&text, |line| match line.split_once('=') {
+                Some(("zookeeper.version", version)) => format!("zookeeper.version={}", version_of(version)),
+                Some((key, _)) if SAME_ENVIRONMENT.contains(&key) => line.to_owned(),
+                Some((key, value)) if key.starts_with("os.memory.") => {
+                    format!("{key}={}MB", number(value.strip_suffix("MB").expect("megabytes")))
+                }
+                Some((key, value)) => {
+                    assert!(!value.is_empty(), "{line}");
+                    key.to_owned()
+                }
+                None => line.to_owned(),
+            }),
+            "srvr" | "stat" => {
+                sorted_block(&by_line(&text, |line| self.figure(line)), |line| line.starts_with(" /"))
+            }
+            "cons" => sorted_block(&by_line(&text, connection), |line| line.starts_with(" /")),
+            "dirs" => by_line(&text, |line| match line.split_once(": ") {
+                Some((key, bytes)) => format!("{key}: {}", number(bytes)),
+                None => line.to_owned(),
+            }),
+            "dump" => self.dump(&text),
+            "hash" => by_line(&text, |line| {
+                let (zxid, digest) = line.split_once(": ").expect("a zxid and a digest");
+                assert!(digest.parse::<i64>().is_ok(), "{line}");
+                format!("{}: DIGEST", self.zxid(zxid))
+            }),
+            "wchc" | "wchp" => sorted_groups(&text),
+            _ => text,
+        }
+    }
+
+    /// Addresses of clients and ids of sessions, which stand in several words.
+    fn common(&self, answer: &str) -> String {
+        let mut text = answer.to_owned();
+        for (id, name) in &self.names {
+            // An id may begin another one.
+            for end in [",", "\n", ":", "\t"] {
+                text = text.replace(&format!("{id}{end}"), &format!("{name}{end}"));
+            }
+        }
+        for host in ["/127.0.0.1:", "/[0:0:0:0:0:0:0:1]:"] {
+            let mut parts = text.split(host);
+            let mut out = parts.next().unwrap_or_default().to_owned();
+            for part in parts {
+                out += host;
+                out += "PORT";
+                out += part.trim_start_matches(|digit: char| digit.is_ascii_digit());
+            }
+            text = out;
+        }
+        text
+    }
+
+    fn figure(&self, line: &str) -> String {
+        match line.split_once(": ") {
+            Some((key @ "Zookeeper version", version)) => format!("{key}: {}", version_of(version)),
+            Some((key @ "Latency min/avg/max", figures)) => {
+                let figures: Vec<&str> = figures.split('/').collect();
+                let [min, avg, max] = figures[..] else { panic!("{line}") };
+                let [min, max] = [min, max].map(|figure| figure.parse::<u64>().expect("milliseconds"));
+                // A double, with a point.
+                assert!(avg.contains('.') && avg.parse::<f64>().is_ok() && min <= max, "{line}");
+                key.to_owned()
+            }
+            Some((key @ "Zxid", zxid)) => {
+                format!("{key}: {}", self.zxid(zxid.strip_prefix("0x").expect("hexadecimal")))
+            }
+            // Sizes of proposals: Java's contain a header of its own.
+            Some((key @ "Proposal sizes last/min/max", sizes)) => {
+                assert_eq!(sizes.split('/').filter(|size| size.parse::<i64>().is_ok()).count(), 3, "{line}");
+                key.to_owned()
+            }
+            _ => line.to_owned(),
+        }
+    }
+
+    /// Without the epoch where an election counts it.
+    fn zxid(&self, hex: &str) -> String {
+        let zxid = u64::from_str_radix(hex, 16).unwrap_or_else(|_| panic!("{hex} is no zxid"));
+        if self.is_member { format!("EPOCH+{:#x}", zxid & 0xffff_ffff) } else { format!("{zxid:#x}") }
+    }
+
+    /// Sets of what expires at the same time are Java's rounding of its own clock, and it keeps sets that are empty: they
+    /// are taken apart. When each expires is checked.
+    fn dump(&self, text: &str) -> String {
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+        let mut sections: Vec<(String, Vec<String>)> = Vec::new();
+        let mut owner = String::new();
+        for line in text.lines() {
+            if let Some((count, date)) = line.split_once(" expire at ") {
+                number(count);
+                let at_ms = java_date_ms(date.strip_suffix(':').expect("a colon"));
+                let longest = i64::from(BUSY_TIMEOUT_MS) + CNXN_INTERVAL_MS;
+                let soonest = i64::from(QUIET_TIMEOUT_MS) - 2 * CNXN_INTERVAL_MS;
+                let limits = match count {
+                    // One that has passed may be there still.
+                    "0" => now_ms - 60_000..=now_ms + longest,
+                    // A date has no milliseconds. An idle connection may be about to go.
+                    _ => now_ms - 1000 + soonest.min(0)..=now_ms + longest,
+                };
+                assert!(limits.contains(&at_ms), "{line}: {at_ms} at {now_ms}");
+            } else if let Some(item) = line.strip_prefix('\t') {
+                let (_, items) = sections.last_mut().expect("a heading");
+                items.push(if owner.is_empty() { item.to_owned() } else { format!("{owner} {item}") });
+            } else if let Some(id) = line.strip_suffix(':').filter(|id| !id.contains(' ')) {
+                owner = id.to_owned();
+            } else if line.contains("ms") && line.contains('\t') {
+                let (_, items) = sections.last_mut().expect("a heading");
+                items.push(line.to_owned());
+            } else {
+                owner.clear();
+                // `Session Sets (2)/(3):` has the number of sets first.
+                let heading = match line.split_once(" Sets (") {
+                    Some((what, counts)) => {
+                        format!("{what} Sets {}", counts.split_once('/').expect("two numbers").1)
+                    }
+                    None => line.to_owned(),
+                };
+                sections.push((heading, Vec::new()));
+            }
+        }
+        let mut out = String::new();
+        for (heading, mut items) in sections {
+            items.sort();
+            out += &format!("{heading}\n");
+            items.iter().for_each(|item| out += &format!("\t{item}\n"));
+        }
+        out
+    }
+}
+
+fn by_line(text: &str, normal: impl Fn(&str) -> String) -> String {
+    text.split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n') {
+            Some(line) => format!("{}\n", normal(line)),
+            None => normal(line),
+        })
+        .collect()
+}
+
+/// The lines of a block sorted, those before and after it as they are.
+fn sorted_block(text: &str, is_in: impl Fn(&str) -> bool) -> String {
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    if let Some(from) = lines.iter().position(|line| is_in(line)) {
+        let to = lines.iter().rposition(|line| is_in(line)).map_or(from, |last| last + 1);
+        lines[from..to].sort_unstable();
+    }
+    lines.concat()
+}
+
+/// Lines, each followed by lines that are indented: both sorted.
+fn sorted_groups(text: &str) -> String {
+    let mut groups: Vec<Vec<&str>> = Vec::new();
+    let (body, end) = text.strip_suffix("\n\n").map_or((text, ""), |body| (body, "\n\n"));
+    for line in body.lines() {
+        match groups.last_mut() {
+            Some(group) if line.starts_with('\t') => group.push(line),
+            _ => groups.push(vec![line]),
+        }
+    }
+    groups.iter_mut().for_each(|group| group[1..].sort_unstable());
+    groups.sort();
+    let lines: Vec<&str> = groups.into_iter().flatten().collect();
+    format!("{}{end}", lines.join("\n"))
+}
+
+/// A line of `cons`: times and latencies are taken out of it, once they make sense.
+fn connection(line: &str) -> String {
+    let Some((head, fields)) = line.split_once("](") else { return line.to_owned() };
+    let fields = fields.strip_suffix(')').expect("a parenthesis");
+    let mut latencies = BTreeMap::new();
+    let mut field = |field: &str| {
+        let (key, value) = field.split_once('=').expect("a key and a value");
+        match key {
+            "est" | "lresp" => {
+                // Java's own beginning of time for the latter.
+                let ms: i64 = value.parse().expect("milliseconds");
+                assert!(ms >= 0, "{line}");
+                format!("{key}={}", if ms == 0 { "0" } else { "TIME" })
+            }
+            "llat" | "minlat" | "avglat" | "maxlat" => {
+                latencies.insert(key.to_owned(), value.parse::<u64>().expect("milliseconds"));
+                key.to_owned()
+            }
+            "lzxid" if value != "0xffffffffffffffff" => {
+                assert!(u64::from_str_radix(&value[2..], 16).is_ok(), "{line}");
+                // That of the server's tree when it answered: other clients may have written meanwhile.
+                format!("{key}=ZXID")
+            }
+            _ => field.to_owned(),
+        }
+    };
+    let fields: Vec<String> = fields.split(',').map(&mut field).collect();
+    if let [Some(min), Some(avg), Some(max)] = ["minlat", "avglat", "maxlat"].map(|key| latencies.get(key)) {
+        assert!(min <= avg && avg <= max, "{line}");
+    }
+    format!("{head}]({})", fields.join(","))
+}
+
+fn is_number(text: &str) -> bool {
+    text.parse::<u64>().is_ok()
+}
+
+fn number(text: &str) -> &'static str {
+    assert!(is_number(text), "{text} is no number");
+    "NUMBER"
+}
+
+fn port_of(text: &str) -> &'static str {
+    assert!(text.parse::<u16>().is_ok_and(|port| port > 0), "{text} is no port");
+    "PORT"
+}
+
+/// `3.9.4-<commit or name>, built on 2025-08-19 19:53 UTC`.
+fn version_of(text: &str) -> &'static str {
+    let (version, date) = text.split_once(", built on ").expect("a date");
+    assert!(version.starts_with("3.9.4-"), "{text}");
+    let shape: String =
+        date.chars().map(|letter| if letter.is_ascii_digit() { '9' } else { letter }).collect();
+    assert_eq!(shape, "9999-99-99 99:99 UTC", "{text}");
+    assert!(&date[..4] >= "2025", "{text}");
+    "VERSION"
+}
+
+/// `Sat Nov 28 18:01:15 UTC 2026` in milliseconds since 1970.
+fn java_date_ms(text: &str) -> i64 {
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [_, month, day, time, "UTC", year] = parts[..] else { panic!("{text} is no date") };
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = months.iter().position(|name| *name == month).expect("a month") as i64 + 1;
+    let (day, year): (i64, i64) = (day.parse().expect("a day"), year.parse().expect("a year"));
+    let clock: Vec<i64> = time.split(':').map(|part| part.parse().expect("a time")).collect();
+    // Days since 1970 by the count of leap years up to the last February.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    (((days * 24 + clock[0]) * 60 + clock[1]) * 60 + clock[2]) * 1000
+}
+
+/// What a server says, word by word; the parsers of monitoring tools read the same server.
+fn observe(
+    address: SocketAddr,
+    traffic: &Traffic,
+    names: &BTreeMap<String, &'static str>,
+    is_member: bool,
+) -> Vec<(String, String)> {
+    let normal = Normal { names: names.clone(), is_member };
+    let answers = traffic.ask(address);
+    answers.iter().map(|(word, answer)| ((*word).to_owned(), normal.answer(word, answer))).collect()
+}
+
+#[track_caller]
+fn compare(what: &str, java: &[(String, String)], ours: &[(String, String)]) {
+    assert_eq!(java.len(), ours.len());
+    for (at, ((word, expected), (_, answer))) in java.iter().zip(ours).enumerate() {
+        assert_eq!(answer, expected, "{what}: word {at}, {word}: left is zkfast, right is Java");
+    }
+}
+
+/// A server of its own says what Java's says, also of a client that came over IPv6.
+#[test]
+fn alone_beside_java() {
+    let _alone = alone();
+    let all = |kind| {
+        let server = Server::start(kind, &[("clientPortAddress", "::")]);
+        let address = server.address();
+        let mut traffic = Traffic::new(address, "/words");
+        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
+        traffic.idle.push(TcpStream::connect(v6).expect("IPv6 on the loopback interface"));
+        let names = traffic.names();
+        let answers = observe(address, &traffic, &names, false);
+        parsers::all(address, "standalone");
+        answers
+    };
+    compare("standalone", &all(Kind::Java), &all(under_test()));
+}
+
+/// Leader, follower and observer say what Java's say.
+#[test]
+fn members_beside_java() {
+    let _alone = alone();
+    let all = |kind| {
+        let observer = Shape { observer: true, ..Shape::voter(kind) };
+        let shapes = [Shape::voter(kind), Shape::voter(kind), observer];
+        let keys =
+            [("tickTime", "2000"), ("initLimit", "20"), ("syncLimit", "10"), ("maxSessionTimeout", "60000")];
+        let mut cluster = Cluster::start(&shapes, &keys, None);
+        let leader = cluster.wait_for_leader(START_TIMEOUT);
+        let follower = 3 - leader;
+        let roles = [("leader", leader), ("follower", follower), ("observer", 3)];
+        let traffic = roles.map(|(role, sid)| Traffic::new(cluster.address(sid), &format!("/{role}")));
+        let mut names = BTreeMap::new();
+        for ((role, _), traffic) in roles.iter().zip(&traffic) {
+            let of_role = |name| match (*role, name) {
+                ("leader", "BUSY") => "LEADER-BUSY",
+                ("leader", _) => "LEADER-QUIET",
+                ("follower", "BUSY") => "FOLLOWER-BUSY",
+                ("follower", _) => "FOLLOWER-QUIET",
+                (_, "BUSY") => "OBSERVER-BUSY",
+                _ => "OBSERVER-QUIET",
+            };
+            names.extend(traffic.names().into_iter().map(|(id, name)| (id, of_role(name))));
+        }
+        let zxid = |sid| {
+            let answer = cluster.word(sid, "srvr").unwrap_or_default();
+            answer.lines().find(|line| line.starts_with("Zxid: ")).map(str::to_owned)
+        };
+        let deadline = Instant::now() + START_TIMEOUT;
+        while zxid(1).is_none() || zxid(1) != zxid(2) || zxid(2) != zxid(3) {
+            assert!(Instant::now() < deadline, "the servers do not come to the same txn");
+        }
+        roles.each_ref().map(|(role, sid)| {
+            let traffic = &traffic[usize::from(*role != "leader") + usize::from(*role == "observer")];
+            let answers = observe(cluster.address(*sid), traffic, &names, true);
+            parsers::all(cluster.address(*sid), role);
+            (*role, answers)
+        })
+    };
+    for ((role, java), (_, ours)) in all(Kind::Java).into_iter().zip(all(under_test())) {
+        compare(role, &java, &ours);
+    }
+}

@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use zkfast::sim::{Outcome, history};
 
+/// After so many seeds it says how many are done.
+const SEEDS_PER_LINE: u64 = 100;
+
 fn main() {
     let seeds = std::env::var("ZKFAST_SIM_SEEDS").unwrap_or_else(|_| "0..50".to_owned());
     let (from, to) = match seeds.split_once("..") {
@@ -23,6 +26,7 @@ fn main() {
     let threads = std::env::var("ZKFAST_SIM_THREADS").map_or(2, |threads| threads.parse().expect("a number"));
     let (next, total) = (AtomicU64::new(from), Mutex::new(Outcome::default()));
     let failed = Mutex::new(Vec::new());
+    let done = AtomicU64::new(0);
     let begun = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -42,6 +46,11 @@ fn main() {
                             total.lock().expect("no poison").add(&outcome);
                         }
                         Err(_) => failed.lock().expect("no poison").push((seed, "panic".to_owned())),
+                    }
+                    // What shows that it goes on, to whoever watches it.
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if done.is_multiple_of(SEEDS_PER_LINE) {
+                        println!("{done} of {} seeds", to - from);
                     }
                 }
             });

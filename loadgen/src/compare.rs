@@ -178,7 +178,7 @@ mod tests {
     fn wrong_replies() {
         let [a, b] = [Lie::None, Lie::ShortData].map(|lie| Fake::new(lie, 100).listen());
         let words =
-            format!("x --a {a} --b {b} --rounds 1 --seconds 0.3 --warmup 0 --connections 1 --workload get");
+            format!("x --a {a} --b {b} --rounds 1 --seconds 2 --warmup 0 --connections 1 --workload get");
         let line = Line::try_parse_from(words.split(' ')).unwrap_or_else(|error| panic!("{error}"));
         assert!(matches!(line.compare.run(), Err(Failure::Wrong(_))));
     }

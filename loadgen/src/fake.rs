@@ -58,11 +58,23 @@ struct Znode {
     watchers: Vec<i64>,
 }
 
+/// What a fake server has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// Frames that were taken.
+    pub frames: u64,
+    /// Sessions that were opened, or had again.
+    pub sessions: u64,
+    /// Connections that were ended by [`Lie::HangUp`].
+    pub hang_ups: u64,
+}
+
 #[derive(Debug, Default)]
 struct Tree {
     znodes: BTreeMap<Vec<u8>, Znode>,
     counter: u32,
     sessions: i64,
+    done: Done,
     /// Where events of a session go.
     sockets: BTreeMap<i64, TcpStream>,
 }
@@ -90,6 +102,11 @@ impl Fake {
     /// The same tree, told of with other lies.
     pub fn with(&self, lie: Lie, every: u32) -> Self {
         Self { lie, every, ..self.clone() }
+    }
+
+    /// What it has done so far, with all its ports.
+    pub fn done(&self) -> Done {
+        self.tree().done
     }
 
     /// Listens on a free port of this machine, for as long as the test process lives.
@@ -124,7 +141,9 @@ impl Fake {
                 let mut out = Vec::new();
                 // Replies and events of a session leave in the order of the tree's changes.
                 let mut tree = self.tree();
+                tree.done.frames += 1;
                 if lie == Lie::HangUp {
+                    tree.done.hang_ups += 1;
                     tree.end(session, false);
                     return;
                 }
@@ -151,6 +170,7 @@ impl Tree {
     fn put_session(&mut self, out: &mut Vec<u8>, body: &[u8], lie: Lie) -> i64 {
         let request = ConnectRequest::read(&mut Reader::new(body)).expect("a connect request");
         self.sessions += 1;
+        self.done.sessions += 1;
         let session_id = match request.session_id {
             0 if lie == Lie::SameSession => self.sessions / 2 + 1,
             0 => self.sessions,

@@ -295,7 +295,7 @@ mod tests {
                 for workload in ["get", "set", "mix"] {
                     let outcome = load::measure(&load(&server, workload)).expect("a server that serves");
                     load::verdict(&outcome).expect("nothing is wrong");
-                    assert!(outcome.ops > 100, "{workload}: {}", outcome.ops);
+                    assert!(outcome.ops > 10, "{workload}: {}", outcome.ops);
                     ops += outcome.ops - outcome.reads;
                 }
             });

@@ -26,7 +26,7 @@ const EVENTS: usize = 256;
 /// How often a thread looks whether the run is over when nothing happens.
 const TICK: Duration = Duration::from_millis(50);
 /// How long replies may take after the last request; tests wait for some that never come.
-const DRAIN: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+const DRAIN: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 10 });
 /// How often it is looked for sessions that need a ping or wait too long.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a connection may take to be had again, until the next server is tried.

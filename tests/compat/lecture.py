@@ -22,10 +22,12 @@ import support  # noqa: E402
 
 ELECTION = "/myapp/leader_election"
 TICK_TIME_MS = 500
-SESSION_TIMEOUT_MS = 2000
-# For a process to start and import its client, or to answer a question, on a busy machine.
-ANSWER_SECONDS_MAX = 30
-# What a client process may take from the event's arrival to its own line about it, on a busy machine.
+# Long enough that no session ends because a busy machine keeps its client from running.
+SESSION_TIMEOUT_MS = 6000
+# For a process to start and import its client, or to answer a question: what takes longer hangs.
+ANSWER_SECONDS_MAX = support.ANSWER_SECONDS_MAX
+# What a client process may take from the event's arrival to its own line about it. The time in which it, or the server,
+# was ready to run and others had the cores comes on top, as measured.
 SCHEDULING_SECONDS_MAX = 1.0
 
 
@@ -144,15 +146,18 @@ def lecture(server, candidates):
 
     def the_second_leads_within_the_session_timeout_of_the_killed_first():
         second = candidates[1]
+        pids = (second.process.pid, server.process.pid)
+        kept = support.kept_waiting(*pids)
         killed = candidates[0].kill()
-        # Sessions end on a tick, the first at or after their timeout (ExpiryQueue).
-        limit = (SESSION_TIMEOUT_MS + TICK_TIME_MS) / 1000 + SCHEDULING_SECONDS_MAX
         gone = f"{ELECTION}/{told[0]['joined']}"
-        when, event = second.next("event", limit)
+        when, event = second.next("event")
         assert event == {"event": "DELETED", "path": gone}, event
-        when, _ = second.next("leads", limit)
-        taken = when - killed
-        print(f"       the second leads {taken:.2f} s after the kill, session timeout {SESSION_TIMEOUT_MS / 1000} s")
+        when, _ = second.next("leads")
+        taken, kept = when - killed, max(0, support.kept_waiting(*pids) - kept)
+        # Sessions end on a tick, the first at or after their timeout (ExpiryQueue).
+        limit = (SESSION_TIMEOUT_MS + TICK_TIME_MS) / 1000 + SCHEDULING_SECONDS_MAX + kept
+        print(f"       the second leads {taken:.2f} s after the kill, session timeout {SESSION_TIMEOUT_MS / 1000} s, "
+              f"kept waiting for a core {kept:.2f} s")  # fmt: skip
         # A closed socket is not the end of a session: the server last heard of it at most a ping interval (a third of
         # the timeout) before the kill.
         assert SESSION_TIMEOUT_MS / 2000 <= taken <= limit, taken

@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import support  # noqa: E402
 
 # Of one command; a lost answer is a failure after this long.
-ANSWER_SECONDS_MAX = 30
+ANSWER_SECONDS_MAX = support.ANSWER_SECONDS_MAX
 # A command that answers with one known line and talks to nobody: what is printed before that line belongs to the
 # command in front of it.
 END_COMMAND, END_LINE = "printwatches", "printwatches is on"
@@ -295,7 +295,8 @@ def cases(server, jars, cli, other):
 
     def one_command_on_the_command_line_has_an_exit_status():
         for command, status in ((["ls", "/"], 0), (["get", "/nowhere"], 1)):
-            run = subprocess.run(java(jars) + ["-server", server.address, *command], capture_output=True, timeout=60)
+            run = subprocess.run(java(jars) + ["-server", server.address, *command], capture_output=True,
+                                 timeout=support.START_SECONDS_MAX)  # fmt: skip
             equal(run.returncode, status)
 
     return [case for name, case in locals().items() if callable(case) and name not in ("cli", "other")]

@@ -5,7 +5,7 @@
 //! and not before the last acknowledged one. `ZKFAST_CRASH_ROUNDS` and `ZKFAST_CRASH_SEED` make
 //! other runs.
 
-use crate::harness::{Random, Server, alone, setting, under_test};
+use crate::harness::{ANSWER_TIMEOUT, Patience, Random, Server, alone, setting, under_test};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,8 +22,6 @@ const IN_FLIGHT: usize = 64;
 const KEPT: usize = 12;
 /// Longest time that writers write before the kill.
 const WRITING_MS_MAX: usize = 80;
-/// Until when any answer has to be there.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Until when all writers are back after a restart; a writer whose zxid the server has lost never is.
 const COME_BACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Sessions outlive every crash here: an ephemeral that is missing was lost.
@@ -56,8 +54,8 @@ fn sigkill_under_load() {
                 scope.spawn(|| writer.round(round, &busy));
             }
             scope.spawn(|| visitor.round(round));
-            let deadline = Instant::now() + COME_BACK_TIMEOUT;
-            while busy.load(Ordering::Relaxed) < quorum && Instant::now() < deadline {
+            let mut patience = Patience::new(COME_BACK_TIMEOUT);
+            while busy.load(Ordering::Relaxed) < quorum && !patience.is_over() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             std::thread::sleep(writing);

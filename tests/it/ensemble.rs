@@ -20,7 +20,7 @@ mod mutations;
 mod nemesis;
 mod network;
 
-use crate::harness::{Kind, alone, setting};
+use crate::harness::{Kind, Patience, alone, setting};
 use clients::{AbortOnDrop, FINISH, RUN, Run};
 use cluster::{Cluster, START_TIMEOUT, Shape};
 use history::{Check, Entry, History, Op, Outcome, Violation, check, summary};
@@ -48,6 +48,11 @@ const KEYS: &[(&str, &str)] = &[
     ("snapCount", "2000"),
 ];
 
+/// For tests in which nobody is to lose its leader but by what the test does: a busy machine may keep a server from
+/// running for two seconds, which is all that [`KEYS`] allow.
+const CALM_KEYS: &[(&str, &str)] =
+    &[("tickTime", "500"), ("initLimit", "40"), ("syncLimit", "120"), ("maxSessionTimeout", "60000")];
+
 /// Servers that are killed and paused, the leader most of all, lose nothing and order everything.
 #[test]
 fn faults_of_processes() {
@@ -73,7 +78,7 @@ fn faults_make_no_sync_stale() {
     let _alone = alone();
     let mut shapes = shapes();
     let former = shapes.len();
-    shapes[former - 1].keys.push(("syncLimit".to_owned(), "40".to_owned()));
+    shapes[former - 1].keys.push(("syncLimit".to_owned(), "240".to_owned()));
     let network = match Network::new(shapes.len()) {
         Ok(network) => network,
         Err(reason) => return skip("ensemble::faults_make_no_sync_stale", &reason),
@@ -90,23 +95,23 @@ fn faults_make_no_sync_stale() {
     }
     clients::prepare(cluster.address(former));
     let mut reader = clients::Reader::new(cluster.address(former));
-    assert_eq!(reader.read_synced(), Some(0), "a whole ensemble");
+    assert_eq!(reader.read_synced(), 0, "nobody has written yet");
     let network = cluster.network().expect("made above");
     for sid in cluster.sids().filter(|sid| *sid != former) {
         network.cut(former, sid);
         network.cut(sid, former);
     }
-    let deadline = Instant::now() + START_TIMEOUT;
+    let mut patience = Patience::new(START_TIMEOUT);
     let leader = loop {
         let leader = cluster.wait_for_leader(START_TIMEOUT);
         if leader != former {
             break leader;
         }
-        assert!(Instant::now() < deadline, "the others elect nobody");
+        assert!(!patience.is_over(), "the others elect nobody");
     };
     assert_eq!(clients::overwrite(cluster.address(leader)), 1);
     assert_eq!(cluster.mode(former).as_deref(), Some("leader"), "it has not noticed yet");
-    let version = reader.read_synced();
+    let version = reader.try_read_synced();
     cluster.network().expect("made above").heal();
     cluster.wait_until_all_serve(START_TIMEOUT);
     let is_stale = version.is_some_and(|version| version < 1);
@@ -122,7 +127,7 @@ fn roles_change_hands() {
     let mut shapes = shapes();
     let voters = shapes.len();
     shapes.push(Shape { observer: true, ..shapes[0].clone() });
-    let mut cluster = Cluster::start(&shapes, KEYS, None);
+    let mut cluster = Cluster::start(&shapes, CALM_KEYS, None);
     let observer = shapes.len();
     let modes = |cluster: &mut Cluster| {
         let mode = |sid| cluster.mode(sid).unwrap_or_default();

@@ -12,6 +12,10 @@ use zkfast::client::net::four_letter_word;
 
 /// How long a server may take until it serves.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Until when an answer has to be there: what takes longer than this hangs, however busy the machine is.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// How many times longer a wait may last on a busy machine.
+const CROWDING_MAX: f64 = 20.0;
 /// Lines of a server's output that a failing test shows.
 const LINES_SHOWN: usize = 40;
 
@@ -20,6 +24,52 @@ const LINES_SHOWN: usize = 40;
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A limit of time that follows what the machine gives: with three threads that want to run for each core it lasts
+/// three times as long.
+#[derive(Debug)]
+pub struct Patience {
+    left: Duration,
+    looked: Instant,
+}
+
+impl Patience {
+    /// One that lasts for `limit` on a machine with nothing else to do.
+    pub fn new(limit: Duration) -> Self {
+        Self { left: limit, looked: Instant::now() }
+    }
+
+    /// Whether it is over; to be asked at each turn of the loop that waits.
+    pub fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        let passed = now - std::mem::replace(&mut self.looked, now);
+        self.left = self.left.saturating_sub(passed.div_f64(crowding()));
+        self.left.is_zero()
+    }
+}
+
+/// Threads that want to run, for each core of the machine; 1 at least.
+fn crowding() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let running = text.split(' ').nth(3).and_then(|tasks| tasks.split('/').next()?.parse::<f64>().ok());
+    let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+    // The one that asks runs as well.
+    ((running.unwrap_or(0.0) - 1.0) / cores).clamp(1.0, CROWDING_MAX)
+}
+
+/// How long threads were ready to run and had no core, since they began; 0 where the kernel does not count it.
+fn kept_waiting(schedstat: &Path) -> Duration {
+    let text = fs::read_to_string(schedstat).unwrap_or_default();
+    let nanoseconds = text.split_whitespace().nth(1).and_then(|field| field.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
+}
+
+/// [`kept_waiting`] of the calling thread and of all threads of a process.
+pub fn kept_waiting_with(process: u32) -> Duration {
+    let own = kept_waiting(Path::new("/proc/thread-self/schedstat"));
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    own + threads.map(|thread| kept_waiting(&thread.path().join("schedstat"))).sum::<Duration>()
 }
 
 /// A number from the environment, for runs longer or shorter than usual.
@@ -180,14 +230,14 @@ impl Server {
     /// Starts the process on the data directory as it is, and waits until it ends by itself: its status.
     pub fn start_in_vain(&mut self) -> Option<i32> {
         self.spawn();
-        let deadline = Instant::now() + START_TIMEOUT;
+        let mut patience = Patience::new(START_TIMEOUT);
         loop {
             let child = self.child.as_mut().expect("just started");
             if let Some(status) = child.try_wait().expect("the state of a child") {
                 self.child = None;
                 return status.code();
             }
-            assert!(Instant::now() < deadline, "{:?} does not end\n{}", self.kind, self.output());
+            assert!(!patience.is_over(), "{:?} does not end\n{}", self.kind, self.output());
             std::thread::sleep(Duration::from_millis(3));
         }
     }
@@ -246,10 +296,10 @@ impl Server {
 
     /// Waits until it serves: until a quorum does, in an ensemble.
     pub fn wait_until_it_answers(&mut self) {
-        let deadline = Instant::now() + START_TIMEOUT;
+        let mut patience = Patience::new(START_TIMEOUT);
         loop {
             // Not `ruok`: Java says "imok" before it takes sessions.
-            if let Ok(answer) = four_letter_word(self.address, "isro", Duration::from_secs(2))
+            if let Ok(answer) = four_letter_word(self.address, "isro", ANSWER_TIMEOUT)
                 && answer == "rw"
             {
                 return;
@@ -259,7 +309,7 @@ impl Server {
                 self.child = None;
                 panic!("{:?} ended at its start: {status}\n{}", self.kind, self.output());
             }
-            assert!(Instant::now() < deadline, "{:?} does not come to serve\n{}", self.kind, self.output());
+            assert!(!patience.is_over(), "{:?} does not come to serve\n{}", self.kind, self.output());
             // Short: restarts are most of the crash test's time.
             std::thread::sleep(Duration::from_millis(3));
         }
@@ -273,6 +323,11 @@ impl Server {
     /// Whose server it is.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The id of its process, which runs.
+    pub fn process(&self) -> u32 {
+        self.child.as_ref().expect("runs").id()
     }
 
     /// Whether the process still runs.
@@ -366,7 +421,8 @@ pub fn free_address() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// The binary under test: the one that this test was built with, or `ZKFAST_BIN`.
+/// The binary under test: `ZKFAST_BIN` (`tests/run.sh` names the release build), or the one that was built with this
+/// test.
 pub fn zkfast_binary() -> PathBuf {
     std::env::var_os("ZKFAST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_zkfast").into(), PathBuf::from)
 }

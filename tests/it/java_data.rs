@@ -7,13 +7,15 @@
 //! With `ZKFAST_ZOOKEEPER_LIB` on the jars of a 3.6 or 3.8 all of it holds as well; with those of a 3.4 and
 //! `ZKFAST_JAVA_3_4=1`, `an_ensemble` and `killed_under_load`.
 
-use crate::harness::{Directory, Kind, Random, Server, alone, free_address, setting, zkfast_binary};
+use crate::harness::{
+    ANSWER_TIMEOUT, Directory, Kind, Patience, Random, Server, alone, free_address, setting, zkfast_binary,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use zkfast::client::net::{Connect, Connection, four_letter_word};
 use zkfast::client::{Body, Incoming, Request};
 use zkfast::proto::{Acl, Id, OpCode, Perms, Stat};
@@ -21,6 +23,7 @@ use zkfast::server::java_data::{self, Imported, JavaDataError, Options, Source};
 use zkfast::snapshot::java::parse_snapshot_name;
 use zkfast::tree::{Digests, Settings};
 
+/// How long a quorum may take to come together, on a quiet machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Of every server here. Sessions outlive the test, containers and TTL nodes stay.
@@ -45,19 +48,19 @@ fn keys(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static st
 
 fn connect(address: SocketAddr) -> Connection {
     let connect = Connect { timeout_ms: 600_000, ..Connect::default() };
-    Connection::connect(address, &connect, TIMEOUT).expect("a session")
+    Connection::connect(address, &connect, ANSWER_TIMEOUT).expect("a session")
 }
 
 /// Waits until a session can be opened: once a server of the ensemble was killed, there is a quorum again.
 fn settle(address: SocketAddr) {
     let connect = Connect { timeout_ms: 600_000, ..Connect::default() };
-    let deadline = Instant::now() + TIMEOUT;
+    let mut patience = Patience::new(TIMEOUT);
     loop {
-        match Connection::connect(address, &connect, TIMEOUT) {
+        match Connection::connect(address, &connect, ANSWER_TIMEOUT) {
             Ok(mut connection) => {
                 return assert_eq!(call(&mut connection, &Request::CloseSession), Body::Empty);
             }
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            Err(error) => assert!(!patience.is_over(), "{error}"),
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -69,7 +72,7 @@ type Identity = (i64, [u8; 16]);
 /// Attaches to a session that was opened before, and sees that it lives.
 fn attach(address: SocketAddr, session: Identity) -> Connection {
     let connect = Connect { timeout_ms: 600_000, session: Some(session), ..Connect::default() };
-    let connection = Connection::connect(address, &connect, TIMEOUT);
+    let connection = Connection::connect(address, &connect, ANSWER_TIMEOUT);
     connection.unwrap_or_else(|error| panic!("session {:#x}: {error}", session.0))
 }
 
@@ -257,7 +260,7 @@ fn show(address: SocketAddr) -> Shown {
 }
 
 fn sessions(address: SocketAddr) -> BTreeSet<i64> {
-    let dump = four_letter_word(address, "dump", TIMEOUT).expect("dump");
+    let dump = four_letter_word(address, "dump", ANSWER_TIMEOUT).expect("dump");
     let tracker = dump.split("ephemeral nodes dump").next().expect("has a first part");
     let ids = tracker.lines().filter_map(|line| line.trim().strip_prefix("0x"));
     ids.map(|id| u64::from_str_radix(id, 16).expect("an id").cast_signed()).collect()
@@ -418,7 +421,7 @@ fn there_and_back() {
     copy(&java.data(), exported.path());
     java.start_again();
     assert_same(&shown, &show(java.address()), "zkfast and Java");
-    let numbers = four_letter_word(java.address(), "mntr", TIMEOUT).expect("mntr");
+    let numbers = four_letter_word(java.address(), "mntr", ANSWER_TIMEOUT).expect("mntr");
     let mismatches = numbers.lines().find(|line| line.starts_with("zk_digest_mismatches_count"));
     assert_eq!(mismatches.map(|line| line.ends_with("\t0")), Some(true), "{mismatches:?}");
     let mut one = attach(java.address(), killed.sessions[0]);
@@ -641,7 +644,7 @@ fn killed_under_load() {
 
 /// The newest zxid that a server has processed, as `srvr` tells it.
 fn processed(address: SocketAddr) -> String {
-    let answer = four_letter_word(address, "srvr", TIMEOUT).expect("srvr");
+    let answer = four_letter_word(address, "srvr", ANSWER_TIMEOUT).expect("srvr");
     let zxid = answer.lines().find_map(|line| line.strip_prefix("Zxid: "));
     zxid.unwrap_or_else(|| panic!("no zxid: {answer}")).to_owned()
 }
@@ -688,10 +691,10 @@ fn an_ensemble() {
     assert_eq!(shown.nodes.remove("/zookeeper/config").is_some(), !is_3_4());
     // The last txn ended the walker's session: two of three have logged it.
     let newest = processed(servers[2].address());
-    let deadline = Instant::now() + TIMEOUT;
+    let mut patience = Patience::new(TIMEOUT);
     for server in &servers {
         while processed(server.address()) != newest {
-            assert!(Instant::now() < deadline, "{} does not come to {newest}", server.address());
+            assert!(!patience.is_over(), "{} does not come to {newest}", server.address());
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -1,13 +1,11 @@
 //! Starts with other settings than before, and with what the host grants.
 
-use crate::harness::{Kind, Server, alone};
+use crate::harness::{ANSWER_TIMEOUT, Kind, Server, alone};
 use std::fs;
-use std::time::Duration;
 use zkfast::client::net::{Connect, Connection};
 use zkfast::client::{Incoming, Request};
 use zkfast::proto::{Acl, OpCode};
 
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The data directory cannot be used.
 const EXIT_DATA: i32 = 3;
 

@@ -20,7 +20,7 @@ STATUS_AFTER_TERM = int(os.environ["ZKFAST_KAZOO_STATUS_AFTER_TERM"])
 SERVER_LOG = os.environ["ZKFAST_KAZOO_SERVER_LOG"]
 RESULTS = open(os.environ["ZKFAST_KAZOO_RESULTS"], "a", buffering=1)
 
-YOUNG_SECONDS = 2
+YOUNG_SECONDS = 10
 
 # TLS and SASL: their settings name key stores and a JAAS file, which a server must not take lightly.
 DROPPED = re.compile(r"secureClientPort|serverCnxnFactory|ssl\.|authProvider\.")

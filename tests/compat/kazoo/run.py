@@ -25,8 +25,12 @@ import support  # noqa: E402
 
 # kazoo takes five ports for each server, ten apart from its offset on, below the kernel's outgoing ports.
 PORTS_PER_SERVER = 10
-# The longest case takes 10 s on the reference; one that hangs must not eat the time of all others.
-CASE_SECONDS_MAX = 60
+# The longest case takes 10 s on the reference. One that takes this long hangs, also on a busy machine.
+CASE_SECONDS_MAX = 300
+# Without a further case for so long a pytest, which ends cases that hang, hangs itself.
+SILENT_SECONDS_MAX = CASE_SECONDS_MAX + 120
+# Results after which it says how many there are; a case writes three.
+LINES_PER_WORD = 30
 
 
 def main():
@@ -34,7 +38,7 @@ def main():
     parser.add_argument("cases", nargs="*", metavar="CASE", help="what to run instead of the baseline")
     parser.add_argument("--servers", type=int, default=1, help="servers that form the service (default 1)")
     parser.add_argument("--parts", type=int, default=2, help="pytest processes at once (default 2)")
-    parser.add_argument("--limit", type=int, default=1200, metavar="SECONDS", help="for the whole run (default 1200)")
+    parser.add_argument("--once", action="store_true", help="do not run cases that fail a second time")
     parser.add_argument("--slowest", type=int, default=0, metavar="N", help="print the N slowest classes")
     options = parser.parse_args()
     support.use_environment()
@@ -45,9 +49,18 @@ def main():
     ]
     with support.scratch("kazoo") as folder:
         hands = split(baseline, options.parts)
-        results = run(support.server_command(options.server), options.servers, hands, folder, options.limit)
+        server = support.server_command(options.server)
+        results = run(server, options.servers, hands, folder)
         if options.slowest:
             print_slowest(results, options.slowest)
+        # kazoo's cases hold delays against limits of their own, which a busy machine does not keep. One that fails runs
+        # again with nothing of ours beside it; the second result counts.
+        again = failures(results)
+        if again and not options.once:
+            print(f"again, one after the other: {' '.join(again)}", flush=True)
+            (folder / "again").mkdir()
+            second = run(server, options.servers, [again], folder / "again")
+            results = [line for line in results if line["name"] not in again] + second
         counts = summarize(results, [] if options.cases else baseline)
         support.report(counts["passed"], counts["failed"], counts["skipped"], folder)
 
@@ -65,8 +78,17 @@ def class_of(case):
     return case.rpartition("::")[0] or case
 
 
-def run(server, servers, hands, folder, limit_seconds):
-    """Runs each hand in a pytest of its own, all at once; the lines that the plugin wrote, in order."""
+def failures(results):
+    """The cases that failed, each once, in order."""
+    return list(dict.fromkeys(
+        line["name"] for line in results if line["outcome"] == "failed" and "::" in line["name"]
+    ))  # fmt: skip
+
+
+def run(server, servers, hands, folder):
+    """Runs each hand in a pytest of its own, all at once; the lines that the plugin wrote, in order.
+
+    Says how many cases are done from time to time: that it goes on is what keeps tests/run.sh from ending it."""
     import kazoo
 
     site = pathlib.Path(kazoo.__file__).resolve().parent.parent
@@ -101,14 +123,19 @@ def run(server, servers, hands, folder, limit_seconds):
                     start_new_session=True,
                 )  # fmt: skip
             parts.append(part)
-        deadline = time.monotonic() + limit_seconds
+        done, moved = 0, time.monotonic()
         for part in parts:
             # WNOWAIT leaves the process unreaped, so that its number still is its own when the group is ended.
             while not os.waitid(os.P_PID, part.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                if time.monotonic() > deadline:
-                    print(f"kazoo: not done within {limit_seconds} s")
+                cases = sum(path.read_bytes().count(b"\n") for path in folder.glob("part-*/results"))
+                if cases > done:
+                    if cases // LINES_PER_WORD > done // LINES_PER_WORD:
+                        print(f"{cases} results", flush=True)
+                    done, moved = cases, time.monotonic()
+                if time.monotonic() > moved + SILENT_SECONDS_MAX:
+                    print(f"kazoo: no further case within {SILENT_SECONDS_MAX} s")
                     break
-                time.sleep(0.1)
+                time.sleep(0.5)
     finally:
         for part in parts:
             os.killpg(part.pid, signal.SIGKILL)

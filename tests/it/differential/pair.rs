@@ -1,14 +1,10 @@
 //! Two servers in lock step: each step goes to both, and both must say the same.
 
 use super::normal::{Normal, sort_close};
-use crate::harness::{Kind, Server};
-use std::time::Duration;
+use crate::harness::{ANSWER_TIMEOUT, Kind, Server};
 use zkfast::client::net::{ClientError, Connect, Connection};
 use zkfast::client::{Incoming, Reply, Request};
 use zkfast::proto::{OpCode, Zxid};
-
-/// Until when an answer has to be there.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What both servers' `zoo.cfg` say. Sessions outlive any pause of the test, and the sweeper of
 /// containers and TTL nodes stays away, as both go by the clock.
@@ -313,10 +309,10 @@ impl Pair {
         Ok(())
     }
 
-    /// Waits, on both servers, for the next item of the session in `place`, at most `bound`, and compares.
-    pub fn wait_for_event(&mut self, place: usize, bound: Duration) -> Result<(), Difference> {
+    /// Waits, on both servers, for the next item of the session in `place`, and compares.
+    pub fn wait_for_event(&mut self, place: usize) -> Result<(), Difference> {
         let seen = self.sides.each_mut().map(|side| {
-            let received = side.connection(place).receive_within(bound);
+            let received = side.connection(place).receive();
             let text = received.map_or_else(|error| error.to_string(), |item| side.normal.incoming(&item));
             vec![(0, text)]
         });

@@ -3,7 +3,7 @@
 use super::history::{
     Call, Entry, FENCE, LOCK, Node, Op, Outcome, QUEUE, REGISTERS, Tree, Value, number_of, register,
 };
-use crate::harness::Random;
+use crate::harness::{ANSWER_TIMEOUT as HANGS, Random};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -24,7 +24,7 @@ const ABANDON_EVERY: Duration = Duration::from_secs(15);
 /// When it does so first.
 const ABANDON_FIRST: Duration = Duration::from_secs(4);
 /// Until when a client must have found a server once all faults are over.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(15);
+const FINISH_TIMEOUT: Duration = HANGS;
 /// Sessions that outlive every fault, and some that may not.
 const LONG_SESSION_MS: i32 = 60_000;
 const SHORT_SESSION_MS: i32 = 4_000;
@@ -75,8 +75,8 @@ impl Drop for AbortOnDrop<'_> {
 
 /// Creates what the clients work on.
 pub fn prepare(address: SocketAddr) {
-    let mut connection = Connection::connect(address, &Connect::default(), Duration::from_secs(10))
-        .expect("a session in a whole ensemble");
+    let mut connection =
+        Connection::connect(address, &Connect::default(), HANGS).expect("a session in a whole ensemble");
     let registers = (0..REGISTERS).map(register);
     for path in registers.chain([QUEUE.to_owned(), LOCK.to_owned()]) {
         let reply = connection.call(&create(&path, Value::default(), 0), &mut Vec::new());
@@ -96,25 +96,43 @@ impl Reader {
     /// Connects.
     pub fn new(address: SocketAddr) -> Self {
         let connect = Connect { timeout_ms: LONG_SESSION_MS, ..Connect::default() };
-        Self(Connection::connect(address, &connect, READER_TIMEOUT).expect("a session in a whole ensemble"))
+        Self(Connection::connect(address, &connect, HANGS).expect("a session in a whole ensemble"))
     }
 
-    /// The register's version; `None` if there is no answer.
-    pub fn read_synced(&mut self) -> Option<i32> {
+    /// The register's version in a whole ensemble.
+    pub fn read_synced(&mut self) -> i32 {
+        self.read_synced_within(HANGS).expect("an answer of a whole ensemble")
+    }
+
+    /// The register's version; `None` if there is no answer within [`READER_TIMEOUT`].
+    pub fn try_read_synced(&mut self) -> Option<i32> {
+        self.read_synced_within(READER_TIMEOUT)
+    }
+
+    fn read_synced_within(&mut self, timeout: Duration) -> Option<i32> {
         let path = register(0).into_bytes();
-        let sync = self.0.call(&Request::Sync { path: path.clone() }, &mut Vec::new()).ok()?;
+        let sync = self.ask(&Request::Sync { path: path.clone() }, timeout)?;
         assert_eq!(sync.header.err, 0, "a sync is answered, or is not");
-        match self.0.call(&Request::GetData { path, watch: false }, &mut Vec::new()).ok()?.body {
+        match self.ask(&Request::GetData { path, watch: false }, timeout)?.body {
             Body::Data { stat, .. } => Some(stat.version),
             body => panic!("a register holds {body:?}"),
+        }
+    }
+
+    fn ask(&mut self, request: &Request, timeout: Duration) -> Option<Reply> {
+        self.0.queue(request);
+        self.0.flush().ok()?;
+        match self.0.receive_within(timeout).ok()? {
+            Incoming::Reply(reply) => Some(reply),
+            Incoming::Event(event) => panic!("nobody watches: {event:?}"),
         }
     }
 }
 
 /// Writes the first register; its version then.
 pub fn overwrite(address: SocketAddr) -> i32 {
-    let mut connection = Connection::connect(address, &Connect::default(), Duration::from_secs(10))
-        .expect("a session with a quorum");
+    let mut connection =
+        Connection::connect(address, &Connect::default(), HANGS).expect("a session with a quorum");
     let request =
         Request::SetData { path: register(0).into(), data: Some(Value::default().bytes()), version: -1 };
     match connection.call(&request, &mut Vec::new()).expect("an answer").body {
@@ -588,7 +606,7 @@ fn create(path: &str, value: Value, flags: i32) -> Request {
 /// # Errors
 /// Of the connection; the caller tries again.
 pub fn walk(address: SocketAddr) -> Result<Tree, ClientError> {
-    let mut connection = Connection::connect(address, &Connect::default(), Duration::from_secs(10))?;
+    let mut connection = Connection::connect(address, &Connect::default(), HANGS)?;
     connection.call(&Request::Sync { path: b"/".to_vec() }, &mut Vec::new())?;
     let mut tree = Tree::new();
     let mut waiting = vec![String::new()];

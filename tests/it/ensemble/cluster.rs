@@ -1,7 +1,9 @@
 //! Servers that form an ensemble, each with a directory, ports and, if wanted, a network of its own.
 
 use super::network::Network;
-use crate::harness::{Directory, JAVA_LOG, Kind, free_ports, java_class_path, tail, zkfast_binary};
+use crate::harness::{
+    ANSWER_TIMEOUT, Directory, JAVA_LOG, Kind, Patience, free_ports, java_class_path, tail, zkfast_binary,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,12 +14,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use zkfast::client::net::four_letter_word;
 
-/// How long an ensemble may take until all of it serves, JVMs on a busy machine included.
+/// How long an ensemble may take until all of it serves, JVMs included; longer on a busy machine ([`Patience`]).
 pub const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a server may take to end on SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a four-letter word may take; a paused server never answers.
-const WORD_TIMEOUT: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(20);
 
 /// What one server is to be.
@@ -248,9 +248,9 @@ impl Cluster {
     /// SIGTERM, and waits for the end.
     pub fn stop(&mut self, sid: usize) {
         self.signal(sid, Signal::TERM);
-        let deadline = Instant::now() + STOP_TIMEOUT;
+        let mut patience = Patience::new(STOP_TIMEOUT);
         while self.is_running(sid) {
-            assert!(Instant::now() < deadline, "server {sid} does not end on SIGTERM");
+            assert!(!patience.is_over(), "server {sid} does not end on SIGTERM");
             std::thread::sleep(POLL);
         }
     }
@@ -272,9 +272,12 @@ impl Cluster {
         kill_process(pid, signal).expect("a child takes signals");
     }
 
-    /// Answer of `sid` to a four-letter word; `None` if there is none in time.
+    /// Answer of `sid` to a four-letter word; `None` if it does not run, or stands still.
     pub fn word(&self, sid: usize, word: &str) -> Option<String> {
-        four_letter_word(self.address(sid), word, WORD_TIMEOUT).ok()
+        if self.is_paused(sid) {
+            return None;
+        }
+        four_letter_word(self.address(sid), word, ANSWER_TIMEOUT).ok()
     }
 
     /// What `sid` says it is: leader, follower, observer, or nothing while it looks for a leader.
@@ -309,12 +312,12 @@ impl Cluster {
 
     /// Waits until somebody leads.
     pub fn wait_for_leader(&mut self, timeout: Duration) -> usize {
-        let deadline = Instant::now() + timeout;
+        let mut patience = Patience::new(timeout);
         loop {
             if let Some(leader) = self.leader() {
                 return leader;
             }
-            assert!(Instant::now() < deadline, "nobody leads within {timeout:?}");
+            assert!(!patience.is_over(), "nobody leads within {timeout:?}");
             std::thread::sleep(POLL);
         }
     }
@@ -322,6 +325,7 @@ impl Cluster {
     /// Waits until every server that runs has joined a leader and takes sessions; how long it took.
     pub fn wait_until_all_serve(&mut self, timeout: Duration) -> Duration {
         let begun = Instant::now();
+        let mut patience = Patience::new(timeout);
         loop {
             let mut missing = Vec::new();
             let mut leaders = 0;
@@ -339,7 +343,10 @@ impl Cluster {
                 return begun.elapsed();
             }
             let waited = begun.elapsed();
-            assert!(waited < timeout, "{leaders} leaders, servers {missing:?} do not serve after {waited:?}");
+            assert!(
+                !patience.is_over(),
+                "{leaders} leaders, servers {missing:?} do not serve after {waited:?}"
+            );
             std::thread::sleep(POLL);
         }
     }

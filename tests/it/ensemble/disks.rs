@@ -1,22 +1,23 @@
 //! Disks that lie, fill up, or belong to servers that hardly began: one server of three says so, and comes back without
 //! an operator. What a machine that loses its power does to a disk is the simulator's part.
 
-use super::KEYS;
+use super::CALM_KEYS as KEYS;
 use super::clients;
 use super::cluster::{Cluster, START_TIMEOUT, Shape};
 use super::network::skip;
-use crate::harness::{Kind, Random, alone};
+use crate::harness::{ANSWER_TIMEOUT, Kind, Patience, Random, alone};
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use zkfast::client::net::{Connect, Connection};
 use zkfast::client::{Incoming, Request};
 use zkfast::proto::{Acl, OpCode};
 
+/// How long something may take until it shows, on a quiet machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Status of a process whose log could not be written.
 const EXIT_LOG: i32 = 10;
@@ -41,7 +42,8 @@ fn data(index: usize, bytes: usize) -> Vec<u8> {
 
 /// Creates znodes, pipelined, and has an answer to each.
 fn create(address: SocketAddr, indices: std::ops::Range<usize>, bytes: usize) {
-    let mut connection = Connection::connect(address, &Connect::default(), TIMEOUT).expect("a session");
+    let mut connection =
+        Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT).expect("a session");
     let take = |connection: &mut Connection| match connection.receive().expect("a reply") {
         Incoming::Reply(reply) => assert_eq!(reply.header.err, 0, "{reply:?}"),
         Incoming::Event(event) => panic!("nobody watches: {event:?}"),
@@ -167,12 +169,12 @@ fn full_disk_ends_one_server_which_comes_back() {
     cluster.wait_until_all_serve(START_TIMEOUT);
     let healthy = cluster.sids().find(|&sid| sid != victim).expect("three servers");
     create(cluster.address(healthy), 0..150, LARGE);
-    let deadline = Instant::now() + TIMEOUT;
+    let mut patience = Patience::new(TIMEOUT);
     let status = loop {
         if let Some(status) = cluster.ended(victim) {
             break status;
         }
-        assert!(Instant::now() < deadline, "it still runs:\n{}", cluster.output(victim));
+        assert!(!patience.is_over(), "it still runs:\n{}", cluster.output(victim));
         thread::sleep(Duration::from_millis(20));
     };
     let told = cluster.output(victim);
@@ -234,9 +236,9 @@ fn data_of_another_ensemble_stays_out() {
     run("cp", &["-r", &other.data(victim).display().to_string()], &cluster.data(victim)).expect("a copy");
     drop(other);
     cluster.spawn(victim);
-    let deadline = Instant::now() + TIMEOUT;
+    let mut patience = Patience::new(TIMEOUT);
     while !cluster.output(leader).contains("another ensemble") {
-        assert!(Instant::now() < deadline, "the leader says nothing:\n{}", cluster.output(leader));
+        assert!(!patience.is_over(), "the leader says nothing:\n{}", cluster.output(leader));
         thread::sleep(Duration::from_millis(20));
     }
     // Several ticks, of which each would do to depose it.

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use zkfast::config::{self, Config, Loader, Overrides, Severity, Sources};
+use zkfast::server::logging::{Format, Text};
 use zkfast::server::{self, EXIT_DATA, EXIT_USAGE, java_data};
 use zkfast::tree::{self, Digests};
 
@@ -32,6 +33,9 @@ struct Args {
     /// Least severe lines to log.
     #[arg(long, default_value = "info")]
     log_level: LevelFilter,
+    /// How log lines are written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -161,7 +165,7 @@ fn main() -> ExitCode {
         let _ = io::stdout().write_all(report.as_bytes());
         return if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    server::logging::init(args.log_level);
+    server::logging::init(args.log_level, args.log_format);
     if let Some(command) = args.command {
         return convert(command);
     }
@@ -209,9 +213,9 @@ fn load(sources: &Sources<'_>) -> Config {
     let loaded = config::load(sources, &Files);
     for finding in &loaded.findings {
         match finding.severity {
-            Severity::Error => log::error!(target: "config", "{finding}"),
-            Severity::Warning => log::warn!(target: "config", "{finding}"),
-            Severity::Note => log::debug!(target: "config", "{finding}"),
+            Severity::Error => log::error!(target: "config", "refused: why={}", Text(finding)),
+            Severity::Warning => log::warn!(target: "config", "to be looked at: why={}", Text(finding)),
+            Severity::Note => log::debug!(target: "config", "noted: why={}", Text(finding)),
         }
     }
     if !loaded.is_ok() {

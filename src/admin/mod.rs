@@ -2,10 +2,12 @@
 //!
 //! Nothing here asks for anything: the shell gathers a [`Status`] and gets bytes for it.
 
+mod field;
 mod metrics;
 mod render;
 mod words;
 
+pub use field::Text;
 pub use metrics::{Counters, Histogram, Latencies, Merge, Metrics, Sizes, Summary, Times};
 pub use render::{last_op, render};
 pub use words::{Whitelist, Word};

@@ -75,6 +75,25 @@ pub enum CloseReason {
     },
 }
 
+impl CloseReason {
+    /// A name for counts of its kind.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Expected => "expected",
+            Self::FrameLength { .. } => "frame length",
+            Self::Malformed(_) => "malformed",
+            Self::UnknownOp(_) => "unknown operation",
+            Self::SessionGone { .. } => "session gone",
+            Self::SessionMoved { .. } => "session moved",
+            Self::ZxidAhead { .. } => "zxid ahead",
+            Self::NotServing => "not serving",
+            Self::Auth(_) => "authentication",
+            Self::Sessionless { .. } => "no connect request",
+            Self::SlowReader { .. } => "slow reader",
+        }
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

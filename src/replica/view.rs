@@ -1004,8 +1004,14 @@ impl View {
     }
 
     /// Whose session a connection is, and where it comes from, for the log.
-    pub fn describe(&self, Place { slot, .. }: Place) -> Option<(SocketAddr, i64)> {
-        self.cnxns[slot as usize].cnxn.as_ref().map(|cnxn| (cnxn.peer, cnxn.session_id))
+    pub fn describe(&self, Place { slot, generation }: Place) -> Option<(SocketAddr, i64)> {
+        let cnxn = self.cnxns[slot as usize].cnxn.as_ref().filter(|cnxn| cnxn.generation == generation)?;
+        Some((cnxn.peer, cnxn.session_id))
+    }
+
+    /// The timeout of a session that is alive, in milliseconds.
+    pub fn timeout_of(&self, session_id: i64) -> Option<i32> {
+        self.sessions.get(&session_id).copied()
     }
 
     /// Lets time pass.

@@ -1,14 +1,9 @@
 //! Connections of the whole server against its limits.
 
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How often a reason is logged at most: who hammers the port does not fill the disk.
-const SAY_EVERY: Duration = Duration::from_secs(1);
 
 /// Counts connections. A lock, but taken once in a connection's life at either end.
 #[derive(Debug)]
@@ -26,8 +21,6 @@ struct Counts {
     total: u32,
     by_ip: HashMap<IpAddr, u32>,
     rejected: u64,
-    said: Option<Instant>,
-    unsaid: u64,
 }
 
 impl Admission {
@@ -96,19 +89,6 @@ impl Admission {
     /// Connections that were turned away.
     pub fn rejected(&self) -> u64 {
         self.counts().rejected
-    }
-
-    /// Logs why a connection was turned away, not more than once a second.
-    pub fn say(&self, why: impl Display) {
-        let mut counts = self.counts();
-        if counts.said.is_some_and(|said| said.elapsed() < SAY_EVERY) {
-            counts.unsaid += 1;
-            return;
-        }
-        counts.said = Some(Instant::now());
-        let unsaid = std::mem::take(&mut counts.unsaid);
-        drop(counts);
-        log::warn!(target: "listener", "{why} more_since_last_line={unsaid}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Ends that leave no doubt: one line, one exit code.
 
+use super::logging::Text;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -18,7 +19,7 @@ pub const EXIT_BUG: i32 = 11;
 
 /// Says why, and ends the process.
 pub fn exit(code: i32, why: impl Display) -> ! {
-    log::error!(target: "server", "{why}");
+    log::error!(target: "server", "ended: status={code} why={}", Text(why));
     log::logger().flush();
     std::process::exit(code)
 }

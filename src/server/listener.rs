@@ -1,8 +1,10 @@
 //! Takes connections in and hands them to the view shards.
 
+use super::logging::{Text, provoked};
 use super::ring::{Bell, Producer};
 use super::rt::{Accepted, Listener};
 use super::{EXIT_HOST, Phase, Shared, exit, rt};
+use log::Level;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -92,8 +94,16 @@ pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Sh
     let mut next = 0;
     while shared.phase() == Phase::Running {
         if !shared.admission.has_descriptor() {
-            shared.admission.say(
-                "no descriptors for more connections, they wait: raise nofile (ulimit -n, LimitNOFILE=)",
+            provoked(
+                Level::Warn,
+                "listener",
+                "connections wait",
+                "no descriptors",
+                format_args!(
+                    "connections wait: why={} do={}",
+                    Text("no descriptors are left for them"),
+                    Text("raise nofile (ulimit -n, LimitNOFILE=)")
+                ),
             );
             rt::sleep(PAUSE).await;
             continue;
@@ -107,7 +117,8 @@ pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Sh
                 // One connection that is gone already is nothing; no descriptors is, and passes.
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
                 {
-                    shared.admission.say(format_args!("accept failed: {error}"));
+                    let line = format_args!("accept failed: error={}", Text(&error));
+                    provoked(Level::Warn, "listener", "accept failed", "error of the system", line);
                     rt::sleep(PAUSE).await;
                 }
                 continue;

@@ -8,6 +8,7 @@
 //! fsync would say that all is well.
 
 use super::files::{self, DataDir, Placed};
+use super::logging::Text;
 use super::ring::{Bell, Consumer, Producer, ring};
 use super::{fatal, helper};
 use crate::wal::{self, Batch, GroupEncoder, Position};
@@ -214,8 +215,8 @@ impl LogWriter {
         match self.segment.fill(&mut self.buffer) {
             Err(error) if fatal::is_full(&error) => {
                 self.no_room = true;
-                log::warn!(target: "log", "the disk is full: {} bytes more can be logged, then the server ends: \
-                    free some space", self.segment.filled - self.encoder.offset());
+                log::warn!(target: "log", "the disk is full: bytes_left={} then={} do={}",
+                    self.segment.filled - self.encoder.offset(), Text("the server ends"), Text("free some space"));
             }
             filled => self.filled(filled),
         }
@@ -261,8 +262,9 @@ impl LogWriter {
             self.slow_until = self.slow_until.max(Some(ended + DISTRUST * took));
         }
         if fsync >= FSYNC_WARN {
-            log::warn!(target: "log", "fdatasync was slow: took_ms={} limit_ms={} group_bytes={} records={}: \
-                is the disk shared?", fsync.as_millis(), FSYNC_WARN.as_millis(), written.bytes, batch.records());
+            log::warn!(target: "log", "fdatasync was slow: took_ms={} limit_ms={} group_bytes={} records={} do={}",
+                fsync.as_millis(), FSYNC_WARN.as_millis(), written.bytes, batch.records(),
+                Text("see whether others share the disk"));
         }
         self.buffer.shrink();
         Done { batch, took, fsync, end: written.end() }
@@ -285,7 +287,7 @@ impl LogWriter {
         // Without one, the next segment begins as a new file: slower, and no less safe.
         let made = helper::spawn("zkfast-spare", move || {
             if let Err(error) = files::prepare_spare(&dir) {
-                log::warn!(target: "log", "no segment could be prepared ahead: {error}");
+                log::warn!(target: "log", "no segment could be prepared ahead: error={}", Text(&error));
             }
         });
         match made {
@@ -317,8 +319,8 @@ impl Segment {
         let opened = match open(direct) {
             // A file system without direct I/O: the page cache costs CPU and memory, not durability.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                log::warn!(target: "log", "{} is written through the page cache: its file system has no direct I/O",
-                    path.display());
+                log::warn!(target: "log", "written through the page cache: file={} why={}",
+                    Text(path.display()), Text("its file system has no direct I/O"));
                 open(0)
             }
             opened => opened,

@@ -1,32 +1,328 @@
-//! Log lines: one per event, on stderr.
+//! Log lines: one per event, on stderr, as text or as JSON.
+//!
+//! A line says what happened, then its fields: `following: leader=3 epoch=2 sync=DIFF`. A value with a space in it stands
+//! in quotes ([`Text`]), so that programs find where it ends. What clients and peers can bring about as often as they like
+//! goes through [`provoked`], which writes a few of a kind and counts the rest.
 
-use log::{LevelFilter, Log, Metadata, Record};
+pub use crate::admin::Text;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::io::Write;
-use std::time::SystemTime;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-struct Stderr;
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// `TIME LEVEL target: what: key=value ...`
+    #[default]
+    Text,
+    /// An object with time, level, target, message and fields.
+    Json,
+}
+
+struct Stderr {
+    format: Format,
+}
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // glommio's own lines say what preflight said better.
-        !metadata.target().starts_with("glommio") || metadata.level() <= log::Level::Error
+        !metadata.target().starts_with("glommio") || metadata.level() <= Level::Error
     }
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let now = humantime::format_rfc3339_millis(SystemTime::now());
-            let line = format!("{now} {} {}: {}\n", record.level(), record.target(), record.args());
+            let (level, target) = (record.level(), record.target());
+            let line = match self.format {
+                Format::Text => format!("{now} {level} {target}: {}\n", record.args()),
+                Format::Json => json(&now.to_string(), level, target, &record.args().to_string()),
+            };
             // A log that nobody reads must not end the server.
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
         }
     }
 
-    fn flush(&self) {}
+    /// Says what was counted and not written yet.
+    fn flush(&self) {
+        settle(Duration::ZERO);
+    }
 }
 
 /// Begins to log, at `level` and above.
-pub fn init(level: LevelFilter) {
-    if log::set_logger(&Stderr).is_ok() {
+pub fn init(level: LevelFilter, format: Format) {
+    if log::set_boxed_logger(Box::new(Stderr { format })).is_ok() {
         log::set_max_level(level);
+    }
+    if format == Format::Json {
+        // What the standard library writes is no JSON.
+        std::panic::set_hook(Box::new(|info| {
+            let at = info.location().map(ToString::to_string).unwrap_or_default();
+            let why = info.payload_as_str().unwrap_or("unknown");
+            log::error!(target: "server", "panicked: at={at} why={}", Text(why));
+        }));
+    }
+}
+
+/// What a line says happened, and its fields in order.
+fn parts(line: &str) -> (&str, Vec<(&str, String)>) {
+    let Some(first) = next_key(line, 0) else { return (line.trim_end(), Vec::new()) };
+    let what = line[..first].trim_end().trim_end_matches(':');
+    let (mut fields, mut at) = (Vec::new(), first);
+    loop {
+        let equals = at + line[at..].find('=').unwrap_or(0);
+        let (key, rest) = (&line[at..equals], &line[equals + 1..]);
+        let (value, end) = match rest.strip_prefix('"').and_then(unquoted) {
+            Some((value, bytes)) => (value, equals + 2 + bytes),
+            None => {
+                let end = next_key(line, equals + 1).unwrap_or(line.len());
+                (line[equals + 1..end].trim_end().to_owned(), end)
+            }
+        };
+        fields.push((key, value));
+        match next_key(line, end) {
+            Some(next) => at = next,
+            None => return (what, fields),
+        }
+    }
+}
+
+/// Where the next `key=` begins, at `from` or behind it.
+fn next_key(line: &str, from: usize) -> Option<usize> {
+    let is_key = |word: &str| {
+        let key = word.split('=').next().filter(|key| key.len() < word.len())?;
+        let mut chars = key.chars();
+        let first = chars.next()?;
+        let is_name = first.is_ascii_alphabetic()
+            && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+        is_name.then_some(())
+    };
+    let mut at = from;
+    for word in line[from..].split_inclusive(' ') {
+        let begins_here = at == 0 || line.as_bytes()[at - 1] == b' ';
+        if begins_here && is_key(word).is_some() {
+            return Some(at);
+        }
+        at += word.len();
+    }
+    None
+}
+
+/// A quoted value without its opening quote, and how many bytes it and its closing quote take.
+fn unquoted(text: &str) -> Option<(String, usize)> {
+    let (mut value, mut chars) = (String::new(), text.char_indices());
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, at + 1)),
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                other => value.push(other),
+            },
+            c => value.push(c),
+        }
+    }
+    None
+}
+
+fn json(time: &str, level: Level, target: &str, line: &str) -> String {
+    let (what, fields) = parts(line);
+    let mut out = format!("{{\"time\":\"{time}\",\"level\":\"{level}\",\"target\":");
+    put_string(&mut out, target);
+    out.push_str(",\"message\":");
+    put_string(&mut out, what);
+    out.push_str(",\"fields\":{");
+    for (index, (key, value)) in fields.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        put_string(&mut out, key);
+        out.push(':');
+        // A number as others write it, too: not 007, +7 or 1_000.
+        let is_number = value.parse::<i64>().is_ok_and(|number| number.to_string() == *value);
+        if is_number || matches!(value.as_str(), "true" | "false") {
+            out.push_str(value);
+        } else {
+            put_string(&mut out, value);
+        }
+    }
+    out.push_str("}}\n");
+    out
+}
+
+fn put_string(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            '\n' => out.push_str("\\n"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// How long lines of one kind are counted together.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Lines of one kind that are written in a [`WINDOW`]; further ones are counted.
+const LINES_PER_WINDOW: u32 = 5;
+
+/// What was said of one kind in its window, and what was not.
+#[derive(Debug)]
+struct Kind {
+    level: Level,
+    began: Instant,
+    said: u32,
+    unsaid: BTreeMap<&'static str, u64>,
+}
+
+/// By target and by what happens.
+type Kinds = BTreeMap<(&'static str, &'static str), Kind>;
+
+/// What was provoked lately.
+static KINDS: Mutex<Kinds> = Mutex::new(Kinds::new());
+
+fn kinds() -> MutexGuard<'static, Kinds> {
+    KINDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes a line that a client or a peer can bring about as often as it likes: [`LINES_PER_WINDOW`] of a `kind` in a
+/// [`WINDOW`], then one that says how many more there were, for each `cause`.
+pub fn provoked(
+    level: Level,
+    target: &'static str,
+    kind: &'static str,
+    cause: &'static str,
+    line: fmt::Arguments<'_>,
+) {
+    if level > log::max_level() {
+        return;
+    }
+    let mut kinds = kinds();
+    let now = Instant::now();
+    let counted = kinds.entry((target, kind)).or_insert_with(|| Kind::new(level, now));
+    if now - counted.began >= WINDOW {
+        counted.close(target, kind, now);
+    }
+    counted.level = level;
+    if counted.admits(cause) {
+        log::log!(target: target, level, "{line}");
+    }
+}
+
+/// Says what was counted, of kinds whose window began `age` ago or earlier. To be called every second or so.
+pub fn settle_due() {
+    settle(WINDOW);
+}
+
+fn settle(age: Duration) {
+    let now = Instant::now();
+    kinds().retain(|(target, what), kind| {
+        if now - kind.began < age {
+            return true;
+        }
+        let was_quiet = kind.said == 0;
+        kind.close(target, what, now);
+        !was_quiet
+    });
+}
+
+impl Kind {
+    fn new(level: Level, now: Instant) -> Self {
+        Self { level, began: now, said: 0, unsaid: BTreeMap::new() }
+    }
+
+    /// Whether a further line is written; if not, it is counted.
+    fn admits(&mut self, cause: &'static str) -> bool {
+        let admits = self.said < LINES_PER_WINDOW;
+        if admits {
+            self.said += 1;
+        } else {
+            *self.unsaid.entry(cause).or_default() += 1;
+        }
+        admits
+    }
+
+    /// Begins the next window; gives the fields of what this one counted, if anything.
+    fn count(&mut self, now: Instant) -> Option<String> {
+        let seconds = (now - std::mem::replace(&mut self.began, now)).as_secs();
+        self.said = 0;
+        let unsaid = std::mem::take(&mut self.unsaid);
+        let more: u64 = unsaid.values().sum();
+        let causes: Vec<String> = unsaid.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
+        (more > 0).then(|| format!("more={more} within_s={seconds} causes={}", Text(causes.join(", "))))
+    }
+
+    fn close(&mut self, target: &'static str, kind: &'static str, now: Instant) {
+        if let Some(fields) = self.count(now) {
+            log::log!(target: target, self.level, "{kind}, and more like it: {fields}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fields are found, quoted or not, and what is no field stays in the message.
+    #[test]
+    fn parts_of_lines() {
+        let fields = |line: &str| {
+            let (what, fields) = parts(line);
+            let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key}|{value}")).collect();
+            (what.to_owned(), fields)
+        };
+        let of = |what: &str, fields: &[&str]| {
+            (what.to_owned(), fields.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            fields("following: leader=3 zxid=0x10 sync=DIFF"),
+            of("following", &["leader|3", "zxid|0x10", "sync|DIFF"])
+        );
+        let why = Text("length 7 is over jute.maxbuffer=5: \"GET \"");
+        assert_eq!(
+            fields(&format!("closed: peer=[::1]:5 why={why} n=1")),
+            of("closed", &["peer|[::1]:5", "why|length 7 is over jute.maxbuffer=5: \"GET \"", "n|1"])
+        );
+        assert_eq!(
+            fields("started: views=[0, 1] engine=epoll"),
+            of("started", &["views|[0, 1]", "engine|epoll"])
+        );
+        assert_eq!(fields("a = b, x=== and more"), of("a = b,", &["x|== and more"]));
+        assert_eq!(fields("nothing but words"), of("nothing but words", &[]));
+        assert_eq!(fields("unended: why=\"never"), of("unended", &["why|\"never"]));
+    }
+
+    /// A line of JSON is one line, whatever is in it.
+    #[test]
+    fn lines_of_json() {
+        let line = format!("closed: n=7 id=0x7 ok=true at=007 why={}", Text("a \"b\"\nc\u{1}"));
+        assert_eq!(
+            json("T", Level::Warn, "cnxn", &line),
+            "{\"time\":\"T\",\"level\":\"WARN\",\"target\":\"cnxn\",\"message\":\"closed\",\"fields\":{\"n\":7,\
+             \"id\":\"0x7\",\"ok\":true,\"at\":\"007\",\"why\":\"a \\\"b\\\"\\nc?\"}}\n"
+        );
+    }
+
+    /// Of many alike some are said and the rest is counted, by cause; then it begins anew.
+    #[test]
+    fn many_alike_are_counted() {
+        let began = Instant::now();
+        let mut kind = Kind::new(Level::Info, began);
+        let causes = ["TLS", "HTTP", "HTTP"].into_iter().cycle().take(170);
+        assert_eq!(causes.filter(|cause| kind.admits(cause)).count(), LINES_PER_WINDOW as usize);
+        let counted = kind.count(began + WINDOW);
+        assert_eq!(counted.as_deref(), Some("more=165 within_s=10 causes=\"HTTP 110, TLS 55\""));
+        assert!(kind.admits("TLS"));
+        assert_eq!(kind.count(began + 2 * WINDOW), None);
     }
 }

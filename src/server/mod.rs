@@ -32,6 +32,7 @@ mod recovery;
 #[doc(hidden)]
 pub mod ring;
 mod rt;
+mod session_log;
 mod snapshots;
 mod view_shard;
 
@@ -50,6 +51,7 @@ use admission::Admission;
 use commit_shard::Log;
 use files::DataDir;
 use log_writer::{LogThread, LogWriter};
+use logging::Text;
 use others::Others;
 use ring::{Bell, ring};
 use std::hash::{BuildHasher, RandomState};
@@ -298,8 +300,8 @@ fn import_java(config: &Config) {
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
     let settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
     let options = java_data::Options { settings, without_log: false, trust_empty: false };
-    log::info!(target: "import", "dataDir={} holds data of Apache ZooKeeper: taking it over; its files stay as they \
-        are", config.data_dir.display());
+    log::info!(target: "import", "taking over the data of Apache ZooKeeper: dataDir={} then={}",
+        Text(config.data_dir.display()), Text("its files stay as they are"));
     match java_data::import(&source, &config.data_dir, &config.data_log_dir, options) {
         Ok(imported) => log::info!(target: "import", "done: {imported}"),
         Err(error) => exit(EXIT_DATA, format_args!("import: {error}")),
@@ -504,17 +506,22 @@ pub fn run(config: &Config) {
         };
         running.push(started(rt::spawn(config.engine, core, &format!("zkfast-view{number}"), main), "view"));
     }
-    log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={:?} engine={} \
-        started_ms={}", dir.snap.display(), roles.commit, roles.log, roles.views, config.engine.name(),
+    log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={} engine={} \
+        started_ms={}", Text(dir.snap.display()), roles.commit, roles.log, list(&roles.views), config.engine.name(),
         clock.start.elapsed().as_millis());
     watch(&signals, &shared, &commit_bell);
     wait(running, threads);
-    log::info!(target: "server", "stopped: everything accepted is durable");
+    log::info!(target: "server", "stopped: durable=all");
     drop(lock);
 }
 
 /// What stands after the version, in the shape that tools parse: `2026-11-23 00:00 UTC`. See `src/build.rs`.
 const BUILT_ON: &str = env!("ZKFAST_BUILT_ON");
+
+/// Numbers in the form of `--cores`.
+fn list(numbers: &[usize]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
 
 /// Keeps the calling thread on `core`.
 fn pin(what: &str, core: usize) {
@@ -522,7 +529,7 @@ fn pin(what: &str, core: usize) {
     cpus.set(core);
     // Elsewhere it is only slower.
     if let Err(error) = rustix::thread::sched_setaffinity(None, &cpus) {
-        log::warn!(target: "server", "thread {what} cannot be pinned to core {core}: {error}");
+        log::warn!(target: "server", "not pinned: thread={what} core={core} error={}", Text(&error));
     }
 }
 
@@ -579,14 +586,22 @@ impl Signals {
     /// Until the server serves, one ends the process at once: there is nothing to finish, and recovery may
     /// take long.
     fn listen() -> Self {
-        let signals =
-            signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT]);
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        let signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]);
         let mut signals = signals.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("signals: {error}")));
         let (sender, receiver) = channel();
         let serving = Arc::new(AtomicBool::new(false));
         let is_serving = serving.clone();
         std::thread::spawn(move || {
-            let Some(signal) = signals.forever().next() else { return };
+            // A terminal that is closed, or a script that means "read your files again": no reason to end.
+            let is_stop = |signal: &i32| {
+                if *signal == SIGHUP {
+                    log::info!(target: "server", "signal ignored: signal=SIGHUP why={}",
+                        Text("zkfast reads its configuration at the start only"));
+                }
+                *signal != SIGHUP
+            };
+            let Some(signal) = signals.forever().find(is_stop) else { return };
             log::info!(target: "server", "stopping: signal={signal}");
             if !is_serving.load(Ordering::Acquire) {
                 std::process::exit(0);
@@ -614,12 +629,14 @@ fn watch(signals: &Signals, shared: &Shared, commit_bell: &Bell) {
             Ok(_) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
         }
+        logging::settle_due();
         // A disk that hangs is no bug of a shard that waits for it, and nothing is gained by another start.
         let now = shared.writes.load(Ordering::Relaxed);
         writing = if now % 2 == 1 && now == write { writing + 1 } else { 0 };
         write = now;
         if writing == WATCHDOG_CHECKS {
-            log::warn!(target: "server", "a flush of the log has taken {WATCHDOG_CHECKS} s so far: does its disk hang?");
+            log::warn!(target: "server", "a flush of the log goes on: seconds={WATCHDOG_CHECKS} then={}",
+                Text("does its disk hang?"));
         }
         if writing > 0 {
             continue;

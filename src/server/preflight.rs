@@ -1,5 +1,6 @@
 //! What the host must grant, looked at before the first executor so that the message names it.
 
+use super::logging::Text;
 use crate::config::Engine;
 use io_uring::{IoUring, opcode};
 use rlimit::Resource;
@@ -34,8 +35,8 @@ pub fn check(shards: usize, engine: Engine) -> Result<u32, String> {
         return Err(format!("{descriptors} descriptors are too few: raise nofile (ulimit -n, LimitNOFILE=)"));
     }
     if descriptors < 4096 {
-        log::warn!(target: "server", "only {descriptors} descriptors: more than {connections} connections wait; raise \
-            nofile (ulimit -n, LimitNOFILE=)");
+        log::warn!(target: "server", "few descriptors: nofile={descriptors} connections_max={connections} do={}",
+            Text("raise nofile (ulimit -n, LimitNOFILE=)"));
     }
     if engine == Engine::Uring {
         uring(shards)?;

@@ -1,6 +1,7 @@
 //! A start: what [`storage::recover`] finds in the data directory, and what an operator reads of it.
 
 use super::files::DataDir;
+use super::logging::Text;
 use crate::proto::Zxid;
 use crate::replica::Restored;
 use crate::storage::{self, Event, RecoveryError};
@@ -46,19 +47,21 @@ pub fn recover_again(dir: &DataDir, to: Zxid, settings: tree::Settings) -> Resul
 /// # Errors
 /// Those of the system.
 pub fn move_aside(dir: &DataDir, damage: &RecoveryError) -> Result<(), RecoveryError> {
-    log::error!(target: "recovery", "{damage}");
+    log::error!(target: "recovery", "damage was found: why={}", Text(damage));
     let moved = storage::move_aside(dir);
     let folder = moved.map_err(|error| RecoveryError::Io { path: dir.snap.clone(), error })?;
-    log::error!(target: "recovery", "log and snapshots are moved to {folder} in {} and {}: this server takes everything \
-        from its leader, and does not vote until it has it", dir.snap.display(), dir.log.display());
+    log::error!(target: "recovery", "damaged files are moved: to={folder} dataDir={} dataLogDir={} then={}",
+        Text(dir.snap.display()), Text(dir.log.display()),
+        Text("this server takes everything from its leader, and does not vote until it has it"));
     Ok(())
 }
 
 fn tell(event: &Event, progress: &mut Instant) {
     match event {
         Event::LeftOut { path, why } => {
-            log::error!(target: "recovery", "snapshot {} is damaged and left out: {why}; the log behind \
-                an older one is replayed instead, if it is there", path.display());
+            log::error!(target: "recovery", "snapshot left out, it is damaged: file={} why={} then={}",
+                Text(path.display()), Text(why),
+                Text("an older one is taken and the log after it replayed, if there is one"));
         }
         Event::Replaying { segment, newest, zxid, txns, znodes } => {
             if progress.elapsed() >= PROGRESS_EVERY {
@@ -67,7 +70,7 @@ fn tell(event: &Event, progress: &mut Instant) {
                     txns={txns} znodes={znodes}");
             }
         }
-        Event::Torn(torn) => log::warn!(target: "recovery", "{torn}"),
+        Event::Torn(torn) => log::warn!(target: "recovery", "torn end of the log cut: why={}", Text(torn)),
         Event::Again { markers } => {
             log::info!(target: "recovery", "replaying again, without what was truncated: markers={markers}");
         }

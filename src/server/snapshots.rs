@@ -1,6 +1,7 @@
 //! Snapshots: taken from a view's tree in slices, while it serves and changes.
 
 use super::files::{DataDir, NewFile};
+use super::logging::Text;
 use super::others::{Arrival, Image};
 use super::rt;
 use super::view_shard::ViewShard;
@@ -103,8 +104,8 @@ impl Plan {
                 }
                 Err(error) => {
                     shard.view().borrow_mut().abandon_image(ImageOf::Snapshot);
-                    log::error!(target: "snapshot", "not written: {error}; the log keeps everything, and the next \
-                        one is tried after snapCount more txns");
+                    log::error!(target: "snapshot", "not written: error={} then={}", Text(&error),
+                        Text("the log keeps everything, and the next one is tried after snapCount more txns"));
                 }
             }
             if let Some(retain) = retain {
@@ -112,7 +113,7 @@ impl Plan {
                     Ok(purged) if purged.snapshots + purged.segments > 0 => log::info!(target: "snapshot",
                         "purged: snapshots={} segments={}", purged.snapshots, purged.segments),
                     Ok(_) => {}
-                    Err(error) => log::warn!(target: "snapshot", "not purged: {error}"),
+                    Err(error) => log::warn!(target: "snapshot", "not purged: error={}", Text(&error)),
                 }
             }
             running.store(false, Ordering::Relaxed);

@@ -1,12 +1,14 @@
 //! A view shard: serves connections, and keeps its view up to date.
 
 use super::commit_shard::CommitShard;
+use super::logging::{Text, provoked};
 use super::others::Inbox;
 use super::ring::{Bell, Consumer, Producer};
 use super::rt::{self, Accepted, Stream};
-use super::{Clock, Phase, Shared, snapshots};
+use super::{Clock, Phase, Shared, session_log, snapshots};
 use crate::replica::{CloseReason, Deltas, DeltasCursor, Now, Place, Uplink, View};
 use crate::zab::LinkId;
+use log::Level;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -195,6 +197,7 @@ impl ViewShard {
             })
             .await;
             let Some(batch) = batch else { return };
+            session_log::tell(&batch, &self.view.borrow());
             let mut cursor = DeltasCursor::default();
             loop {
                 let is_done = self.view.borrow_mut().apply_some(&batch, &mut cursor, self.clock.now());
@@ -270,7 +273,8 @@ impl ViewShard {
         // A connection without a peer is gone before it began.
         let Ok((stream, peer)) = accepted.adopt() else { return admission.dropped() };
         if let Err(limit) = admission.enter(peer.ip()) {
-            admission.say(format_args!("connection turned away: peer={peer} limit={limit}"));
+            let line = format_args!("connection turned away: peer={peer} limit={limit}");
+            provoked(Level::Warn, "listener", "connection turned away", "over a limit", line);
             return admission.dropped();
         }
         let place = self.view.borrow_mut().open(peer, self.clock.now());
@@ -289,9 +293,12 @@ impl ViewShard {
         match result {
             Ok(CloseReason::Expected) => {}
             Ok(reason) => {
-                log::info!(target: "cnxn", "closed: peer={peer} session={session:#x} reason={reason}")
+                let line = format_args!("closed: peer={peer} session={session:#x} why={}", Text(&reason));
+                provoked(Level::Info, "cnxn", "closed", reason.name(), line);
             }
-            Err(error) => log::debug!(target: "cnxn", "lost: peer={peer} session={session:#x} error={error}"),
+            Err(error) => {
+                log::debug!(target: "cnxn", "lost: peer={peer} session={session:#x} error={}", Text(&error));
+            }
         }
         self.view.borrow_mut().closed(place);
         stream.shutdown().await;

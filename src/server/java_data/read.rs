@@ -4,6 +4,7 @@ use super::unpack::unpack;
 use super::{Epochs, Imported, JavaDataError, Options, Source, at};
 use crate::proto::Zxid;
 use crate::replica::{Builder, FuzzyReplay, Restored};
+use crate::server::logging::Text;
 use crate::snapshot::java::{
     Decoder, Form, LogReader, LogSeen, Packing, Place, parse_log_name, parse_snapshot_name,
 };
@@ -93,7 +94,7 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
 
 fn pass_over(why: &mut Vec<String>, snapshot: Option<&SnapshotFile>, reason: String) {
     let name = snapshot.map_or_else(|| "none".to_owned(), |snapshot| snapshot.path.display().to_string());
-    log::warn!(target: "import", "snapshot {name} is left out: {reason}");
+    log::warn!(target: "import", "snapshot left out: file={} why={}", Text(&name), Text(&reason));
     why.push(format!("{name}: {reason}"));
 }
 
@@ -158,7 +159,7 @@ fn decode(snapshot: &SnapshotFile, options: Options) -> Result<FuzzyReplay, Atte
         decoder.feed(&piece[..bytes], &mut builder).map_err(|damage| Attempt::Next(damage.to_string()))?;
         if progress.elapsed() >= PROGRESS_EVERY {
             progress = Instant::now();
-            log::info!(target: "import", "reading: snapshot={} znodes={}", snapshot.path.display(),
+            log::info!(target: "import", "reading: snapshot={} znodes={}", Text(snapshot.path.display()),
                 decoder.counts().nodes);
         }
     }
@@ -181,7 +182,7 @@ fn follow(mut replay: FuzzyReplay, base: Zxid, logs: &[LogFile]) -> Result<(Fuzz
             txns += 1;
             if progress.elapsed() >= PROGRESS_EVERY {
                 progress = Instant::now();
-                log::info!(target: "import", "replaying: log={} zxid={zxid} txns={txns}", path.display());
+                log::info!(target: "import", "replaying: log={} zxid={zxid} txns={txns}", Text(path.display()));
             }
             replay.replay(zxid, txn).map_err(|error| error.to_string())
         };
@@ -197,8 +198,8 @@ fn follow(mut replay: FuzzyReplay, base: Zxid, logs: &[LogFile]) -> Result<(Fuzz
         };
         if let Some(left) = end.torn {
             torn = place == Place::Newest;
-            log::warn!(target: "import", "{}: byte {}: the last {} bytes are a record that was never written whole: left \
-                out", path.display(), left.offset, left.bytes);
+            log::warn!(target: "import", "torn end of the log left out: file={} offset={} bytes={}", Text(path.display()),
+                left.offset, left.bytes);
         }
     }
     Ok((replay, torn))

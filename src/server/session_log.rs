@@ -1,0 +1,58 @@
+//! What becomes of sessions, at DEBUG: who made one, attached to it, was refused it, and why one ended.
+
+use super::logging::Text;
+use crate::replica::{Deltas, Entry, Place, View, What};
+use std::net::SocketAddr;
+
+/// Tells of the sessions in `batch`, which `view` is about to apply. A line is the view's whose client caused it; that of
+/// an end that no client of this server asked for is the first view's.
+pub fn tell(batch: &Deltas, view: &View) {
+    if !log::log_enabled!(target: "session", log::Level::Debug) {
+        return;
+    }
+    for Entry { to, xid, what, .. } in &batch.entries {
+        let is_ours = to.is_some_and(|to| to.view == view.number());
+        let place = to.filter(|_| is_ours).map(|to| Place { slot: to.slot, generation: to.generation });
+        let peer = place.and_then(|place| view.describe(place)).map(|(peer, _)| peer);
+        match *what {
+            What::SessionCreated { session_id, timeout_ms } if is_ours => {
+                log::debug!(target: "session", "made: session={session_id:#x} peer={} timeout_ms={timeout_ms}",
+                    Peer(peer));
+            }
+            What::Attached { session_id, timeout_ms } if is_ours => {
+                log::debug!(target: "session", "attached: session={session_id:#x} peer={} timeout_ms={timeout_ms}",
+                    Peer(peer));
+            }
+            What::Refused { session_id } if is_ours => {
+                log::debug!(target: "session", "refused: session={session_id:#x} peer={} why={}", Peer(peer),
+                    Text("it has ended, never was, or has another password"));
+            }
+            What::SessionClosed { session_id }
+                if is_ours || (view.number() == 0 && to.is_none_or(|to| to.learner().is_some())) =>
+            {
+                let timeout_ms = view.timeout_of(session_id).unwrap_or(0);
+                // The txn of an end by time answers no request.
+                let (event, why) = match (xid, is_ours) {
+                    (0, false) => ("expired", "nothing was heard of its client for the timeout"),
+                    (_, true) => ("closed", "its client asked for it"),
+                    (_, false) => ("closed", "its client asked another server for it"),
+                };
+                log::debug!(target: "session", "{event}: session={session_id:#x} peer={} timeout_ms={timeout_ms} why={}",
+                    Peer(peer), Text(why));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Where a client is, if it is still there.
+struct Peer(Option<SocketAddr>);
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(peer) => peer.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}

@@ -25,7 +25,7 @@ use super::{
     Builder, CnxnId, Commit, CommitSettings, Deltas, Entry, FuzzyReplay, Now, Proposed, ReplayError, Request,
     Restart, Restored, Up, Uplink, What,
 };
-use crate::admin::{Leading, Metrics, Mode};
+use crate::admin::{Leading, Metrics, Mode, Text};
 use crate::auth::Policy;
 use crate::config::Ensemble;
 use crate::proto::Zxid;
@@ -39,7 +39,7 @@ use crate::zab::learner::{Learner, LearnerOutput, LostLeader};
 use crate::zab::notification::{ServerState, Vote};
 use crate::zab::quorum::Quorum;
 use bytes::Bytes;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Bytes of txns that wait for the log at which the leader is not listened to.
@@ -72,6 +72,8 @@ const PROGRESS_MS: i64 = 3_000;
 
 /// Connections to the quorum port that are kept until this server knows whether it leads.
 const EARLY_LINKS_MAX: usize = 64;
+/// How often a server without a quorum says so.
+const NO_QUORUM_EVERY_MS: i64 = 30_000;
 
 /// How a server is a member.
 #[derive(Clone, Debug)]
@@ -155,50 +157,121 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum Event {
-    #[error("looking for a leader: zxid={zxid} epoch={epoch} why={why}")]
-    Looking { zxid: Zxid, epoch: u32, why: String },
+    #[error("looking for a leader: zxid={zxid} epoch={epoch} served={served} why={}", Text(.why))]
+    Looking { zxid: Zxid, epoch: u32, served: bool, why: String },
+    #[error("no quorum: heard={heard} of={of} silent={silent} for_s={for_s}")]
+    NoQuorum { heard: usize, of: usize, silent: String, for_s: i64 },
+    #[error(
+        "the others' data is older than this server's: leader={leader} epoch={theirs} own_epoch={ours} why={} do={}",
+        Text("a majority of the servers seems to have lost its data"),
+        Text("restore that; or give up what only this server has: start it with an empty data directory")
+    )]
+    Outdated { leader: i64, theirs: i64, ours: u32 },
     #[error("elected: leader={sid}")]
     Elected { sid: i64 },
     #[error("leading: epoch={epoch} zxid={zxid}")]
     Leading { epoch: u32, zxid: Zxid },
     #[error("following: leader={sid} epoch={epoch} zxid={zxid} sync={sync}")]
     Following { sid: i64, epoch: u32, zxid: Zxid, sync: &'static str },
-    #[error("the log does not go back to {to}, as leader {sid} says it should: it is asked for everything")]
+    #[error(
+        "the log cannot be cut where the leader says: leader={sid} after={to} then={}",
+        Text("it is asked for everything")
+    )]
     CannotTruncate { sid: i64, to: Zxid },
-    #[error("learner left: {why}")]
+    #[error("learner in step: sid={sid} voter={voter} {redundancy}")]
+    LearnerInStep { sid: i64, voter: bool, redundancy: Redundancy },
+    #[error("learner lost: sid={sid} voter={voter} {redundancy} why={}", Text(.why))]
+    LearnerLost { sid: i64, voter: bool, redundancy: Redundancy, why: String },
+    #[error("learner turned away: why={}", Text(.why))]
     LearnerLeft { why: CloseLearner },
     #[error(
-        "a learner takes less than is proposed: sid={} sent={} last={} for_ms={}: is its disk or its network too slow?",
-        .lag.sid, .lag.sent, .lag.last, .lag.for_ms
+        "a learner takes less than is proposed: sid={} sent={} last={} for_ms={} then={}",
+        .lag.sid, .lag.sent, .lag.last, .lag.for_ms, Text("is its disk or its network too slow?")
     )]
     LearnerLags { lag: Lag },
-    #[error(
-        "synchronising: leader={sid} sync={sync} bytes={bytes} took_ms={took_ms} bytes_per_s={rate} try={attempt}"
-    )]
+    #[error("synchronising: leader={sid} sync={sync} bytes={bytes} took_ms={took_ms} bytes_per_s={rate} try={attempt}")]
     Synchronising { sid: i64, sync: &'static str, bytes: u64, took_ms: i64, rate: u64, attempt: u32 },
     #[error("storing the leader's tree: leader={sid} znodes={znodes} took_ms={took_ms} try={attempt}")]
     Storing { sid: i64, znodes: usize, took_ms: i64, attempt: u32 },
     #[error(
-        "not synchronised: leader={sid} sync={sync} bytes={bytes} took_ms={took_ms} try={attempt} why={why}"
+        "not synchronised: leader={sid} sync={sync} bytes={bytes} took_ms={took_ms} try={attempt} why={}", Text(.why)
     )]
     SyncFailed { sid: i64, sync: &'static str, bytes: u64, took_ms: i64, attempt: u32, why: String },
-    #[error("{why}: the leader's tree is another")]
+    #[error("the leader's tree is another: why={}", Text(.why))]
     Digest { why: String },
 }
 
+/// How far a leader is from losing its quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redundancy {
+    /// Voters in step, the leader among them.
+    pub in_step: usize,
+    /// Voters.
+    pub of: usize,
+    /// Whether service goes on without any one of those in step but the leader.
+    pub may_lose_one: bool,
+}
+
+impl std::fmt::Display for Redundancy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { in_step, of, may_lose_one } = self;
+        write!(f, "in_step={in_step} of={of} may_lose_one={may_lose_one}")
+    }
+}
+
+/// How much an event is worth an operator's look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Things are as they should be, or on the way there.
+    Info,
+    /// Service has ended, or could with the next failure.
+    Warn,
+    /// Something is wrong that does not mend itself.
+    Error,
+}
+
 impl Event {
-    /// True if a person should look at it.
-    pub fn is_warning(&self) -> bool {
+    /// How much it is worth a look.
+    pub fn weight(&self) -> Weight {
         match self {
-            Self::SyncFailed { .. } | Self::LearnerLags { .. } | Self::CannotTruncate { .. } => true,
-            Self::Digest { .. }
-            | Self::Looking { .. }
+            Self::Looking { served: false, .. }
             | Self::Elected { .. }
             | Self::Leading { .. }
             | Self::Following { .. }
-            | Self::LearnerLeft { .. }
+            | Self::LearnerInStep { .. }
             | Self::Synchronising { .. }
-            | Self::Storing { .. } => false,
+            | Self::Storing { .. }
+            | Self::LearnerLost { voter: false, .. } => Weight::Info,
+            Self::Looking { .. }
+            | Self::NoQuorum { .. }
+            | Self::Outdated { .. }
+            | Self::CannotTruncate { .. }
+            | Self::LearnerLost { .. }
+            | Self::LearnerLags { .. }
+            | Self::SyncFailed { .. }
+            | Self::LearnerLeft { .. } => Weight::Warn,
+            Self::Digest { .. } => Weight::Error,
+        }
+    }
+
+    /// What it is one of many of.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Looking { .. } => "looking for a leader",
+            Self::NoQuorum { .. } => "no quorum",
+            Self::Outdated { .. } => "the others' data is older than this server's",
+            Self::Elected { .. } => "elected",
+            Self::Leading { .. } => "leading",
+            Self::Following { .. } => "following",
+            Self::CannotTruncate { .. } => "the log cannot be cut where the leader says",
+            Self::LearnerInStep { .. } => "learner in step",
+            Self::LearnerLost { .. } => "learner lost",
+            Self::LearnerLeft { .. } => "learner turned away",
+            Self::LearnerLags { .. } => "a learner takes less than is proposed",
+            Self::Synchronising { .. } => "synchronising",
+            Self::Storing { .. } => "storing the leader's tree",
+            Self::SyncFailed { .. } => "not synchronised",
+            Self::Digest { .. } => "the leader's tree is another",
         }
     }
 }
@@ -290,6 +363,10 @@ struct Member {
     /// Proposals that go to the log together.
     gathered: Batch,
     next_link: u64,
+    /// Learners that people were told are in step: number, and whether they vote.
+    in_step: BTreeMap<LinkId, (i64, bool)>,
+    /// Since when this server serves nobody, and when it said so last.
+    unserved_ms: Option<(i64, i64)>,
     outputs: VecDeque<Output>,
 }
 
@@ -377,6 +454,26 @@ impl Member {
         }
     }
 
+    /// A learner's connection has ended: what people are told of it, if they were told that it was in step.
+    fn lose(&mut self, link: LinkId, why: &dyn std::fmt::Display) -> Option<Event> {
+        let (sid, voter) = self.in_step.remove(&link)?;
+        let redundancy = self.redundancy();
+        Some(Event::LearnerLost { sid, voter, redundancy, why: why.to_string() })
+    }
+
+    /// That of a leader.
+    fn redundancy(&self) -> Redundancy {
+        let Membership { quorum, sid: own, .. } = &self.settings.membership;
+        let followers = || self.in_step.values().filter(|(_, voter)| *voter).map(|(sid, _)| *sid);
+        let is_quorum_without = |lost: i64| {
+            let rest = followers().filter(|sid| *sid != lost).chain([*own]);
+            quorum.contains_quorum(&quorum.set(rest))
+        };
+        let (in_step, of) = (followers().count() + 1, quorum.voters().count());
+        let may_lose_one = followers().count() > 0 && followers().all(is_quorum_without);
+        Redundancy { in_step, of, may_lose_one }
+    }
+
     /// Whether it follows without a vote.
     fn is_observer(&self) -> bool {
         self.settings.is_observer || self.repairing
@@ -444,6 +541,8 @@ impl Replica {
             busy_since_ms: None,
             gathered: Batch::default(),
             next_link: 0,
+            in_step: BTreeMap::new(),
+            unserved_ms: None,
             outputs: VecDeque::new(),
             settings: member,
         };
@@ -933,6 +1032,55 @@ impl Replica {
         self.watch_log(now);
         self.advance(now);
         self.forward();
+        self.tell_of_learners();
+        self.tell_of_quorum(now);
+    }
+
+    /// Whether that server's election port is heard, or hears this one.
+    pub fn hears(&self, sid: i64) -> bool {
+        self.member.as_ref().is_some_and(|member| member.election.hears(sid))
+    }
+
+    /// Says which learners have come into step.
+    fn tell_of_learners(&mut self) {
+        let Some(member) = &mut self.member else { return };
+        let State::Leading(leader) = &member.state else { return };
+        if !leader.is_established() {
+            return;
+        }
+        let new: Vec<_> =
+            leader.in_step().filter(|(link, _, _)| !member.in_step.contains_key(link)).collect();
+        for (link, sid, voter) in new {
+            member.in_step.insert(link, (sid, voter));
+            let redundancy = member.redundancy();
+            member.outputs.push_back(Output::Event(Event::LearnerInStep { sid, voter, redundancy }));
+        }
+    }
+
+    /// Says from time to time who is missing, while there is no quorum to elect a leader.
+    fn tell_of_quorum(&mut self, now: Now) {
+        let is_looking = self.standing() == Standing::Looking;
+        let Some(member) = &mut self.member else { return };
+        if !is_looking {
+            member.unserved_ms = None;
+            return;
+        }
+        let now_ms = now.mono_ms();
+        let (since_ms, said_ms) = member.unserved_ms.get_or_insert((now_ms, now_ms));
+        if now_ms - *said_ms < NO_QUORUM_EVERY_MS {
+            return;
+        }
+        *said_ms = now_ms;
+        let for_s = (now_ms - *since_ms) / 1000;
+        let Membership { quorum, sid: own, .. } = &member.settings.membership;
+        let (heard, silent): (Vec<i64>, Vec<i64>) =
+            quorum.voters().partition(|sid| sid == own || member.election.hears(*sid));
+        if !quorum.contains_quorum(&quorum.set(heard.iter().copied())) {
+            let of = heard.len() + silent.len();
+            let silent = silent.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+            let event = Event::NoQuorum { heard: heard.len(), of, silent, for_s };
+            member.outputs.push_back(Output::Event(event));
+        }
     }
 
     /// Nothing is proposed while the log is busy. A leader whose disk hangs lets another one lead, which may have a
@@ -1005,10 +1153,12 @@ impl Replica {
 
     /// Leaves whatever role it has.
     fn look(&mut self, now: Now, why: &dyn std::fmt::Display) {
+        let served = self.standing() != Standing::Looking;
         let Some(member) = &mut self.member else { return };
         let now_ms = now.mono_ms();
         let mut links = Vec::new();
         let mut of_java = false;
+        member.in_step.clear();
         match std::mem::replace(&mut member.state, State::Settling) {
             State::Leading(leader) => {
                 links.extend(leader.links());
@@ -1038,7 +1188,7 @@ impl Replica {
         member.waiting_bytes = 0;
         member.waiting_commit = Zxid::ZERO;
         let (zxid, epoch) = (member.history.last(), member.epochs.current);
-        let event = Event::Looking { zxid, epoch, why: why.to_string() };
+        let event = Event::Looking { zxid, epoch, served, why: why.to_string() };
         member.outputs.push_back(Output::Event(event));
         match std::mem::replace(&mut self.side, Side::Nobody) {
             Side::Commit(mut commit) => {
@@ -1137,6 +1287,12 @@ impl Replica {
                     );
                     let (sid, now_ms) = (vote.leader, now.mono_ms());
                     member.outputs.push_back(Output::Event(Event::Elected { sid }));
+                    // A quorum that elected with this server's vote knows as much as it does.
+                    let (theirs, ours) = (vote.peer_epoch, member.epochs.current);
+                    if state != ServerState::Leading && theirs < i64::from(ours) {
+                        let event = Event::Outdated { leader: sid, theirs, ours };
+                        member.outputs.push_back(Output::Event(event));
+                    }
                     if state == ServerState::Leading {
                         let last = member.history.last();
                         let membership = member.settings.membership.clone();
@@ -1178,7 +1334,11 @@ impl Replica {
             match output {
                 LeaderOutput::Send(link, bytes) => member.outputs.push_back(Output::Send { link, bytes }),
                 LeaderOutput::Close(link, why) => {
-                    member.outputs.push_back(Output::Event(Event::LearnerLeft { why }));
+                    let event = match member.lose(link, &why) {
+                        Some(lost) => lost,
+                        None => Event::LearnerLeft { why },
+                    };
+                    member.outputs.push_back(Output::Event(event));
                     member.outputs.push_back(Output::Close { link });
                 }
                 LeaderOutput::SaveEpochs(epochs) => {
@@ -1705,7 +1865,11 @@ impl Replica {
             return self.elected(out, now);
         }
         match &mut member.state {
-            State::Leading(leader) => leader.closed(link, &mut member.history),
+            State::Leading(leader) => {
+                leader.closed(link, &mut member.history);
+                let lost = member.lose(link, &"its connection ended");
+                member.outputs.extend(lost.map(Output::Event));
+            }
             State::Connecting { link: asked, retry_ms, .. } if *asked == Some(link) => {
                 *asked = None;
                 *retry_ms = now.mono_ms() + CONNECT_RETRY_MS;

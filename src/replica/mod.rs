@@ -36,7 +36,7 @@ pub use builder::Builder;
 pub use cnxn::CloseReason;
 pub use commit::{Commit, CommitSettings, Proposed};
 pub use fuzzy::{Agreement, FuzzyError, FuzzyReplay, FuzzyReport};
-pub use member::{Event, MemberSettings, Output, Port, Replica, Standing};
+pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, Standing, Weight};
 pub use report::{Answered, ViewReport};
 pub use restored::{ReplayError, Restored};
 pub use view::{DeltasCursor, Place, View, ViewSettings, Wants};

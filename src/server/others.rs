@@ -1,12 +1,13 @@
 //! What an ensemble asks of a server's shell: the other servers' connections, epochs on disk, trees that come and go.
 
 use super::files::DataDir;
+use super::logging::{Text, provoked};
 use super::peers::{self, Bound, Peers, Piece, Waiter};
 use super::ring::Bell;
 use super::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, exit, recovery};
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::proto::Zxid;
-use crate::replica::{Event, MemberSettings, Now, Output, Replica, Restored};
+use crate::replica::{Event, MemberSettings, Now, Output, Replica, Restored, Weight};
 use crate::snapshot;
 use crate::snapshot::java::{Encoder, Form};
 use crate::storage::{self, Folder, ImageEncoder, Incoming, LogSlices, Storage};
@@ -16,6 +17,7 @@ use crate::zab::LinkId;
 use crate::zab::history::History;
 use crate::zab::leader::{Epochs, Membership, WINDOW_BYTES};
 use crate::zab::quorum::{Quorum, config_text};
+use log::Level;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -124,6 +126,16 @@ pub fn settings(config: &Config) -> Result<MemberSettings, String> {
     })
 }
 
+/// Says what happened to this member. Another server can bring about all of it, again and again.
+fn tell(event: &Event) {
+    let level = match event.weight() {
+        Weight::Info => Level::Info,
+        Weight::Warn => Level::Warn,
+        Weight::Error => Level::Error,
+    };
+    provoked(level, "zab", event.kind(), event.kind(), format_args!("{event}"));
+}
+
 /// Listens on this server's ports for others, or ends the process.
 pub fn bind(member: &MemberSettings, on_all: bool) -> Bound {
     let sid = member.membership.sid;
@@ -149,9 +161,10 @@ pub fn distrust_empty(dir: &DataDir, data_dir: &Path) -> io::Result<()> {
     if initialize.try_exists()? {
         return fs::remove_file(initialize);
     }
-    log::warn!(target: "recovery", "dataDir={} is empty, and db.autocreate=false: this server does not vote until its \
-        leader has given it everything; where none of the ensemble has any data, make an empty file {} on each",
-        data_dir.display(), initialize.display());
+    log::warn!(target: "recovery", "empty data directory and db.autocreate=false: dataDir={} then={} do={}",
+        Text(data_dir.display()), Text("this server does not vote until its leader has given it everything"),
+        Text(format_args!("where no server of the ensemble has any data, make an empty file {} on each",
+            initialize.display())));
     storage::Epochs { repairing: true, ..storage::Epochs::default() }.write(dir)
 }
 
@@ -172,7 +185,7 @@ pub fn history(dir: &DataDir, last: Zxid, log: Position, txns: u32) -> History {
         Ok((history.last() == last).then_some(history))
     };
     read().map(|history| history.unwrap_or_else(|| History::new(last))).unwrap_or_else(|error| {
-        log::warn!(target: "recovery", "the end of the log is not read back: {error}");
+        log::warn!(target: "recovery", "the end of the log is not read back: error={}", Text(&error));
         History::new(last)
     })
 }
@@ -337,9 +350,7 @@ impl Others {
                         "{why}: this server's tree is not its leader's; remove its data, and it takes the leader's"
                     ),
                 ),
-                Output::Event(event @ Event::Digest { .. }) => log::error!(target: "zab", "{event}"),
-                Output::Event(event) if event.is_warning() => log::warn!(target: "zab", "{event}"),
-                Output::Event(event) => log::info!(target: "zab", "{event}"),
+                Output::Event(event) => tell(&event),
             }
         }
     }
@@ -386,7 +397,7 @@ impl Others {
         };
         if let Err(error) = thread::Builder::new().name("zkfast-image".to_owned()).spawn(main) {
             // Without the pieces the connection ends, and the learner comes again.
-            log::warn!(target: "zab", "no thread for a learner's tree: {error}");
+            log::warn!(target: "zab", "no thread for a learner's tree: error={}", Text(&error));
         }
         self.peers.send_stream(link, pieces);
     }
@@ -448,7 +459,7 @@ impl Others {
     /// Reads the first block of each of the log's segments.
     fn can_truncate(&self, to: Zxid) -> bool {
         storage::can_truncate(&self.dir, to).unwrap_or_else(|error| {
-            log::warn!(target: "zab", "whether the log can be cut behind {to} is not known: {error}");
+            log::warn!(target: "zab", "not known whether the log can be cut: after={to} error={}", Text(&error));
             false
         })
     }

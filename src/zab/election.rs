@@ -168,6 +168,11 @@ impl ElectionPort {
         self.phase == Phase::Looking
     }
 
+    /// Whether there is a connection to that server's election port, or from it.
+    pub fn hears(&self, sid: i64) -> bool {
+        self.links.is_open(sid)
+    }
+
     /// While looking, what this server votes for; after that, what elected its leader.
     pub fn vote(&self) -> Vote {
         self.vote

@@ -493,6 +493,12 @@ impl Leader {
         self.check_pin(history);
     }
 
+    /// Learners that are in step: connection, number, and whether they vote.
+    pub fn in_step(&self) -> impl Iterator<Item = (LinkId, i64, bool)> {
+        let in_step = self.learners.iter().filter(|(_, learner)| learner.step == Step::Synced);
+        in_step.map(|(link, learner)| (*link, learner.sid, learner.is_voter))
+    }
+
     /// All learners' connections.
     pub fn links(&self) -> impl Iterator<Item = LinkId> {
         self.learners.keys().copied()

@@ -375,3 +375,24 @@ fn followers_that_are_early() {
     }
     assert!(outputs(&mut replica).iter().any(closes), "the oldest goes");
 }
+
+/// A server that hears no quorum says so every half minute, and whom it does not hear.
+#[test]
+fn no_quorum_is_told() {
+    let mut replica = member(Zxid::new(8, 7));
+    let mut told = |ms| {
+        replica.tick(at(ms));
+        let told = outputs(&mut replica).into_iter().filter_map(|output| match output {
+            Output::Event(event @ Event::NoQuorum { .. }) => Some(event),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let no_quorum = |for_s| Event::NoQuorum { heard: 1, of: 3, silent: "2,3".to_owned(), for_s };
+    assert_eq!(told(0), []);
+    assert_eq!(told(29_999), []);
+    assert_eq!(told(30_000), [no_quorum(30)]);
+    assert_eq!(told(59_000), []);
+    assert_eq!(told(61_000), [no_quorum(61)]);
+    assert_eq!(no_quorum(30).to_string(), "no quorum: heard=1 of=3 silent=2,3 for_s=30");
+}

@@ -28,6 +28,7 @@ pub mod logging;
 mod others;
 mod peers;
 mod preflight;
+mod reach;
 mod recovery;
 #[doc(hidden)]
 pub mod ring;
@@ -511,6 +512,8 @@ pub fn run(config: &Config) {
         clock.start.elapsed().as_millis());
     watch(&signals, &shared, &commit_bell);
     wait(running, threads);
+    // What was counted and not said.
+    log::logger().flush();
     log::info!(target: "server", "stopped: durable=all");
     drop(lock);
 }

@@ -322,9 +322,10 @@ impl Others {
             }
             self.has_more = replica.has_output();
             if !self.has_more {
-                return;
+                break;
             }
         }
+        self.peers.settle(replica);
     }
 
     fn carry_out(&mut self, replica: &mut Replica, now: Now) {

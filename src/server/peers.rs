@@ -4,10 +4,13 @@
 //! of their own, so that a name server that does not answer holds up nobody.
 
 use super::alarm::Alarm;
+use super::logging::{Text, provoked};
+use super::reach::{Attempt, Reach};
 use crate::config::{Ensemble, PeerAddress};
-use crate::replica::{Now, Port, Replica};
+use crate::replica::{Now, Port, Replica, Standing};
 use crate::zab::LinkId;
 use bytes::{Buf, Bytes};
+use log::Level;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use socket2::SockRef;
@@ -82,6 +85,8 @@ struct Link {
     id: LinkId,
     stream: TcpStream,
     is_connecting: bool,
+    /// What is being tried, until it is known how that went.
+    attempt: Option<Attempt>,
     readable: bool,
     writable: bool,
     /// The other side sends nothing more, or the connection failed: the end is there to be read.
@@ -108,7 +113,8 @@ pub struct Peers {
     resolved: Receiver<(LinkId, io::Result<SocketAddr>)>,
     resolving: Sender<(LinkId, io::Result<SocketAddr>)>,
     /// Attempts that were asked for and have no connection yet.
-    dialing: BTreeMap<LinkId, ()>,
+    dialing: BTreeMap<LinkId, Attempt>,
+    reach: Reach,
     happened: VecDeque<Event>,
     taken: Vec<Taken>,
     scratch: Vec<u8>,
@@ -232,6 +238,7 @@ impl Peers {
             resolved,
             resolving,
             dialing: BTreeMap::new(),
+            reach: Reach::default(),
             happened: VecDeque::new(),
             taken: Vec::new(),
             scratch: vec![0; READ_BYTES],
@@ -290,7 +297,7 @@ impl Peers {
                     Ok((stream, _)) => {
                         let id = LinkId(self.next_accepted);
                         self.next_accepted += 1;
-                        if self.adopt(id, stream, false).is_ok() {
+                        if self.adopt(id, stream, None).is_ok() {
                             self.happened.push_back(Event::Accepted(id, port));
                         }
                     }
@@ -302,7 +309,7 @@ impl Peers {
         }
     }
 
-    fn adopt(&mut self, id: LinkId, mut stream: TcpStream, is_connecting: bool) -> io::Result<()> {
+    fn adopt(&mut self, id: LinkId, mut stream: TcpStream, attempt: Option<Attempt>) -> io::Result<()> {
         // Slower without, and no less right.
         let _ = stream.set_nodelay(true);
         if self.keep_alive {
@@ -314,7 +321,8 @@ impl Peers {
         let link = Link {
             id,
             stream,
-            is_connecting,
+            is_connecting: attempt.is_some(),
+            attempt,
             readable: false,
             writable: false,
             is_ended: false,
@@ -341,7 +349,8 @@ impl Peers {
             Port::Election => address.election_port,
             Port::Quorum => address.quorum_port,
         };
-        self.dialing.insert(id, ());
+        let attempt = Attempt { sid, port, address: format!("{}:{number}", address.host) };
+        self.dialing.insert(id, attempt);
         if address.host.parse::<IpAddr>().is_ok() {
             // Sent to this very thread, which has both ends.
             let _ = self.resolving.send((id, resolve(&address.host, number)));
@@ -350,9 +359,6 @@ impl Peers {
         let (host, waker, resolving) = (address.host.clone(), self.waker.clone(), self.resolving.clone());
         let spawned = thread::Builder::new().name("zkfast-resolve".to_owned()).spawn(move || {
             let result = resolve(&host, number);
-            if let Err(error) = &result {
-                log::debug!(target: "peers", "{host} is not found: {error}");
-            }
             // The server may have stopped meanwhile.
             let (_, _) = (resolving.send((id, result)), waker.wake());
         });
@@ -365,12 +371,12 @@ impl Peers {
     fn dial(&mut self) {
         while let Ok((id, result)) = self.resolved.try_recv() {
             // Given up meanwhile.
-            if self.dialing.remove(&id).is_none() {
-                continue;
-            }
-            let connected =
-                result.and_then(TcpStream::connect).and_then(|stream| self.adopt(id, stream, true));
-            if connected.is_err() {
+            let Some(attempt) = self.dialing.remove(&id) else { continue };
+            let connected = result
+                .and_then(TcpStream::connect)
+                .and_then(|stream| self.adopt(id, stream, Some(attempt.clone())));
+            if let Err(error) = connected {
+                self.reach.failed(&attempt, &error);
                 self.happened.push_back(Event::Closed(id));
             }
         }
@@ -379,15 +385,26 @@ impl Peers {
     fn finish_connects(&mut self) {
         let mut failed = Vec::new();
         for link in self.links.values_mut().filter(|link| link.is_connecting && link.writable) {
-            let refused = link.stream.take_error().ok().flatten().is_some();
+            let mut refused = link.stream.take_error().ok().flatten();
             match link.stream.peer_addr() {
-                _ if refused => failed.push(link.id),
-                Ok(_) => {
+                Err(error) if refused.is_none() && error.kind() == io::ErrorKind::NotConnected => {
+                    link.writable = false;
+                    continue;
+                }
+                Err(error) => refused = refused.or(Some(error)),
+                Ok(_) => {}
+            }
+            let attempt = link.attempt.take();
+            match refused {
+                Some(error) => {
+                    attempt.iter().for_each(|attempt| self.reach.failed(attempt, &error));
+                    failed.push(link.id);
+                }
+                None => {
+                    attempt.iter().for_each(|attempt| self.reach.reached(attempt));
                     link.is_connecting = false;
                     self.happened.push_back(Event::Connected(link.id));
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => link.writable = false,
-                Err(_) => failed.push(link.id),
             }
         }
         self.lose(failed);
@@ -395,11 +412,18 @@ impl Peers {
 
     /// Ends a connection, or gives an attempt up. Bytes that were not sent are lost.
     pub fn close(&mut self, id: LinkId) {
-        self.dialing.remove(&id);
+        let mut attempt = self.dialing.remove(&id);
         if let Some(mut link) = self.tokens.remove(&id).and_then(|token| self.links.remove(&token)) {
+            attempt = attempt.or(link.attempt.take());
             // What is left of it goes with the descriptor.
             let _ = self.registry.deregister(&mut link.stream);
         }
+        attempt.iter().for_each(|attempt| self.reach.failed(attempt, &"no answer in time"));
+    }
+
+    /// Says who can be reached again, as far as the replica knows.
+    pub fn settle(&mut self, replica: &Replica) {
+        self.reach.settle(|sid| replica.hears(sid), replica.standing() != Standing::Looking);
     }
 
     /// Ends connections that are no use any more, and says so.
@@ -443,12 +467,16 @@ impl Peers {
         let mut lost = Vec::new();
         for link in self.links.values_mut().filter(|link| !link.is_connecting) {
             if link.failed {
-                log::warn!(target: "peers", "connection given up: bytes_not_taken={} limit={OUT_BYTES_MAX}", link.out_bytes);
+                let line = format_args!(
+                    "connection given up: bytes_not_taken={} limit={OUT_BYTES_MAX}",
+                    link.out_bytes
+                );
+                provoked(Level::Warn, "peers", "connection given up", "bytes not taken", line);
                 lost.push(link.id);
             } else if !link.out.is_empty()
                 && let Err(error) = link.write()
             {
-                log::debug!(target: "peers", "connection lost: {error}");
+                log::debug!(target: "peers", "connection lost: error={}", Text(&error));
                 lost.push(link.id);
             }
             let (bytes, messages) = std::mem::take(&mut link.taken);

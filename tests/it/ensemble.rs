@@ -19,6 +19,7 @@ mod history;
 mod mutations;
 mod nemesis;
 mod network;
+mod story;
 
 use crate::harness::{Kind, Patience, alone, setting};
 use clients::{AbortOnDrop, FINISH, RUN, Run};

@@ -168,6 +168,7 @@ pub struct Server {
     child: Option<Child>,
     descriptors: Option<u32>,
     cores: &'static str,
+    arguments: &'static [&'static str],
 }
 
 impl Server {
@@ -196,7 +197,7 @@ impl Server {
             config += &format!("{key}={value}\n");
         }
         fs::write(directory.path().join("zoo.cfg"), config).expect("zoo.cfg");
-        Self { kind, directory, address, child: None, descriptors: None, cores: "0,1" }
+        Self { kind, directory, address, child: None, descriptors: None, cores: "0,1", arguments: &[] }
     }
 
     /// Its data directory.
@@ -220,6 +221,11 @@ impl Server {
     /// What the next start gets for `--cores`.
     pub fn set_cores(&mut self, cores: &'static str) {
         self.cores = cores;
+    }
+
+    /// Further arguments of the next start, of zkfast.
+    pub fn set_arguments(&mut self, arguments: &'static [&'static str]) {
+        self.arguments = arguments;
     }
 
     /// How many descriptors the next start gets.
@@ -275,7 +281,7 @@ impl Server {
                         shell
                     }
                 };
-                command.arg(config).args(["--cores", self.cores]);
+                command.arg(config).args(["--cores", self.cores]).args(self.arguments);
                 if let Some(engine) = std::env::var_os("ZKFAST_ENGINE") {
                     command.arg("--engine").arg(engine);
                 }
@@ -360,6 +366,11 @@ impl Server {
         self.signal(Signal::CONT);
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = self.child.as_ref().expect("runs").id();
         let pid = Pid::from_raw(pid.cast_signed()).expect("a child's id is not 0");
@@ -377,6 +388,11 @@ impl Server {
     /// The last lines of what the server wrote.
     pub fn output(&self) -> String {
         tail(&self.output_file())
+    }
+
+    /// All that the server wrote.
+    pub fn whole_output(&self) -> String {
+        fs::read_to_string(self.output_file()).expect("the server's output, in UTF-8")
     }
 
     fn output_file(&self) -> PathBuf {

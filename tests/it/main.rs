@@ -7,6 +7,7 @@ mod differential;
 mod ensemble;
 mod hostile;
 mod java_data;
+mod log_lines;
 mod pause;
 mod settings;
 mod words;

@@ -230,6 +230,11 @@ impl Cluster {
         tail(&self.output_file(sid))
     }
 
+    /// All that it wrote.
+    pub fn whole_output(&self, sid: usize) -> String {
+        fs::read_to_string(self.output_file(sid)).expect("the server's output, in UTF-8")
+    }
+
     /// Whether it stands still by [`pause`](Self::pause).
     pub fn is_paused(&self, sid: usize) -> bool {
         self.member(sid).paused

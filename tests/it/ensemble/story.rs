@@ -1,0 +1,87 @@
+//! What the logs of an ensemble tell an operator: each change once, at the level it deserves, with its fields.
+
+use super::CALM_KEYS;
+use super::cluster::{Cluster, START_TIMEOUT, Shape};
+use crate::harness::{Kind, Patience, alone};
+use crate::log_lines::Line;
+use std::thread;
+use std::time::Duration;
+
+/// A server's log, as far as it was looked at.
+struct Log {
+    sid: usize,
+    seen: usize,
+}
+
+impl Log {
+    /// What comes from here on.
+    fn from_now(cluster: &Cluster, sid: usize) -> Self {
+        Self { sid, seen: cluster.whole_output(sid).lines().count() }
+    }
+
+    /// Waits for the next line that says `what` with these fields, and looks from behind it on.
+    fn next(&mut self, cluster: &Cluster, level: &str, what: &str, fields: &[(&str, &str)]) -> Line {
+        let mut patience = Patience::new(START_TIMEOUT);
+        loop {
+            let output = cluster.whole_output(self.sid);
+            let lines = output.lines().enumerate().skip(self.seen);
+            let found = lines.filter_map(|(at, line)| Some((at, Line::of_text(line)?))).find(|(_, line)| {
+                line.what == what && fields.iter().all(|(key, value)| line.field(key) == Some(value))
+            });
+            if let Some((at, line)) = found {
+                assert_eq!(line.level, level, "{line:?}");
+                self.seen = at + 1;
+                return line;
+            }
+            assert!(!patience.is_over(), "server {} does not say {what:?} {fields:?}:\n{output}", self.sid);
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A follower that is killed and comes back, and a quorum that is lost and comes back.
+#[test]
+fn losses_and_returns_are_told() {
+    let _alone = alone();
+    let shapes: [Shape; 3] = std::array::from_fn(|_| Shape::voter(Kind::Zkfast));
+    let mut cluster = Cluster::start(&shapes, CALM_KEYS, None);
+    let leader = cluster.wait_for_leader(START_TIMEOUT);
+    let followers: Vec<usize> = cluster.sids().filter(|sid| *sid != leader).collect();
+    let [one, two] = [followers[0], followers[1]].map(|sid| sid.to_string());
+    let mut log = Log { sid: leader, seen: 0 };
+    let whole = [("voter", "true"), ("in_step", "3"), ("of", "3"), ("may_lose_one", "true")];
+    log.next(&cluster, "INFO", "leading", &[]);
+    log.next(&cluster, "INFO", "learner in step", &whole);
+
+    let mut log = Log::from_now(&cluster, leader);
+    cluster.kill(followers[0]);
+    let narrow = [("sid", &*one), ("voter", "true"), ("in_step", "2"), ("may_lose_one", "false")];
+    let lost = log.next(&cluster, "WARN", "learner lost", &narrow);
+    assert!(lost.field("why").is_some_and(|why| !why.is_empty()), "{lost:?}");
+    cluster.spawn(followers[0]);
+    log.next(&cluster, "INFO", "learner in step", &[&[("sid", &*one)], &whole[..]].concat());
+
+    for sid in &followers {
+        cluster.kill(*sid);
+    }
+    log.next(&cluster, "WARN", "looking for a leader", &[("served", "true")]);
+    let mut places = Vec::new();
+    for sid in [&one, &two] {
+        let mut log = Log { sid: leader, seen: log.seen };
+        let line = log.next(&cluster, "WARN", "unreachable", &[("sid", &**sid), ("port", "election")]);
+        assert!(line.field("why").is_some_and(|why| !why.is_empty()), "{line:?}");
+        places.push(line.field("address").expect("an address").to_owned());
+    }
+    assert_ne!(places[0], places[1]);
+    let mut log = Log::from_now(&cluster, leader);
+    for sid in &followers {
+        cluster.spawn(*sid);
+    }
+    cluster.wait_until_all_serve(START_TIMEOUT);
+    for (sid, place) in [&one, &two].into_iter().zip(&places) {
+        let mut log = Log { sid: leader, seen: log.seen };
+        log.next(&cluster, "INFO", "reachable again", &[("sid", &**sid), ("address", &**place)]);
+    }
+    let leads = cluster.wait_for_leader(START_TIMEOUT) == leader;
+    log.next(&cluster, "INFO", if leads { "leading" } else { "following" }, &[]);
+}

@@ -189,7 +189,9 @@ pub enum Event {
         .lag.sid, .lag.sent, .lag.last, .lag.for_ms, Text("is its disk or its network too slow?")
     )]
     LearnerLags { lag: Lag },
-    #[error("synchronising: leader={sid} sync={sync} bytes={bytes} took_ms={took_ms} bytes_per_s={rate} try={attempt}")]
+    #[error(
+        "synchronising: leader={sid} sync={sync} bytes={bytes} took_ms={took_ms} bytes_per_s={rate} try={attempt}"
+    )]
     Synchronising { sid: i64, sync: &'static str, bytes: u64, took_ms: i64, rate: u64, attempt: u32 },
     #[error("storing the leader's tree: leader={sid} znodes={znodes} took_ms={took_ms} try={attempt}")]
     Storing { sid: i64, znodes: usize, took_ms: i64, attempt: u32 },

@@ -1,7 +1,6 @@
 //! The commit shard: checks what the views send up, has it logged, and publishes what is durable.
 
 use super::log_writer::{Done, LogThread, LogWriter};
-use super::logging::Text;
 use super::others::Others;
 use super::peers::Waiter;
 use super::ring::{Bell, Consumer, Producer};

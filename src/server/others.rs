@@ -1,6 +1,7 @@
 //! What an ensemble asks of a server's shell: the other servers' connections, epochs on disk, trees that come and go.
 
 use super::files::DataDir;
+use super::helper;
 use super::logging::{Text, provoked};
 use super::peers::{self, Bound, Peers, Piece, Waiter};
 use super::ring::Bell;
@@ -24,7 +25,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 
 /// Pieces of a tree that are made ahead of what its learner takes.
 const PIECES_AHEAD: usize = 16;
@@ -396,7 +396,7 @@ impl Others {
             let _ = sender.send(Piece::End);
             poke(&waker);
         };
-        if let Err(error) = thread::Builder::new().name("zkfast-image".to_owned()).spawn(main) {
+        if let Err(error) = helper::spawn("zkfast-image", main) {
             // Without the pieces the connection ends, and the learner comes again.
             log::warn!(target: "zab", "no thread for a learner's tree: error={}", Text(&error));
         }
@@ -419,7 +419,7 @@ impl Others {
             });
             inbox.put(Arrival::LogFound(link, found));
         };
-        if let Err(error) = thread::Builder::new().name("zkfast-read-log".to_owned()).spawn(main) {
+        if let Err(error) = helper::spawn("zkfast-read-log", main) {
             log::warn!(target: "zab", "no thread to read the log for a learner: {error}");
             self.inbox.put(Arrival::LogFound(link, None));
         }
@@ -430,7 +430,7 @@ impl Others {
         let reader = self.readers.remove(&link);
         let (dir, inbox, log, durable) = (self.dir.clone(), self.inbox.clone(), self.log, self.durable);
         let main = move || inbox.put(Arrival::LogRead(link, read_log(&dir, reader, after, durable, log)));
-        if let Err(error) = thread::Builder::new().name("zkfast-read-log".to_owned()).spawn(main) {
+        if let Err(error) = helper::spawn("zkfast-read-log", main) {
             self.inbox.put(Arrival::LogRead(link, Err(error.to_string())));
         }
     }
@@ -445,7 +445,7 @@ impl Others {
                 Err(error) => Arrival::NotStored(error),
             });
         };
-        if let Err(error) = thread::Builder::new().name("zkfast-store".to_owned()).spawn(main) {
+        if let Err(error) = helper::spawn("zkfast-store", main) {
             self.is_storing = false;
             replica.tree_not_stored(error.to_string(), now);
         }
@@ -472,7 +472,7 @@ impl Others {
             Ok(restored) => inbox.put(Arrival::Reloaded(Box::new(restored))),
             Err(error) => exit(EXIT_DATA, error),
         };
-        if let Err(error) = thread::Builder::new().name("zkfast-reload".to_owned()).spawn(main) {
+        if let Err(error) = helper::spawn("zkfast-reload", main) {
             exit(EXIT_HOST, format_args!("no thread to read the disk again: {error}"));
         }
     }

@@ -4,6 +4,7 @@
 //! of their own, so that a name server that does not answer holds up nobody.
 
 use super::alarm::Alarm;
+use super::helper;
 use super::logging::{Text, provoked};
 use super::reach::{Attempt, Reach};
 use crate::config::{Ensemble, PeerAddress};
@@ -19,8 +20,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 256 << 10;
@@ -30,6 +30,10 @@ const READS_PER_TURN: usize = 4;
 
 /// Bytes that a peer has not taken at which it is given up: it does not read, and must not cost more memory.
 const OUT_BYTES_MAX: usize = 512 << 20;
+
+/// How long the answer of a name server stays good that came after its attempt was given up: an attempt lasts 1 to 2 s,
+/// and a name server that takes longer would never lead to a connection.
+const LATE_LOOK_UP: Duration = Duration::from_secs(30);
 
 /// Pieces of one write.
 const SLICES_MAX: usize = 64;
@@ -110,10 +114,14 @@ pub struct Peers {
     tokens: BTreeMap<LinkId, usize>,
     next_token: usize,
     next_accepted: u64,
-    resolved: Receiver<(LinkId, io::Result<SocketAddr>)>,
-    resolving: Sender<(LinkId, io::Result<SocketAddr>)>,
+    resolved: Receiver<(String, io::Result<IpAddr>)>,
+    resolving: Sender<(String, io::Result<IpAddr>)>,
+    /// Names that are being looked up.
+    looking_up: BTreeSet<String>,
+    /// Answers of name servers that came after their attempt was given up, and when.
+    late: BTreeMap<String, (Instant, IpAddr)>,
     /// Attempts that were asked for and have no connection yet.
-    dialing: BTreeMap<LinkId, Attempt>,
+    dialing: BTreeMap<LinkId, Dialing>,
     reach: Reach,
     happened: VecDeque<Event>,
     taken: Vec<Taken>,
@@ -151,6 +159,13 @@ struct Other {
     addresses: Vec<PeerAddress>,
     /// Attempts on its election port, and on its quorum port: each takes the next address.
     attempts: [usize; 2],
+}
+
+/// An attempt that has no connection yet.
+struct Dialing {
+    attempt: Attempt,
+    host: String,
+    port: u16,
 }
 
 /// One of a server's own ports.
@@ -237,6 +252,8 @@ impl Peers {
             next_accepted: 0,
             resolved,
             resolving,
+            looking_up: BTreeSet::new(),
+            late: BTreeMap::new(),
             dialing: BTreeMap::new(),
             reach: Reach::default(),
             happened: VecDeque::new(),
@@ -350,34 +367,56 @@ impl Peers {
             Port::Quorum => address.quorum_port,
         };
         let attempt = Attempt { sid, port, address: format!("{}:{number}", address.host) };
-        self.dialing.insert(id, attempt);
-        if address.host.parse::<IpAddr>().is_ok() {
+        let host = address.host.clone();
+        self.dialing.insert(id, Dialing { attempt, host: host.clone(), port: number });
+        let known = host.parse::<IpAddr>().ok().or_else(|| {
+            let (at, ip) = self.late.remove(&host)?;
+            (at.elapsed() < LATE_LOOK_UP).then_some(ip)
+        });
+        if let Some(ip) = known {
             // Sent to this very thread, which has both ends.
-            let _ = self.resolving.send((id, resolve(&address.host, number)));
+            let _ = self.resolving.send((host, Ok(ip)));
             return;
         }
-        let (host, waker, resolving) = (address.host.clone(), self.waker.clone(), self.resolving.clone());
-        let spawned = thread::Builder::new().name("zkfast-resolve".to_owned()).spawn(move || {
-            let result = resolve(&host, number);
+        if !self.looking_up.insert(host.clone()) {
+            // The look-up of an earlier attempt is this one's as well.
+            return;
+        }
+        let (waker, resolving, name) = (self.waker.clone(), self.resolving.clone(), host.clone());
+        let spawned = helper::spawn("zkfast-resolve", move || {
+            let result = resolve(&name, number).map(|address| address.ip());
             // The server may have stopped meanwhile.
-            let (_, _) = (resolving.send((id, result)), waker.wake());
+            let (_, _) = (resolving.send((name, result)), waker.wake());
         });
-        if spawned.is_err() {
-            self.dialing.remove(&id);
-            self.happened.push_back(Event::Closed(id));
+        if let Err(error) = spawned {
+            // Sent to this very thread, which has both ends.
+            let _ = self.resolving.send((host, Err(error)));
         }
     }
 
+    /// Connects where a name has been looked up.
     fn dial(&mut self) {
-        while let Ok((id, result)) = self.resolved.try_recv() {
-            // Given up meanwhile.
-            let Some(attempt) = self.dialing.remove(&id) else { continue };
-            let connected = result
-                .and_then(TcpStream::connect)
-                .and_then(|stream| self.adopt(id, stream, Some(attempt.clone())));
-            if let Err(error) = connected {
-                self.reach.failed(&attempt, &error);
-                self.happened.push_back(Event::Closed(id));
+        while let Ok((host, result)) = self.resolved.try_recv() {
+            self.looking_up.remove(&host);
+            let is_of_host = |(id, dialing): (&LinkId, &Dialing)| (dialing.host == host).then_some(*id);
+            let ids: Vec<LinkId> = self.dialing.iter().filter_map(is_of_host).collect();
+            if let (true, Ok(ip)) = (ids.is_empty(), &result) {
+                // The attempt was given up before a slow name server answered: the next one has the answer.
+                self.late.insert(host.clone(), (Instant::now(), *ip));
+            }
+            for id in ids {
+                let Some(Dialing { attempt, port, .. }) = self.dialing.remove(&id) else { continue };
+                let address = match &result {
+                    Ok(ip) => Ok(SocketAddr::new(*ip, port)),
+                    Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                };
+                let connected = address
+                    .and_then(TcpStream::connect)
+                    .and_then(|stream| self.adopt(id, stream, Some(attempt.clone())));
+                if let Err(error) = connected {
+                    self.reach.failed(&attempt, &error);
+                    self.happened.push_back(Event::Closed(id));
+                }
             }
         }
     }
@@ -412,7 +451,7 @@ impl Peers {
 
     /// Ends a connection, or gives an attempt up. Bytes that were not sent are lost.
     pub fn close(&mut self, id: LinkId) {
-        let mut attempt = self.dialing.remove(&id);
+        let mut attempt = self.dialing.remove(&id).map(|dialing| dialing.attempt);
         if let Some(mut link) = self.tokens.remove(&id).and_then(|token| self.links.remove(&token)) {
             attempt = attempt.or(link.attempt.take());
             // What is left of it goes with the descriptor.

@@ -146,6 +146,14 @@ pub struct Outcome {
     pub syncs: BTreeMap<&'static str, u64>,
     /// Starts that found damage.
     pub repairs: u32,
+    /// Servers that began anew while clients wrote.
+    pub joins: u64,
+    /// Attempts to synchronise that came to nothing.
+    pub failed_syncs: u64,
+    /// How often a learner that was behind got txns from the log.
+    pub log_reads: u64,
+    /// How often the end of a learner's log was found in the log.
+    pub logs_found: u64,
 }
 
 impl Outcome {
@@ -158,6 +166,10 @@ impl Outcome {
         self.events += other.events;
         self.expired += other.expired;
         self.repairs += other.repairs;
+        self.joins += other.joins;
+        self.failed_syncs += other.failed_syncs;
+        self.log_reads += other.log_reads;
+        self.logs_found += other.logs_found;
         for (sync, count) in &other.syncs {
             *self.syncs.entry(sync).or_default() += count;
         }
@@ -185,11 +197,13 @@ pub(crate) struct Cluster {
     /// Leaders that were established.
     pub led: u64,
     pub syncs: BTreeMap<&'static str, u64>,
-    /// Attempts to synchronise that came to nothing.
+    /// Counted as in [`Outcome`].
+    pub joins: u64,
+    /// The same.
     pub failed_syncs: u64,
-    /// How often a learner that was behind got txns from the log.
+    /// The same.
     pub log_reads: u64,
-    /// How often the end of a learner's log was found in the log.
+    /// The same.
     pub logs_found: u64,
     /// The server whose disk rots.
     pub(super) rotten: Option<usize>,
@@ -242,6 +256,7 @@ impl Cluster {
             history_txns: None,
             led: 0,
             syncs: BTreeMap::new(),
+            joins: 0,
             failed_syncs: 0,
             log_reads: 0,
             logs_found: 0,
@@ -558,6 +573,7 @@ impl Cluster {
         if !self.clients.is_empty() && !self.run_until(bound_us, |cluster| cluster.oracle.last() > begun) {
             return self.oracle.violate("no write after the last fault".to_owned());
         }
+        self.join_under_load();
         self.clients.iter_mut().for_each(|client| client.is_quiet = true);
         if !self.run_until(bound_us, Self::is_quiet) {
             return self.oracle.violate("clients wait for ever".to_owned());
@@ -592,6 +608,37 @@ impl Cluster {
         }
     }
 
+    /// A server loses all that it had and joins again while clients write, and nothing fails: it gets in at the first
+    /// try, whatever it takes. Where the leader does as ZooKeeper's own, which waits for a learner's disk no longer than
+    /// initLimit and syncLimit, a second try may be needed: it goes on with what the first has stored.
+    fn join_under_load(&mut self) {
+        let leader = self.leader();
+        let others: Vec<usize> = (0..self.servers.len()).filter(|server| Some(*server) != leader).collect();
+        if others.is_empty() {
+            return;
+        }
+        let server = others[self.net.random.below(others.len() as u64) as usize];
+        self.trace(|_| format!("server {} begins anew", server + 1));
+        self.stop(server, Stop::Killed);
+        if crate::storage::move_aside(&self.servers[server].disk).is_err() {
+            return;
+        }
+        self.shadows[server].lose();
+        let (led, failed) = (self.led, self.failed_syncs);
+        self.net.after(1, Event::Start(server));
+        let bound_us = 20_000_000;
+        let joined = |cluster: &Self| cluster.servers[server].process.is_some() && cluster.is_settled();
+        if !self.run_until(bound_us, joined) {
+            return self.oracle.violate(format!("server {} does not join within {bound_us} us", server + 1));
+        }
+        self.joins += 1;
+        let tries = self.failed_syncs - failed;
+        let tries_max = if self.settings.as_java { 1 } else { 0 };
+        if self.led == led && tries > tries_max {
+            self.oracle.violate(format!("server {} failed {tries} times before it joined", server + 1));
+        }
+    }
+
     /// What became of it.
     pub fn outcome(&self) -> Outcome {
         Outcome {
@@ -605,6 +652,10 @@ impl Cluster {
             expired: self.clients.iter().map(|client| client.expired).sum(),
             syncs: self.syncs.clone(),
             repairs: self.servers.iter().map(|server| server.repairs).sum(),
+            joins: self.joins,
+            failed_syncs: self.failed_syncs,
+            log_reads: self.log_reads,
+            logs_found: self.logs_found,
         }
     }
 }

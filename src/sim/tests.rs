@@ -95,7 +95,7 @@ fn deciding_alone() {
 fn skipping_truncation() {
     caught(
         Mutation::SkipTruncation,
-        &["starts at", "another txn", "goes back", "durable on", "leaves digest", "diverged"],
+        &["starts at", "another txn", "goes back", "durable on", "leaves digest", "diverged", "is committed"],
     );
 }
 

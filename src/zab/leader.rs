@@ -525,7 +525,8 @@ impl Leader {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         if learner.step != Step::Fresh {
             learner.heard_ms = now_ms;
-            if learner.is_voter {
+            // One that is in step waits as well, and brings the quorum no nearer.
+            if learner.is_voter && learner.step == Step::Syncing {
                 self.progress_ms = now_ms;
             }
         }
@@ -1279,8 +1280,12 @@ impl Leader {
         self.begin_round(out);
         self.note_lags(now_ms, out);
         if self.phase == Phase::Synchronizing {
-            // A tree takes as long as it takes, as long as it goes on.
-            if now_ms - self.progress_ms.max(self.began_ms) > init_ms {
+            // A tree takes as long as it takes, as long as it goes on, and as long as those who are here would do.
+            let here = self.learners.values().filter(|learner| learner.is_voter).map(|learner| learner.sid);
+            let quorum = &self.membership.quorum;
+            let may_succeed = quorum.contains_quorum(&quorum.set(here.chain([self.membership.sid])));
+            let since_ms = if may_succeed { self.progress_ms.max(self.began_ms) } else { self.began_ms };
+            if now_ms - since_ms > init_ms {
                 out.push(LeaderOutput::Lost(LostLead::NotEstablished(now_ms - self.began_ms)));
             }
             return;
@@ -1602,6 +1607,40 @@ mod tests {
             assert_eq!(answered, asked_after, "the answer stands after the commits that it was asked behind");
             assert!(from_log > 5, "{from_log} reads of the log");
         }
+    }
+
+    /// A leader that waits for its quorum goes on waiting while a follower stores what it was sent, and not where those
+    /// who are left would not do: the others have found another leader meanwhile.
+    #[test]
+    fn waits_for_those_who_may_bring_the_quorum() {
+        for is_in_step in [false, true] {
+            let (mut leader, mut history) = leader(|membership| membership.quorum = five_voters());
+            for sid in [2, 3] {
+                promise(&mut leader, &mut history, LinkId(sid), PROTOCOL_VERSION_CUMULATIVE);
+            }
+            acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+            if is_in_step {
+                leader.closed(LinkId(3), &mut history);
+            }
+            let (mut ping, mut out) = (Vec::new(), Vec::new());
+            put_bare(&mut ping, PacketType::PING, Zxid::ZERO);
+            for now_ms in (1_000..=40_000).step_by(1_000) {
+                for link in [LinkId(2), LinkId(3)] {
+                    leader.received(link, &ping, now_ms, &mut history, &mut out);
+                }
+                leader.tick(now_ms, &mut history, &mut out);
+            }
+            let is_lost = out.iter().any(|output| matches!(output, LeaderOutput::Lost(_)));
+            assert_eq!(is_lost, is_in_step);
+        }
+    }
+
+    fn five_voters() -> Arc<Quorum> {
+        use crate::config::{Ensemble, Role, Server};
+        let server =
+            |sid| (sid, Server { sid, addresses: Vec::new(), role: Role::Participant, client: None });
+        let ensemble = Ensemble { servers: (1..=5).map(server).collect(), ..Ensemble::default() };
+        Arc::new(Quorum::new(&ensemble).expect("five voters"))
     }
 
     /// An acknowledgement of what was never proposed counts for nothing, and ends its connection.

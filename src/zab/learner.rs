@@ -217,6 +217,11 @@ impl Learner {
         }
     }
 
+    /// True once the leader has said how it brings this server up to date.
+    pub fn has_begun(&self) -> bool {
+        !matches!(self.step, Step::Info | Step::Promised)
+    }
+
     /// True from the ACK of NEWLEADER on.
     pub fn has_acknowledged(&self) -> bool {
         matches!(self.step, Step::Acknowledged | Step::Serving)
@@ -310,6 +315,11 @@ impl Learner {
             (Step::Promised, PacketType::SNAP) => {
                 self.step = Step::Tree;
                 out.push(LearnerOutput::Snap(zxid));
+                Ok(())
+            }
+            // A zkfast leader whose tree, or log, is not to be had yet says that it lives. Only then, see `is_cumulative`.
+            (Step::Promised, PacketType::PING) if self.is_cumulative => {
+                out.push(LearnerOutput::Ping(zxid));
                 Ok(())
             }
             (Step::Syncing, PacketType::NEWLEADER) if zxid.epoch() == self.epoch => {

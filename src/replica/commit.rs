@@ -104,7 +104,10 @@ const CLOSE_SESSION_PATHS_BYTES_MAX: usize = 8 << 20;
 /// group beyond that is one txn, so that every group fits a segment.
 pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 
-const _: () = assert!(GROUP_BYTES_MAX + wal::TXN_BYTES_MAX <= wal::SEGMENT_BYTES / 4 * 3);
+/// The same where the log's flushes take longer than its writes: see [`Replica::set_group_bytes`](super::Replica).
+pub(super) const SLOW_GROUP_BYTES_MAX: usize = 16 << 20;
+
+const _: () = assert!(SLOW_GROUP_BYTES_MAX + wal::TXN_BYTES_MAX <= wal::SEGMENT_BYTES / 4 * 3);
 
 /// Bytes of a stored access list. A client chooses how many ids `auth` stands for and how often it names
 /// it: the product must fit a txn.
@@ -291,7 +294,7 @@ impl Commit {
     }
 
     fn is_full(&self) -> bool {
-        self.records.bytes() >= GROUP_BYTES_MAX
+        self.records.bytes() >= self.core.group_bytes_max
     }
 
     /// Sessions that are alive.

@@ -1,5 +1,6 @@
 //! What the commit side has in every role: the tree, what the views are to learn, and answers for people.
 
+use super::commit::GROUP_BYTES_MAX;
 use super::report::{self, Answered, Queries, SessionsTold};
 use super::restored::{note_session, read_next};
 use super::{
@@ -56,6 +57,8 @@ pub(super) struct Core {
     pub session_clock: SessionClock,
     /// The id of this server's next session as the former role left it.
     pub next_session_id: Option<i64>,
+    /// Bytes of records at which the rest waits for the next group.
+    pub group_bytes_max: usize,
 }
 
 impl Core {
@@ -85,6 +88,7 @@ impl Core {
             started_ms: now.mono_ms(),
             session_clock: SessionClock { ahead_ms: 0, through_ms: i64::MAX },
             next_session_id: None,
+            group_bytes_max: GROUP_BYTES_MAX,
             settings,
         };
         (core, sessions)

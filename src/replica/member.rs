@@ -16,7 +16,7 @@
 //! what is voted with is what the log holds. Entries that may still be taken back are held until a leader confirms
 //! them; if it does not, views begin anew.
 
-use super::commit::GROUP_BYTES_MAX;
+use super::commit::{GROUP_BYTES_MAX, SLOW_GROUP_BYTES_MAX};
 use super::core::{Core, SessionClock};
 use super::follow::{Follow, Logged};
 use super::patience::Patience;
@@ -587,6 +587,14 @@ impl Replica {
     /// Epochs as they are on disk, or about to be.
     pub fn epochs(&self) -> Epochs {
         self.member.as_ref().map(|member| member.epochs).unwrap_or_default()
+    }
+
+    /// Has a group take so many bytes before the rest waits for the next one; the limits are 4 and 16 MiB. The shell says
+    /// how many the disk writes in twice the time of a flush. A flush costs what it costs, whatever it makes durable: with
+    /// smaller groups a disk with slow flushes would do little else, and with larger ones a group of a quick disk
+    /// would keep those waiting that come after it.
+    pub fn set_group_bytes(&mut self, bytes: usize) {
+        self.core().group_bytes_max = bytes.clamp(GROUP_BYTES_MAX, SLOW_GROUP_BYTES_MAX);
     }
 
     fn core(&mut self) -> &mut Core {
@@ -1543,7 +1551,7 @@ impl Replica {
         }
         member.gathered.put(zxid, |out| out.extend_from_slice(&txn));
         follow.log(Logged { zxid, txn });
-        if member.gathered.bytes() >= GROUP_BYTES_MAX {
+        if member.gathered.bytes() >= follow.core.group_bytes_max {
             self.gather_proposals();
         }
     }

@@ -457,13 +457,14 @@ impl State {
         self.publish();
     }
 
-    fn durable(&mut self, Done { batch, took, fsync, end }: Done, now: Now) {
+    fn durable(&mut self, Done { batch, took, fsync, end, balanced_bytes }: Done, now: Now) {
         if let Some(others) = &mut self.others {
             others.logged(batch.as_marker().map_or(batch.last(), |marker| marker.zxid()), end);
         }
         let metrics = self.replica.metrics_mut();
         metrics.times.fsynctime.record(fsync.as_micros() as u64);
         metrics.latencies.sync_processor_queue_flush_time_ms.record(took.as_micros() as u64);
+        self.replica.set_group_bytes(balanced_bytes);
         self.replica.durable(batch, now);
     }
 

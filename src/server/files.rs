@@ -6,7 +6,6 @@
 use crate::proto::Zxid;
 use crate::storage::{self, Folder, SEGMENT_TMP, SPARE_TMP, Storage};
 use crate::{snapshot, wal};
-use memmap2::Mmap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -366,7 +365,6 @@ impl DataDir {
 }
 
 impl Storage for DataDir {
-    type Map = Mmap;
     type New = NewFile;
 
     fn segment_bytes(&self) -> usize {
@@ -384,14 +382,8 @@ impl Storage for DataDir {
         names(self.folder(folder))
     }
 
-    fn map(&self, folder: Folder, name: &str) -> io::Result<Mmap> {
-        let file = File::open(self.path(folder, name))?;
-        // SAFETY: the lock keeps other servers out of this directory, and this one changes no file that is
-        // read so (snapshots that have their name); a disk error ends the process by a signal instead of a message.
-        #[allow(unsafe_code)]
-        unsafe {
-            Mmap::map(&file)
-        }
+    fn length(&self, folder: Folder, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path(folder, name))?.len())
     }
 
     fn read(&self, folder: Folder, name: &str) -> io::Result<Vec<u8>> {

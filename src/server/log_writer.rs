@@ -31,6 +31,8 @@ pub struct Done {
     pub fsync: Duration,
     /// Where the log ends: all before is durable.
     pub end: Position,
+    /// How many bytes the disk writes in twice the time of a flush, lately.
+    pub balanced_bytes: usize,
 }
 
 /// Bytes ahead of the writer that are zeroed at once when it gets there. Blocks that were never written
@@ -52,6 +54,9 @@ const QUICK: Duration = Duration::from_millis(2);
 /// a twentieth of its time at most.
 const DISTRUST: u32 = 20;
 
+/// Groups may grow until they take so many times as long to be written as to be flushed.
+const BALANCE: u128 = 2;
+
 /// fsyncs longer than this are logged. Source: `fsync.warningthresholdms`.
 const FSYNC_WARN: Duration = Duration::from_secs(1);
 
@@ -70,6 +75,8 @@ pub struct LogWriter {
     group_bytes: usize,
     /// The disk was full when there was time to fill ahead.
     no_room: bool,
+    /// See [`Done::balanced_bytes`].
+    balanced_bytes: usize,
     /// When a group was written last.
     wrote: Option<Instant>,
     /// Until when the disk is not to be waited for.
@@ -191,6 +198,7 @@ impl LogWriter {
             groups: 0,
             group_bytes: 0,
             no_room: false,
+            balanced_bytes: 0,
             wrote: None,
             slow_until: None,
         }
@@ -266,8 +274,16 @@ impl LogWriter {
                 fsync.as_millis(), FSYNC_WARN.as_millis(), written.bytes, batch.records(),
                 Text("see whether others share the disk"));
         }
-        self.buffer.shrink();
-        Done { batch, took, fsync, end: written.end() }
+        self.buffer.shrink(bytes);
+        // What a small group takes to be written says little of how fast the disk is.
+        if bytes >= LARGE_GROUP_BYTES {
+            let write_us = (took - fsync).as_micros().max(1);
+            let balanced = bytes as u128 * BALANCE * fsync.as_micros() / write_us;
+            let balanced = usize::try_from(balanced).unwrap_or(usize::MAX).min(wal::SEGMENT_BYTES);
+            // One slow flush among quick ones changes little.
+            self.balanced_bytes = self.balanced_bytes / 4 * 3 + balanced / 4;
+        }
+        Done { batch, took, fsync, end: written.end(), balanced_bytes: self.balanced_bytes }
     }
 
     /// Has the segment to come made ahead when it is time and nothing makes one.
@@ -367,14 +383,16 @@ impl Aligned {
     fn bytes(&mut self, bytes: usize) -> &mut [u8] {
         let room = bytes + wal::BLOCK_BYTES;
         if self.0.len() < room {
-            self.0.resize(room.next_power_of_two(), 0);
+            // Not grown in place: what it held is of no use, and pages that nothing touches cost nothing.
+            self.0 = vec![0; room.next_power_of_two()];
         }
         let start = self.0.as_ptr().align_offset(wal::BLOCK_BYTES);
         &mut self.0[start..start + bytes]
     }
 
-    fn shrink(&mut self) {
-        if self.0.len() > BUFFER_BYTES_KEPT {
+    /// Gives memory back that the last group, of so many bytes, did not need.
+    fn shrink(&mut self, bytes: usize) {
+        if self.0.len() > BUFFER_BYTES_KEPT && bytes < BUFFER_BYTES_KEPT / 4 {
             self.0 = Vec::new();
         }
     }

@@ -507,11 +507,12 @@ pub fn run(config: &Config) {
         };
         running.push(started(rt::spawn(config.engine, core, &format!("zkfast-view{number}"), main), "view"));
     }
+    let ended = join(running, threads);
     log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={} engine={} \
         started_ms={}", Text(dir.snap.display()), roles.commit, roles.log, list(&roles.views), config.engine.name(),
         clock.start.elapsed().as_millis());
     watch(&signals, &shared, &commit_bell);
-    wait(running, threads);
+    wait(&ended);
     // What was counted and not said.
     log::logger().flush();
     log::info!(target: "server", "stopped: durable=all");
@@ -595,7 +596,7 @@ impl Signals {
         let (sender, receiver) = channel();
         let serving = Arc::new(AtomicBool::new(false));
         let is_serving = serving.clone();
-        std::thread::spawn(move || {
+        let spawned = helper::spawn("zkfast-signals", move || {
             // A terminal that is closed, or a script that means "read your files again": no reason to end.
             let is_stop = |signal: &i32| {
                 if *signal == SIGHUP {
@@ -614,6 +615,9 @@ impl Signals {
             // Further ones change nothing, and the handlers stay: the default would be an untimely end.
             signals.forever().for_each(drop);
         });
+        if let Err(error) = spawned {
+            exit(EXIT_HOST, format_args!("no thread for signals: {error}"));
+        }
         Self { receiver, serving }
     }
 
@@ -658,17 +662,28 @@ fn watch(signals: &Signals, shared: &Shared, commit_bell: &Bell) {
     commit_bell.ring();
 }
 
-/// Joins the shards, but not for ever.
-fn wait(running: Vec<rt::Shard>, threads: Vec<JoinHandle<()>>) {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
+/// How the shards ended, once all have.
+type Ended = std::sync::mpsc::Receiver<Vec<std::io::Result<()>>>;
+
+/// Starts the thread that joins the shards. From the beginning: at the end there may be no thread to be had.
+fn join(running: Vec<rt::Shard>, threads: Vec<JoinHandle<()>>) -> Ended {
+    let (sender, ended) = channel();
+    let spawned = helper::spawn("zkfast-end", move || {
         let mut results: Vec<_> = running.into_iter().map(rt::Shard::join).collect();
         let joined = threads.into_iter().map(JoinHandle::join);
         results.extend(joined.map(|joined| joined.map_err(|_| std::io::Error::other("a thread panicked"))));
         // Nobody listens any more if this took too long.
         let _ = sender.send(results);
     });
-    match receiver.recv_timeout(STOP_WITHIN) {
+    if let Err(error) = spawned {
+        exit(EXIT_HOST, format_args!("no thread to wait for the shards: {error}"));
+    }
+    ended
+}
+
+/// Waits for the shards to end, but not for ever.
+fn wait(ended: &Ended) {
+    match ended.recv_timeout(STOP_WITHIN) {
         Ok(results) => {
             if let Some(error) = results.into_iter().find_map(Result::err) {
                 exit(EXIT_BUG, format_args!("a shard ended badly: {error}"));

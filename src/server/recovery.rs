@@ -58,8 +58,9 @@ pub fn move_aside(dir: &DataDir, damage: &RecoveryError) -> Result<(), RecoveryE
 
 fn tell(event: &Event, progress: &mut Instant) {
     match event {
-        Event::LeftOut { path, why } => {
-            log::error!(target: "recovery", "snapshot left out, it is damaged: file={} why={} then={}",
+        Event::LeftOut { path, why, is_damaged } => {
+            let what = if *is_damaged { "it is damaged" } else { "it cannot be read" };
+            log::error!(target: "recovery", "snapshot left out, {what}: file={} why={} then={}",
                 Text(path.display()), Text(why),
                 Text("an older one is taken and the log after it replayed, if there is one"));
         }

@@ -132,9 +132,12 @@ async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
     while more {
         more = shard.view().borrow_mut().image_slice(ImageOf::Snapshot, SLICE, SLICE_BYTES, &mut nodes);
         is_same_tree(shard, resets)?;
-        nodes.drain(..).for_each(|node| encoder.put(&node));
-        if encoder.is_chunk_due() {
-            file = write(file, dir, encoder.take_chunk()).await?;
+        // A slice of large znodes is many chunks: a reader takes a chunk as a whole.
+        for node in nodes.drain(..) {
+            encoder.put(&node);
+            if encoder.is_chunk_due() {
+                file = write(file, dir, encoder.take_chunk()).await?;
+            }
         }
         rt::yield_now().await;
     }

@@ -10,7 +10,6 @@ use crate::wal;
 use std::cell::{RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -64,6 +63,8 @@ struct Disk {
     power: Option<u64>,
     /// Flushes until one fails.
     fail_flush: Option<u64>,
+    /// Files whose bytes are not given, and with which error of the system.
+    unreadable: BTreeMap<Name, i32>,
     random: Random,
     counts: Counts,
 }
@@ -149,6 +150,12 @@ impl Disk {
     fn file(&self, folder: Folder, name: &str) -> io::Result<u64> {
         let not_found = || io::Error::new(io::ErrorKind::NotFound, format!("{folder:?}/{name}"));
         self.names.get(&(folder, name.to_owned())).copied().ok_or_else(not_found)
+    }
+
+    /// Whether its bytes are given.
+    fn check_readable(&self, folder: Folder, name: &str) -> io::Result<()> {
+        let errno = self.unreadable.get(&(folder, name.to_owned()));
+        errno.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(*errno)))
     }
 
     /// Whether there is power for one more operation.
@@ -267,6 +274,7 @@ impl SimDisk {
             blocks_max: None,
             power: None,
             fail_flush: None,
+            unreadable: BTreeMap::new(),
             random: Random(seed),
             counts: Counts::default(),
         })))
@@ -307,6 +315,15 @@ impl SimDisk {
     /// not say so.
     pub fn fail_flush_after(&self, flushes: u64) {
         self.disk().fail_flush = Some(flushes);
+    }
+
+    /// From now on the bytes of a file are not given but for an error of the system; `None` ends that.
+    pub fn set_unreadable(&self, folder: Folder, name: &str, errno: Option<i32>) {
+        let unreadable = &mut self.disk().unreadable;
+        match errno {
+            Some(errno) => unreadable.insert((folder, name.to_owned()), errno),
+            None => unreadable.remove(&(folder, name.to_owned())),
+        };
     }
 
     /// A loss of power: keeps, drops or tears (by sectors of 512 bytes) each block that is not flushed, keeps or drops
@@ -354,17 +371,6 @@ impl SimDisk {
     }
 }
 
-/// A file's bytes.
-#[derive(Debug)]
-pub struct Map(Vec<u8>);
-
-impl Deref for Map {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 /// A file being made on a [`SimDisk`].
 #[derive(Debug)]
 pub struct SimFile {
@@ -389,7 +395,6 @@ impl NewFile for SimFile {
 }
 
 impl Storage for SimDisk {
-    type Map = Map;
     type New = SimFile;
 
     fn segment_bytes(&self) -> usize {
@@ -407,12 +412,14 @@ impl Storage for SimDisk {
         Ok(names.map(|name| first(&name.1)).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    fn map(&self, folder: Folder, name: &str) -> io::Result<Map> {
-        self.read(folder, name).map(Map)
+    fn length(&self, folder: Folder, name: &str) -> io::Result<u64> {
+        let disk = self.disk();
+        Ok(disk.files[&disk.file(folder, name)?].length)
     }
 
     fn read(&self, folder: Folder, name: &str) -> io::Result<Vec<u8>> {
         let disk = self.disk();
+        disk.check_readable(folder, name)?;
         let file = &disk.files[&disk.file(folder, name)?];
         let mut bytes = vec![0; file.length as usize];
         file.read(0, &mut bytes);
@@ -421,6 +428,7 @@ impl Storage for SimDisk {
 
     fn read_at(&self, folder: Folder, name: &str, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let disk = self.disk();
+        disk.check_readable(folder, name)?;
         let file = &disk.files[&disk.file(folder, name)?];
         if offset + out.len() as u64 > file.length {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::proto::jute::{Reader, Short};
 use crate::proto::{Acl, Id, Perms, Zxid, acl};
+use std::io;
 
 /// A snapshot that must not be used. The one before it, with the log from there on, may serve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +64,40 @@ pub enum Seen {
     Refused(String),
 }
 
+/// Why a snapshot that is read piece by piece cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system gives no bytes: they may be sound.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The bytes are no snapshot that this version reads.
+    #[error(transparent)]
+    Damage(#[from] Damage),
+}
+
+/// A file that holds a snapshot.
+pub trait Source {
+    /// Length of the file.
+    fn bytes(&self) -> u64;
+
+    /// Fills `out` from `offset` on. What is asked for lies within the file.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+}
+
+impl Source for &[u8] {
+    fn bytes(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        out.copy_from_slice(&self[offset as usize..][..out.len()]);
+        Ok(())
+    }
+}
+
 /// Takes the entries of a snapshot in the order of the file: the header first, each ACL list before
 /// the first znode that names it, znodes in any order.
 ///
@@ -77,8 +112,27 @@ pub trait Visitor {
     fn node(&mut self, node: Node<'_>) -> Result<(), String>;
 }
 
-/// Reads the snapshot in `bytes`, a whole file, in place.
-pub fn decode(bytes: &[u8], visitor: &mut impl Visitor) -> Result<(Header, Counts), Damage> {
+/// Reads the snapshot in `bytes`, a whole file.
+///
+/// # Errors
+/// See [`Damage`].
+pub fn decode(mut bytes: &[u8], visitor: &mut impl Visitor) -> Result<(Header, Counts), Damage> {
+    decode_from(&mut bytes, visitor).map_err(|error| match error {
+        ReadError::Damage(damage) => damage,
+        ReadError::Io(error) => unreachable!("memory can be read: {error}"),
+    })
+}
+
+/// Reads a snapshot chunk by chunk, with the memory of one of them.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn decode_from(
+    source: &mut impl Source,
+    visitor: &mut impl Visitor,
+) -> Result<(Header, Counts), ReadError> {
+    let file_bytes = source.bytes();
+    let mut payload = Vec::new();
     let mut state = State {
         visitor,
         header: None,
@@ -86,31 +140,32 @@ pub fn decode(bytes: &[u8], visitor: &mut impl Visitor) -> Result<(Header, Count
         acls: AclIds::default(),
         total: crc32fast::Hasher::new(),
     };
-    let mut offset = 0;
+    let mut offset = 0u64;
     for index in 0.. {
-        let (crc, payload) = chunk(&bytes[offset..], index).map_err(|seen| {
-            // A file that has its end was not cut: then it is the length that changed.
-            let is_cut = !bytes.ends_with(&END_MAGIC);
-            let seen = match seen {
-                Seen::Truncated { need, .. } if !is_cut => Seen::Checksum { bytes: need },
-                seen => seen,
-            };
-            Damage { offset: offset as u64, seen }
-        })?;
-        let start = offset + CHUNK_HEADER_BYTES;
-        offset = start + payload.len();
-        let mut reader = Reader::new(payload);
+        let crc = match chunk(source, offset, index, &mut payload)? {
+            Ok(crc) => crc,
+            Err(seen) => {
+                let seen = match seen {
+                    // A file that has its end was not cut: then it is the length that changed.
+                    Seen::Truncated { need, .. } if has_end(source)? => Seen::Checksum { bytes: need },
+                    seen => seen,
+                };
+                return Err(Damage { offset, seen }.into());
+            }
+        };
+        offset += (CHUNK_HEADER_BYTES + payload.len()) as u64;
+        let mut reader = Reader::new(&payload);
         while !reader.rest().is_empty() {
-            let at = (offset - reader.rest().len()) as u64;
+            let at = offset - reader.rest().len() as u64;
             let damage = |seen| Damage { offset: at, seen };
             if !state.entry(&mut reader, index).map_err(damage)? {
                 continue;
             }
-            let surplus = bytes.len() - offset + reader.rest().len();
+            let surplus = (file_bytes - offset) as usize + reader.rest().len();
             return match (surplus, state.header) {
                 (0, Some(header)) => Ok((header, state.counts)),
-                (0, None) => Err(damage(Seen::Magic)),
-                (bytes, _) => Err(Damage { offset: offset as u64, seen: Seen::Surplus { bytes } }),
+                (0, None) => Err(damage(Seen::Magic).into()),
+                (bytes, _) => Err(Damage { offset, seen: Seen::Surplus { bytes } }.into()),
             };
         }
         state.total.update(&crc.to_be_bytes());
@@ -118,29 +173,51 @@ pub fn decode(bytes: &[u8], visitor: &mut impl Visitor) -> Result<(Header, Count
     unreachable!("2^32 chunks of one byte at least in one file, each of them checked")
 }
 
-/// The chunk at the start of `bytes`: its checksum and payload.
-fn chunk(bytes: &[u8], index: u32) -> Result<(u32, &[u8]), Seen> {
-    let Some((header, rest)) = bytes.split_at_checked(CHUNK_HEADER_BYTES) else {
-        return Err(Seen::Truncated { have: bytes.len(), need: CHUNK_HEADER_BYTES });
+/// Whether the file ends as every snapshot does.
+fn has_end(source: &mut impl Source) -> io::Result<bool> {
+    let mut end = [0; END_MAGIC.len()];
+    let Some(at) = source.bytes().checked_sub(end.len() as u64) else { return Ok(false) };
+    source.read_at(at, &mut end)?;
+    Ok(end == END_MAGIC)
+}
+
+/// Reads the payload of the chunk at `offset`; gives its checksum.
+fn chunk(
+    source: &mut impl Source,
+    offset: u64,
+    index: u32,
+    payload: &mut Vec<u8>,
+) -> io::Result<Result<u32, Seen>> {
+    let have = usize::try_from(source.bytes() - offset).unwrap_or(usize::MAX);
+    let Some(rest) = have.checked_sub(CHUNK_HEADER_BYTES) else {
+        return Ok(Err(Seen::Truncated { have, need: CHUNK_HEADER_BYTES }));
     };
-    let mut reader = Reader::new(header);
-    let length = reader.int()?.to_be_bytes();
-    let crc = reader.int()? as u32;
+    let mut header = [0; CHUNK_HEADER_BYTES];
+    source.read_at(offset, &mut header)?;
+    let [l0, l1, l2, l3, c0, c1, c2, c3] = header;
+    let (length, crc) = ([l0, l1, l2, l3], u32::from_be_bytes([c0, c1, c2, c3]));
     let need = u32::from_be_bytes(length) as usize;
+    let start = offset + CHUNK_HEADER_BYTES as u64;
     // A file of something else has no length in its first bytes.
-    if index == 0 && rest.len() > MAGIC.len() && rest[1..][..MAGIC.len()] != MAGIC {
-        return Err(Seen::Magic);
+    if index == 0 && rest > MAGIC.len() {
+        let mut magic = MAGIC;
+        source.read_at(start + 1, &mut magic)?;
+        if magic != MAGIC {
+            return Ok(Err(Seen::Magic));
+        }
     }
-    let Some(payload) = rest.get(..need) else {
-        return Err(Seen::Truncated { have: bytes.len(), need: need.saturating_add(CHUNK_HEADER_BYTES) });
-    };
-    if crc != checksum(index, length, payload) {
-        return Err(Seen::Checksum { bytes: need });
+    if need > rest {
+        return Ok(Err(Seen::Truncated { have, need: need.saturating_add(CHUNK_HEADER_BYTES) }));
     }
-    if payload.is_empty() {
-        return Err(Seen::Malformed("a chunk is empty"));
-    }
-    Ok((crc, payload))
+    payload.resize(need, 0);
+    source.read_at(start, payload)?;
+    Ok(if crc != checksum(index, length, payload) {
+        Err(Seen::Checksum { bytes: need })
+    } else if payload.is_empty() {
+        Err(Seen::Malformed("a chunk is empty"))
+    } else {
+        Ok(crc)
+    })
 }
 
 struct State<'v, V> {

@@ -22,7 +22,7 @@ mod encode;
 pub mod java;
 mod retention;
 
-pub use decode::{Damage, Seen, Visitor, decode};
+pub use decode::{Damage, ReadError, Seen, Source, Visitor, decode, decode_from};
 pub use encode::SnapshotEncoder;
 pub use retention::{Purge, RETAIN_MIN, purge};
 

@@ -1,5 +1,7 @@
 //! Between a tree with its sessions and the bytes of a snapshot.
 
+use super::{Folder, Storage};
+use crate::proto::Zxid;
 use crate::replica::{Builder, Restored};
 use crate::snapshot::{self, ACL_OPEN, Counts, Header, Node, SnapshotEncoder};
 use crate::tree::{self, AclRef, NodeImage};
@@ -89,21 +91,76 @@ impl ImageEncoder {
         tree.begin_image();
         while more {
             more = tree.image_slice(SLICE, &mut nodes);
-            nodes.drain(..).for_each(|node| encoder.put(&node));
-            if encoder.is_chunk_due() {
-                write(&encoder.take_chunk())?;
+            for node in nodes.drain(..) {
+                encoder.put(&node);
+                if encoder.is_chunk_due() {
+                    write(&encoder.take_chunk())?;
+                }
             }
         }
         write(&encoder.finish().0)
     }
 }
 
+/// Why a snapshot cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The system gives no bytes: they may be sound.
+    #[error(transparent)]
+    Io(io::Error),
+    /// Another version's, and whole as far as can be told.
+    #[error("{0}")]
+    Version(snapshot::Damage),
+    /// Bytes of it are missing or changed.
+    #[error("{0}")]
+    Damaged(String),
+}
+
 /// What all of a snapshot's bytes hold.
 ///
 /// # Errors
-/// Why they are not one: it is damaged.
-pub fn decode(bytes: &[u8], settings: tree::Settings) -> Result<Restored, String> {
+/// See [`ImageError`].
+pub fn decode(mut bytes: &[u8], settings: tree::Settings) -> Result<Restored, ImageError> {
+    decode_from(&mut bytes, settings)
+}
+
+/// What the snapshot at `zxid` holds, read chunk by chunk. (Not mapped: where the disk fails below a mapping the process is
+/// ended by a signal, and says nothing.)
+pub(super) fn read<S: Storage>(
+    storage: &S,
+    zxid: Zxid,
+    settings: tree::Settings,
+) -> Result<Restored, ImageError> {
+    let name = snapshot::file_name(zxid);
+    let bytes = storage.length(Folder::Snap, &name).map_err(ImageError::Io)?;
+    decode_from(&mut File { storage, name, bytes }, settings)
+}
+
+fn decode_from(source: &mut impl snapshot::Source, settings: tree::Settings) -> Result<Restored, ImageError> {
     let mut builder = Builder::new(settings);
-    let decoded = snapshot::decode(bytes, &mut builder).map_err(|damage| damage.to_string());
-    decoded.and_then(|(header, _)| builder.finish(header.zxid, header.digest))
+    match snapshot::decode_from(source, &mut builder) {
+        Ok((header, _)) => builder.finish(header.zxid, header.digest).map_err(ImageError::Damaged),
+        Err(snapshot::ReadError::Io(error)) => Err(ImageError::Io(error)),
+        Err(snapshot::ReadError::Damage(damage)) => Err(match damage.seen {
+            snapshot::Seen::Version(_) => ImageError::Version(damage),
+            _ => ImageError::Damaged(damage.to_string()),
+        }),
+    }
+}
+
+/// A snapshot's file.
+struct File<'a, S> {
+    storage: &'a S,
+    name: String,
+    bytes: u64,
+}
+
+impl<S: Storage> snapshot::Source for File<'_, S> {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.storage.read_at(Folder::Snap, &self.name, offset, out)
+    }
 }

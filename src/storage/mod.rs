@@ -25,7 +25,7 @@ mod retention;
 mod tests;
 
 pub use epochs::{EPOCHS, Epochs, EpochsError};
-pub use image::{ImageEncoder, decode};
+pub use image::{ImageEncoder, ImageError, decode};
 pub use log_file::LogFile;
 pub use received::{Incoming, adopt, can_truncate, move_aside, truncated};
 pub use records::{LogSlices, ReadError, SLICE_BYTES, records};
@@ -35,7 +35,6 @@ pub use retention::{Purged, purge};
 use crate::proto::Zxid;
 use crate::{snapshot, wal};
 use std::io;
-use std::ops::Deref;
 use std::path::PathBuf;
 
 /// A snapshot being written. A file that is being made has this name, or that of [`temporary_name`].
@@ -62,8 +61,6 @@ pub enum Folder {
 /// # Errors
 /// Those of the system. Whoever writes the log ends the process at the first one.
 pub trait Storage {
-    /// A file's bytes, in place.
-    type Map: Deref<Target = [u8]>;
     /// A file being made.
     type New: NewFile;
 
@@ -76,8 +73,8 @@ pub trait Storage {
     /// Names of the files in a folder, in any order.
     fn names(&self, folder: Folder) -> io::Result<Vec<String>>;
 
-    /// All of a file that nobody changes meanwhile.
-    fn map(&self, folder: Folder, name: &str) -> io::Result<Self::Map>;
+    /// Length of a file.
+    fn length(&self, folder: Folder, name: &str) -> io::Result<u64>;
 
     /// All of a file.
     fn read(&self, folder: Folder, name: &str) -> io::Result<Vec<u8>>;
@@ -162,22 +159,44 @@ pub fn snapshots<S: Storage>(storage: &S) -> io::Result<Vec<Zxid>> {
     Ok(zxids)
 }
 
-/// The log's segments, ascending, and where they begin. One that cannot be read says nothing of that: it is judged,
-/// with its place, when all of it is read.
+/// The log's segments, ascending, and where they begin. One whose first block is damaged says nothing of that: it is
+/// judged, with its place, when all of it is read. One that the system does not let us read may be sound, so that is an
+/// error.
 ///
 /// # Errors
 /// Those of the system.
 pub fn segments<S: Storage>(storage: &S) -> io::Result<Vec<wal::Segment>> {
-    let names = storage.names(Folder::Log)?;
-    let mut numbers: Vec<_> = names.iter().filter_map(|name| wal::parse_file_name(name)).collect();
-    numbers.sort_unstable();
+    let in_file =
+        |(name, error): (String, io::Error)| io::Error::new(error.kind(), format!("{name}: {error}"));
+    Ok(starts(storage).map_err(in_file)?.into_iter().map(|(segment, _)| segment).collect())
+}
+
+/// The same, with what is wrong where a segment begins; an error comes with the name of the file, empty for the folder.
+fn starts<S: Storage>(storage: &S) -> Result<Vec<(wal::Segment, Option<wal::Damage>)>, (String, io::Error)> {
+    let numbers = || {
+        let names = storage.names(Folder::Log).map_err(|error| (String::new(), error))?;
+        let mut numbers: Vec<_> = names.iter().filter_map(|name| wal::parse_file_name(name)).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    };
     let mut block = vec![0; wal::BLOCK_BYTES];
-    let segments = numbers.into_iter().map(|number| {
-        let read = storage.read_at(Folder::Log, &wal::file_name(number), 0, &mut block);
+    let mut starts = Vec::new();
+    for number in numbers()? {
+        let name = wal::file_name(number);
         let unknown = wal::Segment { number, after: None, is_base: false };
-        read.ok().and_then(|()| wal::peek(&block, number).ok()).unwrap_or(unknown)
-    });
-    Ok(segments.collect())
+        match storage.read_at(Folder::Log, &name, 0, &mut block) {
+            Ok(()) => starts.push(match wal::peek(&block, number) {
+                Ok(segment) => (segment, None),
+                Err(damage) => (unknown, Some(damage)),
+            }),
+            // A file that was cut: its length says so when all of it is read.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => starts.push((unknown, None)),
+            // It was purged meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !numbers()?.contains(&number) => {}
+            Err(error) => return Err((name, error)),
+        }
+    }
+    Ok(starts)
 }
 
 /// Where the newest base that is in the log begins.

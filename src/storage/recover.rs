@@ -2,8 +2,8 @@
 
 use super::received::{self, SUPERSEDED};
 use super::{
-    EPOCHS, Epochs, EpochsError, Folder, ImageEncoder, NewFile, SNAPSHOT_TMP, Storage, decode, newest_base,
-    segments, set_aside, snapshots,
+    EPOCHS, Epochs, EpochsError, Folder, ImageEncoder, ImageError, NewFile, SNAPSHOT_TMP, Storage, image,
+    newest_base, set_aside, snapshots, starts,
 };
 use crate::proto::Zxid;
 use crate::replica::{ReplayError, Restored};
@@ -15,6 +15,9 @@ use std::path::PathBuf;
 
 /// Where a log begins.
 pub const FIRST_SEGMENT: u32 = 1;
+
+/// Of the errors of a system call: the device failed.
+const EIO: i32 = 5;
 
 /// Txns between two [`Event::Replaying`].
 const PROGRESS_TXNS: u64 = 4096;
@@ -29,6 +32,25 @@ pub enum RecoveryError {
         path: PathBuf,
         /// Why.
         error: io::Error,
+    },
+    /// The system does not let us read a file of the log or a snapshot, whose bytes may be sound.
+    #[error(
+        "{}: it cannot be read: {error}. Nothing was changed, and it is not taken for damaged: give this server's user          the right to read it, or see to the disk; what is lost for good is to be moved away, or restored from a copy",
+        .path.display()
+    )]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A snapshot is another version's.
+    #[error("{}: {damage}. Nothing was changed", .path.display())]
+    Version {
+        /// Which.
+        path: PathBuf,
+        /// Where it says so.
+        damage: snapshot::Damage,
     },
     /// A segment is damaged.
     #[error("{}: {damage}", .dir.display())]
@@ -100,7 +122,7 @@ impl RecoveryError {
             Self::Damage { damage, .. } => !matches!(damage.seen, Seen::Version(_)),
             Self::Epochs { why, .. } => matches!(why, EpochsError::Damaged(_)),
             Self::Gap { .. } | Self::Unfinished { .. } | Self::Replay { .. } => true,
-            Self::Io { .. } | Self::NoLog { .. } => false,
+            Self::Io { .. } | Self::Unreadable { .. } | Self::Version { .. } | Self::NoLog { .. } => false,
         }
     }
 }
@@ -130,6 +152,8 @@ pub enum Event {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+        /// Its bytes were read, and are not those that were written. Otherwise the disk did not give them.
+        is_damaged: bool,
     },
     /// Some thousand txns were replayed, and there are more.
     Replaying {
@@ -176,7 +200,13 @@ pub fn recover<S: Storage>(
             why => RecoveryError::Epochs { path, why },
         }
     })?;
-    let mut known = in_log(storage, segments(storage))?;
+    let begin = starts(storage).map_err(|(name, error)| {
+        let path = storage.path(Folder::Log, &name);
+        RecoveryError::Unreadable { path, error }
+    })?;
+    let mut damages = begin.iter().filter_map(|(_, damage)| damage.as_ref());
+    let later = damages.find(|damage| matches!(damage.seen, Seen::Version(_))).cloned();
+    let mut known: Vec<Segment> = begin.into_iter().map(|(segment, _)| segment).collect();
     let base = newest_base(&known);
     // What is older than the newest base cannot be used, nor be missed.
     known.retain(|segment| base.is_none_or(|(number, _)| segment.number >= number));
@@ -208,17 +238,37 @@ pub fn recover<S: Storage>(
         settings,
         candidates: candidates.collect(),
         superseded: Vec::new(),
+        unreadable: Vec::new(),
         known,
         base,
         cuts: None,
         tell,
     };
     let Fit { restored, snapshot, recovery, newest, replayed } = loop {
-        if let Some(fit) = attempt.read()? {
-            break fit;
+        match attempt.read() {
+            Ok(None) => {}
+            Ok(Some(fit)) => break fit,
+            Err(error) if !error.is_damage() => return Err(error),
+            // What is missing may be what could not be read; or the log may begin with what a later version wrote.
+            Err(error) => {
+                let is_missing = match &error {
+                    RecoveryError::Gap { .. } => true,
+                    RecoveryError::Damage { damage, .. } => matches!(damage.seen, Seen::NoSnapshot(_)),
+                    _ => false,
+                };
+                return Err(match (attempt.unreadable.pop(), later) {
+                    (Some((zxid, error)), _) if is_missing => {
+                        let path = storage.path(Folder::Snap, &snapshot::file_name(zxid));
+                        RecoveryError::Unreadable { path, error }
+                    }
+                    (_, Some(damage)) if is_missing => damaged(storage, damage),
+                    _ => error,
+                });
+            }
         }
     };
-    let Attempt { superseded, tell, .. } = attempt;
+    let Attempt { superseded, unreadable, tell, .. } = attempt;
+    let is_unreadable = |zxid: &Zxid| unreadable.iter().any(|(which, _)| which == zxid);
     // A server that ever took a snapshot has a log that reaches as far, the snapshot being readable or not: anything
     // less would be a lie.
     let reaches = zxids.iter().filter(|zxid| !superseded.contains(zxid)).max().copied();
@@ -252,7 +302,7 @@ pub fn recover<S: Storage>(
         if superseded.contains(&zxid) {
             in_snap(storage, set_aside(storage, zxid, SUPERSEDED))?;
             tell(Event::Superseded(zxid));
-        } else {
+        } else if !is_unreadable(&zxid) {
             in_snap(storage, set_aside(storage, zxid, "damaged"))?;
         }
     }
@@ -310,6 +360,8 @@ struct Attempt<'a, S> {
     candidates: Vec<Zxid>,
     /// Snapshots above the marker that the log ends with.
     superseded: Vec<Zxid>,
+    /// Snapshots of which the disk does not give all bytes.
+    unreadable: Vec<(Zxid, io::Error)>,
     /// Segments from the newest base on.
     known: Vec<Segment>,
     /// Segment and zxid of the newest base.
@@ -348,7 +400,10 @@ impl<S: Storage> Attempt<'_, S> {
         let mut ends = None;
         for number in self.known.iter().map(|segment| segment.number).filter(|number| *number >= first) {
             let name = wal::file_name(number);
-            let bytes = at(storage, Folder::Log, &name, storage.read(Folder::Log, &name))?;
+            let bytes = storage.read(Folder::Log, &name).map_err(|error| {
+                let path = storage.path(Folder::Log, &name);
+                RecoveryError::Unreadable { path, error }
+            })?;
             let place = if number == newest { Place::Newest } else { Place::Inner };
             replay.segment = number;
             let each = |entry: Entry<'_>| {
@@ -388,17 +443,26 @@ impl<S: Storage> Attempt<'_, S> {
     }
 
     /// The newest snapshot that reads whole; a fresh tree if there is none.
+    ///
+    /// A damaged one is left out, and so is one of which the disk fails to give bytes: the log behind an older one
+    /// leads to the same state, or is found to be missing. One that the system does not open, or that a later version
+    /// wrote, is for an operator.
     fn newest_snapshot(&mut self) -> Result<(Restored, Option<Zxid>), RecoveryError> {
         while let Some(&zxid) = self.candidates.last() {
-            let name = snapshot::file_name(zxid);
-            let bytes = at(self.storage, Folder::Snap, &name, self.storage.map(Folder::Snap, &name))?;
-            match decode(&bytes, self.settings) {
+            let path = self.storage.path(Folder::Snap, &snapshot::file_name(zxid));
+            match image::read(self.storage, zxid, self.settings) {
                 Ok(restored) => return Ok((restored, Some(zxid))),
-                Err(why) => {
-                    (self.tell)(Event::LeftOut { path: self.storage.path(Folder::Snap, &name), why });
-                    self.candidates.pop();
+                Err(ImageError::Damaged(why)) => {
+                    (self.tell)(Event::LeftOut { path, why, is_damaged: true });
                 }
+                Err(ImageError::Io(error)) if error.raw_os_error() == Some(EIO) => {
+                    (self.tell)(Event::LeftOut { path, why: error.to_string(), is_damaged: false });
+                    self.unreadable.push((zxid, error));
+                }
+                Err(ImageError::Io(error)) => return Err(RecoveryError::Unreadable { path, error }),
+                Err(ImageError::Version(damage)) => return Err(RecoveryError::Version { path, damage }),
             }
+            self.candidates.pop();
         }
         match self.base {
             None => Ok((Restored::fresh(self.settings), None)),

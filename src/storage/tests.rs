@@ -616,3 +616,121 @@ fn torn_segment_behind_a_snapshot() {
     }
     assert!(torn > 10, "{torn}");
 }
+
+/// All files, with what they hold.
+fn all_files(disk: &SimDisk) -> Vec<(Folder, String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for folder in [Folder::Snap, Folder::Log] {
+        for name in disk.names(folder).expect("power") {
+            let bytes = disk.read(folder, &name).expect("power");
+            files.push((folder, name, bytes));
+        }
+    }
+    files
+}
+
+/// A log of three segments, and the snapshot of an empty tree.
+fn three_segments() -> SimDisk {
+    let (disk, mut log) = begun(1);
+    let mut last = 1;
+    while log.encoder().segment() < 3 {
+        last += 1;
+        put(&mut log, last, 0);
+    }
+    disk
+}
+
+const EACCES: i32 = 13;
+const EIO: i32 = 5;
+
+/// A segment, or the only snapshot, that the system does not let us read is no damage: the start says which file it is and
+/// changes nothing, and is whole once the file can be read. (A member once moved all of it aside and stopped voting.)
+#[test]
+fn what_cannot_be_read_is_not_damaged() {
+    let disk = three_segments();
+    let (files, whole) = (all_files(&disk), found(&disk));
+    let logs = (1..=3).map(|number| (Folder::Log, wal::file_name(number)));
+    for (folder, name) in logs.chain([(Folder::Snap, "snapshot.0".to_owned())]) {
+        for errno in [EACCES, EIO] {
+            // An empty tree, and all of the log, is a state as well.
+            if folder == Folder::Snap && errno == EIO {
+                continue;
+            }
+            disk.set_unreadable(folder, &name, Some(errno));
+            let error = start(&disk).expect_err("a file cannot be read");
+            assert!(
+                matches!(error, RecoveryError::Unreadable { .. }) && !error.is_damage(),
+                "{name}: {error}"
+            );
+            assert!(error.to_string().contains(&name), "{name}: {error}");
+            disk.set_unreadable(folder, &name, None);
+            assert_eq!(all_files(&disk), files, "{name}: something was changed");
+        }
+    }
+    assert_eq!(found(&disk), whole);
+}
+
+/// The newest snapshot lies on blocks that the disk does not give: the log behind an older one leads to the same state,
+/// and the file keeps its name, for the disk may be mended. Without such a log the start says what it cannot read.
+#[test]
+fn snapshot_on_a_bad_block() {
+    let disk = three_segments();
+    let whole = found(&disk);
+    let last = whole.len() as u64;
+    let name = snapshot::file_name(Zxid(last));
+    write_snapshot(&disk, last, &image(last, 1, 0));
+    disk.set_unreadable(Folder::Snap, &name, Some(EIO));
+    let mut told = Vec::new();
+    let recovered = recover(&disk, settings(), &mut |event| told.push(event)).expect("the log has it all");
+    assert_eq!(recovered.restored.zxid, Zxid(last));
+    assert_eq!(found(&disk), whole);
+    let left_out = |event: &Event| matches!(event, Event::LeftOut { is_damaged: false, path, .. } if path.ends_with(&name));
+    assert!(told.iter().any(left_out), "{told:?}");
+    disk.remove(Folder::Log, &wal::file_name(1)).expect("there");
+    let error = start(&disk).expect_err("records are missing");
+    assert!(matches!(error, RecoveryError::Unreadable { .. }) && !error.is_damage(), "{error}");
+    disk.set_unreadable(Folder::Snap, &name, None);
+    assert_eq!(found(&disk), whole);
+}
+
+/// Files of a later version are whole, and not for this one: it says so, and changes nothing.
+#[test]
+fn later_versions_are_not_damaged() {
+    let disk = three_segments();
+    let last = found(&disk).len() as u64;
+    let mut bytes = image(last, 1, 0);
+    // Length, checksum, the entry's kind, magic; then the version.
+    bytes[8 + 1 + 8..][..4].copy_from_slice(&99u32.to_be_bytes());
+    let length = u32::from_be_bytes(bytes[..4].try_into().expect("four")) as usize;
+    let mut crc = crc32fast::Hasher::new_with_initial(0);
+    crc.update(&bytes[..4]);
+    crc.update(&bytes[8..][..length]);
+    bytes[4..8].copy_from_slice(&crc.finalize().to_be_bytes());
+    write_snapshot(&disk, last, &bytes);
+    let files = all_files(&disk);
+    let error = start(&disk).expect_err("a later version's");
+    assert!(matches!(error, RecoveryError::Version { .. }) && !error.is_damage(), "{error}");
+    assert!(
+        error.to_string().contains("version 99") && error.to_string().contains("start the one"),
+        "{error}"
+    );
+    assert_eq!(all_files(&disk), files, "something was changed");
+
+    // All of the log is: what it begins with is not known.
+    disk.remove(Folder::Snap, &snapshot::file_name(Zxid(last))).expect("there");
+    for number in 1..=3 {
+        let name = wal::file_name(number);
+        let mut sector = vec![0; 512];
+        disk.read_at(Folder::Log, &name, 0, &mut sector).expect("there");
+        sector[16 + 8..][..4].copy_from_slice(&99u32.to_be_bytes());
+        let mut crc = crc32fast::Hasher::new_with_initial(0);
+        crc.update(&sector[4..]);
+        sector[..4].copy_from_slice(&crc.finalize().to_be_bytes());
+        disk.write_at(Folder::Log, &name, 0, &sector).expect("power");
+        disk.flush(Folder::Log, &name).expect("power");
+    }
+    let files = all_files(&disk);
+    let error = start(&disk).expect_err("a later version's");
+    assert!(!error.is_damage() && error.to_string().contains("version 99"), "{error}");
+    assert_eq!(all_files(&disk), files, "something was changed");
+}

@@ -6,6 +6,7 @@
 //! moment, so a request that comes alone costs `epoll_wait`, `recv` and `send`.
 
 use crate::server::alarm::{Alarm, SHORT};
+use crate::server::helper;
 use async_task::{Runnable, ScheduleInfo, WithInfo};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Registry, Token, event};
@@ -290,7 +291,14 @@ impl Executor {
 
     /// Runs `work` on the thread for what blocks, one after the other.
     pub async fn blocking<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
-        let jobs = self.helper.borrow_mut().get_or_insert_with(helper).clone();
+        let mut helper = self.helper.borrow_mut();
+        if helper.is_none() {
+            *helper = start_helper();
+        }
+        let jobs = helper.clone();
+        drop(helper);
+        // Without a thread the work is done here: others wait meanwhile, and the next time there may be one.
+        let Some(jobs) = jobs else { return work() };
         let (job, done) = async_task::spawn(async move { work() }, move |job| {
             // It takes jobs as long as there is a sender.
             let sent = jobs.send(job);
@@ -322,17 +330,21 @@ impl Executor {
     }
 }
 
-/// A thread that runs what blocks until nobody can send it anything more.
-fn helper() -> Sender<Runnable> {
+/// A thread that runs what blocks, until this executor ends; `None` where the system has none to give.
+fn start_helper() -> Option<Sender<Runnable>> {
     let (sender, jobs) = mpsc::channel::<Runnable>();
     let main = move || {
         jobs.into_iter().for_each(|job| {
             job.run();
         });
     };
-    let started = thread::Builder::new().name("zkfast-files".to_owned()).spawn(main);
-    assert!(started.is_ok(), "no thread for what blocks: {started:?}");
-    sender
+    match helper::spawn("zkfast-files", main) {
+        Ok(_) => Some(sender),
+        Err(error) => {
+            log::warn!(target: "server", "no thread for files: {error}; a view writes them itself and its clients wait");
+            None
+        }
+    }
 }
 
 /// A timer that is set, until it is dropped.

@@ -437,10 +437,15 @@ enum Restoring {
 }
 
 impl Learning {
+    /// How this server is brought up to date, once the leader has said so.
+    fn sync(&self) -> &'static str {
+        if self.learner.has_begun() { self.sync } else { "none" }
+    }
+
     /// How far the synchronisation is.
     fn progress(&self, now_ms: i64, attempt: u32) -> Event {
-        let Self { sid, sync, bytes, began_ms, .. } = *self;
-        let took_ms = now_ms - began_ms;
+        let Self { sid, bytes, began_ms, .. } = *self;
+        let (sync, took_ms) = (self.sync(), now_ms - began_ms);
         let rate = bytes * 1000 / took_ms.max(1) as u64;
         Event::Synchronising { sid, sync, bytes, took_ms, rate, attempt }
     }
@@ -1179,7 +1184,8 @@ impl Replica {
                 of_java = learning.learner.has_java_leader();
                 if !learning.is_up_to_date && !learning.learner.is_unheard() {
                     member.failed_syncs += 1;
-                    let Learning { sid, sync, bytes, began_ms, .. } = *learning;
+                    let (sid, bytes, began_ms) = (learning.sid, learning.bytes, learning.began_ms);
+                    let sync = learning.sync();
                     let (took_ms, attempt, why) = (now_ms - began_ms, member.failed_syncs, why.to_string());
                     let event = Event::SyncFailed { sid, sync, bytes, took_ms, attempt, why };
                     member.outputs.push_back(Output::Event(event));

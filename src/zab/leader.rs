@@ -594,7 +594,7 @@ impl Leader {
                 self.advance();
                 Ok(())
             }
-            (Step::Syncing | Step::Synced, PacketType::PING) => {
+            (Step::Finding(_) | Step::Imaging | Step::Syncing | Step::Synced, PacketType::PING) => {
                 learner.round = learner.round.max(packet.zxid.0.min(self.round));
                 let sessions: Vec<i64> =
                     Touched::read(packet.data)?.map(|(session_id, _)| session_id).collect();
@@ -1206,10 +1206,14 @@ impl Leader {
         put_ping(&mut bytes, Zxid(self.round));
         let bytes = Bytes::from(bytes);
         for (&link, learner) in &mut self.learners {
-            // Before NEWLEADER it would be taken for part of the synchronisation.
-            if matches!(learner.step, Step::Syncing | Step::Synced)
-                && learner.cursor.newleader_after.is_none()
-            {
+            let hears = match learner.step {
+                // Before NEWLEADER it would be taken for part of the synchronisation.
+                Step::Syncing | Step::Synced => learner.cursor.newleader_after.is_none(),
+                // A server of ZooKeeper's wants nothing but the synchronisation.
+                Step::Finding(_) | Step::Imaging => learner.is_cumulative,
+                Step::Fresh | Step::Info | Step::Told | Step::Promised(_) => false,
+            };
+            if hears {
                 learner.queue(link, bytes.clone(), out);
             }
         }

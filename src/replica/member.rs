@@ -72,8 +72,9 @@ const PROGRESS_MS: i64 = 3_000;
 
 /// Connections to the quorum port that are kept until this server knows whether it leads.
 const EARLY_LINKS_MAX: usize = 64;
-/// How often a server without a quorum says so.
-const NO_QUORUM_EVERY_MS: i64 = 30_000;
+
+/// How often a server without a leader says so.
+const UNSERVED_EVERY_MS: i64 = 30_000;
 
 /// How a server is a member.
 #[derive(Clone, Debug)]
@@ -159,8 +160,8 @@ pub enum Output {
 pub enum Event {
     #[error("looking for a leader: zxid={zxid} epoch={epoch} served={served} why={}", Text(.why))]
     Looking { zxid: Zxid, epoch: u32, served: bool, why: String },
-    #[error("no quorum: heard={heard} of={of} silent={silent} for_s={for_s}")]
-    NoQuorum { heard: usize, of: usize, silent: String, for_s: i64 },
+    #[error("{}: heard={heard} of={of} silent={} for_s={for_s}", missing(*.is_quorum), Text(.silent))]
+    Unserved { is_quorum: bool, heard: usize, of: usize, silent: String, for_s: i64 },
     #[error(
         "the others' data is older than this server's: leader={leader} epoch={theirs} own_epoch={ours} why={} do={}",
         Text("a majority of the servers seems to have lost its data"),
@@ -201,6 +202,11 @@ pub enum Event {
     SyncFailed { sid: i64, sync: &'static str, bytes: u64, took_ms: i64, attempt: u32, why: String },
     #[error("the leader's tree is another: why={}", Text(.why))]
     Digest { why: String },
+}
+
+/// What a server that serves nobody lacks.
+fn missing(is_quorum: bool) -> &'static str {
+    if is_quorum { "no leader" } else { "no quorum" }
 }
 
 /// How far a leader is from losing its quorum.
@@ -245,7 +251,7 @@ impl Event {
             | Self::Storing { .. }
             | Self::LearnerLost { voter: false, .. } => Weight::Info,
             Self::Looking { .. }
-            | Self::NoQuorum { .. }
+            | Self::Unserved { .. }
             | Self::Outdated { .. }
             | Self::CannotTruncate { .. }
             | Self::LearnerLost { .. }
@@ -260,7 +266,7 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Looking { .. } => "looking for a leader",
-            Self::NoQuorum { .. } => "no quorum",
+            Self::Unserved { is_quorum, .. } => missing(*is_quorum),
             Self::Outdated { .. } => "the others' data is older than this server's",
             Self::Elected { .. } => "elected",
             Self::Leading { .. } => "leading",
@@ -1072,7 +1078,7 @@ impl Replica {
         }
     }
 
-    /// Says from time to time who is missing, while there is no quorum to elect a leader.
+    /// Says from time to time who is missing, while there is no leader.
     fn tell_of_quorum(&mut self, now: Now) {
         let is_looking = self.standing() == Standing::Looking;
         let Some(member) = &mut self.member else { return };
@@ -1082,7 +1088,7 @@ impl Replica {
         }
         let now_ms = now.mono_ms();
         let (since_ms, said_ms) = member.unserved_ms.get_or_insert((now_ms, now_ms));
-        if now_ms - *said_ms < NO_QUORUM_EVERY_MS {
+        if now_ms - *said_ms < UNSERVED_EVERY_MS {
             return;
         }
         *said_ms = now_ms;
@@ -1090,12 +1096,11 @@ impl Replica {
         let Membership { quorum, sid: own, .. } = &member.settings.membership;
         let (heard, silent): (Vec<i64>, Vec<i64>) =
             quorum.voters().partition(|sid| sid == own || member.election.hears(*sid));
-        if !quorum.contains_quorum(&quorum.set(heard.iter().copied())) {
-            let of = heard.len() + silent.len();
-            let silent = silent.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-            let event = Event::NoQuorum { heard: heard.len(), of, silent, for_s };
-            member.outputs.push_back(Output::Event(event));
-        }
+        let is_quorum = quorum.contains_quorum(&quorum.set(heard.iter().copied()));
+        let of = heard.len() + silent.len();
+        let silent = silent.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let event = Event::Unserved { is_quorum, heard: heard.len(), of, silent, for_s };
+        member.outputs.push_back(Output::Event(event));
     }
 
     /// Nothing is proposed while the log is busy. A leader whose disk hangs lets another one lead, which may have a

@@ -48,7 +48,7 @@ impl Log for Stderr {
 
     /// Says what was counted and not written yet.
     fn flush(&self) {
-        settle(Duration::ZERO);
+        settle(|_| true);
     }
 }
 
@@ -170,10 +170,13 @@ fn put_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// How long lines of one kind are counted together.
+/// How long lines of one kind are counted together, at first.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Lines of one kind that are written in a [`WINDOW`]; further ones are counted.
+/// And at most: each window in which lines had to be counted is followed by one of twice the length.
+const WINDOW_MAX: Duration = Duration::from_secs(320);
+
+/// Lines of one kind that are written in a window; further ones are counted.
 const LINES_PER_WINDOW: u32 = 5;
 
 /// What was said of one kind in its window, and what was not.
@@ -181,6 +184,7 @@ const LINES_PER_WINDOW: u32 = 5;
 struct Kind {
     level: Level,
     began: Instant,
+    window: Duration,
     said: u32,
     unsaid: BTreeMap<&'static str, u64>,
 }
@@ -195,8 +199,8 @@ fn kinds() -> MutexGuard<'static, Kinds> {
     KINDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes a line that a client or a peer can bring about as often as it likes: [`LINES_PER_WINDOW`] of a `kind` in a
-/// [`WINDOW`], then one that says how many more there were, for each `cause`.
+/// Writes a line that a client or a peer can bring about as often as it likes: [`LINES_PER_WINDOW`] of a `kind` in 10 s,
+/// then one that says how many more there were, for each `cause`. While that goes on, the 10 s become more.
 pub fn provoked(
     level: Level,
     target: &'static str,
@@ -210,7 +214,7 @@ pub fn provoked(
     let mut kinds = kinds();
     let now = Instant::now();
     let counted = kinds.entry((target, kind)).or_insert_with(|| Kind::new(level, now));
-    if now - counted.began >= WINDOW {
+    if now - counted.began >= counted.window {
         counted.close(target, kind, now);
     }
     counted.level = level;
@@ -219,15 +223,15 @@ pub fn provoked(
     }
 }
 
-/// Says what was counted, of kinds whose window began `age` ago or earlier. To be called every second or so.
+/// Says what was counted in windows that are over. To be called every second or so.
 pub fn settle_due() {
-    settle(WINDOW);
+    settle(|kind| kind.began.elapsed() >= kind.window);
 }
 
-fn settle(age: Duration) {
+fn settle(is_due: impl Fn(&Kind) -> bool) {
     let now = Instant::now();
     kinds().retain(|(target, what), kind| {
-        if now - kind.began < age {
+        if !is_due(kind) {
             return true;
         }
         let was_quiet = kind.said == 0;
@@ -238,7 +242,7 @@ fn settle(age: Duration) {
 
 impl Kind {
     fn new(level: Level, now: Instant) -> Self {
-        Self { level, began: now, said: 0, unsaid: BTreeMap::new() }
+        Self { level, began: now, window: WINDOW, said: 0, unsaid: BTreeMap::new() }
     }
 
     /// Whether a further line is written; if not, it is counted.
@@ -258,6 +262,7 @@ impl Kind {
         self.said = 0;
         let unsaid = std::mem::take(&mut self.unsaid);
         let more: u64 = unsaid.values().sum();
+        self.window = if more > 0 { (2 * self.window).min(WINDOW_MAX) } else { WINDOW };
         let causes: Vec<String> = unsaid.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
         (more > 0).then(|| format!("more={more} within_s={seconds} causes={}", Text(causes.join(", "))))
     }
@@ -322,7 +327,8 @@ mod tests {
         assert_eq!(causes.filter(|cause| kind.admits(cause)).count(), LINES_PER_WINDOW as usize);
         let counted = kind.count(began + WINDOW);
         assert_eq!(counted.as_deref(), Some("more=165 within_s=10 causes=\"HTTP 110, TLS 55\""));
+        assert_eq!(kind.window, 2 * WINDOW);
         assert!(kind.admits("TLS"));
-        assert_eq!(kind.count(began + 2 * WINDOW), None);
+        assert_eq!((kind.count(began + 3 * WINDOW), kind.window), (None, WINDOW));
     }
 }

@@ -457,7 +457,7 @@ impl Peers {
             // What is left of it goes with the descriptor.
             let _ = self.registry.deregister(&mut link.stream);
         }
-        attempt.iter().for_each(|attempt| self.reach.failed(attempt, &"no answer in time"));
+        attempt.iter().for_each(|attempt| self.reach.given_up(attempt));
     }
 
     /// Says who can be reached again, as far as the replica knows.

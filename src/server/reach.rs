@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 /// Attempts that fail for less time than this are no news: servers start one after the other.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long attempts are given up without an answer until that is said; by then the system, or a name server, has said
+/// why, if it ever does.
+const SILENCE: Duration = Duration::from_secs(4);
+
 /// An attempt to connect.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -45,14 +49,26 @@ struct Down {
 pub struct Reach(BTreeMap<(i64, &'static str), Down>);
 
 impl Reach {
-    /// An attempt has failed.
-    pub fn failed(&mut self, attempt: &Attempt, why: &dyn Display) {
-        let (sid, port) = attempt.key();
-        let down = self.0.entry((sid, port)).or_insert_with(|| Down {
+    fn down(&mut self, attempt: &Attempt) -> &mut Down {
+        self.0.entry(attempt.key()).or_insert_with(|| Down {
             since: Instant::now(),
             address: attempt.address.clone(),
             said: None,
-        });
+        })
+    }
+
+    /// An attempt was given up, which is a reason only where there is no better one.
+    pub fn given_up(&mut self, attempt: &Attempt) {
+        let down = self.down(attempt);
+        if down.said.is_none() && down.since.elapsed() >= SILENCE {
+            self.failed(attempt, &"no answer");
+        }
+    }
+
+    /// An attempt has failed.
+    pub fn failed(&mut self, attempt: &Attempt, why: &dyn Display) {
+        let (sid, port) = attempt.key();
+        let down = self.down(attempt);
         let why = why.to_string();
         // Another reason, such as a name that is known now and a port that is not open yet, is news as well.
         if down.since.elapsed() < GRACE || down.said.as_deref() == Some(&*why) {
@@ -114,6 +130,8 @@ mod tests {
         reach.failed(&election, &"refused");
         assert_eq!(said(&reach).as_deref(), Some("refused"));
         reach.failed(&election, &"no address");
+        assert_eq!(said(&reach).as_deref(), Some("no address"));
+        reach.given_up(&election);
         assert_eq!(said(&reach).as_deref(), Some("no address"));
         reach.failed(&attempt(3, Port::Quorum), &"refused");
         reach.failed(&attempt(4, Port::Election), &"refused");

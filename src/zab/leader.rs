@@ -254,7 +254,7 @@ pub enum LostLead {
     #[error("no quorum follows after {0} ms")]
     NotEstablished(i64),
     /// The quorum went away.
-    #[error("no quorum was heard of within {0} ms (syncLimit)")]
+    #[error("no quorum follows any more: connections ended, or nothing came for {0} ms (syncLimit)")]
     NoQuorum(i64),
     /// A voter cannot follow; a newer epoch is for all.
     #[error("server {sid} has promised epoch {promised} to a leader that came to nothing; this is {epoch}")]

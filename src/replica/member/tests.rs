@@ -383,12 +383,13 @@ fn no_quorum_is_told() {
     let mut told = |ms| {
         replica.tick(at(ms));
         let told = outputs(&mut replica).into_iter().filter_map(|output| match output {
-            Output::Event(event @ Event::NoQuorum { .. }) => Some(event),
+            Output::Event(event @ Event::Unserved { .. }) => Some(event),
             _ => None,
         });
         told.collect::<Vec<_>>()
     };
-    let no_quorum = |for_s| Event::NoQuorum { heard: 1, of: 3, silent: "2,3".to_owned(), for_s };
+    let silent = || "2,3".to_owned();
+    let no_quorum = |for_s| Event::Unserved { is_quorum: false, heard: 1, of: 3, silent: silent(), for_s };
     assert_eq!(told(0), []);
     assert_eq!(told(29_999), []);
     assert_eq!(told(30_000), [no_quorum(30)]);

@@ -8,7 +8,7 @@
 //! fsync would say that all is well.
 
 use super::files::{self, DataDir, Placed};
-use super::logging::Text;
+use super::logging::{Text, provoked};
 use super::ring::{Bell, Consumer, Producer, ring};
 use super::{fatal, helper};
 use crate::wal::{self, Batch, GroupEncoder, Position};
@@ -270,9 +270,15 @@ impl LogWriter {
             self.slow_until = self.slow_until.max(Some(ended + DISTRUST * took));
         }
         if fsync >= FSYNC_WARN {
-            log::warn!(target: "log", "fdatasync was slow: took_ms={} limit_ms={} group_bytes={} records={} do={}",
-                fsync.as_millis(), FSYNC_WARN.as_millis(), written.bytes, batch.records(),
-                Text("see whether others share the disk"));
+            let line = format_args!(
+                "fdatasync was slow: took_ms={} limit_ms={} group_bytes={} records={} do={}",
+                fsync.as_millis(),
+                FSYNC_WARN.as_millis(),
+                written.bytes,
+                batch.records(),
+                Text("see whether others share the disk")
+            );
+            provoked(log::Level::Warn, "log", "fdatasync was slow", "slow disk", line);
         }
         self.buffer.shrink(bytes);
         // What a small group takes to be written says little of how fast the disk is.

@@ -6,6 +6,7 @@ use super::clients;
 use super::cluster::{Cluster, START_TIMEOUT, Shape};
 use super::network::skip;
 use crate::harness::{ANSWER_TIMEOUT, Kind, Patience, Random, alone};
+use crate::log_lines::Line;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
@@ -239,6 +240,21 @@ fn data_of_another_ensemble_stays_out() {
     let mut patience = Patience::new(TIMEOUT);
     while !cluster.output(leader).contains("another ensemble") {
         assert!(!patience.is_over(), "the leader says nothing:\n{}", cluster.output(leader));
+        thread::sleep(Duration::from_millis(20));
+    }
+    // So does the server itself, as what it most likely is where nobody mixed up directories.
+    let is_told = |line: Line| {
+        let fields = (line.field("leader"), line.field("epoch"), line.field("own_epoch"));
+        line.level == "WARN"
+            && line.what == "the others' data is older than this server's"
+            && fields.0 == Some(&*leader.to_string())
+            && fields.1 < fields.2
+            && line.field("why").is_some_and(|why| why.contains("lost its data"))
+            && line.field("do").is_some()
+    };
+    let mut patience = Patience::new(TIMEOUT);
+    while !cluster.whole_output(victim).lines().filter_map(Line::of_text).any(is_told) {
+        assert!(!patience.is_over(), "the server says nothing:\n{}", cluster.output(victim));
         thread::sleep(Duration::from_millis(20));
     }
     // Several ticks, of which each would do to depose it.

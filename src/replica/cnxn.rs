@@ -80,7 +80,11 @@ impl CloseReason {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Expected => "expected",
-            Self::FrameLength { .. } => "frame length",
+            Self::FrameLength { first, .. } => match Other::of(first) {
+                Some(Other::Http) => "HTTP",
+                Some(Other::Tls) => "TLS",
+                None => "frame length",
+            },
             Self::Malformed(_) => "malformed",
             Self::UnknownOp(_) => "unknown operation",
             Self::SessionGone { .. } => "session gone",
@@ -120,14 +124,28 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// What a length that is none most likely is.
-fn hint(first: &[u8; 4]) -> &'static str {
-    match first {
-        b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"DELE" | b"PRI " | b"CONN" => {
-            ": these are bytes of HTTP; is a probe or a proxy pointed at the client port?"
+/// Another protocol, of which a length that is none most likely is the beginning.
+enum Other {
+    Http,
+    Tls,
+}
+
+impl Other {
+    fn of(first: &[u8; 4]) -> Option<Self> {
+        match first {
+            b"GET " | b"POST" | b"HEAD" | b"PUT " | b"OPTI" | b"DELE" | b"PRI " | b"CONN" => Some(Self::Http),
+            [0x16, 0x03, ..] => Some(Self::Tls),
+            _ => None,
         }
-        [0x16, 0x03, ..] => ": this is a TLS hello; the client port speaks plain text",
-        _ => "",
+    }
+}
+
+/// What an operator is told of it.
+fn hint(first: &[u8; 4]) -> &'static str {
+    match Other::of(first) {
+        Some(Other::Http) => ": these are bytes of HTTP; is a probe or a proxy pointed at the client port?",
+        Some(Other::Tls) => ": this is a TLS hello; the client port speaks plain text",
+        None => "",
     }
 }
 

@@ -263,7 +263,7 @@ impl Kind {
         let unsaid = std::mem::take(&mut self.unsaid);
         let more: u64 = unsaid.values().sum();
         self.window = if more > 0 { (2 * self.window).min(WINDOW_MAX) } else { WINDOW };
-        let causes: Vec<String> = unsaid.iter().map(|(cause, count)| format!("{cause} {count}")).collect();
+        let causes: Vec<String> = unsaid.iter().map(|(cause, count)| format!("{cause}: {count}")).collect();
         (more > 0).then(|| format!("more={more} within_s={seconds} causes={}", Text(causes.join(", "))))
     }
 
@@ -326,7 +326,7 @@ mod tests {
         let causes = ["TLS", "HTTP", "HTTP"].into_iter().cycle().take(170);
         assert_eq!(causes.filter(|cause| kind.admits(cause)).count(), LINES_PER_WINDOW as usize);
         let counted = kind.count(began + WINDOW);
-        assert_eq!(counted.as_deref(), Some("more=165 within_s=10 causes=\"HTTP 110, TLS 55\""));
+        assert_eq!(counted.as_deref(), Some("more=165 within_s=10 causes=\"HTTP: 110, TLS: 55\""));
         assert_eq!(kind.window, 2 * WINDOW);
         assert!(kind.admits("TLS"));
         assert_eq!((kind.count(began + 3 * WINDOW), kind.window), (None, WINDOW));

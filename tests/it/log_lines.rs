@@ -217,9 +217,7 @@ fn storms_are_counted() {
         .sum();
     assert_eq!(single.len() as u64 + counted, CONNECTIONS, "{single:?} {counts:?}");
     assert!(single.len() as u64 <= 5 * windows, "{} lines in {windows} windows", single.len());
-    assert!(
-        counts.iter().all(|line| line.field("causes").is_some_and(|causes| causes.contains("frame length")))
-    );
+    assert!(counts.iter().all(|line| line.field("causes").is_some_and(|causes| causes.contains("HTTP: "))));
     assert!(
         single.iter().any(|line| line.field("why").is_some_and(|why| why.contains("HTTP"))),
         "{single:?}"

@@ -130,7 +130,7 @@ pub struct PathInt<'a> {
 impl<'a> PathInt<'a> {
     /// Reads the body.
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, Short> {
-        Ok(Self { path: path(reader)?, number: reader.int()? })
+        Ok(Self { path: path_or_null(reader)?, number: reader.int()? })
     }
 }
 
@@ -138,6 +138,15 @@ impl<'a> PathInt<'a> {
 /// makes it in Java.
 pub fn path<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Short> {
     reader.string()?.ok_or(Short::Null)
+}
+
+/// What a null stands for where Java takes one as the name of a watch: it is no path, so no event names it.
+pub const NULL_PATH: &[u8] = b"\0";
+
+/// Reads the path of a persistent watch, or of one that is asked for or removed: Java keeps these by whatever they are
+/// called, null included.
+fn path_or_null<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Short> {
+    Ok(reader.string()?.unwrap_or(NULL_PATH))
 }
 
 /// Body of setWatches and setWatches2. Lists are read as iterators over the frame: a client may send
@@ -156,10 +165,11 @@ impl<'a> SetWatches<'a> {
         let relative_zxid = Zxid::from_wire(reader.long()?);
         let mut lists: [Vec<&'a [u8]>; 5] = Default::default();
         let count = if op == OpCode::SET_WATCHES2 { 5 } else { 3 };
-        for list in &mut lists[..count] {
+        for (number, list) in lists[..count].iter_mut().enumerate() {
             let paths = reader.count(4)?.ok_or(Short::Null)?;
             for _ in 0..paths {
-                list.push(path(reader)?);
+                // The first three are looked up in the tree, where Java fails at a null.
+                list.push(if number < 3 { path(reader)? } else { path_or_null(reader)? });
             }
         }
         Ok(Self { relative_zxid, lists })

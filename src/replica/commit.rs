@@ -928,14 +928,25 @@ impl Commit {
             return Ok(());
         }
         let Some(limited) = self.core.quotas.nearest(path) else { return Ok(()) };
-        let text = |path: Vec<u8>| {
-            self.core.tree.find(&path).map(|index| Limits::parse(self.core.tree.body(index).bytes()))
+        // Of a text that does not parse Java makes a failed request.
+        let parse = |path: Vec<u8>| match self.core.tree.find(&path) {
+            None => Ok(None),
+            Some(index) => match Limits::parse_strictly(self.core.tree.body(index).data()) {
+                None => Err(ErrorCode::MarshallingError),
+                limits => Ok(limits),
+            },
         };
-        let (Some(limits), Some(usage)) = (text(txn::limits_path(limited)), text(txn::stats_path(limited)))
-        else {
+        let Some(limits) = parse(txn::limits_path(limited))? else { return Ok(()) };
+        // Usage is looked at only where something limits it.
+        let is_limited = |change: i64, soft: i64, hard: i64| change != 0 && (soft > -1 || hard > -1);
+        if !is_limited(count, limits.count, limits.count_hard())
+            && !is_limited(bytes, limits.bytes, limits.bytes_hard())
+        {
             return Ok(());
-        };
-        let over = |change: i64, used: i64, hard: i64| change != 0 && hard > -1 && used + change > hard;
+        }
+        let Some(usage) = parse(txn::stats_path(limited))? else { return Ok(()) };
+        let over =
+            |change: i64, used: i64, hard: i64| change != 0 && hard > -1 && used.wrapping_add(change) > hard;
         if over(count, usage.count, limits.count_hard()) || over(bytes, usage.bytes, limits.bytes_hard()) {
             return Err(ErrorCode::QuotaExceeded);
         }

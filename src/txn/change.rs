@@ -10,7 +10,7 @@ pub enum Change {
     Created {
         /// It.
         body: Body,
-        /// The parent's internal cversion afterwards.
+        /// The parent's internal cversion afterwards, unless it is above that already.
         parent_cversion: i32,
     },
     /// A znode went.
@@ -55,7 +55,13 @@ impl Change {
                 let parent = tree.find(path::split(body.path()).expect("not the root").0);
                 let parent = parent.expect("checked: the parent is there");
                 let index = tree.insert(parent, body.clone());
-                tree.set_child_stat(parent, *parent_cversion, zxid);
+                // Only forward, and pzxid with it: a counter that is at its end stays there, as in Java, whose digest
+                // of the tree is another one otherwise. Source: `DataTree.createNode`.
+                let (cversion, pzxid) = tree.child_stat(parent);
+                match *parent_cversion > cversion {
+                    true => tree.set_child_stat(parent, *parent_cversion, zxid),
+                    false => tree.set_child_stat(parent, cversion, pzxid),
+                }
                 Some(index)
             }
             Self::Deleted { body } => {

@@ -45,6 +45,32 @@ impl Limits {
         limits
     }
 
+    /// Reads the text as Java reads limits before it checks them; `None` where Java's parser throws, which fails the
+    /// request. Source: `StatsTrack`.
+    pub fn parse_strictly(text: Option<&[u8]>) -> Option<Self> {
+        let text = String::from_utf8_lossy(text?);
+        let mut limits = Self { count: -1, bytes: -1, others: BTreeMap::new() };
+        if text.is_empty() {
+            return Some(limits);
+        }
+        // Separators that follow each other are one; Java's split leaves out what is empty at the end.
+        let trimmed = text.trim_end_matches([',', ';']);
+        let is_separator = |letter: char| letter == ',' || letter == ';';
+        let leading = trimmed.starts_with(is_separator).then_some("");
+        let pairs = trimmed.split(is_separator).filter(|pair| !pair.is_empty());
+        for pair in leading.into_iter().chain(pairs) {
+            let fields: Vec<&str> = pair.trim_end_matches('=').split('=').collect();
+            let (key, value) = (*fields.first()?, *fields.get(1)?);
+            let value = if value.is_empty() { -1 } else { value.parse().ok()? };
+            match key {
+                "count" => limits.count = value,
+                "bytes" => limits.bytes = value,
+                _ => _ = limits.others.insert(key.to_owned(), value),
+            }
+        }
+        Some(limits)
+    }
+
     /// The hard limit on znodes, -1 for none.
     pub fn count_hard(&self) -> i64 {
         self.others.get("countHardLimit").copied().unwrap_or(-1)
@@ -157,6 +183,26 @@ mod tests {
         assert_eq!(limits.text(), b"count=4,bytes=5=;byteHardLimit=10;countHardLimit=9");
         assert_eq!(Limits::parse(b"").text(), b"count=-1,bytes=-1");
         assert_eq!(Limits::parse(b"count=x,bytes").text(), b"count=-1,bytes=-1");
+    }
+
+    /// Texts at which Java's parser throws are told from those that it reads.
+    #[test]
+    fn strict_texts() {
+        let parse = |text: &str| Limits::parse_strictly(Some(text.as_bytes())).map(|limits| limits.text());
+        for garbage in
+            ["garbage", "count=x", "count", "count=", "=", ",count=1", "count=1,,bytes", "count=1 "]
+        {
+            assert_eq!(parse(garbage), None, "{garbage}");
+        }
+        assert_eq!(Limits::parse_strictly(None), None);
+        for (text, read) in [
+            ("", "count=-1,bytes=-1"),
+            ("count=4,bytes=5=;byteHardLimit=10", "count=4,bytes=5=;byteHardLimit=10"),
+            ("count==7", "count=-1,bytes=-1"),
+            ("count=+1,;bytes=-2,,", "count=1,bytes=-2"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Some(read.as_bytes()), "{text}");
+        }
     }
 
     /// Only the two names below `/zookeeper/quota/P` are quotas.

@@ -26,7 +26,7 @@ import session
 from session import CLOSE, Connection, Lost, create, set_data, string
 
 ROOT = compare.ROOT
-SLOW_DISK = os.path.join(ROOT, "tests/setup/slow_disk.rs")
+SLOW_DISK = os.path.join(ROOT, "tests/preload/slow_disk.rs")
 
 # Operation codes beside those of session.py, and error codes.
 GET, SYNC, MULTI = 4, 9, 14
@@ -104,7 +104,7 @@ class Disk:
 
 
 class Options:
-    """What all servers of an ensemble have in common."""
+    """What all servers of an ensemble have in common. `zkfast` is a program, or a command with `{config}` in it."""
 
     def __init__(self, zkfast, directory, tick_ms=2000, heap="1g", cores="0-1", disk=None, keys=None, level="info"):
         self.zkfast, self.directory, self.heap, self.cores = zkfast, directory, heap, cores
@@ -161,6 +161,8 @@ class Member:
                 "-Dorg.slf4j.simpleLogger.showDateTime=true",
                 "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS", "-cp", os.path.join(jars(), "*"),
                 "org.apache.zookeeper.server.quorum.QuorumPeerMain", path]
+        elif isinstance(self.options.zkfast, list):
+            self.command = [word.replace("{config}", path) for word in self.options.zkfast]
         else:
             self.command = [self.options.zkfast, "--config", path, "--cores", self.options.cores]
 
@@ -222,6 +224,11 @@ class Member:
         with open(self.log_path, "rb") as file:
             file.seek(since)
             return file.read().decode(errors="replace")
+
+    def last_words(self):
+        """The end of its log, without the connections that came meanwhile."""
+        lines = [line for line in self.said().splitlines() if " cnxn: " not in line and " NIOServerCnxn" not in line]
+        return "\n".join(line[:300] for line in lines[-15:])
 
     def tries(self, since=0):
         """How often it has begun to synchronise with a leader."""
@@ -289,7 +296,7 @@ class Ensemble:
             for member in waiting:
                 if not member.runs() or time.monotonic() > until:
                     raise Failed(f"{member} does not serve after {limit_s} s; its log ends with:\n"
-                                 + member.said()[-1500:])
+                                 + member.last_words())
             time.sleep(LOOK_S)
 
     def leader(self, limit_s=SERVES_S_MAX):
@@ -618,7 +625,7 @@ def load(ports, name, rate, window, size, keys, results_path, acknowledged, stop
             ports.append(ports.pop(0))
             # The server may have ended in the middle of what it was sent.
             pending.clear()
-            time.sleep(0.005)
+            time.sleep(0.02)
     if connection:
         with contextlib.suppress(Lost, OSError):
             # What is on its way is waited for, so that little is of unknown outcome.

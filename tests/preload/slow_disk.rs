@@ -1,7 +1,7 @@
 //! A disk that is slower than it is: a library for `LD_PRELOAD`, which works for a JVM as it does for zkfast.
 //!
 //! ```text
-//! rustc -O --edition 2024 --crate-type cdylib -C panic=abort -o libslow_disk.so tests/setup/slow_disk.rs
+//! rustc -O --edition 2024 --crate-type cdylib -C panic=abort -o libslow_disk.so tests/preload/slow_disk.rs
 //! SLOW_DISK_DIR=/data/zk SLOW_DISK_CONTROL=/run/control LD_PRELOAD=./libslow_disk.so zkfast zoo.cfg
 //! ```
 //!

@@ -58,6 +58,7 @@ SECOND, LEADER, LEARNER = 1, 2, 3
 
 
 def is_java(cell):
+    """Whether it is what the others are held against."""
     return cell["leader"] == cell["learner"] == "java"
 
 
@@ -96,12 +97,12 @@ class Templates:
     def path(self, size, what, kind):
         return os.path.join(self.directory, f"template-{size.replace(' ', '')}-{what}-{kind}")
 
-    def options(self, place, **more):
+    def options(self, place):
         os.makedirs(place, exist_ok=True)
-        # Otherwise Java's leader sends a tree where its log would be longer than a third of one.
-        keys = {"snapshotSizeFactor": 100}
+        # Java's leader sends a DIFF only where the files of its log, whose length is rounded up, are below a tree.
+        jvm = ["-Dzookeeper.snapshotSizeFactor=1.0", "-Dzookeeper.preAllocSize=1024"]
         return mixed.Options(self.args.zkfast, place, heap=self.args.heap, cores=self.args.cores, disk=self.disk,
-                             keys=keys, **more)
+                             jvm=jvm)
 
     def begin(self, size):
         """Both kinds before and after what the DIFF is about."""
@@ -235,17 +236,28 @@ def run(cell, args, templates, directory, out):
             ensemble.start(ensemble.members[:2])
             ensemble.wait(ensemble.members[:2])
             leader = ensemble.leader()
-            change(leader.port, 10)
-            running = loads(cell, leader, place)
-            for load in running:
-                load.wait(500 if load.name.startswith("full") and cell["znodes"] == "100 B" else 10)
+            # Java's leader sends TRUNC only while nothing was written in its epoch, not even a new session; else a tree.
+            load_comes_late = cell["sync"] == "TRUNC" and cell["leader"] == "java"
+            if not load_comes_late:
+                change(leader.port, 10)
+                running = loads(cell, leader, place)
+                for load in running:
+                    load.wait(500 if load.name.startswith("full") and cell["znodes"] == "100 B" else 10)
             if cell["disk"] == "slow":
                 templates.disk.set(SLOW_BYTES_PER_S, SLOW_FLUSH_MS)
                 time.sleep(1)
-            before = [load.acknowledged.value for load in running]
-            result |= mixed.join(learner, leader, args.limit)
-            after = [load.acknowledged.value for load in running]
-            result["writes_per_s"] = round((sum(after) - sum(before)) / result["waited_s"], 1)
+            since, before = leader.mark(), sum(load.acknowledged.value for load in running)
+
+            def begin():
+                learner.start()
+                if load_comes_late and cell["load"] != "idle":
+                    asked = f"Synchronizing with Learner sid: {learner.sid}"
+                    mixed.wait_for(lambda: asked in leader.said(since), mixed.SERVES_S_MAX, f"{learner} asks {leader}")
+                    running.extend(loads(cell, leader, place))
+
+            result |= mixed.join(learner, leader, args.limit, begin)
+            acknowledged = sum(load.acknowledged.value for load in running) - before
+            result["writes_per_s"] = round(acknowledged / result["waited_s"], 1)
             still_leads = leader.runs() and (leader.state() or ("",))[0] == "leader"
             result["leader_lost"] = not still_leads
             found = [load.stop() for load in running]
@@ -259,7 +271,8 @@ def run(cell, args, templates, directory, out):
                     result[what] = sum(len(mixed.lost(member.port, one)) for one in found)
                 count, value_bytes = shape(args, cell["znodes"])
                 result["damaged"] = len(mixed.tree_damage(learner.port, count, value_bytes, 200))
-            if result["joined_s"] is None or result["tries"] != 1 or result["errors"] or args.keep_logs:
+            strange = result["joined_s"] is None or result["tries"] != 1 or result["errors"]
+            if args.keep_logs or strange and not is_java(cell):
                 label = "-".join(cell.values()).replace(" ", "").replace("/", "")
                 mixed.keep_log(learner, out, label + "-learner")
                 mixed.keep_log(leader, out, label + "-leader")
@@ -323,9 +336,10 @@ def summary(rows):
     lines += [line(*row) for row in rows]
     runs = [run for _, _, run, _ in rows]
     joined = [run for run in runs if run["joined_s"] is not None]
-    lines.append(f"{len(rows)} cells: {len(joined)} joined, {sum(run['tries'] == 1 for run in joined)} of them in one try; "
-                 f"beside Java: {sum('NO JOIN' in verdict(run, java) for _, _, run, java in rows)} did not join where "
-                 f"Java did, {sum('slower' in verdict(run, java) for _, _, run, java in rows)} were slower")
+    words = [verdict(run, java) for _, _, run, java in rows]
+    lines.append(f"{len(rows)} cells: {len(joined)} joined, {sum(run['tries'] == 1 for run in joined)} of them in one "
+                 f"try; beside Java: {sum('NO JOIN' in word for word in words)} did not join where Java did, "
+                 f"{sum('slower' in word for word in words)} were slower")
     return "\n".join(lines)
 
 

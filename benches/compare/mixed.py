@@ -106,9 +106,9 @@ class Disk:
 class Options:
     """What all servers of an ensemble have in common. `zkfast` is a program, or a command with `{config}` in it."""
 
-    def __init__(self, zkfast, directory, tick_ms=2000, heap="1g", cores="0-1", disk=None, keys=None, level="info"):
+    def __init__(self, zkfast, directory, tick_ms=2000, heap="1g", cores="0-1", disk=None, keys=None, jvm=()):
         self.zkfast, self.directory, self.heap, self.cores = zkfast, directory, heap, cores
-        self.disk, self.level = disk, level
+        self.disk, self.jvm = disk, jvm
         self.keys = {"tickTime": tick_ms, "initLimit": 10, "syncLimit": 5, "maxClientCnxns": 0,
                      "admin.enableServer": "false", "4lw.commands.whitelist": "*", **(keys or {})}
 
@@ -156,9 +156,8 @@ class Member:
             file.write(self.config)
         if self.kind == "java":
             self.command = [
-                "java", f"-Xmx{self.options.heap}", "-Dzookeeper.jmx.log4j.disable=true",
-                f"-Dorg.slf4j.simpleLogger.defaultLogLevel={self.options.level}",
-                "-Dorg.slf4j.simpleLogger.showDateTime=true",
+                "java", f"-Xmx{self.options.heap}", *self.options.jvm, "-Dzookeeper.jmx.log4j.disable=true",
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=info", "-Dorg.slf4j.simpleLogger.showDateTime=true",
                 "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS", "-cp", os.path.join(jars(), "*"),
                 "org.apache.zookeeper.server.quorum.QuorumPeerMain", path]
         elif isinstance(self.options.zkfast, list):
@@ -672,7 +671,7 @@ def arguments(parser):
     parser.add_argument("--out", help="result directory (default: benches/runs/DATE-MACHINE)")
     parser.add_argument("--heap", default="1g", help="of each JVM (default: 1g)")
     parser.add_argument("--cores", default="0-1", help="zkfast's (default: 0-1)")
-    parser.add_argument("--keep-logs", action="store_true", help="put the logs of what failed into the result directory")
+    parser.add_argument("--keep-logs", action="store_true", help="keep the logs of all servers, not only of failures")
     parser.set_defaults(a="zkfast", b="java", floor=False)
     return parser
 

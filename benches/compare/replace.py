@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Three Java servers with a large tree are replaced one by one by empty zkfast servers, and those by empty Java servers.
+"""Three Java servers with a large tree are replaced one by one by empty zkfast servers, and those by Java servers.
 
     benches/compare/replace.py                                 # a million znodes of 60 bytes, tickTime 2000 and 500
     benches/compare/replace.py --znodes 100000 --ticks 500     # a small one
@@ -13,8 +13,8 @@ follows when it is in step. The leader is the last of each round.
     tries          how often it asked a leader for what it lacked
     gap s          longest time between two acknowledged writes, from the SIGTERM to the join
     disk MB        the most that its directory held meanwhile
-    lost           acknowledged writes that are not there at the end of the round, on any server, and damaged znodes of a
-                   sample
+    lost           acknowledged writes that are not there at the end of the round, and damaged znodes of a sample; for
+                   each server
 
 A round ends with the first server that has not joined within `--limit` seconds. The figures go to runs.jsonl
 (environment first), replace.csv and summary.txt.

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A follower that stood still for 15 s and for 5 minutes under full load comes back: how long that takes, in how many tries.
+"""A follower that stood still for 15 s and for 5 minutes under full load comes back: how long, in how many tries.
 
     benches/compare/stopped.py                                       # three zkfast servers
     benches/compare/stopped.py --kinds java,java,java                # three Java servers
     benches/compare/stopped.py --kinds java,zkfast,java --stopped 2 --rest 15
 
-In turn: SIGSTOP, after `--rest` seconds SIGCONT; then SIGKILL, after as long a start. Meanwhile two processes set znodes of
-`--bytes` on the leader, as many as it takes (or `--rate` a second).
+In turn: SIGSTOP, after `--rest` seconds SIGCONT; then SIGKILL, after as long a start. Meanwhile two processes set
+znodes of `--bytes` on the leader, as many as it takes (or `--rate` a second).
 
     back s         from SIGCONT, or from the start, until it serves and has all that its leader had at that moment
     behind after   how many txns it lacks ten seconds later
@@ -106,8 +106,8 @@ def line(found):
     if "failed" in found:
         return f"{start} FAILED: {found['failed']}"
     words = (found["stopped"], found["leader"],
-             mixed.seconds(found["joined_s"]) if found["joined_s"] else "NOT BACK", found["tries"], found["sync"] or "-",
-             found["behind"], f"{found['writes_per_s']:.0f}", mixed.seconds(found["gap_s"]),
+             mixed.seconds(found["joined_s"]) if found["joined_s"] is not None else "NOT BACK", found["tries"],
+             found["sync"] or "-", found["behind"], f"{found['writes_per_s']:.0f}", mixed.seconds(found["gap_s"]),
              mixed.megabytes(found["joiner_disk_most_bytes"]), mixed.megabytes(found["joiner_peak_bytes"]),
              mixed.megabytes(found["leader_peak_bytes"]), found["errors"], "/".join(map(str, found["lost"])))
     return start + " " + " ".join(f"{word!s:>12}" for word in words)
@@ -134,7 +134,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     mixed.arguments(parser)
     words = lambda text: text.split(",")
-    parser.add_argument("--kinds", type=words, default=["zkfast"] * 3, help="java or zkfast for each (default: zkfast)")
+    parser.add_argument("--kinds", type=words, default=["zkfast"] * 3, help="of each server (default: zkfast)")
     parser.add_argument("--stopped", type=int, default=0, help="number of the follower (default: any)")
     parser.add_argument("--rest", type=lambda text: [float(word) for word in words(text)], default=[15, 300],
                         help="in seconds (default: 15,300)")

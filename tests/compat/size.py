@@ -88,6 +88,8 @@ def three(ensemble, disk, folder):
         leader = ensemble.leader()
         joiner = next(member for member in reversed(ensemble.members) if member is not leader)
         assert joiner.stop(), f"{joiner} did not end after TERM"
+        status = joiner.process.returncode
+        assert status == (143 if joiner.kind == "java" else 0), f"{joiner} ended with {status} after TERM"
         joiner.become(joiner.kind)
         before = written_bytes(loads[0])
         found = mixed.join(joiner, leader, SECONDS_MAX)

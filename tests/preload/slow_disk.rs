@@ -5,10 +5,10 @@
 //! SLOW_DISK_DIR=/data/zk SLOW_DISK_CONTROL=/run/control LD_PRELOAD=./libslow_disk.so zkfast zoo.cfg
 //! ```
 //!
-//! Writes to files below `SLOW_DISK_DIR` share `bytes_per_s` of the process, and each flush of such a file (`fsync`,
-//! `fdatasync`) takes `flush_us` more. Both stand in the file `SLOW_DISK_CONTROL`, which the library maps: a test that
-//! writes other numbers into it changes a disk in use. Four numbers of 64 bits, least byte first: `bytes_per_s`, `flush_us` (0 each: as the
-//! disk is), and what the library adds up: flushes, bytes written.
+//! Writes to files below `SLOW_DISK_DIR` share `bytes_per_s` of the process, and each flush of such a file
+//! (`fsync`, `fdatasync`) takes `flush_us` more. Both stand in the file `SLOW_DISK_CONTROL`, which the library
+//! maps: a test that writes other numbers into it changes a disk in use. Four numbers of 64 bits, least byte
+//! first: `bytes_per_s`, `flush_us` (0 each: as the disk is), and what the library adds up: flushes, bytes written.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};

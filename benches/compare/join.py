@@ -88,6 +88,11 @@ def name(cell):
     return ", ".join(cell.values())
 
 
+def label(cell):
+    """Its name as that of a file."""
+    return "-".join(cell.values()).replace(" ", "").replace("/", "")
+
+
 class Templates:
     """Directories that ensembles begin with, made when they are first asked for."""
 
@@ -273,16 +278,18 @@ def run(cell, args, templates, directory, out):
                 result["damaged"] = len(mixed.tree_damage(learner.port, count, value_bytes, 200))
             strange = result["joined_s"] is None or result["tries"] != 1 or result["errors"]
             if args.keep_logs or strange and not is_java(cell):
-                label = "-".join(cell.values()).replace(" ", "").replace("/", "")
-                mixed.keep_log(learner, out, label + "-learner")
-                mixed.keep_log(leader, out, label + "-leader")
+                mixed.keep_log(learner, out, label(cell) + "-learner")
+                mixed.keep_log(leader, out, label(cell) + "-leader")
     except (mixed.Failed, session.Lost, OSError, AssertionError) as error:
         result["failed"] = f"{type(error).__name__}: {error}"[:500]
     finally:
         for load in running:
             load.process.kill()
-        shutil.rmtree(place, ignore_errors=True)
     result.setdefault("joined_s", None)
+    if args.keep_data and not is_java(cell) and verdict(result, None) != "ok":
+        shutil.rmtree(os.path.join(out, label(cell)), ignore_errors=True)
+        shutil.move(place, os.path.join(out, label(cell)))
+    shutil.rmtree(place, ignore_errors=True)
     return result
 
 
@@ -390,6 +397,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="print the cells and end")
     parser.add_argument("--quick", action="store_true", help="a tenth of the znodes and of the txns, 60 s a cell")
     parser.add_argument("--no-java", dest="java", action="store_false", help="leave out Java to Java")
+    parser.add_argument("--keep-data", action="store_true", help="keep the directories of what went wrong")
     parser.add_argument("--limit", type=float, default=240, help="of a join, in seconds (default: 240)")
     parser.add_argument("--znodes", type=int, default=500_000, help="of 100 bytes (default: 500000)")
     parser.add_argument("--large", type=int, default=300, help="znodes of 900 KB (default: 300)")

@@ -19,7 +19,8 @@ The cells are chosen of all combinations so that each pair of values occurs, and
     join s     from the start of the process until it serves; `in step` once it has what its leader had then
     tries      connections to the leader's quorum port that ended in a synchronisation, or should have
     given      what the last of them was: a leader may choose otherwise than the cell says
-    lost       writes that were acknowledged meanwhile and are not on the learner, or not on the leader
+    lost       writes that were acknowledged meanwhile and are not on the learner, or not on the leader; and again on
+               each server once all got SIGKILL and were started again
 
 The ensembles begin on prepared directories, which are made once. The figures go to runs.jsonl (environment first),
 cells.csv and summary.txt.
@@ -215,7 +216,7 @@ def loads(cell, leader, place):
     large = cell["znodes"] != "100 B"
     size, keys = (200_000, 20) if large else (100, 1000)
     if cell["load"] == "20/s":
-        return [mixed.Load([leader.port], "slow", place, rate=20, size=size, keys=keys)]
+        return [mixed.Load([leader.port], "slow", place, rate=20, window=100, size=size, keys=keys)]
     if cell["load"] == "full":
         window = 12 if large else 500
         return [mixed.Load([leader.port], f"full{number}", place, window=window, size=size, keys=keys)
@@ -241,7 +242,7 @@ def run(cell, args, templates, directory, out):
             ensemble.start(ensemble.members[:2])
             ensemble.wait(ensemble.members[:2])
             leader = ensemble.leader()
-            # Java's leader sends TRUNC only while nothing was written in its epoch, not even a new session; else a tree.
+            # Java's leader sends TRUNC only before the first write of its epoch, a new session included; then a tree.
             load_comes_late = cell["sync"] == "TRUNC" and cell["leader"] == "java"
             if not load_comes_late:
                 change(leader.port, 10)
@@ -276,6 +277,14 @@ def run(cell, args, templates, directory, out):
                     result[what] = sum(len(mixed.lost(member.port, one)) for one in found)
                 count, value_bytes = shape(args, cell["znodes"])
                 result["damaged"] = len(mixed.tree_damage(learner.port, count, value_bytes, 200))
+                if args.restart:
+                    result["restart_lost"] = None
+                    for member in ensemble.members:
+                        member.kill()
+                    ensemble.start()
+                    ensemble.wait()
+                    result["restart_lost"] = sum(len(mixed.lost(member.port, one))
+                                                 for member in ensemble.members for one in found)
             strange = result["joined_s"] is None or result["tries"] != 1 or result["errors"]
             if args.keep_logs or strange and not is_java(cell):
                 mixed.keep_log(learner, out, label(cell) + "-learner")
@@ -303,7 +312,8 @@ COLUMNS = (
     ("disk MB", lambda run: mixed.megabytes(run.get("joiner_disk_most_bytes"))),
     ("writes/s", lambda run: f"{run.get('writes_per_s', 0):.0f}"),
     ("lost", lambda run: str(run.get("lost", "-") if run.get("lost") is None else
-                             run["lost"] + run["leader_lost_writes"] + run["damaged"])),
+                             run["lost"] + run["leader_lost_writes"] + run["damaged"]
+                             + (run.get("restart_lost") or 0))),
 )
 JAVA_COLUMNS = COLUMNS[:7]
 
@@ -329,6 +339,8 @@ def verdict(run, java):
             words.append("NEVER IN STEP")
         if run["lost"] or run["leader_lost_writes"] or run["damaged"]:
             words.append("LOST WRITES")
+        if run.get("restart_lost"):
+            words.append("LOST WRITES AT A RESTART")
         if java and java.get("joined_s") and run["joined_s"] > java["joined_s"]:
             words.append(f"slower than Java x{run['joined_s'] / java['joined_s']:.1f}")
     if run.get("errors"):
@@ -397,6 +409,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="print the cells and end")
     parser.add_argument("--quick", action="store_true", help="a tenth of the znodes and of the txns, 60 s a cell")
     parser.add_argument("--no-java", dest="java", action="store_false", help="leave out Java to Java")
+    parser.add_argument("--no-restart", dest="restart", action="store_false", help="leave out the SIGKILL of all")
     parser.add_argument("--keep-data", action="store_true", help="keep the directories of what went wrong")
     parser.add_argument("--limit", type=float, default=240, help="of a join, in seconds (default: 240)")
     parser.add_argument("--znodes", type=int, default=500_000, help="of 100 bytes (default: 500000)")

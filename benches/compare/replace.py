@@ -76,7 +76,7 @@ def scenario(kinds, tick_ms, args, directory, out, keep, rows):
         print(f"tickTime {tick_ms}, {label}: {args.znodes} znodes after {time.monotonic() - begun:.0f} s",
               file=sys.stderr)
         for turn, kind in enumerate(kinds):
-            load = mixed.Load(ensemble.ports(), f"{tick_ms}-{turn}", place, rate=args.rate)
+            load = mixed.Load(ensemble.ports(), f"{tick_ms}-{turn}", place, rate=args.rate, window=100)
             load.wait()
             of_round = []
 

@@ -134,7 +134,7 @@ def beside_java(ensemble, kind, folder):
         ensemble.wait(first)
         leader = ensemble.leader()
         mixed.create_all(leader.port, mixed.tree(JAVA_ZNODES, JAVA_ZNODE_BYTES))
-        loads.append(mixed.Load([leader.port], "java", folder, rate=20))
+        loads.append(mixed.Load([leader.port], "java", folder, rate=20, window=100))
         loads[0].wait(20)
         found = mixed.join(joiner, leader, SECONDS_MAX)
         returned(found, (1,))

@@ -99,6 +99,11 @@ class Disk:
         with open(self.control, "r+b") as file:
             file.write(struct.pack("<QQ", bytes_per_s, int(flush_ms * 1000)))
 
+    def counts(self):
+        """Flushes and bytes written so far, by all servers."""
+        with open(self.control, "rb") as file:
+            return struct.unpack("<4Q", file.read(32))[2:]
+
     def environment(self, data):
         return {"LD_PRELOAD": self.library, "SLOW_DISK_DIR": data, "SLOW_DISK_CONTROL": self.control}
 
@@ -356,6 +361,8 @@ def join(member, leader, limit_s, begin=None, target=None):
     It has joined when it serves, and is in step when it has what its leader had at that moment, or `target`.
     """
     leader.forget_peak()
+    disk = member.options.disk
+    counts = disk.counts() if disk else (0, 0)
     since, leader_since = member.mark(), leader.mark()
     with Watch(member) as watch:
         begun = time.monotonic()
@@ -395,6 +402,8 @@ def join(member, leader, limit_s, begin=None, target=None):
         "errors": len(member.errors(since)),
         "leader_errors": len(leader.errors(leader_since)),
         "begun": begun, "ended": ended,
+        # Of all servers.
+        **({"flushes": disk.counts()[0] - counts[0], "written_bytes": disk.counts()[1] - counts[1]} if disk else {}),
     }
 
 

@@ -70,6 +70,8 @@ pub(crate) struct Settings {
     pub disk_faults: bool,
     /// Clients remember every reply.
     pub keep_replies: bool,
+    /// After the faults a server loses all that it had, and joins while clients write.
+    pub joins: bool,
     /// Servers speak to each other as ZooKeeper's own do, and are as strict.
     pub as_java: bool,
 }
@@ -93,6 +95,7 @@ impl Settings {
             fault_every_us: 0,
             disk_faults: false,
             keep_replies: true,
+            joins: false,
             as_java: false,
         }
     }
@@ -118,6 +121,7 @@ impl Settings {
             fault_every_us: [0, 200_000, 600_000, 600_000, 1_500_000, 1_500_000][random.below(6) as usize],
             disk_faults: random.one_in(3),
             keep_replies: false,
+            joins: true,
             as_java: random.one_in(3),
         }
     }
@@ -614,7 +618,7 @@ impl Cluster {
     fn join_under_load(&mut self) {
         let leader = self.leader();
         let others: Vec<usize> = (0..self.servers.len()).filter(|server| Some(*server) != leader).collect();
-        if others.is_empty() {
+        if others.is_empty() || !self.settings.joins {
             return;
         }
         let server = others[self.net.random.below(others.len() as u64) as usize];

@@ -1619,8 +1619,17 @@ mod tests {
     fn waits_for_those_who_may_bring_the_quorum() {
         for is_in_step in [false, true] {
             let (mut leader, mut history) = leader(|membership| membership.quorum = five_voters());
+            let info = |sid| LearnerInfo::bytes(sid, PROTOCOL_VERSION_CUMULATIVE, 0);
             for sid in [2, 3] {
-                promise(&mut leader, &mut history, LinkId(sid), PROTOCOL_VERSION_CUMULATIVE);
+                let mut bytes = Vec::new();
+                put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info(sid as i64));
+                leader.accepted(LinkId(sid), 0, &mut history, &mut Vec::new());
+                leader.received(LinkId(sid), &bytes, 0, &mut history, &mut Vec::new());
+            }
+            for sid in [2, 3] {
+                let mut bytes = Vec::new();
+                put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
+                leader.received(LinkId(sid), &bytes, 0, &mut history, &mut Vec::new());
             }
             acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
             if is_in_step {

@@ -14,7 +14,7 @@ use super::report::SessionsTold;
 use super::{CnxnId, Now, ReplayError, Request, Restored, Up, Uplink, What};
 use crate::proto::{Id, OpCode, Reader, Zxid};
 use crate::session;
-use crate::txn::TxnHeader;
+use crate::txn::{self, TxnHeader};
 use crate::zab::message::{ForwardedRequest, Revalidate, put_ping_answer};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -38,6 +38,27 @@ pub(super) struct Logged {
     pub zxid: Zxid,
     /// Header, txn and digest.
     pub txn: Bytes,
+    /// Whether its digest is a hint: another server predicted it than the leader of zkfast's that sent it.
+    pub is_hint: bool,
+}
+
+impl Logged {
+    /// What goes to the log: a digest only where it proves something.
+    pub fn record(&self) -> &[u8] {
+        match self.is_hint {
+            // One that does not decode is refused once it is committed.
+            true => txn::without_digest(&self.txn).unwrap_or(&self.txn),
+            false => &self.txn,
+        }
+    }
+}
+
+/// A txn that left another digest than the one that came with it.
+#[derive(Debug)]
+pub(super) struct Differs {
+    pub why: ReplayError,
+    /// See [`Logged::is_hint`]; of these one is told for each leader, and all are counted.
+    pub is_hint: bool,
 }
 
 /// See the module's page.
@@ -66,6 +87,8 @@ pub(super) struct Follow {
     touched: BTreeMap<i64, i32>,
     /// In zxid order.
     logged: VecDeque<Logged>,
+    /// A hint that disagreed was told of, of the leader that there is.
+    hint_told: bool,
     /// Packets for the leader.
     packets: Vec<u8>,
     /// Whether there is a leader to send them to.
@@ -93,6 +116,7 @@ impl Follow {
             leaving: Vec::new(),
             touched: BTreeMap::new(),
             logged: VecDeque::new(),
+            hint_told: false,
             packets: Vec::new(),
             connected: false,
             epoch: 0,
@@ -182,6 +206,7 @@ impl Follow {
     /// There is no leader for now: requests wait.
     pub fn disconnect(&mut self) {
         self.connected = false;
+        self.hint_told = false;
         self.barrier = None;
         self.packets.clear();
     }
@@ -353,12 +378,17 @@ impl Follow {
     ///
     /// # Errors
     /// A txn that cannot be applied: this tree is not what it should be, and nothing can be built on it.
-    pub fn commit(&mut self, through: Zxid) -> Result<Vec<ReplayError>, ReplayError> {
+    pub fn commit(&mut self, through: Zxid) -> Result<Vec<Differs>, ReplayError> {
         let mut differ = Vec::new();
         while self.logged.front().is_some_and(|first| first.zxid <= through)
             && let Some(first) = self.logged.pop_front()
         {
-            differ.extend(self.apply(&first)?);
+            let Some(why) = self.apply(&first)? else { continue };
+            self.core.metrics.counters.digest_mismatches_count += 1;
+            let is_hint = first.is_hint;
+            if !is_hint || !std::mem::replace(&mut self.hint_told, true) {
+                differ.push(Differs { why, is_hint });
+            }
         }
         Ok(differ)
     }
@@ -466,7 +496,7 @@ mod tests {
         let mut bytes = Vec::new();
         header.put(&mut bytes);
         txn.put(&mut bytes);
-        follow.log(Logged { zxid: header.zxid, txn: bytes.into() });
+        follow.log(Logged { zxid: header.zxid, txn: bytes.into(), is_hint: false });
         follow.commit(header.zxid).expect("applies");
         let told = follow.core.deltas.entries.iter();
         told.map(|entry| (entry.to, entry.xid, format!("{:?}", entry.what))).collect()

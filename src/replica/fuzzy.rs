@@ -1,6 +1,6 @@
 //! From a fuzzy snapshot to the exact tree.
 
-use super::restored::{note_session, read_next};
+use super::restored::{Agreement, note_session, read_next};
 use super::{ReplayError, Restored};
 use crate::auth::AclList;
 use crate::proto::{OpCode, Zxid};
@@ -8,20 +8,6 @@ use crate::snapshot::java::Tail;
 use crate::tree::{self, Owner, OwnerKind};
 use crate::txn::{Txn, TxnHeader, apply_fuzzy};
 use std::sync::Arc;
-
-/// What the digest of a logged txn says of the tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Agreement {
-    /// It is the tree that the txn made.
-    Same,
-    /// It is another one: the snapshot holds more than this.
-    Other {
-        /// What was logged.
-        logged: u64,
-    },
-    /// Nothing: the txn carries none, or the tree keeps none.
-    Unsaid,
-}
 
 impl Restored {
     /// Applies a logged txn to a tree that may have some of it already.
@@ -33,18 +19,15 @@ impl Restored {
         apply_fuzzy(&mut self.tree, &mut self.quotas, &header, &txn);
         note_session(&mut self.sessions, &header, &txn);
         self.zxid = zxid;
-        Ok(match digest {
-            Some(logged) if self.tree.keeps_digests() => match logged == self.tree.digest() {
-                true => Agreement::Same,
-                false => Agreement::Other { logged },
-            },
-            _ => Agreement::Unsaid,
-        })
+        Ok(self.agreement(digest))
     }
 }
 
 /// Replays a log onto a fuzzy snapshot: with forgiveness until the tree is known to be exact, which the
-/// first digest that agrees shows, and without from there on.
+/// first digest that agrees shows. From there on each txn must fit.
+///
+/// A digest that disagrees proves nothing: the server that logged it predicted it, and ZooKeeper's predicts wrong ones
+/// while writes of the root and creates below it are in flight together. It is counted.
 #[derive(Debug)]
 pub struct FuzzyReplay {
     restored: Restored,
@@ -55,15 +38,23 @@ pub struct FuzzyReplay {
     /// The newest digest that did not agree, and none has since.
     disagrees: Option<ReplayError>,
     txns: u64,
+    /// Digests that did not agree once the tree was known to be exact, or at the end.
+    mismatches: u64,
+    /// Those since the last one that agreed.
+    doubtful: u64,
 }
 
 /// What became of a fuzzy snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FuzzyReport {
     /// Txns that were replayed.
     pub txns: u64,
     /// From which txn on the tree was known to be exact; `None` where no digest said so.
     pub exact_from: Option<Zxid>,
+    /// Digests that did not agree, but for those that the snapshot's being fuzzy explains.
+    pub digest_mismatches: u64,
+    /// The newest of them, where no digest has agreed since: only this one may mean that the tree is another.
+    pub doubt: Option<String>,
     /// Ephemerals that went because their session is not alive, as Java does at its start.
     pub orphans: usize,
 }
@@ -79,9 +70,6 @@ pub enum FuzzyError {
         /// How far the log goes.
         last: Zxid,
     },
-    /// The tree is not the one that was logged.
-    #[error("the tree never becomes the one that was logged: {0}")]
-    Digest(ReplayError),
     /// A znode whose ACL nobody knows.
     #[error("{path} names an ACL that is neither in the snapshot nor in the log")]
     Acl {
@@ -103,8 +91,17 @@ impl FuzzyReplay {
         unlisted: Vec<Box<[u8]>>,
         closed: Arc<AclList>,
     ) -> Self {
-        let mut replay =
-            Self { restored, tail, unlisted, closed, exact_from: None, disagrees: None, txns: 0 };
+        let mut replay = Self {
+            restored,
+            tail,
+            unlisted,
+            closed,
+            exact_from: None,
+            disagrees: None,
+            txns: 0,
+            mismatches: 0,
+            doubtful: 0,
+        };
         replay.compare_tail();
         replay
     }
@@ -137,18 +134,16 @@ impl FuzzyReplay {
     /// Applies the next txn.
     ///
     /// # Errors
-    /// What does not fit; see [`Restored::replay_fuzzy`] and, once the tree is exact, [`Restored::replay`].
+    /// What does not fit; see [`Restored::replay_fuzzy`] and, once the tree is exact, [`Restored::replay_hinted`].
     pub fn replay(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), ReplayError> {
         self.txns += 1;
-        if self.is_exact() {
-            return self.restored.replay(zxid, bytes);
-        }
-        match self.restored.replay_fuzzy(zxid, bytes)? {
+        let agreement = match self.is_exact() {
+            true => self.restored.replay_hinted(zxid, bytes)?,
+            false => self.restored.replay_fuzzy(zxid, bytes)?,
+        };
+        match agreement {
             Agreement::Same => self.agrees(),
-            Agreement::Other { logged } => {
-                self.disagrees =
-                    Some(ReplayError::Digest { zxid, logged, tree: self.restored.tree.digest() });
-            }
+            Agreement::Other { logged } => self.disagrees(zxid, logged),
             Agreement::Unsaid => {}
         }
         self.compare_tail();
@@ -163,15 +158,25 @@ impl FuzzyReplay {
             Some((at, logged)) if at == zxid && !self.is_exact() && self.restored.tree.keeps_digests() => {
                 match self.restored.tree.digest() {
                     tree if tree == logged => self.agrees(),
-                    tree => self.disagrees = Some(ReplayError::Digest { zxid, logged, tree }),
+                    _ => self.disagrees(zxid, logged),
                 }
             }
             _ => {}
         }
     }
 
+    fn disagrees(&mut self, zxid: Zxid, logged: u64) {
+        self.doubtful += 1;
+        self.disagrees = Some(ReplayError::Digest { zxid, logged, tree: self.restored.tree.digest() });
+    }
+
     fn agrees(&mut self) {
         self.disagrees = None;
+        let doubtful = std::mem::take(&mut self.doubtful);
+        if self.is_exact() {
+            self.mismatches += doubtful;
+            return;
+        }
         // Neither lists nor what is below /zookeeper are part of the digest, and some may still be to come.
         if self.restored.zxid >= self.tail.reach() && self.unlisted_path().is_none() {
             self.unlisted = Vec::new();
@@ -193,18 +198,16 @@ impl FuzzyReplay {
     ///
     /// # Errors
     /// Why it is not whole.
-    pub fn finish(mut self) -> Result<(Restored, FuzzyReport), FuzzyError> {
+    pub fn finish(self) -> Result<(Restored, FuzzyReport), FuzzyError> {
         let (reach, last) = (self.tail.reach(), self.restored.zxid);
         if last < reach && !self.is_exact() {
             return Err(FuzzyError::Unreached { reach, last });
         }
-        if let Some(error) = self.disagrees.take() {
-            return Err(FuzzyError::Digest(error));
-        }
         if let Some(path) = self.unlisted_path() {
             return Err(FuzzyError::Acl { path: String::from_utf8_lossy(path).into() });
         }
-        let Self { mut restored, exact_from, txns, .. } = self;
+        let Self { mut restored, exact_from, txns, mismatches, doubtful, disagrees, .. } = self;
+        let (digest_mismatches, doubt) = (mismatches + doubtful, disagrees.map(|why| why.to_string()));
         let dead: Vec<i64> =
             restored.tree.ephemeral_owners().filter(|owner| !restored.sessions.contains_key(owner)).collect();
         let before = restored.tree.len();
@@ -220,6 +223,6 @@ impl FuzzyReplay {
             apply_fuzzy(&mut restored.tree, &mut restored.quotas, &header, &txn);
         }
         let orphans = before - restored.tree.len();
-        Ok((restored, FuzzyReport { txns, exact_from, orphans }))
+        Ok((restored, FuzzyReport { txns, exact_from, digest_mismatches, doubt, orphans }))
     }
 }

@@ -18,7 +18,7 @@
 
 use super::commit::{GROUP_BYTES_MAX, SLOW_GROUP_BYTES_MAX};
 use super::core::{Core, SessionClock};
-use super::follow::{Follow, Logged};
+use super::follow::{Differs, Follow, Logged};
 use super::patience::Patience;
 use super::report::Answered;
 use super::{
@@ -202,6 +202,12 @@ pub enum Event {
     SyncFailed { sid: i64, sync: &'static str, bytes: u64, took_ms: i64, attempt: u32, why: String },
     #[error("the leader's tree is another: why={}", Text(.why))]
     Digest { why: String },
+    #[error(
+        "a digest that another server predicted is wrong: why={} then={}", Text(.why),
+        Text("ZooKeeper's own servers predict wrong ones; all are counted in digest_mismatches_count, one is told for \
+            each leader")
+    )]
+    DigestHint { why: String },
 }
 
 /// What a server that serves nobody lacks.
@@ -257,6 +263,7 @@ impl Event {
             | Self::LearnerLost { .. }
             | Self::LearnerLags { .. }
             | Self::SyncFailed { .. }
+            | Self::DigestHint { .. }
             | Self::LearnerLeft { .. } => Weight::Warn,
             Self::Digest { .. } => Weight::Error,
         }
@@ -280,6 +287,7 @@ impl Event {
             Self::Storing { .. } => "storing the leader's tree",
             Self::SyncFailed { .. } => "not synchronised",
             Self::Digest { .. } => "the leader's tree is another",
+            Self::DigestHint { .. } => "a digest that another server predicted is wrong",
         }
     }
 }
@@ -1260,7 +1268,10 @@ impl Replica {
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
         match follow.commit(through) {
             Ok(differ) => {
-                let events = differ.into_iter().map(|why| Event::Digest { why: why.to_string() });
+                let events = differ.into_iter().map(|Differs { why, is_hint }| match is_hint {
+                    true => Event::DigestHint { why: why.to_string() },
+                    false => Event::Digest { why: why.to_string() },
+                });
                 member.outputs.extend(events.map(Output::Event));
             }
             Err(why) => member.outputs.push_back(Output::Diverged(why)),
@@ -1556,12 +1567,17 @@ impl Replica {
 
     fn log(&mut self, zxid: Zxid, txn: Bytes) {
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        let is_hint = match &member.state {
+            State::Learning(learning) => !learning.learner.vouches_for(zxid),
+            _ => true,
+        };
+        let logged = Logged { zxid, txn, is_hint };
         if member.restoring.is_installing() {
-            member.waiting_bytes += txn.len();
-            return member.waiting.push_back(Logged { zxid, txn });
+            member.waiting_bytes += logged.txn.len();
+            return member.waiting.push_back(logged);
         }
-        member.gathered.put(zxid, |out| out.extend_from_slice(&txn));
-        follow.log(Logged { zxid, txn });
+        member.gathered.put(zxid, |out| out.extend_from_slice(logged.record()));
+        follow.log(logged);
         if member.gathered.bytes() >= follow.core.group_bytes_max {
             self.gather_proposals();
         }
@@ -1653,7 +1669,7 @@ impl Replica {
         let Restoring::Fuzzy(tree) = &mut member.restoring else { return };
         while let Some(first) = member.waiting.front()
             && first.zxid <= member.waiting_commit
-            && let Some(Logged { zxid, txn }) = member.waiting.pop_front()
+            && let Some(Logged { zxid, txn, .. }) = member.waiting.pop_front()
         {
             member.waiting_bytes -= txn.len();
             if let Err(why) = tree.replay(zxid, &txn) {
@@ -1667,7 +1683,7 @@ impl Replica {
             unreachable!("looked at above")
         };
         match tree.finish() {
-            Ok((restored, _)) => {
+            Ok((restored, report)) => {
                 if let State::Learning(learning) = &member.state {
                     let (sid, took_ms) = (learning.sid, now.mono_ms() - learning.began_ms);
                     let attempt = member.failed_syncs + 1;
@@ -1676,6 +1692,7 @@ impl Replica {
                 }
                 member.restoring = Restoring::Storing(restored.zxid);
                 member.outputs.push_back(Output::StoreTree(Box::new(restored)));
+                self.metrics_mut().counters.digest_mismatches_count += report.digest_mismatches;
             }
             Err(why) => self.look(now, &LostLeader::Tree(why.to_string())),
         }
@@ -1778,7 +1795,7 @@ impl Replica {
         let waiting = std::mem::take(&mut member.waiting);
         member.waiting_bytes = 0;
         let committed = std::mem::replace(&mut member.waiting_commit, Zxid::ZERO);
-        for Logged { zxid, txn } in waiting.into_iter().filter(|logged| logged.zxid > last) {
+        for Logged { zxid, txn, .. } in waiting.into_iter().filter(|logged| logged.zxid > last) {
             self.log(zxid, txn);
         }
         self.commit_logged(committed);

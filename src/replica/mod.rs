@@ -35,10 +35,10 @@ mod view;
 pub use builder::Builder;
 pub use cnxn::CloseReason;
 pub use commit::{Commit, CommitSettings, Proposed};
-pub use fuzzy::{Agreement, FuzzyError, FuzzyReplay, FuzzyReport};
+pub use fuzzy::{FuzzyError, FuzzyReplay, FuzzyReport};
 pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, Standing, Weight};
 pub use report::{Answered, ViewReport};
-pub use restored::{ReplayError, Restored};
+pub use restored::{Agreement, ReplayError, Restored};
 pub use view::{DeltasCursor, Place, View, ViewSettings, Wants};
 
 use crate::admin::Word;

@@ -69,24 +69,58 @@ impl Restored {
         }
     }
 
-    /// Applies a logged txn, and checks that it fits.
+    /// Applies a logged txn, and checks that it fits and leaves the digest that was logged.
     ///
     /// # Errors
     /// What does not fit: the log is not this tree's, or is damaged in a way that its checksums missed.
     pub fn replay(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), ReplayError> {
+        match self.replay_hinted(zxid, bytes)? {
+            Agreement::Other { logged } => {
+                Err(ReplayError::Digest { zxid, logged, tree: self.tree.digest() })
+            }
+            Agreement::Same | Agreement::Unsaid => Ok(()),
+        }
+    }
+
+    /// Applies a logged txn, and checks that it fits. Its digest is a hint: another server predicted it, and a leader of
+    /// ZooKeeper's predicts wrong ones.
+    ///
+    /// # Errors
+    /// As [`Self::replay`], but for the digest.
+    pub fn replay_hinted(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<Agreement, ReplayError> {
         let (header, txn, digest) = read_next(bytes, zxid, self.zxid, &mut self.acls)?;
         let mut applied = Applied::default();
         txn::apply(&mut self.tree, &mut self.quotas, &header, &txn, &mut applied)
             .map_err(|code| ReplayError::Impossible { zxid, code })?;
         note_session(&mut self.sessions, &header, &txn);
         self.zxid = zxid;
+        Ok(self.agreement(digest))
+    }
+
+    /// What a digest that was logged says of the tree.
+    pub(super) fn agreement(&self, digest: Option<u64>) -> Agreement {
         match digest {
-            Some(logged) if self.tree.keeps_digests() && logged != self.tree.digest() => {
-                Err(ReplayError::Digest { zxid, logged, tree: self.tree.digest() })
-            }
-            _ => Ok(()),
+            Some(logged) if self.tree.keeps_digests() => match logged == self.tree.digest() {
+                true => Agreement::Same,
+                false => Agreement::Other { logged },
+            },
+            _ => Agreement::Unsaid,
         }
     }
+}
+
+/// What the digest of a logged txn says of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    /// It is the tree that the txn made.
+    Same,
+    /// It is another one, or the digest was predicted wrongly.
+    Other {
+        /// What was logged.
+        logged: u64,
+    },
+    /// Nothing: the txn carries none, or the tree keeps none.
+    Unsaid,
 }
 
 /// Reads the logged txn of `zxid`, which comes behind `last`.

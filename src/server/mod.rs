@@ -343,7 +343,7 @@ pub fn run(config: &Config) {
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
     let tree_settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
     let (commit_thread, recovered) = CommitThread::recover(dir.clone(), tree_settings, member.is_some());
-    let recovery::Recovered { mut restored, encoder, replayed, epochs, .. } = recovered;
+    let recovery::Recovered { mut restored, encoder, replayed, digest_mismatches, epochs, .. } = recovered;
     if let Some(MemberSettings { membership, .. }) = &member {
         restored.set_config(&membership.config_text, membership.config_version);
     }
@@ -443,7 +443,7 @@ pub fn run(config: &Config) {
         hash_seed,
     };
     let mode = if member.is_some() { "ensemble" } else { "standalone" };
-    let replica = match member {
+    let mut replica = match member {
         None => Replica::alone(settings, policy, restored, clock.now()),
         Some(mut member) => {
             let Epochs { accepted, current, repairing } = epochs;
@@ -454,6 +454,7 @@ pub fn run(config: &Config) {
             Replica::member(member, settings, policy, restored, epochs, history, clock.now())
         }
     };
+    replica.metrics_mut().counters.digest_mismatches_count += digest_mismatches;
     let writer = LogWriter::new(dir.clone(), encoder);
     let mut threads = Vec::new();
     // A member must be able to go on with the others while its disk stands still.

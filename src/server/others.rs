@@ -372,7 +372,7 @@ impl Others {
         let (sender, pieces) = mpsc::sync_channel(PIECES_AHEAD);
         let waker = self.peers.waker();
         let main = move || {
-            let Image { zxid, sessions, nodes, .. } = image;
+            let Image { sessions, nodes, .. } = image;
             let mut all = Vec::new();
             loop {
                 match nodes.recv() {
@@ -382,7 +382,7 @@ impl Others {
                     Err(_) => return,
                 }
             }
-            let mut encoder = Encoder::new(Form::Stream, zxid, None, sessions, all);
+            let mut encoder = Encoder::new(Form::Stream, sessions, all);
             let mut more = true;
             while more {
                 let mut piece = Vec::new();

@@ -81,6 +81,15 @@ fn tell(event: &Event, progress: &mut Instant) {
         Event::NotAdopted(zxid) => {
             log::info!(target: "recovery", "snapshot from the leader dropped, its base is not in the log: zxid={zxid}");
         }
+        Event::Digests { mismatches, newest, is_refuted } => {
+            let end = match is_refuted {
+                true => "later ones agree, so the tree is the right one",
+                false => "none has agreed since",
+            };
+            log::warn!(target: "recovery", "{mismatches} digests of a log of an older version are not those of the tree \
+                ({newest}): {end}. A leader of ZooKeeper's predicts wrong ones; the log's checksums are right, and all of \
+                it is taken");
+        }
         Event::Superseded(zxid) => {
             log::warn!(target: "recovery", "snapshot set aside, it is above a truncation: zxid={zxid}");
         }

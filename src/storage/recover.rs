@@ -6,7 +6,7 @@ use super::{
     newest_base, set_aside, snapshots, starts,
 };
 use crate::proto::Zxid;
-use crate::replica::{ReplayError, Restored};
+use crate::replica::{Agreement, ReplayError, Restored};
 use crate::snapshot;
 use crate::tree;
 use crate::wal::{self, Cuts, End, Entry, GroupEncoder, Marker, Place, Recovery, Seen, Segment, Torn};
@@ -136,6 +136,8 @@ pub struct Recovered {
     pub encoder: GroupEncoder,
     /// Txns that were replayed.
     pub replayed: u64,
+    /// How many of them carry a digest that another server may have predicted, and left another one.
+    pub digest_mismatches: u64,
     /// The snapshot they were replayed on; `None` for an empty tree.
     pub snapshot: Option<Zxid>,
     /// What was promised to leaders. Without the file, which a server has once it belonged to an ensemble, both are
@@ -179,6 +181,15 @@ pub enum Event {
     Adopted(Zxid),
     /// A received snapshot's base is not in the log: it was removed.
     NotAdopted(Zxid),
+    /// Txns carry digests that another server may have predicted and that are not the tree's.
+    Digests {
+        /// How many.
+        mismatches: u64,
+        /// The newest of them.
+        newest: ReplayError,
+        /// Whether a later txn's digest agrees, so that the tree is the right one.
+        is_refuted: bool,
+    },
     /// A snapshot above where the log was taken back to was set aside.
     Superseded(Zxid),
 }
@@ -244,7 +255,7 @@ pub fn recover<S: Storage>(
         cuts: None,
         tell,
     };
-    let Fit { restored, snapshot, recovery, newest, replayed } = loop {
+    let Fit { restored, snapshot, recovery, newest, replayed, hints } = loop {
         match attempt.read() {
             Ok(None) => {}
             Ok(Some(fit)) => break fit,
@@ -276,6 +287,10 @@ pub fn recover<S: Storage>(
     let encoder = recovery.encoder(reaches).map_err(|damage| damaged(storage, damage))?;
 
     // All is well: from here on files change.
+    let digest_mismatches = hints.mismatches;
+    if let Some(newest) = hints.newest {
+        tell(Event::Digests { mismatches: digest_mismatches, newest, is_refuted: hints.is_refuted });
+    }
     if let Some((number, end)) = newest {
         let name = wal::file_name(number);
         if let Some(torn) = end.torn {
@@ -316,7 +331,7 @@ pub fn recover<S: Storage>(
     }
     let epoch = restored.zxid.epoch();
     let epochs = epochs.unwrap_or(Epochs { accepted: epoch, current: epoch, repairing: false });
-    Ok(Recovered { restored, encoder, replayed, snapshot, epochs })
+    Ok(Recovered { restored, encoder, replayed, digest_mismatches, snapshot, epochs })
 }
 
 /// Writes the snapshot of a server that does not run. One that has never run has one, too: a directory that has
@@ -379,6 +394,16 @@ struct Fit {
     /// The newest segment, and where it ends.
     newest: Option<(u32, End)>,
     replayed: u64,
+    hints: Hints,
+}
+
+/// What digests said that prove nothing.
+#[derive(Debug, Default)]
+struct Hints {
+    mismatches: u64,
+    newest: Option<ReplayError>,
+    /// One has agreed since.
+    is_refuted: bool,
 }
 
 impl<S: Storage> Attempt<'_, S> {
@@ -388,7 +413,8 @@ impl<S: Storage> Attempt<'_, S> {
         let (mut restored, snapshot) = self.newest_snapshot()?;
         let mut recovery = Recovery::new(storage.segment_bytes());
         let Some(newest) = self.known.last().map(|segment| segment.number) else {
-            return Ok(Some(Fit { restored, snapshot, recovery, newest: None, replayed: 0 }));
+            let hints = Hints::default();
+            return Ok(Some(Fit { restored, snapshot, recovery, newest: None, replayed: 0, hints }));
         };
         let first = wal::replay_start(&self.known, restored.zxid).ok_or_else(|| RecoveryError::Gap {
             dir: storage.path(Folder::Log, ""),
@@ -406,6 +432,7 @@ impl<S: Storage> Attempt<'_, S> {
             })?;
             let place = if number == newest { Place::Newest } else { Place::Inner };
             replay.segment = number;
+            replay.has_own_digests = wal::has_own_digests(&bytes, number);
             let each = |entry: Entry<'_>| {
                 if let Some((zxid, txns, znodes)) = replay.entry(entry) {
                     (self.tell)(Event::Replaying { segment: number, newest, zxid, txns, znodes });
@@ -415,7 +442,7 @@ impl<S: Storage> Attempt<'_, S> {
                 recovery.segment(&bytes, number, place, each).map_err(|damage| damaged(storage, damage))?;
             ends = Some((number, end));
         }
-        let Replay { replayed, markers, ends_with, failed, is_taken_back, .. } = replay;
+        let Replay { replayed, markers, ends_with, failed, is_taken_back, hints, .. } = replay;
         if matches!(ends, Some((_, End { groups: 0, .. }))) && first == newest && self.known.len() > 1 {
             // What its first sector says is of a group that never was: the log ends in the segment before.
             self.known.last_mut().expect("more than one").after = None;
@@ -439,7 +466,7 @@ impl<S: Storage> Attempt<'_, S> {
                 return Ok(None);
             }
         }
-        Ok(Some(Fit { restored, snapshot, recovery, newest: ends, replayed }))
+        Ok(Some(Fit { restored, snapshot, recovery, newest: ends, replayed, hints }))
     }
 
     /// The newest snapshot that reads whole; a fresh tree if there is none.
@@ -482,6 +509,9 @@ struct Replay<'a> {
     /// Zxid of the snapshot.
     start: Zxid,
     segment: u32,
+    /// Whether the segment's digests are zkfast's own: one that disagrees proves damage.
+    has_own_digests: bool,
+    hints: Hints,
     replayed: u64,
     /// The record that was replayed last.
     reached: Zxid,
@@ -502,6 +532,8 @@ impl<'a> Replay<'a> {
             cuts,
             start,
             segment: 0,
+            has_own_digests: true,
+            hints: Hints::default(),
             replayed: 0,
             reached: start,
             markers: Vec::new(),
@@ -528,10 +560,27 @@ impl<'a> Replay<'a> {
                 }
                 self.replayed += 1;
                 self.reached = zxid;
-                self.failed = self.restored.replay(zxid, txn).err().map(|error| (self.segment, zxid, error));
+                self.failed = self.replay(zxid, txn).err().map(|error| (self.segment, zxid, error));
                 let is_due = self.replayed.is_multiple_of(PROGRESS_TXNS);
                 is_due.then(|| (zxid, self.replayed, self.restored.tree.len()))
             }
         }
+    }
+
+    fn replay(&mut self, zxid: Zxid, txn: &[u8]) -> Result<(), ReplayError> {
+        if self.has_own_digests {
+            return self.restored.replay(zxid, txn);
+        }
+        match self.restored.replay_hinted(zxid, txn)? {
+            Agreement::Same => self.hints.is_refuted = true,
+            Agreement::Other { logged } => {
+                self.hints.mismatches += 1;
+                self.hints.is_refuted = false;
+                let tree = self.restored.tree.digest();
+                self.hints.newest = Some(ReplayError::Digest { zxid, logged, tree });
+            }
+            Agreement::Unsaid => {}
+        }
+        Ok(())
     }
 }

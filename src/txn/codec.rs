@@ -120,6 +120,17 @@ pub fn read<'a>(bytes: &'a [u8], acls: &mut AclTable) -> Result<(TxnHeader, Txn<
     Ok((header, txn, digest))
 }
 
+/// A logged txn without what follows its record: the digest that its maker predicted.
+///
+/// # Errors
+/// As [`read`].
+pub fn without_digest(bytes: &[u8]) -> Result<&[u8], Short> {
+    let mut reader = Reader::new(bytes);
+    let op = TxnHeader::read(&mut reader)?.op;
+    read_record(op, &mut reader, &mut AclTable::new(0))?;
+    Ok(&bytes[..bytes.len() - reader.rest().len()])
+}
+
 /// Whether a closeSession's record is there, behind which a digest may follow: without one, what follows
 /// is the digest, or nothing. Two paths, which the digest's version would mean, are longer than that.
 fn lists_paths(rest: &[u8]) -> bool {

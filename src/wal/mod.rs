@@ -24,7 +24,7 @@ mod surgery;
 
 pub use group::{Batch, GroupEncoder, Written};
 pub use marker::{Cuts, Marker};
-pub use recover::{Damage, End, Entry, Follower, Next, Place, Recovery, Seen, Torn, peek};
+pub use recover::{Damage, End, Entry, Follower, Next, Place, Recovery, Seen, Torn, has_own_digests, peek};
 
 use crate::proto::Zxid;
 
@@ -40,10 +40,14 @@ pub const BLOCK_BYTES: usize = 4096;
 pub const TXN_BYTES_MAX: usize = 32 << 20;
 
 /// Version of the format; every segment names its own. Older ones are read, later ones are refused.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// First version with markers.
 const MARKERS_SINCE: u32 = 2;
+
+/// First version in which a txn carries a digest only if a leader of zkfast's made it, so that one that disagrees
+/// proves damage. Older segments hold what leaders of ZooKeeper's predicted as well.
+const OWN_DIGESTS_SINCE: u32 = 3;
 
 /// First bytes of a segment's payload, at byte 16 of the file.
 const MAGIC: [u8; 8] = *b"ZKFASTLG";

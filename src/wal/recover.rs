@@ -3,7 +3,7 @@
 use super::sector::{self, PAYLOAD_BYTES, Sector};
 use super::{
     BLOCK_BYTES, FORMAT_VERSION, GROUP_HEADER_BYTES, GroupEncoder, MAGIC, MARKER_BYTES, MARKERS_SINCE,
-    Marker, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, Segment, TXN_BYTES_MAX, file_name,
+    Marker, OWN_DIGESTS_SINCE, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, Segment, TXN_BYTES_MAX, file_name,
 };
 use crate::proto::Zxid;
 use std::fmt;
@@ -506,6 +506,21 @@ pub fn peek(block: &[u8], number: u32) -> Result<Segment, Damage> {
             let is_whole = Extent::find(&block[..BLOCK_BYTES], 0, number, 0).is_some();
             Ok(if is_base && !is_whole { begins(None, false) } else { begins(Some(after), is_base) })
         }
+    }
+}
+
+/// Whether the digests in segment `number` are zkfast's own, so that one that disagrees with the tree proves damage;
+/// in segments of older versions they are hints. `block` is the start of its file.
+pub fn has_own_digests(block: &[u8], number: u32) -> bool {
+    let Some(first) = block.get(..sector::BYTES) else { return true };
+    match sector_at(first, 0, number) {
+        Sector::Own(header, _) => {
+            let head = first[sector::HEADER_BYTES..][..header.used].get(..SEGMENT_HEADER_BYTES);
+            let version = head.and_then(|head| segment_header(head).ok()).map(|(version, _)| version);
+            version.is_none_or(|version| version >= OWN_DIGESTS_SINCE)
+        }
+        // There are no records in it, or it is damaged.
+        Sector::Before | Sector::Newer(_) | Sector::Bad => true,
     }
 }
 

@@ -668,7 +668,8 @@ fn impossible_markers() {
     assert!(log.recover().is_err());
 }
 
-/// A log of version 1 is read and goes on; its first marker stands in a segment of version 2.
+/// A log of version 1 is read and goes on; its first marker stands in a segment of the present version, whose digests are
+/// zkfast's own.
 #[test]
 fn version_1() {
     let mut log = Log::new(16);
@@ -684,7 +685,9 @@ fn version_1() {
     log.append(&[40]);
     assert_eq!((log.records.len(), log.recover().expect("both versions").0), (3, log.records.clone()));
     let version = |segment: &Vec<u8>| segment[27];
-    assert_eq!([version(&log.segments[0]), version(&log.segments[1])], [1, 2]);
+    assert_eq!([version(&log.segments[0]), version(&log.segments[1])], [1, 3]);
+    let has_own = |index: usize| has_own_digests(&log.segments[index], index as u32 + 1);
+    assert_eq!([has_own(0), has_own(1)], [false, true]);
     // A version 1 never wrote markers.
     log = Log::new(17);
     log.encoder.version = 1;

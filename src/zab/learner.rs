@@ -208,6 +208,12 @@ impl Learner {
         self.step != Step::Info && !self.is_cumulative
     }
 
+    /// Whether the digest of this txn is the leader's own, and the leader zkfast's: then it is what the tree must leave.
+    /// Txns of former epochs may be of a leader of ZooKeeper's, which predicts wrong ones.
+    pub fn vouches_for(&self, zxid: Zxid) -> bool {
+        self.is_cumulative && zxid.epoch() == self.epoch
+    }
+
     /// True if the leader must get nothing now, whatever there is to say: a leader of ZooKeeper's closes the connection
     /// at any packet other than the ACK of NEWLEADER. Source: `LearnerHandler.run`, "Next packet was supposed to be an ACK".
     pub fn must_be_silent(&self) -> bool {

@@ -12,6 +12,7 @@
 //! Servers get the test's environment. With `ZKFAST_BIN` naming a build that is broken on purpose,
 //! and `ZKFAST_FAULT_EXPECT=violation`, a run passes only if its clients notice.
 
+mod beside_java;
 mod clients;
 pub mod cluster;
 mod disks;

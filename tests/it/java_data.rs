@@ -419,6 +419,16 @@ fn there_and_back() {
     eprint!("{said}");
     let exported = Directory::new("exported");
     copy(&java.data(), exported.path());
+    // Java looks for a digest behind the tree, or not, by its own settings.
+    let mut without_digests = Server::new(Kind::Java, &keys(&[("digest.enabled", "false")]));
+    copy(exported.path(), &without_digests.data());
+    without_digests.start_again();
+    assert_same(&shown, &show(without_digests.address()), "zkfast and Java without digests");
+    // Its own snapshot, of another kind, lies beside the exported one.
+    without_digests.kill();
+    without_digests.start_again();
+    assert_same(&shown, &show(without_digests.address()), "Java without digests, again");
+    without_digests.kill();
     java.start_again();
     assert_same(&shown, &show(java.address()), "zkfast and Java");
     let numbers = four_letter_word(java.address(), "mntr", ANSWER_TIMEOUT).expect("mntr");

@@ -79,7 +79,7 @@ fn snap(zxid: Zxid) -> Vec<u8> {
     tree.begin_image();
     let mut nodes = Vec::new();
     while tree.image_slice(64, &mut nodes) {}
-    let mut encoder = Encoder::new(Form::Stream, zxid, None, BTreeMap::new(), nodes);
+    let mut encoder = Encoder::new(Form::Stream, BTreeMap::new(), nodes);
     let mut bytes = Vec::new();
     put_bare(&mut bytes, PacketType::SNAP, zxid);
     while encoder.next_piece(&mut bytes) {}

@@ -44,7 +44,7 @@ impl fmt::Display for Exported {
 }
 
 /// Writes what a stopped server keeps in `data` and `data_log` into the directory `target`, on which ZooKeeper
-/// 3.9 starts with its default settings.
+/// starts, from 3.4 on and with digests or without.
 ///
 /// # Errors
 /// Why zkfast's data cannot be read, or the result not be written; then nothing is left behind.
@@ -66,9 +66,8 @@ pub fn export(
     let mut nodes = Vec::new();
     restored.tree.begin_image();
     while restored.tree.image_slice(SLICE, &mut nodes) {}
-    let digest = restored.tree.keeps_digests().then(|| restored.tree.digest());
     let (znodes, sessions) = (nodes.len(), restored.sessions.len());
-    let mut encoder = Encoder::new(Form::File, zxid, digest, restored.sessions, nodes);
+    let mut encoder = Encoder::new(Form::File, restored.sessions, nodes);
     let path = target.folder(0).join(java::snapshot_name(zxid));
     let mut file = at(&path, File::create(&path))?;
     let (mut piece, mut bytes, mut more) = (Vec::new(), 0, true);

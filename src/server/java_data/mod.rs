@@ -95,6 +95,9 @@ impl fmt::Display for Imported {
             Some(from) => write!(f, " digest=agrees from={from}")?,
             None => write!(f, " digest=none")?,
         }
+        if report.digest_mismatches > 0 {
+            write!(f, " digest_mismatches={}", report.digest_mismatches)?;
+        }
         match report.orphans {
             0 => Ok(()),
             orphans => write!(f, " ephemerals_of_dead_sessions={orphans}"),

@@ -3,7 +3,7 @@
 use super::unpack::unpack;
 use super::{Epochs, Imported, JavaDataError, Options, Source, at};
 use crate::proto::Zxid;
-use crate::replica::{Builder, FuzzyReplay, Restored};
+use crate::replica::{Builder, FuzzyReplay, FuzzyReport, Restored};
 use crate::server::logging::Text;
 use crate::snapshot::java::{
     Decoder, Form, LogReader, LogSeen, Packing, Place, parse_log_name, parse_snapshot_name,
@@ -48,6 +48,7 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
     }
     let epochs = Epochs::read(&source.snap)?;
     let mut why = Vec::new();
+    let mut doubtful: Option<(Restored, Imported)> = None;
     // Without any there is one attempt, from nothing.
     let from_nothing = snapshots.is_empty().then_some(None);
     for snapshot in snapshots.iter().take(SNAPSHOTS_TRIED_MAX).map(Some).chain(from_nothing) {
@@ -59,6 +60,7 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
         let attempt = begun.and_then(|replay| follow(replay, base, &logs));
         let (replay, torn) = match attempt {
             Ok(done) => done,
+            Err(_) if doubtful.is_some() => break,
             Err(Attempt::Over(error)) => return Err(*error),
             Err(Attempt::Next(reason)) => {
                 pass_over(&mut why, snapshot, reason);
@@ -67,12 +69,16 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
         };
         let (restored, report) = match replay.finish() {
             Ok(done) => done,
+            Err(_) if doubtful.is_some() => break,
             Err(error) => {
                 pass_over(&mut why, snapshot, error.to_string());
                 continue;
             }
         };
         if restored.zxid < newest {
+            if doubtful.is_some() {
+                break;
+            }
             let (folder, last) = (source.log.clone(), restored.zxid);
             return Err(JavaDataError::Behind { folder, last, newest, why });
         }
@@ -87,13 +93,57 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
             epochs,
             took: started.elapsed(),
         };
-        return Ok((restored, imported));
+        let doubt = imported.report.doubt.clone();
+        match (doubtful.take(), doubt) {
+            (None, Some(doubt)) => {
+                // The log may end with a digest that its server predicted wrongly; or the snapshot lacks something. An
+                // older one with more of the log shows which, if there is one: one more attempt, for the sake of time.
+                let name = name(snapshot);
+                log::warn!(target: "import", "snapshot {name}: {doubt}: an older snapshot is looked at as well");
+                doubtful = Some((restored, imported));
+            }
+            (None, None) => return Ok(explained(restored, imported)),
+            (Some((newer, of_newer)), Some(_)) => return Ok(explained(newer, of_newer)),
+            (Some((_, of_newer)), None) => {
+                let left_out = of_newer.snapshot.as_deref().map(|path| path.display().to_string());
+                let left_out = left_out.unwrap_or_default();
+                log::warn!(target: "import", "snapshot {left_out} is left out: from an older one the log's digests agree");
+                return Ok(explained(
+                    restored,
+                    Imported { passed_over: imported.passed_over + 1, ..imported },
+                ));
+            }
+        }
+    }
+    if let Some((restored, imported)) = doubtful {
+        return Ok(explained(restored, imported));
     }
     Err(JavaDataError::Unusable { folder: source.snap.clone(), why })
 }
 
+/// Says what digests that disagreed mean.
+fn explained(restored: Restored, imported: Imported) -> (Restored, Imported) {
+    let FuzzyReport { digest_mismatches, doubt, .. } = &imported.report;
+    if *digest_mismatches > 0 {
+        let end = match doubt {
+            None => "later ones agree, so the tree is the right one".to_owned(),
+            Some(doubt) => {
+                format!("the last one disagrees, so that no digest proves the end of the tree ({doubt})")
+            }
+        };
+        log::warn!(target: "import", "{digest_mismatches} digests of the log are not those of the tree: {end}. A leader \
+            of ZooKeeper's predicts wrong ones while it has a write of / and creates below it in flight; the log's \
+            checksums are right, and all of it is taken. --no-digest compares none");
+    }
+    (restored, imported)
+}
+
+fn name(snapshot: Option<&SnapshotFile>) -> String {
+    snapshot.map_or_else(|| "none".to_owned(), |snapshot| snapshot.path.display().to_string())
+}
+
 fn pass_over(why: &mut Vec<String>, snapshot: Option<&SnapshotFile>, reason: String) {
-    let name = snapshot.map_or_else(|| "none".to_owned(), |snapshot| snapshot.path.display().to_string());
+    let name = name(snapshot);
     log::warn!(target: "import", "snapshot left out: file={} why={}", Text(&name), Text(&reason));
     why.push(format!("{name}: {reason}"));
 }

@@ -1,10 +1,10 @@
 //! The writing side: a tree as ZooKeeper writes it, in pieces.
 
 use super::{ACL_ID_OPEN, Adler, Form, SIGNATURE, SNAPSHOT_DBID, SNAPSHOT_MAGIC, VERSION};
+use crate::proto::JuteWrite;
 use crate::proto::acl::put_acls;
-use crate::proto::{JuteWrite, Zxid};
 use crate::snapshot::{CHUNK_BYTES, Counts};
-use crate::tree::{AclRef, DIGEST_VERSION, NodeImage};
+use crate::tree::{AclRef, NodeImage};
 use bytes::BufMut;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,23 +20,16 @@ pub struct Encoder {
     /// Ids of lists, which are known by where they are: they are interned, and `nodes` hold them.
     acls: BTreeMap<usize, i64>,
     lists: Vec<AclRef>,
-    zxid: Zxid,
-    digest: Option<u64>,
     adler: Adler,
     began: bool,
     is_whole: bool,
 }
 
 impl Encoder {
-    /// A snapshot of `nodes` as they are after `zxid`, in any order: they are sorted by path here, which puts
-    /// parents before children. Without a `digest` the block says that there is none.
-    pub fn new(
-        form: Form,
-        zxid: Zxid,
-        digest: Option<u64>,
-        sessions: BTreeMap<i64, i32>,
-        mut nodes: Vec<NodeImage>,
-    ) -> Self {
+    /// A snapshot of `nodes`, which come in any order: they are sorted by path here, which puts parents before children.
+    /// A file ends with the tree's seal. It has neither a digest nor a last zxid: Java looks for these by its own settings,
+    /// not by what is there, and only a file with neither is read by every version and setting.
+    pub fn new(form: Form, sessions: BTreeMap<i64, i32>, mut nodes: Vec<NodeImage>) -> Self {
         nodes.sort_unstable_by(|one, other| one.body.path().cmp(other.body.path()));
         let (mut acls, mut lists) = (BTreeMap::new(), Vec::new());
         for node in &nodes {
@@ -48,19 +41,7 @@ impl Encoder {
             }
         }
         let adler = Adler::new();
-        Self {
-            form,
-            sessions,
-            nodes,
-            next: 0,
-            acls,
-            lists,
-            zxid,
-            digest,
-            adler,
-            began: false,
-            is_whole: false,
-        }
+        Self { form, sessions, nodes, next: 0, acls, lists, adler, began: false, is_whole: false }
     }
 
     /// What it writes.
@@ -121,31 +102,14 @@ impl Encoder {
         }
     }
 
-    fn put_end(&mut self, out: &mut Vec<u8>) {
-        if self.form == Form::Stream {
-            out.put_string(SIGNATURE);
-            return;
+    fn put_end(&self, out: &mut Vec<u8>) {
+        match self.form {
+            Form::Stream => out.put_string(SIGNATURE),
+            Form::File => {
+                out.put_i64(self.adler.value());
+                out.put_string(b"/");
+            }
         }
-        self.put_seal(out);
-        // Both blocks: what a 3.9 with its default settings looks for.
-        let start = out.len();
-        // A zxid of 0 is Java's word for no digest.
-        out.put_i64(self.digest.map_or(0, |_| self.zxid.to_wire()));
-        out.put_i32(DIGEST_VERSION);
-        out.put_i64(self.digest.unwrap_or_default() as i64);
-        self.adler.update(&out[start..]);
-        self.put_seal(out);
-        let start = out.len();
-        out.put_i64(self.zxid.to_wire());
-        self.adler.update(&out[start..]);
-        self.put_seal(out);
-    }
-
-    fn put_seal(&mut self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.put_i64(self.adler.value());
-        out.put_string(b"/");
-        self.adler.update(&out[start..]);
     }
 }
 

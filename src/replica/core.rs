@@ -2,7 +2,7 @@
 
 use super::commit::GROUP_BYTES_MAX;
 use super::report::{self, Answered, Queries, SessionsTold};
-use super::restored::{note_session, read_next};
+use super::restored::{CONFIG_PATH, note_session, read_next};
 use super::{
     CnxnId, CommitSettings, Deltas, Entry, MultiResult, Now, ReplayError, Restored, Up, ViewReport, What,
 };
@@ -10,8 +10,8 @@ use crate::admin::{Metrics, TRACE_MASK_DEFAULT, Word};
 use crate::auth::Policy;
 use crate::proto::{ErrorCode, OpCode, Zxid};
 use crate::session;
-use crate::tree::Tree;
-use crate::txn::{self, AclTable, Applied, Quotas, Txn, TxnHeader};
+use crate::tree::{Fixed, Tree};
+use crate::txn::{self, AclTable, Applied, Change, Quotas, Txn, TxnHeader};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -154,6 +154,20 @@ impl Core {
             self.zxid = start;
             self.say(None, 0, What::Epoch);
         }
+    }
+
+    /// The ensemble's configuration has another version: who reads or watches it sees that.
+    pub fn show_config(&mut self, text: &[u8], version: i64) {
+        let (path, mzxid) = (CONFIG_PATH, Zxid::from_wire(version));
+        let Some(index) = self.tree.find(path) else { return };
+        let before = self.tree.body(index).fixed().clone();
+        if before.mzxid == mzxid {
+            return;
+        }
+        let body = self.tree.make_body(path, Some(text), Fixed { mzxid, ..before });
+        self.tree.replace(index, body.clone());
+        self.deltas.changes.push(Change::Data { body });
+        self.say(None, 0, What::Epoch);
     }
 
     /// Adds an entry for the views, as of now.

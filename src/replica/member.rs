@@ -37,7 +37,7 @@ use crate::zab::history::History;
 use crate::zab::leader::{Asked, CloseLearner, Epochs, Lag, Leader, LeaderOutput, Membership};
 use crate::zab::learner::{Learner, LearnerOutput, LostLeader};
 use crate::zab::notification::{ServerState, Vote};
-use crate::zab::quorum::Quorum;
+use crate::zab::quorum::{Quorum, with_version};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -498,6 +498,13 @@ impl Member {
     /// Whether it follows without a vote.
     fn is_observer(&self) -> bool {
         self.settings.is_observer || self.repairing
+    }
+
+    /// The ensemble's configuration as it is now, and its version.
+    fn config(&self) -> (Vec<u8>, i64) {
+        let membership = &self.settings.membership;
+        let version = membership.config_version.max(self.epochs.config_version);
+        (with_version(&membership.config_text, version), version)
     }
 }
 
@@ -1157,10 +1164,12 @@ impl Replica {
         let Some(member) = &mut self.member else { return };
         member.hold_until_ms = None;
         let held = std::mem::take(&mut member.held);
+        let (config_text, config_version) = member.config();
         self.publish_visible();
         held.into_iter().for_each(|deltas| self.publish(deltas));
         if let Side::Follow(follow) = &mut self.side {
             follow.core.release();
+            follow.core.show_config(&config_text, config_version);
             follow.core.begin_epoch(epoch);
         }
         self.publish_visible();
@@ -1772,8 +1781,8 @@ impl Replica {
         self.drop_clients();
         let last = restored.zxid;
         if let Some(member) = &self.member {
-            let Membership { config_text, config_version, .. } = &member.settings.membership;
-            restored.set_config(config_text, *config_version);
+            let (config_text, config_version) = member.config();
+            restored.set_config(&config_text, config_version);
         }
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
         member.history = History::new(last);

@@ -5,6 +5,9 @@ use crate::tree::{self, Fixed, Owner, Tree};
 use crate::txn::{self, AclTable, Applied, Quotas, Txn, TxnHeader};
 use std::collections::BTreeMap;
 
+/// The znode that shows the ensemble's configuration.
+pub(super) const CONFIG_PATH: &[u8] = b"/zookeeper/config";
+
 /// What a server knows when it starts.
 #[derive(Debug)]
 pub struct Restored {
@@ -37,7 +40,7 @@ impl Restored {
     ///
     /// Source: `ZKDatabase.initConfigInZKDatabase`.
     pub fn set_config(&mut self, text: &[u8], version: i64) {
-        let path = b"/zookeeper/config";
+        let path = CONFIG_PATH;
         let zxid = Zxid::from_wire(version);
         match self.tree.find(path) {
             Some(index) => {

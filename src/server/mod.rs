@@ -47,7 +47,7 @@ use crate::replica::{CommitSettings, MemberSettings, Now, Replica, View, ViewSet
 use crate::storage::Epochs;
 use crate::tree::{self, Digests};
 use crate::zab::leader;
-use crate::zab::quorum::config_text;
+use crate::zab::quorum::{config_text, with_version};
 use admission::Admission;
 use commit_shard::Log;
 use files::DataDir;
@@ -345,7 +345,8 @@ pub fn run(config: &Config) {
     let (commit_thread, recovered) = CommitThread::recover(dir.clone(), tree_settings, member.is_some());
     let recovery::Recovered { mut restored, encoder, replayed, digest_mismatches, epochs, .. } = recovered;
     if let Some(MemberSettings { membership, .. }) = &member {
-        restored.set_config(&membership.config_text, membership.config_version);
+        let version = membership.config_version.max(epochs.config_version);
+        restored.set_config(&with_version(&membership.config_text, version), version);
     }
 
     let policy = Arc::new(policy(config));
@@ -446,9 +447,9 @@ pub fn run(config: &Config) {
     let mut replica = match member {
         None => Replica::alone(settings, policy, restored, clock.now()),
         Some(mut member) => {
-            let Epochs { accepted, current, repairing } = epochs;
+            let Epochs { accepted, current, config_version, repairing } = epochs;
             member.repairing = repairing;
-            let epochs = leader::Epochs { accepted, current };
+            let epochs = leader::Epochs { accepted, current, config_version };
             let history =
                 others::history(&dir, restored.zxid, encoder.position(), config.quorum.commit_log_count);
             Replica::member(member, settings, policy, restored, epochs, history, clock.now())

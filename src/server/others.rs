@@ -110,6 +110,7 @@ pub fn settings(config: &Config) -> Result<MemberSettings, String> {
         quorum: Arc::new(quorum),
         config_text: config_text(ensemble).into_bytes().into(),
         config_version: ensemble.version,
+        versions_config: config.reconfig_enabled,
         tick_ms,
         init_ms: i64::from(*init_limit_ticks) * tick_ms,
         sync_ms: i64::from(*sync_limit_ticks) * tick_ms,
@@ -356,8 +357,9 @@ impl Others {
         }
     }
 
-    fn save(&self, Epochs { accepted, current }: Epochs, repairing: bool) {
-        let epochs = storage::Epochs { accepted, current, repairing };
+    fn save(&self, epochs: Epochs, repairing: bool) {
+        let Epochs { accepted, current, config_version } = epochs;
+        let epochs = storage::Epochs { accepted, current, config_version, repairing };
         if let Err(error) = epochs.write(&self.dir) {
             exit(
                 EXIT_LOG,

@@ -376,6 +376,7 @@ impl Cluster {
                 quorum: Arc::new(quorum),
                 config_text: config_text(&ensemble).into_bytes().into(),
                 config_version: 0,
+                versions_config: false,
                 tick_ms,
                 init_ms: 10 * tick_ms,
                 sync_ms: 5 * tick_ms,
@@ -405,7 +406,11 @@ impl Cluster {
             hash_seed: 1,
         };
         let (zxid, digest) = (restored.zxid, restored.tree.digest());
-        let zab_epochs = crate::zab::leader::Epochs { accepted: epochs.accepted, current: epochs.current };
+        let zab_epochs = crate::zab::leader::Epochs {
+            accepted: epochs.accepted,
+            current: epochs.current,
+            config_version: epochs.config_version,
+        };
         let history = self.history_of(&disk, zxid, encoder.position());
         let replica = Replica::member(member, commit, policy, restored, zab_epochs, history, now);
         let is_repairing = epochs.repairing;
@@ -615,8 +620,8 @@ impl Cluster {
                 }
             }
             Output::SaveEpochs { epochs, repairing } => {
-                let (accepted, current) = (epochs.accepted, epochs.current);
-                let epochs = storage::Epochs { accepted, current, repairing };
+                let crate::zab::leader::Epochs { accepted, current, config_version } = epochs;
+                let epochs = storage::Epochs { accepted, current, config_version, repairing };
                 self.trace(|_| format!("server {} saves {epochs:?}", server + 1));
                 if self.mutation == Some(Mutation::ForgetEpochs) {
                     return;

@@ -330,7 +330,8 @@ pub fn recover<S: Storage>(
         in_snap(storage, write_snapshot(storage, &mut Restored::fresh(settings)))?;
     }
     let epoch = restored.zxid.epoch();
-    let epochs = epochs.unwrap_or(Epochs { accepted: epoch, current: epoch, repairing: false });
+    let epochs =
+        epochs.unwrap_or(Epochs { accepted: epoch, current: epoch, config_version: 0, repairing: false });
     Ok(Recovered { restored, encoder, replayed, digest_mismatches, snapshot, epochs })
 }
 

@@ -162,7 +162,8 @@ impl Server {
         assert_eq!(recovered.encoder.last(), zxid);
         let file = Epochs::read(&self.disk).expect("whole");
         assert!([self.epochs, self.epochs_after].contains(&file), "{file:?} should be {:?}", self.epochs);
-        let derived = Epochs { accepted: zxid.epoch(), current: zxid.epoch(), repairing: false };
+        let derived =
+            Epochs { accepted: zxid.epoch(), current: zxid.epoch(), config_version: 0, repairing: false };
         assert_eq!(recovered.epochs, file.unwrap_or(derived));
         (self.epochs, self.epochs_after) = (file, file);
         self.committed = self.committed.min(zxid);
@@ -267,7 +268,7 @@ impl Server {
         let before = self.epochs.unwrap_or_default();
         let accepted = before.accepted.max(self.state.last.epoch()) + self.random.below(2) as u32;
         let current = before.current.max(self.random.below(u64::from(accepted) + 1) as u32);
-        let epochs = Epochs { accepted, current, repairing: false };
+        let epochs = Epochs { accepted, current, config_version: 0, repairing: false };
         self.epochs_after = Some(epochs);
         epochs.write(&self.disk)?;
         self.epochs = Some(epochs);

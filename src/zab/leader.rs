@@ -27,7 +27,7 @@ use super::message::{
     PacketStream, PacketType, Revalidate, Revalidated, Touched, put_bare, put_commit, put_inform,
     put_leader_info, put_ping, put_proposal, put_with, read_ack_epoch,
 };
-use super::quorum::{Quorum, SidSet};
+use super::quorum::{Quorum, SidSet, with_version};
 use crate::admin::Leading;
 use crate::proto::{Id, OpCode, Zxid};
 use crate::wal::Batch;
@@ -54,6 +54,9 @@ const PROGRESS_BYTES: usize = 4 << 10;
 
 /// A learner that lags for so long is named in the log.
 const LAG_MS: i64 = 30_000;
+/// Largest txn that one of ZooKeeper's servers reads with its default settings, `jute.maxbuffer` and as much extra, less
+/// what a packet has around it.
+const JAVA_TXN_BYTES_MAX: usize = 2 * 0xF_FFFF - 1024;
 
 /// Epochs end here: in ACKEPOCH they are signed.
 const EPOCH_MAX: u32 = i32::MAX as u32;
@@ -65,6 +68,9 @@ pub struct Epochs {
     pub accepted: u32,
     /// The one of the leader that this server was last in step with.
     pub current: u32,
+    /// The version that the ensemble's configuration has got since the file was written; 0 for none. It is kept with the
+    /// epochs, since it must be durable at the same moments.
+    pub config_version: i64,
 }
 
 /// What leaders and learners know of the ensemble, and how patient they are.
@@ -76,8 +82,10 @@ pub struct Membership {
     pub quorum: Arc<Quorum>,
     /// The configuration as NEWLEADER tells it.
     pub config_text: Arc<[u8]>,
-    /// Its version.
+    /// Its version, as this server's file says it; see [`Epochs::config_version`].
     pub config_version: i64,
+    /// Whether a leader gives a configuration without a version one: `reconfigEnabled`.
+    pub versions_config: bool,
     /// Length of a tick.
     pub tick_ms: i64,
     /// How long a learner may take to connect and get up to date.
@@ -414,6 +422,11 @@ impl Leader {
         self.epochs
     }
 
+    /// The version of the configuration that learners are told.
+    fn config_version(&self) -> i64 {
+        self.membership.config_version.max(self.epochs.config_version)
+    }
+
     /// Newest txn that a quorum has.
     pub fn committed(&self) -> Zxid {
         self.committed
@@ -641,9 +654,15 @@ impl Leader {
         out: &mut Vec<LeaderOutput>,
     ) -> Result<(), CloseLearner> {
         let info = LearnerInfo::read(packet.data);
-        let ours = self.membership.config_version;
-        if info.config_version > ours {
-            return Err(CloseLearner::ConfigAhead { theirs: info.config_version, ours });
+        let (theirs, ours) = (info.config_version, self.config_version());
+        if theirs > ours {
+            // A version that begins an epoch was given to the file's servers by a leader; any other one is of servers
+            // that a reconfiguration has changed.
+            if Zxid::from_wire(theirs).counter() != 0 {
+                return Err(CloseLearner::ConfigAhead { theirs, ours });
+            }
+            self.epochs.config_version = theirs;
+            out.push(LeaderOutput::SaveEpochs(self.epochs));
         }
         let Some(sid) = info.sid.filter(|_| info.protocol_version >= PROTOCOL_VERSION) else {
             // A server before 3.4: it knows no epochs to promise.
@@ -663,8 +682,9 @@ impl Leader {
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
         learner.sid = sid;
         learner.is_voter = is_voter;
+        // Not above: what a later version of ZooKeeper's says means something else.
         learner.is_cumulative =
-            info.protocol_version >= PROTOCOL_VERSION_CUMULATIVE && !self.membership.as_java;
+            info.protocol_version == PROTOCOL_VERSION_CUMULATIVE && !self.membership.as_java;
         learner.accepted = packet.zxid.epoch();
         learner.step = Step::Info;
         learner.heard_ms = now_ms;
@@ -764,6 +784,10 @@ impl Leader {
             return;
         }
         self.epochs.current = self.epochs.accepted;
+        // Source: `Leader.lead`, ZOOKEEPER-1783.
+        if self.membership.versions_config && self.config_version() == 0 {
+            self.epochs.config_version = Zxid::new(self.epochs.accepted, 0).to_wire();
+        }
         self.phase = Phase::Synchronizing;
         out.push(LeaderOutput::SaveEpochs(self.epochs));
         let sid = self.membership.sid;
@@ -823,6 +847,22 @@ impl Leader {
                 Sync::Diff { after } => Sync::Trunc { to: after },
                 other => other,
             };
+        }
+        // Java cuts behind the first record at or above what it is told, and the start of an epoch is no record: it would
+        // keep a txn that nobody committed. Source: `FileTxnLog.truncate`.
+        if let Sync::Trunc { to } = sync
+            && to.counter() == 0
+            && !learner.is_cumulative
+        {
+            sync = Sync::Snap;
+        }
+        // A txn that Java refuses to read would be in the way each time it comes.
+        if let Sync::Diff { after } | Sync::Trunc { to: after } = sync
+            && !learner.is_cumulative
+            && history.holds(after)
+            && history.after(after).any(|(_, txn)| txn.len() > JAVA_TXN_BYTES_MAX)
+        {
+            sync = Sync::Snap;
         }
         let after = match sync {
             Sync::Diff { after } => {
@@ -1038,6 +1078,7 @@ impl Leader {
     /// there is none.
     fn tell(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) -> bool {
         let (announced, epoch) = (self.announced, Zxid::new(self.epochs.accepted, 0));
+        let config_version = self.config_version();
         let Some(learner) = self.learners.get_mut(&link) else { return false };
         let cursor = &mut learner.cursor;
         let mut bytes = Vec::new();
@@ -1055,7 +1096,8 @@ impl Leader {
                 cursor.told = zxid;
             }
         } else if is_due {
-            put_with(&mut bytes, PacketType::NEWLEADER, epoch, &self.membership.config_text);
+            let config_text = with_version(&self.membership.config_text, config_version);
+            put_with(&mut bytes, PacketType::NEWLEADER, epoch, &config_text);
             cursor.newleader_after = None;
         } else if cursor.answers.front().is_some_and(|(zxid, _)| *zxid <= cursor.sent)
             && let Some((_, answer)) = cursor.answers.pop_front()
@@ -1348,6 +1390,7 @@ impl Membership {
             quorum: Arc::new(Quorum::new(&ensemble).expect("three voters")),
             config_text: super::quorum::config_text(&ensemble).into_bytes().into(),
             config_version: 0,
+            versions_config: false,
             tick_ms: 1000,
             init_ms: 10_000,
             sync_ms: 5_000,
@@ -1381,12 +1424,93 @@ mod tests {
         got
     }
 
+    const EPOCHS: Epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
+
+    /// A leader gives a configuration without a version the one of its epoch, where it is told to; otherwise it takes the
+    /// one that a learner has from such a leader, and refuses one that a reconfiguration made.
+    #[test]
+    fn configuration_versions() {
+        let told = |versions_config, theirs: i64| {
+            let (mut leader, mut history) = leader(|membership| membership.versions_config = versions_config);
+            let (mut bytes, mut out) = (Vec::new(), Vec::new());
+            leader.accepted(LinkId(2), 0, &mut history, &mut out);
+            let info = LearnerInfo::bytes(2, PROTOCOL_VERSION, theirs);
+            put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
+            put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
+            leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
+            let ahead = CloseLearner::ConfigAhead { theirs, ours: 0 };
+            if out.iter().any(|output| matches!(output, LeaderOutput::Close(_, why) if *why == ahead)) {
+                return None;
+            }
+            // It is durable before any learner hears of it.
+            let saved = out.iter().rev().find_map(|output| match output {
+                LeaderOutput::SaveEpochs(epochs) => Some(epochs.config_version),
+                _ => None,
+            });
+            let text = out.iter().find_map(|output| match output {
+                LeaderOutput::Send(_, bytes) => {
+                    let text = String::from_utf8_lossy(bytes).into_owned();
+                    text.split_once("version=").map(|(_, version)| version.to_owned())
+                }
+                _ => None,
+            });
+            let text = text.expect("NEWLEADER");
+            let digits: String = text.chars().take_while(char::is_ascii_hexdigit).collect();
+            let version = i64::from_str_radix(&digits, 16).expect("a number");
+            assert_eq!(saved, Some(version));
+            Some(version)
+        };
+        assert_eq!(told(false, 0), Some(0));
+        assert_eq!(told(true, 0), Some(5 << 32));
+        assert_eq!(told(false, 3 << 32), Some(3 << 32));
+        assert_eq!(told(true, 3 << 32), Some(3 << 32));
+        assert_eq!(told(true, (3 << 32) + 9), None);
+    }
+
+    /// ZooKeeper's servers cut behind the first record at or above what they are told: where that is none, and for txns
+    /// that they do not read, they get the tree. A later version of theirs is not taken for zkfast.
+    #[test]
+    fn what_java_can_carry_out() {
+        let how = |version, last: Zxid, batch: Option<Batch>| {
+            let (mut leader, _) = leader(|_| {});
+            let mut history = History::new(Zxid::new(4, 0));
+            batch.into_iter().for_each(|batch| history.push(Arc::new(batch)));
+            let mut out = Vec::new();
+            leader.accepted(LinkId(2), 0, &mut history, &mut out);
+            let mut bytes = Vec::new();
+            let info = LearnerInfo::bytes(2, version, 0);
+            put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
+            put_ack_epoch(&mut bytes, last, 3);
+            leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
+            if out.iter().any(|output| matches!(output, LeaderOutput::Image(_))) {
+                return PacketType::SNAP;
+            }
+            packets(&mut out, LinkId(2)).into_iter().map(|(kind, _)| kind).nth(1).expect("a sync")
+        };
+        let batch = |bytes| {
+            let mut batch = Batch::default();
+            batch.put(Zxid::new(4, 1), |out| out.resize(out.len() + bytes, 0));
+            Some(batch)
+        };
+        for (version, trunc) in [
+            (PROTOCOL_VERSION, PacketType::SNAP),
+            (PROTOCOL_VERSION_CUMULATIVE, PacketType::TRUNC),
+            (PROTOCOL_VERSION_CUMULATIVE + 1, PacketType::SNAP),
+        ] {
+            assert_eq!(how(version, Zxid::new(4, 1), None), trunc);
+            assert_eq!(how(version, Zxid::new(4, 2), batch(9)), PacketType::TRUNC);
+            assert_eq!(how(version, Zxid::new(4, 0), batch(9)), PacketType::DIFF);
+            let long = if trunc == PacketType::SNAP { PacketType::SNAP } else { PacketType::DIFF };
+            assert_eq!(how(version, Zxid::new(4, 0), batch(3 << 20)), long);
+        }
+    }
+
     /// Server 1 leads three servers with a vote; its log ends at 4, 7.
     fn leader(change: impl FnOnce(&mut Membership)) -> (Leader, History) {
         let (_, mut membership) = Membership::of_three(1);
         change(&mut membership);
         let last = Zxid::new(4, 7);
-        (Leader::new(membership, Epochs { accepted: 4, current: 4 }, last, 0), History::new(last))
+        (Leader::new(membership, EPOCHS, last, 0), History::new(last))
     }
 
     /// Connections that say nothing, or half a word now and then, end after initLimit, and the oldest earlier where there

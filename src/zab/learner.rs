@@ -17,6 +17,7 @@ use super::message::{
     LearnerInfo, MessageError, PROTOCOL_VERSION_CUMULATIVE, Packet, PacketStream, PacketType, Revalidated,
     put_ack, put_ack_epoch, put_with, read_leader_info,
 };
+use super::quorum::{same_servers, version_in};
 use crate::proto::Zxid;
 use bytes::Bytes;
 
@@ -297,7 +298,8 @@ impl Learner {
         match (self.step, packet.kind) {
             (Step::Info, PacketType::LEADERINFO) => {
                 let version = read_leader_info(packet.data)?;
-                self.is_cumulative = version >= PROTOCOL_VERSION_CUMULATIVE;
+                // Not above: what a later version of ZooKeeper's says means something else.
+                self.is_cumulative = version == PROTOCOL_VERSION_CUMULATIVE;
                 self.promise(zxid.epoch(), out)
             }
             (Step::Promised, PacketType::DIFF | PacketType::TRUNC) if self.wants_all => {
@@ -331,6 +333,14 @@ impl Learner {
             (Step::Syncing, PacketType::NEWLEADER) if zxid.epoch() == self.epoch => {
                 self.step = Step::Flushing;
                 self.sync_end = self.logged;
+                let (text, ours) = (packet.data.unwrap_or_default(), &self.membership.config_text);
+                let version = version_in(text);
+                // The version of other servers than this one knows of is not for this one to pass on.
+                if version > self.epochs.config_version.max(self.membership.config_version)
+                    && same_servers(text, ours)
+                {
+                    self.epochs.config_version = version;
+                }
                 self.check_flushed(out);
                 Ok(())
             }
@@ -512,7 +522,7 @@ mod tests {
     fn outcome(version: i32, stream: &[u8], cuts: &[usize]) -> Vec<String> {
         let (_, membership) = Membership::of_three(1);
         let (last, mut out) = (Zxid::new(4, 7), Vec::new());
-        let epochs = Epochs { accepted: 4, current: 4 };
+        let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
         let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
         let mut leader_info = Vec::new();
         put_leader_info(&mut leader_info, 5, version);
@@ -574,7 +584,7 @@ mod tests {
         for (version, pings) in [(PROTOCOL_VERSION, 1), (PROTOCOL_VERSION_CUMULATIVE, 3)] {
             let (_, membership) = Membership::of_three(1);
             let mut out = Vec::new();
-            let epochs = Epochs { accepted: 4, current: 4 };
+            let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
             let mut learner = Learner::new(membership, false, epochs, Zxid::new(4, 7), 0, &mut out);
             let mut bytes = Vec::new();
             put_leader_info(&mut bytes, 5, version);
@@ -602,7 +612,7 @@ mod tests {
         for version in [PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE] {
             let (_, membership) = Membership::of_three(1);
             let mut out = Vec::new();
-            let epochs = Epochs { accepted: 4, current: 4 };
+            let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
             let mut learner = Learner::new(membership, false, epochs, Zxid::new(4, 7), 0, &mut out);
             let mut bytes = Vec::new();
             put_leader_info(&mut bytes, 5, version);
@@ -645,7 +655,7 @@ mod tests {
     fn acknowledges_what_an_epoch_begins_with() {
         let (_, membership) = Membership::of_three(1);
         let (last, mut out) = (Zxid::new(4, 7), Vec::new());
-        let epochs = Epochs { accepted: 4, current: 4 };
+        let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
         let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
         let mut bytes = Vec::new();
         put_leader_info(&mut bytes, 5, PROTOCOL_VERSION);

@@ -217,6 +217,41 @@ pub fn config_text(ensemble: &Ensemble) -> String {
     text
 }
 
+/// A configuration's text, with another version.
+pub fn with_version(text: &[u8], version: i64) -> Vec<u8> {
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(VERSION_KEY));
+    let mut out = Vec::with_capacity(text.len() + 16);
+    for line in lines.filter(|line| !line.is_empty()) {
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+    out.extend_from_slice(VERSION_KEY);
+    out.extend_from_slice(format!("{version:x}").as_bytes());
+    out
+}
+
+/// The version in a configuration's text; 0 where it says none, as in Java.
+pub fn version_in(text: &[u8]) -> i64 {
+    let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(VERSION_KEY));
+    let number = line.and_then(|line| std::str::from_utf8(line).ok());
+    number.and_then(|number| i64::from_str_radix(number.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Whether two configurations' texts name the same servers in the same roles.
+pub fn same_servers(one: &[u8], other: &[u8]) -> bool {
+    let servers = |text: &[u8]| -> BTreeMap<i64, bool> {
+        let text = String::from_utf8_lossy(text);
+        let server = |line: &str| {
+            let (sid, rest) = line.trim().strip_prefix("server.")?.split_once('=')?;
+            Some((sid.parse().ok()?, rest.contains(":observer")))
+        };
+        text.lines().filter_map(server).collect()
+    };
+    servers(one) == servers(other)
+}
+
+const VERSION_KEY: &[u8] = b"version=";
+
 fn in_brackets(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
@@ -224,6 +259,20 @@ fn in_brackets(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A version is replaced, told, and none is 0; servers are compared by number and role, whatever addresses and
+    /// client ports stand there.
+    #[test]
+    fn versions() {
+        let ours = b"server.1=a:1:2:participant\nserver.2=b:1:2:observer\nversion=0";
+        let theirs = b"server.2=b:1:2:observer;0.0.0.0:2181\nserver.1=c:1:2:participant\nversion=100000000";
+        assert_eq!((version_in(ours), version_in(theirs), version_in(b"server.1=a:1:2")), (0, 1 << 32, 0));
+        let moved = with_version(ours, 1 << 32);
+        assert_eq!(moved, b"server.1=a:1:2:participant\nserver.2=b:1:2:observer\nversion=100000000");
+        assert!(same_servers(ours, theirs));
+        assert!(!same_servers(ours, b"server.1=a:1:2:participant\nserver.2=b:1:2:participant"));
+        assert!(!same_servers(ours, b"server.1=a:1:2:participant"));
+    }
     use crate::config::{ClientAddress, PeerAddress, Server};
 
     fn ensemble(participants: &[i64], observers: &[i64]) -> Ensemble {

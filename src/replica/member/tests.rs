@@ -29,7 +29,7 @@ fn member(last: Zxid) -> Replica {
         repairing: false,
     };
     let restored = Restored { zxid: last, ..Restored::fresh(tree_settings()) };
-    let epochs = Epochs { accepted: last.epoch(), current: last.epoch() };
+    let epochs = Epochs { accepted: last.epoch(), current: last.epoch(), config_version: 0 };
     Replica::member(member, settings(), Arc::default(), restored, epochs, History::new(last), at(0))
 }
 

@@ -95,7 +95,7 @@ pub struct Tail {
     pub digest: Option<(Zxid, u64)>,
     /// Newest txn of which the snapshot may hold something, where the file says it.
     pub last_zxid: Option<Zxid>,
-    /// Newest txn that a znode shows.
+    /// Newest txn that a znode shows, but for the one that shows the ensemble's configuration.
     pub newest: Zxid,
     /// What there was.
     pub counts: Counts,
@@ -415,7 +415,10 @@ impl Decoder {
                 };
                 visitor.node(node).map_err(refused)?;
                 self.tail.counts.nodes += 1;
-                self.tail.newest = self.tail.newest.max(czxid).max(mzxid).max(pzxid);
+                // The ensemble's configuration shows its version as a zxid, which may be above all txns.
+                if path != b"/zookeeper/config" {
+                    self.tail.newest = self.tail.newest.max(czxid).max(mzxid).max(pzxid);
+                }
                 Ok(None)
             }
             Part::Signature => {

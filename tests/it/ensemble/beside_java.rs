@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use zkfast::client::net::{Connect, Connection, four_letter_word};
 use zkfast::client::{Body, Incoming, Request};
-use zkfast::proto::{Acl, OpCode};
+use zkfast::proto::{Acl, OpCode, Zxid};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -83,6 +83,23 @@ fn lead(cluster: &mut Cluster, wanted: usize) {
     }
 }
 
+/// Waits until all servers say the same zxid.
+fn in_step(cluster: &Cluster, sids: &[usize]) {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        let zxid = |sid: &usize| {
+            let answer = cluster.word(*sid, "srvr")?;
+            answer.lines().find_map(|line| line.strip_prefix("Zxid: ")).map(str::to_owned)
+        };
+        let zxids: Vec<_> = sids.iter().map(zxid).collect();
+        if zxids[0].is_some() && zxids.iter().all(|zxid| *zxid == zxids[0]) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{zxids:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A leader of Java's predicts wrong digests while writes of the root and creates below it are in flight together. Its
 /// followers of zkfast count them, say so once, and come back after a restart of all with all that was written; the
 /// leader's data is taken over as well.
@@ -149,6 +166,107 @@ fn wrong_digests_of_a_java_leader() {
     for sid in [1, 2] {
         assert_eq!(mismatches(&cluster, sid), 0, "server {sid}");
     }
+}
+
+/// Servers of Java's give their configuration a version once they may be reconfigured. A leader of zkfast's has it too, or
+/// none of them would follow it; clients see it, and a restart keeps it.
+#[test]
+fn configuration_with_a_version() {
+    let _alone = alone();
+    let keys = [KEYS, &[("reconfigEnabled", "true")]].concat();
+    let mut cluster = Cluster::start(&shapes(&[Kind::Java, Kind::Java, Kind::Zkfast]), &keys, None);
+    let version = |cluster: &Cluster, sid| {
+        let request = Request::GetData { path: b"/zookeeper/config".to_vec(), watch: false };
+        let Body::Data { data, stat } = call(&mut connect(cluster.address(sid)), &request) else {
+            panic!("data")
+        };
+        let text = String::from_utf8(data.expect("a text")).expect("UTF-8");
+        let (_, version) = text.split_once("version=").expect("a version");
+        assert_eq!(stat.mzxid, Zxid(u64::from_str_radix(version, 16).expect("a number")), "{text}");
+        stat.mzxid
+    };
+    // The other leader of Java's comes last: zkfast has followed it, and nobody else knows of it but these.
+    cluster.stop(3);
+    let leader = cluster.wait_for_leader(START_TIMEOUT);
+    call(&mut connect(cluster.address(leader)), &create("/before", b"", 0));
+    let wanted = version(&cluster, leader);
+    assert!(wanted.counter() == 0 && wanted.epoch() > 0, "{wanted}");
+    cluster.spawn(3);
+    cluster.wait_until_all_serve(START_TIMEOUT);
+    assert_eq!((cluster.leader(), version(&cluster, 3)), (Some(leader), wanted));
+    in_step(&cluster, &[1, 2, 3]);
+    cluster.kill(leader);
+    let other = 3 - leader;
+    call(&mut connect(cluster.address(3)), &create("/without-the-first", b"", 0));
+    assert_eq!(children(cluster.address(other), "/"), 3);
+    assert_eq!(cluster.wait_for_leader(START_TIMEOUT), 3);
+    assert_eq!((version(&cluster, 3), version(&cluster, other)), (wanted, wanted));
+    // As after a restart of both.
+    cluster.kill(3);
+    cluster.kill(other);
+    cluster.spawn(3);
+    cluster.spawn(other);
+    call(&mut connect(cluster.address(3)), &create("/and-again", b"", 0));
+    assert_eq!(version(&cluster, 3), wanted);
+    assert_eq!(children(cluster.address(other), "/"), 4);
+}
+
+/// Three servers of zkfast give their configuration the version that three of Java's would, and keep it.
+#[test]
+fn a_version_without_java() {
+    let _alone = alone();
+    let keys = [KEYS, &[("reconfigEnabled", "true")]].concat();
+    let mut cluster = Cluster::start(&shapes(&[Kind::Zkfast; 3]), &keys, None);
+    let wanted = Zxid::new(1, 0);
+    for round in 0..2 {
+        for sid in [1, 2, 3] {
+            let request = Request::GetData { path: b"/zookeeper/config".to_vec(), watch: false };
+            let Body::Data { data, stat } = call(&mut connect(cluster.address(sid)), &request) else {
+                panic!("data")
+            };
+            assert_eq!(stat.mzxid, wanted, "server {sid}, round {round}");
+            let text = String::from_utf8(data.expect("a text")).expect("UTF-8");
+            assert!(text.ends_with("version=100000000"), "{text}");
+        }
+        [1, 2, 3].into_iter().for_each(|sid| cluster.kill(sid));
+        [1, 2, 3].into_iter().for_each(|sid| cluster.spawn(sid));
+        cluster.wait_until_all_serve(START_TIMEOUT);
+    }
+}
+
+/// The configuration's znode shows a version that may be above all txns: a tree of Java's that has it is whole all the
+/// same, for who joins and for who takes it over.
+#[test]
+fn a_configuration_above_all_txns() {
+    let _alone = alone();
+    let keys = [KEYS, &[("snapCount", "20")]].concat();
+    let mut cluster = Cluster::new(&shapes(&[Kind::Java, Kind::Java, Kind::Zkfast]), &keys, None);
+    cluster.set_java_config_version(0x5_0000_0000);
+    cluster.spawn(1);
+    cluster.spawn(2);
+    let mut connection = connect(cluster.address(1));
+    pipeline(&mut connection, (0..100).map(|number| create(&format!("/{number}"), b"", 0)));
+    cluster.spawn(3);
+    cluster.wait_until_all_serve(START_TIMEOUT);
+    assert_eq!(children(cluster.address(3), "/"), 101);
+    assert!(cluster.output(3).contains("sync=SNAP"), "{}", cluster.output(3));
+    // It leads the server of Java's that has this version.
+    let leader = cluster.wait_for_leader(START_TIMEOUT);
+    in_step(&cluster, &[1, 2, 3]);
+    cluster.kill(leader);
+    let other = 3 - leader;
+    call(&mut connect(cluster.address(other)), &create("/led-by-zkfast", b"", 0));
+    assert_eq!(cluster.wait_for_leader(START_TIMEOUT), 3);
+    cluster.kill(other);
+    let imported = Directory::new("imported");
+    let import = Command::new(zkfast_binary())
+        .arg("import")
+        .arg(cluster.data(leader))
+        .arg(imported.path())
+        .output()
+        .expect("zkfast runs");
+    let said = String::from_utf8_lossy(&[import.stdout, import.stderr].concat()).into_owned();
+    assert!(import.status.success() && said.contains("digest=agrees"), "{said}");
 }
 
 fn number_of_mismatches(cluster: &Cluster, sid: usize) -> u64 {

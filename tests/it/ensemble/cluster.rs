@@ -58,6 +58,7 @@ pub struct Cluster {
     keys: Vec<(String, String)>,
     directory: Directory,
     network: Option<Network>,
+    java_config_version: Option<u64>,
 }
 
 impl Cluster {
@@ -84,7 +85,8 @@ impl Cluster {
         };
         let members = shapes.iter().enumerate().map(member).collect();
         let keys = keys.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-        Self { members, keys, directory: Directory::new("ensemble"), network }
+        let directory = Directory::new("ensemble");
+        Self { members, keys, directory, network, java_config_version: None }
     }
 
     /// Starts all servers and waits until all serve.
@@ -135,6 +137,11 @@ impl Cluster {
     /// The data directory of `sid`.
     pub fn data(&self, sid: usize) -> PathBuf {
         self.place(sid).join("data")
+    }
+
+    /// From its next start on, each server of Java's has the `server` lines in a dynamic file of this version.
+    pub fn set_java_config_version(&mut self, version: u64) {
+        self.java_config_version = Some(version);
     }
 
     /// Empties the data directory of `sid`, which must not run: a server that forgets what it
@@ -201,10 +208,19 @@ impl Cluster {
         if member.shape.observer {
             text += "peerType=observer\n";
         }
+        let mut lines = String::new();
         for peer in &self.members {
             let role = if peer.shape.observer { ":observer" } else { "" };
             let Member { sid, address, quorum_port, election_port, .. } = peer;
-            let _ = writeln!(text, "server.{sid}={address}:{quorum_port}:{election_port}{role}");
+            let _ = writeln!(lines, "server.{sid}={address}:{quorum_port}:{election_port}{role}");
+        }
+        match self.java_config_version {
+            Some(version) if member.shape.kind == Kind::Java => {
+                let path = self.place(sid).join(format!("zoo.cfg.dynamic.{version:x}"));
+                fs::write(&path, lines).expect("a dynamic file");
+                let _ = writeln!(text, "dynamicConfigFile={}", path.display());
+            }
+            _ => text += &lines,
         }
         let path = self.place(sid).join("zoo.cfg");
         fs::write(&path, text).expect("zoo.cfg");

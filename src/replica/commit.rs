@@ -97,8 +97,10 @@ pub struct Commit {
     containers_deleted_ms: i64,
 }
 
-/// Bytes of paths up to which a closeSession's txn lists them.
-const CLOSE_SESSION_PATHS_BYTES_MAX: usize = 8 << 20;
+/// Bytes of paths up to which a closeSession's txn lists them. ZooKeeper's servers read no txn that is longer than their
+/// `jute.maxbuffer` and some extra, neither from their leader nor from their own log: 1 MiB and as much by default, 1 MiB
+/// and 1 KiB at least.
+const CLOSE_SESSION_PATHS_BYTES_MAX: usize = 1_000_000;
 
 /// Bytes of records at which the rest of what was submitted waits for the next group: what is in a
 /// group beyond that is one txn, so that every group fits a segment.
@@ -446,11 +448,18 @@ impl Commit {
     fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>) {
         self.core.last_txn = header.zxid;
         let digest = self.core.note_digest();
+        let lists_paths = self.core.settings.close_session_paths;
         self.records.put(header.zxid, |out| {
             header.put(out);
             txn.put(out);
-            // 3.9 leaves the digest out of a failed request's txn: it was never prepared.
-            if let (Some(digest), true) = (digest, header.op != OpCode::ERROR) {
+            // 3.9 leaves the digest out of a failed request's txn: it was never prepared. Behind a closeSession without
+            // its list it would take the digest for the list.
+            let has_digest = match txn {
+                Txn::Error { .. } => false,
+                Txn::CloseSession { paths } => paths.is_some() || !lists_paths,
+                _ => true,
+            };
+            if let (Some(digest), true) = (digest, has_digest) {
                 txn::put_digest(out, digest);
             }
         });
@@ -622,7 +631,7 @@ impl Commit {
         self.next_zxid();
         let header = self.header(asker, OpCode::CLOSE_SESSION);
         let paths: Vec<Box<[u8]>> = self.core.tree.ephemerals(asker.session_id).map(Box::from).collect();
-        // Without the list, replicas delete what their trees say: the same, and never too long for the log.
+        // Without the list, replicas delete what their trees say: the same, and never too long for anybody to read.
         let listed = self.core.settings.close_session_paths
             && paths.iter().map(|path| path.len() + 4).sum::<usize>() < CLOSE_SESSION_PATHS_BYTES_MAX;
         let listed = listed.then(|| paths.iter().map(|path| &**path).collect());

@@ -269,6 +269,34 @@ fn a_configuration_above_all_txns() {
     assert!(import.status.success() && said.contains("digest=agrees"), "{said}");
 }
 
+/// A session that ends with more ephemerals than a server of Java's reads the names of in one txn ends for all.
+#[test]
+fn many_ephemerals_end_at_once() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(&shapes(&[Kind::Java, Kind::Zkfast, Kind::Zkfast]), KEYS, None);
+    lead(&mut cluster, 3);
+    let mut owner = connect(cluster.address(3));
+    let mut number = 0..30_000;
+    while !number.is_empty() {
+        let some = number.by_ref().take(2_000);
+        pipeline(&mut owner, some.map(|number| create(&format!("/{number:0>79}"), b"", 1)));
+    }
+    assert_eq!(children(cluster.address(1), "/"), 30_001);
+    call(&mut owner, &Request::CloseSession);
+    for sid in [1, 2, 3] {
+        assert_eq!(children(cluster.address(sid), "/"), 1, "server {sid}");
+    }
+    // Java's follower is still there without having left, and a leader that has that txn in its log brings it back.
+    in_step(&cluster, &[1, 2, 3]);
+    assert!(!cluster.output(1).contains("Unreasonable length"), "{}", cluster.output(1));
+    cluster.kill(1);
+    cluster.kill(3);
+    cluster.spawn(1);
+    call(&mut connect(cluster.address(2)), &create("/after", b"", 0));
+    assert_eq!(children(cluster.address(1), "/"), 2);
+    assert_eq!(number_of_mismatches(&cluster, 1), 0);
+}
+
 fn number_of_mismatches(cluster: &Cluster, sid: usize) -> u64 {
     // With more patience than for a word that is asked again and again.
     let mntr = four_letter_word(cluster.address(sid), "mntr", TIMEOUT).expect("mntr");

@@ -980,6 +980,18 @@ fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
     Ok(current.wrapping_add(1))
 }
 
+/// Whether a request that makes a txn can be read. A leader of ZooKeeper's proposes one that cannot under a zxid that it
+/// has used already, and commits nothing more.
+pub(super) fn is_readable(op: OpCode, body: &[u8]) -> bool {
+    let mut reader = Reader::new(body);
+    match op {
+        OpCode::SYNC | OpCode::CLOSE_SESSION => true,
+        OpCode::MULTI => read_multi(&mut reader).is_ok(),
+        OpCode::RECONFIG => Reconfig::read(&mut reader).is_ok(),
+        _ => WriteOp::read(op, &mut reader).is_ok(),
+    }
+}
+
 /// A write's body.
 enum WriteOp<'a> {
     Create(OpCode, Create<'a>),

@@ -5,14 +5,21 @@
 //! them is sent again without ever being done twice. That its client has not moved to another server meanwhile, and
 //! asked for more there, the log tells as well: a client that attaches to its session is a txn.
 //!
-//! Invariants: a session's requests are with the leader in the order its client sent them; the tree holds what
-//! the leader has committed, and nothing that the log does not hold.
+//! Clients may number their requests anew over each connection. That txn is the border: what a former connection asked,
+//! here or elsewhere, is in the log before it, or was refused because the session has moved, which is never the answer to
+//! what is asked behind the border. A leader of ZooKeeper's makes no such txn: there each request gets a number of this
+//! server's, [`Follow::own_cxids`].
+//!
+//! Invariants: a session's requests are with the leader in the order its client sent them, and those of a former
+//! connection before the session's next attachment; the tree holds what the leader has committed, and nothing that the
+//! log does not hold.
 
+use super::commit::is_readable;
 use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::report::SessionsTold;
 use super::{CnxnId, Now, ReplayError, Request, Restored, Up, Uplink, What};
-use crate::proto::{Id, OpCode, Reader, Zxid};
+use crate::proto::{ErrorCode, Id, OpCode, Reader, Zxid};
 use crate::session;
 use crate::txn::{self, TxnHeader};
 use crate::zab::message::{ForwardedRequest, Revalidate, put_ping_answer};
@@ -30,7 +37,14 @@ struct Forwarded {
     ids: Arc<[Id]>,
     /// Tells it from every other.
     number: u64,
+    /// What it is called between servers.
+    cxid: i32,
+    /// It cannot be read: it is not with the leader, and is refused in its turn.
+    is_unreadable: bool,
 }
+
+/// Bits of the numbers of a server's requests. As many are never on their way at once.
+const CXID_NUMBER_BITS: u32 = 23;
 
 /// A txn that is in the log, or on its way there, and not yet committed.
 #[derive(Clone, Debug)]
@@ -95,6 +109,8 @@ pub(super) struct Follow {
     connected: bool,
     /// The epoch of the leader that there was last.
     epoch: u32,
+    /// Whether that is ZooKeeper's own server.
+    of_java: bool,
     /// The sync whose answer everything waits for.
     barrier: Option<u64>,
 }
@@ -120,6 +136,7 @@ impl Follow {
             packets: Vec::new(),
             connected: false,
             epoch: 0,
+            of_java: false,
             barrier: None,
         }
     }
@@ -167,9 +184,14 @@ impl Follow {
     /// Where this leader was followed before, it may have got some of it over the former connection and be about to
     /// do it. So a sync of nobody's goes first, and the rest waits for its answer: what was not done by then did not
     /// arrive.
-    pub fn connect(&mut self, epoch: u32) {
+    pub fn connect(&mut self, epoch: u32, of_java: bool) {
         self.packets.clear();
         self.syncs.clear();
+        self.of_java = of_java;
+        let own_cxid = self.own_cxids();
+        for request in self.forwarded.values_mut().flatten() {
+            request.cxid = if of_java { own_cxid(request.number) } else { request.xid };
+        }
         let is_known = std::mem::replace(&mut self.epoch, epoch) == epoch;
         if is_known && !(self.forwarded.is_empty() && self.creating.is_empty()) {
             let number = self.next_number;
@@ -186,7 +208,7 @@ impl Follow {
         self.barrier = None;
         self.connected = true;
         for (&session_id, requests) in &self.forwarded {
-            for request in requests {
+            for request in requests.iter().filter(|request| !request.is_unreadable) {
                 put_request(&mut self.packets, session_id, request);
             }
         }
@@ -200,6 +222,31 @@ impl Follow {
         }
         for Attach { session_id, timeout_ms, .. } in &self.attaching {
             Revalidate { session: *session_id, timeout: *timeout_ms }.write(&mut self.packets);
+        }
+        let is_due =
+            |requests: &VecDeque<Forwarded>| requests.front().is_some_and(|first| first.is_unreadable);
+        let due = self.forwarded.iter().filter(|(_, requests)| is_due(requests));
+        let due: Vec<i64> = due.map(|(session_id, _)| *session_id).collect();
+        due.into_iter().for_each(|session_id| self.refuse_unreadable(session_id));
+    }
+
+    /// What a leader of ZooKeeper's gets in place of a client's own number. It is negative, as no client's is, and has the
+    /// number of this server in it, so that a txn of another connection, through whatever server, is never taken for the
+    /// answer.
+    fn own_cxids(&self) -> impl Fn(u64) -> i32 + use<> {
+        const { assert!(CXID_NUMBER_BITS + u8::BITS + 1 == i32::BITS) };
+        let server = i32::from(self.core.settings.server_id) << CXID_NUMBER_BITS;
+        move |number| i32::MIN | server | (number & ((1 << CXID_NUMBER_BITS) - 1)) as i32
+    }
+
+    /// Refuses what cannot be read of the requests whose turn has come.
+    fn refuse_unreadable(&mut self, session_id: i64) {
+        let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
+        while let Some(Forwarded { cnxn, xid, .. }) = requests.pop_front_if(|first| first.is_unreadable) {
+            self.core.record(Some(cnxn), xid, What::Failed(ErrorCode::MarshallingError));
+        }
+        if requests.is_empty() {
+            self.forwarded.remove(&session_id);
         }
     }
 
@@ -274,14 +321,20 @@ impl Follow {
         self.touch(session_id);
         let number = self.next_number;
         self.next_number += 1;
-        let request = Forwarded { cnxn, xid, op, body: body.into(), ids: ids.clone(), number };
-        if self.connected {
+        let cxid = if self.of_java { self.own_cxids()(number) } else { xid };
+        let is_unreadable = !is_readable(op, body);
+        let (body, ids) = (body.into(), ids.clone());
+        let request = Forwarded { cnxn, xid, op, body, ids, number, cxid, is_unreadable };
+        if self.connected && !is_unreadable {
             put_request(&mut self.packets, session_id, &request);
             if op == OpCode::SYNC {
                 self.syncs.push_back((session_id, number));
             }
         }
         self.forwarded.entry(session_id).or_default().push_back(request);
+        if self.connected {
+            self.refuse_unreadable(session_id);
+        }
     }
 
     fn open(&mut self, attach: Attach, password: &[u8]) {
@@ -301,6 +354,11 @@ impl Follow {
                 Revalidate { session: session_id, timeout: timeout_ms }.write(&mut self.packets);
             }
             self.attaching.push_back(attach);
+            // What the former connection asks from here on would come to the leader behind the attachment.
+            if let Some(former) = self.owners.remove(&session_id) {
+                self.leaving.push((session_id, former));
+                self.core.say(Some(former), 0, What::Fence(former));
+            }
         }
     }
 
@@ -346,19 +404,25 @@ impl Follow {
             self.forwarded.remove(&session_id);
         }
         self.core.say(Some(request.cnxn), request.xid, What::Synced);
+        self.refuse_unreadable(session_id);
     }
 
     /// Answers the syncs in front of a request whose txn is about to be applied: their leader is gone, or it would have
     /// answered them before. A new leader has the txn, so nobody led in between, and all that was committed when they
-    /// were asked is in front of it.
+    /// were asked is in front of it. What cannot be read is refused.
     fn pass_syncs(&mut self, session_id: i64, cxid: i32) {
         let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
-        let Some(at) = requests.iter().position(|request| request.op != OpCode::SYNC) else { return };
-        if requests[at].xid != cxid {
+        let makes_txn = |request: &Forwarded| request.op != OpCode::SYNC && !request.is_unreadable;
+        let Some(at) = requests.iter().position(makes_txn) else { return };
+        if requests[at].cxid != cxid {
             return;
         }
-        for Forwarded { cnxn, xid, .. } in requests.drain(..at) {
-            self.core.record(Some(cnxn), xid, What::Synced);
+        for Forwarded { cnxn, xid, is_unreadable, .. } in requests.drain(..at) {
+            let what = match is_unreadable {
+                true => What::Failed(ErrorCode::MarshallingError),
+                false => What::Synced,
+            };
+            self.core.record(Some(cnxn), xid, what);
         }
     }
 
@@ -407,11 +471,15 @@ impl Follow {
                 self.owners.insert(session_id, attach.cnxn);
                 (attach.cnxn, 0)
             }),
+            // Of what was asked before the session was attached here. What this server waits for is refused so only behind
+            // the txn that attaches the session elsewhere, which gave it up.
+            What::Moved if !self.of_java => None,
             _ => self.answered(session_id, header.cxid),
         };
         let is_closed = matches!(what, What::SessionClosed { .. });
         let (to, xid) = to.unzip();
         self.core.record(to, xid.unwrap_or(header.cxid), what);
+        self.refuse_unreadable(session_id);
         if is_closed {
             self.owners.remove(&session_id);
             self.touched.remove(&session_id);
@@ -442,7 +510,7 @@ impl Follow {
     fn answered(&mut self, session_id: i64, cxid: i32) -> Option<(CnxnId, i32)> {
         let requests = self.forwarded.get_mut(&session_id)?;
         let front = requests.front()?;
-        if front.xid != cxid || front.op == OpCode::SYNC {
+        if front.cxid != cxid || front.op == OpCode::SYNC {
             return None;
         }
         let request = requests.pop_front()?;
@@ -454,9 +522,8 @@ impl Follow {
 }
 
 fn put_request(out: &mut Vec<u8>, session_id: i64, request: &Forwarded) {
-    let forwarded =
-        ForwardedRequest { session: session_id, cxid: request.xid, op: request.op, body: &request.body };
-    forwarded.write(out, &request.ids);
+    let Forwarded { cxid, op, ref body, ref ids, .. } = *request;
+    ForwardedRequest { session: session_id, cxid, op, body }.write(out, ids);
 }
 
 fn put_create(out: &mut Vec<u8>, attach: &Attach) {
@@ -480,26 +547,149 @@ mod tests {
         let (core, _) = Core::new(settings(), Arc::default(), Restored::fresh(tree_settings()), now);
         let mut follow = Follow::of(core, BTreeMap::from([(SESSION, 4000)]), now);
         follow.owners.insert(SESSION, CNXN);
-        follow.connect(1);
-        let ask = |xid, op| {
-            let ids = Arc::from([]);
-            Up::Request(Request { cnxn: CNXN, session_id: SESSION, xid, op, body: 0..0, ids })
-        };
-        let items = vec![ask(1, OpCode::DELETE), ask(2, OpCode::SYNC)];
-        follow.submit(now, Uplink { items, ..Uplink::default() });
+        follow.connect(1, false);
+        ask(&mut follow, CNXN, 1, OpCode::DELETE, &delete_body());
+        ask(&mut follow, CNXN, 2, OpCode::SYNC, b"");
         follow
     }
 
     /// What the views hear of a txn of the session that nobody here asked for.
     fn after(mut follow: Follow, op: OpCode, txn: &Txn<'_>) -> Vec<(Option<CnxnId>, i32, String)> {
-        let header = TxnHeader { session_id: SESSION, cxid: 0, zxid: Zxid::new(1, 1), time_ms: 0, op };
+        heard(&mut follow);
+        commit(&mut follow, 0, op, txn)
+    }
+
+    /// Has the leader commit a txn of the session; what the views hear then.
+    fn commit(
+        follow: &mut Follow,
+        cxid: i32,
+        op: OpCode,
+        txn: &Txn<'_>,
+    ) -> Vec<(Option<CnxnId>, i32, String)> {
+        let zxid = follow.core.last_txn.next().unwrap_or(Zxid::new(1, 1));
+        let header = TxnHeader { session_id: SESSION, cxid, zxid, time_ms: 0, op };
         let mut bytes = Vec::new();
         header.put(&mut bytes);
         txn.put(&mut bytes);
         follow.log(Logged { zxid: header.zxid, txn: bytes.into(), is_hint: false });
         follow.commit(header.zxid).expect("applies");
-        let told = follow.core.deltas.entries.iter();
-        told.map(|entry| (entry.to, entry.xid, format!("{:?}", entry.what))).collect()
+        heard(follow)
+    }
+
+    fn heard(follow: &mut Follow) -> Vec<(Option<CnxnId>, i32, String)> {
+        let told = std::mem::take(&mut follow.core.deltas).entries;
+        told.into_iter().map(|entry| (entry.to, entry.xid, format!("{:?}", entry.what))).collect()
+    }
+
+    /// What goes to the leader of what these views send: op and cxid.
+    fn sent(follow: &mut Follow) -> Vec<(OpCode, i32)> {
+        let mut stream = crate::zab::message::PacketStream::default();
+        stream.feed(&follow.take_packets());
+        let mut sent = Vec::new();
+        while let Some(packet) = stream.next_packet().expect("well formed") {
+            match packet.kind {
+                crate::zab::message::PacketType::REQUEST => {
+                    let request = ForwardedRequest::read(packet.data).expect("well formed");
+                    sent.push((request.op, request.cxid));
+                }
+                _ => sent.push((OpCode(0), 0)),
+            }
+        }
+        sent
+    }
+
+    fn ask(follow: &mut Follow, cnxn: CnxnId, xid: i32, op: OpCode, body: &[u8]) {
+        let now = Now { mono_us: 0, wall_ms: 1_700_000_000_000 };
+        let request = Request { cnxn, session_id: SESSION, xid, op, body: 0..body.len(), ids: Arc::from([]) };
+        follow.submit(
+            now,
+            Uplink { bytes: body.into(), items: vec![Up::Request(request)], ..Uplink::default() },
+        );
+    }
+
+    fn delete_body() -> Vec<u8> {
+        let mut body = Vec::new();
+        crate::proto::JuteWrite::put_string(&mut body, b"/absent");
+        body.extend((-1_i32).to_be_bytes());
+        body
+    }
+
+    /// A client attaches again through another connection while requests of its former one are under way, and counts its
+    /// requests anew. Each gets the answer to its own. What the former one asks from then on is refused, and does not go
+    /// behind the attachment.
+    #[test]
+    fn numbers_that_come_again() {
+        for of_java in [false, true] {
+            let mut follow = asked();
+            follow.forwarded.clear();
+            follow.connect(2, of_java);
+            let error = |code: ErrorCode| Txn::Error { code: code.to_wire() };
+            let body = delete_body();
+            sent(&mut follow);
+            heard(&mut follow);
+            ask(&mut follow, CNXN, 1, OpCode::DELETE, &body);
+            let first = sent(&mut follow)[0].1;
+            let next = CnxnId { slot: 5, ..CNXN };
+            let attach = Attach { cnxn: next, session_id: SESSION, timeout_ms: 4000 };
+            follow.open(attach, &session::password(SESSION));
+            assert_eq!(heard(&mut follow), [(Some(CNXN), 0, format!("Fence({CNXN:?})"))]);
+            assert_eq!(sent(&mut follow), [(OpCode(0), 0)], "the leader is asked");
+            ask(&mut follow, CNXN, 2, OpCode::DELETE, &body);
+            assert_eq!(heard(&mut follow), [(Some(CNXN), 2, "Moved".to_owned())]);
+            assert_eq!(sent(&mut follow), []);
+            if !of_java {
+                let told = commit(&mut follow, first, OpCode::ERROR, &error(ErrorCode::NoNode));
+                assert_eq!(told, [(Some(CNXN), 1, "Failed(NoNode)".to_owned())]);
+                commit(&mut follow, 0, OpCode::CREATE_SESSION, &Txn::CreateSession { timeout_ms: 4000 });
+            }
+            follow.revalidated(SESSION, true);
+            follow.fenced(CNXN);
+            assert!(heard(&mut follow)[0].2.starts_with("Attached"));
+            ask(&mut follow, next, 1, OpCode::DELETE, &body);
+            let second = sent(&mut follow)[0].1;
+            assert_eq!((first != second, second < 0), (of_java, of_java));
+            // What the client asked for through another server, which has lost the session: in that server's numbers, or,
+            // if that is Java's, in the client's.
+            for cxid in [second ^ (i32::from(of_java) << CXID_NUMBER_BITS), 1] {
+                let told = commit(&mut follow, cxid, OpCode::ERROR, &error(ErrorCode::SessionMoved));
+                assert_eq!(told[0].0, None, "{cxid:#x}");
+            }
+            if of_java {
+                let told = commit(&mut follow, first, OpCode::ERROR, &error(ErrorCode::NoNode));
+                assert_eq!(told, [(Some(CNXN), 1, "Failed(NoNode)".to_owned())]);
+            }
+            let told = commit(&mut follow, second, OpCode::ERROR, &error(ErrorCode::NoNode));
+            assert_eq!(told, [(Some(next), 1, "Failed(NoNode)".to_owned())]);
+        }
+    }
+
+    /// What cannot be read does not go to the leader, and is refused in its turn, also over a change of leaders.
+    #[test]
+    fn unreadable_requests() {
+        let mut follow = asked();
+        follow.forwarded.clear();
+        let (error, body) = (Txn::Error { code: ErrorCode::NoNode.to_wire() }, delete_body());
+        sent(&mut follow);
+        heard(&mut follow);
+        let refused = |xid| (Some(CNXN), xid, "Failed(MarshallingError)".to_owned());
+        ask(&mut follow, CNXN, 1, OpCode::MULTI, b"");
+        assert_eq!(heard(&mut follow), [refused(1)]);
+        for (xid, length) in [(2, 0), (3, 1), (4, 2), (5, 0)] {
+            ask(&mut follow, CNXN, xid, OpCode::DELETE, &body[..body.len() - length]);
+        }
+        assert_eq!(heard(&mut follow), []);
+        let cxids = sent(&mut follow);
+        assert_eq!(cxids.len(), 2);
+        let told = commit(&mut follow, cxids[0].1, OpCode::ERROR, &error);
+        assert_eq!(told, [(Some(CNXN), 2, "Failed(NoNode)".to_owned()), refused(3), refused(4)]);
+        follow.disconnect();
+        ask(&mut follow, CNXN, 6, OpCode::DELETE, &body[..1]);
+        assert_eq!(heard(&mut follow), []);
+        follow.connect(2, false);
+        assert_eq!(sent(&mut follow), cxids[1..], "it keeps its number, and what cannot be read stays");
+        let told = commit(&mut follow, cxids[1].1, OpCode::ERROR, &error);
+        assert_eq!(told, [(Some(CNXN), 5, "Failed(NoNode)".to_owned()), refused(6)]);
+        assert!(follow.forwarded.is_empty());
     }
 
     /// Every request is answered, also those of a session that ends or moves before they are done: a view that waits

@@ -1621,8 +1621,8 @@ impl Replica {
         }
         self.confirm(epoch);
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
-        follow.connect(epoch);
         let State::Learning(learning) = &member.state else { return };
+        follow.connect(epoch, learning.learner.has_java_leader());
         let (sid, zxid, sync) = (learning.sid, follow.core.last_txn, learning.sync);
         member.outputs.push_back(Output::Event(Event::Following { sid, epoch, zxid, sync }));
         let mut out = Vec::new();

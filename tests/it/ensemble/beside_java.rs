@@ -3,12 +3,13 @@
 use super::KEYS;
 use super::cluster::{Cluster, START_TIMEOUT, Shape};
 use crate::harness::{Directory, Kind, alone, zkfast_binary};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use zkfast::client::net::{Connect, Connection, four_letter_word};
 use zkfast::client::{Body, Incoming, Request};
-use zkfast::proto::{Acl, OpCode, Zxid};
+use zkfast::proto::{Acl, ErrorCode, OpCode, Zxid};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -302,6 +303,40 @@ fn number_of_mismatches(cluster: &Cluster, sid: usize) -> u64 {
     let mntr = four_letter_word(cluster.address(sid), "mntr", TIMEOUT).expect("mntr");
     let line = mntr.lines().find_map(|line| line.strip_prefix("zk_digest_mismatches_count\t"));
     line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("server {sid}: {mntr}"))
+}
+
+/// A write that cannot be read is refused where it comes in: a leader of Java's would propose it under a zxid that it has
+/// used, and commit nothing more.
+#[test]
+fn cut_writes_do_not_reach_the_leader() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(&shapes(&[Kind::Zkfast, Kind::Zkfast, Kind::Java]), KEYS, None);
+    lead(&mut cluster, 3);
+    let mut connection = connect(cluster.address(1));
+    let mut socket = connection.socket().expect("a second handle");
+    // In front of it one that can be read, behind it another: the answers come in this order.
+    for (xid, length) in [(101_i32, 0), (102, 7), (103, 0)] {
+        let mut body = Vec::new();
+        create(&format!("/cut-{xid}"), b"data", 0).put_body(&mut body);
+        body.truncate(body.len() - length);
+        let frame = [&xid.to_be_bytes()[..], &OpCode::CREATE.0.to_be_bytes(), &body].concat();
+        socket.write_all(&(frame.len() as u32).to_be_bytes()).expect("sent");
+        socket.write_all(&frame).expect("sent");
+    }
+    socket.set_read_timeout(Some(TIMEOUT)).expect("a limit");
+    let answers = [101, 102, 103].map(|_| {
+        let mut length = [0; 4];
+        socket.read_exact(&mut length).expect("an answer");
+        let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+        socket.read_exact(&mut answer).expect("an answer");
+        let int = |at: usize| i32::from_be_bytes(answer[at..at + 4].try_into().expect("four"));
+        (int(0), int(12))
+    });
+    assert_eq!(answers, [(101, 0), (102, ErrorCode::MarshallingError.to_wire()), (103, 0)]);
+    call(&mut connection, &create("/goes-on", b"", 0));
+    for sid in [1, 2, 3] {
+        assert_eq!(children(cluster.address(sid), "/"), 4, "server {sid}");
+    }
 }
 
 /// A tree from a leader of zkfast's is taken by servers of Java's that keep digests and by those that do not.

@@ -242,7 +242,9 @@ impl Follow {
     /// Refuses what cannot be read of the requests whose turn has come.
     fn refuse_unreadable(&mut self, session_id: i64) {
         let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
-        while let Some(Forwarded { cnxn, xid, .. }) = requests.pop_front_if(|first| first.is_unreadable) {
+        while requests.front().is_some_and(|first| first.is_unreadable)
+            && let Some(Forwarded { cnxn, xid, .. }) = requests.pop_front()
+        {
             self.core.record(Some(cnxn), xid, What::Failed(ErrorCode::MarshallingError));
         }
         if requests.is_empty() {

@@ -365,7 +365,7 @@ struct Member {
     failed_syncs: u32,
     /// Connections to the quorum port that came before this server knew whether it leads: a follower that is quicker
     /// than its leader need not come again.
-    early_links: BTreeSet<LinkId>,
+    early_links: BTreeMap<LinkId, i64>,
     /// Proposals behind a tree that is not installed yet, and how far they are committed.
     waiting: VecDeque<Logged>,
     waiting_bytes: usize,
@@ -560,7 +560,7 @@ impl Replica {
             state: State::Settling,
             restoring: Restoring::No,
             failed_syncs: 0,
-            early_links: BTreeSet::new(),
+            early_links: BTreeMap::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             waiting_commit: Zxid::ZERO,
@@ -983,7 +983,7 @@ impl Replica {
     /// Whether bytes of this peer may be received: what waits for the log is bounded.
     pub fn may_receive(&self, link: LinkId) -> bool {
         let Some(member) = &self.member else { return false };
-        if member.early_links.contains(&link) {
+        if member.early_links.contains_key(&link) {
             // Its socket keeps them until this server knows what it is.
             return false;
         }
@@ -1018,6 +1018,14 @@ impl Replica {
             }
             return;
         };
+        // Whom they wait for takes longer, or is another: they look again.
+        member.early_links.retain(|link, since_ms| {
+            let is_kept = now_ms - *since_ms < CONNECT_MS;
+            if !is_kept {
+                member.outputs.push_back(Output::Close { link: *link });
+            }
+            is_kept
+        });
         let mut elected = Vec::new();
         member.election.tick(now_ms as u64, &mut elected);
         let (mut led, mut learned) = (Vec::new(), Vec::new());
@@ -1025,9 +1033,13 @@ impl Replica {
         match &mut member.state {
             State::Leading(leader) => leader.tick(now_ms, &mut member.history, &mut led),
             // A leader that nobody listens to is not silent.
-            State::Learning(learning) if is_deaf => learning.learner.excuse(now_ms),
+            State::Learning(learning) if is_deaf => {
+                learning.learner.excuse(now_ms);
+                learning.learner.show_life(now_ms, &mut learned);
+            }
             State::Learning(learning) => {
                 learning.learner.tick(now_ms, &mut learned);
+                learning.learner.show_life(now_ms, &mut learned);
                 if !learning.is_up_to_date && now_ms - learning.said_ms >= PROGRESS_MS {
                     learning.said_ms = now_ms;
                     let event = learning.progress(now_ms, member.failed_syncs + 1);
@@ -1339,7 +1351,7 @@ impl Replica {
                         let membership = member.settings.membership.clone();
                         let mut leader = Leader::new(membership, member.epochs, last, now_ms);
                         let mut led = Vec::new();
-                        for link in std::mem::take(&mut member.early_links) {
+                        for link in std::mem::take(&mut member.early_links).into_keys() {
                             leader.accepted(link, now_ms, &mut member.history, &mut led);
                         }
                         leader.discover(now_ms, &mut member.history, &mut led);
@@ -1347,7 +1359,7 @@ impl Replica {
                         self.led(led, now);
                     } else {
                         let early = std::mem::take(&mut member.early_links);
-                        member.outputs.extend(early.into_iter().map(|link| Output::Close { link }));
+                        member.outputs.extend(early.into_keys().map(|link| Output::Close { link }));
                         let (link, retry_ms, wants_all) = (None, now_ms + member.pause_ms(), false);
                         let until_ms = retry_ms + member.settings.membership.init_ms.min(CONNECT_MS);
                         member.state = State::Connecting { sid, link, retry_ms, until_ms, wants_all };
@@ -1824,9 +1836,9 @@ impl Replica {
                 leader.accepted(link, now.mono_ms(), &mut member.history, &mut led);
             }
             (Port::Quorum, State::Settling | State::Electing) => {
-                member.early_links.insert(link);
+                member.early_links.insert(link, now.mono_ms());
                 if member.early_links.len() > EARLY_LINKS_MAX
-                    && let Some(oldest) = member.early_links.pop_first()
+                    && let Some((oldest, _)) = member.early_links.pop_first()
                 {
                     member.outputs.push_back(Output::Close { link: oldest });
                 }
@@ -1904,7 +1916,7 @@ impl Replica {
     pub fn closed(&mut self, link: LinkId, now: Now) {
         let Some(member) = &mut self.member else { return };
         let mut out = Vec::new();
-        if member.early_links.remove(&link) {
+        if member.early_links.remove(&link).is_some() {
             return;
         }
         if member.election_links.remove(&link) {

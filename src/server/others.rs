@@ -11,7 +11,7 @@ use crate::proto::Zxid;
 use crate::replica::{Event, MemberSettings, Now, Output, Replica, Restored, Weight};
 use crate::snapshot;
 use crate::snapshot::java::{Encoder, Form};
-use crate::storage::{self, Folder, ImageEncoder, Incoming, LogSlices, Storage};
+use crate::storage::{self, Folder, ImageEncoder, Incoming, LogReader, Storage};
 use crate::tree::{self, NodeImage};
 use crate::wal::{self, Batch, Position};
 use crate::zab::LinkId;
@@ -63,9 +63,9 @@ pub enum Arrival {
     /// The disk was read again.
     Reloaded(Box<Restored>),
     /// What the log knows of where a learner's ends, and what reads on from there.
-    LogFound(LinkId, Option<(Zxid, Box<LogSlices>)>),
+    LogFound(LinkId, Option<(Zxid, Box<LogReader>)>),
     /// Txns of the log for a learner, and what reads on.
-    LogRead(LinkId, Result<(Batch, Box<LogSlices>), String>),
+    LogRead(LinkId, Result<(Batch, Box<LogReader>), String>),
 }
 
 /// Where other threads put what they have.
@@ -203,7 +203,7 @@ pub struct Others {
     /// A tree is being written.
     is_storing: bool,
     /// What reads the log for a learner, while it is not reading.
-    readers: BTreeMap<LinkId, Box<LogSlices>>,
+    readers: BTreeMap<LinkId, Box<LogReader>>,
     /// The replica wants more done, in the next turn.
     has_more: bool,
     /// Where the log ends.
@@ -431,7 +431,11 @@ impl Others {
     fn read_log(&mut self, link: LinkId, after: Zxid) {
         let reader = self.readers.remove(&link);
         let (dir, inbox, log, durable) = (self.dir.clone(), self.inbox.clone(), self.log, self.durable);
-        let main = move || inbox.put(Arrival::LogRead(link, read_log(&dir, reader, after, durable, log)));
+        let main = move || {
+            let reader = reader.map(|reader| *reader);
+            let read = LogReader::read(reader, &dir, after, (durable, log), WINDOW_BYTES);
+            inbox.put(Arrival::LogRead(link, read.map(|(batch, reader)| (batch, Box::new(reader)))));
+        };
         if let Err(error) = helper::spawn("zkfast-read-log", main) {
             self.inbox.put(Arrival::LogRead(link, Err(error.to_string())));
         }
@@ -487,9 +491,9 @@ fn find_in_log(
     zxid: Zxid,
     last: Zxid,
     log: Position,
-) -> Result<Option<(Zxid, Box<LogSlices>)>, storage::ReadError> {
+) -> Result<Option<(Zxid, Box<LogReader>)>, storage::ReadError> {
     let Some(&snapshot) = storage::snapshots(dir)?.last() else {
-        return Ok(storage::records(dir, zxid, last, log)?.map(|reader| (reader.floor(), Box::new(reader))));
+        return Ok(LogReader::new(dir, zxid, last, log)?.map(|reader| (reader.floor(), Box::new(reader))));
     };
     let tree_bytes = fs::metadata(dir.path(Folder::Snap, &snapshot::file_name(snapshot)))?.len();
     let segments = storage::segments(dir)?;
@@ -500,45 +504,7 @@ fn find_in_log(
     if log_bytes > DIFF_BYTES_MIN.max(tree_bytes / DIFF_TREE_PART) {
         return Ok(None);
     }
-    Ok(storage::records(dir, zxid, last, log)?.map(|reader| (reader.floor(), Box::new(reader))))
-}
-
-/// Reads about a learner's window of the log after `after`; `reader` goes on where it stopped. The log is durable up to
-/// `last`, which ends at `log`.
-fn read_log(
-    dir: &DataDir,
-    reader: Option<Box<LogSlices>>,
-    after: Zxid,
-    last: Zxid,
-    log: Position,
-) -> Result<(Batch, Box<LogSlices>), String> {
-    let open = || storage::records(dir, after, last, log).map(|slices| slices.map(Box::new));
-    let gone = || format!("it does not go back to {after}");
-    let mut batch = Batch::default();
-    let mut reader = match reader {
-        Some(reader) => reader,
-        None => open().map_err(|error| error.to_string())?.ok_or_else(gone)?,
-    };
-    // A reader is of what was durable when it was made.
-    for attempt in 0..2 {
-        if attempt == 1 {
-            reader = open().map_err(|error| error.to_string())?.ok_or_else(gone)?;
-        }
-        let mut more = true;
-        while more && batch.bytes() < WINDOW_BYTES {
-            more = reader
-                .slice(dir, |zxid, txn| {
-                    if zxid > after {
-                        batch.put(zxid, |out| out.extend_from_slice(txn));
-                    }
-                })
-                .map_err(|error| error.to_string())?;
-        }
-        if !batch.is_empty() {
-            break;
-        }
-    }
-    Ok((batch, reader))
+    Ok(LogReader::new(dir, zxid, last, log)?.map(|reader| (reader.floor(), Box::new(reader))))
 }
 
 /// Writes a tree as an incoming snapshot, given where the log ends.

@@ -11,7 +11,9 @@ use crate::replica::{
 };
 use crate::snapshot::java::{Encoder, Form};
 use crate::snapshot::{self, Header};
-use crate::storage::{self, Folder, ImageEncoder, Incoming, LogFile, NewFile, RecoveryError, Storage};
+use crate::storage::{
+    self, Folder, ImageEncoder, Incoming, LogFile, LogReader, NewFile, RecoveryError, Storage,
+};
 use crate::tree::{self, Digests, ImageOf, NodeImage};
 use crate::wal::{Batch, Marker, Position};
 use crate::zab::LinkId;
@@ -130,6 +132,8 @@ pub(crate) struct Process {
     images: BTreeMap<LinkId, Bytes>,
     /// Bytes that connections have taken, all and those of no tree, to be reported.
     taken: Vec<(LinkId, usize, usize)>,
+    /// What reads the log for a learner.
+    readers: BTreeMap<LinkId, LogReader>,
     inbox: BTreeMap<Socket, VecDeque<Bytes>>,
     uplinks: VecDeque<Uplink>,
     uplinks_due_us: u64,
@@ -240,6 +244,7 @@ impl Process {
     fn forget_link(&mut self, link: LinkId) -> Option<Socket> {
         self.behind.remove(&link);
         self.images.remove(&link);
+        self.readers.remove(&link);
         let socket = self.links.remove(&link)?;
         self.sockets.remove(&socket);
         self.inbox.remove(&socket);
@@ -428,6 +433,7 @@ impl Cluster {
             behind: BTreeMap::new(),
             images: BTreeMap::new(),
             taken: Vec::new(),
+            readers: BTreeMap::new(),
             inbox: BTreeMap::new(),
             uplinks: VecDeque::new(),
             uplinks_due_us: 0,
@@ -1035,24 +1041,14 @@ impl Cluster {
             return;
         }
         let (through, log) = (process.replica.durable_through(), process.flushed);
-        let mut batch = Batch::default();
-        let mut read = || -> Result<(), String> {
-            let slices = storage::records(&disk, after, through, log).map_err(|error| error.to_string())?;
-            let mut slices = slices.ok_or_else(|| format!("it does not go back to {after}"))?;
-            let mut more = true;
-            while more && batch.bytes() < some_bytes {
-                let each = |zxid, txn: &[u8]| {
-                    if batch.bytes() < some_bytes {
-                        batch.put(zxid, |out| out.extend_from_slice(txn));
-                    }
-                };
-                more = slices.slice(&disk, each).map_err(|error| error.to_string())?;
-            }
-            Ok(())
-        };
-        let read = read();
+        let reader = process.readers.remove(&link);
+        let read = LogReader::read(reader, &disk, after, (through, log), some_bytes);
+        let read = read.map(|(batch, reader)| {
+            process.readers.insert(link, reader);
+            batch
+        });
         self.log_reads += 1;
-        process.replica.log_read(link, read.map(|()| &batch), now);
+        process.replica.log_read(link, read.as_ref().map_err(Clone::clone), now);
     }
 
     /// What arrives at a server, whether it runs or not.

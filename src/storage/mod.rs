@@ -28,7 +28,7 @@ pub use epochs::{EPOCHS, Epochs, EpochsError};
 pub use image::{ImageEncoder, ImageError, decode};
 pub use log_file::LogFile;
 pub use received::{Incoming, adopt, can_truncate, move_aside, truncated};
-pub use records::{LogSlices, ReadError, SLICE_BYTES, records};
+pub use records::{LogReader, LogSlices, ReadError, SLICE_BYTES, records};
 pub use recover::{Event, FIRST_SEGMENT, Recovered, RecoveryError, recover, write_snapshot};
 pub use retention::{Purged, purge};
 

@@ -2,7 +2,7 @@
 
 use super::{Folder, Storage, newest_base, segments};
 use crate::proto::Zxid;
-use crate::wal::{self, BLOCK_BYTES, Cuts, Damage, Entry, Marker, Next, Position, Recovery};
+use crate::wal::{self, BLOCK_BYTES, Batch, Cuts, Damage, Entry, Marker, Next, Position, Recovery};
 use std::io;
 
 /// Bytes of the log that are read at once. A larger group is read as a whole.
@@ -125,6 +125,75 @@ impl LogSlices {
             };
         }
         Ok(!self.is_done)
+    }
+}
+
+/// Reads the log for a learner that is behind, piece by piece.
+///
+/// Its user says where each piece begins, and may have used less of the piece before than it got: what was not used is
+/// read again.
+#[derive(Debug)]
+pub struct LogReader {
+    slices: LogSlices,
+    /// Newest record that was handed out.
+    given: Zxid,
+}
+
+impl LogReader {
+    /// A reader of the log from `after` on; see [`records`]. `None` where the log does not go back so far.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn new<S: Storage>(
+        storage: &S,
+        after: Zxid,
+        through: Zxid,
+        durable: Position,
+    ) -> Result<Option<Self>, ReadError> {
+        let slices = records(storage, after, through, durable)?;
+        Ok(slices.map(|slices| Self { slices, given: after }))
+    }
+
+    /// See [`LogSlices::floor`].
+    pub fn floor(&self) -> Zxid {
+        self.slices.floor()
+    }
+
+    /// The records after `after`, oldest first, about `bytes_max` bytes of them; none where the log ends there. It is
+    /// durable through `through`, which ends at `durable`. `reader` goes on where it stopped, if that is there.
+    ///
+    /// # Errors
+    /// Why the log cannot give them.
+    pub fn read<S: Storage>(
+        reader: Option<Self>,
+        storage: &S,
+        after: Zxid,
+        (through, durable): (Zxid, Position),
+        bytes_max: usize,
+    ) -> Result<(Batch, Self), String> {
+        let mut batch = Batch::default();
+        let mut known = reader.filter(|reader| reader.given == after);
+        // A reader knows what was durable when it was made: the second one knows all.
+        for _ in 0..2 {
+            let mut reader = match known.take() {
+                Some(reader) => reader,
+                None => Self::new(storage, after, through, durable)
+                    .map_err(|error| error.to_string())?
+                    .ok_or_else(|| format!("it does not go back to {after}"))?,
+            };
+            let mut more = true;
+            while more && batch.bytes() < bytes_max {
+                let slice = reader.slices.slice(storage, |zxid, txn| {
+                    batch.put(zxid, |out| out.extend_from_slice(txn));
+                });
+                more = slice.map_err(|error| error.to_string())?;
+            }
+            if !batch.is_empty() {
+                reader.given = batch.last();
+                return Ok((batch, reader));
+            }
+        }
+        Err(format!("it ends at {after}"))
     }
 }
 

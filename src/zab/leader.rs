@@ -607,7 +607,10 @@ impl Leader {
                 self.advance();
                 Ok(())
             }
-            (Step::Finding(_) | Step::Imaging | Step::Syncing | Step::Synced, PacketType::PING) => {
+            (
+                Step::Promised(_) | Step::Finding(_) | Step::Imaging | Step::Syncing | Step::Synced,
+                PacketType::PING,
+            ) => {
                 learner.round = learner.round.max(packet.zxid.0.min(self.round));
                 let sessions: Vec<i64> =
                     Touched::read(packet.data)?.map(|(session_id, _)| session_id).collect();
@@ -972,7 +975,13 @@ impl Leader {
         assert!(std::mem::take(&mut learner.cursor.is_reading), "the log was read unasked");
         let after = learner.cursor.sent;
         match read {
-            Ok(batch) if !batch.is_empty() => {
+            // The learner would notice, and leave.
+            Ok(batch)
+                if batch
+                    .iter()
+                    .find(|(zxid, _)| *zxid > after)
+                    .is_some_and(|(first, _)| is_next(after, first)) =>
+            {
                 let limit = self.limit(link, history);
                 self.send_txns(
                     link,
@@ -984,7 +993,7 @@ impl Leader {
                 self.pump(link, history, out);
             }
             read => {
-                let why = read.err().unwrap_or_else(|| "it has none".to_owned());
+                let why = read.err().unwrap_or_else(|| "it has others next".to_owned());
                 let sid = learner.sid;
                 self.close(link, CloseLearner::LogGone { sid, after, why }, history, out);
             }
@@ -1050,7 +1059,7 @@ impl Leader {
                 break;
             }
             let cursor = &mut learner.cursor;
-            assert!(zxid > cursor.sent, "txn {zxid} is sent after {}", cursor.sent);
+            assert!(is_next(cursor.sent, zxid), "txn {zxid} is sent after {}", cursor.sent);
             cursor.sent = zxid;
             // ZooKeeper's own servers, observers too, get proposal and commit before NEWLEADER.
             if !learner.is_voter && cursor.newleader_after.is_none() {
@@ -1373,6 +1382,11 @@ impl Learner {
         self.cursor.queued += bytes.len();
         out.push(LeaderOutput::Send(link, bytes));
     }
+}
+
+/// True if no txn can be missing between these two. An epoch may begin with any.
+fn is_next(before: Zxid, zxid: Zxid) -> bool {
+    zxid > before && (zxid.epoch() > before.epoch() || before.counter() == 0 || before.next() == Some(zxid))
 }
 
 #[cfg(test)]

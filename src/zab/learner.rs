@@ -15,7 +15,7 @@
 use super::leader::{Epochs, Membership};
 use super::message::{
     LearnerInfo, MessageError, PROTOCOL_VERSION_CUMULATIVE, Packet, PacketStream, PacketType, Revalidated,
-    put_ack, put_ack_epoch, put_with, read_leader_info,
+    put_ack, put_ack_epoch, put_bare, put_with, read_leader_info,
 };
 use super::quorum::{same_servers, version_in};
 use crate::proto::Zxid;
@@ -142,6 +142,8 @@ pub struct Learner {
     durable: Zxid,
     committed: Zxid,
     heard_ms: i64,
+    /// When it last showed that it lives, see [`Learner::show_life`].
+    shown_ms: i64,
 }
 
 impl Learner {
@@ -175,6 +177,7 @@ impl Learner {
             durable: last,
             committed: Zxid::ZERO,
             heard_ms: now_ms,
+            shown_ms: now_ms,
         }
     }
 
@@ -494,6 +497,18 @@ impl Learner {
     /// The leader is not listened to for now: that it is not heard is not its fault.
     pub fn excuse(&mut self, now_ms: i64) {
         self.heard_ms = now_ms;
+    }
+
+    /// Tells a zkfast leader that this server is at work while it does not answer pings: it stores what it was sent, or has
+    /// no room for more and does not read. Every half tick.
+    pub fn show_life(&mut self, now_ms: i64, out: &mut Vec<LearnerOutput>) {
+        let is_due = now_ms - self.shown_ms >= self.membership.tick_ms / 2;
+        if self.is_cumulative && is_due && !matches!(self.step, Step::Info | Step::Serving) {
+            self.shown_ms = now_ms;
+            let mut bytes = Vec::new();
+            put_bare(&mut bytes, PacketType::PING, Zxid::ZERO);
+            out.push(LearnerOutput::Send(bytes.into()));
+        }
     }
 
     /// Lets time pass.

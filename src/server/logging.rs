@@ -61,7 +61,10 @@ pub fn init(level: LevelFilter, format: Format) {
         // What the standard library writes is no JSON.
         std::panic::set_hook(Box::new(|info| {
             let at = info.location().map(ToString::to_string).unwrap_or_default();
-            let why = info.payload_as_str().unwrap_or("unknown");
+            let payload = info.payload();
+            let why =
+                payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(|s| &**s));
+            let why = why.unwrap_or("unknown");
             log::error!(target: "server", "panicked: at={at} why={}", Text(why));
         }));
     }
@@ -199,7 +202,7 @@ fn kinds() -> MutexGuard<'static, Kinds> {
     KINDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes a line that a client or a peer can bring about as often as it likes: [`LINES_PER_WINDOW`] of a `kind` in 10 s,
+/// Writes a line that a client or a peer can bring about as often as it likes: five of a `kind` in 10 s,
 /// then one that says how many more there were, for each `cause`. While that goes on, the 10 s become more.
 pub fn provoked(
     level: Level,

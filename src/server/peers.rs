@@ -116,8 +116,8 @@ pub struct Peers {
     next_accepted: u64,
     resolved: Receiver<(String, io::Result<IpAddr>)>,
     resolving: Sender<(String, io::Result<IpAddr>)>,
-    /// Names that are being looked up.
-    looking_up: BTreeSet<String>,
+    /// Names that are being looked up, each with the attempt that asked.
+    looking_up: BTreeMap<String, Attempt>,
     /// Answers of name servers that came after their attempt was given up, and when.
     late: BTreeMap<String, (Instant, IpAddr)>,
     /// Attempts that were asked for and have no connection yet.
@@ -252,7 +252,7 @@ impl Peers {
             next_accepted: 0,
             resolved,
             resolving,
-            looking_up: BTreeSet::new(),
+            looking_up: BTreeMap::new(),
             late: BTreeMap::new(),
             dialing: BTreeMap::new(),
             reach: Reach::default(),
@@ -368,7 +368,7 @@ impl Peers {
         };
         let attempt = Attempt { sid, port, address: format!("{}:{number}", address.host) };
         let host = address.host.clone();
-        self.dialing.insert(id, Dialing { attempt, host: host.clone(), port: number });
+        self.dialing.insert(id, Dialing { attempt: attempt.clone(), host: host.clone(), port: number });
         let known = host.parse::<IpAddr>().ok().or_else(|| {
             let (at, ip) = self.late.remove(&host)?;
             (at.elapsed() < LATE_LOOK_UP).then_some(ip)
@@ -378,10 +378,11 @@ impl Peers {
             let _ = self.resolving.send((host, Ok(ip)));
             return;
         }
-        if !self.looking_up.insert(host.clone()) {
+        if self.looking_up.contains_key(&host) {
             // The look-up of an earlier attempt is this one's as well.
             return;
         }
+        self.looking_up.insert(host.clone(), attempt);
         let (waker, resolving, name) = (self.waker.clone(), self.resolving.clone(), host.clone());
         let spawned = helper::spawn("zkfast-resolve", move || {
             let result = resolve(&name, number).map(|address| address.ip());
@@ -397,12 +398,16 @@ impl Peers {
     /// Connects where a name has been looked up.
     fn dial(&mut self) {
         while let Ok((host, result)) = self.resolved.try_recv() {
-            self.looking_up.remove(&host);
+            let asked = self.looking_up.remove(&host);
             let is_of_host = |(id, dialing): (&LinkId, &Dialing)| (dialing.host == host).then_some(*id);
             let ids: Vec<LinkId> = self.dialing.iter().filter_map(is_of_host).collect();
-            if let (true, Ok(ip)) = (ids.is_empty(), &result) {
-                // The attempt was given up before a slow name server answered: the next one has the answer.
-                self.late.insert(host.clone(), (Instant::now(), *ip));
+            // The attempt was given up before a slow name server answered: the next one has the answer, or people the reason.
+            match &result {
+                _ if !ids.is_empty() => {}
+                Ok(ip) => {
+                    self.late.insert(host.clone(), (Instant::now(), *ip));
+                }
+                Err(error) => asked.iter().for_each(|attempt| self.reach.failed(attempt, error)),
             }
             for id in ids {
                 let Some(Dialing { attempt, port, .. }) = self.dialing.remove(&id) else { continue };

@@ -6,7 +6,7 @@
 
 Three servers are one service; as many writes of 1 KB as they take go on all the time. A follower stands still until its
 leader has given it up, another comes back with an empty directory, all are killed and started again. Then a server
-joins two servers of Apache ZooKeeper that have 500,000 znodes. Each time every write that was acknowledged is there.
+joins two servers of Apache ZooKeeper that have 300,000 znodes. Each time every write that was acknowledged is there.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "benches/co
 import mixed  # noqa: E402
 import support  # noqa: E402
 
-ZNODES, ZNODE_BYTES = 250_000, 1000
+ZNODES, ZNODE_BYTES = 50_000, 5000
 TREE_BYTES = ZNODES * (ZNODE_BYTES + 100)
 WRITE_BYTES = 1000
 FLUSH_MS = 10
@@ -30,7 +30,7 @@ STOPPED_S = 2 * SYNC_LIMIT * TICK_MS / 1000
 SECONDS_MAX = 240
 # What a directory may have beside trees and the writes that came meanwhile: segments that are prepared or begun.
 SEGMENTS_BYTES = 256 << 20
-JAVA_ZNODES, JAVA_ZNODE_BYTES, JAVA_TICK_MS = 500_000, 60, 500
+JAVA_ZNODES, JAVA_ZNODE_BYTES, JAVA_TICK_MS = 300_000, 60, 500
 
 
 def written_bytes(load):
@@ -128,7 +128,7 @@ def beside_java(ensemble, kind, folder):
     """Cases of an ensemble that Java leads."""
     loads = []
 
-    def an_empty_server_joins_a_java_leader_with_500000_znodes_in_one_try():
+    def an_empty_server_joins_a_java_leader_with_300000_znodes_in_one_try():
         first, joiner = ensemble.members[:2], ensemble.member(3)
         ensemble.start(first)
         ensemble.wait(first)
@@ -145,7 +145,7 @@ def beside_java(ensemble, kind, folder):
         nothing_is_wrong(ensemble)
 
     assert ensemble.member(3).kind == kind
-    return [an_empty_server_joins_a_java_leader_with_500000_znodes_in_one_try], loads
+    return [an_empty_server_joins_a_java_leader_with_300000_znodes_in_one_try], loads
 
 
 def main():

@@ -19,7 +19,7 @@ use zkfast::proto::event::put_event;
 use zkfast::proto::reply::put_reply;
 use zkfast::proto::request::{Create, PathWatch, SetData};
 use zkfast::proto::{EventType, JuteWrite, Reader, RequestHeader, Stat, Zxid};
-use zkfast::tree::{Digests, Settings, Tree};
+use zkfast::tree::{Digests, ExtendedTypes, Settings, Tree};
 
 /// What is counted of each row.
 const ROUNDS: usize = 51;
@@ -91,7 +91,8 @@ impl Table {
 /// What a znode of [`DATA_BYTES`] takes: what was asked of the allocator and not given back, which has no rounding and no
 /// gaps in it. The second tree is a view's.
 fn znodes(table: &mut Table) {
-    let settings = Settings { extended_types: false, digests: Digests::Kept, hash_seed: fixture::SEED };
+    let settings =
+        Settings { extended_types: ExtendedTypes::Off, digests: Digests::Kept, hash_seed: fixture::SEED };
     let data = Random::new().data(DATA_BYTES);
     let (mut tree, mut view) = (Tree::new(settings), None);
     if !table.wants("tree/live_bytes") {

@@ -86,7 +86,7 @@ pub fn add(tree: &mut Tree, path: &[u8], data: &[u8], zxid: Zxid) {
 
 /// The tree that most benchmarks work on: [`FOLDERS`] times [`FILES`] znodes of [`DATA_BYTES`].
 pub fn tree(digests: Digests) -> Tree {
-    let settings = tree::Settings { extended_types: false, digests, hash_seed: SEED };
+    let settings = tree::Settings { extended_types: tree::ExtendedTypes::Off, digests, hash_seed: SEED };
     let (mut tree, mut random, mut zxid) = (Tree::new(settings), Random::new(), Zxid::ZERO);
     let mut add = |path: &[u8]| {
         zxid = zxid.next().unwrap();
@@ -161,7 +161,11 @@ impl Server {
     /// A server with the tree of [`tree`] and this many clients.
     pub fn new(clients: usize) -> Self {
         let now = Now { mono_us: 1_000_000, wall_ms: 1_700_000_000_000 };
-        let settings = tree::Settings { extended_types: false, digests: Digests::Kept, hash_seed: SEED };
+        let settings = tree::Settings {
+            extended_types: tree::ExtendedTypes::Off,
+            digests: Digests::Kept,
+            hash_seed: SEED,
+        };
         let restored =
             Restored { tree: tree(Digests::Kept), zxid: Zxid(1 << 20), ..Restored::fresh(settings) };
         let view_settings = ViewSettings {

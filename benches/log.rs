@@ -93,7 +93,11 @@ fn recover(criterion: &mut Criterion) {
 }
 
 fn replay(criterion: &mut Criterion) {
-    let settings = tree::Settings { extended_types: false, digests: Digests::Kept, hash_seed: fixture::SEED };
+    let settings = tree::Settings {
+        extended_types: tree::ExtendedTypes::Off,
+        digests: Digests::Kept,
+        hash_seed: fixture::SEED,
+    };
     let base = Zxid(1 << 20);
     let restored =
         || Restored { tree: fixture::tree(Digests::Kept), zxid: base, ..Restored::fresh(settings) };

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use zkfast::proto::{Acl, Zxid};
 use zkfast::snapshot::{Header, Node, Visitor, decode};
 use zkfast::storage::{self, ImageEncoder};
-use zkfast::tree::{Digests, NodeImage, Settings};
+use zkfast::tree::{Digests, ExtendedTypes, NodeImage, Settings};
 
 pub fn benches(criterion: &mut Criterion) {
     let mut tree = fixture::tree(Digests::Off);
@@ -27,7 +27,8 @@ pub fn benches(criterion: &mut Criterion) {
         });
     });
     // The tree with its digest, as a start of the server builds it.
-    let settings = Settings { extended_types: false, digests: Digests::Kept, hash_seed: fixture::SEED };
+    let settings =
+        Settings { extended_types: ExtendedTypes::Off, digests: Digests::Kept, hash_seed: fixture::SEED };
     group.bench_function(format!("restore/{znodes}"), |b| {
         b.iter(|| {
             let restored = storage::decode(black_box(&bytes), settings).unwrap();

@@ -20,8 +20,12 @@ fn main() {
         Some((_, seconds)) => *seconds,
         None => source_date(&root),
     };
-    println!("cargo::rustc-env=ZKFAST_COMMIT={}", commit.map_or_else(String::new, |(name, _)| name));
-    println!("cargo::rustc-env=ZKFAST_BUILT_ON={}", date(seconds));
+    let built_on = date(seconds);
+    let version = env::var("CARGO_PKG_VERSION").expect("cargo says the version");
+    let commit = commit.map_or_else(String::new, |(name, _)| format!("{name} "));
+    // The day will do for people.
+    println!("cargo::rustc-env=ZKFAST_VERSION={version} ({commit}{})", &built_on[..10]);
+    println!("cargo::rustc-env=ZKFAST_BUILT_ON={built_on}");
 }
 
 /// Name and time of the commit that is checked out at `root`; `None` without git or outside of a repository.
@@ -32,7 +36,7 @@ fn commit(root: &str) -> Option<(String, i64)> {
     {
         return None;
     }
-    for path in ["HEAD", "logs/HEAD", "index"] {
+    for path in ["HEAD", "logs/HEAD"] {
         let path = git(root, &["rev-parse", "--path-format=absolute", "--git-path", path])?;
         // A path that does not exist would have this run at each build.
         if Path::new(&path).exists() {
@@ -50,7 +54,9 @@ fn commit(root: &str) -> Option<(String, i64)> {
 }
 
 fn git(root: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
+    // It changes nothing, not even the index: what is watched would look new at the next build.
+    let mut command = Command::new("git");
+    let output = command.arg("--no-optional-locks").arg("-C").arg(root).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }

@@ -1,23 +1,39 @@
 //! The `zkfast` command.
 
-use clap::{Parser, Subcommand};
+use clap::builder::PossibleValuesParser;
+use clap::{CommandFactory, Parser, Subcommand};
 use log::LevelFilter;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use zkfast::config::{self, Config, Loader, Overrides, Severity, Sources};
+use zkfast::config::{self, Config, Loaded, Loader, Overrides, Severity, Sources, suggestion};
 use zkfast::server::logging::{Format, Text};
 use zkfast::server::{self, EXIT_DATA, EXIT_USAGE, java_data};
-use zkfast::tree::{self, Digests};
+use zkfast::tree::{self, Digests, ExtendedTypes};
 
-/// A ZooKeeper server in one native process. Without arguments: standalone on port 2181, data in
-/// ./zkfast-data.
+const STATUSES: &str = "Exit status:
+   0  stopped by TERM or INT; the command did what it was told
+   1  zkfast check: the server would not start
+   2  a flag or the configuration cannot be used
+   3  the data directory cannot be used
+   4  a port or an address is taken, or not this host's
+   5  the host refuses io_uring, descriptors, locked memory or a thread
+  10  the log cannot be written
+  11  a bug of zkfast
+
+Examples:
+  zkfast -p 2181 --data-dir /var/lib/zkfast --client-port-address 0.0.0.0
+  zkfast /etc/zookeeper/conf/zoo.cfg
+  zkfast check zoo.cfg";
+
+/// A ZooKeeper server in one native process.
+///
+/// Without a configuration file: standalone on 127.0.0.1:2181, data in ./zkfast-data. Flags win over the file; JVMFLAGS
+/// and SERVER_JVMFLAGS are read as zkServer.sh hands them to Java.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "Examples:\n  zkfast --cores 0-3\n  zkfast /etc/zookeeper/conf/zoo.cfg\n  zkfast check zoo.cfg"
-)]
+#[command(name = "zkfast", version = env!("ZKFAST_VERSION"), after_help = STATUSES)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Args {
     #[command(subcommand)]
@@ -31,30 +47,49 @@ struct Args {
     #[command(flatten)]
     flags: Flags,
     /// Least severe lines to log.
-    #[arg(long, default_value = "info")]
-    log_level: LevelFilter,
+    #[arg(long, value_name = "LEVEL", default_value = "info", ignore_case = true, value_parser = PossibleValuesParser::new(LEVELS))]
+    log_level: String,
     /// How log lines are written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
 }
 
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Says of every key of a configuration file what zkfast does with it; exit status 1 if it cannot start.
+    #[command(
+        after_help = "Exit status: 0 the server would start, 1 it would not (with --strict: or something is \
+                            warned of), 2 a flag is wrong"
+    )]
     Check {
         /// Configuration file.
         #[arg(value_name = "ZOO_CFG")]
         file: String,
+        /// Exit status 1 for warnings as well.
+        #[arg(long)]
+        strict: bool,
+        /// One JSON object in place of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Takes the data of a stopped Apache ZooKeeper over into a new data directory; the old files stay as they are.
-    #[command(after_help = "Example:\n  zkfast import /var/lib/zookeeper /var/lib/zkfast")]
+    #[command(
+        override_usage = "zkfast import [OPTIONS] <SRC> <DST>\n       zkfast import [OPTIONS] --config <ZOO_CFG> <DST>",
+        after_help = "Examples:\n  zkfast import /var/lib/zookeeper /var/lib/zkfast\n  \
+                      zkfast import --config /etc/zookeeper/conf/zoo.cfg /var/lib/zkfast\n\n\
+                      Exit status: 0 done, 2 a flag or the file is wrong, 3 the data cannot be taken over"
+    )]
     Import {
-        /// dataDir of ZooKeeper: the folder that holds version-2.
-        #[arg(value_name = "SRC")]
-        source: PathBuf,
-        /// Data directory to make.
-        #[arg(value_name = "DST")]
-        target: PathBuf,
+        /// dataDir of ZooKeeper, which holds version-2, unless --config says where that is; then the data directory to
+        /// make.
+        #[arg(value_name = "DIR", num_args = 1..=2, required = true)]
+        directories: Vec<PathBuf>,
+        /// ZooKeeper's zoo.cfg: dataDir, dataLogDir, extendedTypesEnabled, snapshot.trust.empty, digest.enabled are read
+        /// there, as a server would.
+        #[arg(long, value_name = "ZOO_CFG")]
+        config: Option<String>,
         /// dataLogDir of ZooKeeper, if apart.
         #[arg(long, value_name = "DIR")]
         log_dir: Option<PathBuf>,
@@ -64,7 +99,7 @@ enum Command {
         /// Does not compare the tree with the digests in the log.
         #[arg(long)]
         no_digest: bool,
-        /// Takes a snapshot without any log for all there is.
+        /// Takes a snapshot without any log for all there is, as a server with --config does.
         #[arg(long)]
         without_log: bool,
         /// Takes a log without any snapshot, if it begins with the first txn.
@@ -72,18 +107,32 @@ enum Command {
         trust_empty: bool,
     },
     /// Writes the data of a stopped zkfast as a data directory on which Apache ZooKeeper 3.9 starts.
-    #[command(after_help = "Example:\n  zkfast export /var/lib/zkfast /var/lib/zookeeper")]
+    #[command(
+        override_usage = "zkfast export [OPTIONS] <SRC> <DST>\n       zkfast export [OPTIONS] --config <ZOO_CFG> <DST>",
+        after_help = "Examples:\n  zkfast export /var/lib/zkfast /var/lib/zookeeper\n  \
+                      zkfast export --config /etc/zkfast/zoo.cfg /var/lib/zookeeper\n\n\
+                      Exit status: 0 done, 2 a flag or the file is wrong, 3 the data cannot be read or written"
+    )]
     Export {
-        /// Data directory of zkfast.
-        #[arg(value_name = "SRC")]
-        source: PathBuf,
-        /// dataDir to make version-2 in.
-        #[arg(value_name = "DST")]
-        target: PathBuf,
+        /// Data directory of zkfast, unless --config says where that is; then the dataDir to make version-2 in.
+        #[arg(value_name = "DIR", num_args = 1..=2, required = true)]
+        directories: Vec<PathBuf>,
+        /// zkfast's zoo.cfg: dataDir and dataLogDir are read there, as a server would.
+        #[arg(long, value_name = "ZOO_CFG")]
+        config: Option<String>,
         /// dataLogDir of zkfast, if apart.
         #[arg(long, value_name = "DIR")]
         log_dir: Option<PathBuf>,
     },
+    /// Prints what a shell needs to complete this command's arguments.
+    #[command(after_help = "Example:\n  zkfast completion bash > /etc/bash_completion.d/zkfast")]
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page.
+    #[command(after_help = "Example:\n  zkfast man > /usr/local/share/man/man1/zkfast.1")]
+    Man,
 }
 
 /// Flags win over the file, and are checked by the same rules.
@@ -92,13 +141,13 @@ struct Flags {
     /// CPUs to use: commit and log first, then the views; 0-3, 0,2-3, 0,0,1.
     #[arg(long, value_name = "LIST")]
     cores: Option<String>,
-    /// What the shards stand on: epoll (default), or io_uring.
-    #[arg(long, value_name = "ENGINE")]
+    /// What the shards stand on; epoll without it.
+    #[arg(long, value_name = "ENGINE", value_parser = ["epoll", "io_uring"])]
     engine: Option<String>,
-    /// Port for clients.
-    #[arg(long, value_name = "PORT")]
+    /// Port for clients, 0 to 65535; 0 lets the system choose.
+    #[arg(short = 'p', long, visible_alias = "port", value_name = "PORT")]
     client_port: Option<u16>,
-    /// Address to listen on; every address without it.
+    /// Address to listen on; without it every address, or 127.0.0.1 where there is no configuration file.
     #[arg(long, value_name = "ADDRESS")]
     client_port_address: Option<String>,
     /// Where snapshots are kept, and the log.
@@ -147,27 +196,46 @@ impl Loader for Files {
     }
 
     fn is_file(&self, path: &str) -> bool {
-        std::path::Path::new(path).is_file()
+        Path::new(path).is_file()
+    }
+
+    fn resolve(&self, host: &str) -> io::Result<()> {
+        let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        (host, 0).to_socket_addrs()?.next().map(drop).ok_or_else(none)
     }
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            if let Some(message) = mistyped_command(std::env::args().nth(1).as_deref()) {
+                return usage(&message);
+            }
+            error.exit()
+        }
+    };
     let variables =
         ["JVMFLAGS", "SERVER_JVMFLAGS"].map(|name| (name, std::env::var(name).unwrap_or_default()));
     let jvm_flags = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    if let Some(Command::Check { file }) = &args.command {
-        let (report, ok) = config::check_report(
-            &Sources { file: Some(file), jvm_flags: &jvm_flags, overrides: None },
-            &Files,
-        );
-        // A reader that went away has seen enough.
-        let _ = io::stdout().write_all(report.as_bytes());
-        return if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if let Some(Command::Check { file, strict, json }) = &args.command {
+        let sources = Sources { file: Some(file), jvm_flags: &jvm_flags, overrides: None };
+        let checked = config::check(&sources, &Files);
+        print(if *json { checked.json() } else { checked.text() });
+        let is_fine = checked.errors() == 0 && !(*strict && checked.warnings() > 0);
+        return if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    server::logging::init(args.log_level, args.log_format);
+    // One of the six that the parser takes.
+    server::logging::init(args.log_level.parse().unwrap_or(LevelFilter::Info), args.log_format);
+    // Data and passwords are the server's alone: directories are 0700, files 0600, unless that is even less.
+    server::hide_new_files();
     if let Some(command) = args.command {
-        return convert(command);
+        return run(command, &jvm_flags);
+    }
+    if args.config.is_none()
+        && let Some(message) = mistyped_command(args.file.as_deref())
+    {
+        return usage(&message);
     }
     let file = args.file.or(args.config);
     let overrides = args.flags.into();
@@ -176,32 +244,151 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The command that was meant by a word that is neither a command nor a file.
+fn mistyped_command(word: Option<&str>) -> Option<String> {
+    let word = word.filter(|word| !word.starts_with('-') && !Path::new(word).exists())?;
+    let command = Args::command();
+    let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    if names.contains(&word) {
+        return None;
+    }
+    let near = suggestion(word, &names)?;
+    Some(format!("{word:?} is neither a command nor a file; did you mean `zkfast {near}`?"))
+}
+
+/// Ends with the status of a wrong command line.
+fn usage(message: &str) -> ExitCode {
+    // Nobody may be there to read it.
+    let _ = writeln!(io::stderr(), "error: {message}\n\nFor more information, try '--help'.");
+    ExitCode::from(EXIT_USAGE as u8)
+}
+
+/// Text for who asked; a reader that went away has seen enough.
+fn print(text: impl AsRef<[u8]>) {
+    let _ = io::stdout().write_all(text.as_ref());
+}
+
+/// Everything but a server and a check.
+fn run(command: Command, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
+    match command {
+        Command::Check { .. } => unreachable!("was handled"),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "zkfast", &mut script);
+            print(script);
+            ExitCode::SUCCESS
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            match clap_mangen::Man::new(Args::command()).render(&mut page) {
+                Ok(()) => print(page),
+                Err(error) => return usage(&format!("the manual page cannot be made: {error}")),
+            }
+            ExitCode::SUCCESS
+        }
+        Command::Import { .. } | Command::Export { .. } => convert(command, jvm_flags),
+    }
+}
+
+/// Where data is read and where it goes, and the settings of a file that was named.
+fn places(
+    directories: Vec<PathBuf>,
+    config: Option<&str>,
+    log_dir: Option<PathBuf>,
+    jvm_flags: &[(&'static str, &str)],
+) -> Result<(PathBuf, PathBuf, PathBuf, Option<Config>), String> {
+    let mut directories = directories.into_iter();
+    let (first, second) = (directories.next().ok_or("no directory")?, directories.next());
+    match (config, second) {
+        (None, Some(target)) => {
+            let log_dir = log_dir.unwrap_or_else(|| first.clone());
+            Ok((first, log_dir, target, None))
+        }
+        (None, None) => {
+            Err("two directories are wanted: where the data is, and the one to make; or --config \
+                             ZOO_CFG, which says where the data is"
+                .to_owned())
+        }
+        (Some(_), Some(_)) => {
+            Err("--config says where the data is: name only the directory to make".to_owned())
+        }
+        (Some(file), None) => {
+            // What keeps a server from starting may be of no concern here.
+            let Loaded { config, findings, .. } =
+                config::load(&Sources { file: Some(file), jvm_flags, overrides: None }, &Files);
+            if config.data_dir.as_os_str().is_empty() {
+                let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+                let errors: Vec<String> = errors.map(ToString::to_string).collect();
+                return Err(format!("{file} says no dataDir: {}", errors.join("; ")));
+            }
+            let log_dir = log_dir.unwrap_or_else(|| config.data_log_dir.clone());
+            Ok((config.data_dir.clone(), log_dir, first, Some(config)))
+        }
+    }
+}
+
 /// Data of ZooKeeper into data of zkfast, or the other way round.
-fn convert(command: Command) -> ExitCode {
+fn convert(command: Command, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
     let settings = |extended_types, digests| tree::Settings {
         extended_types,
         digests,
         hash_seed: RandomState::new().hash_one(0u8),
     };
     let done = match command {
-        Command::Check { .. } => unreachable!("was handled"),
-        Command::Import { source, target, log_dir, extended_types, no_digest, without_log, trust_empty } => {
-            let source = java_data::Source::new(&source, log_dir.as_ref().unwrap_or(&source));
-            let digests = if no_digest { Digests::Off } else { Digests::Kept };
-            let settings = settings(extended_types, digests);
-            let options = java_data::Options { settings, without_log, trust_empty };
-            java_data::import(&source, &target, &target, options).map(|done| format!("imported: {done}\n"))
+        Command::Import {
+            directories,
+            config,
+            log_dir,
+            extended_types,
+            no_digest,
+            without_log,
+            trust_empty,
+        } => {
+            let (source, log_dir, target, config) =
+                match places(directories, config.as_deref(), log_dir, jvm_flags) {
+                    Ok(places) => places,
+                    Err(message) => return usage(&message),
+                };
+            let source = java_data::Source::new(&source, &log_dir);
+            let config = config.as_ref();
+            let digests = match no_digest || config.is_some_and(|config| !config.digest_enabled) {
+                true => Digests::Off,
+                false => Digests::Kept,
+            };
+            let extended_types = match config.map_or(ExtendedTypes::Off, |config| config.extended_types) {
+                ExtendedTypes::Off if extended_types => ExtendedTypes::On,
+                of_config => of_config,
+            };
+            let options = java_data::Options {
+                settings: settings(extended_types, digests),
+                without_log: without_log || config.is_some(),
+                trust_empty: trust_empty || config.is_some_and(|config| config.snapshot_trust_empty),
+            };
+            java_data::import(&source, &target, &target, options).map(|done| {
+                done.warnings().for_each(|warning| log::warn!(target: "import", "{warning}"));
+                format!("imported: {done}\n")
+            })
         }
-        Command::Export { source, target, log_dir } => {
-            let log_dir = log_dir.as_ref().unwrap_or(&source);
-            let exported = java_data::export(&source, log_dir, &target, settings(true, Digests::Kept));
+        Command::Export { directories, config, log_dir } => {
+            let (source, log_dir, target, config) =
+                match places(directories, config.as_deref(), log_dir, jvm_flags) {
+                    Ok(places) => places,
+                    Err(message) => return usage(&message),
+                };
+            // Of a TTL node's owner nothing else is known than that it goes with no session.
+            let extended_types = match config.map_or(ExtendedTypes::On, |config| config.extended_types) {
+                ExtendedTypes::Off => ExtendedTypes::On,
+                of_config => of_config,
+            };
+            let exported =
+                java_data::export(&source, &log_dir, &target, settings(extended_types, Digests::Kept));
             exported.map(|done| format!("exported: {done}\n"))
         }
+        _ => unreachable!("was handled"),
     };
     match done {
         Ok(text) => {
-            // A reader that went away has seen enough.
-            let _ = io::stdout().write_all(text.as_bytes());
+            print(text);
             ExitCode::SUCCESS
         }
         Err(error) => server::exit(EXIT_DATA, error),
@@ -219,7 +406,8 @@ fn load(sources: &Sources<'_>) -> Config {
         }
     }
     if !loaded.is_ok() {
-        server::exit(EXIT_USAGE, "the configuration cannot be used");
+        // Why was said, once.
+        std::process::exit(EXIT_USAGE);
     }
     loaded.config
 }

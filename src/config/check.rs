@@ -1,72 +1,160 @@
 //! `zkfast check FILE`: every setting with its verdict, then what is wrong.
 
 use std::fmt::Write;
+use std::path::Path;
 
-use super::finding::Severity;
-use super::read::{Verdict, load};
+use super::finding::{Finding, Severity};
+use super::read::{Loaded, Verdict, load};
 use super::{Loader, Sources};
 
-/// Renders what a start with these sources would make of them, and whether it would start.
-///
-/// One line per setting: verdict, key and value, place, notes. Then `error:` and `warning:` lines for
-/// what belongs to no setting or stops the start, and a last line that sums up.
+/// What a start with some sources would make of them.
+#[derive(Debug)]
+pub struct Checked {
+    loaded: Loaded,
+}
+
+/// Reads the sources as a start would, and looks at what a start only meets later.
+pub fn check(sources: &Sources<'_>, loader: &dyn Loader) -> Checked {
+    let mut loaded = load(sources, loader);
+    for (key, directory) in
+        [("dataDir", loaded.config.data_dir.clone()), ("dataLogDir", loaded.config.data_log_dir.clone())]
+    {
+        if key == "dataLogDir" && directory == loaded.config.data_dir {
+            continue;
+        }
+        let is_file = |path: &&Path| path.to_str().is_some_and(|path| loader.is_file(path));
+        if let Some(file) = directory.ancestors().find(is_file) {
+            let message = format!("{} is a file, and no directory", file.display());
+            let setting = loaded.settings.iter_mut().rev().find(|setting| setting.key == key);
+            let origin = setting.as_ref().map(|setting| setting.origin.clone());
+            if let Some(setting) = setting {
+                setting.verdict = Verdict::Refused;
+                setting.notes.push(message.clone());
+            }
+            let finding = Finding { severity: Severity::Error, origin, key: key.to_owned(), message };
+            loaded.findings.push(finding);
+        }
+    }
+    Checked { loaded }
+}
+
+/// The text of [`check`], and whether a server would start.
 pub fn check_report(sources: &Sources<'_>, loader: &dyn Loader) -> (String, bool) {
-    let loaded = load(sources, loader);
-    let mut out = String::new();
-    let write_all = |out: &mut String| -> std::fmt::Result {
+    let checked = check(sources, loader);
+    (checked.text(), checked.errors() == 0)
+}
+
+impl Checked {
+    fn count(&self, severity: Severity) -> usize {
+        self.loaded.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// What keeps the server from starting.
+    pub fn errors(&self) -> usize {
+        self.count(Severity::Error)
+    }
+
+    /// What to look at.
+    pub fn warnings(&self) -> usize {
+        self.count(Severity::Warning)
+    }
+
+    /// One line per setting: verdict, key and value, place, notes. Then `error:` and `warning:` lines for what belongs
+    /// to no setting or stops the start, and a last line that sums up.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        self.put_text(&mut out).expect("a String takes everything");
+        out
+    }
+
+    fn put_text(&self, out: &mut String) -> std::fmt::Result {
+        let Loaded { settings, findings, .. } = &self.loaded;
         let wide = |texts: &mut dyn Iterator<Item = String>| {
             texts.map(|t| t.chars().count()).max().unwrap_or(0).min(60)
         };
-        let pairs: Vec<String> = loaded.settings.iter().map(|s| format!("{} = {}", s.key, s.shown)).collect();
+        let pairs: Vec<String> = settings.iter().map(|s| format!("{} = {}", s.key, s.shown)).collect();
         let pair_width = wide(&mut pairs.iter().cloned());
-        let place_width = wide(&mut loaded.settings.iter().map(|s| s.origin.to_string()));
-        for (setting, pair) in loaded.settings.iter().zip(&pairs) {
-            let verdict = match setting.verdict {
-                Verdict::Effective => "effective",
-                Verdict::NoEffect => "no effect",
-                Verdict::Refused => "refused",
-                Verdict::Unknown => "unknown",
-                Verdict::Overridden => "overridden",
-            };
+        let place_width = wide(&mut settings.iter().map(|s| s.origin.to_string()));
+        for (setting, pair) in settings.iter().zip(&pairs) {
             let line = format!(
-                "{verdict:<10}  {pair:<pair_width$}  {:<place_width$}  {}",
+                "{:<10}  {pair:<pair_width$}  {:<place_width$}  {}",
+                setting.verdict.name(),
                 setting.origin.to_string(),
                 setting.notes.join("; "),
             );
             writeln!(out, "{}", line.trim_end())?;
         }
-        let mut errors = 0;
-        let mut warnings = 0;
-        for finding in &loaded.findings {
+        for finding in findings {
             match finding.severity {
-                Severity::Error => {
-                    errors += 1;
-                    writeln!(out, "error: {finding}")?;
+                Severity::Error => writeln!(out, "error: {finding}")?,
+                // Warnings about a setting stand beside it.
+                Severity::Warning if finding.key.is_empty() || finding.origin.is_none() => {
+                    writeln!(out, "warning: {finding}")?;
                 }
-                Severity::Warning => {
-                    warnings += 1;
-                    // Warnings about a setting stand beside it.
-                    if finding.key.is_empty() {
-                        writeln!(out, "warning: {finding}")?;
-                    }
-                }
-                Severity::Note => {}
+                Severity::Warning | Severity::Note => {}
             }
         }
-        let count = |n: u32, noun: &str| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
+        let count = |n: usize, noun: &str| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
         writeln!(
             out,
             "{}: {}, {}, {}",
-            if errors == 0 { "ok" } else { "would not start" },
-            count(u32::try_from(loaded.settings.len()).unwrap_or(u32::MAX), "setting"),
-            count(errors, "error"),
-            count(warnings, "warning"),
-        )?;
-        Ok(())
-    };
-    write_all(&mut out).expect("a String takes everything");
-    let ok = loaded.is_ok();
-    (out, ok)
+            if self.errors() == 0 { "ok" } else { "would not start" },
+            count(settings.len(), "setting"),
+            count(self.errors(), "error"),
+            count(self.warnings(), "warning"),
+        )
+    }
+
+    /// The same as one JSON object: `ok`, `errors`, `warnings`, `settings` (`key`, `value`, `origin`, `verdict`, `notes`)
+    /// and `findings` (`severity`, `origin` or null, `key`, `message`).
+    pub fn json(&self) -> String {
+        let Loaded { settings, findings, .. } = &self.loaded;
+        let settings = settings.iter().map(|setting| {
+            let notes: Vec<String> = setting.notes.iter().map(|note| json(note)).collect();
+            format!(
+                "{{\"key\":{},\"value\":{},\"origin\":{},\"verdict\":{},\"notes\":[{}]}}",
+                json(&setting.key),
+                json(&setting.shown),
+                json(&setting.origin.to_string()),
+                json(setting.verdict.name()),
+                notes.join(",")
+            )
+        });
+        let findings = findings.iter().map(|finding| {
+            let origin =
+                finding.origin.as_ref().map_or("null".to_owned(), |origin| json(&origin.to_string()));
+            format!(
+                "{{\"severity\":{},\"origin\":{origin},\"key\":{},\"message\":{}}}",
+                json(&finding.severity.to_string()),
+                json(&finding.key),
+                json(&finding.message)
+            )
+        });
+        format!(
+            "{{\"ok\":{},\"errors\":{},\"warnings\":{},\"settings\":[{}],\"findings\":[{}]}}\n",
+            self.errors() == 0,
+            self.errors(),
+            self.warnings(),
+            settings.collect::<Vec<_>>().join(","),
+            findings.collect::<Vec<_>>().join(",")
+        )
+    }
+}
+
+/// A string of JSON, quotes included.
+fn json(text: &str) -> String {
+    let mut out = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            control if control < ' ' => {
+                write!(out, "\\u{:04x}", control as u32).expect("a String takes everything");
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
 }
 
 #[cfg(test)]
@@ -162,5 +250,40 @@ would not start: 6 settings, 3 errors, 0 warnings
             page.ends_with(&table),
             "replace the table at the end of src/docs/configuration.md by:\n{table}"
         );
+    }
+
+    /// The same as JSON, with quotes and control characters in it.
+    #[test]
+    fn as_json() {
+        let text = Text("dataDir=/a\"b\nclientPort=x");
+        let checked = super::check(&Sources { file: Some("zoo.cfg"), ..Sources::default() }, &text);
+        let expected = [
+            r#"{"ok":false,"errors":1,"warnings":0,"settings":["#,
+            r#"{"key":"dataDir","value":"/a\\\"b","origin":"zoo.cfg:1","verdict":"effective","notes":[]},"#,
+            r#"{"key":"clientPort","value":"x","origin":"zoo.cfg:2","verdict":"refused","#,
+            r#""notes":["\"x\" is not a decimal number of 32 bits"]}],"#,
+            r#""findings":[{"severity":"error","origin":"zoo.cfg:2","key":"clientPort","#,
+            r#""message":"\"x\" is not a decimal number of 32 bits"}]}"#,
+        ];
+        assert_eq!(checked.json(), expected.concat() + "\n");
+        assert_eq!(json("a\tb"), r#""a\u0009b""#);
+    }
+
+    /// A dataDir that is a file, or lies below one, keeps the server from starting.
+    #[test]
+    fn data_directory_is_a_file() {
+        struct WithFile;
+        impl Loader for WithFile {
+            fn read(&self, _: &str) -> io::Result<Vec<u8>> {
+                Ok(b"clientPort=1\ndataDir=/d\ndataLogDir=/file/log\n".to_vec())
+            }
+
+            fn is_file(&self, path: &str) -> bool {
+                path == "/file"
+            }
+        }
+        let checked = super::check(&Sources { file: Some("zoo.cfg"), ..Sources::default() }, &WithFile);
+        assert_eq!(checked.errors(), 1);
+        assert!(checked.text().contains("error: zoo.cfg:3: dataLogDir: /file is a file, and no directory\n"));
     }
 }

@@ -21,17 +21,20 @@ mod keys;
 mod number;
 pub mod properties;
 mod read;
+mod suggest;
 
 use crate::auth::DigestAlgorithm;
+use crate::tree::ExtendedTypes;
 use std::io;
 use std::path::PathBuf;
 
-pub use check::check_report;
+pub use check::{Checked, check, check_report};
 pub use cores::{CORE_NUMBER_MAX, CORES_MAX, CoresError, parse_cores};
 pub use ensemble::{ClientAddress, Ensemble, PeerAddress, Role, Server};
 pub use finding::{Finding, Origin, Severity};
 pub use keys::keys_as_markdown;
 pub use read::{Loaded, Setting, Verdict, load};
+pub use suggest::suggestion;
 
 #[doc = "[operating]: crate::docs::operating\n\n"]
 #[doc = include_str!("../docs/configuration.md")]
@@ -47,10 +50,16 @@ pub trait Loader {
 
     /// Whether there is a plain file at `path`.
     fn is_file(&self, path: &str) -> bool;
-}
 
-/// Most bytes of `jute.maxbuffer`: a txn of such a request still fits a log record, and a group a segment.
-pub const JUTE_MAX_BUFFER_BYTES_MAX: u32 = 16 << 20;
+    /// Whether a host name has an address now.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn resolve(&self, host: &str) -> io::Result<()> {
+        let _ = host;
+        Ok(())
+    }
+}
 
 /// Everything a configuration comes from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -181,12 +190,14 @@ pub struct QuorumConfig {
     pub force_snapshot_sync: bool,
     /// `db.autocreate`: a member whose data directory is empty votes; true
     pub db_autocreate: bool,
+    /// `electionPortBindRetry`: tries to bind the election port, a second apart; 3, `None` is without end
+    pub election_port_tries: Option<u32>,
 }
 
 /// The server's settings, checked. Names are those of zoo.cfg, units are in the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `clientPort`; `None` where neither a file nor a flag gives one, 2181 without a file
+    /// `clientPort`; `None` where a member of an ensemble has none, 2181 without a file
     pub client_port: Option<u16>,
     /// `clientPortAddress`, a name or an address; `None` is every interface
     pub client_port_address: Option<String>,
@@ -228,12 +239,14 @@ pub struct Config {
     pub four_letter_words: FourLetterWords,
     /// `skipACL`; false
     pub skip_acl: bool,
-    /// `extendedTypesEnabled`: TTL nodes; false
-    pub extended_types_enabled: bool,
+    /// `extendedTypesEnabled` and `emulate353TTLNodes`: TTL nodes, and those of 3.5.3; off
+    pub extended_types: ExtendedTypes,
     /// `enforceQuota`: hard quotas; false
     pub enforce_quota: bool,
     /// `digest.enabled`: tree digest; true
     pub digest_enabled: bool,
+    /// `snapshot.trust.empty`: ZooKeeper's log without a snapshot is taken over; false
+    pub snapshot_trust_empty: bool,
     /// `closeSessionTxn.enabled`; true
     pub close_session_txn_enabled: bool,
     /// `DigestAuthenticationProvider.superDigest`, `user:hash`

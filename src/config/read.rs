@@ -5,14 +5,22 @@ use std::path::{Path, PathBuf};
 use super::ensemble::{ClientAddress, Ensemble, Role, parse_version, version_of_file_name};
 use super::finding::{Finding, Origin, Severity};
 use super::keys::{self, Effect, Key, Kind, Source};
+use crate::tree::ExtendedTypes;
+
+use super::suggest::suggestion;
 use super::{
-    AdminConfig, Config, DigestAlgorithm, Engine, FourLetterWords, JUTE_MAX_BUFFER_BYTES_MAX, Loader,
-    MetricsConfig, Overrides, QuorumConfig, Sources, cores, number, properties,
+    AdminConfig, Config, DigestAlgorithm, Engine, FourLetterWords, Loader, MetricsConfig, Overrides,
+    QuorumConfig, Sources, cores, number, properties,
 };
 
 /// zkfast without a file.
-const BUILT_IN: [(&str, &str); 3] =
-    [("tickTime", "2000"), ("clientPort", "2181"), ("dataDir", "zkfast-data")];
+const BUILT_IN: [(&str, &str); 4] = [
+    ("tickTime", "2000"),
+    ("clientPort", "2181"),
+    // Who tries it out does not open a port to the world.
+    ("clientPortAddress", "127.0.0.1"),
+    ("dataDir", "zkfast-data"),
+];
 /// `ZooKeeperServer.DEFAULT_TICK_TIME`, ms.
 const TICK_TIME_MS_DEFAULT: i32 = 3000;
 /// Hours between purges where the key is absent; Java never purges then, and disks fill up.
@@ -26,6 +34,30 @@ const SNAP_RETAIN_COUNT_MIN: i32 = 3;
 const COMMIT_LOG_COUNT_MIN: i32 = 500;
 /// `EphemeralType.MAX_EXTENDED_SERVER_ID`: a TTL znode's owner begins with the byte above it.
 const SID_MAX_WITH_TTL: i64 = 254;
+const EMULATE_353: &str = "emulate353TTLNodes";
+/// The last one whose sessions have positive ids.
+const SID_MAX_EMULATING: i64 = 127;
+/// `QuorumCnxManager.Listener.DEFAULT_PORT_BIND_MAX_RETRY`
+const ELECTION_PORT_TRIES_DEFAULT: i32 = 3;
+/// Java classes that 3.9.4 has; a name that begins like these and is none of them is found nowhere.
+const JAVA_PACKAGE: &str = "org.apache.zookeeper.";
+const CNXN_FACTORIES: [&str; 2] = [
+    "org.apache.zookeeper.server.NIOServerCnxnFactory",
+    "org.apache.zookeeper.server.NettyServerCnxnFactory",
+];
+const METRICS_PROVIDERS: [&str; 3] = [
+    "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
+    "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
+    "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider",
+];
+const AUTH_PROVIDERS: [&str; 6] = [
+    "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
+    "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider",
+    "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
+    "org.apache.zookeeper.server.auth.KeyAuthenticationProvider",
+    "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+    "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
+];
 /// Words of `FourLetterCommands`.
 const FOUR_LETTER_WORDS: [&str; 18] = [
     "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr",
@@ -62,6 +94,17 @@ const GUIDE_NAMES: [(&str, &str); 18] = [
     ("throttledOpWaitTime", "throttled_op_wait_time"),
 ];
 
+/// Flags that set a key.
+const FLAGS: [(&str, &str); 7] = [
+    ("--client-port", "clientPort"),
+    ("--client-port-address", "clientPortAddress"),
+    ("--data-dir", "dataDir"),
+    ("--data-log-dir", "dataLogDir"),
+    ("--tick-time", "tickTime"),
+    ("--max-client-cnxns", "maxClientCnxns"),
+    ("--four-letter-words", "4lw.commands.whitelist"),
+];
+
 /// What became of one setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -75,6 +118,19 @@ pub enum Verdict {
     Unknown,
     /// A later setting of the same key counts.
     Overridden,
+}
+
+impl Verdict {
+    /// In one or two words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Effective => "effective",
+            Self::NoEffect => "no effect",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+            Self::Overridden => "overridden",
+        }
+    }
 }
 
 /// One setting of any source, for `zkfast check`.
@@ -212,6 +268,8 @@ struct Reader {
     findings: Vec<Finding>,
     cores: Option<Vec<usize>>,
     engine: Engine,
+    /// The file was not read: what is missing may be in it.
+    is_unread: bool,
 }
 
 impl Reader {
@@ -277,7 +335,10 @@ impl Reader {
         let whole = || Some(Origin::File { path: path.to_owned(), line: 0 });
         let bytes = match loader.read(path) {
             Ok(bytes) => bytes,
-            Err(error) => return self.note(Severity::Error, whole(), "", format!("cannot be read: {error}")),
+            Err(error) => {
+                self.is_unread = true;
+                return self.note(Severity::Error, whole(), "", format!("cannot be read: {error}"));
+            }
         };
         if bytes.starts_with(b"\xEF\xBB\xBF") {
             let message =
@@ -286,6 +347,7 @@ impl Reader {
         }
         match properties::parse(&bytes) {
             Err(error) => {
+                self.is_unread = true;
                 let origin = Origin::File { path: path.to_owned(), line: error.line };
                 self.note(Severity::Error, Some(origin), "", error.to_string());
             }
@@ -494,7 +556,13 @@ impl Reader {
     fn remark(&mut self, severity: Severity, name: &str, message: String) {
         match self.at(name) {
             Some(at) => self.about(at, severity, message),
-            None => self.note(severity, None, name, message),
+            // One cause, one error.
+            None if self.is_unread => {}
+            None => {
+                let flag = FLAGS.iter().find(|(_, key)| *key == name);
+                let or_flag = flag.map_or(String::new(), |(flag, _)| format!(" (or give {flag})"));
+                self.note(severity, None, name, format!("{message}{or_flag}"));
+            }
         }
     }
 
@@ -586,6 +654,7 @@ impl Reader {
         let enforce_auth_schemes = self.enforce_auth(digest_auth_enabled);
         let standalone_enabled = self.bool("standaloneEnabled", true);
         self.quorum_sasl();
+        self.classes();
         let quorum = self.quorum(standalone_enabled, &data_dir, loader);
         let mut config = Config {
             client_port,
@@ -602,16 +671,17 @@ impl Reader {
             sessionless_cnxn_timeout_ms: self.at_least("nio.sessionlessCnxnTimeout", 10_000, 1),
             client_tcp_keep_alive: self.bool("clientTcpKeepAlive", false),
             global_outstanding_limit: self.or_unlimited("globalOutstandingLimit", 1000),
-            jute_max_buffer_bytes: self.jute_max_buffer(),
+            jute_max_buffer_bytes: self.at_least("jute.maxbuffer", 0xFFFFF, 1),
             snap_count: snap_count.max(2).unsigned_abs(),
             snap_size_limit_kb: self.number("snapSizeLimitInKb", 4_194_304).max(0).unsigned_abs(),
             snap_retain_count: snap_retain_count.max(SNAP_RETAIN_COUNT_MIN).unsigned_abs(),
             purge_interval_hours: self.or_unlimited("autopurge.purgeInterval", PURGE_INTERVAL_HOURS_DEFAULT),
             four_letter_words: self.four_letter_words(read_only_mode_enabled),
             skip_acl: self.bool("skipACL", false),
-            extended_types_enabled: self.bool("extendedTypesEnabled", false),
+            extended_types: self.extended_types(),
             enforce_quota: self.bool("enforceQuota", false),
             digest_enabled: self.bool("digest.enabled", true),
+            snapshot_trust_empty: self.bool("snapshot.trust.empty", false),
             close_session_txn_enabled: self.bool("closeSessionTxn.enabled", true),
             super_digest: self.super_digest(),
             digest_alg: self.digest_alg(),
@@ -634,14 +704,22 @@ impl Reader {
         };
         self.client_address_of_server_line(&mut config);
         if config.client_port.is_none() && self.at("clientPort").is_none() {
-            let or_line = match config.is_distributed() {
-                true => ", or in this server's own line behind a semicolon: server.N=host:port:port;2181",
-                false => "",
-            };
-            self.fault(
-                "clientPort",
-                format!("is not set: no client could connect; set clientPort=2181{or_line}"),
-            );
+            match config.is_distributed() {
+                true => {
+                    let message = "is not set: this member takes no clients, as in Java; it may be set in its own line, \
+                                   after a semicolon: server.N=host:port:port;2181";
+                    self.remark(Severity::Warning, "clientPort", message.to_owned());
+                }
+                false => self.fault(
+                    "clientPort",
+                    "is not set: no client could connect; set clientPort=2181".to_owned(),
+                ),
+            }
+        }
+        if let Some(host) = config.client_port_address.as_deref().filter(|host| !is_ip(host))
+            && let Err(error) = loader.resolve(host)
+        {
+            self.fault("clientPortAddress", format!("{host} has no address: {error}"));
         }
         self.member(&config);
         if config.skip_acl {
@@ -750,6 +828,69 @@ impl Reader {
         })
     }
 
+    /// Source: `EphemeralType`.
+    fn extended_types(&mut self) -> ExtendedTypes {
+        let emulates = self.bool(EMULATE_353, false);
+        match self.bool("extendedTypesEnabled", false) {
+            true if emulates => ExtendedTypes::Emulate353,
+            true => ExtendedTypes::On,
+            false => {
+                if emulates {
+                    let message = "does nothing without extendedTypesEnabled=true, as in Java".to_owned();
+                    self.remark(Severity::Warning, EMULATE_353, message);
+                }
+                ExtendedTypes::Off
+            }
+        }
+    }
+
+    /// Source: `QuorumCnxManager.Listener`.
+    fn election_port_tries(&mut self) -> Option<u32> {
+        const NAME: &str = "electionPortBindRetry";
+        match self.int(NAME, ELECTION_PORT_TRIES_DEFAULT) {
+            0 => None,
+            tries if tries > 0 => Some(tries.unsigned_abs()),
+            tries => {
+                let message = format!("{tries} reads as {ELECTION_PORT_TRIES_DEFAULT}, as in Java");
+                self.remark(Severity::Warning, NAME, message);
+                Some(ELECTION_PORT_TRIES_DEFAULT.unsigned_abs())
+            }
+        }
+    }
+
+    /// Names of Java classes. What 3.9.4 does not find in its own packages, it stumbles over; classes of others it may
+    /// have found beside it, and zkfast has no use for them.
+    fn classes(&mut self) {
+        for at in 0..self.entries.len() {
+            let entry = &self.entries[at];
+            if matches!(entry.verdict, Verdict::Overridden | Verdict::Unknown) || entry.file_only_in_jvm() {
+                continue;
+            }
+            let class = entry.text().to_owned();
+            let (known, severity): (&[&str], _) = match entry.name.as_str() {
+                "serverCnxnFactory" => (&CNXN_FACTORIES, Severity::Error),
+                "metricsProvider.className" => (&METRICS_PROVIDERS, Severity::Error),
+                name if name.starts_with("authProvider.") => (&AUTH_PROVIDERS, Severity::Warning),
+                _ => continue,
+            };
+            if known.contains(&class.as_str()) {
+                continue;
+            }
+            if !class.starts_with(JAVA_PACKAGE) {
+                let message = format!("{} is a Java class that zkfast has no use for", shorten(&class));
+                self.about(at, Severity::Warning, message);
+                continue;
+            }
+            let near =
+                suggestion(&class, known).map_or(String::new(), |near| format!("; did you mean {near}?"));
+            let does = match severity {
+                Severity::Error => "3.9.4 does not start with it",
+                _ => "3.9.4 warns of it and goes on",
+            };
+            self.about(at, severity, format!("there is no class {}: {does}{near}", shorten(&class)));
+        }
+    }
+
     /// Source: `AuthenticationHelper`.
     fn enforce_auth(&mut self, digest_auth_enabled: bool) -> Option<Vec<String>> {
         const NAME: &str = "enforce.auth.schemes";
@@ -824,6 +965,7 @@ impl Reader {
         });
         let dynamic_config_file = self.text("dynamicConfigFile");
         let mut ensemble = Ensemble::default();
+        let findings = self.findings.len();
         for at in 0..self.entries.len() {
             let entry = &self.entries[at];
             if entry.row.is_none_or(|row| row.kind != Kind::Server) || entry.verdict != Verdict::Effective {
@@ -841,8 +983,11 @@ impl Reader {
         if let Some(path) = &dynamic_config_file {
             self.dynamic_file(path, &mut ensemble, multi_address, loader);
         }
-        for message in ensemble.check(standalone_enabled) {
-            self.note(Severity::Error, None, "", message);
+        // Where a line was refused, what is missing then is no error of its own.
+        if self.findings[findings..].iter().all(|finding| finding.severity < Severity::Error) {
+            for message in ensemble.check(standalone_enabled) {
+                self.note(Severity::Error, None, "", message);
+            }
         }
         if ensemble.servers.len() == 1 && ensemble.participants() == 1 && standalone_enabled {
             let sid = ensemble.servers.keys().next().copied().unwrap_or_default();
@@ -885,6 +1030,7 @@ impl Reader {
             max_concurrent_snap_syncs: self.int(SNAP_SYNCS, SNAP_SYNCS_DEFAULT).max(0).unsigned_abs(),
             force_snapshot_sync: self.bool("forceSnapshotSync", false),
             db_autocreate: self.bool("db.autocreate", true),
+            election_port_tries: self.election_port_tries(),
         }
     }
 
@@ -1043,7 +1189,7 @@ impl Reader {
             let message = format!("{port} is a port of this server's own line, server.{}, as well", own.sid);
             self.fault("clientPort", message);
         }
-        if config.extended_types_enabled
+        if config.extended_types != ExtendedTypes::Off
             && let Some(sid) = ensemble.servers.keys().find(|sid| **sid > SID_MAX_WITH_TTL)
         {
             let message = format!(
@@ -1051,6 +1197,15 @@ impl Reader {
                  like the marks of TTL znodes; give it another number"
             );
             self.fault("extendedTypesEnabled", message);
+        }
+        if config.extended_types == ExtendedTypes::Emulate353
+            && let Some(sid) = ensemble.servers.keys().find(|sid| **sid > SID_MAX_EMULATING)
+        {
+            let message = format!(
+                "ephemerals of sessions that begin at server.{sid} read as TTL nodes, as in Java: give it a number up to \
+                 {SID_MAX_EMULATING}"
+            );
+            self.remark(Severity::Warning, EMULATE_353, message);
         }
         for (name, what) in [
             ("sslQuorum", "TLS"),
@@ -1099,16 +1254,6 @@ impl Reader {
         }
     }
 
-    fn jute_max_buffer(&mut self) -> u32 {
-        let bytes = self.at_least("jute.maxbuffer", 0xFFFFF, 1);
-        if bytes > JUTE_MAX_BUFFER_BYTES_MAX {
-            let message =
-                format!("{bytes} is over the {JUTE_MAX_BUFFER_BYTES_MAX} bytes of which the log takes a txn");
-            self.fault("jute.maxbuffer", message);
-        }
-        bytes.min(JUTE_MAX_BUFFER_BYTES_MAX)
-    }
-
     fn finish(self, config: Config) -> Loaded {
         let settings = self
             .entries
@@ -1147,11 +1292,16 @@ fn shorten(text: &str) -> String {
     }
 }
 
-/// A key that differs in case, blanks or a byte order mark only.
+/// The key that was meant: one that differs in case, blanks or a byte order mark only, or in a few letters.
 fn near_miss(name: &str) -> Option<&'static str> {
     let plain = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     let plain = plain.strip_prefix("zookeeper.").unwrap_or(plain);
-    keys::KEYS.iter().map(|row| row.name).find(|known| known.eq_ignore_ascii_case(plain))
+    let names: Vec<&'static str> = keys::KEYS.iter().map(|row| row.name).collect();
+    names
+        .iter()
+        .find(|known| known.eq_ignore_ascii_case(plain))
+        .copied()
+        .or_else(|| suggestion(plain, &names))
 }
 
 fn is_ip(host: &str) -> bool {
@@ -1239,7 +1389,7 @@ mod tests {
         assert_eq!(c.purge_interval_hours, 1, "purging is on");
         assert_eq!((c.container_check_interval_ms, c.container_max_per_minute), (60_000, 10_000));
         assert_eq!(c.container_max_never_used_interval_ms, 0);
-        assert_eq!((c.skip_acl, c.extended_types_enabled, c.enforce_quota), (false, false, false));
+        assert_eq!((c.skip_acl, c.extended_types, c.enforce_quota), (false, ExtendedTypes::Off, false));
         assert_eq!(
             (c.digest_enabled, c.close_session_txn_enabled, c.digest_auth_enabled),
             (true, true, true)
@@ -1282,7 +1432,7 @@ mod tests {
             (c.snap_count, c.snap_size_limit_kb, c.snap_retain_count, c.purge_interval_hours),
             (10, 0, 4, 0)
         );
-        assert_eq!((c.skip_acl, c.extended_types_enabled, c.enforce_quota), (true, true, true));
+        assert_eq!((c.skip_acl, c.extended_types, c.enforce_quota), (true, ExtendedTypes::On, true));
         assert_eq!((c.digest_enabled, c.close_session_txn_enabled, c.reconfig_enabled), (false, false, true));
         assert_eq!(
             (c.sessionless_cnxn_timeout_ms, c.client_tcp_keep_alive, c.data_dir_autocreate),
@@ -1348,7 +1498,6 @@ mod tests {
             refused("secureClientPort=2281\n").starts_with("zoo.cfg:3: secureClientPort: TLS is not served")
         );
         assert!(refused("sessionRequireClientSASLAuth=true\n").contains("SASL is not served"));
-        assert!(refused("emulate353TTLNodes=true\n").contains("3.5.3"));
         assert!(refused("enforce.auth.enabled=true\n").contains("enforce.auth.schemes must be set"));
         assert!(
             refused("enforce.auth.enabled=true\nenforce.auth.schemes=sasl\n")
@@ -1356,7 +1505,6 @@ mod tests {
         );
         assert!(refused("DigestAuthenticationProvider.digestAlg=MD5\n").contains("\"MD5\" is not SHA1"));
         assert!(refused("jute.maxbuffer=-1\n").contains("-1 is less than 1"));
-        assert!(refused("jute.maxbuffer=16777217\n").contains("over the 16777216 bytes"));
         assert!(refused("znode.container.maxPerMinute=0\n").contains("0 is less than 1"));
         assert_eq!(
             refused("dataDir=\\u12\n").lines().next(),
@@ -1364,11 +1512,85 @@ mod tests {
         );
     }
 
+    /// TTL nodes of 3.5.3, a long `jute.maxbuffer`, tries to bind, an empty snapshot: as Java takes them.
+    #[test]
+    fn taken_as_java_does() {
+        let types = |keys: &str| with(keys).config.extended_types;
+        assert_eq!(types("emulate353TTLNodes=true\n"), ExtendedTypes::Off);
+        assert_eq!(types("extendedTypesEnabled=true\n"), ExtendedTypes::On);
+        let both = "emulate353TTLNodes=true\nextendedTypesEnabled=true\n";
+        assert_eq!(types(both), ExtendedTypes::Emulate353);
+        let alone = said(&with("emulate353TTLNodes=true\n"), Severity::Warning);
+        assert!(alone[0].contains("does nothing without extendedTypesEnabled=true"), "{alone:?}");
+        let config = with("jute.maxbuffer=134217728\nsnapshot.trust.empty=true\n").config;
+        assert_eq!((config.jute_max_buffer_bytes, config.snapshot_trust_empty), (128 << 20, true));
+        let tries =
+            |value: &str| with(&format!("electionPortBindRetry={value}\n")).config.quorum.election_port_tries;
+        assert_eq!(["0", "7", "-1"].map(tries), [None, Some(7), Some(3)]);
+        assert_eq!(with("").config.quorum.election_port_tries, Some(3));
+    }
+
+    /// Classes of ZooKeeper's that 3.9.4 does not find keep it from starting, or are warned of, as there; of other
+    /// people's classes nothing is known.
+    #[test]
+    fn classes() {
+        let factory = "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactry\n";
+        assert_eq!(
+            refused(factory),
+            "zoo.cfg:3: serverCnxnFactory: there is no class \"org.apache.zookeeper.server.NettyServerCnxnFactry\": \
+             3.9.4 does not start with it; did you mean org.apache.zookeeper.server.NettyServerCnxnFactory?"
+        );
+        let metrics = "metricsProvider.className=org.apache.zookeeper.metrics.NoSuch\n";
+        assert!(refused(metrics).contains("there is no class \"org.apache.zookeeper.metrics.NoSuch\""));
+        for (keys, expected) in [
+            ("authProvider.1=org.apache.zookeeper.server.auth.Nope\n", "3.9.4 warns of it and goes on"),
+            ("metricsProvider.className=com.example.Metrics\n", "a Java class that zkfast has no use for"),
+            ("serverCnxnFactory=com.example.Factory\n", "a Java class that zkfast has no use for"),
+        ] {
+            let loaded = with(keys);
+            assert!(loaded.is_ok(), "{keys}");
+            assert!(said(&loaded, Severity::Warning).iter().any(|line| line.contains(expected)), "{keys}");
+        }
+        let stock = "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
+                     authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+        assert!(!said(&with(stock), Severity::Warning).iter().any(|line| line.contains("class")));
+    }
+
+    /// A clientPortAddress that has no address is an error, as in Java; a number is not looked up.
+    #[test]
+    fn client_port_address_without_an_address() {
+        struct NoNames;
+        impl Loader for NoNames {
+            fn read(&self, _: &str) -> io::Result<Vec<u8>> {
+                Ok(b"dataDir=/d\nclientPort=1\nclientPortAddress=zk.invalid\n".to_vec())
+            }
+
+            fn is_file(&self, _: &str) -> bool {
+                false
+            }
+
+            fn resolve(&self, host: &str) -> io::Result<()> {
+                assert_eq!(host, "zk.invalid");
+                Err(io::Error::other("not known"))
+            }
+        }
+        let loaded = load(&Sources { file: Some("zoo.cfg"), ..Sources::default() }, &NoNames);
+        let expected = "zoo.cfg:3: clientPortAddress: zk.invalid has no address: not known";
+        assert_eq!(said(&loaded, Severity::Error), [expected]);
+        let overrides =
+            Overrides { client_port_address: Some("10.0.0.1".to_owned()), ..Overrides::default() };
+        let sources = Sources { file: Some("zoo.cfg"), overrides: Some(&overrides), ..Sources::default() };
+        assert!(load(&sources, &NoNames).is_ok());
+    }
+
     /// A file that is not there is an error with its name.
     #[test]
     fn missing_file() {
         let loaded = load(&Sources { file: Some("nowhere.cfg"), ..Sources::default() }, &OneFile(""));
-        assert!(said(&loaded, Severity::Error)[0].starts_with("nowhere.cfg: cannot be read"));
+        let errors = said(&loaded, Severity::Error);
+        assert!(errors[0].starts_with("nowhere.cfg: cannot be read"));
+        // One cause, one error.
+        assert_eq!(errors.len(), 1, "{errors:?}");
     }
 
     /// Unknown keys warn and stop nothing; a slip in case or a byte order mark is recognized.
@@ -1495,7 +1717,8 @@ mod tests {
         assert!(said(&one, Severity::Warning)[0].contains("standalone server"));
         let sources = Sources { file: Some("zoo.cfg"), ..Sources::default() };
         let silent = load(&sources, &OneFile("dataDir=/d\n"));
-        let expected = "clientPort: is not set: no client could connect; set clientPort=2181";
+        let expected =
+            "clientPort: is not set: no client could connect; set clientPort=2181 (or give --client-port)";
         assert_eq!(said(&silent, Severity::Error), [expected]);
     }
 
@@ -1601,12 +1824,11 @@ mod tests {
             Some("1"),
             "zoo.cfg:8: leader.maxConcurrentSnapSyncs: 0 is less than 1: no observer could be given the tree",
         );
-        refused(
-            &three,
-            Some("1"),
-            "clientPort: is not set: no client could connect; set clientPort=2181, or in this server's own line behind a \
-             semicolon: server.N=host:port:port;2181",
-        );
+        // A member without a client port serves the ensemble, as in Java.
+        let portless = member(&three, Some("1"));
+        assert!(portless.is_ok());
+        assert_eq!(portless.config.client_port, None);
+        assert!(said(&portless, Severity::Warning)[0].contains("this member takes no clients"));
         refused(
             &format!("{three}clientPort=3888\n"),
             Some("2"),

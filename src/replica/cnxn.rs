@@ -36,6 +36,13 @@ pub enum CloseReason {
         /// As they came.
         first: [u8; 4],
     },
+    /// A write is within `jute.maxbuffer`, and longer than the log takes.
+    WriteTooLong {
+        /// Of its body.
+        bytes: usize,
+        /// How many may be.
+        limit: usize,
+    },
     /// The connect request or a request header does not decode.
     Malformed(&'static str),
     /// An operation that does not exist, or not for clients.
@@ -85,6 +92,7 @@ impl CloseReason {
                 Some(Other::Tls) => "TLS",
                 None => "frame length",
             },
+            Self::WriteTooLong { .. } => "write too long",
             Self::Malformed(_) => "malformed",
             Self::UnknownOp(_) => "unknown operation",
             Self::SessionGone { .. } => "session gone",
@@ -105,6 +113,12 @@ impl fmt::Display for CloseReason {
             Self::NotServing => write!(f, "this server is not currently serving requests"),
             Self::FrameLength { bytes, limit, first } => {
                 write!(f, "frame length {bytes} is not within 0 to jute.maxbuffer={limit}{}", hint(first))
+            }
+            Self::WriteTooLong { bytes, limit } => {
+                write!(
+                    f,
+                    "a write of {bytes} bytes: the log takes {limit} at most, whatever jute.maxbuffer is"
+                )
             }
             Self::Malformed(what) => write!(f, "{what} does not decode"),
             Self::UnknownOp(op) => write!(f, "operation {} is not one for clients", op.0),

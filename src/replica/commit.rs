@@ -109,7 +109,8 @@ pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 /// The same where the log's flushes take longer than its writes: see [`Replica::set_group_bytes`](super::Replica).
 pub(super) const SLOW_GROUP_BYTES_MAX: usize = 16 << 20;
 
-const _: () = assert!(SLOW_GROUP_BYTES_MAX + wal::TXN_BYTES_MAX <= wal::SEGMENT_BYTES / 4 * 3);
+const _: () =
+    assert!(SLOW_GROUP_BYTES_MAX + wal::TXN_BYTES_MAX + wal::BLOCK_BYTES <= wal::SEGMENT_PAYLOAD_BYTES);
 
 /// Bytes of a stored access list. A client chooses how many ids `auth` stands for and how often it names
 /// it: the product must fit a txn.
@@ -117,6 +118,11 @@ const ACL_BYTES_MAX: usize = 1 << 20;
 
 /// Zxids of an epoch that are left when its leader steps down: more than the txns of any group.
 const COUNTERS_SPARE: u32 = 1 << 20;
+
+/// Bytes of a write's body: its txn has an access list and a header beside, and must fit the log.
+pub(super) const WRITE_BYTES_MAX: usize = wal::TXN_BYTES_MAX - (2 << 20);
+
+const _: () = assert!(WRITE_BYTES_MAX + ACL_BYTES_MAX + 4096 <= wal::TXN_BYTES_MAX);
 
 /// Bytes of a multi's sub-txns; beside them a txn holds its header and the digest.
 const MULTI_BYTES_MAX: usize = wal::TXN_BYTES_MAX - 64;
@@ -759,7 +765,7 @@ impl Commit {
     }
 
     fn owner_kind(&self, index: NodeIndex) -> OwnerKind {
-        self.core.tree.body(index).fixed().owner.kind(self.core.settings.extended_types)
+        self.core.tree.owner_kind(index)
     }
 
     fn permit(&self, index: NodeIndex, wanted: Perms, ids: &[Id]) -> Result<(), ErrorCode> {

@@ -5,7 +5,7 @@ use super::{ReplayError, Restored};
 use crate::auth::AclList;
 use crate::proto::{OpCode, Zxid};
 use crate::snapshot::java::Tail;
-use crate::tree::{self, Owner, OwnerKind};
+use crate::tree::{self, ExtendedTypes, Owner, OwnerKind};
 use crate::txn::{Txn, TxnHeader, apply_fuzzy};
 use std::sync::Arc;
 
@@ -194,6 +194,14 @@ impl FuzzyReplay {
         self.unlisted.iter().map(|path| &**path).find(is_closed)
     }
 
+    /// There is no log at all: the snapshot is taken for what it holds, as ZooKeeper does, as of the newest txn of which
+    /// it has something. Where it was taken under load, some of what txns at its end made may be missing.
+    pub fn take_as_it_is(&mut self) {
+        self.restored.zxid = self.restored.zxid.max(self.tail.reach());
+        self.compare_tail();
+        self.disagrees = None;
+    }
+
     /// The log is over: what there is, if it is whole. Ephemerals of sessions that are not alive go.
     ///
     /// # Errors
@@ -212,7 +220,7 @@ impl FuzzyReplay {
             restored.tree.ephemeral_owners().filter(|owner| !restored.sessions.contains_key(owner)).collect();
         let before = restored.tree.len();
         for session_id in dead {
-            if matches!(Owner(session_id).kind(true), OwnerKind::Ttl { .. })
+            if matches!(Owner(session_id).kind(ExtendedTypes::On), OwnerKind::Ttl { .. })
                 && let Some(path) = restored.tree.ephemerals(session_id).next()
             {
                 return Err(FuzzyError::TtlOff { path: String::from_utf8_lossy(path).into() });

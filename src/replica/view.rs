@@ -1,6 +1,7 @@
 //! A view: connections, reads, watches, and the committed tree.
 
 use super::cnxn::{CloseReason, Cnxn, CnxnStats, Pending, State};
+use super::commit::WRITE_BYTES_MAX;
 use super::read::{BYTES_PER_WORK, REQUEST_WORK, Read, WATCH_WORK, answer_bytes, is_long, put_error_result};
 use super::report::ViewReport;
 use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Restart, Up, Uplink, What};
@@ -652,6 +653,9 @@ impl View {
                 // What is left after the first turn is done when the shell looks at the connection.
                 self.drain_pending(slot, cnxn, Drain::AsItGoes, now);
                 Self::list(&mut self.listed, slot, cnxn);
+            }
+            _ if goes_up(frame) && body.len() > WRITE_BYTES_MAX => {
+                cnxn.close(CloseReason::WriteTooLong { bytes: body.len(), limit: WRITE_BYTES_MAX });
             }
             _ if goes_up(frame) => self.send_up(slot, cnxn, xid, op, body, now),
             _ => {

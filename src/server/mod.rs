@@ -45,7 +45,7 @@ use crate::config::{Config, Role};
 use crate::proto::Zxid;
 use crate::replica::{CommitSettings, MemberSettings, Now, Replica, View, ViewSettings};
 use crate::storage::Epochs;
-use crate::tree::{self, Digests};
+use crate::tree::{self, Digests, ExtendedTypes};
 use crate::zab::leader;
 use crate::zab::quorum::{config_text, with_version};
 use admission::Admission;
@@ -56,7 +56,8 @@ use logging::Text;
 use others::Others;
 use ring::{Bell, ring};
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, ToSocketAddrs};
+use std::io::ErrorKind;
+use std::net::{IpAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -167,12 +168,12 @@ struct About {
 }
 
 impl About {
-    fn new(config: &Config, dir: &DataDir, port: u16) -> Self {
+    fn new(config: &Config, dir: &DataDir, port: Option<u16>) -> Self {
         let text = |path: &std::path::Path| path.display().to_string();
         Self {
             version: admin::version(BUILT_ON),
             conf: Conf {
-                client_port: port.into(),
+                client_port: port.map_or(-1, i32::from),
                 secure_client_port: -1,
                 data_dir: text(&dir.snap),
                 data_dir_bytes: 0,
@@ -285,6 +286,21 @@ fn address(config: &Config) -> Option<IpAddr> {
     }
 }
 
+/// Listens for clients, or ends the process.
+fn listen(config: &Config, port: u16) -> TcpListener {
+    let ip = address(config);
+    let bound = listener::bind(ip, port, config.client_port_listen_backlog, config.client_tcp_keep_alive);
+    bound.unwrap_or_else(|error| {
+        let at = ip.map_or_else(|| "every address".to_owned(), |ip| ip.to_string());
+        let flag = match error.kind() {
+            ErrorKind::AddrInUse => "; --client-port names another port",
+            ErrorKind::AddrNotAvailable => "; --client-port-address names another address",
+            _ => "",
+        };
+        exit(EXIT_PORT, format_args!("clientPort={port} on {at}: {error}{flag}"))
+    })
+}
+
 /// Ends the process when any of its threads panics: what is left would serve some and not others.
 fn end_on_panic() {
     let print = std::panic::take_hook();
@@ -299,14 +315,28 @@ fn import_java(config: &Config) {
     let Some(source) = java_data::only_java(&config.data_dir, &config.data_log_dir) else { return };
     let hash_seed = RandomState::new().hash_one(0u8);
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
-    let settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
-    let options = java_data::Options { settings, without_log: false, trust_empty: false };
+    let settings = tree::Settings { extended_types: config.extended_types, digests, hash_seed };
+    // As ZooKeeper: it starts on a snapshot without a log, and on a log without a snapshot if it is told to.
+    let options =
+        java_data::Options { settings, without_log: true, trust_empty: config.snapshot_trust_empty };
     log::info!(target: "import", "taking over the data of Apache ZooKeeper: dataDir={} then={}",
         Text(config.data_dir.display()), Text("its files stay as they are"));
     match java_data::import(&source, &config.data_dir, &config.data_log_dir, options) {
-        Ok(imported) => log::info!(target: "import", "done: {imported}"),
+        Ok(imported) => {
+            imported.warnings().for_each(|warning| log::warn!(target: "import", "{warning}"));
+            log::info!(target: "import", "done: {imported}");
+        }
         Err(error) => exit(EXIT_DATA, format_args!("import: {error}")),
     }
+}
+
+/// Has every file and directory that this process makes belong to its user alone: 0600 and 0700.
+pub fn hide_new_files() {
+    use rustix::fs::Mode;
+    let others = Mode::RWXG | Mode::RWXO;
+    let before = rustix::process::umask(others);
+    // What was forbidden before stays so.
+    rustix::process::umask(before | others);
 }
 
 /// Runs a server, alone or as a member of an ensemble, until it is told to stop; returns once everything accepted is
@@ -318,7 +348,6 @@ pub fn run(config: &Config) {
     let clock = Clock { start: Instant::now() };
     let member = config.is_distributed().then(|| others::settings(config));
     let member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
-    let Some(port) = config.client_port else { exit(EXIT_USAGE, "clientPort is not set") };
     let frame_bytes_max = config.jute_max_buffer_bytes as usize;
     let roles = Roles::of(&cores(config));
     let shards = roles.views.len();
@@ -330,18 +359,13 @@ pub fn run(config: &Config) {
         let told = others::distrust_empty(&dir, &config.data_dir);
         told.unwrap_or_else(|error| exit(EXIT_DATA, format_args!("{}: {error}", config.data_dir.display())));
     }
-    let peers = member.as_ref().map(|member| others::bind(member, config.quorum.listen_on_all_ips));
-    let ip = address(config);
-    let bound = listener::bind(ip, port, config.client_port_listen_backlog, config.client_tcp_keep_alive);
-    let socket = bound.unwrap_or_else(|error| {
-        let at = ip.map_or_else(|| "every address".to_owned(), |ip| ip.to_string());
-        exit(EXIT_PORT, format_args!("clientPort={port} on {at}: {error}"))
-    });
-    let port = socket.local_addr().map_or(port, |address| address.port());
+    let peers = member.as_ref().map(|member| others::bind(member, &config.quorum));
+    let socket = config.client_port.map(|port| listen(config, port));
+    let port = socket.as_ref().and_then(|socket| socket.local_addr().ok()).map(|address| address.port());
 
     let hash_seed = RandomState::new().hash_one(0u8);
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
-    let tree_settings = tree::Settings { extended_types: config.extended_types_enabled, digests, hash_seed };
+    let tree_settings = tree::Settings { extended_types: config.extended_types, digests, hash_seed };
     let (commit_thread, recovered) = CommitThread::recover(dir.clone(), tree_settings, member.is_some());
     let recovery::Recovered { mut restored, encoder, replayed, digest_mismatches, epochs, .. } = recovered;
     if let Some(MemberSettings { membership, .. }) = &member {
@@ -433,7 +457,7 @@ pub fn run(config: &Config) {
         min_session_timeout_ms: config.min_session_timeout_ms,
         max_session_timeout_ms: config.max_session_timeout_ms,
         server_id: member.as_ref().map_or(1, |member| member.membership.sid as u8),
-        extended_types: config.extended_types_enabled,
+        extended_types: config.extended_types != ExtendedTypes::Off,
         enforce_quota: config.enforce_quota,
         reconfig_enabled: config.reconfig_enabled,
         digest_enabled: config.digest_enabled,
@@ -476,10 +500,10 @@ pub fn run(config: &Config) {
     let started = |spawned: std::io::Result<rt::Shard>, what: &str| {
         spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("shard {what} does not start: {error}")))
     };
-    let listen_main = {
+    let mut listen_main = socket.map(|socket| {
         let shared = shared.clone();
         move || listener::run(socket, targets, shared)
-    };
+    });
     let main = {
         let commit_shard = commit_shard.clone();
         move || {
@@ -497,7 +521,6 @@ pub fn run(config: &Config) {
             spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread stand-in: {error}")));
         threads.push(thread);
     }
-    let mut listen_main = Some(listen_main);
     let mut running = Vec::new();
     for (number, (core, view, rings, plan, inbox)) in view_mains.into_iter().enumerate() {
         let (shared, listen_main, commit_shard) = (shared.clone(), listen_main.take(), commit_shard.clone());
@@ -510,6 +533,7 @@ pub fn run(config: &Config) {
         running.push(started(rt::spawn(config.engine, core, &format!("zkfast-view{number}"), main), "view"));
     }
     let ended = join(running, threads);
+    let port = port.map_or_else(|| "none".to_owned(), |port| port.to_string());
     log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={} engine={} \
         started_ms={}", Text(dir.snap.display()), roles.commit, roles.log, list(&roles.views), config.engine.name(),
         clock.start.elapsed().as_millis());

@@ -137,12 +137,20 @@ fn tell(event: &Event) {
     provoked(level, "zab", event.kind(), event.kind(), format_args!("{event}"));
 }
 
-/// Listens on this server's ports for others, or ends the process.
-pub fn bind(member: &MemberSettings, on_all: bool) -> Bound {
+/// Listens on this server's ports for others, waiting for them where that may help, or ends the process.
+pub fn bind(member: &MemberSettings, quorum: &QuorumConfig) -> Bound {
     let sid = member.membership.sid;
     let addresses = &member.ensemble.servers[&sid].addresses;
-    peers::bind(addresses, on_all).unwrap_or_else(|(what, error)| {
-        exit(EXIT_PORT, format_args!("server.{sid}: {what}: {error}"));
+    let bound = peers::bind(addresses, quorum.listen_on_all_ips, quorum.election_port_tries);
+    bound.unwrap_or_else(|(what, error)| {
+        let tries = quorum.election_port_tries.unwrap_or_default();
+        exit(
+            EXIT_PORT,
+            format_args!(
+                "server.{sid}: {what}: {error}: given up after {tries} tries, one a second; electionPortBindRetry \
+                 says how many, 0 is without end"
+            ),
+        );
     })
 }
 
@@ -563,17 +571,40 @@ mod tests {
     fn ports() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = taken.local_addr().expect("its address").port();
-        let address = |quorum_port| crate::config::PeerAddress {
+        let address = |quorum_port, election_port| crate::config::PeerAddress {
             host: "127.0.0.1".to_owned(),
             quorum_port,
-            election_port: 0,
+            election_port,
         };
-        assert!(peers::bind(&[address(0), address(0)], false).is_ok());
-        assert!(peers::bind(&[address(0)], true).is_ok());
+        assert!(peers::bind(&[address(0, 0), address(0, 0)], false, Some(1)).is_ok());
+        assert!(peers::bind(&[address(0, 0)], true, Some(1)).is_ok());
         for on_all in [false, true] {
-            let refused = peers::bind(&[address(port)], on_all).map(drop).expect_err("it is taken");
-            assert_eq!(refused.0, format!("quorum port 127.0.0.1:{port}"));
+            let refused =
+                peers::bind(&[address(0, port)], on_all, Some(1)).map(drop).expect_err("it is taken");
+            assert_eq!(refused.0, format!("election port 127.0.0.1:{port}"));
             assert_eq!(refused.1.kind(), io::ErrorKind::AddrInUse);
         }
+        // One address of several is enough.
+        let absent = crate::config::PeerAddress { host: "host.invalid".to_owned(), ..address(0, 0) };
+        assert!(peers::bind(&[absent.clone(), address(0, 0)], false, Some(1)).is_ok());
+        let refused = peers::bind(&[absent], false, Some(1)).map(drop).expect_err("it has no address");
+        assert_eq!(refused.0, "election port host.invalid:0");
+    }
+
+    /// Ports that are taken for a moment are waited for, the one for followers without end.
+    #[test]
+    fn ports_that_come_free() {
+        let taken = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let [quorum_port, election_port] =
+            taken.each_ref().map(|socket| socket.local_addr().expect("its address").port());
+        let address = crate::config::PeerAddress { host: "127.0.0.1".to_owned(), quorum_port, election_port };
+        let (sender, begun) = mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            sender.send(()).expect("somebody waits");
+            peers::bind(&[address], false, None).map(drop)
+        });
+        begun.recv().expect("it begins");
+        drop(taken);
+        assert!(waiting.join().expect("no panic").is_ok());
     }
 }

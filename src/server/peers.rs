@@ -178,27 +178,74 @@ struct Listener {
 /// The listeners of a server's own ports.
 pub struct Bound(Vec<Listener>);
 
+/// Before a port of this server's own is tried again. Source: `QuorumCnxManager.Listener`.
+const BIND_PAUSE: Duration = Duration::from_secs(1);
+
+/// Tries after which the log says again what this server waits for.
+const BIND_TRIES_A_LINE: u32 = 30;
+
 /// Listens on both ports of each address of a server, or on these ports of every interface.
 ///
+/// A name that has no address yet, and a port that is taken, are tried again. One address of several is enough; the
+/// others are left out then. For the election port there are `election_tries`, for the one for followers no end: both as
+/// in ZooKeeper, where a leader without it is elected again and again.
+///
 /// # Errors
-/// What the system says, and of which address.
-pub fn bind(addresses: &[PeerAddress], on_all: bool) -> Result<Bound, (String, io::Error)> {
-    let mut listeners = Vec::new();
-    let mut bound = BTreeSet::new();
+/// What the system says of the election port, and of which address, after the last try.
+pub fn bind(
+    addresses: &[PeerAddress],
+    on_all: bool,
+    election_tries: Option<u32>,
+) -> Result<Bound, (String, io::Error)> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    let mut wanted = Vec::new();
+    let mut numbers = BTreeSet::new();
     for PeerAddress { host, quorum_port, election_port } in addresses {
-        for (what, number, port) in
-            [("election port", *election_port, Port::Election), ("quorum port", *quorum_port, Port::Quorum)]
-        {
-            if on_all && !bound.insert(number) {
-                continue;
+        for (number, port) in [(*election_port, Port::Election), (*quorum_port, Port::Quorum)] {
+            if !on_all || numbers.insert(number) {
+                wanted.push((host, number, port));
             }
+        }
+    }
+    for tries in 1.. {
+        let mut refused = Vec::new();
+        for (host, number, port) in std::mem::take(&mut wanted) {
             let socket = match on_all {
                 true => bind_all(number),
                 false => resolve(host, number).and_then(TcpListener::bind),
             };
-            let socket = socket.map_err(|error| (format!("{what} {host}:{number}"), error))?;
-            listeners.push(Listener { socket, port, acceptable: true });
+            match socket {
+                Ok(socket) => listeners.push(Listener { socket, port, acceptable: true }),
+                Err(error) => refused.push((host, number, port, error)),
+            }
         }
+        let name = |port| if port == Port::Election { "election port" } else { "quorum port" };
+        let lacks = |port| {
+            !listeners.iter().any(|listener| listener.port == port)
+                && refused.iter().any(|(_, _, refused, _)| *refused == port)
+        };
+        if !lacks(Port::Election) && !lacks(Port::Quorum) {
+            for (host, number, port, error) in refused {
+                log::warn!(target: "peers", "not listening: {}={host}:{number} error={error}; this server goes on with \
+                    its other addresses until it is started again", name(port));
+            }
+            break;
+        }
+        if tries == 1 || tries % BIND_TRIES_A_LINE == 0 {
+            for (host, number, port, error) in &refused {
+                log::warn!(target: "peers", "waiting to listen: {}={host}:{number} error={error} tries={tries}; tried \
+                    again every second", name(*port));
+            }
+        }
+        if lacks(Port::Election)
+            && election_tries.is_some_and(|most| tries >= most)
+            && let Some(at) = refused.iter().position(|(_, _, port, _)| *port == Port::Election)
+        {
+            let (host, number, port, error) = refused.swap_remove(at);
+            return Err((format!("{} {host}:{number}", name(port)), error));
+        }
+        wanted = refused.into_iter().map(|(host, number, port, _)| (host, number, port)).collect();
+        std::thread::sleep(BIND_PAUSE);
     }
     Ok(Bound(listeners))
 }

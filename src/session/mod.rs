@@ -422,12 +422,12 @@ mod tests {
         let mut tracker = tracker();
         assert!(tracker.track(7, 3999, 0) && tracker.track(8, 4000, 0));
         assert_eq!(tracker.next_expiry_ms(), Some(4000));
-        assert_eq!(expired(&mut tracker, 3999), []);
+        assert!(expired(&mut tracker, 3999).is_empty());
         assert_eq!(expired(&mut tracker, 4000), [7]);
         assert!(tracker.is_closing(7) && !tracker.is_closing(8));
-        assert_eq!(expired(&mut tracker, 5999), []);
+        assert!(expired(&mut tracker, 5999).is_empty());
         assert_eq!(expired(&mut tracker, 9000), [8]);
-        assert_eq!(expired(&mut tracker, 90_000), []);
+        assert!(expired(&mut tracker, 90_000).is_empty());
         assert_eq!(tracker.len(), 2, "expired sessions stay until their close is committed");
         assert!(tracker.remove(7) && tracker.remove(8) && tracker.is_empty());
     }
@@ -438,7 +438,7 @@ mod tests {
         let mut tracker = tracker();
         assert!(tracker.track(7, 4000, 0) && !tracker.track(7, 4000, 0));
         for now_ms in (0..100_000).step_by(3000) {
-            assert_eq!(expired(&mut tracker, now_ms), []);
+            assert!(expired(&mut tracker, now_ms).is_empty());
             assert!(tracker.touch(7, 4000, now_ms));
         }
         assert!(!tracker.touch(6, 4000, 99_000));

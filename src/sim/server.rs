@@ -174,7 +174,7 @@ struct Image {
 }
 
 fn tree_settings() -> tree::Settings {
-    tree::Settings { extended_types: false, digests: Digests::Kept, hash_seed: 1 }
+    tree::Settings { extended_types: tree::ExtendedTypes::Off, digests: Digests::Kept, hash_seed: 1 }
 }
 
 impl Server {

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 const SEGMENT_BYTES: usize = 64 << 10;
 
 fn settings() -> tree::Settings {
-    tree::Settings { extended_types: false, digests: Digests::Kept, hash_seed: 1 }
+    tree::Settings { extended_types: tree::ExtendedTypes::Off, digests: Digests::Kept, hash_seed: 1 }
 }
 
 /// One record of a history: a znode that is created, whose name tells it from others of the same zxid.

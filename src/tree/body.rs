@@ -52,6 +52,19 @@ const EXTENDED_VALUE_MASK: i64 = (1 << 40) - 1;
 /// Longest time to live: 2^40 - 1 ms, about 34 years.
 pub const TTL_MS_MAX: i64 = EXTENDED_VALUE_MASK;
 
+/// Which owners mean more than a session. Source: `EphemeralType.get`, `EphemeralTypeEmulate353.get`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExtendedTypes {
+    /// `extendedTypesEnabled=false`: a TTL node's owner reads as a session.
+    #[default]
+    Off,
+    /// Those that begin with 0xFF are TTL nodes'.
+    On,
+    /// `emulate353TTLNodes=true` beside: every negative owner but a container's is a TTL node's, as 3.5.3 wrote them,
+    /// also that of a session of a server with a number above 127. New TTL nodes get the later layout.
+    Emulate353,
+}
+
 /// What an [`Owner`] means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnerKind {
@@ -82,13 +95,16 @@ impl Owner {
         (1..=TTL_MS_MAX).contains(&ttl_ms).then_some(Self(EXTENDED_MASK | ttl_ms))
     }
 
-    /// What it means. Without `extendedTypesEnabled` a TTL node's owner reads as a session, as in Java.
-    pub fn kind(self, extended_types: bool) -> OwnerKind {
+    /// What it means.
+    pub fn kind(self, extended_types: ExtendedTypes) -> OwnerKind {
         match self.0 {
             0 => OwnerKind::Persistent,
             i64::MIN => OwnerKind::Container,
+            owner if extended_types == ExtendedTypes::Emulate353 && owner < 0 => {
+                OwnerKind::Ttl { ttl_ms: owner & EXTENDED_VALUE_MASK }
+            }
             owner
-                if extended_types
+                if extended_types == ExtendedTypes::On
                     && owner & EXTENDED_MASK == EXTENDED_MASK
                     && owner & EXTENDED_FEATURE_MASK == 0 =>
             {

@@ -13,7 +13,7 @@ mod image;
 mod index;
 mod slab;
 
-pub use body::{AclRef, Body, Fixed, Owner, OwnerKind, TTL_MS_MAX, acl_entries};
+pub use body::{AclRef, Body, ExtendedTypes, Fixed, Owner, OwnerKind, TTL_MS_MAX, acl_entries};
 pub use digest::DIGEST_VERSION;
 pub use image::{ImageOf, NodeImage};
 pub use slab::NodeIndex;
@@ -62,8 +62,8 @@ pub enum Digests {
 /// How a tree treats owners and digests.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// `extendedTypesEnabled`: TTL nodes exist.
-    pub extended_types: bool,
+    /// `extendedTypesEnabled` and `emulate353TTLNodes`: which znodes are TTL nodes.
+    pub extended_types: ExtendedTypes,
     /// Whether digests are kept.
     pub digests: Digests,
     /// Seeds the hash of paths.
@@ -420,7 +420,7 @@ impl Tree {
             let (cversion, _) = self.child_stat(**index);
             cversion > 0 || (never_used_ms != 0 && age_ms(index) > never_used_ms)
         });
-        let ttls = self.ttls.iter().filter(|index| match self.body(**index).fixed().owner.kind(true) {
+        let ttls = self.ttls.iter().filter(|index| match self.owner_kind(**index) {
             OwnerKind::Ttl { ttl_ms } => age_ms(index) > ttl_ms,
             _ => false,
         });
@@ -454,8 +454,13 @@ impl Tree {
     }
 
     /// How it treats owners.
-    pub fn extended_types(&self) -> bool {
+    pub fn extended_types(&self) -> ExtendedTypes {
         self.settings.extended_types
+    }
+
+    /// What a znode's owner means.
+    pub fn owner_kind(&self, index: NodeIndex) -> OwnerKind {
+        self.body(index).fixed().owner.kind(self.settings.extended_types)
     }
 
     /// Makes a body, reusing the tree's scratch space.

@@ -1,7 +1,7 @@
 use super::*;
 
 fn settings() -> Settings {
-    Settings { extended_types: true, digests: Digests::Kept, hash_seed: 1 }
+    Settings { extended_types: ExtendedTypes::On, digests: Digests::Kept, hash_seed: 1 }
 }
 
 fn fixed(zxid: u64, owner: Owner) -> Fixed {
@@ -86,6 +86,42 @@ fn owners() {
     assert_eq!(tree.due_for_removal(104, 0), Vec::<Box<[u8]>>::new());
     assert_eq!(tree.due_for_removal(106, 0), [Box::from(&b"/t"[..])]);
     assert_eq!(tree.due_for_removal(106, 100).len(), 2);
+}
+
+/// Owners as 3.5.3 wrote them are TTL nodes' only where they are emulated; containers and sessions stay what they are.
+#[test]
+fn owners_of_353() {
+    const OLD_TTL: i64 = i64::MIN | 100;
+    let kinds = |owner: i64| {
+        [ExtendedTypes::Off, ExtendedTypes::On, ExtendedTypes::Emulate353]
+            .map(|types| Owner(owner).kind(types))
+    };
+    let (ttl, session) = (OwnerKind::Ttl { ttl_ms: 100 }, OwnerKind::Ephemeral { session_id: OLD_TTL });
+    assert_eq!(kinds(OLD_TTL), [session, session, ttl]);
+    let new = Owner::ttl(100).unwrap().0;
+    assert_eq!(kinds(new), [OwnerKind::Ephemeral { session_id: new }, ttl, ttl]);
+    assert_eq!(kinds(i64::MIN), [OwnerKind::Container; 3]);
+    assert_eq!(kinds(77), [OwnerKind::Ephemeral { session_id: 77 }; 3]);
+    assert_eq!(kinds(0), [OwnerKind::Persistent; 3]);
+
+    let mut tree = Tree::new(Settings { extended_types: ExtendedTypes::Emulate353, ..settings() });
+    let index = create(&mut tree, "/t", 3, Owner(OLD_TTL));
+    assert_eq!(tree.stat(index).ephemeral_owner, 0);
+    assert_eq!(tree.ephemeral_count(), 0);
+    assert_eq!(tree.due_for_removal(106, 0), [Box::from(&b"/t"[..])]);
+}
+
+/// A counter of creations only goes forward, and pzxid with it.
+#[test]
+fn counter_at_its_end() {
+    let mut tree = Tree::new(settings());
+    let parent = create(&mut tree, "/p", 1, Owner::PERSISTENT);
+    tree.set_child_stat(parent, i32::MAX, Zxid(7));
+    let fixed = tree.body(parent).fixed().clone();
+    let body = tree.make_body(b"/p/a", None, fixed);
+    let change = crate::txn::Change::Created { body, parent_cversion: i32::MIN };
+    change.apply(&mut tree, Zxid(9));
+    assert_eq!(tree.child_stat(parent), (i32::MAX, Zxid(7)));
 }
 
 /// The digest is a function of the tree alone: whatever way led there, and back, gives the same.

@@ -35,9 +35,11 @@ pub const SEGMENT_BYTES: usize = 64 << 20;
 /// and so what keeps acknowledged bytes out of every later write.
 pub const BLOCK_BYTES: usize = 4096;
 
-/// Largest txn, in bytes. Two orders above what `jute.maxbuffer` lets a client send, since the txn of
-/// a `closeSession` names all ephemerals of its session; half a segment, so that it fits into one.
-pub const TXN_BYTES_MAX: usize = 32 << 20;
+/// Largest txn, in bytes: what a segment takes beside the small records of one group.
+pub const TXN_BYTES_MAX: usize = 44 << 20;
+
+/// Bytes of headers and records that a segment takes.
+pub const SEGMENT_PAYLOAD_BYTES: usize = SEGMENT_BYTES / sector::BYTES * sector::PAYLOAD_BYTES;
 
 /// Version of the format; every segment names its own. Older ones are read, later ones are refused.
 pub const FORMAT_VERSION: u32 = 3;
@@ -64,7 +66,7 @@ const RECORD_HEADER_BYTES: usize = 12;
 /// Kind (4), zxid (8), zxid of the log's end before it (8): in place of a group's records.
 const MARKER_BYTES: usize = 20;
 
-const _: () = assert!(TXN_BYTES_MAX + BLOCK_BYTES <= SEGMENT_BYTES / sector::BYTES * sector::PAYLOAD_BYTES);
+const _: () = assert!(TXN_BYTES_MAX + BLOCK_BYTES <= SEGMENT_PAYLOAD_BYTES);
 const _: () = assert!(SEGMENT_BYTES.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES + MARKER_BYTES <= sector::PAYLOAD_BYTES);
 

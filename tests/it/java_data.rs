@@ -21,7 +21,7 @@ use zkfast::client::{Body, Incoming, Request};
 use zkfast::proto::{Acl, Id, OpCode, Perms, Stat};
 use zkfast::server::java_data::{self, Imported, JavaDataError, Options, Source};
 use zkfast::snapshot::java::parse_snapshot_name;
-use zkfast::tree::{Digests, Settings};
+use zkfast::tree::{Digests, ExtendedTypes, Settings};
 
 /// How long a quorum may take to come together, on a quiet machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -38,7 +38,7 @@ const KEYS: &[(&str, &str)] = &[
 ];
 
 fn options() -> Options {
-    let settings = Settings { extended_types: true, digests: Digests::Kept, hash_seed: 1 };
+    let settings = Settings { extended_types: ExtendedTypes::On, digests: Digests::Kept, hash_seed: 1 };
     Options { settings, without_log: false, trust_empty: is_3_4() }
 }
 

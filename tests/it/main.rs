@@ -10,4 +10,5 @@ mod java_data;
 mod log_lines;
 mod pause;
 mod settings;
+mod taken;
 mod words;

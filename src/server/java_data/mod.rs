@@ -75,6 +75,8 @@ pub struct Imported {
     pub sessions: usize,
     /// Whether the last record of the log was not whole, and left out.
     pub torn: bool,
+    /// Whether there was a snapshot, and no log.
+    pub without_log: bool,
     /// The epochs, where the files are there.
     pub epochs: Option<Epochs>,
     /// How long it took.
@@ -105,6 +107,22 @@ impl fmt::Display for Imported {
     }
 }
 
+impl Imported {
+    /// What an operator should know of it.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let without_log = self.without_log.then(|| {
+            "there is a snapshot and no log: what was written after the snapshot is not there, and of what was written \
+             while it was taken some may be missing, as with ZooKeeper; if dataLogDir was elsewhere, stop, remove what \
+             was made here, and name it"
+        });
+        let without_snapshot = self.snapshot.is_none().then_some(
+            "there is a log and no snapshot: what came before the log would be missing; it begins with the first txn",
+        );
+        let torn = self.torn.then_some("the last record of the log was never written whole, and is left out");
+        without_log.into_iter().chain(without_snapshot).chain(torn).map(str::to_owned)
+    }
+}
+
 /// Why ZooKeeper's data cannot be taken over, or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JavaDataError {
@@ -131,7 +149,7 @@ pub enum JavaDataError {
     /// Logs, and no snapshot.
     #[error(
         "{} holds logs, and {} no snapshot: what came before the logs may be missing; restore a snapshot, or, if there \
-         never was one, as a young 3.4 has none, import with --trust-empty",
+         never was one, as a young 3.4 has none, set snapshot.trust.empty=true (zkfast import: --trust-empty)",
         .log.display(),
         .snap.display()
     )]

@@ -58,7 +58,7 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
             None => Ok(FuzzyReplay::from_nothing(options.settings)),
         };
         let attempt = begun.and_then(|replay| follow(replay, base, &logs));
-        let (replay, torn) = match attempt {
+        let (mut replay, torn) = match attempt {
             Ok(done) => done,
             Err(_) if doubtful.is_some() => break,
             Err(Attempt::Over(error)) => return Err(*error),
@@ -67,6 +67,9 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
                 continue;
             }
         };
+        if logs.is_empty() {
+            replay.take_as_it_is();
+        }
         let (restored, report) = match replay.finish() {
             Ok(done) => done,
             Err(_) if doubtful.is_some() => break,
@@ -90,6 +93,7 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
             znodes: restored.tree.len(),
             sessions: restored.sessions.len(),
             torn,
+            without_log: logs.is_empty() && newest != Zxid::ZERO,
             epochs,
             took: started.elapsed(),
         };

@@ -44,7 +44,7 @@ const SIGNATURE: &[u8] = b"BenWasHere";
 /// Longest path.
 pub const PATH_BYTES_MAX: usize = 1 << 20;
 /// Longest data of a znode, and longest entry of a log: what zkfast's own log takes.
-pub const DATA_BYTES_MAX: usize = 32 << 20;
+pub const DATA_BYTES_MAX: usize = crate::wal::TXN_BYTES_MAX;
 /// Longest scheme or id in an ACL.
 pub const ACL_TEXT_BYTES_MAX: usize = 1 << 20;
 /// Most entries of one ACL list.

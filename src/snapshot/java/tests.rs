@@ -2,12 +2,13 @@ use super::*;
 use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms};
 use crate::replica::{Agreement, Builder, FuzzyError, FuzzyReplay, Restored};
 use crate::snapshot::{Header, Node, Visitor};
-use crate::tree::{Digests, NodeImage, Settings, Tree};
+use crate::tree::{Digests, ExtendedTypes, NodeImage, Settings, Tree};
 use crate::txn::{self, Applied, CreateKind, CreateTxn, Txn, TxnHeader};
 use bytes::BufMut;
 use std::collections::BTreeMap;
 
-const SETTINGS: Settings = Settings { extended_types: true, digests: Digests::Kept, hash_seed: 7 };
+const SETTINGS: Settings =
+    Settings { extended_types: ExtendedTypes::On, digests: Digests::Kept, hash_seed: 7 };
 
 /// Counts and forgets.
 #[derive(Default)]
@@ -378,7 +379,7 @@ fn orphans_are_refused() {
 fn ttl_needs_its_key() {
     let mut history = history();
     let bytes = encode(Form::File, &mut history.restored);
-    let off = Settings { extended_types: false, ..SETTINGS };
+    let off = Settings { extended_types: ExtendedTypes::Off, ..SETTINGS };
     let mut builder = Builder::new(off);
     let mut decoder = Decoder::new(Form::File);
     decoder.feed(&bytes, &mut builder).expect("decodes");

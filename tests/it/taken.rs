@@ -1,0 +1,563 @@
+//! Files, keys, bytes and machines that ZooKeeper takes, and what it does with them: zkfast beside a real 3.9.4, or held
+//! to what that was seen to do. And what zkfast does where nobody told it anything.
+
+use crate::harness::{Directory, Kind, Server, alone, free_address, free_ports, zkfast_binary};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use zkfast::client::net::{Connect, Connection, four_letter_word};
+use zkfast::client::{Body, Request};
+use zkfast::proto::{Acl, OpCode, Stat};
+use zkfast::snapshot::java::{put_log_entry, put_log_header};
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn connect(address: SocketAddr) -> Connection {
+    Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT).expect("a session")
+}
+
+fn create(path: &str, data: Option<&[u8]>, flags: i32) -> Request {
+    let (path, acl) = (path.as_bytes().to_vec(), vec![Acl::open()]);
+    Request::Create { op: OpCode::CREATE, path, data: data.map(Vec::from), acl, flags, ttl_ms: -1 }
+}
+
+fn code(connection: &mut Connection, request: &Request) -> i32 {
+    connection.call(request, &mut Vec::new()).expect("an answer").header.err
+}
+
+fn stat(connection: &mut Connection, path: &str) -> Option<Stat> {
+    let request = Request::Exists { path: path.into(), watch: false };
+    match connection.call(&request, &mut Vec::new()).expect("an answer").body {
+        Body::Stat(stat) => Some(stat),
+        _ => None,
+    }
+}
+
+/// A string or buffer of jute's; `None` is null.
+fn buffer(bytes: Option<&[u8]>) -> Vec<u8> {
+    match bytes {
+        None => (-1i32).to_be_bytes().to_vec(),
+        Some(bytes) => [&(bytes.len() as i32).to_be_bytes()[..], bytes].concat(),
+    }
+}
+
+/// A request that no client of ours would send, on a session of its own: the answer's code.
+fn raw(address: SocketAddr, op: i32, body: &[u8]) -> Option<i32> {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).expect("a socket");
+    let connect = [&[0; 12][..], &30_000i32.to_be_bytes(), &[0; 8], &buffer(Some(&[0; 16])), &[0]].concat();
+    let request = [&1i32.to_be_bytes()[..], &op.to_be_bytes(), body].concat();
+    stream.write_all(&[buffer(Some(&connect)), buffer(Some(&request))].concat()).expect("sent");
+    let mut frame = || {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).ok()?;
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut frame).ok()?;
+        Some(frame)
+    };
+    frame()?;
+    let answer = frame()?;
+    Some(i32::from_be_bytes(answer[12..16].try_into().expect("four bytes")))
+}
+
+/// Null as the path of a watch is a name like another to Java, where nothing looks it up in the tree.
+#[test]
+fn null_paths_of_watches() {
+    const CHECK_WATCHES: i32 = 17;
+    const REMOVE_WATCHES: i32 = 18;
+    const SET_WATCHES: i32 = 101;
+    const SET_WATCHES2: i32 = 105;
+    const ADD_WATCH: i32 = 106;
+    let _alone = alone();
+    let with_number = |number: i32| [buffer(None), number.to_be_bytes().to_vec()].concat();
+    let lists = |nulls: [i32; 5], count: usize| {
+        let list = |null: &i32| match null {
+            0 => 0i32.to_be_bytes().to_vec(),
+            _ => [1i32.to_be_bytes().to_vec(), buffer(None)].concat(),
+        };
+        [vec![0; 8], nulls[..count].iter().flat_map(list).collect()].concat()
+    };
+    let mut requests: Vec<(i32, Vec<u8>, i32)> = Vec::new();
+    for (mode, expected) in [(0, 0), (1, 0), (2, -5), (-1, -5)] {
+        requests.push((ADD_WATCH, with_number(mode), expected));
+    }
+    for op in [CHECK_WATCHES, REMOVE_WATCHES] {
+        for (kind, expected) in [(1, -121), (2, -121), (3, -121), (4, -121), (5, -121), (0, -5), (9, -5)] {
+            requests.push((op, with_number(kind), expected));
+        }
+    }
+    requests.push((SET_WATCHES, lists([1, 0, 0, 0, 0], 3), -5));
+    for (nulls, expected) in
+        [([1, 0, 0, 0, 0], -5), ([0, 0, 1, 0, 0], -5), ([0, 0, 0, 1, 0], 0), ([0, 0, 0, 0, 1], 0)]
+    {
+        requests.push((SET_WATCHES2, lists(nulls, 5), expected));
+    }
+    for kind in [Kind::Java, Kind::Zkfast] {
+        let server = Server::start(kind, &[]);
+        for (op, body, expected) in &requests {
+            assert_eq!(raw(server.address(), *op, body), Some(*expected), "{kind:?}: {op} {body:?}");
+        }
+    }
+}
+
+/// With `enforceQuota`, limits and usage that do not parse fail what would be checked against them with -5.
+#[test]
+fn quotas_that_do_not_parse() {
+    let _alone = alone();
+    let told = |kind| {
+        let server = Server::start(kind, &[("enforceQuota", "true")]);
+        let mut client = connect(server.address());
+        let mut codes = Vec::new();
+        let texts: [(Option<&[u8]>, &str); 9] = [
+            (None, "count=0,bytes=0"),
+            (Some(b"garbage"), "count=0,bytes=0"),
+            (Some(b""), "count=0,bytes=0"),
+            (Some(b"count=x,bytes=-1"), "count=0,bytes=0"),
+            (Some(b"count="), "count=0,bytes=0"),
+            (Some(b",count=5"), "count=0,bytes=0"),
+            (Some(b"count==5;;byteHardLimit=-1"), "count=0,bytes=0"),
+            (Some(b"count=-1,bytes=-1=;byteHardLimit=5"), "count=1,bytes=0"),
+            (Some(b"count=2,bytes=-1=;countHardLimit=3"), "count=1,bytes=0"),
+        ];
+        for (number, (limits, usage)) in texts.into_iter().enumerate() {
+            let (place, quota) = (format!("/q{number}"), format!("/zookeeper/quota/q{number}"));
+            codes.push(code(&mut client, &create(&place, None, 0)));
+            codes.push(code(&mut client, &create(&quota, None, 0)));
+            codes.push(code(&mut client, &create(&format!("{quota}/zookeeper_limits"), limits, 0)));
+            codes.push(code(
+                &mut client,
+                &create(&format!("{quota}/zookeeper_stats"), Some(usage.as_bytes()), 0),
+            ));
+            for child in ["a", "b", "c"] {
+                codes.push(code(&mut client, &create(&format!("{place}/{child}"), Some(b"four"), 0)));
+            }
+            let set = |path: String, bytes: usize| Request::SetData {
+                path: path.into(),
+                data: Some(vec![7; bytes]),
+                version: -1,
+            };
+            codes.push(code(&mut client, &set(format!("{place}/a"), 4)));
+            codes.push(code(&mut client, &set(place.clone(), 6)));
+            let multi = Request::Multi {
+                ops: vec![create(&format!("/free{number}"), None, 0), create(&format!("{place}/m"), None, 0)],
+            };
+            codes.push(code(&mut client, &multi));
+            codes.push(i32::from(stat(&mut client, &format!("/free{number}")).is_some()));
+        }
+        codes
+    };
+    let java = told(Kind::Java);
+    assert!(java.contains(&-5) && java.contains(&-125), "{java:?}");
+    assert_eq!(told(Kind::Zkfast), java, "left is zkfast");
+}
+
+/// A log of ZooKeeper's, as it would write it: each txn creates a znode, and says what its parent's counter is then.
+fn write_log(data: &Path, creates: &[(&str, i32)]) {
+    let folder = data.join("version-2");
+    fs::create_dir_all(&folder).expect("a folder");
+    let mut log = Vec::new();
+    put_log_header(&mut log);
+    for (number, (path, parent_cversion)) in creates.iter().enumerate() {
+        let (zxid, create) = (number as i64 + 1, 1i32);
+        let header = [
+            &0i64.to_be_bytes()[..],
+            &0i32.to_be_bytes(),
+            &zxid.to_be_bytes(),
+            &1_700_000_000_000i64.to_be_bytes(),
+            &create.to_be_bytes(),
+        ];
+        let acl = [
+            &1i32.to_be_bytes()[..],
+            &31i32.to_be_bytes(),
+            &buffer(Some(b"world")),
+            &buffer(Some(b"anyone")),
+        ];
+        let txn = [
+            &buffer(Some(path.as_bytes()))[..],
+            &buffer(Some(b"d")),
+            &acl.concat(),
+            &[0],
+            &parent_cversion.to_be_bytes(),
+        ];
+        put_log_entry(&mut log, &[header.concat(), txn.concat()].concat());
+    }
+    fs::write(folder.join("log.1"), log).expect("a log");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        let target = to.join(entry.file_name().expect("a name"));
+        match entry.is_dir() {
+            true => copy(&entry, &target),
+            false => _ = fs::copy(&entry, &target).expect("a copy"),
+        }
+    }
+}
+
+fn zkfast(args: &[&str]) -> Output {
+    Command::new(zkfast_binary()).args(args).env_remove("JVMFLAGS").output().expect("zkfast runs")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// A parent's counter of creations ends at 2^31 - 1, in what is replicated as well: zkfast takes over what a 3.9.4 logged
+/// there, and shows the same Stats from there on. The log has no snapshot: `snapshot.trust.empty`.
+#[test]
+fn counters_at_their_end() {
+    let _alone = alone();
+    let mut java = Server::new(Kind::Java, &[("snapshot.trust.empty", "true")]);
+    write_log(&java.data(), &[("/p", 1), ("/p/a", i32::MAX - 1)]);
+    java.start_again();
+    let more = |server: &Server, names: [&str; 4]| {
+        let mut client = connect(server.address());
+        let [first, second, third, sequential] = names;
+        let (mut seen, mut before) = (Vec::new(), None);
+        for request in [
+            create(&format!("/p/{first}"), None, 0),
+            create(&format!("/p/{second}"), None, 0),
+            create(&format!("/p/{third}"), None, 0),
+            create(&format!("/p/{sequential}"), None, 2),
+            create(&format!("/p/{sequential}"), None, 2),
+            Request::Delete { path: format!("/p/{first}").into(), version: -1 },
+        ] {
+            seen.push(i64::from(code(&mut client, &request)));
+            let Stat { cversion, children, pzxid, .. } = stat(&mut client, "/p").expect("is there");
+            // Not which txn it was: sessions that end have some of their own.
+            let moves = before.replace(pzxid).is_none_or(|before| before != pzxid);
+            seen.extend([cversion.into(), children.into(), i64::from(moves)]);
+        }
+        seen
+    };
+    let first = more(&java, ["b", "c", "d", "s-"]);
+    assert!(first.chunks(4).all(|row| row[1] < 0), "twice the counter does not fit: {first:?}");
+    java.kill();
+
+    let target = Directory::new("imported");
+    let config = java.directory().join("zoo.cfg");
+    // Java predicts the digest of a tree whose counter goes on, and warns of its own.
+    let into = target.path().join("data");
+    let imported = zkfast(&["import", "--no-digest", "--config", text(&config), text(&into)]);
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+
+    let mut ours = Server::new(Kind::Zkfast, &[]);
+    copy(&target.path().join("data"), &ours.data());
+    ours.start_again();
+    java.start_again();
+    let names = ["x", "y", "z", "t-"];
+    assert_eq!(more(&ours, names), more(&java, names), "left is zkfast");
+    // And it reads its own log.
+    ours.kill();
+    ours.start_again();
+}
+
+/// A server takes ZooKeeper's data over as 3.9.4 starts on it: a snapshot without a log, with a warning, and a log without
+/// a snapshot if `snapshot.trust.empty` says so. The command does with --config, and names the flags without.
+#[test]
+fn halves_of_a_data_directory() {
+    let _alone = alone();
+    let mut java = Server::start(Kind::Java, &[("snapCount", "3")]);
+    let mut client = connect(java.address());
+    for number in 0..12 {
+        assert_eq!(code(&mut client, &create(&format!("/n{number}"), None, 0)), 0);
+    }
+    java.kill();
+    java.start_again();
+    java.kill();
+    let keep = |prefix: &'static str, data: &Path| {
+        copy(&java.data(), data);
+        for entry in fs::read_dir(data.join("version-2")).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)) {
+                fs::remove_file(path).expect("removed");
+            }
+        }
+    };
+    let count = |server: &Server| {
+        let mut client = connect(server.address());
+        (0..12).filter(|number| stat(&mut client, &format!("/n{number}")).is_some()).count()
+    };
+    for (prefix, trusts, expected) in [("snapshot", false, true), ("log", false, false), ("log", true, true)]
+    {
+        let mut found = Vec::new();
+        for kind in [Kind::Java, Kind::Zkfast] {
+            let trust = [("snapshot.trust.empty", if trusts { "true" } else { "false" })];
+            let mut server = Server::new(kind, &trust);
+            keep(prefix, &server.data());
+            if expected {
+                server.start_again();
+                found.push(count(&server));
+                if kind == Kind::Zkfast {
+                    let warned = server.output();
+                    assert!(warned.contains("WARN") && warned.contains("there is a"), "{warned}");
+                }
+            } else {
+                assert!(server.start_in_vain().is_some_and(|status| status != 0), "{kind:?} starts");
+            }
+            // The command reads what the server would.
+            if kind == Kind::Zkfast {
+                let (config, data) = (server.directory().join("zoo.cfg"), Directory::new("source"));
+                keep(prefix, data.path());
+                let new = |name: &str| server.directory().join(name);
+                fs::write(
+                    new("java.cfg"),
+                    fs::read_to_string(&config).expect("zoo.cfg")
+                        + &format!("dataDir={}\n", text(data.path())),
+                )
+                .expect("written");
+                let with = zkfast(&["import", "--config", text(&new("java.cfg")), text(&new("with"))]);
+                assert_eq!(with.status.success(), expected, "{}", String::from_utf8_lossy(&with.stderr));
+                let without = zkfast(&["import", text(data.path()), text(&new("without"))]);
+                assert_eq!(without.status.code(), Some(3));
+                let flag = if prefix == "log" { "--trust-empty" } else { "--without-log" };
+                assert!(String::from_utf8_lossy(&without.stderr).contains(flag));
+            }
+        }
+        assert!(
+            found.iter().all(|nodes| *nodes == found[0]) && found.first() != Some(&0),
+            "{prefix}: {found:?}"
+        );
+    }
+}
+
+/// `jute.maxbuffer` may be 128 MiB: a value of 50 MiB is written, read and there after a restart; what no log takes ends
+/// its connection with a line that says so, and nobody else's.
+#[test]
+fn long_frames() {
+    const LONG: usize = 50 << 20;
+    const TOO_LONG: usize = 60 << 20;
+    let _alone = alone();
+    let mut server = Server::start(Kind::Zkfast, &[("jute.maxbuffer", "134217728")]);
+    let (mut client, mut other) = (connect(server.address()), connect(server.address()));
+    let value = |bytes: usize| vec![0x5a; bytes];
+    assert_eq!(code(&mut client, &create("/long", Some(&value(LONG)), 0)), 0);
+    let set = Request::SetData { path: b"/long".to_vec(), data: Some(value(LONG + 1)), version: 0 };
+    assert_eq!(code(&mut client, &set), 0);
+    let too_long = create("/longer", Some(&value(TOO_LONG)), 0);
+    assert!(client.call(&too_long, &mut Vec::new()).is_err(), "no log takes it");
+    assert!(server.output().contains("the log takes"), "{}", server.output());
+    let length = |client: &mut Connection| {
+        let get = Request::GetData { path: b"/long".to_vec(), watch: false };
+        match client.call(&get, &mut Vec::new()).expect("an answer").body {
+            Body::Data { data, .. } => data.map(|data| data.len()),
+            body => panic!("{body:?}"),
+        }
+    };
+    assert_eq!(length(&mut other), Some(LONG + 1));
+    assert_eq!(stat(&mut other, "/longer"), None);
+    server.kill();
+    server.start_again();
+    assert_eq!(length(&mut connect(server.address())), Some(LONG + 1));
+}
+
+/// A process that is killed with this value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn start(directory: &Path, args: &[&str]) -> Self {
+        let log = fs::File::create(directory.join("output.log")).expect("a file");
+        let mut command = Command::new(zkfast_binary());
+        command.args(args).current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.env("JVMFLAGS", "-Dzookeeper.multiAddress.enabled=true");
+        Self(command.spawn().expect("zkfast runs"))
+    }
+
+    /// Until `is_there`, or the process ended.
+    fn wait(&mut self, directory: &Path, mut is_there: impl FnMut(&str) -> bool) -> String {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let log = fs::read_to_string(directory.join("output.log")).expect("a file");
+            if is_there(&log) {
+                return log;
+            }
+            let ended = self.0.try_wait().expect("the state of a child");
+            assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}\n{log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Who starts it without a word gets a server for this machine alone, with files for this user alone.
+#[test]
+fn started_without_a_file() {
+    let _alone = alone();
+    let directory = Directory::new("bare");
+    let port = free_address().port();
+    let mut server = Running::start(directory.path(), &["-p", &port.to_string(), "--cores", "0"]);
+    let local = SocketAddr::from(([127, 0, 0, 1], port));
+    server.wait(directory.path(), |log| log.contains("started:"));
+    assert_eq!(code(&mut connect(local), &create("/mine", None, 0)), 0);
+    // Another address of the loopback interface is not listened on.
+    assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 2], port))).is_err());
+    let mut modes = BTreeMap::new();
+    let mut todo = vec![directory.path().join("zkfast-data")];
+    while let Some(path) = todo.pop() {
+        let metadata = fs::metadata(&path).expect("is there");
+        modes.insert(path.clone(), metadata.permissions().mode() & 0o777);
+        assert_eq!(modes[&path], if metadata.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+        if metadata.is_dir() {
+            todo.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+        }
+    }
+    assert!(modes.len() >= 3, "{modes:?}");
+}
+
+/// A client port that is taken for good ends the start with a line that names the flag.
+#[test]
+fn a_client_port_that_is_taken() {
+    let _alone = alone();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let directory = Directory::new("taken");
+    let data = directory.path().join("data");
+    let output = zkfast(&["-p", &port, "--data-dir", text(&data), "--cores", "0"]);
+    assert_eq!(output.status.code(), Some(4));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains(&format!("clientPort={port}")) && said.contains("--client-port names another"),
+        "{said}"
+    );
+}
+
+/// A member waits for its own ports, goes on without an address of several that it does not have, and serves its ensemble
+/// without a client port.
+#[test]
+fn ports_of_a_member() {
+    let _alone = alone();
+    let ports: Vec<u16> = free_ports().take(3).collect();
+    let [client, quorum, election] = ports[..] else { panic!("three ports") };
+    let start = |name: &str, line: &str, client: Option<u16>, more: &str| {
+        let directory = Directory::new(name);
+        fs::create_dir_all(directory.path().join("data")).expect("a folder");
+        fs::write(directory.path().join("data/myid"), "1").expect("written");
+        let client =
+            client.map_or(String::new(), |port| format!("clientPort={port}\nclientPortAddress=127.0.0.1\n"));
+        let config = format!(
+            "dataDir=data\ninitLimit=10\nsyncLimit=5\nstandaloneEnabled=false\nadmin.enableServer=false\n{client}server.1={line}\n{more}"
+        );
+        fs::write(directory.path().join("zoo.cfg"), config).expect("written");
+        let server = Running::start(directory.path(), &["zoo.cfg", "--cores", "0"]);
+        (directory, server)
+    };
+    let serves = |_: &str| {
+        let address = SocketAddr::from(([127, 0, 0, 1], client));
+        four_letter_word(address, "isro", Duration::from_secs(2)).is_ok_and(|answer| answer == "rw")
+    };
+    let own = format!("127.0.0.1:{quorum}:{election}");
+
+    let taken = [quorum, election].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("a port"));
+    let (directory, mut server) =
+        start("taken-for-a-moment", &own, Some(client), "electionPortBindRetry=0\n");
+    server.wait(directory.path(), |log| log.contains("waiting to listen: quorum port="));
+    drop(taken);
+    server.wait(directory.path(), serves);
+    drop(server);
+
+    let two = format!("{own}|host.invalid:{quorum}:{election}");
+    let (directory, mut server) = start("one-of-two", &two, Some(client), "");
+    let log = server.wait(directory.path(), |log| log.contains("not listening: election port=host.invalid"));
+    assert!(!log.contains("ERROR"), "{log}");
+    drop((directory, server));
+
+    let (directory, mut server) = start("no-client-port", &own, None, "");
+    server.wait(directory.path(), |log| log.contains("clientPort=none") && log.contains("started:"));
+    drop(server);
+
+    // Given up in the end, with what to set.
+    let unknown = format!("host.invalid:{quorum}:{election}");
+    let (directory, mut server) = start("unknown", &unknown, Some(client), "electionPortBindRetry=1\n");
+    let status = server.0.wait().expect("the end of a child");
+    let log = fs::read_to_string(directory.path().join("output.log")).expect("a file");
+    assert_eq!(status.code(), Some(4), "{log}");
+    assert!(log.contains("electionPortBindRetry"), "{log}");
+}
+
+/// What is typed wrongly is told once, with what may have been meant, and the statuses are those of `--help`.
+#[test]
+fn command_line() {
+    let _alone = alone();
+    let directory = Directory::new("typed");
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).expect("written");
+        path
+    };
+    let run = |args: &[&str]| {
+        let output = zkfast(args);
+        let [stdout, stderr] =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.code(), stdout, stderr)
+    };
+    for words in [&["chek", "zoo.cfg"][..], &["chek"][..]] {
+        let (status, _, stderr) = run(words);
+        assert_eq!(status, Some(2), "{stderr}");
+        assert!(stderr.contains("did you mean `zkfast check`?"), "{stderr}");
+        assert_eq!(stderr.matches("error").count(), 1, "{stderr}");
+    }
+    let (status, _, stderr) = run(&["absent.cfg"]);
+    assert_eq!(status, Some(2));
+    assert_eq!(stderr.lines().filter(|line| line.contains("absent.cfg")).count(), 1, "{stderr}");
+    assert!(!stderr.contains("is not set"), "{stderr}");
+
+    let good = file("good.cfg", "dataDir=/tmp/none\nclientPort=2181\n");
+    let warned = file("warned.cfg", "dataDir=/tmp/none\nclientPort=2181\ntickTme=2000\n");
+    let bad = file(
+        "bad.cfg",
+        &format!("dataDir={}\nclientPort=2181\nclientPortAddress=host.invalid\n", good.display()),
+    );
+    let check = |path: &Path, more: &[&str]| run(&[&["check", text(path)][..], more].concat());
+    for (path, plain, strict) in [(&good, 0, 0), (&warned, 0, 1), (&bad, 1, 1)] {
+        assert_eq!(check(path, &[]).0, Some(plain), "{}", path.display());
+        assert_eq!(check(path, &["--strict"]).0, Some(strict), "{}", path.display());
+    }
+    assert!(
+        check(&warned, &[]).1.contains("tickTme: no key")
+            || check(&warned, &[]).1.contains("did you mean tickTime?")
+    );
+    let (_, report, _) = check(&bad, &[]);
+    assert!(report.contains("is a file, and no directory"), "{report}");
+    assert!(report.contains("host.invalid has no address"), "{report}");
+    let (_, json, _) = check(&bad, &["--json"]);
+    assert!(json.starts_with("{\"ok\":false,\"errors\":2,") && json.ends_with("]}\n"), "{json}");
+
+    let (status, version, _) = run(&["--version"]);
+    assert_eq!(status, Some(0));
+    let shape: String =
+        version.chars().map(|letter| if letter.is_ascii_digit() { '9' } else { letter }).collect();
+    assert!(shape.starts_with("zkfast 9.9.9 (") && shape.ends_with("9999-99-99)\n"), "{version}");
+    let (_, help, _) = run(&["--help"]);
+    for part in [
+        "[possible values: epoll, io_uring]",
+        "Exit status:",
+        "  10  the log cannot be written",
+        "-p, --client-port",
+    ] {
+        assert!(help.contains(part), "{part}\n{help}");
+    }
+    let (_, script, _) = run(&["completion", "bash"]);
+    assert!(script.contains("_zkfast()") && script.contains("--client-port-address"), "{script}");
+    let (_, page, _) = run(&["man"]);
+    assert!(page.contains(".TH zkfast") && page.contains("client\\-port"), "{page}");
+    // Where the data is, must be said once.
+    let (status, _, stderr) = run(&["import", "/tmp/none"]);
+    assert_eq!(status, Some(2));
+    assert!(stderr.contains("--config"), "{stderr}");
+    let (status, _, stderr) = run(&["export", "--config", text(&good), "/tmp/none", "/tmp/other"]);
+    assert_eq!(status, Some(2));
+    assert!(stderr.contains("--config says where"), "{stderr}");
+}

@@ -77,7 +77,7 @@ pub enum FuzzyError {
         path: String,
     },
     /// A TTL node, and these are switched off: it would pass for an ephemeral of a session that nobody knows.
-    #[error("{path} is a TTL node, which needs extendedTypesEnabled=true")]
+    #[error("{path} is a TTL node, which needs extendedTypesEnabled=true (zkfast import: --extended-types)")]
     TtlOff {
         /// The znode.
         path: String,

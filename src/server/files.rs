@@ -46,7 +46,7 @@ pub struct Lock {
 #[derive(Debug, thiserror::Error)]
 pub enum DirError {
     /// Another server has it.
-    #[error("{} is in use by another server: stop that one, or set another dataDir", .0.display())]
+    #[error("{} is in use by another server: stop that one, or set another dataDir (--data-dir)", .0.display())]
     InUse(PathBuf),
     /// Only ZooKeeper's own data is there, though zkfast's is where the rest is.
     #[error(

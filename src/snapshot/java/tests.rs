@@ -396,7 +396,10 @@ fn ttl_needs_its_key() {
     }
     for result in [from_snapshot, replay.finish()] {
         let error = result.map(|_| ()).expect_err("a TTL node");
-        assert_eq!(error.to_string(), "/ttl is a TTL node, which needs extendedTypesEnabled=true");
+        assert_eq!(
+            error.to_string(),
+            "/ttl is a TTL node, which needs extendedTypesEnabled=true (zkfast import: --extended-types)"
+        );
     }
 }
 

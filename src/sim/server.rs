@@ -1116,7 +1116,14 @@ impl Cluster {
                     break;
                 }
                 let Some(bytes) = inbox.pop_front() else { break };
-                process.replica.received(link, &bytes, now);
+                // What came in several pieces may be read at once.
+                let mut read = bytes.to_vec();
+                while self.net.random.one_in(2)
+                    && let Some(more) = inbox.pop_front()
+                {
+                    read.extend_from_slice(&more);
+                }
+                process.replica.received(link, &read, now);
             }
             self.drive(server);
         }

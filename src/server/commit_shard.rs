@@ -1,6 +1,7 @@
 //! The commit shard: checks what the views send up, has it logged, and publishes what is durable.
 
 use super::log_writer::{Done, LogThread, LogWriter};
+use super::logging::Text;
 use super::others::Others;
 use super::peers::Waiter;
 use super::ring::{Bell, Consumer, Producer};
@@ -394,7 +395,11 @@ impl State {
         let gap_us = through_us - self.heard_us;
         if gap_us >= STALL.as_micros() as i64 {
             self.deaf_us += gap_us;
-            log::warn!(target: "server", "a view stood still: took_ms={}; sessions are given that time", gap_us / 1000);
+            // The first time counts from the start of the process, of which recovery may have taken most.
+            if self.heard_us > 0 {
+                log::warn!(target: "server", "a view stood still: took_ms={} then={}", gap_us / 1000,
+                    Text("sessions are given that time"));
+            }
         }
         self.heard_us = through_us;
         let ahead_us = self.stalled.as_micros() as i64 - self.deaf_us;

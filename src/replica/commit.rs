@@ -149,18 +149,21 @@ const BYTES_PER_WORK: usize = 16;
 /// Entries times ids from which on a list that was made is kept for the next request with the same.
 const EXPANDED_MIN: usize = 64;
 
+/// One entry of a list as a client sent it: permissions, scheme, id.
+type SentAcl = (i32, Option<Box<[u8]>>, Option<Box<[u8]>>);
+
 /// An access list as a client sent it, who it was, and what is stored: one client's requests tend to have the same, and a
 /// list of thousands takes a millisecond to make.
 #[derive(Debug)]
 struct Expanded {
-    raw: Vec<(i32, Option<Box<[u8]>>, Option<Box<[u8]>>)>,
+    raw: Vec<SentAcl>,
     ids: Vec<Id>,
     stored: AclRef,
 }
 
 impl Expanded {
     fn is_of(&self, raw: &[RawAcl<'_>], ids: &[Id]) -> bool {
-        let same = |(known, raw): (&(i32, Option<Box<[u8]>>, Option<Box<[u8]>>), &RawAcl<'_>)| {
+        let same = |(known, raw): (&SentAcl, &RawAcl<'_>)| {
             known.0 == raw.perms && known.1.as_deref() == raw.scheme && known.2.as_deref() == raw.id
         };
         self.raw.len() == raw.len() && self.raw.iter().zip(raw).all(same) && self.ids == ids

@@ -160,13 +160,20 @@ impl Oracle {
         self.committed.last_key_value().and_then(|(_, last)| last.digest)
     }
 
-    /// A server's log loses what is behind `to`.
-    pub fn taken_back(&mut self, server: usize, shadow: &Shadow, to: Zxid) {
+    /// A server's log loses what is behind `to`. Where leaders do as ZooKeeper's own, which have a follower truncate what is
+    /// not committed at that moment, some of it may be committed by others meanwhile: then a quorum has it without this
+    /// server. `voters` is how many of the servers vote, from the first one on, in that case.
+    pub fn taken_back(&mut self, server: usize, shadows: &[Shadow], to: Zxid, voters: Option<usize>) {
         let behind = (Bound::Excluded(to), Bound::Unbounded);
-        let lost = shadow
-            .records
-            .range(behind)
-            .find(|(zxid, (txn, _))| self.committed.get(zxid).is_some_and(|committed| committed.txn == txn));
+        let others_do = |zxid: &Zxid, txn: &Bytes| {
+            let Some(voters) = voters else { return false };
+            let has = |shadow: &Shadow| matches!(shadow.records.get(zxid), Some((theirs, true)) if theirs == txn);
+            let others = shadows[..voters].iter().enumerate().filter(|(other, _)| *other != server);
+            others.filter(|(_, shadow)| has(shadow)).count() > voters / 2
+        };
+        let lost = shadows[server].records.range(behind).find(|(zxid, (txn, _))| {
+            self.committed.get(zxid).is_some_and(|committed| committed.txn == txn) && !others_do(zxid, txn)
+        });
         if let Some((zxid, _)) = lost {
             self.violate(format!("server {} is told to forget {zxid}, which is committed", server + 1));
         }

@@ -756,7 +756,9 @@ impl Cluster {
         match batch.as_marker() {
             Some(marker) => {
                 let is_base = matches!(marker, Marker::Base { .. });
-                self.oracle.taken_back(server, shadow, marker.zxid());
+                let voters = self.settings.as_java.then_some(self.settings.voters);
+                self.oracle.taken_back(server, &self.shadows, marker.zxid(), voters);
+                let shadow = &mut self.shadows[server];
                 shadow.marker = Some((marker.zxid(), is_base));
             }
             None => {
@@ -1085,7 +1087,13 @@ impl Cluster {
             (Who::Peer(_), Arrival::Bytes(bytes)) => match link {
                 Some(_) => {
                     process.inbox.entry(socket).or_default().push_back(bytes);
-                    self.receive(server, socket);
+                    // A process that is busy finds more when it looks.
+                    if self.net.random.one_in(4) {
+                        let delay_us = self.net.random.below(3_000);
+                        self.net.after(delay_us, Event::Net { socket, arrival: Arrival::Again });
+                    } else {
+                        self.receive(server, socket);
+                    }
                 }
                 None => self.net.reset(socket),
             },

@@ -171,8 +171,11 @@ pub fn segments<S: Storage>(storage: &S) -> io::Result<Vec<wal::Segment>> {
     Ok(starts(storage).map_err(in_file)?.into_iter().map(|(segment, _)| segment).collect())
 }
 
+/// A segment, and what is wrong where it begins.
+type Start = (wal::Segment, Option<wal::Damage>);
+
 /// The same, with what is wrong where a segment begins; an error comes with the name of the file, empty for the folder.
-fn starts<S: Storage>(storage: &S) -> Result<Vec<(wal::Segment, Option<wal::Damage>)>, (String, io::Error)> {
+fn starts<S: Storage>(storage: &S) -> Result<Vec<Start>, (String, io::Error)> {
     let numbers = || {
         let names = storage.names(Folder::Log).map_err(|error| (String::new(), error))?;
         let mut numbers: Vec<_> = names.iter().filter_map(|name| wal::parse_file_name(name)).collect();

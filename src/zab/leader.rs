@@ -841,12 +841,13 @@ impl Leader {
     ) {
         let Some(learner) = self.learners.get_mut(&link) else { return };
         let mut bytes = Vec::new();
-        // A follower of ZooKeeper's takes all of its log for committed.
+        // A follower of ZooKeeper's takes all of its log for committed. What is has to stay there, since it may be one of the
+        // quorum that has it, also where nobody was told of the commit.
         if let Sync::Diff { after } = sync
-            && after > self.announced
+            && after > self.committed
             && !learner.is_cumulative
         {
-            sync = match history.sync(self.announced) {
+            sync = match history.sync(self.committed) {
                 Sync::Diff { after } => Sync::Trunc { to: after },
                 other => other,
             };

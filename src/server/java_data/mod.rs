@@ -110,11 +110,11 @@ impl fmt::Display for Imported {
 impl Imported {
     /// What an operator should know of it.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
-        let without_log = self.without_log.then(|| {
+        let without_log = self.without_log.then_some(
             "there is a snapshot and no log: what was written after the snapshot is not there, and of what was written \
              while it was taken some may be missing, as with ZooKeeper; if dataLogDir was elsewhere, stop, remove what \
-             was made here, and name it"
-        });
+             was made here, and name it",
+        );
         let without_snapshot = self.snapshot.is_none().then_some(
             "there is a log and no snapshot: what came before the log would be missing; it begins with the first txn",
         );

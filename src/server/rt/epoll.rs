@@ -291,12 +291,13 @@ impl Executor {
 
     /// Runs `work` on the thread for what blocks, one after the other.
     pub async fn blocking<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
-        let mut helper = self.helper.borrow_mut();
-        if helper.is_none() {
-            *helper = start_helper();
-        }
-        let jobs = helper.clone();
-        drop(helper);
+        let jobs = {
+            let mut helper = self.helper.borrow_mut();
+            if helper.is_none() {
+                *helper = start_helper();
+            }
+            helper.clone()
+        };
         // Without a thread the work is done here: others wait meanwhile, and the next time there may be one.
         let Some(jobs) = jobs else { return work() };
         let (job, done) = async_task::spawn(async move { work() }, move |job| {

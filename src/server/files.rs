@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The folder for our files, beside ZooKeeper's `version-2`.
 pub(super) const FOLDER: &str = "zkfast-1";
@@ -24,8 +24,15 @@ const SPARE_PREFIX: &str = "spare.";
 /// was written once need not be zeroed.
 const SPARES_MAX: usize = 6;
 
-/// Bytes of a file beside the log that the disk gets at once.
+/// Bytes of a file beside the log that the disk gets at once, and how many where its flushes are slow.
 const PORTION_BYTES: usize = 256 << 10;
+const SLOW_PORTION_BYTES_MAX: usize = 4 << 20;
+
+/// A portion that takes less shows a disk that is quick enough as it is.
+const SLOW_PORTION: Duration = Duration::from_millis(4);
+
+/// Portions after a larger one that took notably longer before a larger one is tried again.
+const PORTIONS_HELD: u32 = 64;
 
 /// Where snapshots and segments are.
 #[derive(Clone, Debug)]
@@ -194,8 +201,8 @@ pub fn place_segment(dir: &DataDir, number: u32) -> io::Result<Placed> {
             Placed::Spare
         }
         None => {
-            let new = Temporary::create(&dir.log, SEGMENT_TMP)?;
-            new.file.set_len(wal::SEGMENT_BYTES as u64)?;
+            let mut new = Temporary::create(&dir.log, SEGMENT_TMP)?;
+            new.file().set_len(wal::SEGMENT_BYTES as u64)?;
             new.finish(&path)?;
             Placed::New
         }
@@ -273,10 +280,13 @@ pub fn lock_for_writing(file: &File) -> io::Result<()> {
 /// half of one on a full disk is in everybody's way.
 #[derive(Debug)]
 struct Temporary {
-    file: File,
+    /// Open until it is finished.
+    file: Option<File>,
     path: PathBuf,
-    /// Bytes that the disk has not got for sure.
+    /// Bytes that the disk has not got for sure, and how long it took to give it those.
     unflushed: usize,
+    took: Duration,
+    portion: Portion,
     finished: bool,
 }
 
@@ -288,7 +298,12 @@ impl Temporary {
         // Never one that is there: its maker may still be at it. What a former process left, the start has removed.
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         lock_for_writing(&file)?;
-        Ok(Self { file, path, unflushed: 0, finished: false })
+        let (took, portion) = (Duration::ZERO, Portion::default());
+        Ok(Self { file: Some(file), path, unflushed: 0, took, portion, finished: false })
+    }
+
+    fn file(&mut self) -> &mut File {
+        self.file.as_mut().expect("it is not finished")
     }
 
     /// Adds to it without standing in the log's way: the disk gets it in portions, and has as much time without as with
@@ -296,12 +311,18 @@ impl Temporary {
     fn write_in_portions(&mut self, bytes: &[u8]) -> io::Result<()> {
         for part in bytes.chunks(PORTION_BYTES) {
             let started = Instant::now();
-            self.file.write_all(part)?;
+            self.file().write_all(part)?;
             self.unflushed += part.len();
-            if self.unflushed >= PORTION_BYTES {
-                self.file.sync_data()?;
+            let is_due = self.unflushed >= self.portion.bytes;
+            if is_due {
+                self.file().sync_data()?;
+            }
+            self.took += started.elapsed();
+            if is_due {
+                let took = std::mem::take(&mut self.took);
                 self.unflushed = 0;
-                thread::sleep(started.elapsed());
+                self.portion.took(took);
+                thread::sleep(took);
             }
         }
         Ok(())
@@ -309,12 +330,49 @@ impl Temporary {
 
     /// Flushes it and gives it its name.
     fn finish(mut self, name: &Path) -> io::Result<()> {
-        self.file.sync_all()?;
-        // From here on nothing is written through this handle, and whoever finds the name may take the file over.
-        self.file.unlock()?;
+        self.file().sync_all()?;
+        // Closed, and so unlocked, before it has a name under which it can be found and written to.
+        self.file = None;
         fs::rename(&self.path, name)?;
         self.finished = true;
         Ok(())
+    }
+}
+
+/// How much a file beside the log is given to the disk at once. A flush of the log may have to wait for that.
+#[derive(Debug)]
+struct Portion {
+    bytes: usize,
+    /// The least time that one of [`PORTION_BYTES`] took.
+    quickest: Duration,
+    held: u32,
+}
+
+impl Default for Portion {
+    fn default() -> Self {
+        Self { bytes: PORTION_BYTES, quickest: Duration::MAX, held: 0 }
+    }
+}
+
+impl Portion {
+    /// One took so long. Where it is the flush that takes its time, whatever is flushed, twice as many bytes take
+    /// hardly longer, and the next portions are larger: until one takes a quarter more than the small ones.
+    fn took(&mut self, took: Duration) {
+        if self.bytes == PORTION_BYTES {
+            self.quickest = self.quickest.min(took);
+        }
+        self.held = self.held.saturating_sub(1);
+        let is_longer = took > self.quickest + self.quickest / 4;
+        if is_longer && self.bytes > PORTION_BYTES {
+            self.bytes /= 2;
+            self.held = PORTIONS_HELD;
+        } else if !is_longer
+            && self.held == 0
+            && self.quickest >= SLOW_PORTION
+            && self.bytes < SLOW_PORTION_BYTES_MAX
+        {
+            self.bytes *= 2;
+        }
     }
 }
 
@@ -346,7 +404,7 @@ impl NewFile {
 
 impl storage::NewFile for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.temporary.file.write_all(bytes)
+        self.temporary.file().write_all(bytes)
     }
 
     fn finish(self, name: &str) -> io::Result<()> {
@@ -508,6 +566,34 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         drop(first);
         lock_for_writing(&second).expect("nobody has it any more");
+    }
+
+    /// On a disk with slow flushes portions grow until their bytes take time as well; on others they stay small.
+    #[test]
+    fn portions_grow_where_flushes_are_slow() {
+        let zeroed = |flush: Duration, bytes_per_us: usize| {
+            let (mut portion, mut time, mut left, mut longest) =
+                (Portion::default(), Duration::ZERO, wal::SEGMENT_BYTES, Duration::ZERO);
+            while left > 0 {
+                let bytes = portion.bytes.min(left);
+                let took = flush + Duration::from_micros((bytes / bytes_per_us) as u64);
+                portion.took(took);
+                (time, left, longest) = (time + 2 * took, left - bytes, longest.max(took));
+            }
+            (time, longest)
+        };
+        let ms = Duration::from_millis;
+        // 5.7 s and 11 ms if all were small.
+        let (time, longest) = zeroed(ms(10), 250);
+        assert!(time < ms(3_500) && longest < ms(16), "{time:?} {longest:?}");
+        // 16 s and 31 ms.
+        let (time, longest) = zeroed(ms(30), 250);
+        assert!(time < ms(3_500) && longest < ms(50), "{time:?} {longest:?}");
+        let (_, longest) = zeroed(Duration::from_micros(300), 250);
+        assert!(longest < ms(2), "{longest:?}");
+        // The disk is slow, and its flushes are not.
+        let (_, longest) = zeroed(Duration::from_micros(300), 27);
+        assert!(longest < ms(21), "{longest:?}");
     }
 
     /// Only a whole file with one name becomes a segment.

@@ -167,7 +167,8 @@ impl Oracle {
         let behind = (Bound::Excluded(to), Bound::Unbounded);
         let others_do = |zxid: &Zxid, txn: &Bytes| {
             let Some(voters) = voters else { return false };
-            let has = |shadow: &Shadow| matches!(shadow.records.get(zxid), Some((theirs, true)) if theirs == txn);
+            let has =
+                |shadow: &Shadow| matches!(shadow.records.get(zxid), Some((theirs, true)) if theirs == txn);
             let others = shadows[..voters].iter().enumerate().filter(|(other, _)| *other != server);
             others.filter(|(_, shadow)| has(shadow)).count() > voters / 2
         };

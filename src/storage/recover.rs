@@ -35,7 +35,8 @@ pub enum RecoveryError {
     },
     /// The system does not let us read a file of the log or a snapshot, whose bytes may be sound.
     #[error(
-        "{}: it cannot be read: {error}. Nothing was changed, and it is not taken for damaged: give this server's user          the right to read it, or see to the disk; what is lost for good is to be moved away, or restored from a copy",
+        "{}: it cannot be read: {error}. Nothing was changed, and it is not taken for damaged: give this server's user \
+         the right to read it, or see to the disk; what is lost for good is to be moved away, or restored from a copy",
         .path.display()
     )]
     Unreadable {

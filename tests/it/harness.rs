@@ -169,6 +169,7 @@ pub struct Server {
     descriptors: Option<u32>,
     cores: &'static str,
     arguments: &'static [&'static str],
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Server {
@@ -197,7 +198,17 @@ impl Server {
             config += &format!("{key}={value}\n");
         }
         fs::write(directory.path().join("zoo.cfg"), config).expect("zoo.cfg");
-        Self { kind, directory, address, child: None, descriptors: None, cores: "0,1", arguments: &[] }
+        let environment = Vec::new();
+        Self {
+            kind,
+            directory,
+            address,
+            child: None,
+            descriptors: None,
+            cores: "0,1",
+            arguments: &[],
+            environment,
+        }
     }
 
     /// Its data directory.
@@ -228,6 +239,11 @@ impl Server {
         self.arguments = arguments;
     }
 
+    /// Variables that the next starts get beside the test's own.
+    pub fn set_environment(&mut self, environment: Vec<(&'static str, String)>) {
+        self.environment = environment;
+    }
+
     /// How many descriptors the next start gets.
     pub fn limit_descriptors(&mut self, descriptors: u32) {
         self.descriptors = Some(descriptors);
@@ -236,6 +252,11 @@ impl Server {
     /// Starts the process on the data directory as it is, and waits until it ends by itself: its status.
     pub fn start_in_vain(&mut self) -> Option<i32> {
         self.spawn();
+        self.wait_for_end()
+    }
+
+    /// Waits until the process ends by itself: its status, `None` where a signal ended it.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
         let mut patience = Patience::new(START_TIMEOUT);
         loop {
             let child = self.child.as_mut().expect("just started");
@@ -263,6 +284,7 @@ impl Server {
             .expect("a file for the server's output");
         let errors = output.try_clone().expect("a second handle of it");
         let mut command = self.command();
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.directory.path()).stdin(Stdio::null()).stdout(output).stderr(errors);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         self.child = Some(child);

@@ -10,5 +10,6 @@ mod java_data;
 mod log_lines;
 mod pause;
 mod settings;
+mod slow_disk;
 mod taken;
 mod words;

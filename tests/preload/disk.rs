@@ -10,13 +10,16 @@
 //!
 //! A fault is `operation name errno after`, for example `write /log. 28 3000000`. It concerns the files whose path
 //! holds `name`. `write` gives `errno` once `after` bytes were written to them (what fits before is written, as a full
-//! disk does), `read` once `after` bytes were read, `flush` once `after` flushes succeeded. Where `read` fails from the
-//! first byte on, a mapping of the file is one of bytes behind its end: touching them is a SIGBUS, as below an error of a
-//! disk.
+//! disk does), `read` once `after` bytes were read, `flush` once `after` flushes and `open` once `after` calls succeeded.
+//! Where `read` fails from the first byte on, a mapping of the file is one of bytes after its end: touching them is a
+//! SIGBUS, as below an error of a disk.
+//!
+//! `thread PATH errno 0` is a fault of another kind: as long as there is a file of that path, no thread is to be had.
 
 #![allow(unsafe_code, missing_docs)]
 
-use std::ffi::{c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,6 +37,8 @@ enum Operation {
     Write,
     Read,
     Flush,
+    Open,
+    Thread,
 }
 
 struct Fault {
@@ -68,6 +73,8 @@ fn fault(text: &str) -> Fault {
         "write" => Operation::Write,
         "read" => Operation::Read,
         "flush" => Operation::Flush,
+        "open" => Operation::Open,
+        "thread" => Operation::Thread,
         other => panic!("there is no operation {other}: {text}"),
     };
     let number = |word: &str| -> u64 { word.parse().unwrap_or_else(|_| panic!("{word} is no number: {text}")) };
@@ -81,28 +88,36 @@ fn fault(text: &str) -> Fault {
     }
 }
 
-/// The fault that concerns this file, if any.
-fn fault_of(operation: Operation, fd: c_int) -> Option<&'static Fault> {
+/// The fault that concerns the file of this path, if any.
+fn fault_at(operation: Operation, path: impl FnOnce() -> Option<String>) -> Option<&'static Fault> {
     let mut faults = settings().faults.iter().filter(|fault| fault.operation == operation).peekable();
     faults.peek()?;
-    let path = std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
-    let path = path.to_string_lossy();
+    let path = path()?;
     faults.find(|fault| path.contains(&fault.name))
+}
+
+/// The fault that concerns this open file, if any.
+fn fault_of(operation: Operation, fd: c_int) -> Option<&'static Fault> {
+    let path = || std::fs::read_link(format!("/proc/self/fd/{fd}")).ok();
+    fault_at(operation, || path().map(|path| path.to_string_lossy().into_owned()))
 }
 
 /// How many of `want` bytes, or calls, go through; an error where none does.
 fn allow(operation: Operation, fd: c_int, want: usize) -> Result<usize, c_int> {
-    let Some(fault) = fault_of(operation, fd) else { return Ok(want) };
+    pass(fault_of(operation, fd), want)
+}
+
+fn pass(fault: Option<&Fault>, want: usize) -> Result<usize, c_int> {
+    let Some(fault) = fault else { return Ok(want) };
     let before = fault
         .left
         .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(left.saturating_sub(want as u64)))
         .unwrap_or_default();
     // What is written past the page cache comes in blocks.
-    let fits = if before >= want as u64 { want } else { before as usize / 4096 * 4096 };
-    if fits == 0 && want > 0 {
-        return Err(fault.errno);
+    match if before >= want as u64 { want } else { before as usize / 4096 * 4096 } {
+        0 if want > 0 => Err(fault.errno),
+        fits => Ok(fits),
     }
-    Ok(fits)
 }
 
 fn fail(errno: c_int) -> isize {
@@ -124,6 +139,8 @@ macro_rules! real {
     }};
 }
 
+type Thread = unsafe extern "C" fn(*mut c_void, *const c_void, *const c_void, *mut c_void) -> c_int;
+type Open = unsafe extern "C" fn(*const c_char, c_int, c_uint) -> c_int;
 type Flush = unsafe extern "C" fn(c_int) -> c_int;
 type Plain = unsafe extern "C" fn(c_int, *mut c_void, usize) -> isize;
 type At = unsafe extern "C" fn(c_int, *mut c_void, usize, i64) -> isize;
@@ -150,6 +167,42 @@ pub unsafe extern "C" fn fdatasync(fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fsync(fd: c_int) -> c_int {
     flush(fd, real!(c"fsync", Flush))
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pthread_create(
+    thread: *mut c_void,
+    attributes: *const c_void,
+    main: *const c_void,
+    argument: *mut c_void,
+) -> c_int {
+    let is_here = |fault: &&Fault| fault.operation == Operation::Thread && Path::new(&fault.name).exists();
+    if let Some(fault) = settings().faults.iter().find(is_here) {
+        return fault.errno;
+    }
+    let real = real!(c"pthread_create", Thread);
+    // SAFETY: as it was called.
+    unsafe { real(thread, attributes, main, argument) }
+}
+
+fn open_file(real: Open, path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    // SAFETY: a path that is opened is a string.
+    let text = || unsafe { CStr::from_ptr(path) }.to_string_lossy().into_owned();
+    match pass(fault_at(Operation::Open, || Some(text())), 1) {
+        Err(errno) => fail(errno) as c_int,
+        // SAFETY: as it was called; a mode that was not given is not looked at.
+        Ok(_) => unsafe { real(path, flags, mode) },
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    open_file(real!(c"open", Open), path, flags, mode)
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    open_file(real!(c"open64", Open), path, flags, mode)
 }
 
 fn plain(operation: Operation, real: Plain, fd: c_int, buffer: *mut c_void, bytes: usize) -> isize {

@@ -48,6 +48,7 @@ struct Member {
     election_port: u16,
     child: Option<Child>,
     paused: bool,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// The servers. Their ids are 1, 2, 3 and so on. They die with this value; where a test fails, it
@@ -82,6 +83,7 @@ impl Cluster {
             election_port: port(3888),
             child: None,
             paused: false,
+            environment: Vec::new(),
         };
         let members = shapes.iter().enumerate().map(member).collect();
         let keys = keys.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -134,6 +136,11 @@ impl Cluster {
         self.members[sid - 1].shape = shape;
     }
 
+    /// Variables that the next starts of `sid` get beside the test's own.
+    pub fn set_environment(&mut self, sid: usize, environment: Vec<(&'static str, String)>) {
+        self.members[sid - 1].environment = environment;
+    }
+
     /// The data directory of `sid`.
     pub fn data(&self, sid: usize) -> PathBuf {
         self.place(sid).join("data")
@@ -159,6 +166,7 @@ impl Cluster {
         let output = output.expect("a file for the server's output");
         let errors = output.try_clone().expect("a second handle of it");
         let mut command = self.command(sid, &config);
+        command.envs(self.member(sid).environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.place(sid)).stdin(Stdio::null()).stdout(output).stderr(errors);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let member = &mut self.members[sid - 1];

@@ -182,6 +182,8 @@ struct Segment {
     number: u32,
     /// Bytes from the start whose blocks were written once.
     filled: usize,
+    /// It is written past the page cache, so that a write takes as long as the disk does.
+    is_direct: bool,
 }
 
 impl LogWriter {
@@ -281,8 +283,8 @@ impl LogWriter {
             provoked(log::Level::Warn, "log", "fdatasync was slow", "slow disk", line);
         }
         self.buffer.shrink(bytes);
-        // What a small group takes to be written says little of how fast the disk is.
-        if bytes >= LARGE_GROUP_BYTES {
+        // What a small group takes to be written says little of how fast the disk is, and what a page cache takes nothing.
+        if bytes >= LARGE_GROUP_BYTES && self.segment.is_direct {
             let write_us = (took - fsync).as_micros().max(1);
             let balanced = bytes as u128 * BALANCE * fsync.as_micros() / write_us;
             let balanced = usize::try_from(balanced).unwrap_or(usize::MAX).min(wal::SEGMENT_BYTES);
@@ -338,11 +340,13 @@ impl Segment {
         let path = dir.log.join(wal::file_name(number));
         let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
         let open = |flags| OpenOptions::new().write(true).custom_flags(flags).open(&path);
+        let mut is_direct = true;
         let opened = match open(direct) {
             // A file system without direct I/O: the page cache costs CPU and memory, not durability.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 log::warn!(target: "log", "written through the page cache: file={} why={}",
                     Text(path.display()), Text("its file system has no direct I/O"));
+                is_direct = false;
                 open(0)
             }
             opened => opened,
@@ -356,7 +360,7 @@ impl Segment {
         match files::filled_bytes(&path) {
             Ok(filled) => {
                 log::debug!(target: "log", "writing {}: from={written} written_once={filled}", path.display());
-                Self { file, number, filled: filled.max(written) }
+                Self { file, number, filled: filled.max(written), is_direct }
             }
             Err(error) => fatal::log_failed(&dir.log, number, "cannot be looked at", &error),
         }

@@ -9,7 +9,7 @@
 //! ```
 
 use crate::ensemble::cluster::{Cluster, START_TIMEOUT, Shape};
-use crate::harness::{Directory, Kind, Server, alone, setting};
+use crate::harness::{Kind, Server, alone, setting};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
@@ -409,19 +409,20 @@ fn disk(flush_ms: u64, faults: &str) -> Vec<(&'static str, String)> {
 
 /// The library, which is built when it is first asked for.
 fn library() -> &'static Path {
-    static LIBRARY: OnceLock<(Directory, PathBuf)> = OnceLock::new();
-    let (_, path) = LIBRARY.get_or_init(|| {
-        let directory = Directory::new("preload");
-        let path = directory.path().join("disk.so");
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        // Under its name only once it is whole: another run of the tests may use it.
+        let (new, path) = (folder.join(format!("disk-{}.so", std::process::id())), folder.join("disk.so"));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/preload/disk.rs");
         let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let mut command = Command::new(compiler);
-        command.args(["--edition", "2024", "--crate-type", "cdylib", "-O", "-o"]).arg(&path).arg(source);
+        command.args(["--edition", "2024", "--crate-type", "cdylib", "-O", "-o"]).arg(&new).arg(source);
         let built = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         assert!(built.status.success(), "{command:?}: {}", String::from_utf8_lossy(&built.stderr));
-        (directory, path)
-    });
-    path
+        fs::rename(&new, &path).expect("a name");
+        path
+    })
 }
 
 /// A file that a process has open twice in order to write to it: two parts of it may write over each other. In this way

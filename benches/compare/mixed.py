@@ -33,7 +33,8 @@ GET, SYNC, MULTI = 4, 9, 14
 NODE_EXISTS = -110
 
 # A server under load on a slow disk takes its time; a client that gives up earlier only tells of itself.
-ANSWER_S = session.ANSWER_S = 30.0
+ANSWER_S = session.ANSWER_S = 60.0
+session.SESSION_TIMEOUT_MS = 60_000
 SERVES_S_MAX = 120
 STOP_S_MAX = 60
 # Between two looks at what a server says and at its directory.
@@ -430,7 +431,7 @@ def create_all(port, creates, batch_bytes=200_000):
             body = b"".join(struct.pack(">ibi", session.CREATE, 0, -1) + create(*one)[1] for one in batch)
             multis.append((MULTI, body + struct.pack(">ibi", -1, 1, -1)))
             batch, size = [], 0
-        if multis and (last or len(multis) >= 8 or sum(len(body) for _, body in multis) > 4_000_000):
+        if multis and (last or len(multis) >= 4 or sum(len(body) for _, body in multis) > 4_000_000):
             codes = {code for _, code in connection.pipeline(multis)}
             if codes != {0}:
                 raise Failed(f"creates fail with codes {codes}")

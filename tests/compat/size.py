@@ -161,7 +161,9 @@ def main():
             return str(folder / name)
 
         of_three = mixed.Options(words, place("three"), TICK_MS, disk=disk, keys={"syncLimit": SYNC_LIMIT})
-        of_java = mixed.Options(words, place("java"), JAVA_TICK_MS)
+        # Pings come each half tick, which a learner must not answer before its time; nothing else depends on the tick.
+        patient = {"initLimit": 120, "syncLimit": 120, "maxSessionTimeout": 60_000}
+        of_java = mixed.Options(words, place("java"), JAVA_TICK_MS, keys=patient)
         with mixed.Ensemble([kind] * 3, of_three) as one, mixed.Ensemble(["java", "java", kind], of_java) as other:
             first, first_loads = three(one, disk, str(folder))
             second, second_loads = beside_java(other, kind, str(folder))

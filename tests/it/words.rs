@@ -415,6 +415,33 @@ fn alone_beside_java() {
     compare("standalone", &all(Kind::Java), &all(under_test()));
 }
 
+/// A mask that comes in pieces is waited for, and no other word meanwhile; a session that is attached to again has no
+/// request yet.
+#[test]
+fn pieces() {
+    let _alone = alone();
+    let server = Server::start(Kind::Zkfast, &[]);
+    let word = |word| four_letter_word(server.address(), word, ANSWER_TIMEOUT).expect("an answer");
+    let mut stream = TcpStream::connect(server.address()).expect("a connection");
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).expect("a socket");
+    stream.set_nodelay(true).expect("a socket");
+    stream.write_all(b"stmk\0\0\0").expect("sent");
+    assert_eq!(word("gtmk"), "306");
+    stream.write_all(&MASK.to_be_bytes()[3..]).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert_eq!((answer.as_str(), word("gtmk").as_str()), ("77", "77"));
+
+    let first =
+        Connection::connect(server.address(), &Connect::default(), ANSWER_TIMEOUT).expect("a session");
+    let session = Some(first.identity());
+    drop(first);
+    let again = Connect { session, ..Connect::default() };
+    let _again = Connection::connect(server.address(), &again, ANSWER_TIMEOUT).expect("the session");
+    let cons = word("cons");
+    assert!(cons.contains(",lop=NA,") && cons.contains(",lzxid=0xffffffffffffffff,lresp=0,"), "{cons}");
+}
+
 /// Leader, follower and observer say what Java's say.
 #[test]
 fn members_beside_java() {

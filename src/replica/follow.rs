@@ -460,8 +460,14 @@ impl Follow {
     }
 
     fn apply(&mut self, logged: &Logged) -> Result<Option<ReplayError>, ReplayError> {
-        let TxnHeader { session_id, cxid, .. } = TxnHeader::read(&mut Reader::new(&logged.txn))?;
-        self.pass_syncs(session_id, cxid);
+        let mut reader = Reader::new(&logged.txn);
+        let TxnHeader { session_id, cxid, op, .. } = TxnHeader::read(&mut reader)?;
+        // Of what was asked before the session was attached here. What this server waits for is refused so only behind the
+        // txn that attaches the session elsewhere, which gave it up.
+        let is_of_former = !self.of_java && is_refused_as_moved(op, reader);
+        if !is_of_former {
+            self.pass_syncs(session_id, cxid);
+        }
         let is_known = self.sessions.contains_key(&session_id);
         let (header, what, differs) = self.core.apply_logged(&mut self.sessions, logged.zxid, &logged.txn)?;
         let to = match what {
@@ -473,9 +479,7 @@ impl Follow {
                 self.owners.insert(session_id, attach.cnxn);
                 (attach.cnxn, 0)
             }),
-            // Of what was asked before the session was attached here. What this server waits for is refused so only behind
-            // the txn that attaches the session elsewhere, which gave it up.
-            What::Moved if !self.of_java => None,
+            _ if is_of_former => None,
             _ => self.answered(session_id, header.cxid),
         };
         let is_closed = matches!(what, What::SessionClosed { .. });
@@ -526,6 +530,24 @@ impl Follow {
 fn put_request(out: &mut Vec<u8>, session_id: i64, request: &Forwarded) {
     let Forwarded { cxid, op, ref body, ref ids, .. } = *request;
     ForwardedRequest { session: session_id, cxid, op, body }.write(out, ids);
+}
+
+/// Whether a txn refuses a request since its session has moved; `txn` is behind its header.
+fn is_refused_as_moved(op: OpCode, mut txn: Reader<'_>) -> bool {
+    let is_moved =
+        |txn: &mut Reader<'_>| txn.int().is_ok_and(|code| code == ErrorCode::SessionMoved.to_wire());
+    match op {
+        OpCode::ERROR => is_moved(&mut txn),
+        OpCode::MULTI => {
+            let count = txn.count(8).ok().flatten().unwrap_or(0);
+            (0..count).any(|_| {
+                let (op, record) = (txn.int(), txn.buffer());
+                op == Ok(OpCode::ERROR.0)
+                    && is_moved(&mut Reader::new(record.ok().flatten().unwrap_or_default()))
+            })
+        }
+        _ => false,
+    }
 }
 
 fn put_create(out: &mut Vec<u8>, attach: &Attach) {
@@ -647,21 +669,29 @@ mod tests {
             follow.revalidated(SESSION, true);
             follow.fenced(CNXN);
             assert!(heard(&mut follow)[0].2.starts_with("Attached"));
+            ask(&mut follow, next, 9, OpCode::SYNC, b"");
             ask(&mut follow, next, 1, OpCode::DELETE, &body);
-            let second = sent(&mut follow)[0].1;
+            let second = sent(&mut follow)[1].1;
             assert_eq!((first != second, second < 0), (of_java, of_java));
             // What the client asked for through another server, which has lost the session: in that server's numbers, or,
             // if that is Java's, in the client's.
             for cxid in [second ^ (i32::from(of_java) << CXID_NUMBER_BITS), 1] {
-                let told = commit(&mut follow, cxid, OpCode::ERROR, &error(ErrorCode::SessionMoved));
-                assert_eq!(told[0].0, None, "{cxid:#x}");
+                let multi = Txn::Multi(vec![
+                    (OpCode::ERROR, error(ErrorCode::SessionMoved)),
+                    (OpCode::ERROR, error(ErrorCode::RuntimeInconsistency)),
+                ]);
+                for (op, txn) in [(OpCode::ERROR, error(ErrorCode::SessionMoved)), (OpCode::MULTI, multi)] {
+                    let told = commit(&mut follow, cxid, op, &txn);
+                    assert!(told.len() == 1 && told[0].0.is_none(), "{cxid:#x}: {told:?}");
+                }
             }
             if of_java {
                 let told = commit(&mut follow, first, OpCode::ERROR, &error(ErrorCode::NoNode));
                 assert_eq!(told, [(Some(CNXN), 1, "Failed(NoNode)".to_owned())]);
             }
             let told = commit(&mut follow, second, OpCode::ERROR, &error(ErrorCode::NoNode));
-            assert_eq!(told, [(Some(next), 1, "Failed(NoNode)".to_owned())]);
+            let synced = (Some(next), 9, "Synced".to_owned());
+            assert_eq!(told, [synced, (Some(next), 1, "Failed(NoNode)".to_owned())]);
         }
     }
 

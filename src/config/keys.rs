@@ -158,7 +158,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("datadir.autocreate", Kind::PropBool, Source::Property, Effect::Effective, "true", "Create missing data directories."),
     key("readonlymode.enabled", Kind::PropBool, Source::Jvm, Effect::MissingWhenTrue("a server without a leader serves nobody; only the word isro is allowed by this"), "false", "A server without a leader serves reads."),
     key("standaloneEnabled", Kind::Bool, Source::File, Effect::Effective, "true", "One server line, or none, is a standalone server; false makes it an ensemble of one."),
-    key("reconfigEnabled", Kind::Bool, Source::File, Effect::MissingWhenTrue("request reconfig is answered Unimplemented; servers are changed by configuration and restart"), "false", "Request reconfig is allowed."),
+    key("reconfigEnabled", Kind::Bool, Source::File, Effect::MissingWhenTrue("the configuration gets a version as in ZooKeeper; request reconfig is answered Unimplemented; servers are changed by configuration and restart"), "false", "Request reconfig is allowed."),
     key("forceSync", Kind::UnlessNo, Source::Property, Effect::Missing("every acknowledged write is on disk: forceSync=no is ignored"), "yes", "no: acknowledge before the data is on disk."),
     key("dynamicConfigFile", Kind::Text, Source::File, Effect::Effective, "none", "File with the server, group and weight lines."),
     key("server.N", Kind::Server, Source::File, Effect::Effective, "none", "`host:quorumPort:electionPort[:participant or :observer][;[address:]clientPort]`."),

@@ -189,7 +189,8 @@ pub(super) enum Pending {
 pub(super) struct CnxnStats {
     pub received: u64,
     pub sent: u64,
-    pub last_op: OpCode,
+    /// `None` before the first, which Java prints as `null`.
+    pub last_op: Option<OpCode>,
     pub last_cxid: i32,
     pub last_zxid: Zxid,
     pub last_response: Now,
@@ -198,13 +199,18 @@ pub(super) struct CnxnStats {
 }
 
 impl CnxnStats {
+    /// What `crst` leaves: Java tells that apart from a connection without a request.
+    pub fn reset() -> Self {
+        Self { last_op: Some(OpCode::ERROR), last_cxid: -1, last_zxid: Zxid(u64::MAX), ..Self::new() }
+    }
+
     pub fn new() -> Self {
         Self {
             received: 0,
             sent: 0,
-            last_op: OpCode::ERROR,
-            last_cxid: -1,
-            last_zxid: Zxid(u64::MAX),
+            last_op: None,
+            last_cxid: 0,
+            last_zxid: Zxid::ZERO,
             last_response: Now::default(),
             last_latency_us: 0,
             latency: Summary::default(),

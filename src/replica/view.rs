@@ -806,7 +806,7 @@ impl View {
         if xid >= 0 {
             stats.last_cxid = xid;
         }
-        stats.last_op = op;
+        stats.last_op = Some(op);
         stats.last_zxid = self.zxid;
         stats.last_response = now;
         stats.last_latency_us = latency_us;
@@ -1479,7 +1479,7 @@ impl View {
             Word::Srst => (self.received, self.replies, self.latency) = (0, 0, Summary::default()),
             Word::Crst => {
                 let live = self.cnxns.iter_mut().filter_map(|slot| slot.cnxn.as_mut());
-                live.for_each(|cnxn| cnxn.stats = CnxnStats::new());
+                live.for_each(|cnxn| cnxn.stats = CnxnStats::reset());
             }
             _ => {}
         }
@@ -1493,7 +1493,7 @@ impl View {
             let (stats, session_id) = (&cnxn.stats, cnxn.session_id);
             let session = ConnectionSession {
                 id: session_id,
-                last_op: admin::last_op(stats.last_op),
+                last_op: stats.last_op.map_or("null", admin::last_op),
                 established_wall_ms: cnxn.opened.wall_ms,
                 timeout_ms: cnxn.timeout_ms,
                 last_cxid: stats.last_cxid.into(),

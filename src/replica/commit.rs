@@ -80,6 +80,8 @@ pub struct Commit {
     /// Newest txn that the views were given.
     committed: Zxid,
     records: wal::Batch,
+    /// The next txn does not fit the group beside its records.
+    next_is_large: bool,
     /// What was submitted while the group was full, in order.
     backlog: VecDeque<Backlog>,
     backlog_bytes: usize,
@@ -109,8 +111,10 @@ pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
 /// The same where the log's flushes take longer than its writes: see [`Replica::set_group_bytes`](super::Replica).
 pub(super) const SLOW_GROUP_BYTES_MAX: usize = 16 << 20;
 
-const _: () =
-    assert!(SLOW_GROUP_BYTES_MAX + wal::TXN_BYTES_MAX + wal::BLOCK_BYTES <= wal::SEGMENT_PAYLOAD_BYTES);
+/// Bytes of records that fit a segment, whatever its header is: a txn that would not fit begins the next group.
+pub(super) const GROUP_FIT_BYTES: usize = wal::SEGMENT_PAYLOAD_BYTES - wal::BLOCK_BYTES;
+
+const _: () = assert!(GROUP_BYTES_MAX + wal::TXN_BYTES_MAX <= GROUP_FIT_BYTES);
 
 /// Bytes of a stored access list. A client chooses how many ids `auth` stands for and how often it names
 /// it: the product must fit a txn.
@@ -228,6 +232,7 @@ impl Commit {
             leads: false,
             committed: core.zxid,
             records: wal::Batch::default(),
+            next_is_large: false,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             views_waiting: 0,
@@ -305,7 +310,15 @@ impl Commit {
     }
 
     fn is_full(&self) -> bool {
-        self.records.bytes() >= self.core.group_bytes_max
+        self.records.bytes() >= self.core.group_bytes_max || self.next_is_large
+    }
+
+    /// True if the txn of this item fits the group, which other records may fill beyond what a lone txn leaves.
+    fn fits(&self, item: Option<&Up>) -> bool {
+        let Some(Up::Request(request)) = item else { return true };
+        // Its access list and header are beside the body: see `WRITE_BYTES_MAX`.
+        let txn_bytes = request.body.len() + (wal::TXN_BYTES_MAX - WRITE_BYTES_MAX);
+        self.records.is_empty() || self.records.bytes() + txn_bytes <= GROUP_FIT_BYTES
     }
 
     /// Sessions that are alive.
@@ -350,10 +363,12 @@ impl Commit {
             && let Some(mut uplink) = self.backlog.pop_front()
         {
             self.backlog_bytes -= uplink.held_bytes();
-            while !self.is_full()
-                && self.work.get() > 0
-                && let Some(item) = uplink.items.next()
-            {
+            while !self.is_full() && self.work.get() > 0 {
+                if !self.fits(uplink.items.as_slice().first()) {
+                    self.next_is_large = true;
+                    break;
+                }
+                let Some(item) = uplink.items.next() else { break };
                 self.item(now, item, &uplink.bytes);
             }
             if uplink.items.len() > 0 {
@@ -414,6 +429,7 @@ impl Commit {
             return None;
         }
         assert!(spare.is_empty(), "a spare batch still holds records");
+        self.next_is_large = false;
         self.work.set(WORK_PER_TURN);
         self.core.deltas.log_bytes = self.records.bytes();
         Some(Proposed {

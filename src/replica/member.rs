@@ -16,7 +16,7 @@
 //! what is voted with is what the log holds. Entries that may still be taken back are held until a leader confirms
 //! them; if it does not, views begin anew.
 
-use super::commit::{GROUP_BYTES_MAX, SLOW_GROUP_BYTES_MAX};
+use super::commit::{GROUP_BYTES_MAX, GROUP_FIT_BYTES, SLOW_GROUP_BYTES_MAX};
 use super::core::{Core, SessionClock};
 use super::follow::{Differs, Follow, Logged};
 use super::patience::Patience;
@@ -30,7 +30,7 @@ use crate::auth::Policy;
 use crate::config::Ensemble;
 use crate::proto::Zxid;
 use crate::snapshot::java::{Decoder, Form, Progress};
-use crate::wal::{Batch, Marker};
+use crate::wal::{self, Batch, Marker};
 use crate::zab::LinkId;
 use crate::zab::election::{Candidate, ElectionPort, Output as ElectionOutput};
 use crate::zab::history::History;
@@ -1587,7 +1587,7 @@ impl Replica {
     }
 
     fn log(&mut self, zxid: Zxid, txn: Bytes) {
-        let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        let Some(member) = &mut self.member else { return };
         let is_hint = match &member.state {
             State::Learning(learning) => !learning.learner.vouches_for(zxid),
             _ => true,
@@ -1597,6 +1597,10 @@ impl Replica {
             member.waiting_bytes += logged.txn.len();
             return member.waiting.push_back(logged);
         }
+        if member.gathered.bytes() + logged.txn.len() + wal::BLOCK_BYTES > GROUP_FIT_BYTES {
+            self.gather_proposals();
+        }
+        let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
         member.gathered.put(zxid, |out| out.extend_from_slice(logged.record()));
         follow.log(logged);
         if member.gathered.bytes() >= follow.core.group_bytes_max {

@@ -36,7 +36,7 @@ pub const SEGMENT_BYTES: usize = 64 << 20;
 pub const BLOCK_BYTES: usize = 4096;
 
 /// Largest txn, in bytes: what a segment takes beside the small records of one group.
-pub const TXN_BYTES_MAX: usize = 44 << 20;
+pub const TXN_BYTES_MAX: usize = 56 << 20;
 
 /// Bytes of headers and records that a segment takes.
 pub const SEGMENT_PAYLOAD_BYTES: usize = SEGMENT_BYTES / sector::BYTES * sector::PAYLOAD_BYTES;

@@ -172,7 +172,7 @@ fn the_log_of_one_fails() {
     let mut status = None;
     writers.run(|writing| {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
-        while status.is_none() && Instant::now() < deadline {
+        while status.is_none() && !writing.is_over(deadline) {
             writing.last(Duration::from_millis(100), u64::MAX);
             status = cluster.ended(victim);
         }
@@ -201,12 +201,12 @@ fn no_room_for_a_spare() {
     let mut writers = Writers::new(&[server.address()], SMALL);
     writers.run(|writing| {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
-        while !server.output().contains("no segment could be prepared ahead") && Instant::now() < deadline {
+        while !server.output().contains("no segment could be prepared ahead") && !writing.is_over(deadline) {
             writing.last(Duration::from_millis(100), u64::MAX);
         }
         // Over the end of the segment, which has no successor yet.
         let second = server.data().join("zkfast-1/log.00000002");
-        while !second.exists() && Instant::now() < deadline {
+        while !second.exists() && !writing.is_over(deadline) {
             writing.last(Duration::from_millis(100), u64::MAX);
         }
         assert!(second.exists(), "too little was written\n{}", server.output());
@@ -242,7 +242,7 @@ fn no_thread_for_a_spare() {
             let snapshots = names.iter().filter(|name| name.starts_with("snapshot."));
             names.contains("log.00000002") && snapshots.count() > 1
         };
-        while !enough() && Instant::now() < deadline {
+        while !enough() && !writing.is_over(deadline) {
             writing.last(Duration::from_millis(100), u64::MAX);
         }
         assert!(server.is_alive() && enough(), "too little was written\n{}", server.output());
@@ -275,7 +275,7 @@ fn files_that_cannot_be_read() {
             let snapshots = names.iter().filter(|name| name.starts_with("snapshot."));
             snapshots.count() > 2 && names.contains("log.00000002")
         };
-        while !enough() && Instant::now() < deadline {
+        while !enough() && !writing.is_over(deadline) {
             writing.last(Duration::from_millis(100), u64::MAX);
         }
         assert!(enough(), "{:?}", names(&folder));
@@ -503,6 +503,11 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
+    /// Whether there is nothing more to wait for: all writers have lost their server, or it is time.
+    fn is_over(&self, deadline: Instant) -> bool {
+        self.running.load(Ordering::Relaxed) == 0 || Instant::now() >= deadline
+    }
+
     /// Waits for so long, until so many bytes more were acknowledged, or until all writers have lost their server.
     fn last(&self, time: Duration, bytes: u64) {
         self.last_while(time, bytes, || {});

@@ -1109,7 +1109,10 @@ impl Replica {
     fn tell_of_quorum(&mut self, now: Now) {
         let is_looking = self.standing() == Standing::Looking;
         let Some(member) = &mut self.member else { return };
-        if !is_looking {
+        // One that is being brought up to date has a leader, and says how far it is.
+        let is_synchronizing =
+            matches!(&member.state, State::Learning(learning) if learning.learner.has_begun());
+        if !is_looking || is_synchronizing {
             member.unserved_ms = None;
             return;
         }

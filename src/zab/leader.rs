@@ -953,6 +953,10 @@ impl Leader {
         assert!(messages <= cursor.queued, "took {messages} bytes of {}", cursor.queued);
         cursor.queued -= messages;
         cursor.taken += bytes;
+        // Its socket was full and took more: the other side has taken bytes. One that has room says nothing of that.
+        if cursor.queued > 0 && learner.step == Step::Synced {
+            learner.heard_ms = now_ms;
+        }
         if cursor.taken >= PROGRESS_BYTES && learner.step == Step::Syncing {
             cursor.taken = 0;
             learner.heard_ms = now_ms;

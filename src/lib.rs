@@ -7,8 +7,8 @@
 //! ```text
 //!           config              admin             client
 //!             |                   |                 |
-//! server ---> replica ---> zab, session, watch, auth, txn ---> tree ---> proto
-//!    \------> storage ---> wal, snapshot -------------------------------/
+//! server ---> replica ---> zab, session, watch, txn ---> tree ---> auth ---> proto
+//!    \------> storage ---> wal, snapshot ------------------------------------/
 //! ```
 //!
 //! | module | what it is | what always holds |

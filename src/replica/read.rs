@@ -33,7 +33,7 @@ const FIND_WORK: usize = 30;
 const NAME_WORK: usize = 12;
 
 /// What it costs to look for an id in a list, or to index an entry of it.
-const ID_WORK: usize = 6;
+pub(super) const ID_WORK: usize = 12;
 
 /// What it costs to add a watch.
 pub(super) const WATCH_WORK: usize = 50;

@@ -2,7 +2,9 @@
 
 use super::cnxn::{CloseReason, Cnxn, CnxnStats, Pending, State};
 use super::commit::WRITE_BYTES_MAX;
-use super::read::{BYTES_PER_WORK, REQUEST_WORK, Read, WATCH_WORK, answer_bytes, is_long, put_error_result};
+use super::read::{
+    BYTES_PER_WORK, ID_WORK, REQUEST_WORK, Read, WATCH_WORK, answer_bytes, is_long, put_error_result,
+};
 use super::report::ViewReport;
 use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Restart, Up, Uplink, What};
 use crate::admin::{self, Connection, ConnectionSession, Metrics, Summary, Whitelist, Word};
@@ -50,9 +52,9 @@ const EVENT_BYTES_MAX_SHORT: usize = 1 << 20;
 /// the log is slow, shows that it lives. They hold a ping a second for an hour.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 
-/// Work of one turn, in units of [`REQUEST_WORK`]: some 4 ms. A connection that has more to do goes on in a later turn, and
+/// Work of one turn, in units of [`REQUEST_WORK`]: some 2 ms. A connection that has more to do goes on in a later turn, and
 /// so do deltas; a single request, or entry, may be more.
-const WORK_PER_TURN: isize = 1 << 20;
+const WORK_PER_TURN: isize = 1 << 19;
 
 /// Unsent bytes at which a connection ends: only reads in front of a write of their own session get it
 /// there, since they cannot wait any longer.
@@ -1218,7 +1220,7 @@ impl View {
         let Self { tree, watches, cnxns, policy, listed, replies, work, out_bytes, .. } = self;
         let mut tell = |slot: u32, kind: EventType, path: &[u8], acl: Option<&AclList>| {
             let Some(cnxn) = &mut cnxns[slot as usize].cnxn else { return };
-            *work -= (WATCH_WORK + Policy::work(acl, &cnxn.ids)) as isize;
+            *work -= (WATCH_WORK + Policy::work(acl, &cnxn.ids) * ID_WORK) as isize;
             if cnxn.state == State::Closing || !policy.permits_by(acl, Perms::READ, &cnxn.ids) {
                 return;
             }

@@ -33,6 +33,10 @@ const TURNS_HERE: u32 = 2;
 /// A gap between two turns that is not work but standing still: the process was paused, or the disk hung.
 const STALL: Duration = Duration::from_millis(500);
 
+/// How long ago views have said whom they heard, at most, unless one stands still. Beyond, time does not pass for sessions
+/// until it is known whether one does.
+const HEARD_WITHIN_US: i64 = 200_000;
+
 /// The rings of the commit shard.
 pub struct Rings {
     /// From each view.
@@ -101,11 +105,12 @@ struct State {
     /// How long this shard has stood still in all. For other servers that time has not passed: what they sent was not
     /// looked at.
     stalled: Duration,
-    /// Through when all views have said whose clients are alive, on [`Self::clock`].
-    heard_us: i64,
-    /// How long one of them stood still, in all. For sessions that time has not passed: nobody was listening to their
-    /// clients.
+    /// How long some view stood still, in all, and until when last. For sessions that time has not passed: nobody was
+    /// listening to their clients.
     deaf_us: i64,
+    deaf_until_us: i64,
+    /// Through when all views have said whose clients are alive.
+    heard_us: i64,
     /// The view whose uplinks are taken first.
     first_uplink: usize,
     /// A group that this shard's thread writes itself, without anything of this shard meanwhile.
@@ -136,8 +141,9 @@ pub fn new(
         stopping: None,
         turned: started,
         stalled: Duration::ZERO,
-        heard_us: 0,
         deaf_us: 0,
+        deaf_until_us: 0,
+        heard_us: 0,
         first_uplink: 0,
         aside: None,
     };
@@ -289,7 +295,6 @@ impl State {
     /// Does what there is to do. The log may be written `here` also where it has a thread of its own.
     fn turn(&mut self, waker: &Waker, here: bool) -> Turn {
         self.rings.bell.listen(waker);
-        self.note_gap();
         let now = self.now();
         while let Log::There(log) = &mut self.rings.log
             && let Some(done) = log.take_done()
@@ -317,7 +322,7 @@ impl State {
             self.ticked = Instant::now();
             self.shared.beat_commit();
             // Signs of life that have arrived count before sessions are ended for the lack of them.
-            self.take_signs(now);
+            let now = self.take_signs();
             self.replica.tick(now);
         }
         self.answer_words(now);
@@ -337,7 +342,8 @@ impl State {
         if turn == Turn::Idle
             && let Some(until_us) = self.replica.waits_until_us()
         {
-            turn = Turn::Wait(Duration::from_micros((until_us - self.now().mono_us).max(1) as u64));
+            let now_us = self.now().mono_us;
+            turn = Turn::Wait(Duration::from_micros((until_us - now_us).max(1) as u64));
         }
         if !stopping {
             return turn;
@@ -361,9 +367,17 @@ impl State {
         }
     }
 
-    fn now(&self) -> Now {
-        let now = self.clock.now();
-        Now { mono_us: now.mono_us - self.stalled.as_micros() as i64, ..now }
+    /// The time, for all but the log: without that in which this shard stood still. Sessions live by a clock of their own,
+    /// which does not pass while a view stands still, and are judged as of when all views have said whom they heard. That
+    /// this shard waits for the disk makes no difference to them, since their clients are heard meanwhile.
+    fn now(&mut self) -> Now {
+        self.note_gap();
+        let clock = self.clock.now();
+        let now = Now { mono_us: clock.mono_us - self.stalled.as_micros() as i64, ..clock };
+        let session_us = clock.mono_us.min(self.heard_us + HEARD_WITHIN_US) - self.deaf_us;
+        let through_us = self.heard_us - self.deaf_us;
+        self.replica.set_session_clock((session_us - now.mono_us) / 1000, through_us / 1000);
+        now
     }
 
     fn take_uplinks(&mut self, now: Now) {
@@ -382,28 +396,25 @@ impl State {
         self.first_uplink = (self.first_uplink + 1) % views;
     }
 
-    /// Takes in which clients are alive. Sessions live by a clock of their own: it does not pass while a view stands still,
-    /// and sessions are judged as of when all views have said whom they heard. That this shard waits for the disk makes no
-    /// difference to them, since their clients are heard meanwhile.
-    fn take_signs(&mut self, now: Now) {
-        let mut through_us = i64::MAX;
-        for signs in &self.rings.signs {
-            let (sessions, heard_us) = signs.take();
-            self.replica.heard(now, &sessions);
-            through_us = through_us.min(heard_us);
-        }
-        let gap_us = through_us - self.heard_us;
-        if gap_us >= STALL.as_micros() as i64 {
-            self.deaf_us += gap_us;
-            // The first time counts from the start of the process, of which recovery may have taken most.
-            if self.heard_us > 0 {
+    /// Takes in which clients are alive; gives the time as it is then.
+    fn take_signs(&mut self) -> Now {
+        let told: Vec<_> = self.rings.signs.iter().map(|signs| signs.take()).collect();
+        let mut gaps_us: Vec<_> = told.iter().flat_map(|told| told.gaps_us.iter().copied()).collect();
+        // A pause of the process is each view's, and counts once.
+        gaps_us.sort_unstable();
+        for (from_us, until_us) in gaps_us {
+            let gap_us = until_us - from_us.max(self.deaf_until_us);
+            if gap_us > 0 {
+                self.deaf_us += gap_us;
+                self.deaf_until_us = until_us;
                 log::warn!(target: "server", "a view stood still: took_ms={} then={}", gap_us / 1000,
                     Text("sessions are given that time"));
             }
         }
-        self.heard_us = through_us;
-        let ahead_us = self.stalled.as_micros() as i64 - self.deaf_us;
-        self.replica.set_session_clock(ahead_us / 1000, (through_us - self.deaf_us) / 1000);
+        self.heard_us = told.iter().map(|told| told.heard_us).min().unwrap_or_default();
+        let now = self.now();
+        told.iter().for_each(|told| self.replica.heard(now, &told.sessions));
+        now
     }
 
     /// Four-letter words whose views have all reported.
@@ -444,7 +455,6 @@ impl State {
         self.shared.end_write();
         let Some(done) = done else { return false };
         // The disk took its time, which must not be taken back later.
-        self.note_gap();
         let now = self.now();
         self.durable(done, now);
         true
@@ -452,7 +462,6 @@ impl State {
 
     /// The group that was put aside is written.
     fn written(&mut self, done: Done) {
-        self.note_gap();
         let now = self.now();
         self.durable(done, now);
         if let Some(others) = &mut self.others {

@@ -74,26 +74,44 @@ pub struct Rings {
     pub outbound: Bell,
 }
 
-/// Sessions of a view that gave a sign of life, on their way to the commit shard: told ten times a second, and taken as
-/// often, so a lock will do.
+/// A gap between two ticks of a view that is not work but standing still: the process was paused, or the disk hung.
+const STALL_US: i64 = 500_000;
+
+/// What a view tells the commit shard beside its requests.
 #[derive(Debug, Default)]
-pub struct Signs(Mutex<(Vec<i64>, i64)>);
+pub struct Told {
+    /// Sessions that gave a sign of life.
+    pub sessions: Vec<i64>,
+    /// Through when they are all of them.
+    pub heard_us: i64,
+    /// From when to when the view stood still.
+    pub gaps_us: Vec<(i64, i64)>,
+}
+
+/// [`Told`] on its way to the commit shard: put ten times a second, and taken as often, so a lock will do.
+#[derive(Debug, Default)]
+pub struct Signs(Mutex<Told>);
 
 impl Signs {
-    /// Adds some; all through `heard_us` are there now.
+    /// Adds sessions; all through `heard_us` are there now.
     fn put(&self, sessions: Vec<i64>, heard_us: i64) {
-        let mut signs = self.lock();
-        signs.0.extend(sessions);
-        signs.1 = heard_us;
+        let mut told = self.lock();
+        told.sessions.extend(sessions);
+        let gap_us = (told.heard_us, heard_us);
+        if gap_us.1 - gap_us.0 >= STALL_US {
+            told.gaps_us.push(gap_us);
+        }
+        told.heard_us = heard_us;
     }
 
-    /// All that came since the last call, and through when they are all of them.
-    pub fn take(&self) -> (Vec<i64>, i64) {
-        let mut signs = self.lock();
-        (std::mem::take(&mut signs.0), signs.1)
+    /// What came since the last call.
+    pub fn take(&self) -> Told {
+        let mut told = self.lock();
+        let heard_us = told.heard_us;
+        std::mem::replace(&mut told, Told { heard_us, ..Told::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Vec<i64>, i64)> {
+    fn lock(&self) -> MutexGuard<'_, Told> {
         // A thread that panicked with it has ended the process.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -195,3 +195,127 @@ fn restored_from_image() {
     nodes.iter().filter(|node| node.body.path() != b"/p").for_each(|node| orphan.restore(node.clone()));
     assert_eq!(orphan.link_restored(), Err(b"/p/e".to_vec()));
 }
+
+/// What is counted below each znode is what is there, whatever came, went and changed its size, and in a restored tree.
+#[test]
+fn sums_of_subtrees() {
+    fn walk(tree: &Tree, path: &str) -> (usize, u64) {
+        let index = tree.find(path.as_bytes()).unwrap();
+        let mut sum = (1, tree.body(index).bytes().len() as u64);
+        let names: Vec<_> =
+            tree.children(index).map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        for name in names {
+            let below = walk(tree, &format!("{}/{name}", path.trim_end_matches('/')));
+            sum = (sum.0 + below.0, sum.1 + below.1);
+        }
+        sum
+    }
+    fn check(tree: &Tree) {
+        for place in 0..tree.slab.end() {
+            let Some(body) = tree.slab.entry(NodeIndex(place)).body.clone() else { continue };
+            let path = std::str::from_utf8(body.path()).unwrap();
+            assert_eq!(tree.subtree(NodeIndex(place)), walk(tree, path), "{path}");
+            assert_eq!(tree.descendants(NodeIndex(place)), walk(tree, path).0 - 1, "{path}");
+        }
+    }
+    let mut tree = Tree::new(settings());
+    let mut paths: Vec<String> = vec!["/".to_owned()];
+    let mut random = 7u64;
+    for zxid in 1..1500 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let at = (random >> 33) as usize % paths.len();
+        let path = paths[at].clone();
+        let index = tree.find(path.as_bytes()).unwrap();
+        match (random >> 20) % 4 {
+            0 if path != "/" && tree.child_count(index) == 0 => {
+                delete(&mut tree, &path, zxid);
+                paths.swap_remove(at);
+            }
+            1 => {
+                let data = vec![7; (random >> 40) as usize % 50];
+                let body = tree.make_body_like(index, Some(&data), tree.body(index).fixed().clone());
+                tree.replace(index, body);
+            }
+            _ => {
+                let child = format!("{}/{zxid}", path.trim_end_matches('/'));
+                create(&mut tree, &child, zxid, Owner::PERSISTENT);
+                paths.push(child);
+            }
+        }
+        if zxid % 100 == 0 {
+            check(&tree);
+        }
+    }
+    let mut nodes = Vec::new();
+    tree.begin_image();
+    while tree.image_slice(100, &mut nodes) {}
+    let mut restored = Tree::empty(settings());
+    // Children come before their parents here.
+    nodes.into_iter().rev().for_each(|node| restored.restore(node));
+    restored.link_restored().unwrap();
+    check(&restored);
+    create(&mut restored, "/last", 9000, Owner::PERSISTENT);
+    check(&restored);
+}
+
+/// Ephemerals below a prefix are those whose paths begin with it, also once their data has changed.
+#[test]
+fn ephemerals_by_prefix() {
+    let mut tree = Tree::new(settings());
+    for (zxid, path) in ["/a", "/ab", "/b", "/aa"].into_iter().enumerate() {
+        create(&mut tree, path, zxid as u64 + 1, Owner(5));
+    }
+    create(&mut tree, "/ac", 9, Owner(6));
+    let index = tree.find(b"/ab").unwrap();
+    let body = tree.make_body_like(index, Some(b"other"), tree.body(index).fixed().clone());
+    tree.replace(index, body);
+    let below = |tree: &Tree, prefix: &'static [u8]| -> Vec<String> {
+        let paths = tree.ephemerals_below(5, prefix);
+        paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+    };
+    assert_eq!(below(&tree, b"/a"), ["/a", "/aa", "/ab"]);
+    assert_eq!(below(&tree, b""), ["/a", "/aa", "/ab", "/b"]);
+    assert_eq!(below(&tree, b"/c"), [""; 0]);
+    delete(&mut tree, "/ab", 10);
+    assert_eq!(below(&tree, b"/ab"), [""; 0]);
+    assert_eq!(tree.ephemerals_of(5), 3);
+}
+
+/// A slice has so many bytes and one znode at most, also of what changed meanwhile; an image for a learner is taken beside
+/// one for a snapshot, each of its own moment.
+#[test]
+fn slices_are_bounded_by_bytes() {
+    const DATA: usize = 1000;
+    let mut tree = Tree::new(settings());
+    for zxid in 1..=100 {
+        create(&mut tree, &format!("/{zxid:03}"), zxid, Owner::PERSISTENT);
+    }
+    let set_all = |tree: &mut Tree, byte: u8| {
+        for zxid in 1..=100 {
+            let index = tree.find(format!("/{zxid:03}").as_bytes()).unwrap();
+            let body = tree.make_body_like(index, Some(&[byte; DATA]), tree.body(index).fixed().clone());
+            tree.replace(index, body);
+        }
+    };
+    set_all(&mut tree, 1);
+    tree.begin_image_of(ImageOf::Snapshot);
+    set_all(&mut tree, 2);
+    tree.begin_image_of(ImageOf::Learner);
+    set_all(&mut tree, 3);
+    let mut images = [Vec::new(), Vec::new()];
+    for (of, all) in [ImageOf::Learner, ImageOf::Snapshot].into_iter().zip(&mut images) {
+        let mut more = true;
+        while more {
+            let mut slice = Vec::new();
+            more = tree.image_slice_of(of, 1000, 5 * DATA, &mut slice);
+            let bytes: usize = slice.iter().map(|node| node.body.path_and_data().len()).sum();
+            assert!(bytes < 6 * DATA + 100, "{bytes} bytes in a slice");
+            all.append(&mut slice);
+        }
+    }
+    for (all, byte) in images.iter().zip([2, 1]) {
+        assert_eq!(all.len(), 104);
+        let set = all.iter().filter(|node| node.body.bytes() == [byte; DATA]).count();
+        assert_eq!(set, 100);
+    }
+}

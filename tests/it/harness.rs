@@ -286,6 +286,7 @@ impl Server {
         let mut command = self.command();
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.directory.path()).stdin(Stdio::null()).stdout(output).stderr(errors);
+        command.envs(self.environment.iter().cloned());
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         self.child = Some(child);
     }

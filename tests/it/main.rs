@@ -11,5 +11,6 @@ mod log_lines;
 mod pause;
 mod settings;
 mod slow_disk;
+mod stalls;
 mod taken;
 mod words;

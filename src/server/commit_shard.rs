@@ -196,6 +196,10 @@ impl CommitShard {
         let waker = self.waker.get()?;
         let (turn, aside) = {
             let mut state = self.state();
+            // The thread that stands in may come behind the last turn.
+            if state.shared.phase() == Phase::Stopped {
+                return None;
+            }
             if let Some(others) = &mut state.others
                 && let Some(waiter) = &*lock(&self.waiter)
             {
@@ -214,6 +218,10 @@ impl CommitShard {
         self.writes.fetch_add(1, Ordering::Release);
         let done = lock(&writer).group(batch);
         self.writes.fetch_add(1, Ordering::Release);
+        if done.took >= TICK {
+            // Whoever stood in may be waiting for the others.
+            self.bell.ring();
+        }
         self.state().written(done);
         Some(Duration::ZERO)
     }

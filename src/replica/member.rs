@@ -61,10 +61,7 @@ const PAUSE_MS: i64 = 50;
 /// Longest pause between two attempts to synchronise.
 const PAUSE_MS_MAX: i64 = 800;
 
-/// Failed attempts that a tree counts for that the disk did not take.
-const FAILED_SYNCS_NOT_STORED: u32 = 20;
-
-/// Pause after that many.
+/// Pause after a tree that the disk did not take.
 const PAUSE_NOT_STORED_MS: i64 = 10_000;
 
 /// How often a synchronisation says how far it is.
@@ -363,6 +360,8 @@ struct Member {
     restoring: Restoring,
     /// Attempts to synchronise in a row that failed.
     failed_syncs: u32,
+    /// When the next attempt may begin.
+    next_sync_ms: i64,
     /// Connections to the quorum port that came before this server knew whether it leads: a follower that is quicker
     /// than its leader need not come again.
     early_links: BTreeMap<LinkId, i64>,
@@ -419,6 +418,8 @@ struct Learning {
     said_ms: i64,
     /// Bytes that came.
     bytes: u64,
+    /// When the leader was last told which sessions live.
+    answered_ms: i64,
 }
 
 /// A tree that comes in.
@@ -466,13 +467,14 @@ impl Learning {
 }
 
 impl Member {
-    /// How long the next attempt to synchronise waits, given how many failed in a row.
-    fn pause_ms(&self) -> i64 {
-        match self.failed_syncs {
+    /// An attempt to synchronise has failed: the next one waits. The pause does not begin anew with each election.
+    fn sync_failed(&mut self, now_ms: i64) {
+        self.failed_syncs += 1;
+        let pause_ms = match self.failed_syncs {
             0 | 1 => 0,
-            FAILED_SYNCS_NOT_STORED.. => PAUSE_NOT_STORED_MS,
             failed => (PAUSE_MS << (failed - 2).min(8)).min(PAUSE_MS_MAX),
-        }
+        };
+        self.next_sync_ms = self.next_sync_ms.max(now_ms + pause_ms);
     }
 
     /// A learner's connection has ended: what people are told of it, if they were told that it was in step.
@@ -560,6 +562,7 @@ impl Replica {
             state: State::Settling,
             restoring: Restoring::No,
             failed_syncs: 0,
+            next_sync_ms: 0,
             early_links: BTreeMap::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -1031,7 +1034,7 @@ impl Replica {
         let (mut led, mut learned) = (Vec::new(), Vec::new());
         let mut lost = None;
         match &mut member.state {
-            State::Leading(leader) => leader.tick(now_ms, &mut member.history, &mut led),
+            State::Leading(leader) => leader.tick(now_ms, &mut led),
             // A leader that nobody listens to is not silent.
             State::Learning(learning) if is_deaf => {
                 learning.learner.excuse(now_ms);
@@ -1077,6 +1080,7 @@ impl Replica {
                 self.look(now, &"the epoch's zxids are spent");
             }
         }
+        self.show_life(now);
         self.watch_log(now);
         self.advance(now);
         self.forward();
@@ -1131,6 +1135,19 @@ impl Replica {
         let silent = silent.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         let event = Event::Unserved { is_quorum, heard: heard.len(), of, silent, for_s };
         member.outputs.push_back(Output::Event(event));
+    }
+
+    /// Tells a zkfast leader which sessions live where none of its pings came for a while: they stand behind all that this
+    /// server has not read, or that waits for its connection.
+    fn show_life(&mut self, now: Now) {
+        let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        let State::Learning(learning) = &mut member.state else { return };
+        let is_due = now.mono_ms() - learning.answered_ms > member.settings.membership.tick_ms;
+        if is_due && learning.is_up_to_date && !learning.learner.has_java_leader() {
+            learning.answered_ms = now.mono_ms();
+            // The number of no ping: it confirms nothing.
+            follow.answer_ping(Zxid::ZERO);
+        }
     }
 
     /// Nothing is proposed while the log is busy. A leader whose disk hangs lets another one lead, which may have a
@@ -1212,15 +1229,11 @@ impl Replica {
         let mut of_java = false;
         member.in_step.clear();
         match std::mem::replace(&mut member.state, State::Settling) {
-            State::Leading(leader) => {
-                links.extend(leader.links());
-                // Whoever waited for a tree waits no more.
-                member.history.pin(false);
-            }
+            State::Leading(leader) => links.extend(leader.links()),
             State::Learning(learning) => {
                 of_java = learning.learner.has_java_leader();
                 if !learning.is_up_to_date && !learning.learner.is_unheard() {
-                    member.failed_syncs += 1;
+                    member.sync_failed(now_ms);
                     let (sid, bytes, began_ms) = (learning.sid, learning.bytes, learning.began_ms);
                     let sync = learning.sync();
                     let (took_ms, attempt, why) = (now_ms - began_ms, member.failed_syncs, why.to_string());
@@ -1355,7 +1368,7 @@ impl Replica {
                         let mut leader = Leader::new(membership, member.epochs, last, now_ms);
                         let mut led = Vec::new();
                         for link in std::mem::take(&mut member.early_links).into_keys() {
-                            leader.accepted(link, now_ms, &mut member.history, &mut led);
+                            leader.accepted(link, now_ms, &mut led);
                         }
                         leader.discover(now_ms, &mut member.history, &mut led);
                         member.state = State::Leading(Box::new(leader));
@@ -1363,7 +1376,7 @@ impl Replica {
                     } else {
                         let early = std::mem::take(&mut member.early_links);
                         member.outputs.extend(early.into_keys().map(|link| Output::Close { link }));
-                        let (link, retry_ms, wants_all) = (None, now_ms + member.pause_ms(), false);
+                        let (link, retry_ms, wants_all) = (None, now_ms.max(member.next_sync_ms), false);
                         let until_ms = retry_ms + member.settings.membership.init_ms.min(CONNECT_MS);
                         member.state = State::Connecting { sid, link, retry_ms, until_ms, wants_all };
                         self.tick(now);
@@ -1566,6 +1579,7 @@ impl Replica {
                     self.check_up_to_date(now);
                 }
                 LearnerOutput::Ping(zxid) => {
+                    learning.answered_ms = now.mono_ms();
                     if let Side::Follow(follow) = &mut self.side {
                         follow.answer_ping(zxid);
                     }
@@ -1742,7 +1756,7 @@ impl Replica {
         let is_awaited = matches!(member.restoring, Restoring::Storing(_));
         assert!(is_awaited, "a tree was not stored while {:?}", member.restoring);
         member.restoring = Restoring::No;
-        member.failed_syncs = member.failed_syncs.max(FAILED_SYNCS_NOT_STORED);
+        member.next_sync_ms = now.mono_ms() + PAUSE_NOT_STORED_MS;
         match member.state {
             State::Learning(_) => {
                 self.look(now, &LostLeader::Tree(format!("the tree cannot be stored: {why}")))
@@ -1840,7 +1854,7 @@ impl Replica {
                 member.election.accepted(now.mono_ms() as u64, link, &mut out);
             }
             (Port::Quorum, State::Leading(leader)) => {
-                leader.accepted(link, now.mono_ms(), &mut member.history, &mut led);
+                leader.accepted(link, now.mono_ms(), &mut led);
             }
             (Port::Quorum, State::Settling | State::Electing) => {
                 member.early_links.insert(link, now.mono_ms());
@@ -1884,6 +1898,7 @@ impl Replica {
                 began_ms,
                 said_ms,
                 bytes,
+                answered_ms: now_ms,
             };
             member.state = State::Learning(Box::new(learning));
         } else {
@@ -1932,7 +1947,7 @@ impl Replica {
         }
         match &mut member.state {
             State::Leading(leader) => {
-                leader.closed(link, &mut member.history);
+                leader.closed(link);
                 let lost = member.lose(link, &"its connection ended");
                 member.outputs.extend(lost.map(Output::Event));
             }

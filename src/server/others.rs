@@ -56,6 +56,8 @@ pub struct Image {
 pub enum Arrival {
     /// A view has begun an image.
     Image(Image),
+    /// The bytes of a tree for this learner begin to be there; it is as of that zxid.
+    TreeReady(LinkId, Zxid),
     /// The tree that came in is on disk.
     Stored(Box<Restored>),
     /// It could not be written.
@@ -206,8 +208,8 @@ pub struct Others {
     tree_settings: tree::Settings,
     arrivals: Receiver<Arrival>,
     inbox: Inbox,
-    /// Images that were begun and are not being sent yet.
-    images: BTreeMap<LinkId, Image>,
+    /// Trees that are being made and not being sent yet.
+    trees: BTreeMap<LinkId, Receiver<Piece>>,
     /// A tree is being written.
     is_storing: bool,
     /// What reads the log for a learner, while it is not reading.
@@ -242,7 +244,7 @@ impl Others {
             tree_settings,
             arrivals,
             inbox: Inbox { sender, bell },
-            images: BTreeMap::new(),
+            trees: BTreeMap::new(),
             is_storing: false,
             readers: BTreeMap::new(),
             has_more: false,
@@ -288,11 +290,8 @@ impl Others {
             match arrival {
                 // Of one that is gone, it would wait for ever.
                 Arrival::Image(image) if !self.peers.has(image.link) => {}
-                Arrival::Image(image) => {
-                    let (link, zxid) = (image.link, image.zxid);
-                    self.images.insert(link, image);
-                    replica.image_begun(link, zxid, now);
-                }
+                Arrival::Image(image) => self.make_tree(image),
+                Arrival::TreeReady(link, zxid) => replica.image_begun(link, zxid, now),
                 Arrival::Stored(restored) => {
                     self.is_storing = false;
                     replica.tree_stored(*restored);
@@ -347,7 +346,11 @@ impl Others {
                     self.peers.close(link);
                 }
                 Output::SaveEpochs { epochs, repairing } => self.save(epochs, repairing),
-                Output::SendImage(link) => self.send_image(link),
+                Output::SendImage(link) => {
+                    if let Some(pieces) = self.trees.remove(&link) {
+                        self.peers.send_stream(link, pieces);
+                    }
+                }
                 Output::FindInLog(link, zxid) => self.find_in_log(link, zxid),
                 Output::ReadLog(link, after) => self.read_log(link, after),
                 Output::StoreTree(restored) => self.store(restored, replica, now),
@@ -376,11 +379,13 @@ impl Others {
         }
     }
 
-    /// Makes a tree's bytes beside the commit thread, as fast as the learner takes them.
-    fn send_image(&mut self, link: LinkId) {
-        let Some(image) = self.images.remove(&link) else { return };
+    /// Makes a tree's bytes beside the commit thread, as fast as the learner takes them. The learner hears of the tree once
+    /// the first of them are there: a large one takes its time to be put in order, and the learner's patience with a tree
+    /// that has begun is short.
+    fn make_tree(&mut self, image: Image) {
+        let (link, zxid) = (image.link, image.zxid);
         let (sender, pieces) = mpsc::sync_channel(PIECES_AHEAD);
-        let waker = self.peers.waker();
+        let (waker, inbox) = (self.peers.waker(), self.inbox.clone());
         let main = move || {
             let Image { sessions, nodes, .. } = image;
             let mut all = Vec::new();
@@ -388,11 +393,12 @@ impl Others {
                 match nodes.recv() {
                     Ok(batch) if batch.is_empty() => break,
                     Ok(batch) => all.extend(batch),
-                    // The view gave it up.
-                    Err(_) => return,
+                    // The view gave it up: without pieces the connection ends, and the learner comes again.
+                    Err(_) => return inbox.put(Arrival::TreeReady(link, zxid)),
                 }
             }
             let mut encoder = Encoder::new(Form::Stream, sessions, all);
+            inbox.put(Arrival::TreeReady(link, zxid));
             let mut more = true;
             while more {
                 let mut piece = Vec::new();
@@ -409,13 +415,14 @@ impl Others {
         if let Err(error) = helper::spawn("zkfast-image", main) {
             // Without the pieces the connection ends, and the learner comes again.
             log::warn!(target: "zab", "no thread for a learner's tree: error={}", Text(&error));
+            self.inbox.put(Arrival::TreeReady(link, zxid));
         }
-        self.peers.send_stream(link, pieces);
+        self.trees.insert(link, pieces);
     }
 
     /// A connection is gone.
     fn forget(&mut self, link: LinkId) {
-        self.images.remove(&link);
+        self.trees.remove(&link);
         self.readers.remove(&link);
     }
 

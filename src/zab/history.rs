@@ -32,14 +32,12 @@ pub struct History {
     last: Zxid,
     batches: VecDeque<Arc<Batch>>,
     bytes: usize,
-    /// Somebody is being brought up to date who may need any of it.
-    is_pinned: bool,
 }
 
 impl History {
     /// Nothing but where the log ends.
     pub fn new(last: Zxid) -> Self {
-        Self { start: last, last, batches: VecDeque::new(), bytes: 0, is_pinned: false }
+        Self { start: last, last, batches: VecDeque::new(), bytes: 0 }
     }
 
     /// What the log is known to hold: `batches`, which follow `start` without a gap.
@@ -66,15 +64,9 @@ impl History {
         self.batches.push_back(batch);
     }
 
-    /// Whether everything is kept, whatever its size.
-    pub fn pin(&mut self, is_pinned: bool) {
-        self.is_pinned = is_pinned;
-    }
-
     /// Forgets the oldest txns where there are too many, but for those behind `needed`.
     pub fn trim(&mut self, needed: Zxid) {
         while self.bytes > BYTES_MAX
-            && !self.is_pinned
             && self.batches.len() > 1
             && let Some(first) = self.batches.front()
             && first.last() <= needed
@@ -207,11 +199,8 @@ mod tests {
             Arc::new(batch)
         };
         let mut history = History::new(Zxid::ZERO);
-        history.pin(true);
         (1..=5).for_each(|zxid| history.push(big(zxid)));
-        history.trim(Zxid(5));
         assert_eq!((history.start, history.batches.len()), (Zxid::ZERO, 5));
-        history.pin(false);
         history.trim(Zxid(2));
         assert_eq!((history.start, history.batches.len()), (Zxid(2), 3));
         history.trim(Zxid(5));

@@ -375,6 +375,8 @@ pub struct Leader {
     began_ms: i64,
     /// When a voter that is brought up to date was heard last, or took bytes.
     progress_ms: i64,
+    /// Since when those who are here would not do for a quorum.
+    hopeless_since_ms: Option<i64>,
     /// Newest txn of the log: elected with, or proposed since.
     proposed: Zxid,
     /// Bytes of the last proposal, the smallest and the largest one.
@@ -401,6 +403,7 @@ impl Leader {
             pinged_ms: now_ms,
             began_ms: now_ms,
             progress_ms: now_ms,
+            hopeless_since_ms: None,
             proposed: last,
             proposal_size: None,
             membership,
@@ -464,19 +467,13 @@ impl Leader {
     }
 
     /// A learner has connected.
-    pub fn accepted(
-        &mut self,
-        link: LinkId,
-        now_ms: i64,
-        history: &mut History,
-        out: &mut Vec<LeaderOutput>,
-    ) {
+    pub fn accepted(&mut self, link: LinkId, now_ms: i64, out: &mut Vec<LeaderOutput>) {
         let strangers = self.learners.iter().filter(|(_, learner)| learner.step == Step::Fresh);
         let oldest = strangers.clone().min_by_key(|(_, learner)| learner.number).map(|(link, _)| *link);
         if strangers.count() >= STRANGERS_MAX
             && let Some(oldest) = oldest
         {
-            self.close(oldest, CloseLearner::Crowded, history, out);
+            self.close(oldest, CloseLearner::Crowded, out);
         }
         let number = self.next_number;
         self.next_number += 1;
@@ -499,11 +496,10 @@ impl Leader {
     }
 
     /// A connection has ended.
-    pub fn closed(&mut self, link: LinkId, history: &mut History) {
+    pub fn closed(&mut self, link: LinkId) {
         if let Some(learner) = self.learners.remove(&link) {
             self.links.remove(&learner.number);
         }
-        self.check_pin(history);
     }
 
     /// Learners that are in step: connection, number, and whether they vote.
@@ -517,12 +513,8 @@ impl Leader {
         self.learners.keys().copied()
     }
 
-    fn check_pin(&self, history: &mut History) {
-        history.pin(self.learners.values().any(|learner| learner.step == Step::Imaging));
-    }
-
-    fn close(&mut self, link: LinkId, why: CloseLearner, history: &mut History, out: &mut Vec<LeaderOutput>) {
-        self.closed(link, history);
+    fn close(&mut self, link: LinkId, why: CloseLearner, out: &mut Vec<LeaderOutput>) {
+        self.closed(link);
         out.push(LeaderOutput::Close(link, why));
     }
 
@@ -553,7 +545,7 @@ impl Leader {
                 Err(error) => Err(error.into()),
             };
             if let Err(why) = result {
-                return self.close(link, why, history, out);
+                return self.close(link, why, out);
             }
             if !self.learners.contains_key(&link) {
                 return;
@@ -677,7 +669,7 @@ impl Leader {
         }
         let former = self.learners.iter().find(|(other, learner)| **other != link && learner.sid == sid);
         if let Some((&former, _)) = former {
-            self.close(former, CloseLearner::Replaced(sid), history, out);
+            self.close(former, CloseLearner::Replaced(sid), out);
         }
         let is_voter = packet.kind == PacketType::FOLLOWERINFO
             && self.membership.quorum.votes(sid)
@@ -787,6 +779,7 @@ impl Leader {
             return;
         }
         self.epochs.current = self.epochs.accepted;
+        self.progress_ms = now_ms;
         // Source: `Leader.lead`, ZOOKEEPER-1783.
         if self.membership.versions_config && self.config_version() == 0 {
             self.epochs.config_version = Zxid::new(self.epochs.accepted, 0).to_wire();
@@ -882,13 +875,11 @@ impl Leader {
                 let snaps = self.learners.values().filter(|learner| learner.is_snap).count();
                 // A follower may be needed for the quorum. Source: `LearnerHandler.run`, `LearnerSyncThrottler`.
                 if !is_voter && snaps >= self.membership.snaps_max {
-                    return self.close(link, CloseLearner::Throttled { sid, snaps }, history, out);
+                    return self.close(link, CloseLearner::Throttled { sid, snaps }, out);
                 }
                 let Some(learner) = self.learners.get_mut(&link) else { return };
                 learner.is_snap = true;
                 learner.step = Step::Imaging;
-                // As of when the tree will be is not known yet: what is behind that has to be there.
-                history.pin(true);
                 out.push(LeaderOutput::Image(link));
                 return;
             }
@@ -917,7 +908,6 @@ impl Leader {
         learner.queue(link, bytes.into(), out);
         out.push(LeaderOutput::SendImage(link));
         self.bring_up(link, zxid, history, out);
-        self.check_pin(history);
     }
 
     /// From here on the learner gets what comes after `after`, at the pace at which it takes it.
@@ -1000,7 +990,7 @@ impl Leader {
             read => {
                 let why = read.err().unwrap_or_else(|| "it has others next".to_owned());
                 let sid = learner.sid;
-                self.close(link, CloseLearner::LogGone { sid, after, why }, history, out);
+                self.close(link, CloseLearner::LogGone { sid, after, why }, out);
             }
         }
     }
@@ -1263,8 +1253,10 @@ impl Leader {
         let bytes = Bytes::from(bytes);
         for (&link, learner) in &mut self.learners {
             let hears = match learner.step {
-                // Before NEWLEADER it would be taken for part of the synchronisation.
-                Step::Syncing | Step::Synced => learner.cursor.newleader_after.is_none(),
+                // A server of ZooKeeper's would take it for part of the synchronisation before NEWLEADER.
+                Step::Syncing | Step::Synced => {
+                    learner.is_cumulative || learner.cursor.newleader_after.is_none()
+                }
                 // A server of ZooKeeper's wants nothing but the synchronisation.
                 Step::Finding(_) | Step::Imaging => learner.is_cumulative,
                 Step::Fresh | Step::Info | Step::Told | Step::Promised(_) => false,
@@ -1309,7 +1301,7 @@ impl Leader {
     }
 
     /// Lets time pass.
-    pub fn tick(&mut self, now_ms: i64, history: &mut History, out: &mut Vec<LeaderOutput>) {
+    pub fn tick(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
         let Membership { tick_ms, init_ms, sync_ms, .. } = self.membership;
         let patience = |learner: &Learner| match learner.step {
             Step::Fresh => init_ms,
@@ -1323,7 +1315,7 @@ impl Leader {
         let silent: Vec<(LinkId, i64)> =
             silent.map(|(link, learner)| (*link, now_ms - learner.heard_ms)).collect();
         for (link, silent_ms) in silent {
-            self.close(link, CloseLearner::Silent(silent_ms), history, out);
+            self.close(link, CloseLearner::Silent(silent_ms), out);
         }
         if self.phase == Phase::Discovery || self.phase == Phase::Promises {
             let limit_ms = if self.phase == Phase::Discovery { init_ms.min(DISCOVERY_MS) } else { init_ms };
@@ -1344,8 +1336,17 @@ impl Leader {
             let here = self.learners.values().filter(|learner| learner.is_voter).map(|learner| learner.sid);
             let quorum = &self.membership.quorum;
             let may_succeed = quorum.contains_quorum(&quorum.set(here.chain([self.membership.sid])));
-            let since_ms = if may_succeed { self.progress_ms.max(self.began_ms) } else { self.began_ms };
-            if now_ms - since_ms > init_ms {
+            let waits_for_us = |learner: &Learner| matches!(learner.step, Step::Finding(_) | Step::Imaging);
+            if self.learners.values().any(|learner| learner.is_voter && waits_for_us(learner)) {
+                self.progress_ms = now_ms;
+            }
+            // Those who have left look for a leader, and cannot join this one.
+            let hopeless_ms = now_ms - *self.hopeless_since_ms.get_or_insert(now_ms);
+            if may_succeed {
+                self.hopeless_since_ms = None;
+            }
+            if now_ms - self.progress_ms > init_ms || !may_succeed && hopeless_ms > init_ms.min(DISCOVERY_MS)
+            {
                 out.push(LeaderOutput::Lost(LostLead::NotEstablished(now_ms - self.began_ms)));
             }
             return;
@@ -1452,7 +1453,7 @@ mod tests {
         let told = |versions_config, theirs: i64| {
             let (mut leader, mut history) = leader(|membership| membership.versions_config = versions_config);
             let (mut bytes, mut out) = (Vec::new(), Vec::new());
-            leader.accepted(LinkId(2), 0, &mut history, &mut out);
+            leader.accepted(LinkId(2), 0, &mut out);
             let info = LearnerInfo::bytes(2, PROTOCOL_VERSION, theirs);
             put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
             put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
@@ -1495,7 +1496,7 @@ mod tests {
             let mut history = History::new(Zxid::new(4, 0));
             batch.into_iter().for_each(|batch| history.push(Arc::new(batch)));
             let mut out = Vec::new();
-            leader.accepted(LinkId(2), 0, &mut history, &mut out);
+            leader.accepted(LinkId(2), 0, &mut out);
             let mut bytes = Vec::new();
             let info = LearnerInfo::bytes(2, version, 0);
             put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
@@ -1540,7 +1541,7 @@ mod tests {
         let mut out = promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
         acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
         for link in 0..STRANGERS_MAX as u64 {
-            leader.accepted(LinkId(100 + link), 1_000, &mut history, &mut out);
+            leader.accepted(LinkId(100 + link), 1_000, &mut out);
         }
         let closed = |out: &mut Vec<LeaderOutput>| -> Vec<(u64, CloseLearner)> {
             let each = |output| match output {
@@ -1550,7 +1551,7 @@ mod tests {
             out.drain(..).filter_map(each).collect()
         };
         assert_eq!(closed(&mut out), []);
-        leader.accepted(LinkId(1_000), 2_000, &mut history, &mut out);
+        leader.accepted(LinkId(1_000), 2_000, &mut out);
         assert_eq!(closed(&mut out), [(100, CloseLearner::Crowded)]);
         for now_ms in (3_000..=11_000).step_by(1_000) {
             // One byte a second is no packet for a while, and the follower answers.
@@ -1558,10 +1559,10 @@ mod tests {
             let mut bytes = Vec::new();
             put_bare(&mut bytes, PacketType::PING, Zxid::ZERO);
             leader.received(LinkId(2), &bytes, now_ms, &mut history, &mut out);
-            leader.tick(now_ms, &mut history, &mut out);
+            leader.tick(now_ms, &mut out);
         }
         assert_eq!(closed(&mut out), []);
-        leader.tick(11_001, &mut history, &mut out);
+        leader.tick(11_001, &mut out);
         let silent: Vec<_> = (101..100 + STRANGERS_MAX as u64).collect();
         let gone = closed(&mut out);
         assert_eq!(gone.iter().map(|(link, _)| *link).collect::<Vec<_>>(), silent);
@@ -1578,7 +1579,7 @@ mod tests {
         acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
         let join = |leader: &mut Leader, history: &mut History, sid: u64, kind| {
             let mut out = Vec::new();
-            leader.accepted(LinkId(sid), 0, history, &mut out);
+            leader.accepted(LinkId(sid), 0, &mut out);
             let mut bytes = Vec::new();
             let info = LearnerInfo::bytes(sid as i64, PROTOCOL_VERSION_CUMULATIVE, 0);
             put_with(&mut bytes, kind, Zxid::new(4, 0), &info);
@@ -1623,7 +1624,7 @@ mod tests {
             if let Some(peer_epoch) = looks {
                 leader.looks(sid, peer_epoch);
             }
-            leader.accepted(LinkId(3), now_ms, &mut history, &mut out);
+            leader.accepted(LinkId(3), now_ms, &mut out);
             leader.received(LinkId(3), &bytes, now_ms, &mut history, &mut out);
             let foreign = CloseLearner::Foreign { sid, theirs: 6, ours: 5 };
             let is_foreign =
@@ -1657,7 +1658,7 @@ mod tests {
 
     fn promise(leader: &mut Leader, history: &mut History, link: LinkId, version: i32) -> Vec<LeaderOutput> {
         let mut out = Vec::new();
-        leader.accepted(link, 0, history, &mut out);
+        leader.accepted(link, 0, &mut out);
         let mut bytes = Vec::new();
         let info = LearnerInfo::bytes(link.0 as i64, version, 0);
         put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
@@ -1766,7 +1767,7 @@ mod tests {
             for sid in [2, 3] {
                 let mut bytes = Vec::new();
                 put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info(sid as i64));
-                leader.accepted(LinkId(sid), 0, &mut history, &mut Vec::new());
+                leader.accepted(LinkId(sid), 0, &mut Vec::new());
                 leader.received(LinkId(sid), &bytes, 0, &mut history, &mut Vec::new());
             }
             for sid in [2, 3] {
@@ -1776,7 +1777,7 @@ mod tests {
             }
             acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
             if is_in_step {
-                leader.closed(LinkId(3), &mut history);
+                leader.closed(LinkId(3));
             }
             let (mut ping, mut out) = (Vec::new(), Vec::new());
             put_bare(&mut ping, PacketType::PING, Zxid::ZERO);
@@ -1784,7 +1785,7 @@ mod tests {
                 for link in [LinkId(2), LinkId(3)] {
                     leader.received(link, &ping, now_ms, &mut history, &mut out);
                 }
-                leader.tick(now_ms, &mut history, &mut out);
+                leader.tick(now_ms, &mut out);
             }
             let is_lost = out.iter().any(|output| matches!(output, LeaderOutput::Lost(_)));
             assert_eq!(is_lost, is_in_step);
@@ -1822,7 +1823,7 @@ mod tests {
     fn found_in_the_log() {
         for floor in [None, Some(Zxid::new(4, 2)), Some(Zxid::new(4, 1))] {
             let (mut leader, mut history) = leader(|_| {});
-            leader.accepted(LinkId(2), 0, &mut history, &mut Vec::new());
+            leader.accepted(LinkId(2), 0, &mut Vec::new());
             let (mut bytes, mut out) = (Vec::new(), Vec::new());
             let info = LearnerInfo::bytes(2, PROTOCOL_VERSION, 0);
             put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);

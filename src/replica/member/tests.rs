@@ -226,10 +226,10 @@ fn proposals_behind_a_tree_are_bounded() {
     assert!(taken >= 16);
 }
 
-/// A leader that loses its lead while somebody waits for its tree keeps no txns for that any more: as a follower it
-/// would keep all that ever come.
+/// A leader that makes its tree for the voter that it needs waits for itself, and no longer than a moment where that voter
+/// has gone.
 #[test]
-fn history_is_unpinned() {
+fn leader_that_makes_its_tree() {
     let last = Zxid::new(1, 5);
     let mut replica = leader(last);
     promise(&mut replica, LINK, 2, Zxid::new(1, 2));
@@ -237,17 +237,13 @@ fn history_is_unpinned() {
     replica.log_found(LINK, None, at(2));
     let image = |deltas: Deltas| deltas.entries.iter().any(|entry| matches!(entry.what, What::Image(_)));
     assert!(std::iter::from_fn(|| replica.take_published()).any(image), "server 2 waits for a tree");
-    // Before it would be given up for its silence.
-    replica.tick(at(11_000));
-    assert_eq!(replica.standing(), Standing::Looking);
-    let history = &mut replica.member.as_mut().expect("a member").history;
-    for counter in 1..=4 {
-        let mut batch = Batch::default();
-        batch.put(Zxid::new(2, counter), |out| out.resize(out.len() + (6 << 20), 0));
-        history.push(Arc::new(batch));
-    }
-    history.trim(Zxid(u64::MAX));
-    assert_eq!(history.sync(last), crate::zab::history::Sync::Snap, "what is old was let go");
+    (1..=60).for_each(|s| replica.tick(at(s * 1000)));
+    let leads =
+        |replica: &Replica| matches!(replica.member.as_ref().expect("a member").state, State::Leading(_));
+    assert!(leads(&replica));
+    replica.closed(LINK, at(60_500));
+    (61..=64).for_each(|s| replica.tick(at(s * 1000)));
+    assert!(!leads(&replica), "nobody is left to follow");
 }
 
 /// A follower that comes back to its leader still has its clients' sessions there, and nobody else has.
@@ -359,7 +355,24 @@ fn tree_that_finds_no_room() {
     let failed = |output: &Output| matches!(output, Output::Event(Event::SyncFailed { sid: 3, sync: "SNAP", why, .. }) if why.contains("no room"));
     assert!(outputs(&mut replica).iter().any(failed));
     let member = replica.member.as_ref().expect("a member");
-    assert!(matches!(member.state, State::Electing) && member.pause_ms() >= 10_000);
+    assert!(matches!(member.state, State::Electing) && member.next_sync_ms >= 10_000);
+    // Elections come and go, and the pause does not begin anew: an ensemble that needs this server would never form.
+    let mut connects = false;
+    for ms in (500..=12_000).step_by(500) {
+        let member = replica.member.as_mut().expect("a member");
+        if ms % 1500 == 0 {
+            member.state = State::Settling;
+            replica.settle(at(ms));
+            let member = replica.member.as_mut().expect("a member");
+            let retry_ms = ms.max(member.next_sync_ms);
+            let until_ms = retry_ms + 1000;
+            member.state = State::Connecting { sid: 3, link: None, retry_ms, until_ms, wants_all: false };
+        }
+        replica.tick(at(ms));
+        let is_asked = |output: &Output| matches!(output, Output::Connect { port: Port::Quorum, .. });
+        connects |= outputs(&mut replica).iter().any(is_asked);
+    }
+    assert!(connects);
 }
 
 /// A follower that finds its leader's port before the leader knows that it leads is kept, and heard once it does; where

@@ -241,7 +241,7 @@ impl Server {
     /// The commit side's part: checks a batch and makes its records and deltas.
     pub fn commit(&mut self, uplink: Uplink) -> Deltas {
         self.commit.submit(self.now, uplink);
-        let Proposed { mut records, deltas, through } =
+        let Proposed { mut records, deltas, through, .. } =
             self.commit.take(std::mem::take(&mut self.spare)).expect("something was proposed");
         records.clear();
         self.spare = records;

@@ -78,6 +78,7 @@ pub mod docs {
     #[doc = include_str!("docs/configuration.md")]
     pub mod configuration {}
 
+    #[doc = "[words]: self::four_letter_words"]
     #[doc = "[configuration]: self::configuration\n[architecture]: self::architecture\n\n"]
     #[doc = include_str!("docs/operating.md")]
     pub mod operating {}

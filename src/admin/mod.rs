@@ -8,12 +8,17 @@ mod render;
 mod words;
 
 pub use field::Text;
-pub use metrics::{Counters, Histogram, Latencies, Merge, Metrics, Sizes, Summary, Times};
+pub(crate) use metrics::namespace;
+pub use metrics::{
+    Counters, Histogram, LastMinMax, Latencies, Merge, Metrics, NAMESPACES_MAX, Namespaces, Sizes, Summary,
+    Times,
+};
 pub use render::{last_op, render};
 pub use words::{Whitelist, Word};
 
 use crate::proto::Zxid;
 use crate::watch;
+use std::collections::BTreeMap;
 
 /// What `srvr`, `stat`, `mntr` and `envi` say the version is: ZooKeeper's that is spoken first, for
 /// the tools that read a number there, then ours. `built_on` is like `2026-08-19 19:53 UTC`.
@@ -60,6 +65,8 @@ pub struct Status {
     pub leader: Option<Leading>,
     /// Voters of the ensemble.
     pub quorum_size: Option<u64>,
+    /// The server that an observer follows.
+    pub observer_master_id: Option<i64>,
     /// Milliseconds since the start.
     pub uptime_ms: u64,
     /// Last zxid processed.
@@ -70,8 +77,8 @@ pub struct Status {
     pub gauges: Gauges,
     /// What was counted and measured; `mntr`.
     pub metrics: Metrics,
-    /// Bytes read and written per first component of the path, without its slash; `mntr`.
-    pub namespaces: Vec<Namespace>,
+    /// Quotas by the first component of their paths; `mntr`.
+    pub quotas: BTreeMap<String, QuotaUse>,
     /// `conf`, and the sizes in it also for `dirs`.
     pub conf: Conf,
     /// Name and value of what describes process and machine, behind the version; `envi`.
@@ -100,26 +107,16 @@ pub struct Status {
 pub const TRACE_MASK_DEFAULT: i64 = 0b1_0011_0010;
 
 /// What is there now, under the names of `mntr`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
-    /// Frames from clients, since the start or `srst`.
+    /// Frames and words from clients, since the start or `srst`.
     pub packets_received: u64,
     /// Frames to clients, since the start or `srst`.
     pub packets_sent: u64,
     /// Client connections.
     pub num_alive_connections: u64,
-    /// Of those, without TLS and from elsewhere than this machine.
-    pub non_mtls_remote_conn_count: u64,
-    /// Of those, without TLS and from this machine.
-    pub non_mtls_local_conn_count: u64,
-    /// Probability that a new connection is turned away, where connections are rationed.
-    pub connection_drop_probability: f64,
     /// Requests taken and not answered.
     pub outstanding_requests: u64,
-    /// TLS handshakes under way.
-    pub outstanding_tls_handshake: u64,
-    /// Connections that failed to authenticate.
-    pub auth_failed_count: u64,
     /// Znodes.
     pub znode_count: u64,
     /// Watches, of data and of children.
@@ -130,14 +127,10 @@ pub struct Gauges {
     pub approximate_data_size: u64,
     /// Sessions known to the ensemble.
     pub global_sessions: u64,
-    /// Sessions known to this server only.
-    pub local_sessions: u64,
     /// Open file descriptors.
     pub open_file_descriptor_count: u64,
     /// How many may be open.
     pub max_file_descriptor_count: u64,
-    /// Bytes of the last reply, the smallest and the largest one; `None` before the first.
-    pub client_response_size: Option<[u64; 3]>,
 }
 
 /// What only a leader tells. Source: `LeaderZooKeeperServer.registerMetrics`.
@@ -153,8 +146,19 @@ pub struct Leading {
     pub pending_syncs: u64,
     /// Milliseconds since it leads.
     pub uptime_ms: u64,
-    /// Bytes of the last proposal, the smallest and the largest one; `None` before the first.
-    pub proposal_size: Option<[u64; 3]>,
+}
+
+/// Quotas of one namespace, added up. Source: `QuotaMetricsUtils`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaUse {
+    /// The hard limit on znodes; the soft one where there is none.
+    pub count_limit: i64,
+    /// The hard limit on bytes; the soft one where there is none.
+    pub bytes_limit: i64,
+    /// Znodes.
+    pub count: i64,
+    /// Bytes of data.
+    pub bytes: i64,
 }
 
 /// Bytes moved in one namespace.
@@ -162,10 +166,10 @@ pub struct Leading {
 pub struct Namespace {
     /// First component of the paths.
     pub name: String,
-    /// Bytes of path and data of each read.
-    pub read: Summary,
     /// Bytes of path and data of each write.
     pub write: Summary,
+    /// Writes that a hard quota refused.
+    pub quota_exceeded: u64,
 }
 
 /// What `conf` lists. Source: `ZooKeeperServer.dumpConf`.

@@ -1,6 +1,6 @@
 //! A [`Status`] as the answers of Apache ZooKeeper 3.9.4.
 
-use super::{Connection, Leading, Mode, Namespace, Status, Summary, Word};
+use super::{Connection, LastMinMax, Mode, Namespace, QuotaUse, Status, Summary, Word};
 use crate::proto::OpCode;
 use std::fmt::{Display, Write as _};
 
@@ -140,6 +140,16 @@ impl Answer {
         self.metric(format_args!("cnt_{name}"), summary.count());
         self.metric(format_args!("sum_{name}"), summary.sum() / unit);
     }
+
+    /// The lines of `mntr` on the last value, the smallest and the largest one; -1 before the first.
+    fn last_min_max(&mut self, name: &str, sizes: LastMinMax) {
+        for (at, which) in ["last", "min", "max"].into_iter().enumerate() {
+            match sizes.values() {
+                Some(sizes) => self.metric(format_args!("{which}_{name}"), sizes[at]),
+                None => self.metric(format_args!("{which}_{name}"), -1),
+            }
+        }
+    }
 }
 
 /// A number with a point, as Java prints a double of ordinary size.
@@ -176,8 +186,8 @@ fn server(status: &Status, with_clients: bool, out: &mut Answer) {
     out.line(format_args!("Zxid: {}", status.zxid));
     out.line(format_args!("Mode: {}", status.mode.name()));
     out.line(format_args!("Node count: {}", gauges.znode_count));
-    if let Some(Leading { proposal_size, .. }) = &status.leader {
-        match proposal_size {
+    if status.leader.is_some() {
+        match status.metrics.proposal_size.values() {
             Some([last, min, max]) => {
                 out.line(format_args!("Proposal sizes last/min/max: {last}/{min}/{max}"))
             }
@@ -214,51 +224,38 @@ fn monitor(status: &Status, out: &mut Answer) {
     let Status { gauges, latency, metrics, .. } = status;
     out.metric("version", &status.version);
     out.metric("server_state", status.mode.name());
+    if status.quorum_size.is_some() {
+        out.metric("peer_state", peer_state(status.mode));
+    }
+    if let Some(leader) = status.observer_master_id {
+        out.metric("observer_master_id", leader);
+    }
     out.metric("ephemerals_count", gauges.ephemerals_count);
     out.metric("num_alive_connections", gauges.num_alive_connections);
     out.metric("avg_latency", Double(latency.average(MILLISECOND)));
     out.metric("outstanding_requests", gauges.outstanding_requests);
     out.metric("znode_count", gauges.znode_count);
     out.metric("global_sessions", gauges.global_sessions);
-    out.metric("non_mtls_remote_conn_count", gauges.non_mtls_remote_conn_count);
-    for (at, which) in ["last", "min", "max"].into_iter().enumerate() {
-        let name = format_args!("{which}_client_response_size");
-        match gauges.client_response_size {
-            Some(sizes) => out.metric(name, sizes[at]),
-            None => out.metric(name, -1),
-        }
-    }
+    out.last_min_max("client_response_size", metrics.client_response_size);
     out.metric("packets_sent", gauges.packets_sent);
     out.metric("packets_received", gauges.packets_received);
-    out.metric("connection_drop_probability", Double(gauges.connection_drop_probability));
     out.metric("watch_count", gauges.watch_count);
-    out.metric("auth_failed_count", gauges.auth_failed_count);
     out.metric("min_latency", latency.min() / MILLISECOND);
     out.metric("max_file_descriptor_count", gauges.max_file_descriptor_count);
     out.metric("approximate_data_size", gauges.approximate_data_size);
     out.metric("open_file_descriptor_count", gauges.open_file_descriptor_count);
-    out.metric("local_sessions", gauges.local_sessions);
     out.metric("uptime", status.uptime_ms);
     out.metric("max_latency", latency.max() / MILLISECOND);
-    out.metric("outstanding_tls_handshake", gauges.outstanding_tls_handshake);
-    out.metric("non_mtls_local_conn_count", gauges.non_mtls_local_conn_count);
     if let Some(voters) = status.quorum_size {
         out.metric("quorum_size", voters);
     }
     if let Some(leader) = &status.leader {
         out.metric("learners", leader.learners);
         out.metric("synced_followers", leader.synced_followers);
-        out.metric("synced_non_voting_followers", 0);
         out.metric("synced_observers", leader.synced_observers);
         out.metric("pending_syncs", leader.pending_syncs);
         out.metric("leader_uptime", leader.uptime_ms);
-        for (at, which) in ["last", "min", "max"].into_iter().enumerate() {
-            let name = format_args!("{which}_proposal_size");
-            match leader.proposal_size {
-                Some(sizes) => out.metric(name, sizes[at]),
-                None => out.metric(name, -1),
-            }
-        }
+        out.last_min_max("proposal_size", metrics.proposal_size);
     }
     for (name, value) in metrics.counters.each() {
         out.metric(name, value);
@@ -275,9 +272,31 @@ fn monitor(status: &Status, out: &mut Answer) {
             out.metric(format_args!("{percentile}_{name}"), histogram.per_mille(part) / MILLISECOND);
         }
     }
-    for Namespace { name, read, write } in &status.namespaces {
-        out.summary(&format!("{name}_read_per_namespace"), read, 1);
-        out.summary(&format!("{name}_write_per_namespace"), write, 1);
+    // Java's has a line once there was a first value.
+    for Namespace { name, write, quota_exceeded } in metrics.namespaces.each() {
+        if write.count() > 0 {
+            out.summary(&format!("{name}_write_per_namespace"), &write, 1);
+        }
+        if quota_exceeded > 0 {
+            out.metric(format_args!("{name}_quota_exceeded_error_per_namespace"), quota_exceeded);
+        }
+    }
+    for (name, quota) in &status.quotas {
+        let QuotaUse { count_limit, bytes_limit, count, bytes } = quota;
+        out.metric(format_args!("{name}_quota_count_limit_per_namespace"), count_limit);
+        out.metric(format_args!("{name}_quota_bytes_limit_per_namespace"), bytes_limit);
+        out.metric(format_args!("{name}_quota_count_usage_per_namespace"), count);
+        out.metric(format_args!("{name}_quota_bytes_usage_per_namespace"), bytes);
+    }
+}
+
+/// A member that answers is in the last phase of its role. Source: `QuorumPeer.getDetailedPeerState`.
+fn peer_state(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Leader => "leading - broadcast",
+        Mode::Follower => "following - broadcast",
+        Mode::Observer => "observing - broadcast",
+        Mode::Standalone | Mode::ReadOnly => "looking",
     }
 }
 

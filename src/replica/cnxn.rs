@@ -246,6 +246,8 @@ pub(super) struct Cnxn {
     pub moved_ms: i64,
     /// Requests that are with the commit side.
     pub awaited: u32,
+    /// When its connect request came.
+    pub asked_us: i64,
     /// Tokens of an authentication that were answered.
     pub sasl_tokens: u32,
     /// Input is left although it may hold whole frames.
@@ -255,8 +257,6 @@ pub(super) struct Cnxn {
     /// In the view's list of sessions that gave a sign of life.
     pub touched: bool,
     pub opened: Now,
-    /// When its connect request came.
-    pub asked_us: i64,
     pub reason: CloseReason,
     pub stats: CnxnStats,
 }

@@ -59,6 +59,8 @@ pub struct Proposed {
     pub deltas: Deltas,
     /// The newest zxid in it.
     pub through: Zxid,
+    /// When the first record was made, in microseconds.
+    pub since_us: i64,
 }
 
 /// Who asks, and when.
@@ -97,6 +99,13 @@ pub struct Commit {
     containers_due: VecDeque<Box<[u8]>>,
     containers_checked_ms: i64,
     containers_deleted_ms: i64,
+    /// When this was last told to do something.
+    now_us: i64,
+    /// When the first of `records` was made.
+    since_us: i64,
+    /// Requests that were checked since [`Commit::checked`], and those of them that close a session.
+    checked: u64,
+    closed: u64,
 }
 
 /// Bytes of paths up to which a closeSession's txn lists them. ZooKeeper's servers read no txn that is longer than their
@@ -181,6 +190,7 @@ struct Backlog {
     of_view: bool,
     bytes: Vec<u8>,
     items: std::vec::IntoIter<Up>,
+    since_us: Option<i64>,
 }
 
 impl Backlog {
@@ -243,6 +253,10 @@ impl Commit {
             containers_due: VecDeque::new(),
             containers_checked_ms: now.mono_ms(),
             containers_deleted_ms: now.mono_ms(),
+            now_us: now.mono_us,
+            since_us: now.mono_us,
+            checked: 0,
+            closed: 0,
             core,
         }
     }
@@ -337,7 +351,8 @@ impl Commit {
     }
 
     fn queue(&mut self, now: Now, uplink: Uplink, of_view: bool) {
-        let uplink = Backlog { of_view, bytes: uplink.bytes, items: uplink.items.into_iter() };
+        let Uplink { bytes, items, since_us, .. } = uplink;
+        let uplink = Backlog { of_view, bytes, items: items.into_iter(), since_us };
         self.backlog_bytes += uplink.held_bytes();
         self.views_waiting += usize::from(of_view);
         self.backlog.push_back(uplink);
@@ -352,6 +367,7 @@ impl Commit {
     }
 
     fn go_on(&mut self, now: Now) {
+        self.now_us = now.mono_us;
         while !self.is_full()
             && self.work.get() > 0
             && let Some(session_id) = self.expired.pop_front()
@@ -363,20 +379,57 @@ impl Commit {
             && let Some(mut uplink) = self.backlog.pop_front()
         {
             self.backlog_bytes -= uplink.held_bytes();
+            let (waiting, mut taken) = (uplink.items.len(), 0);
             while !self.is_full() && self.work.get() > 0 {
                 if !self.fits(uplink.items.as_slice().first()) {
                     self.next_is_large = true;
                     break;
                 }
                 let Some(item) = uplink.items.next() else { break };
+                taken +=
+                    u64::from(matches!(item, Up::Request(_) | Up::Connect { .. } | Up::CreateSession { .. }));
                 self.item(now, item, &uplink.bytes);
             }
+            self.note_taken(taken, waiting, uplink.since_us);
             if uplink.items.len() > 0 {
                 self.backlog_bytes += uplink.held_bytes();
                 self.backlog.push_front(uplink);
             } else {
                 self.views_waiting -= usize::from(uplink.of_view);
             }
+        }
+    }
+
+    /// Counts requests that were taken together, of so many that waited since then.
+    fn note_taken(&mut self, taken: u64, waiting: usize, since_us: Option<i64>) {
+        if taken == 0 {
+            return;
+        }
+        self.checked += taken;
+        let waited_us = since_us.map_or(0, |since_us| (self.now_us - since_us).max(0));
+        let metrics = &mut self.core.metrics;
+        metrics.counters.prep_processor_request_queued += taken;
+        metrics.sizes.prep_processor_queue_size.record(waiting as u64);
+        metrics.latencies.prep_processor_queue_time_ms.record_n(waited_us as u64, taken);
+    }
+
+    /// Whether [`Commit::checked`] has something to say.
+    pub(super) fn is_unmeasured(&self) -> bool {
+        self.checked + self.closed > 0
+    }
+
+    /// Requests that were checked since the last call took so long: each has its share.
+    pub(super) fn checked(&mut self, took_us: u64) {
+        let (checked, closed) = (std::mem::take(&mut self.checked), std::mem::take(&mut self.closed));
+        let each_us = took_us / checked.max(closed).max(1);
+        self.core.metrics.times.prep_process_time.record_n(each_us, checked);
+        self.core.metrics.latencies.close_session_prep_time.record_n(each_us, closed);
+    }
+
+    /// A record is about to join the others.
+    fn note_logged(&mut self) {
+        if self.records.is_empty() {
+            self.since_us = self.now_us;
         }
     }
 
@@ -436,6 +489,7 @@ impl Commit {
             records: std::mem::replace(&mut self.records, spare),
             deltas: self.core.deltas.take(),
             through: self.core.zxid,
+            since_us: self.since_us,
         })
     }
 
@@ -471,6 +525,7 @@ impl Commit {
     }
 
     fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>) {
+        self.note_logged();
         self.core.last_txn = header.zxid;
         let digest = self.core.note_digest();
         let lists_paths = self.core.settings.close_session_paths;
@@ -639,6 +694,7 @@ impl Commit {
                 (result.op, result.changes) = (OpCode::ERROR, 0);
             }
         }
+        self.note_logged();
         self.core.last_txn = header.zxid;
         let digest = self.core.note_digest();
         self.records.put(header.zxid, |out| {
@@ -653,6 +709,7 @@ impl Commit {
     }
 
     fn close_session(&mut self, asker: &Asker<'_>) {
+        self.closed += 1;
         self.next_zxid();
         let header = self.header(asker, OpCode::CLOSE_SESSION);
         let paths: Vec<Box<[u8]>> = self.core.tree.ephemerals(asker.session_id).map(Box::from).collect();
@@ -828,9 +885,25 @@ impl Commit {
         Ok(stored)
     }
 
-    /// Checks one operation against the tree, in the order in which 3.9's errors win
-    /// (`PrepRequestProcessor.pRequest2Txn`). `sequential` is where a sequence number's path is built.
+    /// Checks one operation against the tree. `sequential` is where a sequence number's path is built.
     fn check<'a>(
+        &mut self,
+        asker: &Asker<'_>,
+        op: &WriteOp<'a>,
+        sequential: &'a mut Vec<u8>,
+    ) -> Result<Txn<'a>, ErrorCode> {
+        let checked = self.check_in_order(asker, op, sequential);
+        if let (Err(ErrorCode::QuotaExceeded), WriteOp::Create(_, Create { path: Some(path), .. }))
+        | (Err(ErrorCode::QuotaExceeded), WriteOp::SetData(SetData { path: Some(path), .. })) =
+            (&checked, op)
+        {
+            self.core.metrics.namespaces.quota_exceeded(path);
+        }
+        checked
+    }
+
+    /// In the order in which 3.9's errors win (`PrepRequestProcessor.pRequest2Txn`).
+    fn check_in_order<'a>(
         &mut self,
         asker: &Asker<'_>,
         op: &WriteOp<'a>,
@@ -1093,7 +1166,7 @@ mod tests {
                 Up::Request(Request { cnxn, session_id, xid, op, body, ids })
             };
             let items = (0..count).map(request).collect();
-            Uplink { bytes: bytes.clone(), items, term: 0 }
+            Uplink { bytes: bytes.clone(), items, ..Uplink::default() }
         };
         let client = CnxnId { view: 0, slot: 1, generation: 1 };
         commit.create_session(now, learner, 2 << 56, 4000);

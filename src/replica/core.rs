@@ -183,6 +183,7 @@ impl Core {
     pub fn record(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
         let (changes_end, results_end) = (self.deltas.changes.len(), self.deltas.results.len());
         let (zxid, digest) = (self.zxid, self.tree.digest());
+        self.deltas.requests += u64::from(what.is_request());
         self.deltas.entries.push(Entry { zxid, digest, to, xid, what, changes_end, results_end });
     }
 
@@ -291,6 +292,9 @@ impl Core {
     ) {
         let Some((cnxn, word, reports)) = self.queries.answered(query, report) else { return };
         let status = Box::new(report::status(word, reports, self, sessions(word), now));
+        if word == Word::Srst {
+            self.metrics = Metrics::default();
+        }
         self.answered.push(Answered { cnxn, word, status });
     }
 

@@ -19,6 +19,7 @@ use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::report::SessionsTold;
 use super::{CnxnId, Now, ReplayError, Request, Restored, Up, Uplink, What};
+use crate::admin::Metrics;
 use crate::proto::{ErrorCode, Id, OpCode, Reader, Zxid};
 use crate::session;
 use crate::txn::{self, TxnHeader};
@@ -276,7 +277,11 @@ impl Follow {
     /// Takes in what a view sends up.
     pub fn submit(&mut self, now: Now, uplink: Uplink) {
         let Uplink { bytes, items, .. } = uplink;
-        for item in items {
+        let mut items = items.into_iter();
+        while let Some(item) = items.next() {
+            if matches!(item, Up::Request(_)) {
+                self.core.metrics.sizes.learner_request_processor_queue_size.record(items.len() as u64);
+            }
             let Self { core, sessions, .. } = self;
             let told = |word| SessionsTold::of_learner(sessions, word);
             let Some(item) = core.inquiry(now, item, told) else { continue };
@@ -405,6 +410,7 @@ impl Follow {
         if requests.is_empty() {
             self.forwarded.remove(&session_id);
         }
+        self.core.metrics.counters.request_commit_queued += 1;
         self.core.say(Some(request.cnxn), request.xid, What::Synced);
         self.refuse_unreadable(session_id);
     }
@@ -439,16 +445,21 @@ impl Follow {
         self.logged.push_back(logged);
     }
 
-    /// Everything through `zxid` is committed. Txns that leave another digest than the leader says are given
+    /// Everything through `zxid` is committed, `now`. Txns that leave another digest than the leader says are given
     /// back: they were applied.
     ///
     /// # Errors
     /// A txn that cannot be applied: this tree is not what it should be, and nothing can be built on it.
-    pub fn commit(&mut self, through: Zxid) -> Result<Vec<Differs>, ReplayError> {
+    pub fn commit(&mut self, through: Zxid, now: Now) -> Result<Vec<Differs>, ReplayError> {
         let mut differ = Vec::new();
+        let is_in_step = !self.core.is_held();
         while self.logged.front().is_some_and(|first| first.zxid <= through)
             && let Some(first) = self.logged.pop_front()
         {
+            // What a sync brings was committed before.
+            if is_in_step {
+                self.note_committed(&first, now);
+            }
             let Some(why) = self.apply(&first)? else { continue };
             self.core.metrics.counters.digest_mismatches_count += 1;
             let is_hint = first.is_hint;
@@ -457,6 +468,15 @@ impl Follow {
             }
         }
         Ok(differ)
+    }
+
+    fn note_committed(&mut self, logged: &Logged, now: Now) {
+        let made_ms = txn::time_ms(&logged.txn);
+        let Metrics { counters, latencies, .. } = &mut self.core.metrics;
+        counters.learner_commit_received_count += 1;
+        counters.request_commit_queued += 1;
+        latencies.commit_propagation_latency.record_since(now.wall_ms, made_ms);
+        latencies.propagation_latency.record_since(now.wall_ms, made_ms);
     }
 
     fn apply(&mut self, logged: &Logged) -> Result<Option<ReplayError>, ReplayError> {
@@ -596,7 +616,7 @@ mod tests {
         header.put(&mut bytes);
         txn.put(&mut bytes);
         follow.log(Logged { zxid: header.zxid, txn: bytes.into(), is_hint: false });
-        follow.commit(header.zxid).expect("applies");
+        follow.commit(header.zxid, Now::default()).expect("applies");
         heard(follow)
     }
 

@@ -25,11 +25,12 @@ use super::{
     Builder, CnxnId, Commit, CommitSettings, Deltas, Entry, FuzzyReplay, Now, Proposed, ReplayError, Request,
     Restart, Restored, Up, Uplink, What,
 };
-use crate::admin::{Leading, Metrics, Mode, Text};
+use crate::admin::{LastMinMax, Leading, Metrics, Mode, Text};
 use crate::auth::Policy;
 use crate::config::Ensemble;
 use crate::proto::Zxid;
 use crate::snapshot::java::{Decoder, Form, Progress};
+use crate::txn::{self, Change};
 use crate::wal::{self, Batch, Marker};
 use crate::zab::LinkId;
 use crate::zab::election::{Candidate, ElectionPort, Output as ElectionOutput};
@@ -323,6 +324,10 @@ struct Group {
     /// Records among them, and when that was.
     records: usize,
     at_us: i64,
+    /// When the first of them was made.
+    made_us: i64,
+    /// Changes of znodes among them, as ZooKeeper counts them.
+    changes: u64,
 }
 
 /// See the module's page.
@@ -344,6 +349,9 @@ pub struct Replica {
     patience: Patience,
     spare: Batch,
     durable: Zxid,
+    /// Since when each group of `to_log` that is no marker has waited, and the one that the log has.
+    log_waits_us: VecDeque<i64>,
+    logging_since_us: i64,
     member: Option<Box<Member>>,
 }
 
@@ -377,6 +385,11 @@ struct Member {
     busy_since_ms: Option<i64>,
     /// Proposals that go to the log together.
     gathered: Batch,
+    /// When the first of these came.
+    gathered_us: i64,
+    /// Since when it looks for a leader, and since when it has served no client.
+    looking_us: i64,
+    unavailable_us: Option<i64>,
     next_link: u64,
     /// Learners that people were told are in step: number, and whether they vote.
     in_step: BTreeMap<LinkId, (i64, bool)>,
@@ -571,6 +584,9 @@ impl Replica {
             hold_until_ms: None,
             busy_since_ms: None,
             gathered: Batch::default(),
+            gathered_us: 0,
+            looking_us: now.mono_us,
+            unavailable_us: None,
             next_link: 0,
             in_step: BTreeMap::new(),
             unserved_ms: None,
@@ -596,6 +612,8 @@ impl Replica {
             patience: Patience::default(),
             spare: Batch::default(),
             durable: shown.0,
+            log_waits_us: VecDeque::new(),
+            logging_since_us: 0,
             member,
         }
     }
@@ -656,6 +674,26 @@ impl Replica {
         &mut self.core().metrics
     }
 
+    /// Whether [`Replica::checked`] has something to say.
+    pub fn is_unmeasured(&self) -> bool {
+        matches!(&self.side, Side::Commit(commit) if commit.is_unmeasured())
+    }
+
+    /// Requests that were checked since the last call took so long together.
+    pub fn checked(&mut self, took_us: u64) {
+        if let Side::Commit(commit) = &mut self.side {
+            commit.checked(took_us);
+        }
+    }
+
+    /// As many requests that were checked here are with the log and the followers; handing them over took so long.
+    pub fn handed(&mut self, requests: u64, took_us: u64) {
+        if let Side::Commit(commit) = &mut self.side {
+            let times = &mut commit.core_mut().metrics.times;
+            times.proposal_process_time.record_n(took_us / requests.max(1), requests);
+        }
+    }
+
     /// Four-letter words that only lack what the shell knows; [`Replica::tell`] must follow for each.
     pub fn take_answered(&mut self, now: Now) -> Vec<Answered> {
         let mut answered = self.core().take_answered();
@@ -670,6 +708,9 @@ impl Replica {
             };
             let Some(member) = &self.member else { continue };
             status.quorum_size = Some(member.settings.membership.quorum.voters().count() as u64);
+            if let (Standing::Observing, State::Learning(learning)) = (standing, &member.state) {
+                status.observer_master_id = Some(learning.sid);
+            }
             if let State::Leading(leader) = &member.state {
                 let pending_syncs = self.groups.iter().filter(|group| group.round.is_some()).count() as u64;
                 status.leader = Some(Leading { pending_syncs, ..leader.status(now.mono_ms()) });
@@ -765,6 +806,15 @@ impl Replica {
         }
         let batch = self.to_log.pop_front()?;
         self.logging = true;
+        if !batch.is_marker() {
+            self.logging_since_us = self.log_waits_us.pop_front().unwrap_or(now.mono_us);
+            let (waited_us, records) = (since(self.logging_since_us, now), batch.records().into());
+            let behind = self.to_log.iter().map(|batch| u64::from(batch.records())).sum();
+            let Metrics { counters, sizes, latencies, .. } = self.metrics_mut();
+            sizes.sync_processor_queue_size.record(behind);
+            counters.sync_processor_request_queued += records;
+            latencies.sync_processor_queue_time_ms.record_n(waited_us, records);
+        }
         Some(batch)
     }
 
@@ -808,10 +858,12 @@ impl Replica {
         let batch = Arc::new(std::mem::take(&mut member.gathered));
         member.history.push(batch.clone());
         member.history.trim(Zxid(u64::MAX));
+        self.log_waits_us.push_back(member.gathered_us);
         self.to_log.push_back(batch);
     }
 
-    fn propose(&mut self, Proposed { records, deltas, through }: Proposed, now: Now) {
+    fn propose(&mut self, Proposed { records, deltas, through, since_us }: Proposed, now: Now) {
+        let changes = self.note_proposed(&records, &deltas, now);
         let has_sync = || deltas.entries.iter().any(|entry| matches!(entry.what, What::Synced));
         let mut round = None;
         if let Some(member) = &mut self.member
@@ -823,7 +875,8 @@ impl Replica {
             Self::send(member, out);
         }
         let count = records.records() as usize;
-        self.groups.push_back(Group { through, deltas, round, records: count, at_us: now.mono_us });
+        let (at_us, made_us) = (now.mono_us, since_us);
+        self.groups.push_back(Group { through, deltas, round, records: count, at_us, made_us, changes });
         if records.is_empty() {
             self.spare = records;
             return self.advance(now);
@@ -832,7 +885,56 @@ impl Replica {
         if let Some(member) = &mut self.member {
             member.history.push(batch.clone());
         }
+        self.log_waits_us.push_back(since_us);
         self.to_log.push_back(batch);
+    }
+
+    /// Counts what is about to be proposed; says how many changes there are.
+    fn note_proposed(&mut self, records: &Batch, deltas: &Deltas, now: Now) -> u64 {
+        let leads = self.member.is_some();
+        let changes = deltas.changes.iter().map(Change::records).sum::<u64>();
+        let metrics = self.metrics_mut();
+        metrics.counters.outstanding_changes_queued += changes;
+        if leads {
+            metrics.counters.proposal_count += u64::from(records.records());
+            for (_, txn) in records.iter() {
+                metrics.proposal_size.record(now.mono_us, txn.len() as u64);
+            }
+        }
+        changes
+    }
+
+    /// Counts a group that is committed, and about to be published.
+    fn note_committed(&mut self, group: &Group, now: Now) {
+        let leads = self.member.is_some();
+        let (took_us, records) = (since(group.made_us, now), group.records as u64);
+        let Metrics { counters, latencies, .. } = self.metrics_mut();
+        counters.request_commit_queued += group.deltas.requests;
+        counters.outstanding_changes_removed += group.changes;
+        latencies.propagation_latency.record_n(took_us, records);
+        if leads {
+            counters.commit_count += records;
+            latencies.quorum_ack_latency.record_n(took_us, records);
+        }
+    }
+
+    /// Counts a group that is durable here.
+    fn note_durable(&mut self, batch: &Batch, now: Now) {
+        let (took_us, records) = (since(self.logging_since_us, now), batch.records().into());
+        let is_voter = self.member.as_ref().is_some_and(|member| !member.is_observer());
+        let is_follower = matches!(self.side, Side::Follow(_));
+        // What a sync brings is acknowledged as a whole.
+        let is_in_step = !self.core().is_held();
+        let latencies = &mut self.metrics_mut().latencies;
+        latencies.sync_processor_queue_and_flush_time_ms.record_n(took_us, records);
+        match (is_voter, is_follower) {
+            (true, false) => latencies.proposal_ack_creation_latency.record_n(took_us, records),
+            (true, true) if is_in_step => {
+                let ack = &mut latencies.proposal_ack_creation_latency;
+                batch.iter().for_each(|(_, txn)| ack.record_since(now.wall_ms, txn::time_ms(txn)));
+            }
+            (true, true) | (false, _) => {}
+        }
     }
 
     /// Only for what a leader sends of its own accord.
@@ -854,6 +956,7 @@ impl Replica {
         if batch.is_marker() {
             return self.marked(now);
         }
+        self.note_durable(&batch, now);
         self.durable = batch.last();
         let mut learned = Vec::new();
         if let Some(member) = &mut self.member {
@@ -887,8 +990,10 @@ impl Replica {
         while let Some(group) = self.groups.front()
             && (group.through <= committed || group.through.counter() == 0)
             && group.round.is_none_or(|round| round <= confirmed)
-            && let Some(Group { through, deltas, records, at_us, .. }) = self.groups.pop_front()
+            && let Some(group) = self.groups.pop_front()
         {
+            self.note_committed(&group, now);
+            let Group { through, deltas, records, at_us, .. } = group;
             // What is not logged takes no time.
             if records > 0 {
                 self.patience.committed(now.mono_us - at_us);
@@ -1262,11 +1367,12 @@ impl Replica {
                 let mut held: Vec<Deltas> = groups.map(|group| unaddressed(group.deltas)).collect();
                 // Whatever was proposed goes to the log: the tree has it.
                 if let Some(proposed) = commit.take(std::mem::take(&mut self.spare)) {
-                    let Proposed { records, deltas, .. } = proposed;
+                    let Proposed { records, deltas, since_us, .. } = proposed;
                     held.push(unaddressed(deltas));
                     if !records.is_empty() {
                         let batch = Arc::new(records);
                         member.history.push(batch.clone());
+                        self.log_waits_us.push_back(since_us);
                         self.to_log.push_back(batch);
                     }
                 }
@@ -1293,7 +1399,7 @@ impl Replica {
                 }
                 // The log has it, or is about to.
                 self.gather_proposals();
-                self.commit_logged(Zxid(u64::MAX));
+                self.commit_logged(Zxid(u64::MAX), now);
             }
             Side::Nobody => unreachable!("a side is only away within one call"),
         }
@@ -1301,9 +1407,9 @@ impl Replica {
     }
 
     /// Applies what the leader, or the log, says.
-    fn commit_logged(&mut self, through: Zxid) {
+    fn commit_logged(&mut self, through: Zxid, now: Now) {
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
-        match follow.commit(through) {
+        match follow.commit(through, now) {
             Ok(differ) => {
                 let events = differ.into_iter().map(|Differs { why, is_hint }| match is_hint {
                     true => Event::DigestHint { why: why.to_string() },
@@ -1326,6 +1432,10 @@ impl Replica {
         let last = member.history.last();
         assert_eq!(self.durable, last, "the log ends elsewhere than the history");
         member.state = State::Electing;
+        member.looking_us = now.mono_us;
+        member.unavailable_us.get_or_insert(now.mono_us);
+        self.core().metrics.counters.looking_count += 1;
+        let Some(member) = &mut self.member else { return };
         let own = Candidate { zxid: last, peer_epoch: member.epochs.current };
         let own = (!member.is_observer()).then_some(own);
         let mut out = Vec::new();
@@ -1355,6 +1465,7 @@ impl Replica {
                         member.state
                     );
                     let (sid, now_ms) = (vote.leader, now.mono_ms());
+                    let took_us = (!member.is_observer()).then(|| since(member.looking_us, now));
                     member.outputs.push_back(Output::Event(Event::Elected { sid }));
                     // A quorum that elected with this server's vote knows as much as it does.
                     let (theirs, ours) = (vote.peer_epoch, member.epochs.current);
@@ -1362,6 +1473,10 @@ impl Replica {
                         let event = Event::Outdated { leader: sid, theirs, ours };
                         member.outputs.push_back(Output::Event(event));
                     }
+                    if let Some(took_us) = took_us {
+                        self.core().metrics.times.election_time.record(took_us);
+                    }
+                    let Some(member) = &mut self.member else { return };
                     if state == ServerState::Leading {
                         let last = member.history.last();
                         let membership = member.settings.membership.clone();
@@ -1503,15 +1618,30 @@ impl Replica {
         let (core, sessions, owners, waiting) = follow.into_parts();
         let zxid = core.last_txn;
         let mut commit = Commit::of(core, sessions, now);
+        commit.core_mut().metrics.proposal_size = LastMinMax::default();
         commit.lead(owners);
         commit.submit(now, Uplink { term: self.term, ..waiting });
         self.side = Side::Commit(Box::new(commit));
+        self.note_available(now);
         if let Some(member) = &mut self.member {
             member.outputs.push_back(Output::Event(Event::Leading { epoch, zxid }));
             let mut out = Vec::new();
             let vote = member.election.vote();
             member.election.settle(ServerState::Leading, Vote { peer_epoch: epoch.into(), ..vote }, &mut out);
             self.elected(out, now);
+        }
+    }
+
+    /// Counts for how long it served no client, now that it does.
+    fn note_available(&mut self, now: Now) {
+        let Some(since_us) = self.member.as_mut().and_then(|member| member.unavailable_us.take()) else {
+            return;
+        };
+        let leads = matches!(self.side, Side::Commit(_));
+        let times = &mut self.metrics_mut().times;
+        times.unavailable_time.record(since(since_us, now));
+        if leads {
+            times.leader_unavailable_time.record(since(since_us, now));
         }
     }
 
@@ -1531,10 +1661,14 @@ impl Replica {
             Asked::CreateSession { session_id, timeout_ms } => {
                 Up::CreateSession { from, session_id, timeout_ms }
             }
-            Asked::Revalidate { session_id, timeout_ms } => Up::Revalidate { from, session_id, timeout_ms },
+            Asked::Revalidate { session_id, timeout_ms } => {
+                commit.core_mut().metrics.counters.revalidate_count += 1;
+                Up::Revalidate { from, session_id, timeout_ms }
+            }
             Asked::Touched(sessions) => Up::Touched(sessions),
         };
-        commit.submit(now, Uplink { bytes, items: vec![item], term: self.term });
+        let since_us = Some(now.mono_us);
+        commit.submit(now, Uplink { bytes, items: vec![item], since_us, term: self.term });
     }
 
     fn learned(&mut self, out: Vec<LearnerOutput>, now: Now) {
@@ -1565,13 +1699,13 @@ impl Replica {
                     let Some(member) = &mut self.member else { return };
                     member.restoring = Restoring::Receiving(Box::new(receiving));
                 }
-                LearnerOutput::Propose(zxid, txn) => self.log(zxid, txn),
+                LearnerOutput::Propose(zxid, txn) => self.log(zxid, txn, now),
                 LearnerOutput::Commit(zxid) if member.restoring.is_installing() => {
                     member.waiting_commit = zxid;
                     self.sharpen(now);
                 }
                 LearnerOutput::Commit(zxid) => {
-                    self.commit_logged(zxid);
+                    self.commit_logged(zxid, now);
                     self.check_up_to_date(now);
                 }
                 LearnerOutput::UpToDate(epoch) => {
@@ -1603,8 +1737,14 @@ impl Replica {
         self.forward();
     }
 
-    fn log(&mut self, zxid: Zxid, txn: Bytes) {
-        let Some(member) = &mut self.member else { return };
+    fn log(&mut self, zxid: Zxid, txn: Bytes, now: Now) {
+        let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        // An observer hears of it when it is committed; what a sync brings was proposed before.
+        if !member.is_observer() && !follow.core.is_held() {
+            let Metrics { counters, latencies, .. } = &mut follow.core.metrics;
+            counters.learner_proposal_received_count += 1;
+            latencies.proposal_latency.record_since(now.wall_ms, txn::time_ms(&txn));
+        }
         let is_hint = match &member.state {
             State::Learning(learning) => !learning.learner.vouches_for(zxid),
             _ => true,
@@ -1618,6 +1758,9 @@ impl Replica {
             self.gather_proposals();
         }
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
+        if member.gathered.is_empty() {
+            member.gathered_us = now.mono_us;
+        }
         member.gathered.put(zxid, |out| out.extend_from_slice(logged.record()));
         follow.log(logged);
         if member.gathered.bytes() >= follow.core.group_bytes_max {
@@ -1637,6 +1780,13 @@ impl Replica {
         {
             learning.is_up_to_date = true;
             member.failed_syncs = 0;
+            let took_us = (now.mono_ms() - learning.began_ms).max(0) as u64 * 1000;
+            let is_observer = member.is_observer();
+            let times = &mut self.metrics_mut().times;
+            match is_observer {
+                true => times.observer_sync_time.record(took_us),
+                false => times.follower_sync_time.record(took_us),
+            }
             self.up_to_date(epoch, now);
         }
     }
@@ -1653,6 +1803,7 @@ impl Replica {
             }
         }
         self.confirm(epoch);
+        self.note_available(now);
         let (Side::Follow(follow), Some(member)) = (&mut self.side, &mut self.member) else { return };
         let State::Learning(learning) = &member.state else { return };
         follow.connect(epoch, learning.learner.has_java_leader());
@@ -1838,9 +1989,9 @@ impl Replica {
         member.waiting_bytes = 0;
         let committed = std::mem::replace(&mut member.waiting_commit, Zxid::ZERO);
         for Logged { zxid, txn, .. } in waiting.into_iter().filter(|logged| logged.zxid > last) {
-            self.log(zxid, txn);
+            self.log(zxid, txn, now);
         }
-        self.commit_logged(committed);
+        self.commit_logged(committed, now);
         self.learned(out, now);
     }
 
@@ -1966,6 +2117,11 @@ impl Replica {
             _ => {}
         }
     }
+}
+
+/// Microseconds since then.
+fn since(then_us: i64, now: Now) -> u64 {
+    (now.mono_us - then_us).max(0) as u64
 }
 
 /// The same entries, with nobody to answer.

@@ -107,8 +107,17 @@ pub struct Uplink {
     pub bytes: Vec<u8>,
     /// What is asked.
     pub items: Vec<Up>,
+    /// When the first request of it came, by the view's clock.
+    pub since_us: Option<i64>,
     /// How often the view has stopped serving: what clients asked before that is nobody's any more.
     pub term: u32,
+}
+
+impl Uplink {
+    /// A request is about to join.
+    fn begin(&mut self, now: Now) {
+        self.since_us.get_or_insert(now.mono_us);
+    }
 }
 
 /// One thing that a view asks of the commit side.
@@ -197,6 +206,8 @@ pub struct Deltas {
     pub results: Vec<MultiResult>,
     /// Bytes of the records in the log.
     pub log_bytes: usize,
+    /// Entries that are txns or syncs.
+    pub requests: u64,
 }
 
 /// Entries, and changes, up to which room is made for as many as there were last.
@@ -297,6 +308,32 @@ pub enum What {
     },
     /// The answer to a four-letter word.
     Text(Box<[u8]>),
+}
+
+impl What {
+    /// Whether it is a txn, or a sync: what clients ask of the commit side.
+    pub(crate) fn is_request(&self) -> bool {
+        match self {
+            Self::Done(_)
+            | Self::Failed(_)
+            | Self::Multi
+            | Self::Synced
+            | Self::Moved
+            | Self::SessionCreated { .. }
+            | Self::SessionClosed { .. } => true,
+            Self::Epoch
+            | Self::Serving(_)
+            | Self::Image(_)
+            | Self::Reset(_)
+            | Self::Dropped
+            | Self::Attached { .. }
+            | Self::Refused { .. }
+            | Self::Ahead { .. }
+            | Self::Fence(_)
+            | Self::Report { .. }
+            | Self::Text(_) => false,
+        }
+    }
 }
 
 /// What a view begins with, or begins again with.

@@ -3,9 +3,10 @@
 
 use super::core::Core;
 use super::{CnxnId, Now};
-use crate::admin::{Connection, Gauges, Merge, Metrics, Status, Summary, Word};
+use crate::admin::{self, Connection, Gauges, Merge, Metrics, QuotaUse, Status, Summary, Word};
 use crate::proto::Zxid;
 use crate::session::Tracker;
+use crate::txn::{self, Limits};
 use crate::watch;
 use std::collections::BTreeMap;
 
@@ -160,6 +161,9 @@ pub(super) fn status(
             by_session.entry(session_id).or_default().push(path);
         }
     }
+    if word == Word::Mntr {
+        status.quotas = quotas(core);
+    }
     status.watches_by_session = by_session.into_iter().collect();
     status.watches_by_path = by_path.into_iter().collect();
     if word == Word::Dump {
@@ -172,4 +176,24 @@ pub(super) fn status(
         status.ephemerals = owners.map(|id| (id, tree.ephemerals(id).map(Box::from).collect())).collect();
     }
     status
+}
+
+/// The quotas of each namespace, added up. Source: `QuotaMetricsUtils`.
+fn quotas(core: &Core) -> BTreeMap<String, QuotaUse> {
+    let text = |path: Vec<u8>| {
+        let text = core.tree.find(&path).map_or(&b""[..], |index| core.tree.body(index).bytes());
+        Limits::parse(text)
+    };
+    let limit = |hard: i64, soft: i64| if hard > -1 { hard } else { soft };
+    let mut quotas: BTreeMap<String, QuotaUse> = BTreeMap::new();
+    for limited in core.quotas.limited() {
+        let Some(name) = admin::namespace(limited) else { continue };
+        let (limits, usage) = (text(txn::limits_path(limited)), text(txn::stats_path(limited)));
+        let quota = quotas.entry(String::from_utf8_lossy(name).into_owned()).or_default();
+        quota.count_limit = quota.count_limit.wrapping_add(limit(limits.count_hard(), limits.count));
+        quota.bytes_limit = quota.bytes_limit.wrapping_add(limit(limits.bytes_hard(), limits.bytes));
+        quota.count = quota.count.wrapping_add(usage.count);
+        quota.bytes = quota.bytes.wrapping_add(usage.bytes);
+    }
+    quotas
 }

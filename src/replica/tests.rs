@@ -292,7 +292,7 @@ impl Net {
 
     /// One group to the log; what the views learn after that.
     fn log(&mut self) -> Option<Deltas> {
-        let Proposed { records, deltas, through } = self.commit.take(Default::default())?;
+        let Proposed { records, deltas, through, .. } = self.commit.take(Default::default())?;
         if !records.is_empty() {
             let (from, bytes) = (self.encoder.offset(), self.encoder.group_bytes(&records));
             self.encoder.encode(&records, &mut self.log[from..from + bytes]);
@@ -1336,7 +1336,7 @@ fn groups_are_bounded() {
     let groups = |net: &mut Net| {
         let mut sizes = Vec::new();
         net.up();
-        while let Some(Proposed { records, deltas, through }) = net.commit.take(Default::default()) {
+        while let Some(Proposed { records, deltas, through, .. }) = net.commit.take(Default::default()) {
             sizes.push(records.bytes());
             net.commit.committed(through);
             net.publish(&deltas);

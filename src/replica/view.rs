@@ -7,7 +7,7 @@ use super::read::{
 };
 use super::report::ViewReport;
 use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Restart, Up, Uplink, What};
-use crate::admin::{self, Connection, ConnectionSession, Metrics, Summary, Whitelist, Word};
+use crate::admin::{self, Connection, ConnectionSession, Metrics, Sizes, Summary, Whitelist, Word};
 use crate::auth::{self, AclList, Policy};
 use crate::proto::event::{EventType, put_event};
 use crate::proto::reply::{MultiHeader, ReplyHeader, put_reply, put_status};
@@ -191,6 +191,8 @@ pub struct View {
     received: u64,
     replies: u64,
     latency: Summary,
+    /// Reads that were answered as soon as they came, since [`View::measured`]: how long that took is not known yet.
+    unmeasured: u64,
     metrics: Metrics,
 }
 
@@ -271,6 +273,7 @@ impl View {
             received: 0,
             replies: 0,
             latency: Summary::default(),
+            unmeasured: 0,
             metrics: Metrics::default(),
             settings,
         }
@@ -415,7 +418,6 @@ impl View {
 
     /// Bytes have arrived. Those that cannot be handled yet are kept; see [`Wants::read`].
     pub fn receive(&mut self, Place { slot, .. }: Place, bytes: &[u8], now: Now) {
-        self.metrics.counters.bytes_received_count += bytes.len() as u64;
         let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else { return };
         self.hear(slot, &mut cnxn);
         if cnxn.input.is_empty() {
@@ -505,7 +507,10 @@ impl View {
                 && let Some(word) = Word::from_code(i32::from_be_bytes(*first))
             {
                 return match self.word(slot, cnxn, word, body) {
-                    Step::Done => bytes.len(),
+                    Step::Done => {
+                        self.metrics.counters.bytes_received_count += 4;
+                        bytes.len()
+                    }
                     Step::NeedsMore => used,
                 };
             }
@@ -524,6 +529,7 @@ impl View {
             }
             used += 4 + length;
             self.received += 1;
+            self.metrics.counters.bytes_received_count += 4 + length as u64;
             cnxn.stats.received += 1;
             match cnxn.state {
                 State::Fresh => self.connect(slot, cnxn, frame, now),
@@ -547,6 +553,7 @@ impl View {
         let full =
             self.outstanding >= self.settings.outstanding_max || self.uplink.bytes.len() >= UPLINK_BYTES_MAX;
         if full && cnxn.awaited > 0 {
+            self.metrics.counters.request_throttle_wait_count += 1;
             self.held_up.push(slot);
             return true;
         }
@@ -557,16 +564,18 @@ impl View {
         let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
             return cnxn.close(CloseReason::Malformed("connect request"));
         };
-        self.metrics.counters.connection_request_count += 1;
         if !self.serving {
+            self.metrics.counters.cnxn_closed_without_zk_server_running += 1;
             return cnxn.close(CloseReason::NotServing);
         }
+        self.metrics.counters.connection_request_count += 1;
         cnxn.state = State::Waiting;
         cnxn.read_only = request.read_only;
         cnxn.asked_us = now.mono_us;
         // Only as much of a hostile password as a real one has.
         let password = request.password.unwrap_or_default();
         self.outstanding += 1;
+        self.uplink.begin(now);
         self.uplink.items.push(Up::Connect {
             cnxn: self.id(slot),
             session_id: request.session_id,
@@ -616,8 +625,16 @@ impl View {
         };
         let body = reader.rest();
         match op {
-            OpCode::AUTH => return self.authenticate(cnxn, xid, body),
-            OpCode::SASL => return self.sasl(cnxn, xid, body),
+            OpCode::AUTH | OpCode::SASL => {
+                let before = cnxn.out.len();
+                match op {
+                    OpCode::AUTH => self.authenticate(cnxn, xid, body),
+                    _ => self.sasl(cnxn, xid, body),
+                }
+                self.metrics.counters.auth_failed_count +=
+                    u64::from(matches!(cnxn.reason, CloseReason::Auth(_)));
+                return self.note_size(cnxn.out.len() - before, now);
+            }
             _ => {}
         }
         let enforced = &self.settings.enforced_schemes;
@@ -626,6 +643,7 @@ impl View {
         {
             self.take_buffer(cnxn);
             put_status(&mut cnxn.out, xid, 0, ErrorCode::SessionClosedRequireSaslAuth);
+            self.metrics.counters.auth_failed_count += 1;
             return cnxn.close(CloseReason::Auth(ErrorCode::SessionClosedRequireSaslAuth));
         }
         match op {
@@ -646,7 +664,7 @@ impl View {
             | OpCode::SET_WATCHES2 => {
                 if cnxn.pending.is_empty() && !is_long(op, body) {
                     let ids = cnxn.ids.clone();
-                    return self.read(slot, cnxn, frame, &ids, now.mono_us, now);
+                    return self.read(slot, cnxn, frame, &ids, None, now);
                 }
                 let (ids, came_us) = (cnxn.ids.clone(), now.mono_us);
                 cnxn.deferred += 1;
@@ -679,6 +697,7 @@ impl View {
         }
         self.work -= (REQUEST_WORK + body.len() / BYTES_PER_WORK) as isize;
         let start = self.uplink.bytes.len();
+        self.uplink.begin(now);
         self.uplink.bytes.extend_from_slice(body);
         self.uplink.items.push(Up::Request(Request {
             cnxn: self.id(slot),
@@ -753,16 +772,19 @@ impl View {
         }
     }
 
-    fn read(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8], ids: &[Id], came_us: i64, now: Now) {
+    /// Answers a read: one that came at `came_us`, or just now.
+    fn read(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8], ids: &[Id], came_us: Option<i64>, now: Now) {
         let mut reader = Reader::new(frame);
         let RequestHeader { xid, op } = RequestHeader::read(&mut reader).expect("it was read when it came");
         self.take_buffer(cnxn);
-        if op == OpCode::PING {
-            put_status(&mut cnxn.out, XID_PING, self.zxid.to_wire(), ErrorCode::Ok);
-            self.work -= (REQUEST_WORK / 2) as isize;
-            return self.note(cnxn, xid, op, came_us, now);
-        }
         let (start, zxid) = (cnxn.out.len(), self.zxid);
+        if op == OpCode::PING {
+            put_status(&mut cnxn.out, XID_PING, zxid.to_wire(), ErrorCode::Ok);
+            self.work -= (REQUEST_WORK / 2) as isize;
+            // Java's does not count among the bytes of replies.
+            self.note_size(cnxn.out.len() - start, now);
+            return self.note_read(cnxn, xid, op, came_us, now);
+        }
         let (mut failed, mut events) = (None, Vec::new());
         let mut read = self.reading(slot, cnxn.session_id, ids);
         put_reply(&mut cnxn.out, xid, zxid, |out| {
@@ -780,11 +802,13 @@ impl View {
                 }
             });
         }
+        self.note_reply(cnxn.out.len() - start, now);
         if !events.is_empty() {
             // Catch-up events go before the reply of the setWatches that they answer.
+            self.note_events(cnxn, &events, now);
             cnxn.out.splice(start..start, events);
         }
-        self.note(cnxn, xid, op, came_us, now);
+        self.note_read(cnxn, xid, op, came_us, now);
     }
 
     /// What a read of a connection sees of this view, and may leave there.
@@ -800,19 +824,95 @@ impl View {
         }
     }
 
-    /// Counts an answer.
-    fn note(&mut self, cnxn: &mut Cnxn, xid: i32, op: OpCode, came_us: i64, now: Now) {
+    /// Counts the bytes of a frame that is not the answer to a request; its length is no part of them.
+    #[inline]
+    fn note_size(&mut self, frame: usize, now: Now) {
+        if frame > 0 {
+            self.metrics.client_response_size.record(now.mono_us, frame as u64 - 4);
+        }
+    }
+
+    /// Counts the bytes of a request's answer.
+    #[inline]
+    fn note_reply(&mut self, frame: usize, now: Now) {
+        self.metrics.counters.response_bytes += frame as u64 - 4;
+        self.note_size(frame, now);
+    }
+
+    /// Counts the events of a setWatches, which are whole frames.
+    fn note_events(&mut self, cnxn: &mut Cnxn, mut events: &[u8], now: Now) {
+        while let Some((length, rest)) = events.split_first_chunk::<4>() {
+            let length = u32::from_be_bytes(*length) as usize;
+            events = &rest[length..];
+            self.metrics.counters.watch_bytes += length as u64;
+            self.note_size(4 + length, now);
+            self.replies += 1;
+            cnxn.stats.sent += 1;
+        }
+    }
+
+    /// Counts the answer to a read. How long one took that came just now, [`View::measured`] says.
+    #[inline]
+    fn note_read(&mut self, cnxn: &mut Cnxn, xid: i32, op: OpCode, came_us: Option<i64>, now: Now) {
+        let Some(came_us) = came_us else {
+            self.unmeasured += 1;
+            return self.note(cnxn, xid, op, None, now);
+        };
         let latency_us = (now.mono_us - came_us).max(0) as u64;
-        self.latency.record(latency_us);
+        self.metrics.latencies.readlatency.record(latency_us);
+        self.note(cnxn, xid, op, Some(latency_us), now);
+    }
+
+    /// Whether [`View::measured`] is due.
+    pub fn is_unmeasured(&self) -> bool {
+        self.unmeasured > 0
+    }
+
+    /// What has been received since the last call took so long to answer: for reads, which were answered at once, that
+    /// is their latency. One reading of the clock serves all of them.
+    pub fn measured(&mut self, Place { slot, .. }: Place, took_us: u64) {
+        let reads = std::mem::take(&mut self.unmeasured);
+        self.latency.record_n(took_us, reads);
+        let Metrics { latencies, .. } = &mut self.metrics;
+        latencies.readlatency.record_n(took_us, reads);
+        latencies.read_final_proc_time_ms.record_n(took_us / reads.max(1), reads);
+        if let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn
+            && reads > 0
+        {
+            cnxn.stats.latency.record_n(took_us, reads);
+            cnxn.stats.last_latency_us = took_us;
+        }
+    }
+
+    /// What this view's shell measures.
+    pub fn metrics_mut(&mut self) -> &mut Metrics {
+        &mut self.metrics
+    }
+
+    /// Applying these took so long. The first view speaks for all.
+    pub fn applied(&mut self, deltas: &Deltas, took_us: u64) {
+        if self.settings.number == 0 && deltas.requests > 0 {
+            self.metrics.times.commit_process_time.record(took_us);
+            let each_us = took_us / deltas.requests;
+            self.metrics.latencies.write_final_proc_time_ms.record_n(each_us, deltas.requests);
+        }
+    }
+
+    /// Counts an answer, and its latency if that is known.
+    #[inline]
+    fn note(&mut self, cnxn: &mut Cnxn, xid: i32, op: OpCode, latency_us: Option<u64>, now: Now) {
         let stats = &mut cnxn.stats;
+        if let Some(latency_us) = latency_us {
+            self.latency.record(latency_us);
+            stats.latency.record(latency_us);
+            stats.last_latency_us = latency_us;
+        }
         if xid >= 0 {
             stats.last_cxid = xid;
         }
         stats.last_op = Some(op);
         stats.last_zxid = self.zxid;
         stats.last_response = now;
-        stats.last_latency_us = latency_us;
-        stats.latency.record(latency_us);
     }
 
     /// Answers deferred reads up to the next write; `true` if there is more to do once others had their
@@ -843,7 +943,7 @@ impl View {
             }
             cnxn.deferred -= 1;
             cnxn.deferred_bytes -= frame.len();
-            self.read(slot, cnxn, &frame, &ids, came_us, now);
+            self.read(slot, cnxn, &frame, &ids, Some(came_us), now);
         }
         false
     }
@@ -956,7 +1056,6 @@ impl View {
     /// So much of it was sent.
     pub fn sent(&mut self, Place { slot, .. }: Place, bytes: usize) {
         let Some(cnxn) = &mut self.cnxns[slot as usize].cnxn else { return };
-        self.metrics.counters.response_bytes += bytes as u64;
         // A client that is not read because it takes long over an answer may have no other way to say that it lives. Of
         // less than this the kernel may take all, from a server whose client is long gone.
         if cnxn.unsent() >= OUT_BYTES_PAUSE && cnxn.state == State::Established {
@@ -1033,6 +1132,7 @@ impl View {
                 && cnxn.state == State::Fresh
             {
                 cnxn.close(CloseReason::Sessionless { timeout_ms });
+                self.metrics.counters.sessionless_connections_expired += 1;
                 self.list_id(id);
             }
         }
@@ -1133,9 +1233,9 @@ impl View {
         body.clear();
         let mut changed = None;
         if matches!(entry.what, What::Multi) {
-            self.multi(entry.zxid, changes, results, &mut body);
+            self.multi(entry.zxid, changes, results, &mut body, now);
         } else {
-            changed = self.changes(changes, entry.zxid);
+            changed = self.changes(changes, entry.zxid, now);
         }
         (self.zxid, self.digest) = (entry.zxid, entry.digest);
         // The start of an epoch is nobody's txn, and in no log.
@@ -1174,6 +1274,7 @@ impl View {
                 && cnxn.state != State::Closing
             {
                 cnxn.close(CloseReason::NotServing);
+                self.metrics.counters.cnxn_closed_without_zk_server_running += 1;
                 self.list_id(id);
             }
         }
@@ -1207,18 +1308,23 @@ impl View {
     }
 
     /// Makes the changes of one operation; says where its znode is, if it is still there.
-    fn changes(&mut self, changes: &[Change], zxid: Zxid) -> Option<NodeIndex> {
+    fn changes(&mut self, changes: &[Change], zxid: Zxid, now: Now) -> Option<NodeIndex> {
         let (first, quotas) = changes.split_first()?;
-        let index = self.change(first, zxid);
-        quotas.iter().for_each(|change| _ = self.change(change, zxid));
+        let index = self.change(first, zxid, now);
+        quotas.iter().for_each(|change| _ = self.change(change, zxid, now));
         index
     }
 
     /// Makes one change and fires its watches; says where the znode is, if it is still there.
-    fn change(&mut self, change: &Change, zxid: Zxid) -> Option<NodeIndex> {
+    fn change(&mut self, change: &Change, zxid: Zxid, now: Now) -> Option<NodeIndex> {
         let index = change.apply(&mut self.tree, zxid);
-        let Self { tree, watches, cnxns, policy, listed, replies, work, out_bytes, .. } = self;
+        if self.settings.number == 0 {
+            self.note_write(change);
+        }
+        let Self { tree, watches, cnxns, policy, listed, replies, metrics, work, out_bytes, .. } = self;
+        let mut fired = Fired::default();
         let mut tell = |slot: u32, kind: EventType, path: &[u8], acl: Option<&AclList>| {
+            fired.count(kind);
             let Some(cnxn) = &mut cnxns[slot as usize].cnxn else { return };
             *work -= (WATCH_WORK + Policy::work(acl, &cnxn.ids) * ID_WORK) as isize;
             if cnxn.state == State::Closing || !policy.permits_by(acl, Perms::READ, &cnxn.ids) {
@@ -1226,7 +1332,10 @@ impl View {
             }
             let before = cnxn.out.len();
             put_event(&mut cnxn.out, Some(zxid), kind, path);
-            cnxn.event_bytes += cnxn.out.len() - before;
+            let bytes = cnxn.out.len() - before;
+            cnxn.event_bytes += bytes;
+            metrics.counters.watch_bytes += bytes as u64 - 4;
+            metrics.client_response_size.record(now.mono_us, bytes as u64 - 4);
             *replies += 1;
             cnxn.stats.sent += 1;
             let is_short = *out_bytes >= OUT_BYTES_ALL_MAX;
@@ -1264,15 +1373,35 @@ impl View {
             }
             Change::Acl { .. } | Change::Quota { .. } => {}
         }
+        fired.record(&mut metrics.sizes);
         index
     }
 
+    /// Counts a write's bytes in its namespace; the first view speaks for all.
+    fn note_write(&mut self, change: &Change) {
+        let namespaces = &mut self.metrics.namespaces;
+        match change {
+            Change::Created { body, .. } | Change::Data { body } => {
+                namespaces.write(body.path(), body.data().map_or(0, <[u8]>::len));
+            }
+            Change::Deleted { body } => namespaces.write(body.path(), 0),
+            Change::Acl { .. } | Change::Quota { .. } => {}
+        }
+    }
+
     /// Makes a multi's changes and writes its results as it goes: a Stat in them is of that moment.
-    fn multi(&mut self, zxid: Zxid, mut changes: &[Change], results: &[MultiResult], body: &mut Vec<u8>) {
+    fn multi(
+        &mut self,
+        zxid: Zxid,
+        mut changes: &[Change],
+        results: &[MultiResult],
+        body: &mut Vec<u8>,
+        now: Now,
+    ) {
         for result in results {
             let (own, rest) = changes.split_at(result.changes as usize);
             changes = rest;
-            let changed = self.changes(own, zxid);
+            let changed = self.changes(own, zxid, now);
             if result.op == OpCode::ERROR {
                 put_error_result(body, result.err);
                 continue;
@@ -1316,6 +1445,8 @@ impl View {
         if counted {
             self.outstanding -= 1;
         }
+        let is_stale = self.cnxn_mut(to).is_none_or(|cnxn| cnxn.state == State::Closing);
+        self.metrics.counters.stale_replies += u64::from(counted && is_stale);
         if let Some(mut cnxn) = self.take_cnxn(to) {
             self.answer_cnxn(entry, to, &mut cnxn, changed, body, now);
             Self::weigh(&mut self.out_bytes, &mut cnxn);
@@ -1341,13 +1472,17 @@ impl View {
             What::SessionCreated { session_id, timeout_ms } if cnxn.state == State::Waiting => {
                 self.established(to.slot, cnxn, *session_id, *timeout_ms);
                 // As Java: a session that begins is its connection's first request. One that is attached to is none.
-                self.note(cnxn, 0, OpCode::CREATE_SESSION, cnxn.asked_us, now);
+                let latency_us = (now.mono_us - cnxn.asked_us).max(0) as u64;
+                self.metrics.latencies.updatelatency.record(latency_us);
+                self.note(cnxn, 0, OpCode::CREATE_SESSION, Some(latency_us), now);
             }
             What::Attached { session_id, timeout_ms } if cnxn.state == State::Waiting => {
+                self.metrics.counters.connection_revalidate_count += 1;
                 self.established(to.slot, cnxn, *session_id, *timeout_ms);
             }
             What::SessionCreated { .. } | What::Attached { .. } => {}
             What::Refused { .. } if cnxn.state == State::Waiting => {
+                self.metrics.counters.connection_revalidate_count += 1;
                 self.take_buffer(cnxn);
                 let response = ConnectResponse::expired(cnxn.read_only.map(|_| false));
                 jute::frame(&mut cnxn.out, |out| response.put(out));
@@ -1417,12 +1552,21 @@ impl View {
             }
         }
         let zxid = entry.zxid;
-        self.note(cnxn, xid, op, sent_us, now);
+        let latency_us = (now.mono_us - sent_us).max(0) as u64;
+        let latencies = &mut self.metrics.latencies;
+        match op {
+            // No txn, and so a read to Java.
+            OpCode::SYNC => latencies.readlatency.record(latency_us),
+            _ => latencies.updatelatency.record(latency_us),
+        }
+        self.note(cnxn, xid, op, Some(latency_us), now);
         self.take_buffer(cnxn);
+        let start = cnxn.out.len();
         match code {
             ErrorCode::Ok => put_reply(&mut cnxn.out, xid, zxid, |out| out.extend_from_slice(body)),
             code => put_status(&mut cnxn.out, xid, zxid.to_wire(), code),
         }
+        self.note_reply(cnxn.out.len() - start, now);
         // Nothing is answered behind a closeSession.
         if op != OpCode::CLOSE_SESSION {
             self.drain_pending(to.slot, cnxn, Drain::AsItGoes, now);
@@ -1463,7 +1607,10 @@ impl View {
             received: self.received,
             sent: self.replies,
             latency: self.latency,
-            metrics: self.metrics.clone(),
+            metrics: match word {
+                Word::Mntr | Word::Srvr | Word::Stat => self.metrics.clone(),
+                _ => Metrics::default(),
+            },
             outstanding: self.outstanding,
             open: self.cnxn_count(),
             watch_count: self.watches.len(),
@@ -1478,7 +1625,10 @@ impl View {
             },
         };
         match word {
-            Word::Srst => (self.received, self.replies, self.latency) = (0, 0, Summary::default()),
+            Word::Srst => {
+                (self.received, self.replies, self.latency) = (0, 0, Summary::default());
+                self.metrics = Metrics::default();
+            }
             Word::Crst => {
                 let live = self.cnxns.iter_mut().filter_map(|slot| slot.cnxn.as_mut());
                 live.for_each(|cnxn| cnxn.stats = CnxnStats::reset());
@@ -1531,6 +1681,38 @@ impl View {
             paths.map(move |path| (session_id, Box::from(path)))
         });
         watches.collect()
+    }
+}
+
+/// Watches that one change fires, by event. Source: `WatchManager.triggerWatch`.
+#[derive(Debug, Default)]
+struct Fired {
+    created: u64,
+    deleted: u64,
+    changed: u64,
+    children: u64,
+}
+
+impl Fired {
+    fn count(&mut self, kind: EventType) {
+        *match kind {
+            EventType::NodeCreated => &mut self.created,
+            EventType::NodeDeleted => &mut self.deleted,
+            EventType::NodeDataChanged => &mut self.changed,
+            EventType::NodeChildrenChanged => &mut self.children,
+        } += 1;
+    }
+
+    fn record(self, sizes: &mut Sizes) {
+        let add = |summary: &mut Summary, fired: u64| {
+            if fired > 0 {
+                summary.record(fired);
+            }
+        };
+        add(&mut sizes.node_created_watch_count, self.created);
+        add(&mut sizes.node_deleted_watch_count, self.deleted);
+        add(&mut sizes.node_changed_watch_count, self.changed);
+        add(&mut sizes.node_children_watch_count, self.children);
     }
 }
 

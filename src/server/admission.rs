@@ -86,9 +86,14 @@ impl Admission {
         }
     }
 
-    /// Connections that were turned away.
+    /// Connections that were turned away since the start, or since [`Admission::forget_rejected`].
     pub fn rejected(&self) -> u64 {
         self.counts().rejected
+    }
+
+    /// Begins to count them anew.
+    pub fn forget_rejected(&self) {
+        self.counts().rejected = 0;
     }
 }
 

@@ -1,13 +1,13 @@
 //! The commit shard: checks what the views send up, has it logged, and publishes what is durable.
 
-use super::log_writer::{Done, LogThread, LogWriter};
+use super::log_writer::{Done, FSYNC_WARN, LogThread, LogWriter};
 use super::logging::Text;
 use super::others::Others;
 use super::peers::Waiter;
 use super::ring::{Bell, Consumer, Producer};
 use super::view_shard::Signs;
 use super::{About, Clock, Phase, Shared};
-use crate::admin;
+use crate::admin::{self, Word};
 use crate::replica::{Deltas, Now, Replica, Uplink};
 use crate::wal::Batch;
 use std::collections::VecDeque;
@@ -333,6 +333,9 @@ impl State {
             let now = self.take_signs();
             self.replica.tick(now);
         }
+        if self.replica.is_unmeasured() {
+            self.replica.checked(self.turned.elapsed().as_micros() as u64);
+        }
         self.answer_words(now);
         // Where it was written here and now, more may have come meanwhile.
         if self.begin_group(now, here) {
@@ -429,6 +432,9 @@ impl State {
     fn answer_words(&mut self, now: Now) {
         for mut answered in self.replica.take_answered(now) {
             self.about.fill_in(answered.word, &mut answered.status, &self.shared);
+            if answered.word == Word::Srst {
+                self.shared.admission.forget_rejected();
+            }
             let text = admin::render(answered.word, &answered.status);
             self.replica.tell(answered.cnxn, text);
         }
@@ -437,9 +443,10 @@ impl State {
     /// Has what was proposed made durable; `true` if that is done already.
     fn begin_group(&mut self, now: Now, here: bool) -> bool {
         let Some(batch) = self.replica.take_group(now) else { return false };
+        let (taken, records) = (Instant::now(), u64::from(batch.records()));
         if !batch.is_marker() {
             let sizes = &mut self.replica.metrics_mut().sizes;
-            sizes.sync_processor_batch_size.record(batch.records().into());
+            sizes.sync_processor_batch_size.record(records);
         }
         // The others write it while this server does.
         if let Some(others) = &mut self.others {
@@ -447,6 +454,7 @@ impl State {
             // What is committed does not wait for this group, which may keep this thread for as long as the disk takes.
             self.publish();
         }
+        self.replica.handed(records, taken.elapsed().as_micros() as u64);
         if self.others.is_some()
             && let Log::There(log) = &self.rings.log
             && let Some(writer) = log.quick_writer()
@@ -484,7 +492,11 @@ impl State {
             others.logged(batch.as_marker().map_or(batch.last(), |marker| marker.zxid()), end);
         }
         let metrics = self.replica.metrics_mut();
+        let records = u64::from(batch.records());
+        let written_us = (took - fsync).as_micros() as u64 / records.max(1);
+        metrics.times.sync_process_time.record_n(written_us, records);
         metrics.times.fsynctime.record(fsync.as_micros() as u64);
+        metrics.counters.fsync_threshold_exceed_count += u64::from(fsync >= FSYNC_WARN);
         metrics.latencies.sync_processor_queue_flush_time_ms.record(took.as_micros() as u64);
         self.replica.set_group_bytes(balanced_bytes);
         self.replica.durable(batch, now);

@@ -58,7 +58,7 @@ const DISTRUST: u32 = 20;
 const BALANCE: u128 = 2;
 
 /// fsyncs longer than this are logged. Source: `fsync.warningthresholdms`.
-const FSYNC_WARN: Duration = Duration::from_secs(1);
+pub const FSYNC_WARN: Duration = Duration::from_secs(1);
 
 /// The log's writing end.
 pub struct LogWriter {

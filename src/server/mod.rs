@@ -153,7 +153,12 @@ pub struct Clock {
 impl Clock {
     fn now(&self) -> Now {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { mono_us: self.start.elapsed().as_micros() as i64, wall_ms: since_1970.as_millis() as i64 }
+        Now { mono_us: self.mono_us(), wall_ms: since_1970.as_millis() as i64 }
+    }
+
+    /// The clock that never goes back, alone.
+    fn mono_us(&self) -> i64 {
+        self.start.elapsed().as_micros() as i64
     }
 }
 
@@ -204,7 +209,7 @@ impl About {
             status.environment.clone_from(&self.environment);
             status.environment.extend(environment::memory());
         }
-        status.metrics.counters.connection_rejected = shared.admission.rejected();
+        status.metrics.counters.connection_rejected += shared.admission.rejected();
         let gauges = &mut status.gauges;
         gauges.open_file_descriptor_count =
             std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64);
@@ -367,6 +372,7 @@ pub fn run(config: &Config) {
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
     let tree_settings = tree::Settings { extended_types: config.extended_types, digests, hash_seed };
     let (commit_thread, recovered) = CommitThread::recover(dir.clone(), tree_settings, member.is_some());
+    let (recovered, loading) = recovered;
     let recovery::Recovered { mut restored, encoder, replayed, digest_mismatches, epochs, .. } = recovered;
     if let Some(MemberSettings { membership, .. }) = &member {
         let version = membership.config_version.max(epochs.config_version);
@@ -480,6 +486,7 @@ pub fn run(config: &Config) {
         }
     };
     replica.metrics_mut().counters.digest_mismatches_count += digest_mismatches;
+    loading.record(replayed, replica.metrics_mut());
     let writer = LogWriter::new(dir.clone(), encoder);
     let mut threads = Vec::new();
     // A member must be able to go on with the others while its disk stands still.
@@ -576,7 +583,7 @@ impl CommitThread {
         dir: files::DataDir,
         tree_settings: tree::Settings,
         is_member: bool,
-    ) -> (Self, recovery::Recovered) {
+    ) -> (Self, (recovery::Recovered, recovery::Loading)) {
         let (main, job) = channel::<Box<dyn FnOnce() + Send>>();
         let (sender, recovered) = channel();
         let work = move || {

@@ -2,6 +2,7 @@
 
 use super::files::DataDir;
 use super::logging::Text;
+use crate::admin::Metrics;
 use crate::proto::Zxid;
 use crate::replica::Restored;
 use crate::storage::{self, Event, RecoveryError};
@@ -14,17 +15,47 @@ pub use crate::storage::Recovered;
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// Reads everything; leaves the log ready to be written.
-pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<Recovered, RecoveryError> {
+pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<(Recovered, Loading), RecoveryError> {
     let started = Instant::now();
-    let mut progress = started;
+    let (mut progress, mut snapshot_read) = (started, None);
     let leftovers = storage::remove_leftovers(dir);
     leftovers.map_err(|error| RecoveryError::Io { path: dir.log.clone(), error })?;
-    let recovered = storage::recover(dir, settings, &mut |event| tell(&event, &mut progress))?;
+    let recovered = storage::recover(dir, settings, &mut |event| match event {
+        // The last one counts: what came before was tried in vain.
+        Event::SnapshotRead => snapshot_read = Some(Instant::now()),
+        event => tell(&event, &mut progress),
+    })?;
+    let ended = Instant::now();
+    let snapshot_read = snapshot_read.unwrap_or(ended);
+    let loading =
+        Loading { all: ended - started, snapshot: snapshot_read - started, txns: ended - snapshot_read };
     let Recovered { restored, replayed, snapshot, .. } = &recovered;
     log::info!(target: "recovery", "done: zxid={} snapshot={} txns={replayed} znodes={} sessions={} took_ms={}",
         restored.zxid, snapshot.map_or_else(|| "none".to_owned(), |zxid| zxid.to_string()), restored.tree.len(),
         restored.sessions.len(), started.elapsed().as_millis());
-    Ok(recovered)
+    Ok((recovered, loading))
+}
+
+/// How long a start took to read what there was.
+#[derive(Clone, Copy, Debug)]
+pub struct Loading {
+    all: Duration,
+    snapshot: Duration,
+    txns: Duration,
+}
+
+impl Loading {
+    /// Counts it, and the `txns` that were replayed.
+    pub fn record(&self, txns: u64, metrics: &mut Metrics) {
+        let us = |time: Duration| time.as_micros() as u64;
+        metrics.times.dbinittime.record(us(self.all));
+        metrics.times.startup_snap_load_time.record(us(self.snapshot));
+        // ZooKeeper says nothing of an empty log.
+        if txns > 0 {
+            metrics.times.startup_txns_load_time.record(us(self.txns));
+            metrics.sizes.startup_txns_loaded.record(txns);
+        }
+    }
 }
 
 /// Reads everything again, after the log was cut behind `to` and while nothing is written to it.
@@ -58,6 +89,7 @@ pub fn move_aside(dir: &DataDir, damage: &RecoveryError) -> Result<(), RecoveryE
 
 fn tell(event: &Event, progress: &mut Instant) {
     match event {
+        Event::SnapshotRead => {}
         Event::LeftOut { path, why, is_damaged } => {
             let what = if *is_damaged { "it is damaged" } else { "it cannot be read" };
             log::error!(target: "recovery", "snapshot left out, {what}: file={} why={} then={}",

@@ -99,11 +99,14 @@ impl Plan {
             let started = Instant::now();
             match take(&shard, &dir).await {
                 Ok((zxid, znodes)) => {
+                    let took_us = started.elapsed().as_micros() as u64;
+                    shard.view().borrow_mut().metrics_mut().times.snapshottime.record(took_us);
                     log::info!(target: "snapshot", "written: zxid={zxid} znodes={znodes} took_ms={}",
                     started.elapsed().as_millis())
                 }
                 Err(error) => {
                     shard.view().borrow_mut().abandon_image(ImageOf::Snapshot);
+                    shard.view().borrow_mut().metrics_mut().counters.snapshot_error_count += 1;
                     log::error!(target: "snapshot", "not written: error={} then={}", Text(&error),
                         Text("the log keeps everything, and the next one is tried after snapCount more txns"));
                 }

@@ -56,6 +56,8 @@ pub struct ViewShard {
     is_imaging: Cell<bool>,
     /// Where images for learners go, in an ensemble.
     inbox: Option<Inbox>,
+    /// Both clocks at the last tick: between two, what is read of the wall's follows the other.
+    ticked: Cell<Now>,
 }
 
 /// The rings of a view shard.
@@ -140,6 +142,7 @@ pub async fn run(
         lingering: RefCell::default(),
         is_imaging: Cell::new(false),
         inbox,
+        ticked: Cell::new(clock.now()),
     });
     rt::spawn_local(send_up(shard.clone(), commit, uplink));
     rt::spawn_local(tick(shard.clone(), inbound.clone()));
@@ -180,6 +183,7 @@ async fn tick(shard: Rc<ViewShard>, inbound: Bell) {
     loop {
         rt::sleep(TICK).await;
         let now = shard.clock.now();
+        shard.ticked.set(now);
         shard.shared.beat(shard.view.borrow().number());
         shard.tell_signs(now);
         shard.cut_lingering(now.mono_ms());
@@ -217,8 +221,15 @@ impl ViewShard {
             let Some(batch) = batch else { return };
             session_log::tell(&batch, &self.view.borrow());
             let mut cursor = DeltasCursor::default();
+            // Only its own turns count: between two of them others have theirs.
+            let mut took_us = 0;
             loop {
-                let is_done = self.view.borrow_mut().apply_some(&batch, &mut cursor, self.clock.now());
+                let now = self.clock.now();
+                let is_done = self.view.borrow_mut().apply_some(&batch, &mut cursor, now);
+                took_us += self.clock.mono_us() - now.mono_us;
+                if is_done {
+                    self.view.borrow_mut().applied(&batch, took_us.max(0) as u64);
+                }
                 self.wake_listed();
                 self.uplink_bell.ring();
                 if is_done {
@@ -274,6 +285,13 @@ impl ViewShard {
     /// The shard's clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Now, for one reading of a clock: what the wall's says is right to a millisecond and what it was set since the
+    /// last tick.
+    fn now(&self) -> Now {
+        let (mono_us, ticked) = (self.clock.mono_us(), self.ticked.get());
+        Now { mono_us, wall_ms: ticked.wall_ms + (mono_us - ticked.mono_us) / 1000 }
     }
 
     fn wake_listed(&self) {
@@ -349,7 +367,7 @@ impl ViewShard {
         cx: &mut Context<'_>,
     ) -> Poll<std::io::Result<CloseReason>> {
         let mut steps = 0;
-        let now = self.clock.now();
+        let now = self.now();
         let mut is_first = true;
         loop {
             if steps == STEPS_PER_TURN {
@@ -361,6 +379,7 @@ impl ViewShard {
                 true => view.look_at(place, now),
                 false => view.look_again(place, now),
             };
+            self.measure(&mut view, place, now);
             if view.has_uplink() {
                 self.uplink_bell.ring();
             }
@@ -398,12 +417,22 @@ impl ViewShard {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(CloseReason::Expected)),
                 Poll::Ready(Ok(bytes)) => {
                     view.receive(place, &scratch[..bytes], now);
+                    self.measure(&mut view, place, now);
                     self.arrivals.update(|arrivals| arrivals + 1);
                     steps += 1;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
+        }
+    }
+
+    /// Says how long it took to answer the reads that came together: one reading of the clock for all of them.
+    #[inline]
+    fn measure(&self, view: &mut View, place: Place, began: Now) {
+        if view.is_unmeasured() {
+            let took_us = self.clock.mono_us() - began.mono_us;
+            view.measured(place, took_us.max(0) as u64);
         }
     }
 

@@ -149,6 +149,8 @@ pub struct Recovered {
 /// What an operator wants to know of a start.
 #[derive(Debug)]
 pub enum Event {
+    /// The snapshot that is tried is read, or there is none; the log follows.
+    SnapshotRead,
     /// A snapshot cannot be read; an older one is tried.
     LeftOut {
         /// Which.
@@ -413,6 +415,7 @@ impl<S: Storage> Attempt<'_, S> {
     fn read(&mut self) -> Result<Option<Fit>, RecoveryError> {
         let storage = self.storage;
         let (mut restored, snapshot) = self.newest_snapshot()?;
+        (self.tell)(Event::SnapshotRead);
         let mut recovery = Recovery::new(storage.segment_bytes());
         let Some(newest) = self.known.last().map(|segment| segment.number) else {
             let hints = Hints::default();

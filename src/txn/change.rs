@@ -47,6 +47,15 @@ impl Change {
         }
     }
 
+    /// How many change records ZooKeeper makes of it: one more for the parent. Source: `PrepRequestProcessor`.
+    pub(crate) fn records(&self) -> u64 {
+        match self {
+            Self::Created { .. } | Self::Deleted { .. } => 2,
+            Self::Data { .. } | Self::Acl { .. } => 1,
+            Self::Quota { .. } => 0,
+        }
+    }
+
     /// Makes the change in `tree`, which must be as the tree was that the change was made from; says where the znode
     /// is, if it is still there.
     pub fn apply(&self, tree: &mut Tree, zxid: Zxid) -> Option<NodeIndex> {

@@ -29,6 +29,11 @@ impl TxnHeader {
     }
 }
 
+/// When a logged txn was made, in milliseconds since 1970; in the far future for what is none.
+pub(crate) fn time_ms(txn: &[u8]) -> i64 {
+    TxnHeader::read(&mut Reader::new(txn)).map_or(i64::MAX, |header| header.time_ms)
+}
+
 fn put_acl(out: &mut Vec<u8>, acl: &AclRef) {
     match acl {
         Some(acls) => put_acls(out, acls),

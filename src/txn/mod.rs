@@ -17,6 +17,7 @@ mod quota;
 pub use acl_table::AclTable;
 pub use apply::{Applied, Undo, apply, recount_quotas, undo};
 pub use change::Change;
+pub(crate) use codec::time_ms;
 pub use codec::{put_digest, put_sub_txn, read, without_digest};
 pub use fuzzy::apply_fuzzy;
 pub use quota::{Limits, QuotaKind, Quotas};

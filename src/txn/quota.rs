@@ -148,7 +148,7 @@ impl Quotas {
     }
 
     /// Paths that have limits, in no order.
-    pub(super) fn limited(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn limited(&self) -> impl Iterator<Item = &[u8]> {
         self.limited.iter().map(|path| &**path)
     }
 

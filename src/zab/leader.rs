@@ -379,8 +379,6 @@ pub struct Leader {
     hopeless_since_ms: Option<i64>,
     /// Newest txn of the log: elected with, or proposed since.
     proposed: Zxid,
-    /// Bytes of the last proposal, the smallest and the largest one.
-    proposal_size: Option<[u64; 3]>,
 }
 
 impl Leader {
@@ -405,7 +403,6 @@ impl Leader {
             progress_ms: now_ms,
             hopeless_since_ms: None,
             proposed: last,
-            proposal_size: None,
             membership,
         }
     }
@@ -461,7 +458,6 @@ impl Leader {
             synced_followers: synced(true),
             synced_observers: synced(false),
             uptime_ms: (now_ms - self.began_ms) as u64,
-            proposal_size: self.proposal_size,
             ..Leading::default()
         }
     }

@@ -274,9 +274,9 @@ fn mntr_values() {
     status.metrics.times.fsynctime.record(1500);
     status.metrics.sizes.sync_processor_batch_size.record(7);
     (1..=100).for_each(|value| status.metrics.latencies.readlatency.record(value * 100));
-    let mut read = Summary::default();
-    [70, 71, 71].into_iter().for_each(|bytes| read.record(bytes));
-    status.namespaces = vec![Namespace { name: "a".to_owned(), read, write: Summary::default() }];
+    [0, 1, 1].into_iter().for_each(|bytes| status.metrics.namespaces.write(b"/a/b", bytes));
+    status.metrics.namespaces.write(b"/", 10);
+    [70, 16, 20].into_iter().for_each(|bytes| status.metrics.client_response_size.record(0, bytes));
     let answer = String::from_utf8(render(Word::Mntr, &status)).expect("text");
     let lines: BTreeSet<&str> = answer.lines().collect();
     for expected in [
@@ -285,8 +285,9 @@ fn mntr_values() {
         "zk_avg_latency\t3.5",
         "zk_max_latency\t15",
         "zk_uptime\t31560",
-        "zk_connection_drop_probability\t0.0",
-        "zk_last_client_response_size\t-1",
+        "zk_last_client_response_size\t20",
+        "zk_min_client_response_size\t16",
+        "zk_max_client_response_size\t70",
         "zk_stale_sessions_expired\t3",
         "zk_avg_fsynctime\t1.5",
         "zk_max_fsynctime\t1",
@@ -296,8 +297,8 @@ fn mntr_values() {
         "zk_sum_readlatency\t505",
         "zk_p50_readlatency\t5",
         "zk_p999_readlatency\t10",
-        "zk_avg_a_read_per_namespace\t70.6667",
-        "zk_avg_a_write_per_namespace\t0.0",
+        "zk_avg_a_write_per_namespace\t4.6667",
+        "zk_sum_a_write_per_namespace\t14",
     ] {
         assert!(lines.contains(expected), "{expected}");
     }

@@ -61,7 +61,8 @@ pub fn export(
     }
     let (dir, _lock) = files::open(data, data_log, false)?;
     let target = Target::begin(&[target, target], FOLDER)?;
-    let recovery::Recovered { mut restored, replayed, epochs, .. } = recovery::recover(&dir, settings)?;
+    let (recovered, _) = recovery::recover(&dir, settings)?;
+    let recovery::Recovered { mut restored, replayed, epochs, .. } = recovered;
     let zxid = restored.zxid;
     let mut nodes = Vec::new();
     restored.tree.begin_image();

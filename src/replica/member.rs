@@ -1530,6 +1530,9 @@ impl Replica {
                     let repairing = member.repairing;
                     member.outputs.push_back(Output::SaveEpochs { epochs, repairing });
                 }
+                LeaderOutput::Syncing { is_snap, begins, under_way } => {
+                    self.note_syncing(is_snap, begins, under_way)
+                }
                 LeaderOutput::Image(link) => self.image(link),
                 LeaderOutput::SendImage(link) => member.outputs.push_back(Output::SendImage(link)),
                 LeaderOutput::FindInLog(link, zxid) => {
@@ -1548,6 +1551,17 @@ impl Replica {
                 }
             }
         }
+    }
+
+    /// Counts a learner that begins or ends to be brought up to date.
+    fn note_syncing(&mut self, is_snap: bool, begins: bool, under_way: u64) {
+        let Metrics { counters, sizes, .. } = self.metrics_mut();
+        let (count, in_flight) = match is_snap {
+            true => (&mut counters.snap_count, &mut sizes.inflight_snap_count),
+            false => (&mut counters.diff_count, &mut sizes.inflight_diff_count),
+        };
+        *count += u64::from(begins);
+        in_flight.record(under_way);
     }
 
     /// A learner needs the tree: a view takes an image of it.

@@ -25,6 +25,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
 
 /// Pieces of a tree that are made ahead of what its learner takes.
 const PIECES_AHEAD: usize = 16;
@@ -59,7 +60,7 @@ pub enum Arrival {
     /// The bytes of a tree for this learner begin to be there; it is as of that zxid.
     TreeReady(LinkId, Zxid),
     /// The tree that came in is on disk.
-    Stored(Box<Restored>),
+    Stored(Box<Restored>, Duration),
     /// It could not be written.
     NotStored(io::Error),
     /// The disk was read again.
@@ -292,8 +293,9 @@ impl Others {
                 Arrival::Image(image) if !self.peers.has(image.link) => {}
                 Arrival::Image(image) => self.make_tree(image),
                 Arrival::TreeReady(link, zxid) => replica.image_begun(link, zxid, now),
-                Arrival::Stored(restored) => {
+                Arrival::Stored(restored, took) => {
                     self.is_storing = false;
+                    replica.metrics_mut().times.snapshottime.record(took.as_micros() as u64);
                     replica.tree_stored(*restored);
                 }
                 Arrival::NotStored(error) => {
@@ -461,8 +463,9 @@ impl Others {
         assert!(!std::mem::replace(&mut self.is_storing, true), "two trees are stored at once");
         let (dir, inbox, log) = (self.dir.clone(), self.inbox.clone(), self.log);
         let main = move || {
+            let started = Instant::now();
             inbox.put(match store(&dir, *restored, log) {
-                Ok(restored) => Arrival::Stored(Box::new(restored)),
+                Ok(restored) => Arrival::Stored(Box::new(restored), started.elapsed()),
                 Err(error) => Arrival::NotStored(error),
             });
         };

@@ -155,6 +155,15 @@ pub enum LeaderOutput {
     ReadLog(LinkId, Zxid),
     /// A learner in step takes less than is proposed.
     Lags(Lag),
+    /// The synchronization of a learner begins or has ended: something to count.
+    Syncing {
+        /// Whether the learner gets the tree; if not, it gets the txns that it lacks.
+        is_snap: bool,
+        /// Whether it begins.
+        begins: bool,
+        /// How many learners are synchronized in the same way now.
+        under_way: u64,
+    },
     /// A quorum follows: the epoch begins.
     Established(u32),
     /// A learner asks.
@@ -571,13 +580,14 @@ impl Leader {
             }
             (Step::Syncing, PacketType::ACK) if packet.zxid == Zxid::new(self.epochs.accepted, 0) => {
                 learner.step = Step::Synced;
-                learner.is_snap = false;
+                let is_snap = std::mem::replace(&mut learner.is_snap, false);
                 // What it was sent to get in step it has.
                 learner.acked = learner.acked.max(self.elected.1);
                 if learner.is_voter {
                     let sid = learner.sid;
                     self.membership.quorum.add(&mut self.supporters, sid);
                 }
+                out.push(self.syncing(is_snap, false));
                 self.support(link, now_ms, out);
                 Ok(())
             }
@@ -921,6 +931,8 @@ impl Leader {
             ..std::mem::take(&mut learner.cursor)
         };
         learner.step = Step::Syncing;
+        let is_snap = learner.is_snap;
+        out.push(self.syncing(is_snap, true));
         self.pump(link, history, out);
     }
 
@@ -1109,6 +1121,12 @@ impl Leader {
         }
         learner.queue(link, bytes.into(), out);
         true
+    }
+
+    fn syncing(&self, is_snap: bool, begins: bool) -> LeaderOutput {
+        let is_one = |learner: &&Learner| learner.step == Step::Syncing && learner.is_snap == is_snap;
+        let under_way = self.learners.values().filter(is_one).count() as u64;
+        LeaderOutput::Syncing { is_snap, begins, under_way }
     }
 
     /// A learner is in step.

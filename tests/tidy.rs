@@ -96,7 +96,51 @@ fn every_source_file_is_reached() {
     assert_none(&findings, "a file that nothing reads");
 }
 
+/// Every metric has code that records it: a number that stays 0 looks like a measurement.
+#[test]
+fn every_metric_is_recorded() {
+    let declared = read("src/admin/metrics.rs");
+    let sources: Vec<String> = rust_files("src")
+        .iter()
+        .filter(|path| !path.starts_with("src/admin/") && !path.ends_with("tests.rs"))
+        .map(|path| read(path))
+        .collect();
+    assert!(metric_fields(&declared).len() > 60, "the fields are not found");
+    assert_none(&unrecorded(&declared, &sources), "a metric that no code records");
+}
+
 // The rules.
+
+/// The fields of the `group!`s of a file.
+fn metric_fields(declared: &str) -> Vec<&str> {
+    let groups = declared.split("\ngroup! {").skip(1);
+    let bodies = groups.map(|group| group.split("\n}").next().unwrap_or(group));
+    let lines = bodies.flat_map(str::lines);
+    let names = lines.filter_map(|line| line.trim().split_once(": \"").map(|(name, _)| name));
+    names.filter(|name| name.bytes().all(is_word)).collect()
+}
+
+/// Fields to which no source adds: `.name.record...`, `.name +=`, or `&mut a.name`, from which something else does.
+fn unrecorded(declared: &str, sources: &[String]) -> Vec<String> {
+    let code: Vec<String> = sources.iter().map(|text| code_of(before_tests(text))).collect();
+    let is_recorded = |name: &str| {
+        code.iter().any(|code| {
+            words(code, name).any(|at| {
+                let (before, after) = (&code[..at], code[at + name.len()..].trim_start());
+                let Some(owner) = before.strip_suffix('.') else { return false };
+                let owner = owner.trim_end_matches(|c: char| c.is_alphanumeric() || "_.()".contains(c));
+                after.starts_with("+=") || after.starts_with(".record") || owner.ends_with("&mut ")
+            })
+        })
+    };
+    let silent = metric_fields(declared).into_iter().filter(|name| !is_recorded(name));
+    silent.map(|name| format!("src/admin/metrics.rs: {name}")).collect()
+}
+
+/// A source without its tests, which stand at its end.
+fn before_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(text)
+}
 
 fn runtime_findings(path: &str, text: &str) -> Vec<String> {
     let code = code_of(text);
@@ -498,6 +542,21 @@ mod rules_find_what_is_wrong {
     }
 
     /// A missing file, a missing heading and a way out of the repository are found; code and addresses are not links.
+    #[test]
+    fn metrics() {
+        let declared = "group! {\n    /// Some.\n    Counters of u64 {\n        a: \"A.\",\n        bc: \"B.\",\n        \
+                        d: \"D.\",\n        e: \"E.\",\n    }\n}\nstruct F { g: u64 }\n";
+        let declared = format!("\n{declared}");
+        assert_eq!(metric_fields(&declared), ["a", "bc", "d", "e"]);
+        let source = "m.a += 1;\n// m.bc += 1;\nx(m.bc);\nf(&mut self.m().d);\n#[cfg(test)]\nmod tests { m.e += 1; }\n";
+        let silent = unrecorded(&declared, &[source.to_owned()]);
+        assert_eq!(silent, ["src/admin/metrics.rs: bc", "src/admin/metrics.rs: e"]);
+        assert!(
+            unrecorded(&declared, &["m.a += 1; n.bc.record_n(1, 2); &mut d.d; &mut x.e".to_owned()])
+                .is_empty()
+        );
+    }
+
     #[test]
     fn links() {
         let open = |path: &str| match path {

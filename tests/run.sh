@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc setup sim test uring benches kazoo kazoo3 zkcli lecture size"
+STEPS="fmt core build clippy doc setup sim test uring benches kazoo kazoo3 zkcli lecture metrics size"
 # A step has no limit of time: how long it takes is what the machine makes of it. It is ended where nothing goes on:
 # for so many seconds it has written nothing, and used less CPU time than this in all of them (what servers use that
 # nobody asks anything) ...
@@ -39,6 +39,7 @@ kazoo     kazoo's own test suite (tests/compat/kazoo)
 kazoo3    the same against three servers that form one service
 zkcli     ZooKeeper's own command line (tests/compat/zkcli.py)
 lecture   leader election with SIGKILL by three processes (tests/compat/lecture.py)
+metrics   what mntr counts, beside Apache ZooKeeper under the same traffic, in every role (tests/compat/metrics.py)
 size      a tree of 250 MB, full load, slow flushes: servers stopped, emptied, killed; beside Java (tests/compat/size.py)
 EOF
 }
@@ -64,13 +65,14 @@ step() {
     kazoo3) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py --servers 3 ;;
     zkcli) "$ZKFAST_PYTHON" tests/compat/zkcli.py ;;
     lecture) "$ZKFAST_PYTHON" tests/compat/lecture.py ;;
+    metrics) "$ZKFAST_PYTHON" tests/compat/metrics.py ;;
     size) "$ZKFAST_PYTHON" tests/compat/size.py ;;
   esac
 }
 
 needs() {
   case $1 in
-    test | uring) echo build setup ;;
+    test | uring | metrics) echo build setup ;;
     kazoo | kazoo3 | zkcli | lecture | size) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }

@@ -147,6 +147,7 @@ fn length_of(bytes: &[u8]) -> i32 {
 }
 
 /// Appends one frame to `out`: what `body` writes, behind its length.
+#[inline]
 pub fn frame(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.put_i32(0);

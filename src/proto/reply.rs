@@ -18,6 +18,8 @@ pub struct ReplyHeader {
 
 impl ReplyHeader {
     /// Appends the 16 bytes.
+    // Every read pays for a call: 36 instructions of 900 where the compiler made one.
+    #[inline]
     pub fn put(&self, out: &mut Vec<u8>) {
         out.put_i32(self.xid);
         out.put_i64(self.zxid);

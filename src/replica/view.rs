@@ -852,7 +852,7 @@ impl View {
     }
 
     /// Counts the answer to a read. How long one took that came just now, [`View::measured`] says.
-    #[inline]
+    #[inline(always)]
     fn note_read(&mut self, cnxn: &mut Cnxn, xid: i32, op: OpCode, came_us: Option<i64>, now: Now) {
         let Some(came_us) = came_us else {
             self.unmeasured += 1;

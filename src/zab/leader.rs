@@ -1741,7 +1741,7 @@ mod tests {
                             });
                             leader.log_read(LinkId(3), Ok(&batch), &mut history, &mut out);
                         }
-                        LeaderOutput::Send(..) => {}
+                        LeaderOutput::Send(..) | LeaderOutput::Syncing { .. } => {}
                         other => panic!("{other:?}"),
                     }
                 }

@@ -161,7 +161,8 @@ def main():
             (folder / name).mkdir()
             return str(folder / name)
 
-        of_three = mixed.Options(words, place("three"), TICK_MS, disk=disk, keys={"initLimit": INIT_LIMIT, "syncLimit": SYNC_LIMIT})
+        limits = {"initLimit": INIT_LIMIT, "syncLimit": SYNC_LIMIT}
+        of_three = mixed.Options(words, place("three"), TICK_MS, disk=disk, keys=limits)
         # Pings come each half tick, which a learner must not answer before its time; nothing else depends on the tick.
         patient = {"initLimit": 120, "syncLimit": 120, "maxSessionTimeout": 60_000}
         of_java = mixed.Options(words, place("java"), JAVA_TICK_MS, keys=patient)

@@ -14,6 +14,9 @@ use zkfast::client::net::four_letter_word;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Until when an answer has to be there: what takes longer than this hangs, however busy the machine is.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a four-letter word may take of which there is another try: a Java server that is asked while it starts may
+/// never answer that connection (a NullPointerException in `ZooKeeperServer.removeCnxn`).
+pub const WORD_TIMEOUT: Duration = Duration::from_secs(3);
 /// How many times longer a wait may last on a busy machine.
 const CROWDING_MAX: f64 = 20.0;
 /// Lines of a server's output that a failing test shows.
@@ -328,7 +331,7 @@ impl Server {
         let mut patience = Patience::new(START_TIMEOUT);
         loop {
             // Not `ruok`: Java says "imok" before it takes sessions.
-            if let Ok(answer) = four_letter_word(self.address, "isro", ANSWER_TIMEOUT)
+            if let Ok(answer) = four_letter_word(self.address, "isro", WORD_TIMEOUT)
                 && answer == "rw"
             {
                 return;

@@ -2,7 +2,8 @@
 
 use super::network::Network;
 use crate::harness::{
-    ANSWER_TIMEOUT, Directory, JAVA_LOG, Kind, Patience, free_ports, java_class_path, tail, zkfast_binary,
+    ANSWER_TIMEOUT, Directory, JAVA_LOG, Kind, Patience, WORD_TIMEOUT, free_ports, java_class_path, tail,
+    zkfast_binary,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
@@ -306,7 +307,11 @@ impl Cluster {
         if self.is_paused(sid) {
             return None;
         }
-        four_letter_word(self.address(sid), word, ANSWER_TIMEOUT).ok()
+        let timeout = match self.member(sid).shape.kind {
+            Kind::Zkfast => ANSWER_TIMEOUT,
+            Kind::Java => WORD_TIMEOUT,
+        };
+        four_letter_word(self.address(sid), word, timeout).ok()
     }
 
     /// What `sid` says it is: leader, follower, observer, or nothing while it looks for a leader.

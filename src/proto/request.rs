@@ -221,7 +221,8 @@ impl WatchCursor {
         }
         let found = match self.left {
             0 => None,
-            _ => Some(path(&mut reader)?),
+            // As in `SetWatches::read`.
+            _ => Some(if self.list() < 3 { path(&mut reader)? } else { path_or_null(&mut reader)? }),
         };
         self.left = self.left.saturating_sub(1);
         self.at = body.len() - reader.rest().len();

@@ -4,6 +4,9 @@
 //! none: each commit would make them compile everything anew. The date is the commit's or, where there is none, that of
 //! `Cargo.toml`, which an archive of a release has from the release. So the same source makes the same program.
 
+#[path = "admin/date.rs"]
+mod date;
+
 use std::env;
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +16,7 @@ fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package is");
     let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
     println!("cargo::rerun-if-changed=src/build.rs");
+    println!("cargo::rerun-if-changed=src/admin/date.rs");
     println!("cargo::rerun-if-changed=Cargo.toml");
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
     let commit = if is_release { commit(&root) } else { None };
@@ -74,16 +78,6 @@ fn source_date(root: &str) -> i64 {
 /// Seconds since 1970 as `2026-11-23 00:00 UTC`, the shape in which ZooKeeper tells its own.
 fn date(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Years begin in March, so that the leap day is the last one of its year; 400 of them have 146,097 days, and 719,468
-    // lie between March of the year 0 and 1970.
-    let days_of_march = days + 719_468;
-    let (era, day) = (days_of_march.div_euclid(146_097), days_of_march.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    // Months from March on are 31, 30, 31, 30, 31 days long, and so on: 153 in five.
-    let month = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
-    let year = era * 400 + year + i64::from(month >= 10);
-    let month = (month + 2) % 12 + 1;
+    let (year, month, day_of_month) = date::date_of(days);
     format!("{year:04}-{month:02}-{day_of_month:02} {:02}:{:02} UTC", second / 3600, second / 60 % 60)
 }

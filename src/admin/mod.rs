@@ -2,6 +2,7 @@
 //!
 //! Nothing here asks for anything: the shell gathers a [`Status`] and gets bytes for it.
 
+mod date;
 mod field;
 mod metrics;
 mod render;

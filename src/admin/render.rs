@@ -1,5 +1,6 @@
 //! A [`Status`] as the answers of Apache ZooKeeper 3.9.4.
 
+use super::date::date_of;
 use super::{Connection, LastMinMax, Mode, Namespace, QuotaUse, Status, Summary, Word};
 use crate::proto::OpCode;
 use std::fmt::{Display, Write as _};
@@ -375,21 +376,12 @@ impl Display for Date {
             ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let seconds = self.0.div_euclid(1000);
         let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        // Years begin in March, so that the leap day is the last one of its year; 400 of them have
-        // 146,097 days, and 719,468 lie between March of the year 0 and 1970.
-        let days_of_march = days + 719_468;
-        let (era, day) = (days_of_march.div_euclid(146_097), days_of_march.rem_euclid(146_097));
-        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-        let day_of_year = day - (365 * year + year / 4 - year / 100);
-        // Months from March on are 31, 30, 31, 30, 31 days long, and so on: 153 in five.
-        let month = (5 * day_of_year + 2) / 153;
-        let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
-        let year = era * 400 + year + i64::from(month >= 10);
+        let (year, month, day_of_month) = date_of(days);
         write!(
             f,
             "{} {} {day_of_month:02} {:02}:{:02}:{:02} UTC {year}",
             WEEKDAYS[days.rem_euclid(7) as usize],
-            MONTHS[((month + 2) % 12) as usize],
+            MONTHS[(month - 1) as usize],
             second / 3600,
             second / 60 % 60,
             second % 60

@@ -232,11 +232,6 @@ impl Learner {
         !matches!(self.step, Step::Info | Step::Promised)
     }
 
-    /// True from the ACK of NEWLEADER on.
-    pub fn has_acknowledged(&self) -> bool {
-        matches!(self.step, Step::Acknowledged | Step::Serving)
-    }
-
     /// Bytes of the leader, at most one read of them. The caller empties [`Self::tree_bytes`] before it brings more.
     pub fn received(&mut self, bytes: &[u8], now_ms: i64, out: &mut Vec<LearnerOutput>) {
         self.heard_ms = now_ms;
@@ -611,13 +606,29 @@ mod tests {
             learner.received(&bytes, 0, &mut out);
             assert_eq!(learner.must_be_silent(), version == PROTOCOL_VERSION);
             learner.durable([Zxid::new(4, 8)].into_iter(), &mut out);
-            assert!(learner.has_acknowledged() && !learner.must_be_silent());
+            assert!(learner.step == Step::Acknowledged && !learner.must_be_silent());
             let mut bytes = Vec::new();
             put_bare(&mut bytes, PacketType::PING, Zxid::ZERO);
             learner.received(&bytes, 0, &mut out);
             let answered = out.iter().filter(|output| matches!(output, LearnerOutput::Ping(_))).count();
             assert_eq!(answered, pings);
         }
+    }
+
+    /// What is acknowledged to the leader, which is sent nothing else.
+    fn acks(out: Vec<LearnerOutput>) -> Vec<Zxid> {
+        let mut stream = PacketStream::default();
+        for output in out {
+            if let LearnerOutput::Send(bytes) = output {
+                stream.feed(&bytes);
+            }
+        }
+        let mut acked = Vec::new();
+        while let Some(packet) = stream.next_packet().expect("well formed") {
+            assert_eq!(packet.kind, PacketType::ACK);
+            acked.push(packet.zxid);
+        }
+        acked
     }
 
     /// NEWLEADER is acknowledged once what came before it is durable, however much comes after it; each txn after it is
@@ -641,17 +652,7 @@ mod tests {
             let acked = |zxid, learner: &mut Learner| {
                 let mut out = Vec::new();
                 learner.durable([zxid].into_iter(), &mut out);
-                let mut stream = PacketStream::default();
-                for output in out {
-                    if let LearnerOutput::Send(bytes) = output {
-                        stream.feed(&bytes);
-                    }
-                }
-                let mut acked = Vec::new();
-                while let Some(packet) = stream.next_packet().expect("well formed") {
-                    acked.push(packet.zxid);
-                }
-                acked
+                acks(out)
             };
             let first = acked(Zxid::new(4, 8), &mut learner);
             assert_eq!(first[0], Zxid::new(5, 0), "{first:?}");
@@ -681,17 +682,6 @@ mod tests {
         learner.received(&bytes, 0, &mut out);
         out.clear();
         learner.durable(proposed, &mut out);
-        let mut stream = PacketStream::default();
-        for output in out {
-            if let LearnerOutput::Send(bytes) = output {
-                stream.feed(&bytes);
-            }
-        }
-        let mut acked = Vec::new();
-        while let Some(packet) = stream.next_packet().expect("well formed") {
-            assert_eq!(packet.kind, PacketType::ACK);
-            acked.push(packet.zxid);
-        }
-        assert_eq!(acked, (0..=3).map(|counter| Zxid::new(5, counter)).collect::<Vec<_>>());
+        assert_eq!(acks(out), (0..=3).map(|counter| Zxid::new(5, counter)).collect::<Vec<_>>());
     }
 }

@@ -300,6 +300,15 @@ group! {
     }
 }
 
+impl Latencies {
+    /// All requests', in microseconds: what `srvr` shows.
+    pub fn of_requests(&self) -> Summary {
+        let mut all = *self.readlatency.summary();
+        all.merge(self.updatelatency.summary());
+        all
+    }
+}
+
 /// The last value, the smallest and the largest one. Source: `BufferStats`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastMinMax {
@@ -355,6 +364,8 @@ pub struct Namespaces {
     all: Vec<Counted>,
     /// Empty before the first name. A name is in the slot that its key leads to, or in the first free one behind that.
     slots: Vec<Slot>,
+    /// The one that was found last, and how long its name is: most traffic is about one namespace.
+    last: Option<(u16, usize)>,
 }
 
 /// A name that was asked for.
@@ -392,11 +403,23 @@ impl Namespaces {
 
     #[inline]
     fn of(&mut self, path: &[u8]) -> Option<&mut Counted> {
+        if let Some((place, length)) = self.last
+            && path.len() > length
+            && path.get(1 + length).is_none_or(|next| *next == b'/')
+            && path[1..=length] == *self.all[usize::from(place)].name
+        {
+            return self.all.get_mut(usize::from(place));
+        }
+        self.look_up(path)
+    }
+
+    fn look_up(&mut self, path: &[u8]) -> Option<&mut Counted> {
         let (key, length) = key_of(path)?;
         let mut at = slot_of(key);
         while let Some(&Slot { key: known, length: known_length, place }) = self.slots.get(at) {
             let is_same = (known, known_length as usize) == (key, length);
             if is_same && (length <= 8 || *self.all[usize::from(place)].name == path[1..=length]) {
+                self.last = Some((place, length));
                 return self.all.get_mut(usize::from(place));
             }
             if known_length == 0 {

@@ -434,10 +434,14 @@ impl Commit {
     }
 
     fn item(&mut self, now: Now, item: Up, bytes: &[u8]) {
+        // Most are, and what is moved further costs.
+        if let Up::Request(request) = &item {
+            return self.request(now, request, &bytes[request.body.clone()]);
+        }
         let Self { core, sessions, .. } = self;
         let Some(item) = core.inquiry(now, item, |word| SessionsTold::of(sessions, word)) else { return };
         match item {
-            Up::Request(request) => self.request(now, &request, &bytes[request.body.clone()]),
+            Up::Request(_) => unreachable!("looked at above"),
             Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
                 self.connect(now, cnxn, session_id, &password, timeout_ms, last_zxid_seen);
             }
@@ -885,25 +889,9 @@ impl Commit {
         Ok(stored)
     }
 
-    /// Checks one operation against the tree. `sequential` is where a sequence number's path is built.
+    /// Checks one operation against the tree, in the order in which 3.9's errors win
+    /// (`PrepRequestProcessor.pRequest2Txn`). `sequential` is where a sequence number's path is built.
     fn check<'a>(
-        &mut self,
-        asker: &Asker<'_>,
-        op: &WriteOp<'a>,
-        sequential: &'a mut Vec<u8>,
-    ) -> Result<Txn<'a>, ErrorCode> {
-        let checked = self.check_in_order(asker, op, sequential);
-        if let (Err(ErrorCode::QuotaExceeded), WriteOp::Create(_, Create { path: Some(path), .. }))
-        | (Err(ErrorCode::QuotaExceeded), WriteOp::SetData(SetData { path: Some(path), .. })) =
-            (&checked, op)
-        {
-            self.core.metrics.namespaces.quota_exceeded(path);
-        }
-        checked
-    }
-
-    /// In the order in which 3.9's errors win (`PrepRequestProcessor.pRequest2Txn`).
-    fn check_in_order<'a>(
         &mut self,
         asker: &Asker<'_>,
         op: &WriteOp<'a>,
@@ -934,8 +922,10 @@ impl Commit {
                 self.permit(index, Perms::WRITE, asker.ids)?;
                 let bytes = |data: Option<&[u8]>| data.map_or(0, <[u8]>::len) as i64;
                 let body = self.core.tree.body(index);
-                self.check_quota(path, bytes(*data) - bytes(body.data()), 0)?;
-                let version = next_version(body.fixed().version, *version)?;
+                let (added, current) = (bytes(*data) - bytes(body.data()), body.fixed().version);
+                self.check_quota(path, added, 0)?;
+                let version = next_version(current, *version)?;
+                self.core.tree.remember(index);
                 Ok(Txn::SetData { path, data: *data, version })
             }
             WriteOp::SetAcl(SetAcl { path, acl, version }) => {
@@ -1025,12 +1015,13 @@ impl Commit {
             _ if mode.ephemeral => CreateKind::Ephemeral,
             _ => CreateKind::Persistent,
         };
+        self.core.tree.remember(parent);
         let parent_cversion = cversion.wrapping_add(1);
         Ok(Txn::Create(CreateTxn { path, data: create.data, acl, kind, parent_cversion }))
     }
 
     /// Whether hard limits allow `bytes` and `count` more at `path`. Source: `ZooKeeperServer.checkQuota`.
-    fn check_quota(&self, path: &[u8], bytes: i64, count: i64) -> Result<(), ErrorCode> {
+    fn check_quota(&mut self, path: &[u8], bytes: i64, count: i64) -> Result<(), ErrorCode> {
         if !self.core.settings.enforce_quota {
             return Ok(());
         }
@@ -1055,6 +1046,7 @@ impl Commit {
         let over =
             |change: i64, used: i64, hard: i64| change != 0 && hard > -1 && used.wrapping_add(change) > hard;
         if over(count, usage.count, limits.count_hard()) || over(bytes, usage.bytes, limits.bytes_hard()) {
+            self.core.metrics.namespaces.quota_exceeded(path);
             return Err(ErrorCode::QuotaExceeded);
         }
         Ok(())
@@ -1100,6 +1092,7 @@ enum WriteOp<'a> {
 }
 
 impl<'a> WriteOp<'a> {
+    #[inline(always)]
     fn read(op: OpCode, reader: &mut Reader<'a>) -> Result<Self, Short> {
         Ok(match op {
             OpCode::CREATE | OpCode::CREATE2 | OpCode::CREATE_CONTAINER | OpCode::CREATE_TTL => {

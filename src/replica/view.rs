@@ -190,7 +190,6 @@ pub struct View {
     scratch: Vec<u8>,
     received: u64,
     replies: u64,
-    latency: Summary,
     /// Reads that were answered as soon as they came, since [`View::measured`]: how long that took is not known yet.
     unmeasured: u64,
     metrics: Metrics,
@@ -272,7 +271,6 @@ impl View {
             scratch: Vec::new(),
             received: 0,
             replies: 0,
-            latency: Summary::default(),
             unmeasured: 0,
             metrics: Metrics::default(),
             settings,
@@ -456,8 +454,14 @@ impl View {
     }
 
     /// Whether a read has to wait because its answer is large and memory is short.
+    #[inline(always)]
     fn waits_for_room(&mut self, slot: u32, session_id: i64, frame: &[u8]) -> bool {
-        let waits = self.is_short() && answer_bytes(&self.tree, session_id, frame) > LARGE_ANSWER_BYTES;
+        self.is_short() && self.is_too_large_for_now(slot, session_id, frame)
+    }
+
+    #[cold]
+    fn is_too_large_for_now(&mut self, slot: u32, session_id: i64, frame: &[u8]) -> bool {
+        let waits = answer_bytes(&self.tree, session_id, frame) > LARGE_ANSWER_BYTES;
         if waits {
             self.short.push(slot);
         }
@@ -521,7 +525,7 @@ impl View {
                 return used;
             };
             let Some(frame) = body.get(..length) else { return used };
-            if cnxn.deferred >= DEFERRED_BEFORE_WRITE_MAX && goes_up(frame)
+            if cnxn.deferred >= DEFERRED_BEFORE_WRITE_MAX && is_write(frame)
                 || cnxn.state == State::Established && self.waits_for_room(slot, cnxn.session_id, frame)
             {
                 cnxn.stalled = true;
@@ -674,10 +678,10 @@ impl View {
                 self.drain_pending(slot, cnxn, Drain::AsItGoes, now);
                 Self::list(&mut self.listed, slot, cnxn);
             }
-            _ if goes_up(frame) && body.len() > WRITE_BYTES_MAX => {
+            _ if is_for_commit_side(op) && body.len() > WRITE_BYTES_MAX => {
                 cnxn.close(CloseReason::WriteTooLong { bytes: body.len(), limit: WRITE_BYTES_MAX });
             }
-            _ if goes_up(frame) => self.send_up(slot, cnxn, xid, op, body, now),
+            _ if is_for_commit_side(op) => self.send_up(slot, cnxn, xid, op, body, now),
             _ => {
                 self.take_buffer(cnxn);
                 put_status(&mut cnxn.out, xid, -1, ErrorCode::Unimplemented);
@@ -872,7 +876,6 @@ impl View {
     /// is their latency. One reading of the clock serves all of them.
     pub fn measured(&mut self, Place { slot, .. }: Place, took_us: u64) {
         let reads = std::mem::take(&mut self.unmeasured);
-        self.latency.record_n(took_us, reads);
         let Metrics { latencies, .. } = &mut self.metrics;
         latencies.readlatency.record_n(took_us, reads);
         latencies.read_final_proc_time_ms.record_n(took_us / reads.max(1), reads);
@@ -903,7 +906,6 @@ impl View {
     fn note(&mut self, cnxn: &mut Cnxn, xid: i32, op: OpCode, latency_us: Option<u64>, now: Now) {
         let stats = &mut cnxn.stats;
         if let Some(latency_us) = latency_us {
-            self.latency.record(latency_us);
             stats.latency.record(latency_us);
             stats.last_latency_us = latency_us;
         }
@@ -1028,7 +1030,7 @@ impl View {
         let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else {
             return Wants { write: false, read: false, again: false, close: Some(CloseReason::Expected) };
         };
-        let mut again = self.drain_pending(slot, &mut cnxn, Drain::AsItGoes, now);
+        let mut again = cnxn.deferred > 0 && self.drain_pending(slot, &mut cnxn, Drain::AsItGoes, now);
         if cnxn.stalled {
             self.pump_input(slot, &mut cnxn, now);
         }
@@ -1321,6 +1323,14 @@ impl View {
         if self.settings.number == 0 {
             self.note_write(change);
         }
+        if !self.watches.is_empty() {
+            self.fire(change, zxid, now);
+        }
+        index
+    }
+
+    /// Tells those who watch what a change has changed.
+    fn fire(&mut self, change: &Change, zxid: Zxid, now: Now) {
         let Self { tree, watches, cnxns, policy, listed, replies, metrics, work, out_bytes, .. } = self;
         let mut fired = Fired::default();
         let mut tell = |slot: u32, kind: EventType, path: &[u8], acl: Option<&AclList>| {
@@ -1374,7 +1384,6 @@ impl View {
             Change::Acl { .. } | Change::Quota { .. } => {}
         }
         fired.record(&mut metrics.sizes);
-        index
     }
 
     /// Counts a write's bytes in its namespace; the first view speaks for all.
@@ -1445,9 +1454,10 @@ impl View {
         if counted {
             self.outstanding -= 1;
         }
-        let is_stale = self.cnxn_mut(to).is_none_or(|cnxn| cnxn.state == State::Closing);
+        let cnxn = self.take_cnxn(to);
+        let is_stale = cnxn.as_ref().is_none_or(|cnxn| cnxn.state == State::Closing);
         self.metrics.counters.stale_replies += u64::from(counted && is_stale);
-        if let Some(mut cnxn) = self.take_cnxn(to) {
+        if let Some(mut cnxn) = cnxn {
             self.answer_cnxn(entry, to, &mut cnxn, changed, body, now);
             Self::weigh(&mut self.out_bytes, &mut cnxn);
             Self::list(&mut self.listed, to.slot, &mut cnxn);
@@ -1568,7 +1578,7 @@ impl View {
         }
         self.note_reply(cnxn.out.len() - start, now);
         // Nothing is answered behind a closeSession.
-        if op != OpCode::CLOSE_SESSION {
+        if op != OpCode::CLOSE_SESSION && cnxn.deferred > 0 {
             self.drain_pending(to.slot, cnxn, Drain::AsItGoes, now);
         }
     }
@@ -1606,7 +1616,7 @@ impl View {
             zxid: self.zxid,
             received: self.received,
             sent: self.replies,
-            latency: self.latency,
+            latency: self.metrics.latencies.of_requests(),
             metrics: match word {
                 Word::Mntr | Word::Srvr | Word::Stat => self.metrics.clone(),
                 _ => Metrics::default(),
@@ -1626,7 +1636,7 @@ impl View {
         };
         match word {
             Word::Srst => {
-                (self.received, self.replies, self.latency) = (0, 0, Summary::default());
+                (self.received, self.replies) = (0, 0);
                 self.metrics = Metrics::default();
             }
             Word::Crst => {
@@ -1717,23 +1727,26 @@ impl Fired {
 }
 
 /// Whether a frame's request is for the commit side.
-fn goes_up(frame: &[u8]) -> bool {
-    RequestHeader::read(&mut Reader::new(frame)).is_ok_and(|header| {
-        matches!(
-            header.op,
-            OpCode::CREATE
-                | OpCode::CREATE2
-                | OpCode::CREATE_CONTAINER
-                | OpCode::CREATE_TTL
-                | OpCode::DELETE
-                | OpCode::SET_DATA
-                | OpCode::SET_ACL
-                | OpCode::MULTI
-                | OpCode::RECONFIG
-                | OpCode::SYNC
-                | OpCode::CLOSE_SESSION
-        )
-    })
+fn is_write(frame: &[u8]) -> bool {
+    RequestHeader::read(&mut Reader::new(frame)).is_ok_and(|header| is_for_commit_side(header.op))
+}
+
+/// Whether such a request is ordered among the writes.
+fn is_for_commit_side(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::CREATE
+            | OpCode::CREATE2
+            | OpCode::CREATE_CONTAINER
+            | OpCode::CREATE_TTL
+            | OpCode::DELETE
+            | OpCode::SET_DATA
+            | OpCode::SET_ACL
+            | OpCode::MULTI
+            | OpCode::RECONFIG
+            | OpCode::SYNC
+            | OpCode::CLOSE_SESSION
+    )
 }
 
 /// Ends the connection of a client that does not take what waits for it, which is given up.

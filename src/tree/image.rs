@@ -118,7 +118,15 @@ impl Tree {
     }
 
     /// Called before the znode at `index` changes in any way that an image shows.
+    #[inline]
     pub(super) fn preserve(&mut self, index: NodeIndex) {
+        if self.images.iter().any(Option::is_some) {
+            self.preserve_in_images(index);
+        }
+    }
+
+    #[cold]
+    fn preserve_in_images(&mut self, index: NodeIndex) {
         for of in 0..self.images.len() {
             let image = self.images[of].as_ref();
             if !image.is_some_and(|image| image.is_ahead(index) && !image.early.contains(&index.0)) {

@@ -92,6 +92,11 @@ impl Slab {
         &mut self.chunks[(index.0 >> CHUNK_BITS) as usize][(index.0 as usize) % CHUNK]
     }
 
+    /// The path of what is in a place that was taken once; `None` while it is free.
+    pub fn path(&self, index: NodeIndex) -> Option<&[u8]> {
+        self.entry(index).body.as_ref().map(Body::path)
+    }
+
     pub fn body(&self, index: NodeIndex) -> &Body {
         self.entry(index).body.as_ref().expect("only live znodes are indexed")
     }

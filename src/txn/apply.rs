@@ -99,7 +99,7 @@ pub fn undo(tree: &mut Tree, quotas: &mut Quotas, undo: Vec<Undo>) {
 }
 
 fn parent_of(tree: &Tree, node: &[u8]) -> Option<NodeIndex> {
-    tree.find(path::split(node)?.0)
+    tree.find_again(path::split(node)?.0)
 }
 
 struct Apply<'t> {
@@ -238,7 +238,7 @@ impl Apply<'_> {
         version: i32,
         time_ms: i64,
     ) -> Result<(), ErrorCode> {
-        let index = self.tree.find(node).ok_or(ErrorCode::NoNode)?;
+        let index = self.tree.find_again(node).ok_or(ErrorCode::NoNode)?;
         let before = self.tree.body(index);
         let bytes_before = before.bytes().len();
         let fixed = Fixed { mzxid: self.zxid, mtime_ms: time_ms, version, ..before.fixed().clone() };

@@ -61,7 +61,7 @@ impl Change {
     pub fn apply(&self, tree: &mut Tree, zxid: Zxid) -> Option<NodeIndex> {
         match self {
             Self::Created { body, parent_cversion } => {
-                let parent = tree.find(path::split(body.path()).expect("not the root").0);
+                let parent = tree.find_again(path::split(body.path()).expect("not the root").0);
                 let parent = parent.expect("checked: the parent is there");
                 let index = tree.insert(parent, body.clone());
                 // Only forward, and pzxid with it: a counter that is at its end stays there, as in Java, whose digest

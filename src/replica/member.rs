@@ -46,6 +46,10 @@ use std::sync::Arc;
 /// Bytes of txns that wait for the log at which the leader is not listened to.
 const TO_LOG_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of a synchronisation's txns that become one group of the log. Nothing waits for any of them before the last one
+/// is durable, and a flush costs what it costs.
+const SYNC_GROUP_BYTES: usize = TO_LOG_BYTES_MAX / 2;
+
 /// Bytes of learners' requests that wait for room in a group at which they are not listened to.
 const BACKLOG_BYTES_MAX: usize = 64 << 20;
 
@@ -352,6 +356,8 @@ pub struct Replica {
     /// Since when each group of `to_log` that is no marker has waited, and the one that the log has.
     log_waits_us: VecDeque<i64>,
     logging_since_us: i64,
+    /// See [`Self::set_views_lag`].
+    views_lag: bool,
     member: Option<Box<Member>>,
 }
 
@@ -614,6 +620,7 @@ impl Replica {
             durable: shown.0,
             log_waits_us: VecDeque::new(),
             logging_since_us: 0,
+            views_lag: false,
             member,
         }
     }
@@ -837,6 +844,7 @@ impl Replica {
 
     /// Makes the next group of what was proposed since.
     fn gather(&mut self, now: Now) {
+        let is_syncing = self.is_syncing();
         match &mut self.side {
             // A turn in which nobody asked anything leaves the spare memory for the next one.
             Side::Commit(commit) if !commit.has_proposals() => {}
@@ -844,9 +852,16 @@ impl Replica {
                 let Some(proposed) = commit.take(std::mem::take(&mut self.spare)) else { return };
                 self.propose(proposed, now);
             }
+            Side::Follow(_) if is_syncing => {}
             Side::Follow(_) => self.gather_proposals(),
             Side::Nobody => unreachable!("a side is only away within one call"),
         }
+    }
+
+    /// Whether more txns of a synchronisation are on their way.
+    fn is_syncing(&self) -> bool {
+        let state = self.member.as_ref().map(|member| &member.state);
+        matches!(state, Some(State::Learning(learning)) if learning.learner.is_syncing())
     }
 
     /// What the leader proposed becomes a group for the log.
@@ -1088,7 +1103,13 @@ impl Replica {
         self.member.as_ref().is_some_and(|member| !member.outputs.is_empty())
     }
 
-    /// Whether bytes of this peer may be received: what waits for the log is bounded.
+    /// Whether views are so far behind that no more is to be published: a follower does not read what its leader sends
+    /// until they have caught up, which bounds what waits for them. (Of a leader, the shell takes in no requests.)
+    pub fn set_views_lag(&mut self, lag: bool) {
+        self.views_lag = lag;
+    }
+
+    /// Whether bytes of this peer may be received: what waits for the log, and for views, is bounded.
     pub fn may_receive(&self, link: LinkId) -> bool {
         let Some(member) = &self.member else { return false };
         if member.early_links.contains_key(&link) {
@@ -1096,6 +1117,7 @@ impl Replica {
             return false;
         }
         match &member.state {
+            State::Learning(learning) if learning.link == link && self.views_lag => false,
             State::Learning(learning) if learning.link == link => match member.restoring {
                 // The learner does not look at it before that is done.
                 Restoring::Checking(_) | Restoring::Truncating(_) | Restoring::Reloading => false,
@@ -1777,7 +1799,8 @@ impl Replica {
         }
         member.gathered.put(zxid, |out| out.extend_from_slice(logged.record()));
         follow.log(logged);
-        if member.gathered.bytes() >= follow.core.group_bytes_max {
+        let (bytes, limit) = (member.gathered.bytes(), follow.core.group_bytes_max);
+        if bytes >= if self.is_syncing() { SYNC_GROUP_BYTES } else { limit } {
             self.gather_proposals();
         }
     }

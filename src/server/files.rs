@@ -114,7 +114,9 @@ pub fn open(data: &Path, data_log: &Path, create: bool) -> Result<(DataDir, Lock
         }
         Ok(folder)
     };
-    let dir = DataDir { snap: folder(data)?, log: folder(data_log)? };
+    let snap = folder(data)?;
+    let log = if data_log == data { snap.clone() } else { folder(data_log)? };
+    let dir = DataDir { snap, log };
     let mut folders = vec![&dir.snap];
     if dir.log != dir.snap {
         folders.push(&dir.log);
@@ -473,6 +475,10 @@ impl Storage for DataDir {
         fs::remove_file(self.path(folder, name))
     }
 
+    fn is_one_folder(&self) -> bool {
+        self.snap == self.log
+    }
+
     fn sync(&self, folder: Folder) -> io::Result<()> {
         sync_dir(self.folder(folder))
     }
@@ -499,7 +505,11 @@ impl Storage for DataDir {
     }
 
     fn remove_spares(&self) -> io::Result<()> {
-        spares(self)?.iter().try_for_each(fs::remove_file)?;
+        let spares = spares(self)?;
+        if spares.is_empty() {
+            return Ok(());
+        }
+        spares.iter().try_for_each(fs::remove_file)?;
         sync_dir(&self.log)
     }
 

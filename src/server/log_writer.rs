@@ -47,6 +47,9 @@ const LARGE_GROUP_BYTES: usize = 256 << 10;
 /// How long the log must have been idle for the rest of its segment to be zeroed, step by step.
 const FILL_PAUSE: Duration = Duration::from_millis(5);
 
+/// After a step it rests so many times as long as that took: others may need the disk, and a slow one has no time to spare.
+const FILL_REST: u32 = 7;
+
 /// A group that took longer than this shows a disk that is not to be waited for.
 const QUICK: Duration = Duration::from_millis(2);
 
@@ -75,6 +78,8 @@ pub struct LogWriter {
     group_bytes: usize,
     /// The disk was full when there was time to fill ahead.
     no_room: bool,
+    /// Until when nothing is filled ahead.
+    rests_until: Option<Instant>,
     /// See [`Done::balanced_bytes`].
     balanced_bytes: usize,
     /// When a group was written last.
@@ -200,6 +205,7 @@ impl LogWriter {
             groups: 0,
             group_bytes: 0,
             no_room: false,
+            rests_until: None,
             balanced_bytes: 0,
             wrote: None,
             slow_until: None,
@@ -219,10 +225,15 @@ impl LogWriter {
     /// Uses a moment in which nothing is to be written. Where the disk is full nobody waits for these
     /// zeros yet, and there may be room again when somebody does.
     pub fn idle(&mut self) {
-        if self.is_filled() || self.wrote.is_some_and(|wrote| wrote.elapsed() < FILL_PAUSE) {
+        let begun = Instant::now();
+        let rests = self.rests_until.is_some_and(|until| begun < until);
+        if self.is_filled() || rests || self.wrote.is_some_and(|wrote| begun - wrote < FILL_PAUSE) {
             return;
         }
-        match self.segment.fill(&mut self.buffer) {
+        let filled = self.segment.fill(&mut self.buffer);
+        let ended = Instant::now();
+        self.rests_until = Some(ended + FILL_REST * (ended - begun));
+        match filled {
             Err(error) if fatal::is_full(&error) => {
                 self.no_room = true;
                 log::warn!(target: "log", "the disk is full: bytes_left={} then={} do={}",

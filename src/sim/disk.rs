@@ -475,6 +475,10 @@ impl Storage for SimDisk {
         Ok(())
     }
 
+    fn is_one_folder(&self) -> bool {
+        false
+    }
+
     fn sync(&self, folder: Folder) -> io::Result<()> {
         let mut disk = self.disk();
         disk.step()?;

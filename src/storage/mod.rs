@@ -98,6 +98,9 @@ pub trait Storage {
     /// Removes a file.
     fn remove(&self, folder: Folder, name: &str) -> io::Result<()>;
 
+    /// Whether snapshots and log are in the same folder, so that one flush is for both.
+    fn is_one_folder(&self) -> bool;
+
     /// Makes what was created, renamed and removed in a folder durable.
     fn sync(&self, folder: Folder) -> io::Result<()>;
 
@@ -233,10 +236,10 @@ pub fn remove_leftovers<S: Storage>(storage: &S) -> io::Result<()> {
             let made = [SNAPSHOT_TMP, SEGMENT_TMP, SPARE_TMP, INCOMING_TMP, EPOCHS_TMP];
             made.iter().any(|what| is_temporary(name, what))
         };
+        // One that is there again after a crash is removed again.
         for name in storage.names(folder)?.into_iter().filter(is_left) {
             storage.remove(folder, &name)?;
         }
-        storage.sync(folder)?;
     }
     Ok(())
 }

@@ -307,7 +307,9 @@ pub fn recover<S: Storage>(
     }
     // So may the names of files: the crash may have come between a rename and its flush.
     in_log(storage, storage.sync(Folder::Log))?;
-    in_snap(storage, storage.sync(Folder::Snap))?;
+    if !storage.is_one_folder() {
+        in_snap(storage, storage.sync(Folder::Snap))?;
+    }
     let encoder = match encoder {
         Some(encoder) => encoder,
         None => {

@@ -202,6 +202,11 @@ impl Learner {
         self.step == Step::Info
     }
 
+    /// Whether the leader is about to send more of what this server lacks: NEWLEADER has not come yet.
+    pub fn is_syncing(&self) -> bool {
+        self.step == Step::Syncing
+    }
+
     /// The newest txn that is known to be committed.
     pub fn committed(&self) -> Zxid {
         self.committed

@@ -226,6 +226,26 @@ fn proposals_behind_a_tree_are_bounded() {
     assert!(taken >= 16);
 }
 
+/// A follower whose views are far behind reads nothing more, and does not hold its leader's silence against it.
+#[test]
+fn views_that_lag() {
+    let mut replica = learner(Zxid::ZERO);
+    assert!(replica.may_receive(LINK));
+    outputs(&mut replica);
+    replica.set_views_lag(true);
+    assert!(!replica.may_receive(LINK));
+    (1..=120).for_each(|s| replica.tick(at(s * 1000)));
+    assert!(
+        !outputs(&mut replica).iter().any(|output| matches!(output, Output::Close { link } if *link == LINK))
+    );
+    replica.set_views_lag(false);
+    assert!(replica.may_receive(LINK));
+    (121..=240).for_each(|s| replica.tick(at(s * 1000)));
+    assert!(
+        outputs(&mut replica).iter().any(|output| matches!(output, Output::Close { link } if *link == LINK))
+    );
+}
+
 /// A leader that makes its tree for the voter that it needs waits for itself, and no longer than a moment where that voter
 /// has gone.
 #[test]

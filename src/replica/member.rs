@@ -44,10 +44,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Bytes of txns that wait for the log at which the leader is not listened to.
-const TO_LOG_BYTES_MAX: usize = 16 << 20;
+const TO_LOG_BYTES_MAX: usize = 32 << 20;
 
-/// Bytes of a synchronisation's txns that become one group of the log. Nothing waits for any of them before the last one
-/// is durable, and a flush costs what it costs.
+/// Bytes of txns that become one group of the log before this server is up to date. Nobody waits for any of them before
+/// the last one is durable, and a flush costs what it costs.
 const SYNC_GROUP_BYTES: usize = TO_LOG_BYTES_MAX / 2;
 
 /// Bytes of learners' requests that wait for room in a group at which they are not listened to.
@@ -1799,8 +1799,11 @@ impl Replica {
         }
         member.gathered.put(zxid, |out| out.extend_from_slice(logged.record()));
         follow.log(logged);
-        let (bytes, limit) = (member.gathered.bytes(), follow.core.group_bytes_max);
-        if bytes >= if self.is_syncing() { SYNC_GROUP_BYTES } else { limit } {
+        let limit = match &member.state {
+            State::Learning(learning) if !learning.is_up_to_date => SYNC_GROUP_BYTES,
+            _ => follow.core.group_bytes_max,
+        };
+        if member.gathered.bytes() >= limit {
             self.gather_proposals();
         }
     }

@@ -217,9 +217,10 @@ impl LogWriter {
         self.slow_until.is_none_or(|until| Instant::now() >= until)
     }
 
-    /// Whether nothing is to be done ahead.
+    /// Whether nothing is to be done ahead. Before its first group a segment may stay without any for long, or the disk be
+    /// needed for the leader's tree.
     fn is_filled(&self) -> bool {
-        self.segment.is_filled() || self.no_room
+        self.segment.is_filled() || self.no_room || self.groups == 0
     }
 
     /// Uses a moment in which nothing is to be written. Where the disk is full nobody waits for these

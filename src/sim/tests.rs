@@ -53,7 +53,7 @@ fn a_seed_is_one_history() {
 
 /// Runs seeds of a broken server until one is noticed, which must say one of these.
 fn caught(mutation: Mutation, says: &[&str]) {
-    for seed in 0..60 {
+    for seed in 0..SEEDS {
         if let Err(violation) = run(seed, Some(mutation)) {
             let expected = says.iter().any(|words| violation.contains(words));
             assert!(expected, "{mutation:?}, seed {seed}: {violation}");

@@ -305,10 +305,13 @@ pub fn recover<S: Storage>(
         // After a crash of the process alone the last group may be in the page cache only.
         at(storage, Folder::Log, &name, storage.flush(Folder::Log, &name))?;
     }
-    // So may the names of files: the crash may have come between a rename and its flush.
-    in_log(storage, storage.sync(Folder::Log))?;
-    if !storage.is_one_folder() {
-        in_snap(storage, storage.sync(Folder::Snap))?;
+    // So may the names of files: the crash may have come between a rename and its flush. Where a log begins there are
+    // none yet, and what is made below is flushed.
+    if encoder.is_some() {
+        in_log(storage, storage.sync(Folder::Log))?;
+        if !storage.is_one_folder() {
+            in_snap(storage, storage.sync(Folder::Snap))?;
+        }
     }
     let encoder = match encoder {
         Some(encoder) => encoder,

@@ -260,10 +260,13 @@ fn follow(mut replay: FuzzyReplay, base: Zxid, logs: &[LogFile]) -> Result<(Fuzz
 }
 
 fn map(path: &Path) -> Result<Option<Mmap>, JavaDataError> {
-    let file = at(path, File::open(path))?;
+    let mut file = at(path, File::open(path))?;
     if at(path, file.metadata())?.len() == 0 {
         return Ok(None);
     }
+    // A block that the disk does not give is an error here; touched through the mapping it is a signal.
+    let mut piece = vec![0; PIECE_BYTES];
+    while at(path, file.read(&mut piece))? > 0 {}
     // SAFETY: a server that still wrote to it would append, and the bytes are checked as they are read; one
     // that shortens it ends this process by a signal, and nothing is left behind.
     #[allow(unsafe_code)]

@@ -324,7 +324,7 @@ impl Commit {
     }
 
     fn is_full(&self) -> bool {
-        self.records.bytes() >= self.core.group_bytes_max || self.next_is_large
+        self.records.bytes() >= self.core.group_bytes_max || self.next_is_large || self.core.views_lag
     }
 
     /// True if the txn of this item fits the group, which other records may fill beyond what a lone txn leaves.
@@ -434,14 +434,14 @@ impl Commit {
     }
 
     fn item(&mut self, now: Now, item: Up, bytes: &[u8]) {
-        // Most are, and what is moved further costs.
+        // Most items are requests; this path does not move them through `inquiry`.
         if let Up::Request(request) = &item {
             return self.request(now, request, &bytes[request.body.clone()]);
         }
         let Self { core, sessions, .. } = self;
         let Some(item) = core.inquiry(now, item, |word| SessionsTold::of(sessions, word)) else { return };
         match item {
-            Up::Request(_) => unreachable!("looked at above"),
+            Up::Request(_) => unreachable!("requests return above"),
             Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
                 self.connect(now, cnxn, session_id, &password, timeout_ms, last_zxid_seen);
             }

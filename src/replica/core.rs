@@ -59,6 +59,8 @@ pub(super) struct Core {
     pub next_session_id: Option<i64>,
     /// Bytes of records at which the rest waits for the next group.
     pub group_bytes_max: usize,
+    /// A view is so far behind that nothing more is to be made for it.
+    pub views_lag: bool,
 }
 
 impl Core {
@@ -89,6 +91,7 @@ impl Core {
             session_clock: SessionClock { ahead_ms: 0, through_ms: i64::MAX },
             next_session_id: None,
             group_bytes_max: GROUP_BYTES_MAX,
+            views_lag: false,
             settings,
         };
         (core, sessions)

@@ -44,11 +44,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Bytes of txns that wait for the log at which the leader is not listened to.
-const TO_LOG_BYTES_MAX: usize = 32 << 20;
+const TO_LOG_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of txns that become one group of the log before this server is up to date. Nobody waits for any of them before
-/// the last one is durable, and a flush costs what it costs.
-const SYNC_GROUP_BYTES: usize = TO_LOG_BYTES_MAX / 2;
+/// Bytes of txns that become one group of the log before this server is up to date: it has many to write until then, and
+/// each flush adds to the time.
+const SYNC_GROUP_BYTES: usize = 16 << 20;
+
+/// The limit of `TO_LOG_BYTES_MAX` before this server is up to date: one group is gathered while another one waits.
+const SYNC_TO_LOG_BYTES_MAX: usize = 2 * SYNC_GROUP_BYTES;
 
 /// Bytes of learners' requests that wait for room in a group at which they are not listened to.
 const BACKLOG_BYTES_MAX: usize = 64 << 20;
@@ -356,8 +359,6 @@ pub struct Replica {
     /// Since when each group of `to_log` that is no marker has waited, and the one that the log has.
     log_waits_us: VecDeque<i64>,
     logging_since_us: i64,
-    /// See [`Self::set_views_lag`].
-    views_lag: bool,
     member: Option<Box<Member>>,
 }
 
@@ -620,7 +621,6 @@ impl Replica {
             durable: shown.0,
             log_waits_us: VecDeque::new(),
             logging_since_us: 0,
-            views_lag: false,
             member,
         }
     }
@@ -1103,10 +1103,19 @@ impl Replica {
         self.member.as_ref().is_some_and(|member| !member.outputs.is_empty())
     }
 
-    /// Whether views are so far behind that no more is to be published: a follower does not read what its leader sends
-    /// until they have caught up, which bounds what waits for them. (Of a leader, the shell takes in no requests.)
+    /// Tells the replica whether a view is so far behind that nothing more is to be made for it, which bounds what waits for
+    /// views. Until it has caught up a follower does not read what its leader sends, and a leader, or a server alone, makes
+    /// no txns.
     pub fn set_views_lag(&mut self, lag: bool) {
-        self.views_lag = lag;
+        self.core().views_lag = lag;
+    }
+
+    fn views_lag(&self) -> bool {
+        match &self.side {
+            Side::Follow(follow) => follow.core.views_lag,
+            // A leader must hear its learners' ACKs.
+            Side::Commit(_) | Side::Nobody => false,
+        }
     }
 
     /// Whether bytes of this peer may be received: what waits for the log, and for views, is bounded.
@@ -1117,14 +1126,15 @@ impl Replica {
             return false;
         }
         match &member.state {
-            State::Learning(learning) if learning.link == link && self.views_lag => false,
+            State::Learning(learning) if learning.link == link && self.views_lag() => false,
             State::Learning(learning) if learning.link == link => match member.restoring {
                 // The learner does not look at it before that is done.
                 Restoring::Checking(_) | Restoring::Truncating(_) | Restoring::Reloading => false,
                 Restoring::Storing(_) | Restoring::Basing(_) => member.waiting_bytes < TO_LOG_BYTES_MAX,
                 Restoring::No | Restoring::Receiving(_) | Restoring::Fuzzy(_) => {
                     let waiting = self.to_log.iter().map(|batch| batch.bytes()).sum::<usize>();
-                    waiting + member.gathered.bytes() < TO_LOG_BYTES_MAX
+                    let limit = if learning.is_up_to_date { TO_LOG_BYTES_MAX } else { SYNC_TO_LOG_BYTES_MAX };
+                    waiting + member.gathered.bytes() < limit
                 }
             },
             State::Leading(_) if !member.election_links.contains(&link) => match &self.side {
@@ -1736,6 +1746,7 @@ impl Replica {
                     member.restoring = Restoring::Receiving(Box::new(receiving));
                 }
                 LearnerOutput::Propose(zxid, txn) => self.log(zxid, txn, now),
+                LearnerOutput::SyncEnds => self.gather_proposals(),
                 LearnerOutput::Commit(zxid) if member.restoring.is_installing() => {
                     member.waiting_commit = zxid;
                     self.sharpen(now);

@@ -525,7 +525,7 @@ impl View {
                 return used;
             };
             let Some(frame) = body.get(..length) else { return used };
-            if cnxn.deferred >= DEFERRED_BEFORE_WRITE_MAX && is_write(frame)
+            if cnxn.deferred >= DEFERRED_BEFORE_WRITE_MAX && frame_is_for_commit_side(frame)
                 || cnxn.state == State::Established && self.waits_for_room(slot, cnxn.session_id, frame)
             {
                 cnxn.stalled = true;
@@ -1726,12 +1726,12 @@ impl Fired {
     }
 }
 
-/// Whether a frame's request is for the commit side.
-fn is_write(frame: &[u8]) -> bool {
+/// True if the commit side handles the request in this frame.
+fn frame_is_for_commit_side(frame: &[u8]) -> bool {
     RequestHeader::read(&mut Reader::new(frame)).is_ok_and(|header| is_for_commit_side(header.op))
 }
 
-/// Whether such a request is ordered among the writes.
+/// True for operations that the commit side handles: writes, sync, closeSession.
 fn is_for_commit_side(op: OpCode) -> bool {
     matches!(
         op,

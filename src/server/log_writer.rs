@@ -47,6 +47,10 @@ const LARGE_GROUP_BYTES: usize = 256 << 10;
 /// How long the log must have been idle for the rest of its segment to be zeroed, step by step.
 const FILL_PAUSE: Duration = Duration::from_millis(5);
 
+/// How often to look whether a segment has its first group, which another thread may have written. Before that nothing is
+/// zeroed: the first group may be long in coming, and the disk of a server that joins has the leader's tree to write.
+const FIRST_GROUP_PAUSE: Duration = Duration::from_secs(1);
+
 /// After a step it rests so many times as long as that took: others may need the disk, and a slow one has no time to spare.
 const FILL_REST: u32 = 7;
 
@@ -150,10 +154,10 @@ fn run(writer: &Mutex<LogWriter>, jobs: &Receiver<Arc<Batch>>, mut done: Produce
     // A thread that panicked with it has ended the process.
     let lock = || writer.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let is_filled = lock().is_filled();
-        let job = match is_filled {
-            true => jobs.recv().map_err(RecvTimeoutError::from),
-            false => jobs.recv_timeout(FILL_PAUSE),
+        let pause = lock().pause();
+        let job = match pause {
+            None => jobs.recv().map_err(RecvTimeoutError::from),
+            Some(pause) => jobs.recv_timeout(pause),
         };
         match job {
             Ok(batch) => {
@@ -217,17 +221,23 @@ impl LogWriter {
         self.slow_until.is_none_or(|until| Instant::now() >= until)
     }
 
-    /// Whether nothing is to be done ahead. Before its first group a segment may stay without any for long, or the disk be
-    /// needed for the leader's tree.
+    /// Whether nothing is to be done ahead.
     fn is_filled(&self) -> bool {
-        self.segment.is_filled() || self.no_room || self.groups == 0
+        self.segment.is_filled() || self.no_room
+    }
+
+    /// How long to wait for a group before [`LogWriter::idle`] has something to do; `None` for good.
+    fn pause(&self) -> Option<Duration> {
+        let rest = self.rests_until.map_or(Duration::ZERO, |until| until - Instant::now());
+        let pause = if self.groups == 0 { FIRST_GROUP_PAUSE } else { FILL_PAUSE.max(rest) };
+        (!self.is_filled()).then_some(pause)
     }
 
     /// Uses a moment in which nothing is to be written. Where the disk is full nobody waits for these
     /// zeros yet, and there may be room again when somebody does.
     pub fn idle(&mut self) {
         let begun = Instant::now();
-        let rests = self.rests_until.is_some_and(|until| begun < until);
+        let rests = self.groups == 0 || self.rests_until.is_some_and(|until| begun < until);
         if self.is_filled() || rests || self.wrote.is_some_and(|wrote| begun - wrote < FILL_PAUSE) {
             return;
         }

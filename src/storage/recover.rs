@@ -305,8 +305,9 @@ pub fn recover<S: Storage>(
         // After a crash of the process alone the last group may be in the page cache only.
         at(storage, Folder::Log, &name, storage.flush(Folder::Log, &name))?;
     }
-    // So may the names of files: the crash may have come between a rename and its flush. Where a log begins there are
-    // none yet, and what is made below is flushed.
+    // So may the names of files: the crash may have come between a rename and its flush. Where the log begins, its first
+    // segment and the first snapshot are made below, with a flush of each folder.
+    assert!(encoder.is_some() || snapshot.is_none(), "a log begins behind snapshot {snapshot:?}");
     if encoder.is_some() {
         in_log(storage, storage.sync(Folder::Log))?;
         if !storage.is_one_folder() {

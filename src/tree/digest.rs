@@ -17,7 +17,7 @@ const SHORT_BYTES: usize = 256;
 /// Znodes below `/zookeeper/` count nothing (quota statistics differ between servers), and the root
 /// counts under the empty path. Source: `DigestCalculator.calculateDigest`, version 2.
 ///
-/// `crc` is a checksum of nothing: to make one looks for what the processor can do.
+/// `crc` is an empty hasher; the caller keeps one, since `Hasher::new` asks the processor for its features each time.
 pub(super) fn of(mut crc: crc32fast::Hasher, body: &Body, cversion: i32, pzxid: Zxid) -> u32 {
     let path_and_data = match body.path() {
         path if path.starts_with(b"/zookeeper/") => return 0,

@@ -89,7 +89,7 @@ pub struct Tree {
     remembered: NodeIndex,
     settings: Settings,
     scratch: Vec<u8>,
-    /// What each znode's digest begins with.
+    /// An empty hasher, cloned for each digest.
     no_bytes: crc32fast::Hasher,
 }
 

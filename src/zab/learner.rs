@@ -36,6 +36,8 @@ pub enum LearnerOutput {
     Snap(Zxid),
     /// A txn for the log: header, txn, digest.
     Propose(Zxid, Bytes),
+    /// All txns of the synchronisation have come: nothing else is to be made durable before NEWLEADER is acknowledged.
+    SyncEnds,
     /// Everything through this zxid is committed.
     Commit(Zxid),
     /// The leader has all that this server has, and a quorum has it: clients are served, in this epoch.
@@ -202,7 +204,7 @@ impl Learner {
         self.step == Step::Info
     }
 
-    /// Whether the leader is about to send more of what this server lacks: NEWLEADER has not come yet.
+    /// True while the leader sends txns of the synchronisation, until NEWLEADER.
     pub fn is_syncing(&self) -> bool {
         self.step == Step::Syncing
     }
@@ -336,6 +338,7 @@ impl Learner {
             (Step::Syncing, PacketType::NEWLEADER) if zxid.epoch() == self.epoch => {
                 self.step = Step::Flushing;
                 self.sync_end = self.logged;
+                out.push(LearnerOutput::SyncEnds);
                 let (text, ours) = (packet.data.unwrap_or_default(), &self.membership.config_text);
                 let version = version_in(text);
                 // The version of other servers than this one knows of is not for this one to pass on.

@@ -103,6 +103,7 @@ impl Ports {
         call(self.ports.get_mut(&sid).unwrap(), &mut out);
         for output in out.drain(..) {
             match output {
+                Output::Unwelcome { .. } => {}
                 Output::Connect { link, sid: peer } => {
                     self.accepted += 1;
                     let there = LinkId(self.accepted);

@@ -141,6 +141,8 @@ pub struct Leading {
     pub learners: u64,
     /// Followers with a vote that are in step.
     pub synced_followers: u64,
+    /// Followers in step that have no vote: they are in no server line.
+    pub synced_non_voting_followers: u64,
     /// Observers that are in step.
     pub synced_observers: u64,
     /// Syncs that wait for the ensemble to confirm the leader.

@@ -253,6 +253,7 @@ fn monitor(status: &Status, out: &mut Answer) {
     if let Some(leader) = &status.leader {
         out.metric("learners", leader.learners);
         out.metric("synced_followers", leader.synced_followers);
+        out.metric("synced_non_voting_followers", leader.synced_non_voting_followers);
         out.metric("synced_observers", leader.synced_observers);
         out.metric("pending_syncs", leader.pending_syncs);
         out.metric("leader_uptime", leader.uptime_ms);

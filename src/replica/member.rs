@@ -33,7 +33,7 @@ use crate::snapshot::java::{Decoder, Form, Progress};
 use crate::txn::{self, Change};
 use crate::wal::{self, Batch, Marker};
 use crate::zab::LinkId;
-use crate::zab::election::{Candidate, ElectionPort, Output as ElectionOutput};
+use crate::zab::election::{Candidate, ElectionPort, Output as ElectionOutput, Unwelcome};
 use crate::zab::history::History;
 use crate::zab::leader::{Asked, CloseLearner, Epochs, Lag, Leader, LeaderOutput, Membership};
 use crate::zab::learner::{Learner, LearnerOutput, LostLeader};
@@ -189,7 +189,15 @@ pub enum Event {
     #[error("learner lost: sid={sid} voter={voter} {redundancy} why={}", Text(.why))]
     LearnerLost { sid: i64, voter: bool, redundancy: Redundancy, why: String },
     #[error("learner turned away: why={}", Text(.why))]
-    LearnerLeft { why: CloseLearner },
+    LearnerLeft { link: LinkId, why: CloseLearner },
+    #[error("connection to the election port ended: why={}", Text(.why))]
+    Unwelcome { link: LinkId, why: Unwelcome },
+    #[error(
+        "a learner is in no server line: sid={sid} then={} do={}",
+        Text("it is served, and does not count for a quorum"),
+        Text("give all servers the same server lines")
+    )]
+    Unlisted { sid: i64 },
     #[error(
         "a learner takes less than is proposed: sid={} sent={} last={} for_ms={} then={}",
         .lag.sid, .lag.sent, .lag.last, .lag.for_ms, Text("is its disk or its network too slow?")
@@ -269,8 +277,27 @@ impl Event {
             | Self::LearnerLags { .. }
             | Self::SyncFailed { .. }
             | Self::DigestHint { .. }
+            | Self::Unwelcome { .. }
+            | Self::Unlisted { .. }
             | Self::LearnerLeft { .. } => Weight::Warn,
             Self::Digest { .. } => Weight::Error,
+        }
+    }
+
+    /// The connection that it is about, where that is not a known server's.
+    pub fn link(&self) -> Option<LinkId> {
+        match self {
+            Self::LearnerLeft { link, .. } | Self::Unwelcome { link, .. } => Some(*link),
+            _ => None,
+        }
+    }
+
+    /// What of its kind it is, where many are counted together.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::LearnerLeft { why, .. } => why.name(),
+            Self::Unwelcome { why, .. } => why.name(),
+            _ => self.kind(),
         }
     }
 
@@ -287,6 +314,8 @@ impl Event {
             Self::LearnerInStep { .. } => "learner in step",
             Self::LearnerLost { .. } => "learner lost",
             Self::LearnerLeft { .. } => "learner turned away",
+            Self::Unwelcome { .. } => "connection to the election port ended",
+            Self::Unlisted { .. } => "a learner is in no server line",
             Self::LearnerLags { .. } => "a learner takes less than is proposed",
             Self::Synchronising { .. } => "synchronising",
             Self::Storing { .. } => "storing the leader's tree",
@@ -1241,6 +1270,9 @@ impl Replica {
             leader.in_step().filter(|(link, _, _)| !member.in_step.contains_key(link)).collect();
         for (link, sid, voter) in new {
             member.in_step.insert(link, (sid, voter));
+            if leader.is_non_voting_follower(link) {
+                member.outputs.push_back(Output::Event(Event::Unlisted { sid }));
+            }
             let redundancy = member.redundancy();
             member.outputs.push_back(Output::Event(Event::LearnerInStep { sid, voter, redundancy }));
         }
@@ -1490,6 +1522,9 @@ impl Replica {
                     member.election_links.remove(&link);
                     member.outputs.push_back(Output::Close { link });
                 }
+                ElectionOutput::Unwelcome { link, why } => {
+                    member.outputs.push_back(Output::Event(Event::Unwelcome { link, why }));
+                }
                 ElectionOutput::Elected { vote, state, .. } => {
                     assert!(
                         matches!(member.state, State::Electing),
@@ -1552,7 +1587,7 @@ impl Replica {
                 LeaderOutput::Close(link, why) => {
                     let event = match member.lose(link, &why) {
                         Some(lost) => lost,
-                        None => Event::LearnerLeft { why },
+                        None => Event::LearnerLeft { link, why },
                     };
                     member.outputs.push_back(Output::Event(event));
                     member.outputs.push_back(Output::Close { link });

@@ -7,9 +7,11 @@
 pub use crate::admin::Text;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,6 +27,63 @@ pub enum Format {
 
 struct Stderr {
     format: Format,
+    lost: Mutex<Lost>,
+}
+
+/// How long a line waits for whoever reads stderr. After one that was lost, none waits until one is taken again.
+const READER_PATIENCE: Duration = Duration::from_millis(50);
+
+/// What a pipe takes without blocking once it says that it takes something: `PIPE_BUF`, POSIX pipe(7).
+const PIECE_BYTES: usize = 4096;
+
+/// Lines that were not written since the last one that was.
+#[derive(Debug, Default)]
+struct Lost {
+    lines: u64,
+    /// The last one was begun.
+    is_torn: bool,
+}
+
+/// Writes a line to `out`, unless whoever reads that does not: no request, and no stop, waits for a reader of the log that
+/// hangs. The next line that is written comes after one that says how many were lost: `told`.
+fn write_line(mut out: impl AsFd + Write, lost: &mut Lost, line: &str, told: impl FnOnce(u64) -> String) {
+    let mut text = String::new();
+    if lost.lines > 0 {
+        text = if lost.is_torn { "\n".to_owned() } else { String::new() };
+        text.push_str(&told(lost.lines));
+    }
+    text.push_str(line);
+    let patience = if lost.lines == 0 { READER_PATIENCE } else { Duration::ZERO };
+    for (number, piece) in text.as_bytes().chunks(PIECE_BYTES).enumerate() {
+        if !takes(out.as_fd(), patience) {
+            *lost = Lost { lines: lost.lines + 1, is_torn: lost.is_torn || number > 0 };
+            return;
+        }
+        // A log that nobody reads must not end the server.
+        let _ = out.write_all(piece);
+    }
+    *lost = Lost::default();
+}
+
+/// Whether so much as a piece can be written without waiting longer than this.
+fn takes(out: BorrowedFd<'_>, patience: Duration) -> bool {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(patience.subsec_nanos()) };
+    let mut wanted = [PollFd::from_borrowed_fd(out, PollFlags::OUT)];
+    match poll(&mut wanted, Some(&timeout)) {
+        Ok(ready) => ready > 0,
+        // As before there was a poll: it may block.
+        Err(_) => true,
+    }
+}
+
+impl Stderr {
+    fn line(&self, level: Level, target: &str, text: &str) -> String {
+        let now = humantime::format_rfc3339_millis(SystemTime::now());
+        match self.format {
+            Format::Text => format!("{now} {level} {target}: {text}\n"),
+            Format::Json => json(&now.to_string(), level, target, text),
+        }
+    }
 }
 
 impl Log for Stderr {
@@ -35,14 +94,12 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let now = humantime::format_rfc3339_millis(SystemTime::now());
-            let (level, target) = (record.level(), record.target());
-            let line = match self.format {
-                Format::Text => format!("{now} {level} {target}: {}\n", record.args()),
-                Format::Json => json(&now.to_string(), level, target, &record.args().to_string()),
-            };
-            // A log that nobody reads must not end the server.
-            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+            let line = self.line(record.level(), record.target(), &record.args().to_string());
+            let lost = &mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+            write_line(std::io::stderr().lock(), lost, &line, |lost| {
+                let told = format!("lines were lost: count={lost} why={}", Text("nobody read them"));
+                self.line(Level::Warn, "log", &told)
+            });
         }
     }
 
@@ -54,7 +111,7 @@ impl Log for Stderr {
 
 /// Begins to log, at `level` and above.
 pub fn init(level: LevelFilter, format: Format) {
-    if log::set_boxed_logger(Box::new(Stderr { format })).is_ok() {
+    if log::set_boxed_logger(Box::new(Stderr { format, lost: Mutex::default() })).is_ok() {
         log::set_max_level(level);
     }
     if format == Format::Json {

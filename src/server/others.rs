@@ -22,6 +22,7 @@ use log::Level;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -131,13 +132,17 @@ pub fn settings(config: &Config) -> Result<MemberSettings, String> {
 }
 
 /// Says what happened to this member. Another server can bring about all of it, again and again.
-fn tell(event: &Event) {
+fn tell(event: &Event, peer: Option<SocketAddr>) {
     let level = match event.weight() {
         Weight::Info => Level::Info,
         Weight::Warn => Level::Warn,
         Weight::Error => Level::Error,
     };
-    provoked(level, "zab", event.kind(), event.kind(), format_args!("{event}"));
+    let line = match peer {
+        Some(peer) => format!("{event} peer={peer}"),
+        None => event.to_string(),
+    };
+    provoked(level, "zab", event.kind(), event.cause(), format_args!("{line}"));
 }
 
 /// Listens on this server's ports for others, waiting for them where that may help, or ends the process.
@@ -365,7 +370,7 @@ impl Others {
                         "{why}: this server's tree is not its leader's; remove its data, and it takes the leader's"
                     ),
                 ),
-                Output::Event(event) => tell(&event),
+                Output::Event(event) => tell(&event, event.link().and_then(|link| self.peers.address(link))),
             }
         }
     }

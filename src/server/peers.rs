@@ -583,6 +583,11 @@ impl Peers {
         self.taken.pop()
     }
 
+    /// Where the other end of a connection is.
+    pub fn address(&self, link: LinkId) -> Option<SocketAddr> {
+        self.links.get(self.tokens.get(&link)?)?.stream.peer_addr().ok()
+    }
+
     /// Gives the replica what has come, as far as it takes it; says whether there may be more.
     pub fn receive(&mut self, replica: &mut Replica, now: Now) -> bool {
         let (mut lost, mut more) = (Vec::new(), false);

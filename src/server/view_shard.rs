@@ -12,6 +12,7 @@ use log::Level;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -414,6 +415,10 @@ impl ViewShard {
             }
             let mut scratch = self.scratch.borrow_mut();
             match stream.poll_read(cx, &mut scratch) {
+                Poll::Ready(Ok(0)) if view.describe(place).is_some_and(|(_, session_id)| session_id != 0) => {
+                    let why = "the client has ended the connection, and not its session";
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, why)));
+                }
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(CloseReason::Expected)),
                 Poll::Ready(Ok(bytes)) => {
                     view.receive(place, &scratch[..bytes], now);

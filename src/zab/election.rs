@@ -30,6 +30,38 @@ const RESEND_MS_MAX: u64 = 1_000;
 /// A voter that is connected and answers nothing for this long gets a new connection.
 const SILENT_MS: u64 = 6_000;
 
+/// What is wrong with a connection to the election port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unwelcome {
+    /// What came over it is no election message.
+    #[error("what it says is no message of another server's")]
+    NoServer,
+    /// It says that it is this server.
+    #[error("it has this server's number: is there a second server with this myid?")]
+    OwnSid,
+    /// Connections of one server that work are replaced time and again.
+    #[error(
+        "server {sid} has connected {times} times while its connection works: are there two with this myid?"
+    )]
+    Twice {
+        /// Whose number it has.
+        sid: i64,
+        /// Replaced connections within a minute.
+        times: u32,
+    },
+}
+
+impl Unwelcome {
+    /// What it is one of many of.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoServer => "no message of a server",
+            Self::OwnSid => "this server's number",
+            Self::Twice { .. } => "two servers with one number",
+        }
+    }
+}
+
 /// What the shell must do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -51,6 +83,13 @@ pub enum Output {
     Close {
         /// Which.
         link: LinkId,
+    },
+    /// A connection to the election port is about to be closed for what came over it: something for people.
+    Unwelcome {
+        /// Which connection.
+        link: LinkId,
+        /// What is wrong with it.
+        why: Unwelcome,
     },
     /// The round is over. Others are answered accordingly from here on.
     Elected {

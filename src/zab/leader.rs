@@ -264,6 +264,23 @@ pub enum CloseLearner {
     },
 }
 
+impl CloseLearner {
+    /// What it is one of many of.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Message(_) | Self::Unexpected(_) => "no learner's message",
+            Self::ConfigAhead { .. } => "newer configuration",
+            Self::Ahead { .. } | Self::Foreign { .. } => "data that this ensemble does not have",
+            Self::Silent(_) => "silent",
+            Self::Crowded => "too many strangers",
+            Self::Throttled { .. } => "has to wait",
+            Self::Replaced(_) => "connected again",
+            Self::LogGone { .. } => "log is gone",
+            Self::Unproposed { .. } => "acknowledges what was not proposed",
+        }
+    }
+}
+
 /// Why a leader stops leading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LostLead {
@@ -312,6 +329,8 @@ struct Learner {
     sid: i64,
     step: Step,
     is_voter: bool,
+    /// It said that it is an observer. A follower without a vote is in no server line.
+    is_observer: bool,
     is_cumulative: bool,
     /// The tree is on its way to it, until it has said that it has that on disk.
     is_snap: bool,
@@ -458,17 +477,26 @@ impl Leader {
 
     /// What it knows of its learners, for people.
     pub fn status(&self, now_ms: i64) -> Leading {
-        let synced = |is_voter| {
-            let is_synced = |learner: &&Learner| learner.step == Step::Synced && learner.is_voter == is_voter;
+        let synced = |is_voter, is_observer| {
+            let is_synced = |learner: &&Learner| {
+                learner.step == Step::Synced
+                    && (learner.is_voter, learner.is_observer) == (is_voter, is_observer)
+            };
             self.learners.values().filter(is_synced).count() as u64
         };
         Leading {
             learners: self.learners.len() as u64,
-            synced_followers: synced(true),
-            synced_observers: synced(false),
+            synced_followers: synced(true, false),
+            synced_non_voting_followers: synced(false, false),
+            synced_observers: synced(false, true),
             uptime_ms: (now_ms - self.began_ms) as u64,
             ..Leading::default()
         }
+    }
+
+    /// Whether that is a follower without a vote, which no server line names.
+    pub fn is_non_voting_follower(&self, link: LinkId) -> bool {
+        self.learners.get(&link).is_some_and(|learner| !learner.is_voter && !learner.is_observer)
     }
 
     /// A learner has connected.
@@ -487,6 +515,7 @@ impl Leader {
             sid: -1,
             step: Step::Fresh,
             is_voter: false,
+            is_observer: false,
             is_cumulative: false,
             is_snap: false,
             accepted: 0,
@@ -683,6 +712,7 @@ impl Leader {
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
         learner.sid = sid;
         learner.is_voter = is_voter;
+        learner.is_observer = packet.kind == PacketType::OBSERVERINFO;
         // Not above: what a later version of ZooKeeper's says means something else.
         learner.is_cumulative =
             info.protocol_version == PROTOCOL_VERSION_CUMULATIVE && !self.membership.as_java;

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::LinkId;
-use super::election::Output;
+use super::election::{Output, Unwelcome};
 use super::message::MessageError;
 use super::notification::{
     NOTIFICATION_BYTES_MAX, Notification, ServerState, Vote, put_hello, read_frame, read_hello,
@@ -29,6 +29,9 @@ const RETRY_MS_MIN: u64 = 100;
 const RETRY_MS_MAX: u64 = 1_000;
 /// A connection this young is not given up for the smaller side's hello: both sides had connected at once.
 const FRESH_MS: u64 = 300;
+/// A peer whose connection is replaced so often within this time, while it works, is two servers with one number.
+const REPLACED_MAX: u32 = 3;
+const REPLACED_MS: u64 = 60_000;
 /// Most accepted connections that have not said who they are; the oldest goes when there is another.
 const STRANGERS_MAX: usize = 64;
 /// Most peers that are not in the configuration.
@@ -71,6 +74,24 @@ struct Peer {
     retry_ms: u64,
     pause_ms: u64,
     refused: bool,
+    /// How often a connection that worked was replaced by another one since this time.
+    replaced: u32,
+    replaced_since_ms: u64,
+}
+
+impl Peer {
+    /// Notes that somebody connects as this peer. `Some(times)` if connections that worked were replaced so often lately
+    /// that two servers must have the same number.
+    fn is_replaced(&mut self, now: u64) -> Option<u32> {
+        if self.link.is_none() || self.heard_ms.is_none() || now < self.opened_ms + FRESH_MS {
+            return None;
+        }
+        if now >= self.replaced_since_ms + REPLACED_MS {
+            (self.replaced, self.replaced_since_ms) = (0, now);
+        }
+        self.replaced += 1;
+        (self.replaced >= REPLACED_MAX).then_some(self.replaced)
+    }
 }
 
 /// A vote as it came, without its configuration.
@@ -175,6 +196,7 @@ impl Links {
                 match read_hello(held) {
                     Ok(None) => (None, None),
                     Err(_) => {
+                        out.push(Output::Unwelcome { link, why: Unwelcome::NoServer });
                         self.close(link, out);
                         (None, None)
                     }
@@ -202,8 +224,15 @@ impl Links {
         let unknown = self.peers.values().filter(|peer| !peer.known).count();
         if sid == self.me || (!self.peers.contains_key(&sid) && unknown >= UNKNOWN_PEERS_MAX) {
             // The own sid: two servers with one myid, or a server that called itself (ZOOKEEPER-2164).
+            let why = if sid == self.me { Unwelcome::OwnSid } else { Unwelcome::NoServer };
+            out.push(Output::Unwelcome { link, why });
             self.close(link, out);
             return None;
+        }
+        if let Some(peer) = self.peers.get_mut(&sid)
+            && let Some(times) = peer.is_replaced(now)
+        {
+            out.push(Output::Unwelcome { link, why: Unwelcome::Twice { sid, times } });
         }
         if sid > self.me {
             return Some(self.open(now, link, sid, rest, out));
@@ -269,6 +298,7 @@ impl Links {
                     MessageError::Negative { .. } | MessageError::TooLong { .. } | MessageError::Data { .. },
                 ) => {
                     peer.retry_ms = peer.retry_ms.max(peer.opened_ms + RETRY_MS_MAX);
+                    out.push(Output::Unwelcome { link, why: Unwelcome::NoServer });
                     self.close(link, out);
                     return None;
                 }

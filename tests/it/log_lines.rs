@@ -1,9 +1,12 @@
 //! What a server's log says, line by line: its shape as text and as JSON, sessions, storms, SIGHUP.
 
-use crate::harness::{ANSWER_TIMEOUT, Kind, Patience, Server, alone, free_address};
+use crate::harness::{ANSWER_TIMEOUT, Directory, Kind, Patience, Server, alone, free_address, zkfast_binary};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 use zkfast::client::Request;
 use zkfast::client::net::{ClientError, Connect, Connection, four_letter_word};
@@ -261,4 +264,73 @@ fn peers_are_named() {
         .collect();
     let distinct: BTreeSet<_> = named.iter().collect();
     assert_eq!(named.len(), distinct.len(), "{named:?}");
+}
+
+/// A process that ends with this.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A reader of the log that hangs keeps nobody from being served, and the server from no end. One that reads on learns how
+/// many lines it has missed.
+#[test]
+fn readers_that_hang() {
+    let _alone = alone();
+    for reads_on in [false, true] {
+        let (data, address) = (Directory::new("reader"), free_address());
+        let mut command = Command::new(zkfast_binary());
+        command.arg("--data-dir").arg(data.path()).args(["--client-port", &address.port().to_string()]);
+        command.args(["--log-level", "debug"]).stderr(Stdio::piped());
+        let mut process = Process(command.spawn().expect("it starts"));
+        let child = &mut process.0;
+        let mut patience = Patience::new(ANSWER_TIMEOUT);
+        while four_letter_word(address, "ruok", ANSWER_TIMEOUT).is_err() {
+            assert!(!patience.is_over(), "it does not come to serve");
+            thread::sleep(Duration::from_millis(5));
+        }
+        // Those that have ended count among the clients of one address until the server has noticed.
+        let open = || {
+            let mut patience = Patience::new(ANSWER_TIMEOUT);
+            while let Err(error) = Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT) {
+                assert!(!patience.is_over(), "{error}");
+                thread::sleep(Duration::from_millis(5));
+            }
+        };
+        // Their lines are several times what a pipe holds.
+        (0..1000).for_each(|_| open());
+        let mut log = child.stderr.take().expect("a pipe");
+        let reader = reads_on.then(|| {
+            let reader = thread::spawn(move || {
+                let mut text = String::new();
+                log.read_to_string(&mut text).map(|_| text)
+            });
+            thread::sleep(Duration::from_millis(300));
+            open();
+            reader
+        });
+        let process = Pid::from_raw(child.id().cast_signed()).expect("a process");
+        kill_process(process, Signal::TERM).expect("it runs");
+        let mut patience = Patience::new(ANSWER_TIMEOUT);
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("the state of a child") {
+                break status;
+            }
+            assert!(!patience.is_over(), "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!(status.code(), Some(0));
+        let Some(reader) = reader else { continue };
+        let text = reader.join().expect("it reads").expect("UTF-8");
+        let lines: Vec<Line> = text.lines().map(|line| Line::of_text(line).expect(line)).collect();
+        let told =
+            lines.iter().find(|line| line.what == "lines were lost").and_then(|line| line.field("count"));
+        let count: u64 =
+            told.unwrap_or_else(|| panic!("of lost lines nothing:\n{text}")).parse().expect("a number");
+        assert!(count > 100 && lines.len() > 100, "{count} lost, {} read", lines.len());
+    }
 }

@@ -260,6 +260,7 @@ impl Net {
 
     fn output(&mut self, sid: i64, output: Output) {
         match output {
+            Output::Unwelcome { .. } => {}
             Output::Connect { link, sid: to } => {
                 assert_ne!(sid, to, "called itself");
                 let incarnation = self.nodes[&sid].incarnation;

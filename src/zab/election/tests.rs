@@ -549,3 +549,40 @@ fn both_connect_at_once() {
     assert!(bench.closes(hello) && bench.closes(one));
     assert_ne!(bench.connect(1), one);
 }
+
+/// Whoever has nothing to look for on the election port is told of: what is no server, the own number, and a second
+/// server with the number of one whose connection works.
+#[test]
+fn who_is_unwelcome() {
+    let mut bench = Bench::new(2, &[1, 2, 3], &[], 0);
+    let unwelcome = |bench: &mut Bench| -> Vec<Unwelcome> {
+        let told = std::mem::take(&mut bench.out).into_iter();
+        told.filter_map(|output| match output {
+            Output::Unwelcome { why, .. } => Some(why),
+            _ => None,
+        })
+        .collect()
+    };
+    let link = bench.accept();
+    bench.port.received(bench.now, link, &[0xff; 64], &mut bench.out);
+    assert_eq!(unwelcome(&mut bench), [Unwelcome::NoServer]);
+    let link = bench.accept();
+    bench.port.received(bench.now, link, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n", &mut bench.out);
+    assert_eq!(unwelcome(&mut bench), [Unwelcome::NoServer]);
+    bench.call_from(2);
+    assert_eq!(unwelcome(&mut bench), [Unwelcome::OwnSid]);
+    // One that comes back is no second one.
+    for times in 1..=4 {
+        let link = bench.call_from(3);
+        bench.say(link, Looking, vote(3, Z, 1, 1));
+        bench.wait(1_000);
+        let told = unwelcome(&mut bench);
+        let expected =
+            if times > 3 { vec![Unwelcome::Twice { sid: 3, times: times - 1 }] } else { Vec::new() };
+        assert_eq!(told, expected, "after {times}");
+    }
+    bench.wait(60_000);
+    let link = bench.call_from(3);
+    bench.say(link, Looking, vote(3, Z, 1, 1));
+    assert_eq!(unwelcome(&mut bench), []);
+}

@@ -4,6 +4,9 @@ use super::CALM_KEYS;
 use super::cluster::{Cluster, START_TIMEOUT, Shape};
 use crate::harness::{Kind, Patience, alone};
 use crate::log_lines::Line;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -84,4 +87,40 @@ fn losses_and_returns_are_told() {
     }
     let leads = cluster.wait_for_leader(START_TIMEOUT) == leader;
     log.next(&cluster, "INFO", if leads { "leading" } else { "following" }, &[]);
+}
+
+/// Where the server's other port for that is, as its file says: 0 for the quorum's, 1 for the election's.
+fn port_of(cluster: &Cluster, sid: usize, which: usize) -> SocketAddr {
+    let file = cluster.directory().join(format!("server-{sid}/zoo.cfg"));
+    let text = fs::read_to_string(file).expect("its file");
+    let key = format!("server.{sid}=");
+    let line = text.lines().find_map(|line| line.strip_prefix(&key)).expect("its line");
+    let fields: Vec<&str> = line.split([':', ';']).collect();
+    format!("{}:{}", fields[0], fields[1 + which]).parse().expect("an address")
+}
+
+/// Strangers on the ports between servers are told of, with their address.
+#[test]
+fn strangers_are_told_of() {
+    let _alone = alone();
+    let shapes: [Shape; 3] = std::array::from_fn(|_| Shape::voter(Kind::Zkfast));
+    let mut cluster = Cluster::start(&shapes, CALM_KEYS, None);
+    let leader = cluster.wait_for_leader(START_TIMEOUT);
+    let knock = |which, bytes: &[u8]| {
+        let mut stream = TcpStream::connect(port_of(&cluster, leader, which)).expect("it listens");
+        stream.write_all(bytes).expect("it takes them");
+        let peer = stream.local_addr().expect("an address").to_string();
+        // Until it hangs up.
+        let _ = stream.read_to_end(&mut Vec::new());
+        peer
+    };
+    let mut log = Log::from_now(&cluster, leader);
+    let peer = knock(1, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n");
+    let ended = "connection to the election port ended";
+    log.next(&cluster, "WARN", ended, &[("peer", &peer)]);
+    let peer = knock(1, &(leader as i64).to_be_bytes());
+    let line = log.next(&cluster, "WARN", ended, &[("peer", &peer)]);
+    assert!(line.field("why").is_some_and(|why| why.contains("myid")), "{line:?}");
+    let peer = knock(0, &[0xff; 64]);
+    log.next(&cluster, "WARN", "learner turned away", &[("peer", &peer)]);
 }

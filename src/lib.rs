@@ -28,7 +28,6 @@
 //! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is passed over in silence |
 //! | [`admin`] | four-letter words and metrics as text | it renders what it is given and asks nobody |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
-//! | `sim` (tests, feature `sim`) | an ensemble on a network, disks and clocks that fail by a seed | a seed is one history |
 //! | `server` | sockets, files, clocks, threads | nothing is answered before it is durable; the first error of the log is the last |
 //!
 //! Pages for people are in [`docs`].
@@ -52,44 +51,82 @@ pub mod wal;
 pub mod watch;
 pub mod zab;
 
+/// Where a page's links lead in rustdoc. In the repository they lead to files, by definitions at the end of each page; the
+/// first definition of a name counts, so these stand before the page.
+macro_rules! page {
+    ($file:literal) => {
+        concat!(
+            "[architecture]: self::architecture\n",
+            "[benchmarks]: self::benchmarks\n",
+            "[changes]: self::changes\n",
+            "[compatibility]: self::compatibility\n",
+            "[configuration]: self::configuration\n",
+            "[contributing]: self::contributing\n",
+            "[cost]: self::cost\n",
+            "[decisions]: self::decisions\n",
+            "[ensemble]: self::ensemble\n",
+            "[glossary]: self::glossary\n",
+            "[limits]: self::limits\n",
+            "[operating]: self::operating\n",
+            "[reliability]: self::reliability\n",
+            "[wal]: self::wal\n",
+            "[wire]: self::wire\n",
+            "[words]: self::four_letter_words\n",
+            "[between]: self::wire#between-servers\n",
+            "[damage]: self::ensemble#damaged-data\n",
+            "[digests]: self::wal#digests\n",
+            "[engines]: self::benchmarks#engines\n",
+            "[left-out]: self::four_letter_words#names-left-out\n",
+            "[lines]: self::operating#what-the-log-says\n",
+            "[memory]: self::benchmarks#memory\n",
+            "[statuses]: self::operating#exit-statuses\n",
+            "\n",
+            include_str!($file)
+        )
+    };
+}
+
 /// What no single module says: the pages of `src/docs`.
-///
-/// A page's links lead to files, for who reads it in the repository. Here a definition in front of the page comes
-/// first, and leads to the module that shows the file.
 pub mod docs {
-    #[doc = "[wal]: self::wal\n[wire]: self::wire\n[configuration]: self::configuration"]
-    #[doc = "[operating]: self::operating\n\n"]
-    #[doc = include_str!("docs/architecture.md")]
+    #[doc = page!("docs/architecture.md")]
     pub mod architecture {}
 
-    #[doc = "[words]: self::four_letter_words\n\n"]
-    #[doc = include_str!("docs/wire.md")]
+    #[doc = page!("docs/ensemble.md")]
+    pub mod ensemble {}
+
+    #[doc = page!("docs/limits.md")]
+    pub mod limits {}
+
+    #[doc = page!("docs/glossary.md")]
+    pub mod glossary {}
+
+    #[doc = page!("docs/decisions.md")]
+    pub mod decisions {}
+
+    #[doc = page!("docs/wire.md")]
     pub mod wire {}
 
-    #[doc = include_str!("docs/wal.md")]
+    #[doc = page!("docs/wal.md")]
     pub mod wal {}
 
-    #[doc = "[wire]: self::wire\n[words]: self::four_letter_words"]
-    #[doc = "[wal]: self::wal\n[configuration]: self::configuration\n[architecture]: self::architecture\n\n"]
-    #[doc = include_str!("docs/compatibility.md")]
+    #[doc = page!("docs/compatibility.md")]
     pub mod compatibility {}
 
-    #[doc = "[operating]: self::operating\n\n"]
-    #[doc = include_str!("docs/configuration.md")]
+    #[doc = page!("docs/configuration.md")]
     pub mod configuration {}
 
-    #[doc = "[words]: self::four_letter_words"]
-    #[doc = "[configuration]: self::configuration\n[architecture]: self::architecture\n\n"]
-    #[doc = include_str!("docs/operating.md")]
+    #[doc = page!("docs/operating.md")]
     pub mod operating {}
 
-    #[doc = include_str!("docs/four-letter-words.md")]
+    #[doc = page!("docs/four-letter-words.md")]
     pub mod four_letter_words {}
 
-    #[doc = include_str!("docs/reliability.md")]
+    #[doc = page!("docs/reliability.md")]
     pub mod reliability {}
 
-    #[doc = "[architecture]: self::architecture\n\n"]
-    #[doc = include_str!("docs/cost.md")]
+    #[doc = page!("docs/benchmarks.md")]
+    pub mod benchmarks {}
+
+    #[doc = page!("docs/cost.md")]
     pub mod cost {}
 }

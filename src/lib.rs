@@ -129,4 +129,13 @@ pub mod docs {
 
     #[doc = page!("docs/cost.md")]
     pub mod cost {}
+
+    #[doc = page!("docs/changes.md")]
+    pub mod changes {}
+
+    #[doc = page!("docs/contributing.md")]
+    pub mod contributing {}
+
+    #[doc = page!("docs/security.md")]
+    pub mod security {}
 }

@@ -1614,6 +1614,27 @@ mod tests {
         assert!(leader.is_established());
     }
 
+    /// A follower that no server line names has no vote, and is no observer either.
+    #[test]
+    fn kinds_of_learners() {
+        let (mut leader, mut history) = leader(|_| {});
+        promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+        for (sid, kind) in [(8, PacketType::FOLLOWERINFO), (9, PacketType::OBSERVERINFO)] {
+            let (mut bytes, mut out) = (Vec::new(), Vec::new());
+            leader.accepted(LinkId(sid), 0, &mut out);
+            let info = LearnerInfo::bytes(sid as i64, PROTOCOL_VERSION_CUMULATIVE, 0);
+            put_with(&mut bytes, kind, Zxid::new(4, 0), &info);
+            put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
+            leader.received(LinkId(sid), &bytes, 0, &mut history, &mut out);
+            acks(&mut leader, &mut history, LinkId(sid), Zxid::new(5, 0));
+        }
+        let status = leader.status(0);
+        let synced = [status.synced_followers, status.synced_non_voting_followers, status.synced_observers];
+        assert_eq!((status.learners, synced), (3, [1; 3]));
+        assert_eq!([2, 8, 9].map(|link| leader.is_non_voting_follower(LinkId(link))), [false, true, false]);
+    }
+
     /// Only so many trees are on their way to observers at a time; followers get theirs at once. One that has its tree on
     /// disk makes room.
     #[test]

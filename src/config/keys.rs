@@ -131,7 +131,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("nio.sessionlessCnxnTimeout", Kind::PropInt, Source::Property, Effect::Effective, "10000", "How long a connection may live without a session, ms."),
     key("clientTcpKeepAlive", Kind::PropBool, Source::Property, Effect::Effective, "false", "TCP keep-alive on client connections."),
     key("globalOutstandingLimit", Kind::PropInt, Source::Property, Effect::Effective, "1000", "Requests in progress above which connections are read no further."),
-    key("jute.maxbuffer", Kind::PropInt, Source::Jvm, Effect::Effective, "1048575", "Longest client frame, bytes; a connection may hold that much memory. A write is limited to 54 MiB beside."),
+    key("jute.maxbuffer", Kind::PropInt, Source::Jvm, Effect::Effective, "1048575", "Longest client frame, bytes; a connection may hold that much memory. A write is limited to 54 MiB (56,623,104 bytes) beside."),
     key("jute.maxbuffer.extrasize", Kind::PropInt, Source::Property, Effect::Moot("zkfast's log and peers have limits of their own that fit every accepted frame"), "jute.maxbuffer", "Extra room for records from peers and disk, bytes."),
     key("snapCount", Kind::PropInt, Source::Property, Effect::Effective, "100000", "Transactions between snapshots; less than 2 reads as 2."),
     key("snapSizeLimitInKb", Kind::PropLong, Source::Property, Effect::Effective, "4194304", "Log bytes between snapshots, KiB; 0 or less is no limit."),

@@ -344,6 +344,14 @@ fn long_frames() {
     let too_long = create("/longer", Some(&value(TOO_LONG)), 0);
     assert!(client.call(&too_long, &mut Vec::new()).is_err(), "no log takes it");
     assert!(server.output().contains("the log takes"), "{}", server.output());
+    // The limit that the page names, wherever it does.
+    let page = include_str!("../../src/docs/configuration.md");
+    assert!(
+        server.output().contains("56623104") && page.contains("54 MiB (56,623,104 bytes)"),
+        "{}",
+        server.output()
+    );
+    assert!(!page.contains("55 MiB"));
     let length = |client: &mut Connection| {
         let get = Request::GetData { path: b"/long".to_vec(), watch: false };
         match client.call(&get, &mut Vec::new()).expect("an answer").body {

@@ -48,8 +48,10 @@ const CNXN_FACTORIES: [&str; 2] = [
 const METRICS_PROVIDERS: [&str; 3] = [
     "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
     "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
-    "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider",
+    PROMETHEUS,
 ];
+/// The one that exports over HTTP.
+const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
 const AUTH_PROVIDERS: [&str; 6] = [
     "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
     "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider",
@@ -58,6 +60,14 @@ const AUTH_PROVIDERS: [&str; 6] = [
     "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
     "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
 ];
+/// Those of them whose schemes zkfast has, always.
+const SERVED_AUTH_PROVIDERS: [&str; 2] = [
+    "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
+    "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
+];
+/// Keys beside `secureClientPort` that ask for TLS where they are true; without any, `ssl.*` does nothing in Java either.
+const TLS_SWITCHES: [&str; 5] =
+    ["client.portUnification", "sslQuorum", "portUnification", "admin.portUnification", "admin.forceHttps"];
 /// Words of `FourLetterCommands`.
 const FOUR_LETTER_WORDS: [&str; 18] = [
     "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr",
@@ -370,21 +380,15 @@ impl Reader {
     fn settle(&mut self) {
         for at in 0..self.entries.len() {
             let entry = &self.entries[at];
-            // A later layer wins; within one, the key as Java knows it wins over its alias, then the last.
-            let rank = |at: usize, e: &Entry| (layer(&e.origin), !e.alias, at);
-            let mine = rank(at, entry);
-            let same = |e: &Entry| {
-                e.name == entry.name && e.row.is_some() == entry.row.is_some() && !e.file_only_in_jvm()
-            };
-            let all = self.entries.iter().enumerate().filter(|(_, e)| same(e));
-            let winner =
-                all.max_by_key(|(n, e)| rank(*n, e)).filter(|(n, _)| *n != at && !entry.file_only_in_jvm());
-            if let Some((_, winner)) = winner {
-                let winner = winner.origin.clone();
+            let winner = self
+                .winner(&entry.name, entry.row.is_some())
+                .filter(|winner| *winner != at && !entry.file_only_in_jvm());
+            if let Some(winner) = winner {
+                let winner = &self.entries[winner];
+                let is_lost = layer(&winner.origin) == layer(&entry.origin) && winner.text() != entry.text();
+                let message = format!("given again at {}, which counts", winner.origin);
                 self.entries[at].verdict = Verdict::Overridden;
-                let message = format!("given again at {winner}, which counts");
-                let same_layer = layer(&winner) == mine.0;
-                self.about(at, if same_layer { Severity::Warning } else { Severity::Note }, message);
+                self.about(at, if is_lost { Severity::Warning } else { Severity::Note }, message);
             } else if self.entries[at].row.is_none() {
                 let name = &self.entries[at].name;
                 let message = if let Some((_, read)) = GUIDE_NAMES.iter().find(|(guide, _)| guide == name) {
@@ -398,6 +402,39 @@ impl Reader {
             } else {
                 self.read_value(at);
             }
+        }
+    }
+
+    /// The entry that counts of those with this name: a later layer wins; within one, the key as Java knows it wins over
+    /// its alias, then the last.
+    fn winner(&self, name: &str, is_known: bool) -> Option<usize> {
+        let same = |e: &Entry| e.name == name && e.row.is_some() == is_known && !e.file_only_in_jvm();
+        let all = self.entries.iter().enumerate().filter(|(_, e)| same(e));
+        all.max_by_key(|(at, e)| (layer(&e.origin), !e.alias, *at)).map(|(at, _)| at)
+    }
+
+    /// True if nobody misses what a key without effect would do: its value asks for what zkfast does anyway, or belongs to
+    /// something that is not asked for.
+    fn is_nothing_missed(&self, at: usize) -> bool {
+        let entry = &self.entries[at];
+        let text = entry.text();
+        let given = |name: &str| self.winner(name, true).map(|at| self.entries[at].text());
+        match entry.name.as_str() {
+            // Its default is what is not there.
+            "admin.enableServer" => text == "false",
+            name if name.starts_with("admin.") && given("admin.enableServer") == Some("false") => true,
+            "metricsProvider.className" => text != PROMETHEUS && METRICS_PROVIDERS.contains(&text),
+            "metricsProvider.httpHost" | "metricsProvider.httpPort"
+                if given("metricsProvider.className") != Some(PROMETHEUS) =>
+            {
+                true
+            }
+            name if name.starts_with("authProvider.") => SERVED_AUTH_PROVIDERS.contains(&text),
+            name if name.starts_with("ssl.") => {
+                let is_true = |name: &&str| given(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+                given("secureClientPort").is_none() && !TLS_SWITCHES.iter().any(is_true)
+            }
+            _ => entry.row.is_some_and(|row| is_default(row, text)),
         }
     }
 
@@ -418,7 +455,8 @@ impl Reader {
             self.about(at, Severity::Warning, message);
         } else if in_file && row.source == Source::Jvm && row.effect == Effect::Effective {
             let message = format!("Java reads it as -D{} only; zkfast obeys it here as well", row.name);
-            self.about(at, Severity::Warning, message);
+            let severity = if is_default(row, &text) { Severity::Note } else { Severity::Warning };
+            self.about(at, severity, message);
         }
         let hint = if text.contains('#') || text.contains('!') {
             "; a comment stands on a line of its own"
@@ -507,6 +545,9 @@ impl Reader {
             Effect::Effective => return,
             Effect::Moot(why) => (Severity::Note, why),
             Effect::Missing(why) if row.kind == Kind::UnlessNo && !off => (Severity::Note, why),
+            Effect::Missing(why) | Effect::MissingWhenTrue(why) if self.is_nothing_missed(at) => {
+                (Severity::Note, why)
+            }
             Effect::Missing(why) => (Severity::Warning, why),
             Effect::MissingWhenTrue(why) => (if on { Severity::Warning } else { Severity::Note }, why),
             Effect::Refused(why) => (Severity::Error, why),
@@ -1304,6 +1345,12 @@ fn near_miss(name: &str) -> Option<&'static str> {
         .or_else(|| suggestion(plain, &names))
 }
 
+/// True if `text` is what the key reads as where it is absent.
+fn is_default(row: &Key, text: &str) -> bool {
+    let same_number = || row.default.parse().is_ok_and(|default| number::decode_long(text) == Some(default));
+    row.default != "none" && (text.eq_ignore_ascii_case(row.default) || same_number())
+}
+
 fn is_ip(host: &str) -> bool {
     host.parse::<core::net::IpAddr>().is_ok()
 }
@@ -1630,6 +1677,52 @@ mod tests {
         assert!(said(&with(sasl), Severity::Warning)[0].contains("SASL and x509 are not served yet"));
         assert!(said(&with("audit.enable=true\n"), Severity::Warning)[0].contains("no audit log"));
         assert_eq!(said(&with("audit.enable=false\n"), Severity::Warning), Vec::<String>::new());
+    }
+
+    /// A key without effect warns where somebody misses what it asks for, and not where its value changes nothing.
+    #[test]
+    fn warnings_of_keys_without_effect() {
+        const METRICS: &str = "metricsProvider.className=org.apache.zookeeper.metrics";
+        let prometheus = format!("{METRICS}.prometheus.PrometheusMetricsProvider\n");
+        let default = format!("{METRICS}.impl.DefaultMetricsProvider\n");
+        let auth = "authProvider.1=org.apache.zookeeper.server.auth";
+        for quiet in [
+            "admin.enableServer=false\n",
+            "admin.enableServer=false\nadmin.serverPort=9090\nadmin.serverAddress=::1\nadmin.forceHttps=true\n",
+            "admin.serverPort=9090\nadmin.commandURL=/c\nadmin.enableServer=true\nadmin.enableServer=false\n",
+            "admin.serverPort=8080\nadmin.serverAddress=0.0.0.0\nadmin.commandURL=/commands\n",
+            &default,
+            &format!("{METRICS}.impl.NullMetricsProvider\n"),
+            &format!("metricsProvider.httpPort=7001\nmetricsProvider.httpHost=::1\n{default}"),
+            "metricsProvider.httpPort=7000\n",
+            "forceSync=yes\nleaderServes=yes\nobserverMasterPort=0\nfsync.warningthresholdms=1000\n",
+            "request_throttle_max_requests=0\nthrottled_op_wait_time=0x0\nconnection_throttle_tokens=0\n",
+            "localSessionsEnabled=false\nreconfigEnabled=false\naudit.enable=false\nsslQuorum=false\n",
+            "ssl.keyStore.location=/k\nssl.clientAuth=need\n",
+            &format!("{auth}.DigestAuthenticationProvider\n"),
+            &format!("{auth}.IPAuthenticationProvider\n"),
+            "jute.maxbuffer=1048575\n",
+            "snapCount=7\nsnapCount=7\n",
+        ] {
+            let mut warnings = said(&with(quiet), Severity::Warning);
+            warnings.retain(|line| !line.contains("given again"));
+            assert_eq!(warnings, [""; 0], "{quiet}");
+        }
+        assert_eq!(said(&with("snapCount=7\nsnapCount=7\n"), Severity::Warning), [""; 0]);
+        for (missed, expected) in [
+            ("admin.enableServer=true\n", 1),
+            ("admin.serverPort=9090\n", 1),
+            (prometheus.as_str(), 1),
+            (&format!("metricsProvider.httpPort=7001\n{prometheus}"), 2),
+            ("observerMasterPort=2191\n", 1),
+            ("oraclePath=none\n", 1),
+            ("ssl.keyStore.location=/k\nclient.portUnification=true\n", 2),
+            (&format!("{auth}.SASLAuthenticationProvider\n"), 1),
+            ("jute.maxbuffer=1048576\n", 1),
+            ("snapCount=7\nsnapCount=8\n", 1),
+        ] {
+            assert_eq!(said(&with(missed), Severity::Warning).len(), expected, "{missed}");
+        }
     }
 
     /// Keys with `zookeeper.` in front and JVM-only names work in the file, with a remark; the exact key wins.

@@ -221,6 +221,8 @@ fn parse_server(sid: i64, text: &str, multi_address: bool) -> Result<Server, Str
         None => None,
         Some(client) => Some(match host_and_rest(client)?.as_slice() {
             [only] => ClientAddress { host: None, port: port(only)? },
+            // An empty name is the own machine here as well.
+            ["", last] => ClientAddress { host: Some("localhost".to_owned()), port: port(last)? },
             [host, last] => ClientAddress { host: Some((*host).to_owned()), port: port(last)? },
             _ => return Err(shape()),
         }),
@@ -325,6 +327,10 @@ mod tests {
         let s = server("[fe80::1]:2888:3888;2181").unwrap();
         assert_eq!(s.addresses[0].host, "fe80::1");
         assert_eq!(s.client, Some(ClientAddress { host: None, port: 2181 }));
+        for empty in ["a:1:2;:2181", "a:1:2;[]:2181"] {
+            let client = ClientAddress { host: Some("localhost".to_owned()), port: 2181 };
+            assert_eq!(server(empty).unwrap().client, Some(client), "{empty}");
+        }
         let s = parse_server(1, "a:1:2|b:3:4:observer", true).unwrap();
         assert_eq!((s.addresses.len(), s.role), (2, Role::Observer));
     }

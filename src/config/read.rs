@@ -1,5 +1,6 @@
 //! Settings of all sources, each checked by its row of the key table, into a [`Config`].
 
+use core::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use super::ensemble::{ClientAddress, Ensemble, Role, parse_version, version_of_file_name};
@@ -657,7 +658,8 @@ impl Reader {
         let (data_dir, data_log_dir) = self.directories();
         let (tick_time_ms, min_session_timeout_ms, max_session_timeout_ms) = self.times();
         let client_port = self.port("clientPort");
-        let mut client_port_address = self.text("clientPortAddress");
+        let mut client_port_address =
+            self.text("clientPortAddress").map(|text| without_brackets(&text).to_owned());
         if client_port_address.is_some() && client_port.is_none() {
             self.fault("clientPortAddress", "is set and clientPort is not".to_owned());
         }
@@ -1351,6 +1353,14 @@ fn is_default(row: &Key, text: &str) -> bool {
     row.default != "none" && (text.eq_ignore_ascii_case(row.default) || same_number())
 }
 
+/// An address of IPv6 without the brackets that Java takes around it. Source: `InetAddress.getByName`.
+fn without_brackets(host: &str) -> &str {
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    // An interface may be named behind it.
+    let is_v6 = |inner: &&str| inner.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
+    inner.filter(is_v6).unwrap_or(host)
+}
+
 fn is_ip(host: &str) -> bool {
     host.parse::<core::net::IpAddr>().is_ok()
 }
@@ -1723,6 +1733,19 @@ mod tests {
         ] {
             assert_eq!(said(&with(missed), Severity::Warning).len(), expected, "{missed}");
         }
+    }
+
+    /// An address of IPv6 may stand in brackets, in the file and as a flag; nothing else may.
+    #[test]
+    fn client_port_address_in_brackets() {
+        let address = |text: &str| ok(&format!("clientPortAddress={text}\n")).client_port_address;
+        assert_eq!(address("[::1]").as_deref(), Some("::1"));
+        assert_eq!(address("[::]").as_deref(), Some("::"));
+        assert_eq!(address("[fe80::1%eth0]").as_deref(), Some("fe80::1%eth0"));
+        assert_eq!(address("[127.0.0.1]").as_deref(), Some("[127.0.0.1]"), "which has no address");
+        let overrides = Overrides { client_port_address: Some("[::1]".to_owned()), ..Overrides::default() };
+        let sources = Sources { file: Some("zoo.cfg"), overrides: Some(&overrides), ..Sources::default() };
+        assert_eq!(load(&sources, &OneFile(BASE)).config.client_port_address.as_deref(), Some("::1"));
     }
 
     /// Keys with `zookeeper.` in front and JVM-only names work in the file, with a remark; the exact key wins.

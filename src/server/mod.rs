@@ -281,11 +281,16 @@ fn cores(config: &Config) -> Vec<usize> {
     }
 }
 
+/// The first address of a name, one of IPv4 before those of IPv6: `localhost` is 127.0.0.1. Source: `InetAddress.getByName`.
+fn resolve(name: &str) -> std::io::Result<Option<IpAddr>> {
+    let found: Vec<IpAddr> = (name, 0).to_socket_addrs()?.map(|address| address.ip()).collect();
+    Ok(found.iter().find(|ip| ip.is_ipv4()).or(found.first()).copied())
+}
+
 fn address(config: &Config) -> Option<IpAddr> {
     let name = config.client_port_address.as_deref()?;
-    let resolved = (name, 0).to_socket_addrs().map(|mut found| found.next());
-    match resolved {
-        Ok(Some(address)) => Some(address.ip()),
+    match resolve(name) {
+        Ok(Some(ip)) => Some(ip),
         Ok(None) => exit(EXIT_PORT, format_args!("clientPortAddress={name} resolves to no address")),
         Err(error) => exit(EXIT_PORT, format_args!("clientPortAddress={name}: {error}")),
     }

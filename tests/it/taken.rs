@@ -482,6 +482,12 @@ fn ports_of_a_member() {
     assert!(!log.contains("ERROR"), "{log}");
     drop((directory, server));
 
+    // Without an address, but with its colon, the client port is for this machine.
+    let (directory, mut server) = start("empty-client-address", &format!("{own};:{client}"), None, "");
+    server.wait(directory.path(), serves);
+    assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 2], client))).is_err());
+    drop((directory, server));
+
     let (directory, mut server) = start("no-client-port", &own, None, "");
     server.wait(directory.path(), |log| log.contains("clientPort=none") && log.contains("started:"));
     drop(server);

@@ -281,6 +281,8 @@ struct Reader {
     engine: Engine,
     /// The file was not read: what is missing may be in it.
     is_unread: bool,
+    /// A server, group or weight line was refused, or the file of them was not read: what is missing may be in it.
+    are_lines_refused: bool,
 }
 
 impl Reader {
@@ -660,7 +662,7 @@ impl Reader {
         let client_port = self.port("clientPort");
         let mut client_port_address =
             self.text("clientPortAddress").map(|text| without_brackets(&text).to_owned());
-        if client_port_address.is_some() && client_port.is_none() {
+        if client_port_address.is_some() && self.at("clientPort").is_none() && !self.is_unread {
             self.fault("clientPortAddress", "is set and clientPort is not".to_owned());
         }
         if client_port_address.as_deref() == Some("") {
@@ -746,7 +748,7 @@ impl Reader {
             metrics: self.metrics(),
         };
         self.client_address_of_server_line(&mut config);
-        if config.client_port.is_none() && self.at("clientPort").is_none() {
+        if config.client_port.is_none() && self.at("clientPort").is_none() && !self.are_lines_refused {
             match config.is_distributed() {
                 true => {
                     let message = "is not set: this member takes no clients, as in Java; it may be set in its own line, \
@@ -1026,13 +1028,16 @@ impl Reader {
         if let Some(path) = &dynamic_config_file {
             self.dynamic_file(path, &mut ensemble, multi_address, loader);
         }
-        // Where a line was refused, what is missing then is no error of its own.
-        if self.findings[findings..].iter().all(|finding| finding.severity < Severity::Error) {
+        // What is missing then is no error of its own.
+        self.are_lines_refused =
+            self.findings[findings..].iter().any(|finding| finding.severity == Severity::Error);
+        if !self.are_lines_refused {
             for message in ensemble.check(standalone_enabled) {
                 self.note(Severity::Error, None, "", message);
             }
         }
-        if ensemble.servers.len() == 1 && ensemble.participants() == 1 && standalone_enabled {
+        let is_only = ensemble.servers.len() == 1 && ensemble.participants() == 1;
+        if is_only && standalone_enabled && !self.are_lines_refused {
             let sid = ensemble.servers.keys().next().copied().unwrap_or_default();
             let message = "the only server line: this is a standalone server, as in Java".to_owned();
             self.remark(Severity::Warning, &format!("server.{sid}"), message);
@@ -1046,7 +1051,7 @@ impl Reader {
             }
         }
         let by_line = my_id.and_then(|id| ensemble.servers.get(&id)).map_or(Role::Participant, |s| s.role);
-        if by_line != peer_type {
+        if by_line != peer_type && !self.are_lines_refused {
             let message =
                 format!("{peer_type:?} differs from the server lines, which say {by_line:?} and count");
             if self.at("peerType").is_some() {
@@ -1160,7 +1165,7 @@ impl Reader {
         let servers = &config.quorum.ensemble.servers;
         let own = match config.quorum.my_id {
             Some(id) => servers.get(&id).and_then(|s| s.client.clone()),
-            None if servers.len() == 1 && config.client_port.is_none() => {
+            None if servers.len() == 1 && config.client_port.is_none() && !self.are_lines_refused => {
                 // Java would listen nowhere.
                 let only = servers.values().next().and_then(|s| s.client.clone());
                 if only.is_some() {
@@ -1262,7 +1267,9 @@ impl Reader {
             }
         }
         let voters = ensemble.participants();
-        if voters == 2 {
+        if self.are_lines_refused {
+            // They are not counted.
+        } else if voters == 2 {
             let message = "2 servers with a vote serve only while both run: 3 go on without one".to_owned();
             self.note(Severity::Warning, None, "", message);
         } else if voters.is_multiple_of(2) {
@@ -1281,6 +1288,7 @@ impl Reader {
         let origin = Some(Origin::File { path: file.clone(), line: 0 });
         match config.quorum.my_id {
             Some(id) if servers.contains_key(&id) => {}
+            _ if self.are_lines_refused || config.data_dir.as_os_str().is_empty() => {}
             Some(id) => {
                 let message = format!(
                     "says {id}, and there is no server.{id}: write which of {numbers} this server is, or add its line"
@@ -1733,6 +1741,44 @@ mod tests {
         ] {
             assert_eq!(said(&with(missed), Severity::Warning).len(), expected, "{missed}");
         }
+    }
+
+    /// What cannot be known because a line or a file was refused is no error of its own.
+    #[test]
+    fn one_cause_one_error() {
+        let more = "server.2=b:3:4;22\nserver.3=c:5:6;23\n";
+        let port = "clientPort=2181\n";
+        let blank = "port \"21 \" is not a number (blanks around it count)";
+        let pipes = "2 addresses want -Dzookeeper.multiAddress.enabled=true";
+        for (cfg, expected) in [
+            (format!("{LIMITS}server.1=a:1:2;21 \n{more}"), format!("zoo.cfg:4: server.1: {blank}")),
+            (format!("{LIMITS}server.1=a:1:2|a:3:4;21\n{more}"), format!("zoo.cfg:4: server.1: {pipes}")),
+            (format!("{LIMITS}server.1=a:1:2;21 \n"), format!("zoo.cfg:4: server.1: {blank}")),
+            (
+                format!("{LIMITS}server.1=a:1:2;21 \nserver.2=b:3:4;22\npeerType=observer\n"),
+                format!("zoo.cfg:4: server.1: {blank}"),
+            ),
+            (
+                "dataDir=/d\ndynamicConfigFile=/none\n".to_owned(),
+                "zoo.cfg:2: dynamicConfigFile: /none cannot be read: entity not found".to_owned(),
+            ),
+            (
+                format!("initLimit=10\nsyncLimit=5\n{THREE}{port}"),
+                "dataDir: is not set (or give --data-dir)".to_owned(),
+            ),
+            (
+                "dataDir=/d\nclientPort=70000\nclientPortAddress=127.0.0.1\n".to_owned(),
+                "zoo.cfg:2: clientPort: port 70000 is not within 0 to 65535".to_owned(),
+            ),
+        ] {
+            let loaded = member(&cfg, Some("1"));
+            assert_eq!(said(&loaded, Severity::Error), [expected], "{cfg}");
+            assert_eq!(said(&loaded, Severity::Warning), [""; 0], "{cfg}");
+        }
+        let overrides = Overrides { client_port_address: Some("::1".to_owned()), ..Overrides::default() };
+        let sources = Sources { file: Some("nowhere"), overrides: Some(&overrides), ..Sources::default() };
+        let errors = said(&load(&sources, &OneFile("")), Severity::Error);
+        assert_eq!(errors, ["nowhere: cannot be read: entity not found"]);
     }
 
     /// An address of IPv6 may stand in brackets, in the file and as a flag; nothing else may.

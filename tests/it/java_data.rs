@@ -384,6 +384,8 @@ fn there_and_back() {
     let refused = zkfast(&["import", text(killed.copy.path()), text(target.path())]);
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(3) && why.contains("extendedTypesEnabled"), "{why}");
+    // What is missing is a setting, however many snapshots there are.
+    assert_eq!(why.matches("is a TTL node").count(), 1, "{why}");
     // What an import that was killed left is not taken for data, and goes.
     let left = target.path().join("zkfast-1.unfinished");
     fs::create_dir(&left).expect("made");

@@ -13,7 +13,7 @@ pub use export::{Exported, export};
 
 use super::files::{self, DataDir};
 use crate::proto::Zxid;
-use crate::replica::FuzzyReport;
+use crate::replica::{FuzzyError, FuzzyReport};
 use crate::snapshot::java::LogDamage;
 use crate::storage::{self, RecoveryError, Storage};
 use crate::tree;
@@ -197,6 +197,14 @@ pub enum JavaDataError {
         folder: PathBuf,
         /// Each with its reason, newest first.
         why: Vec<String>,
+    },
+    /// What any snapshot and the log make is refused.
+    #[error("{}: {error}", .path.display())]
+    Tree {
+        /// The newest snapshot, or the folder of the logs.
+        path: PathBuf,
+        /// Why.
+        error: FuzzyError,
     },
     /// An older snapshot and the log end before the newest snapshot.
     #[error(

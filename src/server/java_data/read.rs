@@ -3,7 +3,7 @@
 use super::unpack::unpack;
 use super::{Epochs, Imported, JavaDataError, Options, Source, at};
 use crate::proto::Zxid;
-use crate::replica::{Builder, FuzzyReplay, FuzzyReport, Restored};
+use crate::replica::{Builder, FuzzyError, FuzzyReplay, FuzzyReport, Restored};
 use crate::server::logging::Text;
 use crate::snapshot::java::{
     Decoder, Form, LogReader, LogSeen, Packing, Place, parse_log_name, parse_snapshot_name,
@@ -73,6 +73,11 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
         let (restored, report) = match replay.finish() {
             Ok(done) => done,
             Err(_) if doubtful.is_some() => break,
+            // Not this snapshot's fault: what is missing is a setting.
+            Err(error @ FuzzyError::TtlOff { .. }) => {
+                let path = snapshot.map_or_else(|| source.log.clone(), |snapshot| snapshot.path.clone());
+                return Err(JavaDataError::Tree { path, error });
+            }
             Err(error) => {
                 pass_over(&mut why, snapshot, error.to_string());
                 continue;

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use zkfast::config::{self, Config, Loaded, Loader, Overrides, Severity, Sources, suggestion};
+use zkfast::config::{self, Config, Finding, Loaded, Loader, Overrides, Severity, Sources, suggestion};
 use zkfast::server::logging::{Format, Text};
 use zkfast::server::{self, EXIT_DATA, EXIT_USAGE, java_data};
 use zkfast::tree::{self, Digests, ExtendedTypes};
@@ -317,9 +317,14 @@ fn places(
             let Loaded { config, findings, .. } =
                 config::load(&Sources { file: Some(file), jvm_flags, overrides: None }, &Files);
             if config.data_dir.as_os_str().is_empty() {
-                let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
-                let errors: Vec<String> = errors.map(ToString::to_string).collect();
-                return Err(format!("{file} says no dataDir: {}", errors.join("; ")));
+                // Of the file as a whole, or of what it says there.
+                let is_why = |finding: &&Finding| {
+                    finding.severity == Severity::Error
+                        && finding.origin.is_some()
+                        && (finding.key.is_empty() || finding.key == "dataDir")
+                };
+                let why: Vec<String> = findings.iter().filter(is_why).map(ToString::to_string).collect();
+                return Err(if why.is_empty() { format!("{file} says no dataDir") } else { why.join("; ") });
             }
             let log_dir = log_dir.unwrap_or_else(|| config.data_log_dir.clone());
             Ok((config.data_dir.clone(), log_dir, first, Some(config)))
@@ -349,7 +354,10 @@ fn convert(command: Command, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
                     Ok(places) => places,
                     Err(message) => return usage(&message),
                 };
-            let source = java_data::Source::new(&source, &log_dir);
+            let source = match java_data::Source::named(&source, &log_dir) {
+                Ok(source) => source,
+                Err(error) => server::exit(EXIT_DATA, error),
+            };
             let config = config.as_ref();
             let digests = match no_digest || config.is_some_and(|config| !config.digest_enabled) {
                 true => Digests::Off,

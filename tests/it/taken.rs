@@ -575,3 +575,44 @@ fn command_line() {
     assert_eq!(status, Some(2));
     assert!(stderr.contains("--config says where"), "{stderr}");
 }
+
+/// What cannot be taken over is told once, and leaves nothing.
+#[test]
+fn imports_that_fail() {
+    let _alone = alone();
+    let directory = Directory::new("failed");
+    let at = |name: &str| directory.path().join(name);
+    fs::create_dir_all(at("empty/version-2")).expect("a folder");
+    fs::create_dir(at("bare")).expect("a folder");
+    let cfg = |name: &str, text: &str| {
+        fs::write(at(name), text).expect("written");
+        at(name)
+    };
+    let target = at("not/there");
+    let [nothing, empty, bare] = ["nothing", "empty", "bare"].map(|name| text(&at(name)).to_owned());
+    let absent = text(&at("absent.cfg")).to_owned();
+    let silent = text(&cfg("silent.cfg", "clientPort=2181\n")).to_owned();
+    let elsewhere = text(&cfg("elsewhere.cfg", &format!("dataDir={nothing}\n"))).to_owned();
+    for (args, status, why) in [
+        (&["import", &nothing][..], 3, "nothing: no such directory"),
+        (&["import", &bare], 3, "bare/version-2: no such directory"),
+        (&["import", &empty, "--log-dir", &nothing], 3, "nothing: no such directory"),
+        (&["import", "--config", &elsewhere], 3, "nothing: no such directory"),
+        (&["import", &empty], 3, "holds neither a snapshot nor a log"),
+        (&["export", &nothing], 3, "nothing: no such directory"),
+        (&["export", &bare], 3, "bare/zkfast-1: no such directory"),
+        (&["import", "--config", &absent], 2, "absent.cfg: cannot be read: No such file or directory"),
+        (&["import", "--config", &silent], 2, "silent.cfg says no dataDir"),
+    ] {
+        let output = zkfast(&[args, &[text(&target)]].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {said}");
+        assert_eq!(said.matches(why).count(), 1, "{args:?}: {said}");
+        assert!(status == 3 || !said.contains("is not set"), "{args:?}: {said}");
+        assert!(!at("not").exists(), "{args:?} left something");
+    }
+    // What was there stays.
+    fs::create_dir(at("not")).expect("a folder");
+    assert_eq!(zkfast(&["import", &empty, text(&target)]).status.code(), Some(3));
+    assert_eq!(fs::read_dir(at("not")).expect("a folder").count(), 0);
+}

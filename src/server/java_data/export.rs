@@ -1,7 +1,7 @@
 //! zkfast's data as a data directory of ZooKeeper.
 
 use super::target::Target;
-use super::{Epochs, FOLDER, JavaDataError, at};
+use super::{Epochs, FOLDER, JavaDataError, at, is_directory};
 use crate::proto::Zxid;
 use crate::server::{files, recovery};
 use crate::snapshot::java::{self, Encoder, Form};
@@ -56,8 +56,9 @@ pub fn export(
 ) -> Result<Exported, JavaDataError> {
     let started = Instant::now();
     for base in [data, data_log] {
+        is_directory(base)?;
         let folder = base.join(files::FOLDER);
-        at(&folder, folder.read_dir())?;
+        is_directory(&folder)?;
     }
     let (dir, _lock) = files::open(data, data_log, false)?;
     let target = Target::begin(&[target, target], FOLDER)?;

@@ -45,6 +45,20 @@ impl Source {
         };
         Self { snap: folder(data), log: folder(data_log) }
     }
+
+    /// The same, of directories that somebody named: they must be there.
+    ///
+    /// # Errors
+    /// Which of them is not, or cannot be read.
+    pub fn named(data: &Path, data_log: &Path) -> Result<Self, JavaDataError> {
+        is_directory(data)?;
+        is_directory(data_log)?;
+        let source = Self::new(data, data_log);
+        if !source.log.exists() {
+            is_directory(&source.snap)?;
+        }
+        Ok(source)
+    }
 }
 
 /// How to read it.
@@ -134,6 +148,9 @@ pub enum JavaDataError {
         /// Why.
         error: io::Error,
     },
+    /// What is to be read is not there.
+    #[error("{}: no such directory", .0.display())]
+    Absent(PathBuf),
     /// There is something already where the result goes.
     #[error("{} is there already, and is not written over: name another folder, or move it away", .0.display())]
     Occupied(PathBuf),
@@ -142,7 +159,8 @@ pub enum JavaDataError {
     InUse(PathBuf),
     /// Neither snapshots nor logs.
     #[error(
-        "{} holds neither a snapshot nor a log of ZooKeeper: name the dataDir, or remove that folder to start empty",
+        "{} holds neither a snapshot nor a log of ZooKeeper: name the dataDir; a server starts empty where that folder is \
+         not there",
         .0.display()
     )]
     Nothing(PathBuf),
@@ -240,6 +258,14 @@ pub enum JavaDataError {
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, JavaDataError> {
     result.map_err(|error| JavaDataError::Io { path: path.to_owned(), error })
+}
+
+/// That there is a directory which this user may read.
+fn is_directory(path: &Path) -> Result<(), JavaDataError> {
+    match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(JavaDataError::Absent(path.to_owned())),
+        read => at(path, read).map(drop),
+    }
 }
 
 /// ZooKeeper's data, if `data` and `data_log` hold some and nothing of zkfast's.

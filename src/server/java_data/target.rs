@@ -13,6 +13,8 @@ const UNFINISHED: &str = ".unfinished";
 pub(super) struct Target {
     /// The folder as it is now, and as it will be.
     folders: Vec<(PathBuf, PathBuf)>,
+    /// Directories above them that were not there, the innermost first.
+    made: Vec<PathBuf>,
     _locks: Vec<File>,
     finished: bool,
 }
@@ -20,7 +22,7 @@ pub(super) struct Target {
 impl Target {
     /// Makes the folder `name` in each base. What an attempt that was interrupted left is removed.
     pub fn begin(bases: &[&Path; 2], name: &str) -> Result<Self, JavaDataError> {
-        let mut target = Self { folders: Vec::new(), _locks: Vec::new(), finished: false };
+        let mut target = Self { folders: Vec::new(), made: Vec::new(), _locks: Vec::new(), finished: false };
         for (number, base) in bases.iter().enumerate() {
             let (folder, last) = (base.join(format!("{name}{UNFINISHED}")), base.join(name));
             if number > 0 && bases[0] == *base {
@@ -29,6 +31,8 @@ impl Target {
             if fs::read_dir(&last).is_ok_and(|mut entries| entries.next().is_some()) {
                 return Err(JavaDataError::Occupied(last));
             }
+            let absent = base.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+            target.made.splice(..0, absent.map(Path::to_owned));
             at(&folder, fs::create_dir_all(&folder))?;
             let path = folder.join("lock");
             let lock = at(&path, File::create(&path))?;
@@ -63,6 +67,12 @@ impl Target {
             let base = last.parent().unwrap_or(last);
             at(base, sync_dir(base))?;
         }
+        for made in &self.made {
+            // Above a relative path of one part is the current directory.
+            let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+            let above = above.unwrap_or(Path::new("."));
+            at(above, sync_dir(above))?;
+        }
         self.finished = true;
         Ok(())
     }
@@ -74,6 +84,10 @@ impl Drop for Target {
             for (folder, _) in &self.folders {
                 // What stays is removed by the next attempt.
                 let _ = fs::remove_dir_all(folder);
+            }
+            for made in &self.made {
+                // One in which there is something by now is not ours alone, and stays.
+                let _ = fs::remove_dir(made);
             }
         }
     }

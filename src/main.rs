@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use zkfast::config::{self, Config, Finding, Loaded, Loader, Overrides, Severity, Sources, suggestion};
 use zkfast::server::logging::{Format, Text};
-use zkfast::server::{self, EXIT_DATA, EXIT_USAGE, java_data};
+use zkfast::server::{self, EXIT_DATA, EXIT_HOST, EXIT_USAGE, java_data};
 use zkfast::tree::{self, Digests, ExtendedTypes};
 
 const STATUSES: &str = "Exit status:
@@ -19,7 +19,7 @@ const STATUSES: &str = "Exit status:
    2  a flag or the configuration cannot be used
    3  the data directory cannot be used
    4  a port or an address is taken, or not this host's
-   5  the host refuses io_uring, descriptors, locked memory or a thread
+   5  the host refuses io_uring, descriptors, locked memory or a thread; standard output could not be written
   10  the log cannot be written
   11  a bug of zkfast
 
@@ -212,7 +212,11 @@ fn main() -> ExitCode {
             if let Some(message) = mistyped_command(std::env::args().nth(1).as_deref()) {
                 return usage(&message);
             }
-            error.exit()
+            if error.use_stderr() {
+                error.exit();
+            }
+            // Help or the version, which somebody asked for.
+            return printed(error.print().and_then(|()| io::stdout().flush()), ExitCode::SUCCESS);
         }
     };
     let variables =
@@ -221,9 +225,9 @@ fn main() -> ExitCode {
     if let Some(Command::Check { file, strict, json }) = &args.command {
         let sources = Sources { file: Some(file), jvm_flags: &jvm_flags, overrides: None };
         let checked = config::check(&sources, &Files);
-        print(if *json { checked.json() } else { checked.text() });
         let is_fine = checked.errors() == 0 && !(*strict && checked.warnings() > 0);
-        return if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        let status = if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return print(if *json { checked.json() } else { checked.text() }, status);
     }
     // One of the six that the parser takes.
     server::logging::init(args.log_level.parse().unwrap_or(LevelFilter::Info), args.log_format);
@@ -263,9 +267,22 @@ fn usage(message: &str) -> ExitCode {
     ExitCode::from(EXIT_USAGE as u8)
 }
 
-/// Text for who asked; a reader that went away has seen enough.
-fn print(text: impl AsRef<[u8]>) {
-    let _ = io::stdout().write_all(text.as_ref());
+/// Text for who asked, and the status to end with.
+fn print(text: impl AsRef<[u8]>, status: ExitCode) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    printed(stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()), status)
+}
+
+/// The status to end with once what was asked for is written; a reader that went away has seen enough.
+fn printed(written: io::Result<()>, status: ExitCode) -> ExitCode {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            // Nobody may be there to read it.
+            let _ = writeln!(io::stderr(), "error: standard output cannot be written: {error}");
+            ExitCode::from(EXIT_HOST as u8)
+        }
+        _ => status,
+    }
 }
 
 /// Everything but a server and a check.
@@ -275,16 +292,14 @@ fn run(command: Command, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "zkfast", &mut script);
-            print(script);
-            ExitCode::SUCCESS
+            print(script, ExitCode::SUCCESS)
         }
         Command::Man => {
             let mut page = Vec::new();
             match clap_mangen::Man::new(Args::command()).render(&mut page) {
-                Ok(()) => print(page),
-                Err(error) => return usage(&format!("the manual page cannot be made: {error}")),
+                Ok(()) => print(page, ExitCode::SUCCESS),
+                Err(error) => usage(&format!("the manual page cannot be made: {error}")),
             }
-            ExitCode::SUCCESS
         }
         Command::Import { .. } | Command::Export { .. } => convert(command, jvm_flags),
     }
@@ -395,10 +410,7 @@ fn convert(command: Command, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
         _ => unreachable!("was handled"),
     };
     match done {
-        Ok(text) => {
-            print(text);
-            ExitCode::SUCCESS
-        }
+        Ok(text) => print(text, ExitCode::SUCCESS),
         Err(error) => server::exit(EXIT_DATA, error),
     }
 }

@@ -616,3 +616,31 @@ fn imports_that_fail() {
     assert_eq!(zkfast(&["import", &empty, text(&target)]).status.code(), Some(3));
     assert_eq!(fs::read_dir(at("not")).expect("a folder").count(), 0);
 }
+
+/// Output that is lost is an error: a full disk is no success. A reader that has seen enough is none.
+#[test]
+fn output_that_is_lost() {
+    let _alone = alone();
+    let directory = Directory::new("lost");
+    let file = directory.path().join("zoo.cfg");
+    fs::write(&file, format!("dataDir={}\nclientPort=2181\n", text(directory.path()))).expect("written");
+    for args in [
+        &["check", text(&file)][..],
+        &["check", "--json", text(&file)],
+        &["man"],
+        &["completion", "bash"],
+        &["--version"],
+        &["--help"],
+        &["check", "--help"],
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+        let output = Command::new(zkfast_binary()).args(args).stdout(full).output().expect("zkfast runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{args:?}: {said}");
+        assert!(said.contains("standard output cannot be written"), "{args:?}: {said}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(zkfast_binary()).args(args).stdout(writer).output().expect("zkfast runs");
+        assert!(output.status.success() && output.stderr.is_empty(), "{args:?}");
+    }
+}

@@ -26,7 +26,8 @@ const STATUSES: &str = "Exit status:
 Examples:
   zkfast -p 2181 --data-dir /var/lib/zkfast --client-port-address 0.0.0.0
   zkfast /etc/zookeeper/conf/zoo.cfg
-  zkfast check zoo.cfg";
+  zkfast check zoo.cfg
+  zkfast man check > zkfast-check.1";
 
 /// A ZooKeeper server in one native process.
 ///
@@ -130,10 +131,18 @@ enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
-    /// Prints the manual page.
-    #[command(after_help = "Example:\n  zkfast man > /usr/local/share/man/man1/zkfast.1")]
-    Man,
+    /// Prints the manual page, or that of a command.
+    #[command(after_help = "Examples:\n  zkfast man > /usr/local/share/man/man1/zkfast.1\n  \
+                            zkfast man check > /usr/local/share/man/man1/zkfast-check.1")]
+    Man {
+        /// Which command; without it, zkfast itself.
+        #[arg(value_name = "COMMAND", value_parser = PossibleValuesParser::new(COMMANDS))]
+        command: Option<String>,
+    },
 }
+
+/// Names of [`Command`].
+const COMMANDS: [&str; 5] = ["check", "import", "export", "completion", "man"];
 
 /// Flags win over the file, and are checked by the same rules.
 #[derive(Debug, clap::Args)]
@@ -294,9 +303,13 @@ fn run(command: Command, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
             clap_complete::generate(shell, &mut Args::command(), "zkfast", &mut script);
             print(script, ExitCode::SUCCESS)
         }
-        Command::Man => {
+        Command::Man { command } => {
+            // The page of `help` would say what these pages say.
+            let mut all = Args::command().disable_help_subcommand(true);
+            all.build();
+            let of_command = command.and_then(|name| all.find_subcommand(name).cloned());
             let mut page = Vec::new();
-            match clap_mangen::Man::new(Args::command()).render(&mut page) {
+            match clap_mangen::Man::new(of_command.unwrap_or(all)).render(&mut page) {
                 Ok(()) => print(page, ExitCode::SUCCESS),
                 Err(error) => usage(&format!("the manual page cannot be made: {error}")),
             }

@@ -628,6 +628,7 @@ fn output_that_is_lost() {
         &["check", text(&file)][..],
         &["check", "--json", text(&file)],
         &["man"],
+        &["man", "check"],
         &["completion", "bash"],
         &["--version"],
         &["--help"],
@@ -643,4 +644,25 @@ fn output_that_is_lost() {
         let output = Command::new(zkfast_binary()).args(args).stdout(writer).output().expect("zkfast runs");
         assert!(output.status.success() && output.stderr.is_empty(), "{args:?}");
     }
+}
+
+/// Every page that the manual page names is printed, with the command's options.
+#[test]
+fn pages_of_the_manual() {
+    let _alone = alone();
+    let page = |args: &[&str]| {
+        let output = zkfast(&[&["man"], args].concat());
+        assert!(output.status.success(), "{args:?}");
+        String::from_utf8(output.stdout).expect("text").replace("\\-", "-")
+    };
+    let main = page(&[]);
+    let names: Vec<&str> =
+        main.lines().filter_map(|line| line.strip_prefix("zkfast-")?.strip_suffix("(1)")).collect();
+    assert!(names.len() >= 5, "{names:?}\n{main}");
+    for name in names {
+        let page = page(&[name]);
+        assert!(page.contains(&format!(".TH zkfast-{name} 1")), "{page}");
+    }
+    assert!(page(&["check"]).contains("--strict") && page(&["import"]).contains("--extended-types"));
+    assert!(main.contains("man check"), "{main}");
 }

@@ -26,7 +26,7 @@ const STATUSES: &str = "Exit status:
 Examples:
   zkfast -p 2181 --data-dir /var/lib/zkfast --client-port-address 0.0.0.0
   zkfast /etc/zookeeper/conf/zoo.cfg
-  zkfast check zoo.cfg
+  zkfast check zoo.cfg --data-dir /var/lib/zkfast
   zkfast man check > zkfast-check.1";
 
 /// A ZooKeeper server in one native process.
@@ -35,7 +35,7 @@ Examples:
 /// and SERVER_JVMFLAGS are read as zkServer.sh hands them to Java.
 #[derive(Debug, Parser)]
 #[command(name = "zkfast", version = env!("ZKFAST_VERSION"), after_help = STATUSES)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(override_usage = "zkfast [OPTIONS] [ZOO_CFG]\n       zkfast <COMMAND>")]
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
@@ -48,10 +48,10 @@ struct Args {
     #[command(flatten)]
     flags: Flags,
     /// Least severe lines to log.
-    #[arg(long, value_name = "LEVEL", default_value = "info", ignore_case = true, value_parser = PossibleValuesParser::new(LEVELS))]
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info", ignore_case = true, value_parser = PossibleValuesParser::new(LEVELS))]
     log_level: String,
     /// How log lines are written.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
 }
 
@@ -59,22 +59,16 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Says of every key of a configuration file what zkfast does with it; exit status 1 if it cannot start.
+    /// Says of every key of a configuration file, and of the server's flags, what zkfast does with it; exit status 1 if it
+    /// cannot start.
     #[command(
-        after_help = "Exit status: 0 the server would start, 1 it would not (with --strict: or something is \
-                            warned of), 2 a flag is wrong"
+        override_usage = "zkfast check [OPTIONS] [ZOO_CFG]",
+        after_help = "Examples:\n  zkfast check zoo.cfg\n  \
+                      zkfast check zoo.cfg --client-port 2182 --data-dir /var/lib/zkfast\n\n\
+                      Exit status: 0 the server would start, 1 it would not (with --strict: or something is warned of), \
+                      2 a flag is wrong, 5 standard output could not be written. "
     )]
-    Check {
-        /// Configuration file.
-        #[arg(value_name = "ZOO_CFG")]
-        file: String,
-        /// Exit status 1 for warnings as well.
-        #[arg(long)]
-        strict: bool,
-        /// One JSON object in place of text.
-        #[arg(long)]
-        json: bool,
-    },
+    Check(Box<CheckArgs>),
     /// Takes the data of a stopped Apache ZooKeeper over into a new data directory; the old files stay as they are.
     #[command(
         override_usage = "zkfast import [OPTIONS] <SRC> <DST>\n       zkfast import [OPTIONS] --config <ZOO_CFG> <DST>",
@@ -144,8 +138,26 @@ enum Command {
 /// Names of [`Command`].
 const COMMANDS: [&str; 5] = ["check", "import", "export", "completion", "man"];
 
-/// Flags win over the file, and are checked by the same rules.
 #[derive(Debug, clap::Args)]
+struct CheckArgs {
+    /// Configuration file; without one, a start without one is looked at.
+    #[arg(value_name = "ZOO_CFG")]
+    file: Option<String>,
+    /// The same as the positional argument.
+    #[arg(long, value_name = "ZOO_CFG", conflicts_with = "file")]
+    config: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
+    /// Exit status 1 for warnings as well.
+    #[arg(long)]
+    strict: bool,
+    /// One JSON object in place of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags win over the file, and are checked by the same rules.
+#[derive(Debug, Default, PartialEq, Eq, clap::Args)]
 struct Flags {
     /// CPUs to use: commit and log first, then the views; 0-3, 0,2-3, 0,0,1.
     #[arg(long, value_name = "LIST")]
@@ -177,6 +189,25 @@ struct Flags {
     /// Any key of zoo.cfg.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+impl Flags {
+    /// These, and `others` where these say nothing.
+    fn or(self, others: Self) -> Self {
+        Self {
+            cores: self.cores.or(others.cores),
+            engine: self.engine.or(others.engine),
+            client_port: self.client_port.or(others.client_port),
+            client_port_address: self.client_port_address.or(others.client_port_address),
+            data_dir: self.data_dir.or(others.data_dir),
+            data_log_dir: self.data_log_dir.or(others.data_log_dir),
+            tick_time: self.tick_time.or(others.tick_time),
+            max_client_cnxns: self.max_client_cnxns.or(others.max_client_cnxns),
+            four_letter_words: self.four_letter_words.or(others.four_letter_words),
+            // The last one counts.
+            set: others.set.into_iter().chain(self.set).collect(),
+        }
+    }
 }
 
 impl From<Flags> for Overrides {
@@ -231,30 +262,53 @@ fn main() -> ExitCode {
     let variables =
         ["JVMFLAGS", "SERVER_JVMFLAGS"].map(|name| (name, std::env::var(name).unwrap_or_default()));
     let jvm_flags = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    if let Some(Command::Check { file, strict, json }) = &args.command {
-        let sources = Sources { file: Some(file), jvm_flags: &jvm_flags, overrides: None };
-        let checked = config::check(&sources, &Files);
-        let is_fine = checked.errors() == 0 && !(*strict && checked.warnings() > 0);
-        let status = if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-        return print(if *json { checked.json() } else { checked.text() }, status);
-    }
+    let is_named = args.config.is_some();
+    let file = args.file.or(args.config);
+    let command = match args.command {
+        Some(Command::Check(check)) => return self::check(*check, file, args.flags, &jvm_flags),
+        Some(_) if file.is_some() || args.flags != Flags::default() => {
+            return usage(
+                "the server's flags and its file are for a server and for `zkfast check`; what a command takes \
+                          stands after its name",
+            );
+        }
+        command => command,
+    };
     // One of the six that the parser takes.
     server::logging::init(args.log_level.parse().unwrap_or(LevelFilter::Info), args.log_format);
     // Data and passwords are the server's alone: directories are 0700, files 0600, unless that is even less.
     server::hide_new_files();
-    if let Some(command) = args.command {
+    if let Some(command) = command {
         return run(command, &jvm_flags);
     }
-    if args.config.is_none()
-        && let Some(message) = mistyped_command(args.file.as_deref())
-    {
+    if !is_named && let Some(message) = mistyped_command(file.as_deref()) {
         return usage(&message);
     }
-    let file = args.file.or(args.config);
     let overrides = args.flags.into();
     let config = load(&Sources { file: file.as_deref(), jvm_flags: &jvm_flags, overrides: Some(&overrides) });
     server::run(&config);
     ExitCode::SUCCESS
+}
+
+/// What becomes of the settings; flags and file may stand on both sides of the command's name.
+fn check(
+    args: CheckArgs,
+    file: Option<String>,
+    flags: Flags,
+    jvm_flags: &[(&'static str, &str)],
+) -> ExitCode {
+    let file = match (file, args.file.or(args.config)) {
+        (Some(one), Some(other)) => {
+            return usage(&format!("{one:?} and {other:?} are two configuration files: name one"));
+        }
+        (one, other) => one.or(other),
+    };
+    let overrides = args.flags.or(flags).into();
+    let sources = Sources { file: file.as_deref(), jvm_flags, overrides: Some(&overrides) };
+    let checked = config::check(&sources, &Files);
+    let is_fine = checked.errors() == 0 && !(args.strict && checked.warnings() > 0);
+    let status = if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    print(if args.json { checked.json() } else { checked.text() }, status)
 }
 
 /// The command that was meant by a word that is neither a command nor a file.
@@ -297,7 +351,7 @@ fn printed(written: io::Result<()>, status: ExitCode) -> ExitCode {
 /// Everything but a server and a check.
 fn run(command: Command, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
     match command {
-        Command::Check { .. } => unreachable!("was handled"),
+        Command::Check(_) => unreachable!("was handled"),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "zkfast", &mut script);

@@ -666,3 +666,54 @@ fn pages_of_the_manual() {
     assert!(page(&["check"]).contains("--strict") && page(&["import"]).contains("--extended-types"));
     assert!(main.contains("man check"), "{main}");
 }
+
+/// `check` takes the server's flags, on either side of its name, and they win over the file.
+#[test]
+fn check_takes_the_flags_of_the_server() {
+    let _alone = alone();
+    let directory = Directory::new("flags");
+    let file = directory.path().join("zoo.cfg");
+    fs::write(&file, "tickTime=2000\nclientPort=2181\n").expect("written");
+    let (file, data) = (text(&file), text(directory.path()));
+    let run = |args: &[&str]| {
+        let output = zkfast(args);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    assert_eq!(run(&["check", file]).0, Some(1), "there is no dataDir");
+    for args in [
+        &["check", file, "--data-dir", data, "-p", "2199", "--client-port-address", "[::1]"][..],
+        &["--data-dir", data, "-p", "2199", "--client-port-address", "[::1]", "check", file],
+        &["--config", file, "-p", "2199", "check", "--data-dir", data, "--client-port-address", "[::1]"],
+        &["check", "--config", file, "--data-dir", data, "-p", "2199", "--set", "clientPortAddress=[::1]"],
+    ] {
+        let (status, report) = run(args);
+        assert_eq!(status, Some(0), "{args:?}: {report}");
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = report.lines().map(words).collect();
+        for expected in [
+            "overridden clientPort = 2181",
+            "effective clientPort = 2199",
+            "effective clientPortAddress = [::1]",
+            "effective dataDir = ",
+        ] {
+            assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}: {report}");
+        }
+    }
+    let (status, report) =
+        run(&["--set", "tickTime=9", "check", file, "--data-dir", data, "--set", "tickTime=7"]);
+    assert!(status == Some(0) && report.contains("effective   tickTime = 7"), "{report}");
+    for (args, why) in
+        [(&["check", file, "--data-dir", data, "--set", "tickTime=x"][..], "is not a decimal number")]
+    {
+        let (status, report) = run(args);
+        assert!(status == Some(1) && report.contains(why), "{why}: {report}");
+    }
+    for (args, why) in [
+        (&["zoo.cfg", "check", file][..], "two configuration files"),
+        (&["--data-dir", data, "import", data, data], "stands after its name"),
+    ] {
+        let (status, said) = run(args);
+        assert!(status == Some(2) && said.contains(why), "{why}: {said}");
+    }
+}

@@ -66,7 +66,8 @@ enum Command {
         after_help = "Examples:\n  zkfast check zoo.cfg\n  \
                       zkfast check zoo.cfg --client-port 2182 --data-dir /var/lib/zkfast\n\n\
                       Exit status: 0 the server would start, 1 it would not (with --strict: or something is warned of), \
-                      2 a flag is wrong, 5 standard output could not be written. "
+                      2 a flag is wrong, 5 standard output could not be written. Makes nothing. Looks at the directories \
+                      as this user, and neither into data files nor for ports or data that another server uses now"
     )]
     Check(Box<CheckArgs>),
     /// Takes the data of a stopped Apache ZooKeeper over into a new data directory; the old files stay as they are.
@@ -242,6 +243,10 @@ impl Loader for Files {
     fn resolve(&self, host: &str) -> io::Result<()> {
         let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         (host, 0).to_socket_addrs()?.next().map(drop).ok_or_else(none)
+    }
+
+    fn obstacles(&self, config: &Config) -> Vec<(&'static str, String)> {
+        server::obstacles(config)
     }
 }
 

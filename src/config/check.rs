@@ -1,10 +1,9 @@
 //! `zkfast check FILE`: every setting with its verdict, then what is wrong.
 
 use std::fmt::Write;
-use std::path::Path;
 
-use super::finding::{Finding, Severity};
-use super::read::{Loaded, Verdict, load};
+use super::finding::{Finding, Origin, Severity};
+use super::read::{Loaded, Setting, Verdict, load};
 use super::{Loader, Sources};
 
 /// What a start with some sources would make of them.
@@ -16,24 +15,22 @@ pub struct Checked {
 /// Reads the sources as a start would, and looks at what a start only meets later.
 pub fn check(sources: &Sources<'_>, loader: &dyn Loader) -> Checked {
     let mut loaded = load(sources, loader);
-    for (key, directory) in
-        [("dataDir", loaded.config.data_dir.clone()), ("dataLogDir", loaded.config.data_log_dir.clone())]
-    {
-        if key == "dataLogDir" && directory == loaded.config.data_dir {
-            continue;
+    for (key, message) in loader.obstacles(&loaded.config) {
+        let counts = |setting: &&mut Setting| {
+            !key.is_empty() && setting.key == key && setting.verdict != Verdict::Overridden
+        };
+        let setting = loaded.settings.iter_mut().rev().find(counts);
+        let origin = match &setting {
+            Some(setting) => Some(setting.origin.clone()),
+            None => key.starts_with("--").then_some(Origin::Flag { name: key }),
+        };
+        // A flag is the place and the key.
+        let key = if key.starts_with("--") { "" } else { key }.to_owned();
+        if let Some(setting) = setting {
+            setting.verdict = Verdict::Refused;
+            setting.notes.push(message.clone());
         }
-        let is_file = |path: &&Path| path.to_str().is_some_and(|path| loader.is_file(path));
-        if let Some(file) = directory.ancestors().find(is_file) {
-            let message = format!("{} is a file, and no directory", file.display());
-            let setting = loaded.settings.iter_mut().rev().find(|setting| setting.key == key);
-            let origin = setting.as_ref().map(|setting| setting.origin.clone());
-            if let Some(setting) = setting {
-                setting.verdict = Verdict::Refused;
-                setting.notes.push(message.clone());
-            }
-            let finding = Finding { severity: Severity::Error, origin, key: key.to_owned(), message };
-            loaded.findings.push(finding);
-        }
+        loaded.findings.push(Finding { severity: Severity::Error, origin, key, message });
     }
     Checked { loaded }
 }
@@ -269,21 +266,31 @@ would not start: 6 settings, 3 errors, 0 warnings
         assert_eq!(json("a\tb"), r#""a\u0009b""#);
     }
 
-    /// A dataDir that is a file, or lies below one, keeps the server from starting.
+    /// What the host refuses keeps the server from starting, and stands where the setting does.
     #[test]
-    fn data_directory_is_a_file() {
-        struct WithFile;
-        impl Loader for WithFile {
+    fn obstacles() {
+        struct Host;
+        impl Loader for Host {
             fn read(&self, _: &str) -> io::Result<Vec<u8>> {
                 Ok(b"clientPort=1\ndataDir=/d\ndataLogDir=/file/log\n".to_vec())
             }
 
-            fn is_file(&self, path: &str) -> bool {
-                path == "/file"
+            fn is_file(&self, _: &str) -> bool {
+                false
+            }
+
+            fn obstacles(&self, config: &crate::config::Config) -> Vec<(&'static str, String)> {
+                assert_eq!(config.data_log_dir.to_str(), Some("/file/log"));
+                vec![("dataLogDir", "/file is a file".to_owned()), ("--cores", "names CPU 9".to_owned())]
             }
         }
-        let checked = super::check(&Sources { file: Some("zoo.cfg"), ..Sources::default() }, &WithFile);
-        assert_eq!(checked.errors(), 1);
-        assert!(checked.text().contains("error: zoo.cfg:3: dataLogDir: /file is a file, and no directory\n"));
+        let checked = super::check(&Sources { file: Some("zoo.cfg"), ..Sources::default() }, &Host);
+        assert_eq!(checked.errors(), 2);
+        let text = checked.text();
+        assert!(
+            text.contains("error: zoo.cfg:3: dataLogDir: /file is a file\nerror: --cores: names CPU 9\n"),
+            "{text}"
+        );
+        assert!(text.contains("refused     dataLogDir = /file/log"), "{text}");
     }
 }

@@ -59,6 +59,13 @@ pub trait Loader {
         let _ = host;
         Ok(())
     }
+
+    /// What keeps a server with `config` from starting on this host, though nothing is wrong with the settings themselves:
+    /// each with its key or flag, which may be empty. Makes nothing.
+    fn obstacles(&self, config: &Config) -> Vec<(&'static str, String)> {
+        let _ = config;
+        Vec::new()
+    }
 }
 
 /// Everything a configuration comes from.

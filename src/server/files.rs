@@ -101,11 +101,7 @@ pub fn open(data: &Path, data_log: &Path, create: bool) -> Result<(DataDir, Lock
         if !base.exists() && !create {
             return Err(DirError::Missing(base.to_owned()));
         }
-        let foreign = base.join("version-2");
-        let holds_data = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        if !folder.exists() && holds_data(&foreign) {
-            return Err(DirError::Foreign(foreign));
-        }
+        check_foreign(base)?;
         at(&folder, fs::create_dir_all(&folder))?;
         // Both may be new, each in the one above it.
         let above = base.canonicalize().ok().and_then(|base| base.parent().map(Path::to_owned));
@@ -120,15 +116,7 @@ pub fn open(data: &Path, data_log: &Path, create: bool) -> Result<(DataDir, Lock
     let mut folders = vec![&dir.snap];
     if dir.log != dir.snap {
         folders.push(&dir.log);
-        // Starting without them would be starting from less than what was acknowledged.
-        if let Some(&number) = at(&dir.snap, numbers_in(&dir.snap))?.last() {
-            let (folder, name) = (dir.snap.clone(), wal::file_name(number));
-            return Err(DirError::Misplaced { folder, name, keys: "dataLogDir" });
-        }
-        if let Some(&zxid) = at(&dir.log, zxids_in(&dir.log))?.last() {
-            let (folder, name) = (dir.log.clone(), snapshot::file_name(zxid));
-            return Err(DirError::Misplaced { folder, name, keys: "dataDir" });
-        }
+        check_places(&dir)?;
     }
     for folder in folders {
         let path = folder.join("lock");
@@ -140,6 +128,48 @@ pub fn open(data: &Path, data_log: &Path, create: bool) -> Result<(DataDir, Lock
         }
     }
     Ok((dir, Lock { _files: locks }))
+}
+
+/// Whether only ZooKeeper's data is in `base`.
+fn check_foreign(base: &Path) -> Result<(), DirError> {
+    let foreign = base.join("version-2");
+    let holds_data = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    match !base.join(FOLDER).exists() && holds_data(&foreign) {
+        true => Err(DirError::Foreign(foreign)),
+        false => Ok(()),
+    }
+}
+
+/// Whether files lie in one of two folders that belong into the other: starting without them would be starting from less
+/// than what was acknowledged.
+fn check_places(dir: &DataDir) -> Result<(), DirError> {
+    if dir.snap.exists()
+        && let Some(&number) = at(&dir.snap, numbers_in(&dir.snap))?.last()
+    {
+        let (folder, name) = (dir.snap.clone(), wal::file_name(number));
+        return Err(DirError::Misplaced { folder, name, keys: "dataLogDir" });
+    }
+    if dir.log.exists()
+        && let Some(&zxid) = at(&dir.log, zxids_in(&dir.log))?.last()
+    {
+        let (folder, name) = (dir.log.clone(), snapshot::file_name(zxid));
+        return Err(DirError::Misplaced { folder, name, keys: "dataDir" });
+    }
+    Ok(())
+}
+
+/// Whether [`open`] would find each file in its place, and the key that is wrong if not; makes nothing.
+pub(super) fn look(data: &Path, data_log: &Path) -> Result<(), (&'static str, DirError)> {
+    let (snap, log) = (data.join(FOLDER), data_log.join(FOLDER));
+    if data == data_log || !(snap.exists() || log.exists()) {
+        return Ok(());
+    }
+    check_foreign(data).map_err(|error| ("dataDir", error))?;
+    check_foreign(data_log).map_err(|error| ("dataLogDir", error))?;
+    check_places(&DataDir { snap, log }).map_err(|error| match &error {
+        DirError::Misplaced { keys, .. } => (*keys, error),
+        _ => ("dataDir", error),
+    })
 }
 
 /// Makes what was created, renamed or removed in a directory durable.

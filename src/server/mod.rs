@@ -25,6 +25,7 @@ pub mod java_data;
 mod listener;
 mod log_writer;
 pub mod logging;
+mod obstacles;
 mod others;
 mod peers;
 mod preflight;
@@ -38,6 +39,7 @@ mod snapshots;
 mod view_shard;
 
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
+pub use obstacles::obstacles;
 
 use crate::admin::{self, Conf, Status, Whitelist, Word};
 use crate::auth::Policy;

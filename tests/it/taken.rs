@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use zkfast::client::net::{Connect, Connection, four_letter_word};
@@ -576,45 +577,167 @@ fn command_line() {
     assert!(stderr.contains("--config says where"), "{stderr}");
 }
 
-/// What cannot be taken over is told once, and leaves nothing.
-#[test]
-fn imports_that_fail() {
-    let _alone = alone();
-    let directory = Directory::new("failed");
-    let at = |name: &str| directory.path().join(name);
-    fs::create_dir_all(at("empty/version-2")).expect("a folder");
-    fs::create_dir(at("bare")).expect("a folder");
-    let cfg = |name: &str, text: &str| {
-        fs::write(at(name), text).expect("written");
-        at(name)
-    };
-    let target = at("not/there");
-    let [nothing, empty, bare] = ["nothing", "empty", "bare"].map(|name| text(&at(name)).to_owned());
-    let absent = text(&at("absent.cfg")).to_owned();
-    let silent = text(&cfg("silent.cfg", "clientPort=2181\n")).to_owned();
-    let elsewhere = text(&cfg("elsewhere.cfg", &format!("dataDir={nothing}\n"))).to_owned();
-    for (args, status, why) in [
-        (&["import", &nothing][..], 3, "nothing: no such directory"),
-        (&["import", &bare], 3, "bare/version-2: no such directory"),
-        (&["import", &empty, "--log-dir", &nothing], 3, "nothing: no such directory"),
-        (&["import", "--config", &elsewhere], 3, "nothing: no such directory"),
-        (&["import", &empty], 3, "holds neither a snapshot nor a log"),
-        (&["export", &nothing], 3, "nothing: no such directory"),
-        (&["export", &bare], 3, "bare/zkfast-1: no such directory"),
-        (&["import", "--config", &absent], 2, "absent.cfg: cannot be read: No such file or directory"),
-        (&["import", "--config", &silent], 2, "silent.cfg says no dataDir"),
-    ] {
-        let output = zkfast(&[args, &[text(&target)]].concat());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(status), "{args:?}: {said}");
-        assert_eq!(said.matches(why).count(), 1, "{args:?}: {said}");
-        assert!(status == 3 || !said.contains("is not set"), "{args:?}: {said}");
-        assert!(!at("not").exists(), "{args:?} left something");
+/// A directory below the system's temporary one, which other users reach; gone with this value.
+struct Shared(PathBuf);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
-    // What was there stays.
-    fs::create_dir(at("not")).expect("a folder");
-    assert_eq!(zkfast(&["import", &empty, text(&target)]).status.code(), Some(3));
-    assert_eq!(fs::read_dir(at("not")).expect("a folder").count(), 0);
+}
+
+/// Where a server cannot keep its data, `check` says so without making anything, with the key; where it can, it says "ok".
+#[test]
+fn check_and_directories() {
+    /// Anybody but root, whom no permission stops.
+    const NOBODY: u32 = 65_534;
+    let _alone = alone();
+    let place = Shared(std::env::temp_dir().join(format!("zkfast-check-{}", std::process::id())));
+    let root = place.0.as_path();
+    fs::create_dir(root).expect("made");
+    let is_root = fs::metadata(root).expect("is there").uid() == 0;
+    let mode = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    let give = |path: &Path| {
+        if is_root {
+            chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+        }
+    };
+    mode(root, 0o755);
+    // Where the tests are built may be closed to others.
+    let program = root.join("zkfast");
+    fs::copy(zkfast_binary(), &program).expect("copied");
+    mode(&program, 0o755);
+    let run = |args: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(args).current_dir(root).env_remove("JVMFLAGS");
+        if is_root {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("zkfast runs");
+        let deadline = Instant::now() + START_TIMEOUT;
+        while child.try_wait().expect("the state of a child").is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        let output = child.wait_with_output().expect("its output");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let made = |name: &str, bits: u32| {
+        let path = root.join(name);
+        fs::create_dir(&path).expect("made");
+        give(&path);
+        mode(&path, bits);
+        path
+    };
+    let with_folder = |name: &str, bits: u32| {
+        let path = made(name, 0o755);
+        let folder = path.join("zkfast-1");
+        fs::create_dir(&folder).expect("made");
+        give(&folder);
+        fs::write(folder.join("lock"), "").expect("written");
+        give(&folder.join("lock"));
+        mode(&folder, bits);
+        path
+    };
+    let open = made("open", 0o755);
+    let file = root.join("file");
+    fs::write(&file, "").expect("written");
+    let dangling = root.join("dangling");
+    symlink("/nowhere/at/all", &dangling).expect("made");
+    let closed = made("closed", 0);
+    let read_only = made("read-only", 0o555);
+    let lock_of_another = with_folder("lock-of-another", 0o755);
+    mode(&lock_of_another.join("zkfast-1/lock"), 0o400);
+    for (path, why) in [
+        (read_only.clone(), "Permission denied"),
+        (read_only.join("new/one"), "Permission denied"),
+        (closed.clone(), "Permission denied"),
+        (closed.join("below"), "Permission denied"),
+        (made("without-listing", 0o300), "Permission denied"),
+        (with_folder("folder", 0o500), "Permission denied"),
+        (lock_of_another, "Permission denied"),
+        (dangling.clone(), "is a symbolic link to /nowhere/at/all, which is not there"),
+        (dangling.join("below"), "is a symbolic link"),
+        (file.join("below"), "is a file, and no directory"),
+    ] {
+        let (status, report) = run(&["check", "-p", "0", "--data-dir", text(&path)]);
+        assert!(status == Some(1) && report.contains(why) && report.contains("dataDir"), "{why}: {report}");
+        let (status, report) =
+            run(&["check", "-p", "0", "--data-dir", text(&open), "--data-log-dir", text(&path)]);
+        assert!(
+            status == Some(1) && report.contains(why) && report.contains("dataLogDir"),
+            "{why}: {report}"
+        );
+        let (status, log) = run(&["-p", "0", "--cores", "0", "--data-dir", text(&path)]);
+        assert_eq!(status, Some(3), "{}: {log}", path.display());
+    }
+    let absent = open.join("new/one");
+    let (status, report) = run(&["check", "--data-dir", text(&absent), "--set", "datadir.autocreate=false"]);
+    assert!(status == Some(1) && report.contains("does not exist, and datadir.autocreate=false"), "{report}");
+    for fine in [open.clone(), absent, with_folder("whole", 0o700)] {
+        let (status, report) = run(&["check", "--data-dir", text(&fine)]);
+        assert!(status == Some(0) && report.contains("ok: "), "{report}");
+    }
+    assert_eq!(fs::read_dir(&open).expect("a folder").count(), 0, "check made something");
+}
+
+/// `check` takes the server's flags, on either side of its name, and they win over the file.
+#[test]
+fn check_takes_the_flags_of_the_server() {
+    let _alone = alone();
+    let directory = Directory::new("flags");
+    let file = directory.path().join("zoo.cfg");
+    fs::write(&file, "tickTime=2000\nclientPort=2181\n").expect("written");
+    let (file, data) = (text(&file), text(directory.path()));
+    let run = |args: &[&str]| {
+        let output = zkfast(args);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    assert_eq!(run(&["check", file]).0, Some(1), "there is no dataDir");
+    for args in [
+        &["check", file, "--data-dir", data, "-p", "2199", "--client-port-address", "[::1]"][..],
+        &["--data-dir", data, "-p", "2199", "--client-port-address", "[::1]", "check", file],
+        &["--config", file, "-p", "2199", "check", "--data-dir", data, "--client-port-address", "[::1]"],
+        &["check", "--config", file, "--data-dir", data, "-p", "2199", "--set", "clientPortAddress=[::1]"],
+    ] {
+        let (status, report) = run(args);
+        assert_eq!(status, Some(0), "{args:?}: {report}");
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = report.lines().map(words).collect();
+        for expected in [
+            "overridden clientPort = 2181",
+            "effective clientPort = 2199",
+            "effective clientPortAddress = [::1]",
+            "effective dataDir = ",
+        ] {
+            assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}: {report}");
+        }
+    }
+    let (status, report) =
+        run(&["--set", "tickTime=9", "check", file, "--data-dir", data, "--set", "tickTime=7"]);
+    assert!(status == Some(0) && report.contains("effective   tickTime = 7"), "{report}");
+    for (args, why) in [
+        (&["check", file, "--data-dir", data, "--set", "tickTime=x"][..], "is not a decimal number"),
+        (&["check", file, "--data-dir", data, "--cores", "4095"], "names CPU 4095"),
+        (
+            &["check", file, "--data-dir", data, "--client-port-address", "192.0.2.1"],
+            "192.0.2.1: Cannot assign",
+        ),
+    ] {
+        let (status, report) = run(args);
+        assert!(status == Some(1) && report.contains(why), "{why}: {report}");
+    }
+    for (args, why) in [
+        (&["zoo.cfg", "check", file][..], "two configuration files"),
+        (&["--data-dir", data, "import", data, data], "stands after its name"),
+    ] {
+        let (status, said) = run(args);
+        assert!(status == Some(2) && said.contains(why), "{why}: {said}");
+    }
 }
 
 /// Output that is lost is an error: a full disk is no success. A reader that has seen enough is none.
@@ -667,53 +790,43 @@ fn pages_of_the_manual() {
     assert!(main.contains("man check"), "{main}");
 }
 
-/// `check` takes the server's flags, on either side of its name, and they win over the file.
+/// What cannot be taken over is told once, and leaves nothing.
 #[test]
-fn check_takes_the_flags_of_the_server() {
+fn imports_that_fail() {
     let _alone = alone();
-    let directory = Directory::new("flags");
-    let file = directory.path().join("zoo.cfg");
-    fs::write(&file, "tickTime=2000\nclientPort=2181\n").expect("written");
-    let (file, data) = (text(&file), text(directory.path()));
-    let run = |args: &[&str]| {
-        let output = zkfast(args);
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    let directory = Directory::new("failed");
+    let at = |name: &str| directory.path().join(name);
+    fs::create_dir_all(at("empty/version-2")).expect("a folder");
+    fs::create_dir(at("bare")).expect("a folder");
+    let cfg = |name: &str, text: &str| {
+        fs::write(at(name), text).expect("written");
+        at(name)
     };
-    assert_eq!(run(&["check", file]).0, Some(1), "there is no dataDir");
-    for args in [
-        &["check", file, "--data-dir", data, "-p", "2199", "--client-port-address", "[::1]"][..],
-        &["--data-dir", data, "-p", "2199", "--client-port-address", "[::1]", "check", file],
-        &["--config", file, "-p", "2199", "check", "--data-dir", data, "--client-port-address", "[::1]"],
-        &["check", "--config", file, "--data-dir", data, "-p", "2199", "--set", "clientPortAddress=[::1]"],
+    let target = at("not/there");
+    let [nothing, empty, bare] = ["nothing", "empty", "bare"].map(|name| text(&at(name)).to_owned());
+    let absent = text(&at("absent.cfg")).to_owned();
+    let silent = text(&cfg("silent.cfg", "clientPort=2181\n")).to_owned();
+    let elsewhere = text(&cfg("elsewhere.cfg", &format!("dataDir={nothing}\n"))).to_owned();
+    for (args, status, why) in [
+        (&["import", &nothing][..], 3, "nothing: no such directory"),
+        (&["import", &bare], 3, "bare/version-2: no such directory"),
+        (&["import", &empty, "--log-dir", &nothing], 3, "nothing: no such directory"),
+        (&["import", "--config", &elsewhere], 3, "nothing: no such directory"),
+        (&["import", &empty], 3, "holds neither a snapshot nor a log"),
+        (&["export", &nothing], 3, "nothing: no such directory"),
+        (&["export", &bare], 3, "bare/zkfast-1: no such directory"),
+        (&["import", "--config", &absent], 2, "absent.cfg: cannot be read: No such file or directory"),
+        (&["import", "--config", &silent], 2, "silent.cfg says no dataDir"),
     ] {
-        let (status, report) = run(args);
-        assert_eq!(status, Some(0), "{args:?}: {report}");
-        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        let lines: Vec<String> = report.lines().map(words).collect();
-        for expected in [
-            "overridden clientPort = 2181",
-            "effective clientPort = 2199",
-            "effective clientPortAddress = [::1]",
-            "effective dataDir = ",
-        ] {
-            assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}: {report}");
-        }
+        let output = zkfast(&[args, &[text(&target)]].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {said}");
+        assert_eq!(said.matches(why).count(), 1, "{args:?}: {said}");
+        assert!(status == 3 || !said.contains("is not set"), "{args:?}: {said}");
+        assert!(!at("not").exists(), "{args:?} left something");
     }
-    let (status, report) =
-        run(&["--set", "tickTime=9", "check", file, "--data-dir", data, "--set", "tickTime=7"]);
-    assert!(status == Some(0) && report.contains("effective   tickTime = 7"), "{report}");
-    for (args, why) in
-        [(&["check", file, "--data-dir", data, "--set", "tickTime=x"][..], "is not a decimal number")]
-    {
-        let (status, report) = run(args);
-        assert!(status == Some(1) && report.contains(why), "{why}: {report}");
-    }
-    for (args, why) in [
-        (&["zoo.cfg", "check", file][..], "two configuration files"),
-        (&["--data-dir", data, "import", data, data], "stands after its name"),
-    ] {
-        let (status, said) = run(args);
-        assert!(status == Some(2) && said.contains(why), "{why}: {said}");
-    }
+    // What was there stays.
+    fs::create_dir(at("not")).expect("a folder");
+    assert_eq!(zkfast(&["import", &empty, text(&target)]).status.code(), Some(3));
+    assert_eq!(fs::read_dir(at("not")).expect("a folder").count(), 0);
 }

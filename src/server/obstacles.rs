@@ -1,0 +1,126 @@
+//! What would keep a server from starting on this host, found out without making anything: for `zkfast check`.
+//!
+//! What a server that runs here now holds (its lock, its ports) and what is in the files of its data are not looked at.
+
+use super::{CORES_DEFAULT_MAX, Roles, files, preflight, resolve};
+use crate::config::Config;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::UdpSocket;
+use std::path::Path;
+
+/// Each with the key or the flag that it is about, or an empty one.
+pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    let (data, log) = (config.data_dir.as_path(), config.data_log_dir.as_path());
+    for (key, base) in [("dataDir", data), ("dataLogDir", log)] {
+        // An empty one was refused already.
+        let is_named = !base.as_os_str().is_empty() && (key == "dataDir" || base != data);
+        if is_named && let Err(why) = directory(base, config.data_dir_autocreate) {
+            found.push((key, why));
+        }
+    }
+    if found.is_empty()
+        && let Err((key, error)) = files::look(data, log)
+    {
+        found.push((key, error.to_string()));
+    }
+    if let Some(host) = &config.client_port_address
+        && let Err(error) = listens(host)
+    {
+        found.push(("clientPortAddress", format!("{host}: {error}")));
+    }
+    match preflight::allowed_cores() {
+        Ok(allowed) => {
+            let default = || allowed.iter().copied().take(CORES_DEFAULT_MAX).collect();
+            let cores: Vec<usize> = config.cores.clone().unwrap_or_else(default);
+            if let Some(absent) = cores.iter().find(|core| !allowed.contains(core)) {
+                found.push(("--cores", format!("names CPU {absent}; this process may use {allowed:?}")));
+            } else if let Err(why) = preflight::check(Roles::of(&cores).views.len(), config.engine) {
+                found.push(("", why));
+            }
+        }
+        Err(why) => found.push(("", why)),
+    }
+    found
+}
+
+/// Whether the address is one of this host's; not whether a port is free. One that is not found was refused already.
+fn listens(host: &str) -> io::Result<()> {
+    match resolve(host).ok().flatten().map(|ip| UdpSocket::bind((ip, 0))) {
+        Some(Err(error)) if error.kind() == ErrorKind::AddrNotAvailable => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a server of this user can keep its files in `base`, which it makes if it `may_create`.
+fn directory(base: &Path, may_create: bool) -> Result<(), String> {
+    let folder = base.join(files::FOLDER);
+    let refused = |path: &Path, error: io::Error| {
+        let user = rustix::process::geteuid().as_raw();
+        format!("{}: {error} (user {user})", path.display())
+    };
+    let may = |path: &Path, access: Access| {
+        accessat(CWD, path, access, AtFlags::EACCESS).map_err(|error| refused(path, error.into()))
+    };
+    // The nearest that is there: the folder, or where a start begins to make it.
+    let mut nearest = None;
+    for path in folder.ancestors().map(or_current) {
+        match fs::symlink_metadata(path) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(refused(path, error)),
+            Ok(_) => {
+                nearest = Some(path);
+                break;
+            }
+        }
+    }
+    let Some(path) = nearest else { return Err(format!("{}: nothing of it is there", base.display())) };
+    match fs::metadata(path) {
+        Ok(data) if !data.is_dir() => return Err(format!("{} is a file, and no directory", path.display())),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let target = fs::read_link(path).unwrap_or_default();
+            return Err(format!(
+                "{} is a symbolic link to {}, which is not there",
+                path.display(),
+                target.display()
+            ));
+        }
+        Err(error) => return Err(refused(path, error)),
+    }
+    let (is_folder, is_base) = (path == folder, path == or_current(base));
+    if !is_folder && !is_base && !may_create {
+        return Err(files::DirError::Missing(base.to_owned()).to_string());
+    }
+    may(path, Access::WRITE_OK | Access::EXEC_OK)?;
+    // A start flushes the directories that hold what it makes, and has to open them.
+    if is_folder {
+        may(path, Access::READ_OK)?;
+    }
+    if is_folder || is_base {
+        may(or_current(base), Access::READ_OK)?;
+    }
+    let above = base.canonicalize().ok().and_then(|base| base.parent().map(Path::to_owned));
+    match above {
+        Some(above) => may(&above, Access::READ_OK)?,
+        None if base.parent().map(or_current) == Some(path) => may(path, Access::READ_OK)?,
+        None => {}
+    }
+    if is_folder {
+        for entry in fs::read_dir(path).map_err(|error| refused(path, error))? {
+            let entry = entry.map_err(|error| refused(path, error))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                let is_lock = entry.file_name() == "lock";
+                may(&entry.path(), if is_lock { Access::WRITE_OK } else { Access::READ_OK })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The path above a relative one of one part is empty, and means the current directory.
+fn or_current(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}

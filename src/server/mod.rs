@@ -324,7 +324,9 @@ fn end_on_panic() {
 
 /// Takes the data of a ZooKeeper over that ran here before, once.
 fn import_java(config: &Config) {
-    let Some(source) = java_data::only_java(&config.data_dir, &config.data_log_dir) else { return };
+    let found = java_data::only_java(&config.data_dir, &config.data_log_dir);
+    let found = found.unwrap_or_else(|error| exit(EXIT_DATA, format_args!("import: {error}")));
+    let Some(source) = found else { return };
     let hash_seed = RandomState::new().hash_one(0u8);
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
     let settings = tree::Settings { extended_types: config.extended_types, digests, hash_seed };

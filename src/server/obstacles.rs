@@ -2,7 +2,7 @@
 //!
 //! What a server that runs here now holds (its lock, its ports) and what is in the files of its data are not looked at.
 
-use super::{CORES_DEFAULT_MAX, Roles, files, preflight, resolve};
+use super::{CORES_DEFAULT_MAX, Roles, files, java_data, preflight, resolve};
 use crate::config::Config;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::fs;
@@ -21,10 +21,26 @@ pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
             found.push((key, why));
         }
     }
-    if found.is_empty()
-        && let Err((key, error)) = files::look(data, log)
-    {
-        found.push((key, error.to_string()));
+    if found.is_empty() {
+        if let Err((key, error)) = files::look(data, log) {
+            found.push((key, error.to_string()));
+        }
+        // What is there would be taken over.
+        match java_data::only_java(data, log) {
+            Err(error) => found.push(("dataDir", error.to_string())),
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                for (key, base) in [("dataDir", data), ("dataLogDir", log)] {
+                    let folder = base.join(java_data::FOLDER);
+                    if (key == "dataDir" || base != data)
+                        && folder.exists()
+                        && let Err(why) = files_in(&folder)
+                    {
+                        found.push((key, why));
+                    }
+                }
+            }
+        }
     }
     if let Some(host) = &config.client_port_address
         && let Err(error) = listens(host)
@@ -57,13 +73,6 @@ fn listens(host: &str) -> io::Result<()> {
 /// Whether a server of this user can keep its files in `base`, which it makes if it `may_create`.
 fn directory(base: &Path, may_create: bool) -> Result<(), String> {
     let folder = base.join(files::FOLDER);
-    let refused = |path: &Path, error: io::Error| {
-        let user = rustix::process::geteuid().as_raw();
-        format!("{}: {error} (user {user})", path.display())
-    };
-    let may = |path: &Path, access: Access| {
-        accessat(CWD, path, access, AtFlags::EACCESS).map_err(|error| refused(path, error.into()))
-    };
     // The nearest that is there: the folder, or where a start begins to make it.
     let mut nearest = None;
     for path in folder.ancestors().map(or_current) {
@@ -108,16 +117,28 @@ fn directory(base: &Path, may_create: bool) -> Result<(), String> {
         None if base.parent().map(or_current) == Some(path) => may(path, Access::READ_OK)?,
         None => {}
     }
-    if is_folder {
-        for entry in fs::read_dir(path).map_err(|error| refused(path, error))? {
-            let entry = entry.map_err(|error| refused(path, error))?;
-            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                let is_lock = entry.file_name() == "lock";
-                may(&entry.path(), if is_lock { Access::WRITE_OK } else { Access::READ_OK })?;
-            }
+    if is_folder { files_in(path) } else { Ok(()) }
+}
+
+/// Whether this user may read the files of a folder, and take its lock.
+fn files_in(folder: &Path) -> Result<(), String> {
+    for entry in fs::read_dir(folder).map_err(|error| refused(folder, error))? {
+        let entry = entry.map_err(|error| refused(folder, error))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let is_lock = entry.file_name() == "lock";
+            may(&entry.path(), if is_lock { Access::WRITE_OK } else { Access::READ_OK })?;
         }
     }
     Ok(())
+}
+
+fn may(path: &Path, access: Access) -> Result<(), String> {
+    accessat(CWD, path, access, AtFlags::EACCESS).map_err(|error| refused(path, error.into()))
+}
+
+fn refused(path: &Path, error: io::Error) -> String {
+    let user = rustix::process::geteuid().as_raw();
+    format!("{}: {error} (user {user})", path.display())
 }
 
 /// The path above a relative one of one part is empty, and means the current directory.

@@ -674,6 +674,31 @@ fn check_and_directories() {
         let (status, log) = run(&["-p", "0", "--cores", "0", "--data-dir", text(&path)]);
         assert_eq!(status, Some(3), "{}: {log}", path.display());
     }
+    // Data of ZooKeeper's that this user cannot see is not nothing: the server would start empty.
+    let of_java = |name: &str, make: &dyn Fn(&Path)| {
+        let path = made(name, 0o755);
+        make(&path.join("version-2"));
+        path
+    };
+    let with_file = |folder: &Path, bits: u32, of_file: u32| {
+        fs::create_dir(folder).expect("made");
+        let file = folder.join("snapshot.0");
+        fs::write(&file, "").expect("written");
+        give(&file);
+        mode(&file, of_file);
+        give(folder);
+        mode(folder, bits);
+    };
+    for (path, why) in [
+        (of_java("folder-of-java", &|folder| with_file(folder, 0, 0o600)), "Permission denied"),
+        (of_java("file-of-java", &|folder| with_file(folder, 0o755, 0)), "Permission denied"),
+        (of_java("disk-of-java", &|folder| symlink("/nowhere", folder).expect("made")), "No such file"),
+    ] {
+        let (status, report) = run(&["check", "-p", "0", "--data-dir", text(&path)]);
+        assert!(status == Some(1) && report.contains(why), "{}: {report}", path.display());
+        let (status, log) = run(&["-p", "0", "--cores", "0", "--data-dir", text(&path)]);
+        assert!(status == Some(3) && log.contains("version-2"), "{}: {log}", path.display());
+    }
     let absent = open.join("new/one");
     let (status, report) = run(&["check", "--data-dir", text(&absent), "--set", "datadir.autocreate=false"]);
     assert!(status == Some(1) && report.contains("does not exist, and datadir.autocreate=false"), "{report}");

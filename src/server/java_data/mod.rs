@@ -268,14 +268,29 @@ fn is_directory(path: &Path) -> Result<(), JavaDataError> {
     }
 }
 
+/// Whether there is data of ZooKeeper's in `base`.
+fn holds_data(base: &Path) -> Result<bool, JavaDataError> {
+    let folder = base.join(FOLDER);
+    match fs::read_dir(&folder) {
+        // What a link leads to may be on a disk that is not there now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&folder).is_err() => {
+            Ok(false)
+        }
+        entries => Ok(at(&folder, entries)?.next().is_some()),
+    }
+}
+
 /// ZooKeeper's data, if `data` and `data_log` hold some and nothing of zkfast's.
-pub fn only_java(data: &Path, data_log: &Path) -> Option<Source> {
-    let holds_data =
-        |base: &Path| fs::read_dir(base.join(FOLDER)).is_ok_and(|mut entries| entries.next().is_some());
+///
+/// # Errors
+/// This user cannot see whether there is some: to start without it would be to start empty.
+pub fn only_java(data: &Path, data_log: &Path) -> Result<Option<Source>, JavaDataError> {
     let is_ours = |base: &Path| base.join(files::FOLDER).exists();
-    let bases = [data, data_log];
-    (bases.iter().any(|base| holds_data(base)) && !bases.iter().any(|base| is_ours(base)))
-        .then(|| Source::new(data, data_log))
+    if is_ours(data) || is_ours(data_log) {
+        return Ok(None);
+    }
+    let holds_some = holds_data(data)? | holds_data(data_log)?;
+    Ok(holds_some.then(|| Source::new(data, data_log)))
 }
 
 /// Takes ZooKeeper's data over into the data directory `data` with the log in `data_log`.

@@ -47,6 +47,8 @@ pub(super) struct Core {
     /// While [`Self::deltas`] may not be shown: what goes past them, as of which zxid and digest.
     held: Option<(Zxid, u64)>,
     asides: Deltas,
+    /// What four-letter words ask views and tell clients: it has no place among txns, and waits for none.
+    words: Vec<(Option<CnxnId>, What)>,
     pub metrics: Metrics,
     queries: Queries,
     answered: Vec<Answered>,
@@ -82,6 +84,7 @@ impl Core {
             deltas: Deltas::default(),
             held: None,
             asides: Deltas::default(),
+            words: Vec::new(),
             metrics: Metrics::default(),
             queries: Queries::new(settings.views),
             answered: Vec::new(),
@@ -137,6 +140,11 @@ impl Core {
                 entry.to = None;
             }
         }
+    }
+
+    /// Entries of four-letter words, to be published as of now.
+    pub fn take_words(&mut self) -> Vec<(Option<CnxnId>, What)> {
+        std::mem::take(&mut self.words)
     }
 
     /// What may be shown.
@@ -275,7 +283,7 @@ impl Core {
             Up::Word { cnxn, word, mask } => {
                 self.trace_mask = mask.unwrap_or(self.trace_mask);
                 let query = self.queries.ask(cnxn, word);
-                self.say(None, 0, What::Report { query, word });
+                self.words.push((None, What::Report { query, word }));
                 None
             }
             Up::Report { query, report } => {
@@ -308,7 +316,7 @@ impl Core {
 
     /// The answer to a four-letter word.
     pub fn tell(&mut self, cnxn: CnxnId, text: Vec<u8>) {
-        self.say(Some(cnxn), 0, What::Text(text.into()));
+        self.words.push((Some(cnxn), What::Text(text.into())));
     }
 
     /// Digests of the past, one every [`DIGEST_INTERVAL`] txns: what `hash` tells.

@@ -1063,8 +1063,12 @@ impl Replica {
 
     /// Publishes one entry that is no txn.
     fn announce(&mut self, what: What) {
+        self.announce_to(None, what);
+    }
+
+    fn announce_to(&mut self, to: Option<CnxnId>, what: What) {
         let (zxid, digest) = self.shown;
-        let entry = Entry { zxid, digest, to: None, xid: 0, what, changes_end: 0, results_end: 0 };
+        let entry = Entry { zxid, digest, to, xid: 0, what, changes_end: 0, results_end: 0 };
         self.publish(Deltas { entries: vec![entry], ..Deltas::default() });
     }
 
@@ -1116,6 +1120,9 @@ impl Replica {
 
     /// What the views are to be given next, in order.
     pub fn take_published(&mut self) -> Option<Deltas> {
+        for (to, what) in self.core().take_words() {
+            self.announce_to(to, what);
+        }
         if self.published.is_empty() {
             self.publish_visible();
         }

@@ -128,6 +128,30 @@ fn word_while_a_tree_is_installed() {
     assert!(view.has_uplink(), "the view reports");
 }
 
+/// A four-letter word waits for no group: an operator asks most when the disk is slow.
+#[test]
+fn word_while_the_log_is_written() {
+    let mut replica = Replica::alone(settings(), Arc::default(), Restored::fresh(tree_settings()), at(0));
+    let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
+    let session = Up::CreateSession { from: cnxn, session_id: 7, timeout_ms: 10_000 };
+    replica.submit(at(1), Uplink { items: vec![session], ..Uplink::default() });
+    let group = replica.take_group(at(1)).expect("a txn");
+    assert!(replica.take_published().is_none(), "it is not durable");
+    let word = Up::Word { cnxn, word: Word::Srvr, mask: None };
+    replica.submit(at(2), Uplink { items: vec![word], ..Uplink::default() });
+    let asked = replica.take_published().expect("the views are asked");
+    assert!(matches!(asked.entries[..], [Entry { what: What::Report { .. }, zxid: Zxid::ZERO, .. }]));
+    replica.tell(cnxn, b"Mode: standalone".to_vec());
+    let told = replica.take_published().expect("the client is told");
+    assert!(matches!(told.entries[..], [Entry { what: What::Text(_), .. }]));
+    replica.durable(group, at(3));
+    assert!(
+        replica
+            .take_published()
+            .is_some_and(|deltas| deltas.entries.last().is_some_and(|last| last.zxid > Zxid::ZERO))
+    );
+}
+
 /// While a learner carries out what takes long it takes in no more than it has room for, and does not hold its
 /// leader's silence against it.
 #[test]

@@ -193,9 +193,10 @@ pub enum Event {
     #[error("connection to the election port ended: why={}", Text(.why))]
     Unwelcome { link: LinkId, why: Unwelcome },
     #[error(
-        "a learner is in no server line: sid={sid} then={} do={}",
+        "a follower has no vote: sid={sid} why={} then={} do={}",
+        Text("no server line of this server gives it one"),
         Text("it is served, and does not count for a quorum"),
-        Text("give all servers the same server lines")
+        Text("give all servers the same server lines, and each its own myid")
     )]
     Unlisted { sid: i64 },
     #[error(
@@ -315,7 +316,7 @@ impl Event {
             Self::LearnerLost { .. } => "learner lost",
             Self::LearnerLeft { .. } => "learner turned away",
             Self::Unwelcome { .. } => "connection to the election port ended",
-            Self::Unlisted { .. } => "a learner is in no server line",
+            Self::Unlisted { .. } => "a follower has no vote",
             Self::LearnerLags { .. } => "a learner takes less than is proposed",
             Self::Synchronising { .. } => "synchronising",
             Self::Storing { .. } => "storing the leader's tree",
@@ -1063,13 +1064,17 @@ impl Replica {
 
     /// Publishes one entry that is no txn.
     fn announce(&mut self, what: What) {
-        self.announce_to(None, what);
+        let (zxid, digest) = self.shown;
+        let entry = Entry { zxid, digest, to: None, xid: 0, what, changes_end: 0, results_end: 0 };
+        self.publish(Deltas { entries: vec![entry], ..Deltas::default() });
     }
 
-    fn announce_to(&mut self, to: Option<CnxnId>, what: What) {
+    /// Publishes what four-letter words ask and tell, as of what is shown.
+    fn publish_words(&mut self) {
         let (zxid, digest) = self.shown;
-        let entry = Entry { zxid, digest, to, xid: 0, what, changes_end: 0, results_end: 0 };
-        self.publish(Deltas { entries: vec![entry], ..Deltas::default() });
+        let words = self.core().take_words().into_iter();
+        let entry = |(to, what)| Entry { zxid, digest, to, xid: 0, what, changes_end: 0, results_end: 0 };
+        self.publish(Deltas { entries: words.map(entry).collect(), ..Deltas::default() });
     }
 
     /// Tells the learners what is committed now, and answers what they asked for that is no txn: each answer in its
@@ -1120,9 +1125,7 @@ impl Replica {
 
     /// What the views are to be given next, in order.
     pub fn take_published(&mut self) -> Option<Deltas> {
-        for (to, what) in self.core().take_words() {
-            self.announce_to(to, what);
-        }
+        self.publish_words();
         if self.published.is_empty() {
             self.publish_visible();
         }
@@ -1348,6 +1351,7 @@ impl Replica {
         member.hold_until_ms = None;
         if self.serving {
             // Who was answered before hears it.
+            self.publish_words();
             self.publish_visible();
             self.serving = false;
             self.term += 1;
@@ -2054,6 +2058,7 @@ impl Replica {
     /// Goes on with another tree than before.
     fn adopt(&mut self, mut restored: Restored, now: Now) {
         // Of the tree before.
+        self.publish_words();
         self.publish_visible();
         self.drop_clients();
         let last = restored.zxid;

@@ -8,10 +8,13 @@ pub use crate::admin::Text;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::io::Write;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,56 +30,125 @@ pub enum Format {
 
 struct Stderr {
     format: Format,
-    lost: Mutex<Lost>,
+    out: Mutex<Out>,
 }
 
-/// How long a line waits for whoever reads stderr. After one that was lost, none waits until one is taken again.
+/// How long a line waits for whoever reads stderr. After one that was lost, none waits for a while, so that a reader that
+/// is slow holds up no shard again and again.
 const READER_PATIENCE: Duration = Duration::from_millis(50);
+const READER_DISTRUST: Duration = Duration::from_secs(10);
 
-/// What a pipe takes without blocking once it says that it takes something: `PIPE_BUF`, POSIX pipe(7).
+/// How long an ERROR waits, and what is written at the end: it may be the reason why the process ends.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a pipe or a socket takes without blocking once it says that it takes something: `PIPE_BUF`, POSIX pipe(7).
 const PIECE_BYTES: usize = 4096;
 
-/// Lines that were not written since the last one that was.
-#[derive(Debug, Default)]
-struct Lost {
-    lines: u64,
+const NONBLOCKING: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
+
+/// Where lines go.
+#[derive(Debug)]
+struct Out {
+    /// stderr, opened again so that writing to it does not block, where the system has that: a pipe or a terminal.
+    own: Option<File>,
+    /// Lines that were not written since the last one that was, and when that began to be so.
+    lost: u64,
+    lost_at: Option<Instant>,
     /// The last one was begun.
     is_torn: bool,
 }
 
-/// Writes a line to `out`, unless whoever reads that does not: no request, and no stop, waits for a reader of the log that
-/// hangs. The next line that is written comes after one that says how many were lost: `told`.
-fn write_line(mut out: impl AsFd + Write, lost: &mut Lost, line: &str, told: impl FnOnce(u64) -> String) {
-    let mut text = String::new();
-    if lost.lines > 0 {
-        text = if lost.is_torn { "\n".to_owned() } else { String::new() };
-        text.push_str(&told(lost.lines));
+impl Out {
+    fn new() -> Self {
+        let open = || {
+            OpenOptions::new()
+                .write(true)
+                .custom_flags(NONBLOCKING.bits().cast_signed())
+                .open("/proc/self/fd/2")
+                .ok()
+        };
+        let is_stream = rustix::fs::fstat(std::io::stderr()).is_ok_and(|stat| {
+            matches!(FileType::from_raw_mode(stat.st_mode), FileType::Fifo | FileType::CharacterDevice)
+        });
+        Self { own: is_stream.then(open).flatten(), lost: 0, lost_at: None, is_torn: false }
     }
-    text.push_str(line);
-    let patience = if lost.lines == 0 { READER_PATIENCE } else { Duration::ZERO };
-    for (number, piece) in text.as_bytes().chunks(PIECE_BYTES).enumerate() {
-        if !takes(out.as_fd(), patience) {
-            *lost = Lost { lines: lost.lines + 1, is_torn: lost.is_torn || number > 0 };
-            return;
+
+    /// Writes a line, unless whoever reads it does not: no request, and no stop, waits for a reader of the log that hangs.
+    /// The next line that is written comes after one that says how many were lost: `told`.
+    fn write(&mut self, line: &str, is_last: bool, told: impl FnOnce(u64) -> String) {
+        let mut text = String::new();
+        if self.lost > 0 {
+            text = if self.is_torn { "\n".to_owned() } else { String::new() };
+            text.push_str(&told(self.lost));
         }
-        // A log that nobody reads must not end the server.
-        let _ = out.write_all(piece);
+        text.push_str(line);
+        let patience = match self.lost_at {
+            _ if is_last => LAST_PATIENCE,
+            Some(at) if at.elapsed() < READER_DISTRUST => Duration::ZERO,
+            _ => READER_PATIENCE,
+        };
+        match self.write_within(text.as_bytes(), patience) {
+            Ok(()) => (self.lost, self.is_torn) = (0, false),
+            Err(written) => {
+                self.lost += u64::from(!line.is_empty());
+                self.lost_at = Some(Instant::now());
+                self.is_torn |= written > 0;
+            }
+        }
     }
-    *lost = Lost::default();
+
+    /// Writes all of it, or says how many bytes were taken in this time.
+    fn write_within(&self, text: &[u8], patience: Duration) -> Result<(), usize> {
+        let stderr = std::io::stderr();
+        let out = self.own.as_ref().map_or_else(|| stderr.as_fd(), File::as_fd);
+        let (began, mut written) = (Instant::now(), 0);
+        while written < text.len() {
+            let left = patience.saturating_sub(began.elapsed());
+            if !takes(out, left) {
+                return Err(written);
+            }
+            let end = text.len().min(written + PIECE_BYTES);
+            match rustix::io::write(out, &text[written..end]) {
+                Ok(bytes) => written += bytes,
+                Err(Errno::INTR) => {}
+                // A terminal says that it takes something, and then it does not.
+                Err(Errno::AGAIN) if left.is_zero() => return Err(written),
+                Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
+                // A log that nobody can read must not end the server.
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Whether so much as a piece can be written without waiting longer than this.
+/// Whether something can be written without waiting longer than this.
 fn takes(out: BorrowedFd<'_>, patience: Duration) -> bool {
-    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(patience.subsec_nanos()) };
-    let mut wanted = [PollFd::from_borrowed_fd(out, PollFlags::OUT)];
-    match poll(&mut wanted, Some(&timeout)) {
-        Ok(ready) => ready > 0,
-        // As before there was a poll: it may block.
-        Err(_) => true,
+    let began = Instant::now();
+    loop {
+        let left = patience.saturating_sub(began.elapsed());
+        let timeout =
+            Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+        let mut wanted = [PollFd::from_borrowed_fd(out, PollFlags::OUT)];
+        match poll(&mut wanted, Some(&timeout)) {
+            Ok(ready) => return ready > 0,
+            Err(Errno::INTR) => {}
+            // As before there was a poll: it may block.
+            Err(_) => return true,
+        }
     }
 }
 
 impl Stderr {
+    /// Writes a line; none, where there is only to be told what was lost.
+    fn write(&self, line: &str, is_last: bool) {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        out.write(line, is_last, |lost| {
+            let told = format!("lines were lost: count={lost} why={}", Text("nobody read them"));
+            self.line(Level::Warn, "log", &told)
+        });
+    }
+
     fn line(&self, level: Level, target: &str, text: &str) -> String {
         let now = humantime::format_rfc3339_millis(SystemTime::now());
         match self.format {
@@ -95,36 +167,34 @@ impl Log for Stderr {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let line = self.line(record.level(), record.target(), &record.args().to_string());
-            let lost = &mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-            write_line(std::io::stderr().lock(), lost, &line, |lost| {
-                let told = format!("lines were lost: count={lost} why={}", Text("nobody read them"));
-                self.line(Level::Warn, "log", &told)
-            });
+            self.write(&line, record.level() == Level::Error);
         }
     }
 
     /// Says what was counted and not written yet.
     fn flush(&self) {
         settle(|_| true);
+        self.write("", true);
     }
 }
 
 /// Begins to log, at `level` and above.
 pub fn init(level: LevelFilter, format: Format) {
-    if log::set_boxed_logger(Box::new(Stderr { format, lost: Mutex::default() })).is_ok() {
+    if log::set_boxed_logger(Box::new(Stderr { format, out: Mutex::new(Out::new()) })).is_ok() {
         log::set_max_level(level);
     }
-    if format == Format::Json {
-        // What the standard library writes is no JSON.
-        std::panic::set_hook(Box::new(|info| {
-            let at = info.location().map(ToString::to_string).unwrap_or_default();
-            let payload = info.payload();
-            let why =
-                payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(|s| &**s));
-            let why = why.unwrap_or("unknown");
-            log::error!(target: "server", "panicked: at={at} why={}", Text(why));
-        }));
-    }
+    // What the standard library writes is no JSON, and waits for whoever reads stderr.
+    std::panic::set_hook(Box::new(|info| {
+        let at = info.location().map(ToString::to_string).unwrap_or_default();
+        let payload = info.payload();
+        let why = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(|s| &**s));
+        let why = why.unwrap_or("unknown");
+        log::error!(target: "server", "panicked: at={at} why={}", Text(why));
+        let backtrace = std::backtrace::Backtrace::capture();
+        if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+            log::error!(target: "server", "panicked: backtrace={}", Text(backtrace));
+        }
+    }));
 }
 
 /// What a line says happened, and its fields in order.

@@ -61,17 +61,17 @@ impl Target {
 
     /// Gives the folders their name, the first one first.
     pub fn finish(mut self) -> Result<(), JavaDataError> {
-        for (folder, last) in &self.folders {
-            at(folder, sync_dir(folder))?;
-            at(last, fs::rename(folder, last))?;
-            let base = last.parent().unwrap_or(last);
-            at(base, sync_dir(base))?;
-        }
         for made in &self.made {
             // Above a relative path of one part is the current directory.
             let above = made.parent().filter(|above| !above.as_os_str().is_empty());
             let above = above.unwrap_or(Path::new("."));
             at(above, sync_dir(above))?;
+        }
+        for (folder, last) in &self.folders {
+            at(folder, sync_dir(folder))?;
+            at(last, fs::rename(folder, last))?;
+            let base = last.parent().unwrap_or(last);
+            at(base, sync_dir(base))?;
         }
         self.finished = true;
         Ok(())

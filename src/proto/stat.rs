@@ -38,6 +38,7 @@ pub const STAT_BYTES: usize = 68;
 
 impl Stat {
     /// Appends the 68 bytes.
+    #[inline]
     pub fn put<B: BufMut + ?Sized>(&self, out: &mut B) {
         // One look for room in `out`, not eleven.
         let mut bytes = [0; STAT_BYTES];

@@ -160,9 +160,10 @@ impl Oracle {
         self.committed.last_key_value().and_then(|(_, last)| last.digest)
     }
 
-    /// A server's log loses what is behind `to`. Where leaders do as ZooKeeper's own, which have a follower truncate what is
-    /// not committed at that moment, some of it may be committed by others meanwhile: then a quorum has it without this
-    /// server. `voters` is how many of the servers vote, from the first one on, in that case.
+    /// A server's log loses what is after `to`. Some of that may have been committed by others meanwhile: where leaders do as
+    /// ZooKeeper's own, which have a follower truncate what is not committed at that moment, and where the tree of a leader
+    /// that is gone reaches the disk late (this server acknowledges nothing before that). Then a quorum has it without
+    /// this server. `voters` is how many of the servers vote, from the first one on, in these cases.
     pub fn taken_back(&mut self, server: usize, shadows: &[Shadow], to: Zxid, voters: Option<usize>) {
         let behind = (Bound::Excluded(to), Bound::Unbounded);
         let others_do = |zxid: &Zxid, txn: &Bytes| {

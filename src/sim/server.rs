@@ -756,7 +756,8 @@ impl Cluster {
         match batch.as_marker() {
             Some(marker) => {
                 let is_base = matches!(marker, Marker::Base { .. });
-                let voters = self.settings.as_java.then_some(self.settings.voters);
+                let may_be_late = is_base || self.settings.as_java;
+                let voters = may_be_late.then_some(self.settings.voters);
                 self.oracle.taken_back(server, &self.shadows, marker.zxid(), voters);
                 let shadow = &mut self.shadows[server];
                 shadow.marker = Some((marker.zxid(), is_base));

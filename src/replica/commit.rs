@@ -352,15 +352,8 @@ impl Commit {
 
     fn queue(&mut self, now: Now, uplink: Uplink, of_view: bool) {
         let Uplink { bytes, mut items, since_us, .. } = uplink;
-        // What words ask, and what views say to that, waits for no group.
-        let is_inquiry = |item: &Up| matches!(item, Up::Word { .. } | Up::Report { .. });
-        if items.iter().any(is_inquiry) {
-            let Self { core, sessions, .. } = self;
-            for item in items.extract_if(.., |item| is_inquiry(item)) {
-                let left = core.inquiry(now, item, |word| SessionsTold::of(sessions, word));
-                assert!(left.is_none(), "an inquiry is answered by the core");
-            }
-        }
+        let Self { core, sessions, .. } = self;
+        core.take_inquiries(now, &mut items, |word| SessionsTold::of(sessions, word));
         let uplink = Backlog { of_view, bytes, items: items.into_iter(), since_us };
         self.backlog_bytes += uplink.held_bytes();
         self.views_waiting += usize::from(of_view);
@@ -443,12 +436,8 @@ impl Commit {
     }
 
     fn item(&mut self, now: Now, item: Up, bytes: &[u8]) {
-        // Most items are requests; this path does not move them through `inquiry`.
-        if let Up::Request(request) = &item {
-            return self.request(now, request, &bytes[request.body.clone()]);
-        }
         match item {
-            Up::Request(_) => unreachable!("requests return above"),
+            Up::Request(request) => self.request(now, &request, &bytes[request.body.clone()]),
             Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
                 self.connect(now, cnxn, session_id, &password, timeout_ms, last_zxid_seen);
             }
@@ -460,7 +449,7 @@ impl Commit {
             }
             Up::Touched(ids) => self.heard(now, &ids),
             Up::Fenced(former) => self.fenced(former),
-            Up::Word { .. } | Up::Report { .. } => unreachable!("inquiries do not wait here"),
+            Up::Word { .. } | Up::Report { .. } => unreachable!("inquiries are taken out before"),
         }
     }
 

@@ -277,20 +277,23 @@ impl Core {
         Some(ReplayError::Digest { zxid: header.zxid, logged, tree })
     }
 
-    /// Takes one up that is about the server itself, in every role alike; gives all others back.
-    pub fn inquiry(&mut self, now: Now, up: Up, sessions: impl FnOnce(Word) -> SessionsTold) -> Option<Up> {
-        match up {
-            Up::Word { cnxn, word, mask } => {
-                self.trace_mask = mask.unwrap_or(self.trace_mask);
-                let query = self.queries.ask(cnxn, word);
-                self.words.push((None, What::Report { query, word }));
-                None
+    /// Takes out and handles what is about the server itself, in every role alike: what words ask, and what views say to
+    /// that. It waits for nothing else.
+    pub fn take_inquiries(&mut self, now: Now, items: &mut Vec<Up>, sessions: impl Fn(Word) -> SessionsTold) {
+        let is_inquiry = |item: &Up| matches!(item, Up::Word { .. } | Up::Report { .. });
+        if !items.iter().any(is_inquiry) {
+            return;
+        }
+        for item in items.extract_if(.., |item| is_inquiry(item)) {
+            match item {
+                Up::Word { cnxn, word, mask } => {
+                    self.trace_mask = mask.unwrap_or(self.trace_mask);
+                    let query = self.queries.ask(cnxn, word);
+                    self.words.push((None, What::Report { query, word }));
+                }
+                Up::Report { query, report } => self.report(now, query, *report, &sessions),
+                other => unreachable!("{other:?} is no inquiry"),
             }
-            Up::Report { query, report } => {
-                self.report(now, query, *report, sessions);
-                None
-            }
-            other => Some(other),
         }
     }
 

@@ -276,15 +276,14 @@ impl Follow {
 
     /// Takes in what a view sends up.
     pub fn submit(&mut self, now: Now, uplink: Uplink) {
-        let Uplink { bytes, items, .. } = uplink;
+        let Uplink { bytes, mut items, .. } = uplink;
+        let Self { core, sessions, .. } = self;
+        core.take_inquiries(now, &mut items, |word| SessionsTold::of_learner(sessions, word));
         let mut items = items.into_iter();
         while let Some(item) = items.next() {
             if matches!(item, Up::Request(_)) {
                 self.core.metrics.sizes.learner_request_processor_queue_size.record(items.len() as u64);
             }
-            let Self { core, sessions, .. } = self;
-            let told = |word| SessionsTold::of_learner(sessions, word);
-            let Some(item) = core.inquiry(now, item, told) else { continue };
             match item {
                 Up::Request(request) => self.request(&request, &bytes[request.body.clone()]),
                 Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
@@ -300,7 +299,7 @@ impl Follow {
                 }
                 Up::Touched(sessions) => self.heard(&sessions),
                 Up::Fenced(former) => self.fenced(former),
-                Up::Word { .. } | Up::Report { .. } => unreachable!("inquiries are every role's"),
+                Up::Word { .. } | Up::Report { .. } => unreachable!("inquiries are taken out before"),
                 Up::CreateSession { .. } | Up::Revalidate { .. } => unreachable!("no view sends these"),
             }
         }

@@ -314,7 +314,8 @@ impl State {
         // A member that stops has waited long enough for what was proposed. More would come for as long as others write.
         let is_over =
             self.others.is_some() && self.stopping.is_some_and(|since| since.elapsed() >= STOP_QUORUM);
-        let views_lag = self.views_lag();
+        // A view is so far behind that nothing more is to be made for it.
+        let views_lag = self.backlog.iter().any(|waiting| waiting.len() >= BACKLOG_MAX);
         self.replica.set_views_lag(views_lag);
         if let Some(others) = &mut self.others
             && !is_over
@@ -323,7 +324,9 @@ impl State {
             turn = Turn::Again;
         }
         if !stopping {
-            self.take_uplinks(now);
+            if !views_lag {
+                self.take_uplinks(now);
+            }
             if self.replica.has_more() {
                 turn = Turn::Again;
             }
@@ -393,15 +396,7 @@ impl State {
         now
     }
 
-    /// Whether a view is so far behind that nothing more is to be made for it.
-    fn views_lag(&self) -> bool {
-        self.backlog.iter().any(|waiting| waiting.len() >= BACKLOG_MAX)
-    }
-
     fn take_uplinks(&mut self, now: Now) {
-        if self.views_lag() {
-            return;
-        }
         self.replica.proceed(now);
         let views = self.rings.uplinks.len();
         for at in 0..views {

@@ -47,7 +47,7 @@ const LARGE_GROUP_BYTES: usize = 256 << 10;
 /// How long the log must have been idle for the rest of its segment to be zeroed, step by step.
 const FILL_PAUSE: Duration = Duration::from_millis(5);
 
-/// How often to look whether a segment has its first group, which another thread may have written. Before that nothing is
+/// How often to look whether there was a first group, which another thread may have written. Before that nothing is
 /// zeroed: the first group may be long in coming, and the disk of a server that joins has the leader's tree to write.
 const FIRST_GROUP_PAUSE: Duration = Duration::from_secs(1);
 
@@ -82,12 +82,10 @@ pub struct LogWriter {
     group_bytes: usize,
     /// The disk was full when there was time to fill ahead.
     no_room: bool,
-    /// Until when nothing is filled ahead.
-    rests_until: Option<Instant>,
+    /// When the next step of filling ahead may begin; `None` before this writer's first group.
+    fill_at: Option<Instant>,
     /// See [`Done::balanced_bytes`].
     balanced_bytes: usize,
-    /// When a group was written last.
-    wrote: Option<Instant>,
     /// Until when the disk is not to be waited for.
     slow_until: Option<Instant>,
 }
@@ -209,9 +207,8 @@ impl LogWriter {
             groups: 0,
             group_bytes: 0,
             no_room: false,
-            rests_until: None,
+            fill_at: None,
             balanced_bytes: 0,
-            wrote: None,
             slow_until: None,
         }
     }
@@ -228,22 +225,20 @@ impl LogWriter {
 
     /// How long to wait for a group before [`LogWriter::idle`] has something to do; `None` for good.
     fn pause(&self) -> Option<Duration> {
-        let rest = self.rests_until.map_or(Duration::ZERO, |until| until - Instant::now());
-        let pause = if self.groups == 0 { FIRST_GROUP_PAUSE } else { FILL_PAUSE.max(rest) };
-        (!self.is_filled()).then_some(pause)
+        let until = |at: Instant| FILL_PAUSE.max(at - Instant::now());
+        (!self.is_filled()).then(|| self.fill_at.map_or(FIRST_GROUP_PAUSE, until))
     }
 
     /// Uses a moment in which nothing is to be written. Where the disk is full nobody waits for these
     /// zeros yet, and there may be room again when somebody does.
     pub fn idle(&mut self) {
         let begun = Instant::now();
-        let rests = self.groups == 0 || self.rests_until.is_some_and(|until| begun < until);
-        if self.is_filled() || rests || self.wrote.is_some_and(|wrote| begun - wrote < FILL_PAUSE) {
+        if self.is_filled() || self.fill_at.is_none_or(|at| begun < at) {
             return;
         }
         let filled = self.segment.fill(&mut self.buffer);
         let ended = Instant::now();
-        self.rests_until = Some(ended + FILL_REST * (ended - begun));
+        self.fill_at = Some(ended + FILL_REST * (ended - begun));
         match filled {
             Err(error) if fatal::is_full(&error) => {
                 self.no_room = true;
@@ -289,7 +284,7 @@ impl LogWriter {
         }
         let ended = Instant::now();
         let (took, fsync) = (ended - started, ended - fsync_started);
-        self.wrote = Some(ended);
+        self.fill_at = self.fill_at.max(Some(ended + FILL_PAUSE));
         if took >= QUICK {
             self.slow_until = self.slow_until.max(Some(ended + DISTRUST * took));
         }

@@ -101,10 +101,9 @@ impl Out {
     fn write_within(&self, text: &[u8], patience: Duration) -> Result<(), usize> {
         let stderr = std::io::stderr();
         let out = self.own.as_ref().map_or_else(|| stderr.as_fd(), File::as_fd);
-        let (began, mut written) = (Instant::now(), 0);
+        let (until, mut written) = (Instant::now() + patience, 0);
         while written < text.len() {
-            let left = patience.saturating_sub(began.elapsed());
-            if !takes(out, left) {
+            if !takes(out, until) {
                 return Err(written);
             }
             let end = text.len().min(written + PIECE_BYTES);
@@ -112,7 +111,7 @@ impl Out {
                 Ok(bytes) => written += bytes,
                 Err(Errno::INTR) => {}
                 // A terminal says that it takes something, and then it does not.
-                Err(Errno::AGAIN) if left.is_zero() => return Err(written),
+                Err(Errno::AGAIN) if Instant::now() >= until => return Err(written),
                 Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
                 // A log that nobody can read must not end the server.
                 Err(_) => return Ok(()),
@@ -122,11 +121,10 @@ impl Out {
     }
 }
 
-/// Whether something can be written without waiting longer than this.
-fn takes(out: BorrowedFd<'_>, patience: Duration) -> bool {
-    let began = Instant::now();
+/// Whether something can be written without waiting longer than until then.
+fn takes(out: BorrowedFd<'_>, until: Instant) -> bool {
     loop {
-        let left = patience.saturating_sub(began.elapsed());
+        let left = until - Instant::now();
         let timeout =
             Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
         let mut wanted = [PollFd::from_borrowed_fd(out, PollFlags::OUT)];

@@ -39,12 +39,8 @@ Examples:
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Configuration file, as zkServer.sh takes it.
-    #[arg(value_name = "ZOO_CFG")]
-    file: Option<String>,
-    /// The same as the positional argument.
-    #[arg(long, value_name = "ZOO_CFG", conflicts_with = "file")]
-    config: Option<String>,
+    #[command(flatten)]
+    file: ConfigFile,
     #[command(flatten)]
     flags: Flags,
     /// Least severe lines to log.
@@ -140,13 +136,25 @@ enum Command {
 const COMMANDS: [&str; 5] = ["check", "import", "export", "completion", "man"];
 
 #[derive(Debug, clap::Args)]
-struct CheckArgs {
-    /// Configuration file; without one, a start without one is looked at.
+struct ConfigFile {
+    /// Configuration file, as zkServer.sh takes it; without one, a start is what its flags and the defaults say.
     #[arg(value_name = "ZOO_CFG")]
     file: Option<String>,
     /// The same as the positional argument.
     #[arg(long, value_name = "ZOO_CFG", conflicts_with = "file")]
     config: Option<String>,
+}
+
+impl ConfigFile {
+    fn path(self) -> Option<String> {
+        self.file.or(self.config)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    file: ConfigFile,
     #[command(flatten)]
     flags: Flags,
     /// Exit status 1 for warnings as well.
@@ -267,8 +275,8 @@ fn main() -> ExitCode {
     let variables =
         ["JVMFLAGS", "SERVER_JVMFLAGS"].map(|name| (name, std::env::var(name).unwrap_or_default()));
     let jvm_flags = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let is_named = args.config.is_some();
-    let file = args.file.or(args.config);
+    let is_named = args.file.config.is_some();
+    let file = args.file.path();
     let command = match args.command {
         Some(Command::Check(check)) => return self::check(*check, file, args.flags, &jvm_flags),
         Some(_) if file.is_some() || args.flags != Flags::default() => {
@@ -302,7 +310,7 @@ fn check(
     flags: Flags,
     jvm_flags: &[(&'static str, &str)],
 ) -> ExitCode {
-    let file = match (file, args.file.or(args.config)) {
+    let file = match (file, args.file.path()) {
         (Some(one), Some(other)) => {
             return usage(&format!("{one:?} and {other:?} are two configuration files: name one"));
         }

@@ -172,6 +172,11 @@ pub(super) fn look(data: &Path, data_log: &Path) -> Result<(), (&'static str, Di
     })
 }
 
+/// The path above a relative one of one part is empty, and means the current directory.
+pub(super) fn or_current(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
 /// Makes what was created, renamed or removed in a directory durable.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

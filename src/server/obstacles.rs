@@ -14,10 +14,11 @@ use std::path::Path;
 pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     let (data, log) = (config.data_dir.as_path(), config.data_log_dir.as_path());
-    for (key, base) in [("dataDir", data), ("dataLogDir", log)] {
-        // An empty one was refused already.
-        let is_named = !base.as_os_str().is_empty() && (key == "dataDir" || base != data);
-        if is_named && let Err(why) = directory(base, config.data_dir_autocreate) {
+    let bases = [("dataDir", data), ("dataLogDir", log)];
+    let bases = &bases[..if log == data { 1 } else { 2 }];
+    // An empty one was refused already.
+    for &(key, base) in bases.iter().filter(|(_, base)| !base.as_os_str().is_empty()) {
+        if let Err(why) = directory(base, config.data_dir_autocreate) {
             found.push((key, why));
         }
     }
@@ -30,10 +31,9 @@ pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
             Err(error) => found.push(("dataDir", error.to_string())),
             Ok(None) => {}
             Ok(Some(_)) => {
-                for (key, base) in [("dataDir", data), ("dataLogDir", log)] {
+                for &(key, base) in bases {
                     let folder = base.join(java_data::FOLDER);
-                    if (key == "dataDir" || base != data)
-                        && folder.exists()
+                    if folder.exists()
                         && let Err(why) = files_in(&folder)
                     {
                         found.push((key, why));
@@ -75,7 +75,7 @@ fn directory(base: &Path, may_create: bool) -> Result<(), String> {
     let folder = base.join(files::FOLDER);
     // The nearest that is there: the folder, or where a start begins to make it.
     let mut nearest = None;
-    for path in folder.ancestors().map(or_current) {
+    for path in folder.ancestors().map(files::or_current) {
         match fs::symlink_metadata(path) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(error) => return Err(refused(path, error)),
@@ -99,7 +99,7 @@ fn directory(base: &Path, may_create: bool) -> Result<(), String> {
         }
         Err(error) => return Err(refused(path, error)),
     }
-    let (is_folder, is_base) = (path == folder, path == or_current(base));
+    let (is_folder, is_base) = (path == folder, path == files::or_current(base));
     if !is_folder && !is_base && !may_create {
         return Err(files::DirError::Missing(base.to_owned()).to_string());
     }
@@ -109,12 +109,12 @@ fn directory(base: &Path, may_create: bool) -> Result<(), String> {
         may(path, Access::READ_OK)?;
     }
     if is_folder || is_base {
-        may(or_current(base), Access::READ_OK)?;
+        may(files::or_current(base), Access::READ_OK)?;
     }
     let above = base.canonicalize().ok().and_then(|base| base.parent().map(Path::to_owned));
     match above {
         Some(above) => may(&above, Access::READ_OK)?,
-        None if base.parent().map(or_current) == Some(path) => may(path, Access::READ_OK)?,
+        None if base.parent().map(files::or_current) == Some(path) => may(path, Access::READ_OK)?,
         None => {}
     }
     if is_folder { files_in(path) } else { Ok(()) }
@@ -139,9 +139,4 @@ fn may(path: &Path, access: Access) -> Result<(), String> {
 fn refused(path: &Path, error: io::Error) -> String {
     let user = rustix::process::geteuid().as_raw();
     format!("{}: {error} (user {user})", path.display())
-}
-
-/// The path above a relative one of one part is empty, and means the current directory.
-fn or_current(path: &Path) -> &Path {
-    if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }

@@ -1,7 +1,7 @@
 //! Where a result goes: a folder that gets its name when it is whole.
 
 use super::{JavaDataError, at};
-use crate::server::files::sync_dir;
+use crate::server::files::{or_current, sync_dir};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -62,9 +62,7 @@ impl Target {
     /// Gives the folders their name, the first one first.
     pub fn finish(mut self) -> Result<(), JavaDataError> {
         for made in &self.made {
-            // Above a relative path of one part is the current directory.
-            let above = made.parent().filter(|above| !above.as_os_str().is_empty());
-            let above = above.unwrap_or(Path::new("."));
+            let above = made.parent().map_or(Path::new("."), or_current);
             at(above, sync_dir(above))?;
         }
         for (folder, last) in &self.folders {

@@ -6,11 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use zkfast::admin::Whitelist;
 use zkfast::auth::Policy;
+use zkfast::database::Database;
 use zkfast::proto::acl::put_acls;
 use zkfast::proto::{Acl, ConnectRequest, JuteWrite, OpCode, Zxid, jute};
-use zkfast::replica::{
-    Commit, CommitSettings, Deltas, Now, Place, Proposed, Restored, Uplink, View, ViewSettings,
-};
+use zkfast::replica::{Commit, CommitSettings, Deltas, Now, Place, Proposed, Uplink, View, ViewSettings};
 use zkfast::tree::{self, Digests, Fixed, Owner, Tree};
 use zkfast::wal::Batch;
 
@@ -167,7 +166,7 @@ impl Server {
             hash_seed: SEED,
         };
         let restored =
-            Restored { tree: tree(Digests::Kept), zxid: Zxid(1 << 20), ..Restored::fresh(settings) };
+            Database { tree: tree(Digests::Kept), zxid: Zxid(1 << 20), ..Database::fresh(settings) };
         let view_settings = ViewSettings {
             number: 0,
             frame_bytes_max: 1 << 20,

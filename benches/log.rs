@@ -3,8 +3,8 @@
 use crate::fixture::{self, DATA_BYTES, Random};
 use criterion::{BatchSize, Criterion, Throughput};
 use std::hint::black_box;
+use zkfast::database::Database;
 use zkfast::proto::{OpCode, Zxid};
-use zkfast::replica::Restored;
 use zkfast::tree::{self, Digests};
 use zkfast::txn::{Txn, TxnHeader, put_digest};
 use zkfast::wal::{BLOCK_BYTES, Batch, Entry, GroupEncoder, Place, Recovery, SEGMENT_BYTES};
@@ -100,7 +100,7 @@ fn replay(criterion: &mut Criterion) {
     };
     let base = Zxid(1 << 20);
     let restored =
-        || Restored { tree: fixture::tree(Digests::Kept), zxid: base, ..Restored::fresh(settings) };
+        || Database { tree: fixture::tree(Digests::Kept), zxid: base, ..Database::fresh(settings) };
     let (paths, data) = (fixture::paths(64), Random::new().data(DATA_BYTES));
     let txns: Vec<_> = (1..=REPLAYED)
         .zip(paths.iter().cycle())

@@ -9,9 +9,9 @@ mod codec;
 mod election;
 mod fixture;
 mod log;
-#[cfg(feature = "server")]
-mod ring;
 mod snapshot;
+#[cfg(feature = "server")]
+mod spsc;
 mod tree;
 mod watch;
 
@@ -32,6 +32,6 @@ fn main() {
     snapshot::benches(&mut criterion);
     election::benches(&mut criterion);
     #[cfg(feature = "server")]
-    ring::benches(&mut criterion);
+    spsc::benches(&mut criterion);
     criterion.final_summary();
 }

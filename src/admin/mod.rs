@@ -15,7 +15,7 @@ pub use metrics::{
     Times,
 };
 pub use render::{last_op, render};
-pub use words::{Whitelist, Word};
+pub use words::{FourLetterWord, Whitelist};
 
 use crate::proto::Zxid;
 use crate::watch;

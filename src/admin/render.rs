@@ -1,7 +1,7 @@
 //! A [`Status`] as the answers of Apache ZooKeeper 3.9.4.
 
 use super::date::date_of;
-use super::{Connection, LastMinMax, Mode, Namespace, QuotaUse, Status, Summary, Word};
+use super::{Connection, FourLetterWord, LastMinMax, Mode, Namespace, QuotaUse, Status, Summary};
 use crate::proto::OpCode;
 use std::fmt::{Display, Write as _};
 
@@ -13,45 +13,45 @@ const MILLISECOND: u64 = 1000;
 /// The answer to `word`, whole; the connection is closed behind it.
 ///
 /// `srst`, `crst` and `stmk` only confirm: who gathers the status resets or sets.
-pub fn render(word: Word, status: &Status) -> Vec<u8> {
+pub fn render(word: FourLetterWord, status: &Status) -> Vec<u8> {
     let mut out = Answer(Vec::new());
     match word {
-        Word::Ruok => out.text("imok"),
-        Word::Gtmk | Word::Stmk => out.text(status.trace_mask),
-        Word::Isro => out.text(match status.mode {
+        FourLetterWord::Ruok => out.text("imok"),
+        FourLetterWord::Gtmk | FourLetterWord::Stmk => out.text(status.trace_mask),
+        FourLetterWord::Isro => out.text(match status.mode {
             _ if !status.serving => "null",
             Mode::ReadOnly => "ro",
             _ => "rw",
         }),
-        Word::Envi => environment(status, &mut out),
-        Word::TelnetClose => {}
-        Word::Hash if !status.serving => out.text(NOT_SERVING),
+        FourLetterWord::Envi => environment(status, &mut out),
+        FourLetterWord::TelnetClose => {}
+        FourLetterWord::Hash if !status.serving => out.text(NOT_SERVING),
         _ if !status.serving => out.line(NOT_SERVING),
-        Word::Srvr => server(status, false, &mut out),
-        Word::Stat => server(status, true, &mut out),
-        Word::Mntr => monitor(status, &mut out),
-        Word::Conf => configuration(status, &mut out),
-        Word::Cons => {
+        FourLetterWord::Srvr => server(status, false, &mut out),
+        FourLetterWord::Stat => server(status, true, &mut out),
+        FourLetterWord::Mntr => monitor(status, &mut out),
+        FourLetterWord::Conf => configuration(status, &mut out),
+        FourLetterWord::Cons => {
             status.connections.iter().for_each(|connection| describe(connection, false, &mut out));
             out.line("");
         }
-        Word::Dirs => {
+        FourLetterWord::Dirs => {
             out.line(format_args!("datadir_size: {}", status.conf.data_dir_bytes));
             out.line(format_args!("logdir_size: {}", status.conf.data_log_bytes));
         }
-        Word::Wchs => {
+        FourLetterWord::Wchs => {
             let watches = status.watches;
             out.line(format_args!("{} connections watching {} paths", watches.connections, watches.paths));
             out.line(format_args!("Total watches:{}", watches.watches));
         }
-        Word::Wchc => {
+        FourLetterWord::Wchc => {
             for (session, paths) in &status.watches_by_session {
                 out.line(format_args!("{session:#x}"));
                 paths.iter().for_each(|path| out.path(path));
             }
             out.line("");
         }
-        Word::Wchp => {
+        FourLetterWord::Wchp => {
             for (path, sessions) in &status.watches_by_path {
                 out.0.extend_from_slice(path);
                 out.line("");
@@ -59,10 +59,10 @@ pub fn render(word: Word, status: &Status) -> Vec<u8> {
             }
             out.line("");
         }
-        Word::Dump => dump(status, &mut out),
-        Word::Srst => out.line("Server stats reset."),
-        Word::Crst => out.line("Connection stats reset."),
-        Word::Hash => {
+        FourLetterWord::Dump => dump(status, &mut out),
+        FourLetterWord::Srst => out.line("Server stats reset."),
+        FourLetterWord::Crst => out.line("Connection stats reset."),
+        FourLetterWord::Hash => {
             for (zxid, digest) in &status.digests {
                 out.line(format_args!("{:x}: {}", zxid.0, *digest as i64));
             }

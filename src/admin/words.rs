@@ -3,7 +3,7 @@
 /// A word that a client may send instead of a handshake. Source: `FourLetterCommands`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // the words are ZooKeeper's; the page on them says what each answers
-pub enum Word {
+pub enum FourLetterWord {
     Conf,
     Cons,
     Crst,
@@ -27,7 +27,7 @@ pub enum Word {
     TelnetClose,
 }
 
-impl Word {
+impl FourLetterWord {
     /// Every word.
     pub const ALL: [Self; 19] = [
         Self::Conf,
@@ -102,7 +102,7 @@ impl Word {
 /// The words that run. Source: `4lw.commands.whitelist`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whitelist {
-    /// A bit for each word, in the order of [`Word::ALL`].
+    /// A bit for each word, in the order of [`FourLetterWord::ALL`].
     bits: u32,
 }
 
@@ -113,19 +113,19 @@ impl Whitelist {
     pub fn parse(list: &str, read_only_mode: bool) -> Self {
         let mut whitelist = Self { bits: 0 };
         for name in list.split(',').map(str::trim) {
-            whitelist.bits |= Word::ALL.iter().fold(0, |bits, &word| {
+            whitelist.bits |= FourLetterWord::ALL.iter().fold(0, |bits, &word| {
                 if name == "*" || name == word.name() { bits | 1 << word as u32 } else { bits }
             });
         }
-        whitelist.bits |= 1 << Word::Srvr as u32;
+        whitelist.bits |= 1 << FourLetterWord::Srvr as u32;
         if read_only_mode {
-            whitelist.bits |= 1 << Word::Isro as u32;
+            whitelist.bits |= 1 << FourLetterWord::Isro as u32;
         }
         whitelist
     }
 
     /// Whether `word` runs.
-    pub const fn allows(self, word: Word) -> bool {
+    pub const fn allows(self, word: FourLetterWord) -> bool {
         self.bits >> word as u32 & 1 != 0
     }
 }
@@ -137,15 +137,15 @@ mod tests {
     /// Words are known by their bytes, and no frame length is taken for one.
     #[test]
     fn codes() {
-        for (at, word) in Word::ALL.into_iter().enumerate() {
+        for (at, word) in FourLetterWord::ALL.into_iter().enumerate() {
             assert_eq!(word as usize, at);
-            assert_eq!(Word::from_code(word.code()), Some(word));
+            assert_eq!(FourLetterWord::from_code(word.code()), Some(word));
             assert!(word.code() < 0 || word.code() > 0x6000_0000);
         }
-        assert_eq!(Word::from_code(i32::from_be_bytes(*b"ruok")), Some(Word::Ruok));
-        assert_eq!(Word::from_code(i32::from_be_bytes(*b"GET ")), None);
-        assert_eq!(Word::from_code(-720_899), Some(Word::TelnetClose));
-        assert_eq!(Word::from_code(1024), None);
+        assert_eq!(FourLetterWord::from_code(i32::from_be_bytes(*b"ruok")), Some(FourLetterWord::Ruok));
+        assert_eq!(FourLetterWord::from_code(i32::from_be_bytes(*b"GET ")), None);
+        assert_eq!(FourLetterWord::from_code(-720_899), Some(FourLetterWord::TelnetClose));
+        assert_eq!(FourLetterWord::from_code(1024), None);
     }
 
     /// Lists are read as Java reads them.
@@ -153,17 +153,24 @@ mod tests {
     fn whitelists() {
         let allowed = |list, read_only| {
             let whitelist = Whitelist::parse(list, read_only);
-            Word::ALL.into_iter().filter(|&word| whitelist.allows(word)).map(Word::name).collect::<Vec<_>>()
+            FourLetterWord::ALL
+                .into_iter()
+                .filter(|&word| whitelist.allows(word))
+                .map(FourLetterWord::name)
+                .collect::<Vec<_>>()
         };
         assert_eq!(allowed("", false), ["srvr"]);
         assert_eq!(allowed("", true), ["isro", "srvr"]);
         assert_eq!(allowed(" ruok ,mntr,nope,,RUOK", false), ["mntr", "ruok", "srvr"]);
-        assert_eq!(allowed("stat, *", false).len(), Word::ALL.len());
+        assert_eq!(allowed("stat, *", false).len(), FourLetterWord::ALL.len());
     }
 
     /// The refusal is the sentence that tools look for.
     #[test]
     fn refusal() {
-        assert_eq!(Word::Stat.refusal(), b"stat is not executed because it is not in the whitelist.\n");
+        assert_eq!(
+            FourLetterWord::Stat.refusal(),
+            b"stat is not executed because it is not in the whitelist.\n"
+        );
     }
 }

@@ -26,7 +26,7 @@ pub(super) enum State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloseReason {
     /// The client said closeSession, or hung up, or asked a four-letter word: nothing to log.
-    Expected,
+    Done,
     /// A frame's length is out of bounds; `first` are the bytes that were read as the length.
     FrameLength {
         /// The length.
@@ -86,7 +86,7 @@ impl CloseReason {
     /// A name for counts of its kind.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Expected => "expected",
+            Self::Done => "expected",
             Self::FrameLength { first, .. } => match Other::of(first) {
                 Some(Other::Http) => "HTTP",
                 Some(Other::Tls) => "TLS",
@@ -109,7 +109,7 @@ impl CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Expected => write!(f, "closed"),
+            Self::Done => write!(f, "closed"),
             Self::NotServing => write!(f, "this server is not currently serving requests"),
             Self::FrameLength { bytes, limit, first } => {
                 write!(f, "frame length {bytes} is not within 0 to jute.maxbuffer={limit}{}", hint(first))

@@ -3,8 +3,9 @@
 use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::report::SessionsTold;
-use super::{CnxnId, Deltas, MultiResult, Now, Request, Restored, Up, Uplink, What};
+use super::{CnxnId, Deltas, EntryKind, MultiResult, Now, Request, Uplink, ViewRequest};
 use crate::auth::Policy;
+use crate::database::Database;
 use crate::proto::acl::RawAcl;
 use crate::proto::request::{Create, MultiOp, PathVersion, Reconfig, SetAcl, SetData, read_multi};
 use crate::proto::{ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, Short, Zxid, path};
@@ -189,14 +190,14 @@ struct Backlog {
     /// It is a view's, not a learner's.
     of_view: bool,
     bytes: Vec<u8>,
-    items: std::vec::IntoIter<Up>,
+    items: std::vec::IntoIter<ViewRequest>,
     since_us: Option<i64>,
 }
 
 impl Backlog {
     /// Memory that it takes, about.
     fn held_bytes(&self) -> usize {
-        self.bytes.len() + self.items.len() * size_of::<Up>()
+        self.bytes.len() + self.items.len() * size_of::<ViewRequest>()
     }
 }
 
@@ -225,7 +226,7 @@ impl CreateMode {
 
 impl Commit {
     /// Takes over where the log ends. All sessions get their full timeout from `now` on.
-    pub fn new(settings: CommitSettings, policy: Arc<Policy>, restored: Restored, now: Now) -> Self {
+    pub fn new(settings: CommitSettings, policy: Arc<Policy>, restored: Database, now: Now) -> Self {
         let (core, sessions) = Core::new(settings, policy, restored, now);
         Self::of(core, sessions, now)
     }
@@ -328,8 +329,8 @@ impl Commit {
     }
 
     /// True if the txn of this item fits the group, which other records may fill beyond what a lone txn leaves.
-    fn fits(&self, item: Option<&Up>) -> bool {
-        let Some(Up::Request(request)) = item else { return true };
+    fn fits(&self, item: Option<&ViewRequest>) -> bool {
+        let Some(ViewRequest::Request(request)) = item else { return true };
         // Its access list and header are beside the body: see `WRITE_BYTES_MAX`.
         let txn_bytes = request.body.len() + (wal::TXN_BYTES_MAX - WRITE_BYTES_MAX);
         self.records.is_empty() || self.records.bytes() + txn_bytes <= GROUP_FIT_BYTES
@@ -388,8 +389,10 @@ impl Commit {
                     break;
                 }
                 let Some(item) = uplink.items.next() else { break };
-                taken +=
-                    u64::from(matches!(item, Up::Request(_) | Up::Connect { .. } | Up::CreateSession { .. }));
+                taken += u64::from(matches!(
+                    item,
+                    ViewRequest::Request(_) | ViewRequest::Connect { .. } | ViewRequest::CreateSession { .. }
+                ));
                 self.item(now, item, &uplink.bytes);
             }
             self.note_taken(taken, waiting, uplink.since_us);
@@ -435,21 +438,23 @@ impl Commit {
         }
     }
 
-    fn item(&mut self, now: Now, item: Up, bytes: &[u8]) {
+    fn item(&mut self, now: Now, item: ViewRequest, bytes: &[u8]) {
         match item {
-            Up::Request(request) => self.request(now, &request, &bytes[request.body.clone()]),
-            Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
+            ViewRequest::Request(request) => self.request(now, &request, &bytes[request.body.clone()]),
+            ViewRequest::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
                 self.connect(now, cnxn, session_id, &password, timeout_ms, last_zxid_seen);
             }
-            Up::CreateSession { from, session_id, timeout_ms } => {
+            ViewRequest::CreateSession { from, session_id, timeout_ms } => {
                 self.create_session(now, from, session_id, timeout_ms);
             }
-            Up::Revalidate { from, session_id, timeout_ms } => {
+            ViewRequest::Revalidate { from, session_id, timeout_ms } => {
                 self.attach(now, Attach { cnxn: from, session_id, timeout_ms });
             }
-            Up::Touched(ids) => self.heard(now, &ids),
-            Up::Fenced(former) => self.fenced(former),
-            Up::Word { .. } | Up::Report { .. } => unreachable!("inquiries are taken out before"),
+            ViewRequest::Touched(ids) => self.heard(now, &ids),
+            ViewRequest::Fenced(former) => self.fenced(former),
+            ViewRequest::FourLetterWord { .. } | ViewRequest::Report { .. } => {
+                unreachable!("inquiries are taken out before")
+            }
         }
     }
 
@@ -508,7 +513,7 @@ impl Commit {
         self.work.set(self.work.get().saturating_sub_unsigned(work));
     }
 
-    fn say(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
+    fn say(&mut self, to: Option<CnxnId>, xid: i32, what: EntryKind) {
         self.core.say(to, xid, what);
     }
 
@@ -548,7 +553,7 @@ impl Commit {
     fn fail(&mut self, asker: &Asker<'_>, code: ErrorCode) {
         let header = self.header(asker, OpCode::ERROR);
         self.log(&header, &Txn::Error { code: code.to_wire() });
-        let what = if code == ErrorCode::SessionMoved { What::Moved } else { What::Failed(code) };
+        let what = if code == ErrorCode::SessionMoved { EntryKind::Moved } else { EntryKind::Failed(code) };
         self.say(asker.cnxn, asker.xid, what);
     }
 
@@ -559,7 +564,7 @@ impl Commit {
             self.next_zxid();
             return self.fail(asker, code);
         }
-        let what = if code == ErrorCode::SessionMoved { What::Moved } else { What::Failed(code) };
+        let what = if code == ErrorCode::SessionMoved { EntryKind::Moved } else { EntryKind::Failed(code) };
         self.say(asker.cnxn, asker.xid, what);
     }
 
@@ -570,17 +575,17 @@ impl Commit {
         if op == OpCode::SYNC && cnxn.learner().is_some() {
             // A learner counts the answers, and knows itself which sessions it has.
             self.heard(now, &[session_id]);
-            return self.say(Some(cnxn), xid, What::Synced);
+            return self.say(Some(cnxn), xid, EntryKind::Synced);
         }
         if !self.sessions.heard(session_id, self.session_ms(now)) {
             // A learner waits for a txn, and its client is to hear what became of its session.
             return match cnxn.learner() {
                 Some(_) => self.refuse(&asker, ErrorCode::SessionExpired),
-                None => self.say(Some(cnxn), xid, What::Dropped),
+                None => self.say(Some(cnxn), xid, EntryKind::Dropped),
             };
         }
         match op {
-            OpCode::SYNC => self.say(Some(cnxn), xid, What::Synced),
+            OpCode::SYNC => self.say(Some(cnxn), xid, EntryKind::Synced),
             // Of a client that has moved since it asked: it goes on there.
             OpCode::CLOSE_SESSION if self.check_session(&asker) == Err(ErrorCode::SessionMoved) => {
                 self.refuse(&asker, ErrorCode::SessionMoved);
@@ -621,7 +626,7 @@ impl Commit {
                 let header = self.header(asker, op);
                 self.apply(&header, &txn, None);
                 self.log(&header, &txn);
-                self.say(asker.cnxn, asker.xid, What::Done(op));
+                self.say(asker.cnxn, asker.xid, EntryKind::Done(op));
             }
         }
     }
@@ -704,7 +709,7 @@ impl Commit {
                 txn::put_digest(out, digest);
             }
         });
-        let what = if failed == Some(ErrorCode::SessionMoved) { What::Moved } else { What::Multi };
+        let what = if failed == Some(ErrorCode::SessionMoved) { EntryKind::Moved } else { EntryKind::Multi };
         self.say(asker.cnxn, asker.xid, what);
     }
 
@@ -721,7 +726,7 @@ impl Commit {
         self.apply(&header, &txn, None);
         self.log(&header, &txn);
         self.sessions.remove(asker.session_id);
-        self.say(asker.cnxn, asker.xid, What::SessionClosed { session_id: asker.session_id });
+        self.say(asker.cnxn, asker.xid, EntryKind::SessionClosed { session_id: asker.session_id });
     }
 
     fn connect(
@@ -735,7 +740,7 @@ impl Commit {
     ) {
         // Signed, as in Java: -1 is before everything.
         if seen.to_wire() > self.committed.to_wire() {
-            return self.say(Some(cnxn), 0, What::Ahead { seen });
+            return self.say(Some(cnxn), 0, EntryKind::Ahead { seen });
         }
         let (min_ms, max_ms) =
             (self.core.settings.min_session_timeout_ms, self.core.settings.max_session_timeout_ms);
@@ -747,7 +752,7 @@ impl Commit {
         // The password first: who only guesses an id must not end its owner's connection.
         match session::is_password(session_id, password) {
             true => self.attach(now, Attach { cnxn, session_id, timeout_ms }),
-            false => self.say(Some(cnxn), 0, What::Refused { session_id }),
+            false => self.say(Some(cnxn), 0, EntryKind::Refused { session_id }),
         }
     }
 
@@ -761,7 +766,7 @@ impl Commit {
         let header =
             self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
         self.log(&header, &Txn::CreateSession { timeout_ms });
-        self.say(Some(cnxn), 0, What::SessionCreated { session_id, timeout_ms });
+        self.say(Some(cnxn), 0, EntryKind::SessionCreated { session_id, timeout_ms });
     }
 
     fn attach(&mut self, now: Now, attach: Attach) {
@@ -769,13 +774,13 @@ impl Commit {
         let known = !self.sessions.is_closing(session_id)
             && self.sessions.touch(session_id, timeout_ms, self.session_ms(now));
         if !known {
-            return self.say(Some(cnxn), 0, What::Refused { session_id });
+            return self.say(Some(cnxn), 0, EntryKind::Refused { session_id });
         }
         // From here on its client pings by what it is told now.
         self.sessions.set_timeout(session_id, timeout_ms);
         let former = self.sessions.owner(session_id).filter(|former| *former != cnxn.owner());
         if self.sessions.set_owner(session_id, cnxn.owner()).is_err() {
-            return self.say(Some(cnxn), 0, What::Refused { session_id });
+            return self.say(Some(cnxn), 0, EntryKind::Refused { session_id });
         }
         if self.leads {
             // A txn, so that its former server knows of it whoever leads next: what that still holds for the client
@@ -784,15 +789,15 @@ impl Commit {
             let header =
                 self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
             self.log(&header, &Txn::CreateSession { timeout_ms });
-            self.say(None, 0, What::SessionCreated { session_id, timeout_ms });
+            self.say(None, 0, EntryKind::SessionCreated { session_id, timeout_ms });
         }
         // An attachment that still waits was overtaken: its connection is fenced like any other. What a learner
         // still forwards for a connection that it lost is refused by its origin, and needs no fence.
         match former.filter(|former| former.learner().is_none()) {
-            None => self.say(Some(cnxn), 0, What::Attached { session_id, timeout_ms }),
+            None => self.say(Some(cnxn), 0, EntryKind::Attached { session_id, timeout_ms }),
             Some(former) => {
                 self.fencing.wait(former, attach);
-                self.say(Some(former), 0, What::Fence(former));
+                self.say(Some(former), 0, EntryKind::Fence(former));
             }
         }
     }
@@ -837,7 +842,7 @@ impl Commit {
         let txn = Txn::Delete { path };
         self.apply(&header, &txn, None);
         self.log(&header, &txn);
-        self.say(None, 0, What::Done(OpCode::DELETE_CONTAINER));
+        self.say(None, 0, EntryKind::Done(OpCode::DELETE_CONTAINER));
     }
 
     fn owner_kind(&self, index: NodeIndex) -> OwnerKind {
@@ -1119,7 +1124,7 @@ mod tests {
     use super::*;
 
     fn commit() -> Commit {
-        Commit::new(settings(), Arc::default(), Restored::fresh(tree_settings()), Now::default())
+        Commit::new(settings(), Arc::default(), Database::fresh(tree_settings()), Now::default())
     }
 
     /// No session is judged beyond what views have told, whatever the time is; and by a clock of its own.
@@ -1152,7 +1157,7 @@ mod tests {
             bytes.put_i32(-1);
             let request = |xid| {
                 let (op, body, ids) = (OpCode::SET_DATA, 0..bytes.len(), Arc::from([]));
-                Up::Request(Request { cnxn, session_id, xid, op, body, ids })
+                ViewRequest::Request(Request { cnxn, session_id, xid, op, body, ids })
             };
             let items = (0..count).map(request).collect();
             Uplink { bytes: bytes.clone(), items, ..Uplink::default() }
@@ -1165,8 +1170,9 @@ mod tests {
         commit.submit_of_view(now, set(client, 1 << 56, 1));
         assert!(!commit.takes_uplinks(), "one, and no more");
         let mut groups = 0;
-        let is_clients =
-            |entry: &super::super::Entry| entry.to == Some(client) && matches!(entry.what, What::Done(_));
+        let is_clients = |entry: &super::super::Entry| {
+            entry.to == Some(client) && matches!(entry.what, EntryKind::Done(_))
+        };
         loop {
             // The learner goes on sending.
             commit.submit(now, set(learner, 2 << 56, 5));
@@ -1185,11 +1191,11 @@ mod tests {
     #[test]
     fn creating_a_session_that_ends() {
         let now = Now { mono_us: 0, wall_ms: 1_700_000_000_000 };
-        let mut commit = Commit::new(settings(), Arc::default(), Restored::fresh(tree_settings()), now);
+        let mut commit = Commit::new(settings(), Arc::default(), Database::fresh(tree_settings()), now);
         let session_id = 0x0200_0000_0000_0001;
         let create = || {
             let from = CnxnId::of_learner(0, 2);
-            let items = vec![Up::CreateSession { from, session_id, timeout_ms: 4000 }];
+            let items = vec![ViewRequest::CreateSession { from, session_id, timeout_ms: 4000 }];
             Uplink { items, ..Uplink::default() }
         };
         commit.submit(now, create());

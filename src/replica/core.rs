@@ -2,12 +2,11 @@
 
 use super::commit::GROUP_BYTES_MAX;
 use super::report::{self, Answered, Queries, SessionsTold};
-use super::restored::{CONFIG_PATH, note_session, read_next};
-use super::{
-    CnxnId, CommitSettings, Deltas, Entry, MultiResult, Now, ReplayError, Restored, Up, ViewReport, What,
-};
-use crate::admin::{Metrics, TRACE_MASK_DEFAULT, Word};
+use super::{CnxnId, CommitSettings, Deltas, Entry, EntryKind, MultiResult, Now, ViewReport, ViewRequest};
+use crate::admin::{FourLetterWord, Metrics, TRACE_MASK_DEFAULT};
 use crate::auth::Policy;
+use crate::database::{CONFIG_PATH, note_session, read_next};
+use crate::database::{Database, ReplayError};
 use crate::proto::{ErrorCode, OpCode, Zxid};
 use crate::session;
 use crate::tree::{Fixed, Tree};
@@ -48,7 +47,7 @@ pub(super) struct Core {
     held: Option<(Zxid, u64)>,
     asides: Deltas,
     /// What four-letter words ask views and tell clients: it has no place among txns, and waits for none.
-    words: Vec<(Option<CnxnId>, What)>,
+    words: Vec<(Option<CnxnId>, EntryKind)>,
     pub metrics: Metrics,
     queries: Queries,
     answered: Vec<Answered>,
@@ -70,10 +69,10 @@ impl Core {
     pub fn new(
         settings: CommitSettings,
         policy: Arc<Policy>,
-        restored: Restored,
+        restored: Database,
         now: Now,
     ) -> (Self, BTreeMap<i64, i32>) {
-        let Restored { tree, quotas, acls, sessions, zxid } = restored;
+        let Database { tree, quotas, acls, sessions, zxid } = restored;
         let core = Self {
             policy,
             tree,
@@ -108,8 +107,8 @@ impl Core {
     }
 
     /// Takes another tree, with which nobody is waiting for anything.
-    pub fn reset(&mut self, restored: Restored) -> BTreeMap<i64, i32> {
-        let Restored { tree, quotas, acls, sessions, zxid } = restored;
+    pub fn reset(&mut self, restored: Database) -> BTreeMap<i64, i32> {
+        let Database { tree, quotas, acls, sessions, zxid } = restored;
         (self.tree, self.quotas, self.acls) = (tree, quotas, acls);
         (self.zxid, self.last_txn) = (zxid, zxid);
         self.deltas = Deltas::default();
@@ -136,14 +135,14 @@ impl Core {
     /// Nobody waits for an answer any more, but those who asked a four-letter word.
     pub fn unaddress(&mut self) {
         for entry in self.deltas.entries.iter_mut().chain(&mut self.asides.entries) {
-            if !matches!(entry.what, What::Text(_)) {
+            if !matches!(entry.what, EntryKind::Text(_)) {
                 entry.to = None;
             }
         }
     }
 
     /// Entries of four-letter words, to be published as of now.
-    pub fn take_words(&mut self) -> Vec<(Option<CnxnId>, What)> {
+    pub fn take_words(&mut self) -> Vec<(Option<CnxnId>, EntryKind)> {
         std::mem::take(&mut self.words)
     }
 
@@ -163,7 +162,7 @@ impl Core {
         let start = Zxid::new(epoch, 0);
         if start > self.zxid {
             self.zxid = start;
-            self.say(None, 0, What::Epoch);
+            self.say(None, 0, EntryKind::Epoch);
         }
     }
 
@@ -178,11 +177,11 @@ impl Core {
         let body = self.tree.make_body(path, Some(text), Fixed { mzxid, ..before });
         self.tree.replace(index, body.clone());
         self.deltas.changes.push(Change::Data { body });
-        self.say(None, 0, What::Epoch);
+        self.say(None, 0, EntryKind::Epoch);
     }
 
     /// Adds an entry for the views, as of now.
-    pub fn say(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
+    pub fn say(&mut self, to: Option<CnxnId>, xid: i32, what: EntryKind) {
         if let Some((zxid, digest)) = self.held {
             let entry = Entry { zxid, digest, to, xid, what, changes_end: 0, results_end: 0 };
             return self.asides.entries.push(entry);
@@ -191,7 +190,7 @@ impl Core {
     }
 
     /// Adds the entry of a txn that was applied.
-    pub fn record(&mut self, to: Option<CnxnId>, xid: i32, what: What) {
+    pub fn record(&mut self, to: Option<CnxnId>, xid: i32, what: EntryKind) {
         let (changes_end, results_end) = (self.deltas.changes.len(), self.deltas.results.len());
         let (zxid, digest) = (self.zxid, self.tree.digest());
         self.deltas.requests += u64::from(what.is_request());
@@ -214,22 +213,24 @@ impl Core {
     /// it, and how its digest differs from the one it should leave. `sessions` are kept up to date.
     ///
     /// # Errors
-    /// As [`Restored::replay`], but for the digest.
+    /// As [`Database::replay`], but for the digest.
     pub fn apply_logged(
         &mut self,
         sessions: &mut BTreeMap<i64, i32>,
         zxid: Zxid,
         bytes: &[u8],
-    ) -> Result<(TxnHeader, What, Option<ReplayError>), ReplayError> {
+    ) -> Result<(TxnHeader, EntryKind, Option<ReplayError>), ReplayError> {
         let (header, txn, digest) = read_next(bytes, zxid, self.last_txn, &mut self.acls)?;
         note_session(sessions, &header, &txn);
         let session_id = header.session_id;
         let what = match &txn {
             Txn::Multi(txns) => return self.apply_multi(header, txns, digest),
             Txn::Error { code } => failed(*code),
-            Txn::CreateSession { timeout_ms } => What::SessionCreated { session_id, timeout_ms: *timeout_ms },
-            Txn::CloseSession { .. } => What::SessionClosed { session_id },
-            _ => What::Done(header.op),
+            Txn::CreateSession { timeout_ms } => {
+                EntryKind::SessionCreated { session_id, timeout_ms: *timeout_ms }
+            }
+            Txn::CloseSession { .. } => EntryKind::SessionClosed { session_id },
+            _ => EntryKind::Done(header.op),
         };
         self.apply_one(&header, &txn)?;
         Ok((header, what, self.applied(&header, digest)))
@@ -240,7 +241,7 @@ impl Core {
         header: TxnHeader,
         txns: &[(OpCode, Txn<'_>)],
         digest: Option<u64>,
-    ) -> Result<(TxnHeader, What, Option<ReplayError>), ReplayError> {
+    ) -> Result<(TxnHeader, EntryKind, Option<ReplayError>), ReplayError> {
         // The one that failed: those behind it say so, those in front of it say nothing.
         let culprit = txns.iter().find_map(|(_, txn)| match txn {
             Txn::Error { code } if !matches!(ErrorCode::from_wire(*code), Some(ErrorCode::Ok)) => Some(*code),
@@ -258,7 +259,11 @@ impl Core {
             let changes = (self.deltas.changes.len() - before) as u32;
             self.deltas.results.push(MultiResult { op: *op, err: 0, changes });
         }
-        let what = if matches!(culprit.map(failed), Some(What::Moved)) { What::Moved } else { What::Multi };
+        let what = if matches!(culprit.map(failed), Some(EntryKind::Moved)) {
+            EntryKind::Moved
+        } else {
+            EntryKind::Multi
+        };
         Ok((header, what, self.applied(&header, digest)))
     }
 
@@ -279,19 +284,26 @@ impl Core {
 
     /// Takes out and handles what is about the server itself, in every role alike: what words ask, and what views say to
     /// that. It waits for nothing else.
-    pub fn take_inquiries(&mut self, now: Now, items: &mut Vec<Up>, sessions: impl Fn(Word) -> SessionsTold) {
-        let is_inquiry = |item: &Up| matches!(item, Up::Word { .. } | Up::Report { .. });
+    pub fn take_inquiries(
+        &mut self,
+        now: Now,
+        items: &mut Vec<ViewRequest>,
+        sessions: impl Fn(FourLetterWord) -> SessionsTold,
+    ) {
+        let is_inquiry = |item: &ViewRequest| {
+            matches!(item, ViewRequest::FourLetterWord { .. } | ViewRequest::Report { .. })
+        };
         if !items.iter().any(is_inquiry) {
             return;
         }
         for item in items.extract_if(.., |item| is_inquiry(item)) {
             match item {
-                Up::Word { cnxn, word, mask } => {
+                ViewRequest::FourLetterWord { cnxn, word, mask } => {
                     self.trace_mask = mask.unwrap_or(self.trace_mask);
                     let query = self.queries.ask(cnxn, word);
-                    self.words.push((None, What::Report { query, word }));
+                    self.words.push((None, EntryKind::Report { query, word }));
                 }
-                Up::Report { query, report } => self.report(now, query, *report, &sessions),
+                ViewRequest::Report { query, report } => self.report(now, query, *report, &sessions),
                 other => unreachable!("{other:?} is no inquiry"),
             }
         }
@@ -302,11 +314,11 @@ impl Core {
         now: Now,
         query: u64,
         report: ViewReport,
-        sessions: impl FnOnce(Word) -> SessionsTold,
+        sessions: impl FnOnce(FourLetterWord) -> SessionsTold,
     ) {
         let Some((cnxn, word, reports)) = self.queries.answered(query, report) else { return };
         let status = Box::new(report::status(word, reports, self, sessions(word), now));
-        if word == Word::Srst {
+        if word == FourLetterWord::Srst {
             self.metrics = Metrics::default();
         }
         self.answered.push(Answered { cnxn, word, status });
@@ -319,7 +331,7 @@ impl Core {
 
     /// The answer to a four-letter word.
     pub fn tell(&mut self, cnxn: CnxnId, text: Vec<u8>) {
-        self.words.push((Some(cnxn), What::Text(text.into())));
+        self.words.push((Some(cnxn), EntryKind::Text(text.into())));
     }
 
     /// Digests of the past, one every [`DIGEST_INTERVAL`] txns: what `hash` tells.
@@ -333,9 +345,9 @@ impl Core {
 }
 
 /// What the txn of a failed request says.
-fn failed(code: i32) -> What {
+fn failed(code: i32) -> EntryKind {
     match ErrorCode::from_wire(code) {
-        Some(ErrorCode::SessionMoved) => What::Moved,
-        known => What::Failed(known.unwrap_or(ErrorCode::SystemError)),
+        Some(ErrorCode::SessionMoved) => EntryKind::Moved,
+        known => EntryKind::Failed(known.unwrap_or(ErrorCode::SystemError)),
     }
 }

@@ -1,6 +1,6 @@
 //! Clients that attach to their session while a former connection of it is still open.
 
-use super::{CnxnId, What};
+use super::{CnxnId, EntryKind};
 
 /// A client that attaches to its session.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ impl Fencing {
         former: CnxnId,
         owner: impl Fn(i64) -> Option<CnxnId>,
         lives: impl Fn(i64) -> bool,
-        mut tell: impl FnMut(CnxnId, What),
+        mut tell: impl FnMut(CnxnId, EntryKind),
     ) {
         while let Some(at) = self.waiting.iter().position(|(waits_for, _)| *waits_for == former) {
             let (_, attach) = self.waiting.swap_remove(at);
@@ -54,8 +54,8 @@ impl Fencing {
             // passes another's. If it did not, or asks for anything, it hears that the session has moved.
             // Source: `Leader.revalidateSession`, which says yes to whoever asks while the session lives.
             let what = match is_owner || cnxn.learner().is_some() && lives(session_id) {
-                true => What::Attached { session_id, timeout_ms },
-                false => What::Refused { session_id },
+                true => EntryKind::Attached { session_id, timeout_ms },
+                false => EntryKind::Refused { session_id },
             };
             tell(cnxn, what);
         }

@@ -18,8 +18,9 @@ use super::commit::is_readable;
 use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::report::SessionsTold;
-use super::{CnxnId, Now, ReplayError, Request, Restored, Up, Uplink, What};
+use super::{CnxnId, EntryKind, Now, Request, Uplink, ViewRequest};
 use crate::admin::Metrics;
+use crate::database::{Database, ReplayError};
 use crate::proto::{ErrorCode, Id, OpCode, Reader, Zxid};
 use crate::session;
 use crate::txn::{self, TxnHeader};
@@ -153,23 +154,23 @@ impl Follow {
                 let start = waiting.bytes.len();
                 waiting.bytes.extend_from_slice(&body);
                 let body = start..waiting.bytes.len();
-                waiting.items.push(Up::Request(Request { cnxn, session_id, xid, op, body, ids }));
+                waiting.items.push(ViewRequest::Request(Request { cnxn, session_id, xid, op, body, ids }));
             }
         }
         for Attach { cnxn, session_id, timeout_ms } in self.creating.into_values() {
-            waiting.items.push(Up::CreateSession { from: cnxn, session_id, timeout_ms });
+            waiting.items.push(ViewRequest::CreateSession { from: cnxn, session_id, timeout_ms });
         }
         // Those that wait for a fence ask again: the former connection, which was told, sends nothing any more.
         for Attach { cnxn, session_id, timeout_ms } in
             self.attaching.into_iter().chain(self.fencing.into_waiting())
         {
-            waiting.items.push(Up::Revalidate { from: cnxn, session_id, timeout_ms });
+            waiting.items.push(ViewRequest::Revalidate { from: cnxn, session_id, timeout_ms });
         }
         (self.core, self.sessions, self.owners, waiting)
     }
 
     /// Replaces the tree by what a leader sent or the disk holds.
-    pub fn reset(&mut self, restored: Restored, shown: (Zxid, u64)) {
+    pub fn reset(&mut self, restored: Database, shown: (Zxid, u64)) {
         self.sessions = self.core.reset(restored);
         self.core.hold(shown);
         self.logged.clear();
@@ -246,7 +247,7 @@ impl Follow {
         while requests.front().is_some_and(|first| first.is_unreadable)
             && let Some(Forwarded { cnxn, xid, .. }) = requests.pop_front()
         {
-            self.core.record(Some(cnxn), xid, What::Failed(ErrorCode::MarshallingError));
+            self.core.record(Some(cnxn), xid, EntryKind::Failed(ErrorCode::MarshallingError));
         }
         if requests.is_empty() {
             self.forwarded.remove(&session_id);
@@ -281,15 +282,15 @@ impl Follow {
         core.take_inquiries(now, &mut items, |word| SessionsTold::of_learner(sessions, word));
         let mut items = items.into_iter();
         while let Some(item) = items.next() {
-            if matches!(item, Up::Request(_)) {
+            if matches!(item, ViewRequest::Request(_)) {
                 self.core.metrics.sizes.learner_request_processor_queue_size.record(items.len() as u64);
             }
             match item {
-                Up::Request(request) => self.request(&request, &bytes[request.body.clone()]),
-                Up::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
+                ViewRequest::Request(request) => self.request(&request, &bytes[request.body.clone()]),
+                ViewRequest::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
                     // Signed, as in Java: -1 is before everything.
                     if last_zxid_seen.to_wire() > self.core.zxid.to_wire() {
-                        self.core.say(Some(cnxn), 0, What::Ahead { seen: last_zxid_seen });
+                        self.core.say(Some(cnxn), 0, EntryKind::Ahead { seen: last_zxid_seen });
                         continue;
                     }
                     let settings = &self.core.settings;
@@ -297,10 +298,14 @@ impl Follow {
                     let timeout_ms = timeout_ms.max(min_ms).min(max_ms);
                     self.open(Attach { cnxn, session_id, timeout_ms }, &password);
                 }
-                Up::Touched(sessions) => self.heard(&sessions),
-                Up::Fenced(former) => self.fenced(former),
-                Up::Word { .. } | Up::Report { .. } => unreachable!("inquiries are taken out before"),
-                Up::CreateSession { .. } | Up::Revalidate { .. } => unreachable!("no view sends these"),
+                ViewRequest::Touched(sessions) => self.heard(&sessions),
+                ViewRequest::Fenced(former) => self.fenced(former),
+                ViewRequest::FourLetterWord { .. } | ViewRequest::Report { .. } => {
+                    unreachable!("inquiries are taken out before")
+                }
+                ViewRequest::CreateSession { .. } | ViewRequest::Revalidate { .. } => {
+                    unreachable!("no view sends these")
+                }
             }
         }
     }
@@ -319,10 +324,10 @@ impl Follow {
     fn request(&mut self, request: &Request, body: &[u8]) {
         let Request { cnxn, session_id, xid, op, ref ids, .. } = *request;
         if !self.sessions.contains_key(&session_id) {
-            return self.core.say(Some(cnxn), xid, What::Dropped);
+            return self.core.say(Some(cnxn), xid, EntryKind::Dropped);
         }
         if self.owners.get(&session_id) != Some(&cnxn) {
-            return self.core.say(Some(cnxn), xid, What::Moved);
+            return self.core.say(Some(cnxn), xid, EntryKind::Moved);
         }
         self.touch(session_id);
         let number = self.next_number;
@@ -354,7 +359,7 @@ impl Follow {
             }
             self.creating.insert(session_id, attach);
         } else if !session::is_password(session_id, password) {
-            self.core.say(Some(cnxn), 0, What::Refused { session_id });
+            self.core.say(Some(cnxn), 0, EntryKind::Refused { session_id });
         } else {
             if self.connected {
                 Revalidate { session: session_id, timeout: timeout_ms }.write(&mut self.packets);
@@ -363,7 +368,7 @@ impl Follow {
             // What the former connection asks from here on would come to the leader behind the attachment.
             if let Some(former) = self.owners.remove(&session_id) {
                 self.leaving.push((session_id, former));
-                self.core.say(Some(former), 0, What::Fence(former));
+                self.core.say(Some(former), 0, EntryKind::Fence(former));
             }
         }
     }
@@ -376,16 +381,16 @@ impl Follow {
         let Some(attach) = self.attaching.remove(at) else { return };
         let Attach { cnxn, timeout_ms, .. } = attach;
         if !valid {
-            return self.core.say(Some(cnxn), 0, What::Refused { session_id });
+            return self.core.say(Some(cnxn), 0, EntryKind::Refused { session_id });
         }
         self.sessions.entry(session_id).and_modify(|known_ms| *known_ms = timeout_ms);
         let former = self.owners.insert(session_id, cnxn).filter(|former| *former != cnxn);
         if let Some(former) = former {
             self.leaving.push((session_id, former));
-            self.core.say(Some(former), 0, What::Fence(former));
+            self.core.say(Some(former), 0, EntryKind::Fence(former));
         }
         match self.leaving.iter().rev().find(|(left, _)| *left == session_id) {
-            None => self.core.say(Some(cnxn), 0, What::Attached { session_id, timeout_ms }),
+            None => self.core.say(Some(cnxn), 0, EntryKind::Attached { session_id, timeout_ms }),
             Some((_, former)) => self.fencing.wait(*former, attach),
         }
     }
@@ -410,7 +415,7 @@ impl Follow {
             self.forwarded.remove(&session_id);
         }
         self.core.metrics.counters.request_commit_queued += 1;
-        self.core.say(Some(request.cnxn), request.xid, What::Synced);
+        self.core.say(Some(request.cnxn), request.xid, EntryKind::Synced);
         self.refuse_unreadable(session_id);
     }
 
@@ -426,8 +431,8 @@ impl Follow {
         }
         for Forwarded { cnxn, xid, is_unreadable, .. } in requests.drain(..at) {
             let what = match is_unreadable {
-                true => What::Failed(ErrorCode::MarshallingError),
-                false => What::Synced,
+                true => EntryKind::Failed(ErrorCode::MarshallingError),
+                false => EntryKind::Synced,
             };
             self.core.record(Some(cnxn), xid, what);
         }
@@ -490,25 +495,25 @@ impl Follow {
         let is_known = self.sessions.contains_key(&session_id);
         let (header, what, differs) = self.core.apply_logged(&mut self.sessions, logged.zxid, &logged.txn)?;
         let to = match what {
-            What::SessionCreated { .. } if is_known => {
+            EntryKind::SessionCreated { .. } if is_known => {
                 self.attached_somewhere(session_id);
                 None
             }
-            What::SessionCreated { .. } => self.creating.remove(&session_id).map(|attach| {
+            EntryKind::SessionCreated { .. } => self.creating.remove(&session_id).map(|attach| {
                 self.owners.insert(session_id, attach.cnxn);
                 (attach.cnxn, 0)
             }),
             _ if is_of_former => None,
             _ => self.answered(session_id, header.cxid),
         };
-        let is_closed = matches!(what, What::SessionClosed { .. });
+        let is_closed = matches!(what, EntryKind::SessionClosed { .. });
         let (to, xid) = to.unzip();
         self.core.record(to, xid.unwrap_or(header.cxid), what);
         self.refuse_unreadable(session_id);
         if is_closed {
             self.owners.remove(&session_id);
             self.touched.remove(&session_id);
-            self.give_up(session_id, || What::Dropped);
+            self.give_up(session_id, || EntryKind::Dropped);
         }
         Ok(differs)
     }
@@ -517,15 +522,15 @@ impl Follow {
     /// server's, has it no longer, and what it asked for and nobody did will not be done. If the client is here, the
     /// leader's answer follows.
     fn attached_somewhere(&mut self, session_id: i64) {
-        self.give_up(session_id, || What::Moved);
+        self.give_up(session_id, || EntryKind::Moved);
         if let Some(former) = self.owners.remove(&session_id) {
             self.leaving.push((session_id, former));
-            self.core.record(Some(former), 0, What::Fence(former));
+            self.core.record(Some(former), 0, EntryKind::Fence(former));
         }
     }
 
     /// What a session asked for and will not be done. Views count what they wait for, so each is told.
-    fn give_up(&mut self, session_id: i64, what: impl Fn() -> What) {
+    fn give_up(&mut self, session_id: i64, what: impl Fn() -> EntryKind) {
         for Forwarded { cnxn, xid, .. } in self.forwarded.remove(&session_id).into_iter().flatten() {
             self.core.record(Some(cnxn), xid, what());
         }
@@ -587,7 +592,7 @@ mod tests {
     /// A follower whose client has asked for two things.
     fn asked() -> Follow {
         let now = Now { mono_us: 0, wall_ms: 1_700_000_000_000 };
-        let (core, _) = Core::new(settings(), Arc::default(), Restored::fresh(tree_settings()), now);
+        let (core, _) = Core::new(settings(), Arc::default(), Database::fresh(tree_settings()), now);
         let mut follow = Follow::of(core, BTreeMap::from([(SESSION, 4000)]), now);
         follow.owners.insert(SESSION, CNXN);
         follow.connect(1, false);
@@ -646,7 +651,7 @@ mod tests {
         let request = Request { cnxn, session_id: SESSION, xid, op, body: 0..body.len(), ids: Arc::from([]) };
         follow.submit(
             now,
-            Uplink { bytes: body.into(), items: vec![Up::Request(request)], ..Uplink::default() },
+            Uplink { bytes: body.into(), items: vec![ViewRequest::Request(request)], ..Uplink::default() },
         );
     }
 

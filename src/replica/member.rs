@@ -19,15 +19,16 @@
 use super::commit::{GROUP_BYTES_MAX, GROUP_FIT_BYTES, SLOW_GROUP_BYTES_MAX};
 use super::core::{Core, SessionClock};
 use super::follow::{Differs, Follow, Logged};
-use super::patience::Patience;
+use super::group_delay::GroupDelay;
 use super::report::Answered;
 use super::{
-    Builder, CnxnId, Commit, CommitSettings, Deltas, Entry, FuzzyReplay, Now, Proposed, ReplayError, Request,
-    Restart, Restored, Up, Uplink, What,
+    CnxnId, Commit, CommitSettings, Deltas, Entry, EntryKind, Now, Proposed, Request, Restart, Uplink,
+    ViewRequest,
 };
 use crate::admin::{LastMinMax, Leading, Metrics, Mode, Text};
 use crate::auth::Policy;
 use crate::config::Ensemble;
+use crate::database::{Builder, Database, FuzzyReplay, ReplayError};
 use crate::proto::Zxid;
 use crate::snapshot::java::{Decoder, Form, Progress};
 use crate::txn::{self, Change};
@@ -146,7 +147,7 @@ pub enum Output {
     ReadLog(LinkId, Zxid),
     /// Write this as an incoming snapshot, and flush it: [`Replica::tree_stored`] or [`Replica::tree_not_stored`]. One
     /// at a time: the next is not asked for before.
-    StoreTree(Box<Restored>),
+    StoreTree(Box<Database>),
     /// The log now begins at the incoming snapshot: give it its name.
     FinishInstall(Zxid),
     /// Find out whether the log can be cut behind this zxid: [`Replica::truncate`].
@@ -383,7 +384,7 @@ pub struct Replica {
     /// The log has a group that is not durable.
     logging: bool,
     /// Says when the next group begins.
-    patience: Patience,
+    group_delay: GroupDelay,
     spare: Batch,
     durable: Zxid,
     /// Since when each group of `to_log` that is no marker has waited, and the one that the log has.
@@ -498,7 +499,7 @@ enum Restoring {
     /// The disk is read again.
     Reloading,
     /// The tree is on disk. The log is being told where it begins.
-    Basing(Box<Restored>),
+    Basing(Box<Database>),
 }
 
 impl Learning {
@@ -576,7 +577,7 @@ impl Restoring {
 
 impl Replica {
     /// A server on its own.
-    pub fn alone(settings: CommitSettings, policy: Arc<Policy>, restored: Restored, now: Now) -> Self {
+    pub fn alone(settings: CommitSettings, policy: Arc<Policy>, restored: Database, now: Now) -> Self {
         let shown = (restored.zxid, restored.tree.digest());
         let commit = Commit::new(settings, policy, restored, now);
         Self::new(Side::Commit(Box::new(commit)), shown, true, None)
@@ -588,7 +589,7 @@ impl Replica {
         member: MemberSettings,
         settings: CommitSettings,
         policy: Arc<Policy>,
-        restored: Restored,
+        restored: Database,
         epochs: Epochs,
         history: History,
         now: Now,
@@ -646,7 +647,7 @@ impl Replica {
             shown,
             to_log: VecDeque::new(),
             logging: false,
-            patience: Patience::default(),
+            group_delay: GroupDelay::default(),
             spare: Batch::default(),
             durable: shown.0,
             log_waits_us: VecDeque::new(),
@@ -800,7 +801,9 @@ impl Replica {
     /// Takes in what a view sends up.
     pub fn submit(&mut self, now: Now, mut uplink: Uplink) {
         if uplink.term != self.term {
-            uplink.items.retain(|item| matches!(item, Up::Word { .. } | Up::Report { .. }));
+            uplink.items.retain(|item| {
+                matches!(item, ViewRequest::FourLetterWord { .. } | ViewRequest::Report { .. })
+            });
         }
         match &mut self.side {
             Side::Commit(commit) => commit.submit_of_view(now, uplink),
@@ -863,13 +866,13 @@ impl Replica {
             _ => 0,
         };
         let in_flight = self.groups.iter().map(|group| group.records).sum();
-        !self.patience.is_over(waiting, in_flight, now.mono_us)
+        !self.group_delay.is_due(waiting, in_flight, now.mono_us)
     }
 
     /// Until when what is there for the next group waits for more, where it does: [`Self::take_group`] is to be called
     /// then, if not before.
     pub fn waits_until_us(&self) -> Option<i64> {
-        self.patience.until_us().filter(|_| !self.logging)
+        self.group_delay.until_us().filter(|_| !self.logging)
     }
 
     /// Makes the next group of what was proposed since.
@@ -909,7 +912,7 @@ impl Replica {
 
     fn propose(&mut self, Proposed { records, deltas, through, since_us }: Proposed, now: Now) {
         let changes = self.note_proposed(&records, &deltas, now);
-        let has_sync = || deltas.entries.iter().any(|entry| matches!(entry.what, What::Synced));
+        let has_sync = || deltas.entries.iter().any(|entry| matches!(entry.what, EntryKind::Synced));
         let mut round = None;
         if let Some(member) = &mut self.member
             && let State::Leading(leader) = &mut member.state
@@ -1041,7 +1044,7 @@ impl Replica {
             let Group { through, deltas, records, at_us, .. } = group;
             // What is not logged takes no time.
             if records > 0 {
-                self.patience.committed(now.mono_us - at_us);
+                self.group_delay.committed(now.mono_us - at_us);
             }
             if let Side::Commit(commit) = &mut self.side {
                 commit.committed(through);
@@ -1063,7 +1066,7 @@ impl Replica {
     }
 
     /// Publishes one entry that is no txn.
-    fn announce(&mut self, what: What) {
+    fn announce(&mut self, what: EntryKind) {
         let (zxid, digest) = self.shown;
         let entry = Entry { zxid, digest, to: None, xid: 0, what, changes_end: 0, results_end: 0 };
         self.publish(Deltas { entries: vec![entry], ..Deltas::default() });
@@ -1087,9 +1090,9 @@ impl Replica {
         for entry in &deltas.entries {
             let Some(learner) = entry.to.and_then(CnxnId::learner) else { continue };
             let answer = match entry.what {
-                What::Synced => None,
-                What::Attached { session_id, .. } => Some((session_id, true)),
-                What::Refused { session_id } => Some((session_id, false)),
+                EntryKind::Synced => None,
+                EntryKind::Attached { session_id, .. } => Some((session_id, true)),
+                EntryKind::Refused { session_id } => Some((session_id, false)),
                 _ => continue,
             };
             leader.commit(entry.zxid, history, &mut out);
@@ -1358,7 +1361,7 @@ impl Replica {
             if let Side::Follow(follow) = &mut self.side {
                 follow.drop_clients();
             }
-            self.announce(What::Serving(false));
+            self.announce(EntryKind::Serving(false));
         }
     }
 
@@ -1387,7 +1390,7 @@ impl Replica {
         self.publish_visible();
         if !self.serving {
             self.serving = true;
-            self.announce(What::Serving(true));
+            self.announce(EntryKind::Serving(true));
         }
     }
 
@@ -1661,10 +1664,10 @@ impl Replica {
                 follow.core.hold(self.shown);
             }
         }
-        self.announce(What::Image(link));
+        self.announce(EntryKind::Image(link));
     }
 
-    /// A view has begun the image that [`What::Image`] asked for; its tree is as of `zxid`.
+    /// A view has begun the image that [`EntryKind::Image`] asked for; its tree is as of `zxid`.
     pub fn image_begun(&mut self, link: LinkId, zxid: Zxid, now: Now) {
         let Some(member) = &mut self.member else { return };
         let State::Leading(leader) = &mut member.state else { return };
@@ -1748,16 +1751,16 @@ impl Replica {
             Asked::Request { session_id, cxid, op, body, ids } => {
                 bytes = body;
                 let body = 0..bytes.len();
-                Up::Request(Request { cnxn: from, session_id, xid: cxid, op, body, ids: ids.into() })
+                ViewRequest::Request(Request { cnxn: from, session_id, xid: cxid, op, body, ids: ids.into() })
             }
             Asked::CreateSession { session_id, timeout_ms } => {
-                Up::CreateSession { from, session_id, timeout_ms }
+                ViewRequest::CreateSession { from, session_id, timeout_ms }
             }
             Asked::Revalidate { session_id, timeout_ms } => {
                 commit.core_mut().metrics.counters.revalidate_count += 1;
-                Up::Revalidate { from, session_id, timeout_ms }
+                ViewRequest::Revalidate { from, session_id, timeout_ms }
             }
-            Asked::Touched(sessions) => Up::Touched(sessions),
+            Asked::Touched(sessions) => ViewRequest::Touched(sessions),
         };
         let since_us = Some(now.mono_us);
         commit.submit(now, Uplink { bytes, items: vec![item], since_us, term: self.term });
@@ -1989,7 +1992,7 @@ impl Replica {
     }
 
     /// That tree is durable as an incoming snapshot.
-    pub fn tree_stored(&mut self, restored: Restored) {
+    pub fn tree_stored(&mut self, restored: Database) {
         let Some(member) = &mut self.member else { return };
         let is_awaited = matches!(member.restoring, Restoring::Storing(zxid) if zxid == restored.zxid);
         assert!(is_awaited, "a tree at {} was stored while {:?}", restored.zxid, member.restoring);
@@ -2051,12 +2054,12 @@ impl Replica {
     }
 
     /// What the disk holds, after [`Output::Reload`].
-    pub fn reloaded(&mut self, restored: Restored, now: Now) {
+    pub fn reloaded(&mut self, restored: Database, now: Now) {
         self.adopt(restored, now);
     }
 
     /// Goes on with another tree than before.
-    fn adopt(&mut self, mut restored: Restored, now: Now) {
+    fn adopt(&mut self, mut restored: Database, now: Now) {
         // Of the tree before.
         self.publish_words();
         self.publish_visible();
@@ -2076,7 +2079,7 @@ impl Replica {
         follow.reset(restored, shown);
         let restart = Restart { tree: follow.core.tree.for_view(), sessions };
         self.shown = shown;
-        self.announce(What::Reset(Arc::new(restart)));
+        self.announce(EntryKind::Reset(Arc::new(restart)));
         let Some(member) = &mut self.member else { return };
         let mut out = Vec::new();
         match &mut member.state {

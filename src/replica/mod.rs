@@ -18,30 +18,25 @@
 //! Invariants: `view.zxid <= committed <= proposed = commit.zxid`; every request that a view sends up
 //! comes back as exactly one [`Entry`]; entries of one view keep its order.
 
-mod builder;
 mod cnxn;
 mod commit;
 mod core;
 mod fencing;
 mod follow;
-mod fuzzy;
+mod group_delay;
 mod member;
-mod patience;
 mod read;
 mod report;
-mod restored;
 mod view;
 
-pub use builder::Builder;
 pub use cnxn::CloseReason;
 pub use commit::{Commit, CommitSettings, Proposed};
-pub use fuzzy::{FuzzyError, FuzzyReplay, FuzzyReport};
 pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, Standing, Weight};
 pub use report::{Answered, ViewReport};
-pub use restored::{Agreement, ReplayError, Restored};
 pub use view::{DeltasCursor, Place, View, ViewSettings, Wants};
 
-use crate::admin::Word;
+use crate::admin::FourLetterWord;
+
 use crate::proto::{ErrorCode, Id, OpCode, Zxid};
 use crate::tree::Tree;
 use crate::txn::Change;
@@ -106,7 +101,7 @@ pub struct Uplink {
     /// Bodies of the requests, one behind the other.
     pub bytes: Vec<u8>,
     /// What is asked.
-    pub items: Vec<Up>,
+    pub items: Vec<ViewRequest>,
     /// When the first request of it came, by the view's clock.
     pub since_us: Option<i64>,
     /// How often the view has stopped serving: what clients asked before that is nobody's any more.
@@ -122,7 +117,7 @@ impl Uplink {
 
 /// One thing that a view asks of the commit side.
 #[derive(Debug)]
-pub enum Up {
+pub enum ViewRequest {
     /// A write, sync or closeSession.
     Request(Request),
     /// A client opens a session, or attaches to one.
@@ -158,18 +153,18 @@ pub enum Up {
     },
     /// These sessions gave a sign of life.
     Touched(Vec<i64>),
-    /// A connection sends nothing any more; see [`What::Fence`].
+    /// A connection sends nothing any more; see [`EntryKind::Fence`].
     Fenced(CnxnId),
     /// A four-letter word that wants more than a view knows.
-    Word {
+    FourLetterWord {
         /// Where to answer.
         cnxn: CnxnId,
         /// The word.
-        word: Word,
+        word: FourLetterWord,
         /// The mask that `stmk` brings.
         mask: Option<i64>,
     },
-    /// A view's part of the answer to one; see [`What::Report`].
+    /// A view's part of the answer to one; see [`EntryKind::Report`].
     Report {
         /// Which question.
         query: u64,
@@ -237,7 +232,7 @@ pub struct Entry {
     /// The request's xid.
     pub xid: i32,
     /// What it was.
-    pub what: What,
+    pub what: EntryKind,
     /// Where its changes end in [`Deltas::changes`].
     pub changes_end: usize,
     /// Where its results end in [`Deltas::results`].
@@ -246,7 +241,7 @@ pub struct Entry {
 
 /// What an entry says.
 #[derive(Debug)]
-pub enum What {
+pub enum EntryKind {
     /// A write succeeded.
     Done(OpCode),
     /// A request failed.
@@ -297,20 +292,20 @@ pub enum What {
         seen: Zxid,
     },
     /// The session of this connection attaches elsewhere: it sends nothing from here on. The view says
-    /// [`Up::Fenced`], and only then does the new connection hear that it is attached.
+    /// [`ViewRequest::Fenced`], and only then does the new connection hear that it is attached.
     Fence(CnxnId),
     /// Every view reports.
     Report {
         /// Which question.
         query: u64,
         /// How much of it.
-        word: Word,
+        word: FourLetterWord,
     },
     /// The answer to a four-letter word.
     Text(Box<[u8]>),
 }
 
-impl What {
+impl EntryKind {
     /// Whether it is a txn, or a sync: what clients ask of the commit side.
     pub(crate) fn is_request(&self) -> bool {
         match self {

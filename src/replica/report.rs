@@ -3,7 +3,7 @@
 
 use super::core::Core;
 use super::{CnxnId, Now};
-use crate::admin::{self, Connection, Gauges, Merge, Metrics, QuotaUse, Status, Summary, Word};
+use crate::admin::{self, Connection, FourLetterWord, Gauges, Merge, Metrics, QuotaUse, Status, Summary};
 use crate::proto::Zxid;
 use crate::session::Tracker;
 use crate::txn::{self, Limits};
@@ -43,7 +43,7 @@ pub struct Answered {
     /// Who asked.
     pub cnxn: CnxnId,
     /// What.
-    pub word: Word,
+    pub word: FourLetterWord,
     /// Everything that is known inside.
     pub status: Box<Status>,
 }
@@ -61,18 +61,18 @@ pub(super) struct SessionsTold {
 
 impl SessionsTold {
     /// Those that this server expires.
-    pub fn of(sessions: &Tracker<CnxnId>, word: Word) -> Self {
+    pub fn of(sessions: &Tracker<CnxnId>, word: FourLetterWord) -> Self {
         let by_expiry = match word {
-            Word::Dump => sessions.buckets().map(|(at_ms, ids)| (at_ms, ids.collect())).collect(),
+            FourLetterWord::Dump => sessions.buckets().map(|(at_ms, ids)| (at_ms, ids.collect())).collect(),
             _ => Vec::new(),
         };
         Self { count: sessions.len(), by_expiry, of_learner: None }
     }
 
     /// Those that a learner knows, and its leader expires.
-    pub fn of_learner(sessions: &BTreeMap<i64, i32>, word: Word) -> Self {
+    pub fn of_learner(sessions: &BTreeMap<i64, i32>, word: FourLetterWord) -> Self {
         let list = || sessions.iter().map(|(&id, &timeout_ms)| (id, timeout_ms)).collect();
-        let of_learner = (word == Word::Dump).then(list);
+        let of_learner = (word == FourLetterWord::Dump).then(list);
         Self { count: sessions.len(), by_expiry: Vec::new(), of_learner }
     }
 }
@@ -88,7 +88,7 @@ pub(super) struct Queries {
 #[derive(Debug)]
 struct Query {
     cnxn: CnxnId,
-    word: Word,
+    word: FourLetterWord,
     reports: Vec<ViewReport>,
 }
 
@@ -97,14 +97,18 @@ impl Queries {
         Self { views, next: 0, open: BTreeMap::new() }
     }
 
-    pub fn ask(&mut self, cnxn: CnxnId, word: Word) -> u64 {
+    pub fn ask(&mut self, cnxn: CnxnId, word: FourLetterWord) -> u64 {
         self.next += 1;
         self.open.insert(self.next, Query { cnxn, word, reports: Vec::new() });
         self.next
     }
 
     /// Takes a view's part; the whole once that was the last one missing.
-    pub fn answered(&mut self, query: u64, report: ViewReport) -> Option<(CnxnId, Word, Vec<ViewReport>)> {
+    pub fn answered(
+        &mut self,
+        query: u64,
+        report: ViewReport,
+    ) -> Option<(CnxnId, FourLetterWord, Vec<ViewReport>)> {
         let open = self.open.get_mut(&query)?;
         open.reports.push(report);
         if open.reports.len() < usize::from(self.views) {
@@ -117,7 +121,7 @@ impl Queries {
 
 /// Adds the commit side's part to what the views said.
 pub(super) fn status(
-    word: Word,
+    word: FourLetterWord,
     reports: Vec<ViewReport>,
     core: &Core,
     sessions: SessionsTold,
@@ -161,12 +165,12 @@ pub(super) fn status(
             by_session.entry(session_id).or_default().push(path);
         }
     }
-    if word == Word::Mntr {
+    if word == FourLetterWord::Mntr {
         status.quotas = quotas(core);
     }
     status.watches_by_session = by_session.into_iter().collect();
     status.watches_by_path = by_path.into_iter().collect();
-    if word == Word::Dump {
+    if word == FourLetterWord::Dump {
         // Tracked by the monotonic clock, told by the wall's. Source: `Time.elapsedTimeToDate`.
         let to_wall_ms = |at_ms: i64| now.wall_ms + (at_ms - now.mono_ms());
         let by_expiry = sessions.by_expiry.into_iter();

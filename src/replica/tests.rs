@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::auth::Policy;
+use crate::database::Database;
 use crate::proto::acl::{RawAcl, put_acls};
 use crate::proto::reply::MultiHeader;
 use crate::proto::{
@@ -179,10 +180,10 @@ impl Net {
     }
 
     fn with(settings: CommitSettings) -> Self {
-        Self::restored(settings, Restored::fresh(tree_settings()))
+        Self::restored(settings, Database::fresh(tree_settings()))
     }
 
-    fn restored(settings: CommitSettings, restored: Restored) -> Self {
+    fn restored(settings: CommitSettings, restored: Database) -> Self {
         let policy = Arc::new(Policy::default());
         let views = (0..settings.views).map(|number| {
             let settings = ViewSettings {
@@ -385,8 +386,8 @@ impl Net {
     }
 
     /// What a server that starts on this log knows.
-    fn replay(&self) -> Restored {
-        let mut restored = Restored::fresh(tree_settings());
+    fn replay(&self) -> Database {
+        let mut restored = Database::fresh(tree_settings());
         let mut recovery = Recovery::new(SEGMENT_BYTES);
         let each = |entry: LogEntry<'_>| match entry {
             LogEntry::Txn(zxid, txn) => restored.replay(zxid, txn).expect("what was logged"),
@@ -690,7 +691,7 @@ fn close_session_deletes_ephemerals() {
     let got = net.got(a);
     assert_eq!(brief(&got), ["2 /e1", "3:0"]);
     assert_eq!(got[0].zxid(), got[1].zxid());
-    assert_eq!(net.clients[a].closed, Some(CloseReason::Expected));
+    assert_eq!(net.clients[a].closed, Some(CloseReason::Done));
     assert_eq!(brief(&net.got(b)), ["2 /e2"]);
     assert_eq!(net.err(b, get(5, "/e1")), -101);
     net.ok(b, get(6, "/kept"));
@@ -788,7 +789,7 @@ fn wrong_password() {
         net.send_connect(b, session_id, &password, 10_000);
         net.settle();
         assert_eq!(net.connected(b), ConnectResponse::expired(Some(false)));
-        assert_eq!(net.clients[b].closed, Some(CloseReason::Expected));
+        assert_eq!(net.clients[b].closed, Some(CloseReason::Done));
     }
     net.ok(a, create(1, "/x", 1));
     assert_eq!(net.clients[a].closed, None);
@@ -848,7 +849,7 @@ fn expiry() {
     net.ok(c, ping());
     let Client { view, place, .. } = net.clients[c];
     net.views[view].closed(place);
-    net.clients[c].closed = Some(CloseReason::Expected);
+    net.clients[c].closed = Some(CloseReason::Done);
     net.pass(3_000);
     assert_eq!(net.call(b, get(5, "/a")).brief(), "5:-101");
     assert!(matches!(net.clients[a].closed, Some(CloseReason::SessionGone { .. })));
@@ -933,7 +934,7 @@ fn containers_and_ttls() {
 fn sweep_in_groups() {
     let settings = CommitSettings { container_max_per_minute: u32::MAX, ..settings() };
     let mut now = Now { mono_us: 1_000_000, wall_ms: 1_700_000_000_000 };
-    let restored = Restored::fresh(tree_settings());
+    let restored = Database::fresh(tree_settings());
     let mut commit = Commit::new(settings, Arc::new(Policy::default()), restored, now);
     let group = |commit: &mut Commit| {
         let proposed = commit.take(crate::wal::Batch::default())?;
@@ -942,9 +943,10 @@ fn sweep_in_groups() {
     };
     let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
     let (password, last_zxid_seen) = (Box::from([0; 16]), Zxid::ZERO);
-    let connect = Up::Connect { cnxn, session_id: 0, password, timeout_ms: 20_000, last_zxid_seen };
+    let connect = ViewRequest::Connect { cnxn, session_id: 0, password, timeout_ms: 20_000, last_zxid_seen };
     commit.submit(now, Uplink { items: vec![connect], ..Uplink::default() });
-    let What::SessionCreated { session_id, .. } = group(&mut commit).unwrap().deltas.entries[0].what else {
+    let EntryKind::SessionCreated { session_id, .. } = group(&mut commit).unwrap().deltas.entries[0].what
+    else {
         panic!("no session");
     };
     let long = "p".repeat(5_000);
@@ -954,8 +956,8 @@ fn sweep_in_groups() {
         bytes.put_i64(1);
         let (op, body, ids) = (OpCode::CREATE_TTL, 0..bytes.len(), Arc::from([]));
         let request = Request { cnxn, session_id, xid: n, op, body, ids };
-        commit.submit(now, Uplink { bytes, items: vec![Up::Request(request)], ..Uplink::default() });
-        assert!(matches!(group(&mut commit).unwrap().deltas.entries[0].what, What::Done(_)));
+        commit.submit(now, Uplink { bytes, items: vec![ViewRequest::Request(request)], ..Uplink::default() });
+        assert!(matches!(group(&mut commit).unwrap().deltas.entries[0].what, EntryKind::Done(_)));
     }
     let mut groups = 0;
     (now.mono_us, now.wall_ms) = (now.mono_us + 61_000_000, now.wall_ms + 61_000);
@@ -1171,7 +1173,7 @@ fn slots_are_reused() {
     net.send(a, &set(3, "/", b"x", -1));
     let Client { view, place, .. } = net.clients[a];
     net.views[view].closed(place);
-    net.clients[a].closed = Some(CloseReason::Expected);
+    net.clients[a].closed = Some(CloseReason::Done);
     let b = net.open(0);
     assert_eq!(net.clients[b].place.slot, place.slot);
     net.settle();
@@ -1256,7 +1258,7 @@ fn image_while_changes_go_on() {
         assert_eq!(tree.digest(), digest);
         let quotas = Quotas::of(&tree);
         let acls = AclTable::new(1);
-        let mut restored = Restored { tree, quotas, acls, sessions: sessions.into_iter().collect(), zxid };
+        let mut restored = Database { tree, quotas, acls, sessions: sessions.into_iter().collect(), zxid };
         let mut recovery = Recovery::new(SEGMENT_BYTES);
         let each = |entry: LogEntry<'_>| match entry {
             LogEntry::Txn(record, txn) if record > zxid => restored.replay(record, txn).unwrap(),

@@ -6,8 +6,8 @@ use super::read::{
     BYTES_PER_WORK, ID_WORK, REQUEST_WORK, Read, WATCH_WORK, answer_bytes, is_long, put_error_result,
 };
 use super::report::ViewReport;
-use super::{CnxnId, Deltas, Entry, MultiResult, Now, Request, Restart, Up, Uplink, What};
-use crate::admin::{self, Connection, ConnectionSession, Metrics, Sizes, Summary, Whitelist, Word};
+use super::{CnxnId, Deltas, Entry, EntryKind, MultiResult, Now, Request, Restart, Uplink, ViewRequest};
+use crate::admin::{self, Connection, ConnectionSession, FourLetterWord, Metrics, Sizes, Summary, Whitelist};
 use crate::auth::{self, AclList, Policy};
 use crate::proto::event::{EventType, put_event};
 use crate::proto::reply::{MultiHeader, ReplyHeader, put_reply, put_status};
@@ -366,7 +366,7 @@ impl View {
             touched: false,
             opened: now,
             asked_us: now.mono_us,
-            reason: CloseReason::Expected,
+            reason: CloseReason::Done,
             stats: CnxnStats::new(),
         }));
         let deadline_ms = now.mono_ms() + self.settings.sessionless_timeout_ms;
@@ -508,7 +508,7 @@ impl View {
                 return used;
             }
             if cnxn.state == State::Fresh
-                && let Some(word) = Word::from_code(i32::from_be_bytes(*first))
+                && let Some(word) = FourLetterWord::from_code(i32::from_be_bytes(*first))
             {
                 return match self.word(slot, cnxn, word, body) {
                     Step::Done => {
@@ -580,7 +580,7 @@ impl View {
         let password = request.password.unwrap_or_default();
         self.outstanding += 1;
         self.uplink.begin(now);
-        self.uplink.items.push(Up::Connect {
+        self.uplink.items.push(ViewRequest::Connect {
             cnxn: self.id(slot),
             session_id: request.session_id,
             password: password[..password.len().min(64)].into(),
@@ -590,13 +590,15 @@ impl View {
     }
 
     /// Takes a four-letter word; `rest` is what follows it.
-    fn word(&mut self, slot: u32, cnxn: &mut Cnxn, word: Word, rest: &[u8]) -> Step {
+    fn word(&mut self, slot: u32, cnxn: &mut Cnxn, word: FourLetterWord, rest: &[u8]) -> Step {
         let is_allowed = self.settings.whitelist.allows(word);
         let mask = match word {
-            Word::Stmk if is_allowed => match rest.first_chunk::<{ Word::MASK_BYTES }>() {
-                Some(mask) => Some(i64::from_be_bytes(*mask)),
-                None => return Step::NeedsMore,
-            },
+            FourLetterWord::Stmk if is_allowed => {
+                match rest.first_chunk::<{ FourLetterWord::MASK_BYTES }>() {
+                    Some(mask) => Some(i64::from_be_bytes(*mask)),
+                    None => return Step::NeedsMore,
+                }
+            }
             _ => None,
         };
         cnxn.state = State::Waiting;
@@ -605,11 +607,11 @@ impl View {
         cnxn.stats.received += 1;
         if !is_allowed {
             self.answer_word(cnxn, &word.refusal());
-        } else if word == Word::Ruok {
+        } else if word == FourLetterWord::Ruok {
             // A liveness probe asks this thread alone.
             self.answer_word(cnxn, &admin::render(word, &admin::Status::default()));
         } else {
-            self.uplink.items.push(Up::Word { cnxn: self.id(slot), word, mask });
+            self.uplink.items.push(ViewRequest::FourLetterWord { cnxn: self.id(slot), word, mask });
         }
         Step::Done
     }
@@ -619,7 +621,7 @@ impl View {
         self.replies += 1;
         cnxn.stats.sent += 1;
         cnxn.out.extend_from_slice(text);
-        cnxn.close(CloseReason::Expected);
+        cnxn.close(CloseReason::Done);
     }
 
     fn frame(&mut self, slot: u32, cnxn: &mut Cnxn, frame: &[u8], now: Now) {
@@ -703,7 +705,7 @@ impl View {
         let start = self.uplink.bytes.len();
         self.uplink.begin(now);
         self.uplink.bytes.extend_from_slice(body);
-        self.uplink.items.push(Up::Request(Request {
+        self.uplink.items.push(ViewRequest::Request(Request {
             cnxn: self.id(slot),
             session_id: cnxn.session_id,
             xid,
@@ -1028,7 +1030,7 @@ impl View {
     /// The same within a turn.
     pub fn look_again(&mut self, Place { slot, .. }: Place, now: Now) -> Wants {
         let Some(mut cnxn) = self.cnxns[slot as usize].cnxn.take() else {
-            return Wants { write: false, read: false, again: false, close: Some(CloseReason::Expected) };
+            return Wants { write: false, read: false, again: false, close: Some(CloseReason::Done) };
         };
         let mut again = cnxn.deferred > 0 && self.drain_pending(slot, &mut cnxn, Drain::AsItGoes, now);
         if cnxn.stalled {
@@ -1098,7 +1100,7 @@ impl View {
     pub fn take_uplink(&mut self) -> Option<Uplink> {
         if !self.signs.is_empty() {
             let signs = self.take_signs();
-            self.uplink.items.push(Up::Touched(signs));
+            self.uplink.items.push(ViewRequest::Touched(signs));
         }
         if self.uplink.items.is_empty() {
             return None;
@@ -1223,7 +1225,7 @@ impl View {
     }
 
     fn entry(&mut self, entry: &Entry, changes: &[Change], results: &[MultiResult], now: Now) {
-        if let What::Reset(restart) = &entry.what {
+        if let EntryKind::Reset(restart) = &entry.what {
             return self.reset(entry, restart);
         }
         assert!(entry.zxid >= self.zxid, "delta goes back: {} after {}", entry.zxid, self.zxid);
@@ -1234,7 +1236,7 @@ impl View {
         let mut body = std::mem::take(&mut self.scratch);
         body.clear();
         let mut changed = None;
-        if matches!(entry.what, What::Multi) {
+        if matches!(entry.what, EntryKind::Multi) {
             self.multi(entry.zxid, changes, results, &mut body, now);
         } else {
             changed = self.changes(changes, entry.zxid, now);
@@ -1245,15 +1247,15 @@ impl View {
             self.last_txn = entry.zxid;
         }
         match entry.what {
-            What::SessionCreated { session_id, timeout_ms } => {
+            EntryKind::SessionCreated { session_id, timeout_ms } => {
                 self.sessions.insert(session_id, timeout_ms);
             }
-            What::SessionClosed { session_id } => self.session_closed(entry, session_id),
-            What::Serving(serving) => self.serve(serving),
-            What::Image(link) => self.images_wanted.push_back(link),
-            What::Report { query, word } => {
+            EntryKind::SessionClosed { session_id } => self.session_closed(entry, session_id),
+            EntryKind::Serving(serving) => self.serve(serving),
+            EntryKind::Image(link) => self.images_wanted.push_back(link),
+            EntryKind::Report { query, word } => {
                 let report = Box::new(self.report(word));
-                self.uplink.items.push(Up::Report { query, report });
+                self.uplink.items.push(ViewRequest::Report { query, report });
             }
             _ => {}
         }
@@ -1282,7 +1284,9 @@ impl View {
         }
         self.outstanding = 0;
         self.uplink.term += 1;
-        self.uplink.items.retain(|item| matches!(item, Up::Word { .. } | Up::Report { .. }));
+        self.uplink
+            .items
+            .retain(|item| matches!(item, ViewRequest::FourLetterWord { .. } | ViewRequest::Report { .. }));
         self.release_held_up();
     }
 
@@ -1450,7 +1454,8 @@ impl View {
         body: &mut Vec<u8>,
         now: Now,
     ) {
-        let counted = !matches!(entry.what, What::Fence(_) | What::Text(_) | What::Report { .. });
+        let counted =
+            !matches!(entry.what, EntryKind::Fence(_) | EntryKind::Text(_) | EntryKind::Report { .. });
         if counted {
             self.outstanding -= 1;
         }
@@ -1464,8 +1469,8 @@ impl View {
             self.cnxns[to.slot as usize].cnxn = Some(cnxn);
         }
         // A connection that is gone says nothing any more, either.
-        if let What::Fence(former) = entry.what {
-            self.uplink.items.push(Up::Fenced(former));
+        if let EntryKind::Fence(former) = entry.what {
+            self.uplink.items.push(ViewRequest::Fenced(former));
         }
     }
 
@@ -1479,44 +1484,48 @@ impl View {
         now: Now,
     ) {
         match &entry.what {
-            What::SessionCreated { session_id, timeout_ms } if cnxn.state == State::Waiting => {
+            EntryKind::SessionCreated { session_id, timeout_ms } if cnxn.state == State::Waiting => {
                 self.established(to.slot, cnxn, *session_id, *timeout_ms);
                 // As Java: a session that begins is its connection's first request. One that is attached to is none.
                 let latency_us = (now.mono_us - cnxn.asked_us).max(0) as u64;
                 self.metrics.latencies.updatelatency.record(latency_us);
                 self.note(cnxn, 0, OpCode::CREATE_SESSION, Some(latency_us), now);
             }
-            What::Attached { session_id, timeout_ms } if cnxn.state == State::Waiting => {
+            EntryKind::Attached { session_id, timeout_ms } if cnxn.state == State::Waiting => {
                 self.metrics.counters.connection_revalidate_count += 1;
                 self.established(to.slot, cnxn, *session_id, *timeout_ms);
             }
-            What::SessionCreated { .. } | What::Attached { .. } => {}
-            What::Refused { .. } if cnxn.state == State::Waiting => {
+            EntryKind::SessionCreated { .. } | EntryKind::Attached { .. } => {}
+            EntryKind::Refused { .. } if cnxn.state == State::Waiting => {
                 self.metrics.counters.connection_revalidate_count += 1;
                 self.take_buffer(cnxn);
                 let response = ConnectResponse::expired(cnxn.read_only.map(|_| false));
                 jute::frame(&mut cnxn.out, |out| response.put(out));
-                cnxn.close(CloseReason::Expected);
+                cnxn.close(CloseReason::Done);
             }
-            What::Refused { .. } => {}
-            What::Ahead { seen } => cnxn.close(CloseReason::ZxidAhead { seen: *seen, ours: self.zxid }),
-            What::Moved => cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id }),
-            What::Dropped => cnxn.close(CloseReason::SessionGone { session_id: cnxn.session_id }),
-            What::Fence(_) => {
+            EntryKind::Refused { .. } => {}
+            EntryKind::Ahead { seen } => cnxn.close(CloseReason::ZxidAhead { seen: *seen, ours: self.zxid }),
+            EntryKind::Moved => cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id }),
+            EntryKind::Dropped => cnxn.close(CloseReason::SessionGone { session_id: cnxn.session_id }),
+            EntryKind::Fence(_) => {
                 cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id });
                 self.silence(to.slot, cnxn);
             }
-            What::Text(text) => self.answer_word(cnxn, text),
-            What::Report { .. } | What::Epoch | What::Serving(_) | What::Image(_) | What::Reset(_) => {}
-            What::Done(op) => {
+            EntryKind::Text(text) => self.answer_word(cnxn, text),
+            EntryKind::Report { .. }
+            | EntryKind::Epoch
+            | EntryKind::Serving(_)
+            | EntryKind::Image(_)
+            | EntryKind::Reset(_) => {}
+            EntryKind::Done(op) => {
                 self.put_result(*op, changed, body);
                 self.reply(entry, to, cnxn, ErrorCode::Ok, body, now);
             }
-            What::Multi | What::Synced => self.reply(entry, to, cnxn, ErrorCode::Ok, body, now),
-            What::Failed(code) => self.reply(entry, to, cnxn, *code, body, now),
-            What::SessionClosed { .. } => {
+            EntryKind::Multi | EntryKind::Synced => self.reply(entry, to, cnxn, ErrorCode::Ok, body, now),
+            EntryKind::Failed(code) => self.reply(entry, to, cnxn, *code, body, now),
+            EntryKind::SessionClosed { .. } => {
                 self.reply(entry, to, cnxn, ErrorCode::Ok, body, now);
-                cnxn.close(CloseReason::Expected);
+                cnxn.close(CloseReason::Done);
             }
         }
     }
@@ -1611,14 +1620,14 @@ impl View {
     }
 
     /// What this view adds to a four-letter word's answer.
-    fn report(&mut self, word: Word) -> ViewReport {
+    fn report(&mut self, word: FourLetterWord) -> ViewReport {
         let report = ViewReport {
             zxid: self.zxid,
             received: self.received,
             sent: self.replies,
             latency: self.metrics.latencies.of_requests(),
             metrics: match word {
-                Word::Mntr | Word::Srvr | Word::Stat => self.metrics.clone(),
+                FourLetterWord::Mntr | FourLetterWord::Srvr | FourLetterWord::Stat => self.metrics.clone(),
                 _ => Metrics::default(),
             },
             outstanding: self.outstanding,
@@ -1626,20 +1635,20 @@ impl View {
             watch_count: self.watches.len(),
             watch_summary: self.watches.summary(),
             connections: match word {
-                Word::Stat | Word::Cons | Word::Dump => self.connections(),
+                FourLetterWord::Stat | FourLetterWord::Cons | FourLetterWord::Dump => self.connections(),
                 _ => Vec::new(),
             },
             watches: match word {
-                Word::Wchc | Word::Wchp => self.watches_by_session(),
+                FourLetterWord::Wchc | FourLetterWord::Wchp => self.watches_by_session(),
                 _ => Vec::new(),
             },
         };
         match word {
-            Word::Srst => {
+            FourLetterWord::Srst => {
                 (self.received, self.replies) = (0, 0);
                 self.metrics = Metrics::default();
             }
-            Word::Crst => {
+            FourLetterWord::Crst => {
                 let live = self.cnxns.iter_mut().filter_map(|slot| slot.cnxn.as_mut());
                 live.for_each(|cnxn| cnxn.stats = CnxnStats::reset());
             }

@@ -27,7 +27,7 @@ impl Alarm {
         Ok(Self(timer))
     }
 
-    /// What to give to `epoll_wait` in order to sleep for `timeout` at most; the alarm rings in between if it must.
+    /// What to give to `epoll_wait` in order to sleep for `timeout` at most; the alarm channels in between if it must.
     pub fn bound(&self, timeout: Duration) -> Duration {
         if timeout.is_zero() || timeout >= SHORT {
             return timeout;

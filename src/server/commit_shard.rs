@@ -4,10 +4,10 @@ use super::log_writer::{Done, FSYNC_WARN, LogThread, LogWriter};
 use super::logging::Text;
 use super::others::Others;
 use super::peers::Waiter;
-use super::ring::{Bell, Consumer, Producer};
+use super::spsc::{Consumer, Notify, Producer};
 use super::view_shard::Signs;
 use super::{About, Clock, Phase, Shared};
-use crate::admin::{self, Word};
+use crate::admin::{self, FourLetterWord};
 use crate::replica::{Deltas, Now, Replica, Uplink};
 use crate::wal::Batch;
 use std::collections::VecDeque;
@@ -37,8 +37,8 @@ const STALL: Duration = Duration::from_millis(500);
 /// until it is known whether one does.
 const HEARD_WITHIN_US: i64 = 200_000;
 
-/// The rings of the commit shard.
-pub struct Rings {
+/// The channels of the commit shard.
+pub struct Channels {
     /// From each view.
     pub uplinks: Vec<Consumer<Uplink>>,
     /// Of each view, beside its uplink: whose clients are alive must not stand in a queue behind writes.
@@ -48,7 +48,7 @@ pub struct Rings {
     /// The log.
     pub log: Log,
     /// Wakes this shard.
-    pub bell: Bell,
+    pub notify: Notify,
 }
 
 /// Where the log is written.
@@ -67,7 +67,7 @@ pub struct CommitShard {
     /// Its thread's.
     waker: OnceLock<Waker>,
     /// Wakes it.
-    bell: Bell,
+    notify: Notify,
     /// Where it waits for the others, of a member.
     waiter: Mutex<Option<Waiter>>,
     /// Groups that a member's commit thread has begun and ended to write itself; odd while it does.
@@ -89,7 +89,7 @@ enum Turn {
 
 struct State {
     replica: Replica,
-    rings: Rings,
+    channels: Channels,
     /// In an ensemble: the others.
     others: Option<Box<Others>>,
     clock: Clock,
@@ -120,18 +120,18 @@ struct State {
 /// The commit side of a server.
 pub fn new(
     replica: Replica,
-    rings: Rings,
+    channels: Channels,
     others: Option<Others>,
     clock: Clock,
     shared: Arc<Shared>,
     about: Arc<About>,
 ) -> CommitShard {
-    let backlog = rings.deltas.iter().map(|_| VecDeque::new()).collect();
+    let backlog = channels.deltas.iter().map(|_| VecDeque::new()).collect();
     let started = Instant::now();
-    let bell = rings.bell.clone();
+    let notify = channels.notify.clone();
     let state = State {
         replica,
-        rings,
+        channels,
         others: others.map(Box::new),
         clock,
         shared,
@@ -150,7 +150,7 @@ pub fn new(
     CommitShard {
         state: Mutex::new(state),
         waker: OnceLock::new(),
-        bell,
+        notify,
         waiter: Mutex::default(),
         writes: AtomicU64::new(0),
     }
@@ -178,7 +178,7 @@ impl CommitShard {
                 let parked = Instant::now();
                 thread::park_timeout(timeout);
                 if parked.elapsed() >= TICK
-                    && let Log::Here(writer) = &mut self.state().rings.log
+                    && let Log::Here(writer) = &mut self.state().channels.log
                 {
                     writer.idle();
                 }
@@ -186,7 +186,7 @@ impl CommitShard {
         }
         let mut state = self.state();
         // Others have this shard as well; the log's thread waits for as long as there is somebody to give it a group.
-        state.rings.log = Log::Ended;
+        state.channels.log = Log::Ended;
         state.shared.set_phase(Phase::Stopped);
     }
 
@@ -220,7 +220,7 @@ impl CommitShard {
         self.writes.fetch_add(1, Ordering::Release);
         if done.took >= TICK {
             // Whoever stood in may be waiting for the others.
-            self.bell.ring();
+            self.notify.notify();
         }
         self.state().written(done);
         Some(Duration::ZERO)
@@ -275,7 +275,7 @@ impl CommitShard {
                 }
             }
         }
-        self.bell.ring();
+        self.notify.notify();
         None
     }
 
@@ -292,7 +292,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl State {
     /// Whether a turn holds up its thread no longer than the disk has lately.
     fn may_block(&self) -> bool {
-        let is_quick = match &self.rings.log {
+        let is_quick = match &self.channels.log {
             Log::Here(writer) => writer.is_quick(),
             Log::There(log) => log.is_quick(),
             Log::Ended => false,
@@ -302,9 +302,9 @@ impl State {
 
     /// Does what there is to do. The log may be written `here` also where it has a thread of its own.
     fn turn(&mut self, waker: &Waker, here: bool) -> Turn {
-        self.rings.bell.listen(waker);
+        self.channels.notify.register(waker);
         let now = self.now();
-        while let Log::There(log) = &mut self.rings.log
+        while let Log::There(log) = &mut self.channels.log
             && let Some(done) = log.take_done()
         {
             self.durable(done, now);
@@ -398,9 +398,9 @@ impl State {
 
     fn take_uplinks(&mut self, now: Now) {
         self.replica.proceed(now);
-        let views = self.rings.uplinks.len();
+        let views = self.channels.uplinks.len();
         for at in 0..views {
-            let uplink = &mut self.rings.uplinks[(self.first_uplink + at) % views];
+            let uplink = &mut self.channels.uplinks[(self.first_uplink + at) % views];
             while self.replica.takes_uplinks() {
                 let Some(batch) = uplink.take() else { break };
                 self.replica.submit(now, batch);
@@ -411,7 +411,7 @@ impl State {
 
     /// Takes in which clients are alive; gives the time as it is then.
     fn take_signs(&mut self) -> Now {
-        let told: Vec<_> = self.rings.signs.iter().map(|signs| signs.take()).collect();
+        let told: Vec<_> = self.channels.signs.iter().map(|signs| signs.take()).collect();
         let mut gaps_us: Vec<_> = told.iter().flat_map(|told| told.gaps_us.iter().copied()).collect();
         // A pause of the process is each view's, and counts once.
         gaps_us.sort_unstable();
@@ -434,7 +434,7 @@ impl State {
     fn answer_words(&mut self, now: Now) {
         for mut answered in self.replica.take_answered(now) {
             self.about.fill_in(answered.word, &mut answered.status, &self.shared);
-            if answered.word == Word::Srst {
+            if answered.word == FourLetterWord::Srst {
                 self.shared.admission.forget_rejected();
             }
             let text = admin::render(answered.word, &answered.status);
@@ -458,14 +458,14 @@ impl State {
         }
         self.replica.handed(records, taken.elapsed().as_micros() as u64);
         if self.others.is_some()
-            && let Log::There(log) = &self.rings.log
+            && let Log::There(log) = &self.channels.log
             && let Some(writer) = log.quick_writer()
         {
             self.aside = Some((batch, writer));
             return true;
         }
         self.shared.begin_write();
-        let done = match &mut self.rings.log {
+        let done = match &mut self.channels.log {
             Log::Here(writer) => Some(writer.group(batch)),
             Log::There(log) => log.group(batch, here),
             Log::Ended => unreachable!("no turn is taken behind the last"),
@@ -511,7 +511,7 @@ impl State {
                 waiting.push_back(deltas.clone());
             }
         }
-        for (waiting, ring) in self.backlog.iter_mut().zip(&mut self.rings.deltas) {
+        for (waiting, ring) in self.backlog.iter_mut().zip(&mut self.channels.deltas) {
             while ring.has_room() {
                 let Some(deltas) = waiting.pop_front() else { break };
                 let sent = ring.put(deltas);

@@ -1,8 +1,8 @@
 //! Takes connections in and hands them to the view shards.
 
 use super::logging::{Text, provoked};
-use super::ring::{Bell, Producer};
 use super::rt::{Accepted, Listener};
+use super::spsc::{Notify, Producer};
 use super::{EXIT_HOST, Phase, Shared, exit, rt};
 use log::Level;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -80,9 +80,9 @@ fn listen(address: SocketAddr, backlog: i32, keep_alive: bool) -> io::Result<Tcp
 /// A view shard as the listener sees it.
 pub struct Target {
     /// Where its connections go.
-    pub ring: Producer<Accepted>,
+    pub channel: Producer<Accepted>,
     /// Wakes it.
-    pub bell: Bell,
+    pub notify: Notify,
 }
 
 /// Accepts until the server stops.
@@ -127,9 +127,9 @@ pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Sh
         // In turn: connections live long, and their number per shard stays even.
         next = (next + 1) % targets.len();
         let mut message = accepted;
-        while let Err(back) = targets[next].ring.put(message) {
+        while let Err(back) = targets[next].channel.put(message) {
             message = back;
-            targets[next].bell.ring();
+            targets[next].notify.notify();
             rt::yield_now().await;
         }
     }

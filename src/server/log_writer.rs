@@ -9,7 +9,7 @@
 
 use super::files::{self, DataDir, Placed};
 use super::logging::{Text, provoked};
-use super::ring::{Bell, Consumer, Producer, ring};
+use super::spsc::{Consumer, Notify, Producer, channel};
 use super::{fatal, helper};
 use crate::wal::{self, Batch, GroupEncoder, Position};
 use std::fs::{File, OpenOptions};
@@ -100,13 +100,13 @@ pub struct LogThread {
 }
 
 impl LogThread {
-    /// Starts the thread on `core`; it rings `bell`. It ends once this is dropped.
+    /// Starts the thread on `core`; it channels `notify`. It ends once this is dropped.
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn spawn(core: usize, writer: LogWriter, bell: Bell) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn spawn(core: usize, writer: LogWriter, notify: Notify) -> io::Result<(Self, JoinHandle<()>)> {
         let (jobs, receiver) = sync_channel(1);
-        let (producer, done) = ring(2, bell, Bell::default());
+        let (producer, done) = channel(2, notify, Notify::default());
         let writer = Arc::new(Mutex::new(writer));
         let shared = writer.clone();
         let main = move || {

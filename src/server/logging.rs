@@ -82,12 +82,12 @@ impl Out {
             text.push_str(&told(self.lost));
         }
         text.push_str(line);
-        let patience = match self.lost_at {
+        let group_delay = match self.lost_at {
             _ if is_last => LAST_PATIENCE,
             Some(at) if at.elapsed() < READER_DISTRUST => Duration::ZERO,
             _ => READER_PATIENCE,
         };
-        match self.write_within(text.as_bytes(), patience) {
+        match self.write_within(text.as_bytes(), group_delay) {
             Ok(()) => (self.lost, self.is_torn) = (0, false),
             Err(written) => {
                 self.lost += u64::from(!line.is_empty());
@@ -98,10 +98,10 @@ impl Out {
     }
 
     /// Writes all of it, or says how many bytes were taken in this time.
-    fn write_within(&self, text: &[u8], patience: Duration) -> Result<(), usize> {
+    fn write_within(&self, text: &[u8], group_delay: Duration) -> Result<(), usize> {
         let stderr = std::io::stderr();
         let out = self.own.as_ref().map_or_else(|| stderr.as_fd(), File::as_fd);
-        let (until, mut written) = (Instant::now() + patience, 0);
+        let (until, mut written) = (Instant::now() + group_delay, 0);
         while written < text.len() {
             if !takes(out, until) {
                 return Err(written);

@@ -31,17 +31,17 @@ mod peers;
 mod preflight;
 mod reach;
 mod recovery;
-#[doc(hidden)]
-pub mod ring;
 mod rt;
 mod session_log;
 mod snapshots;
+#[doc(hidden)]
+pub mod spsc;
 mod view_shard;
 
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
 pub use obstacles::obstacles;
 
-use crate::admin::{self, Conf, Status, Whitelist, Word};
+use crate::admin::{self, Conf, FourLetterWord, Status, Whitelist};
 use crate::auth::Policy;
 use crate::config::{Config, Role};
 use crate::proto::Zxid;
@@ -56,7 +56,7 @@ use files::DataDir;
 use log_writer::{LogThread, LogWriter};
 use logging::Text;
 use others::Others;
-use ring::{Bell, ring};
+use spsc::Notify;
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::net::{IpAddr, TcpListener, ToSocketAddrs};
@@ -71,7 +71,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const CORES_DEFAULT_MAX: usize = 4;
 
 /// Batches on their way between two shards.
-const RING_SLOTS: usize = 8;
+const CHANNEL_SLOTS: usize = 8;
 
 /// Connections on their way to a shard.
 const ACCEPTED_SLOTS: usize = 256;
@@ -202,12 +202,12 @@ impl About {
         }
     }
 
-    fn fill_in(&self, word: Word, status: &mut Status, shared: &Shared) {
+    fn fill_in(&self, word: FourLetterWord, status: &mut Status, shared: &Shared) {
         status.version.clone_from(&self.version);
         status.conf = self.conf.clone();
         status.conf.data_dir_bytes = files::dir_bytes(&self.data_dir);
         status.conf.data_log_bytes = files::dir_bytes(&self.data_log_dir);
-        if word == Word::Envi {
+        if word == FourLetterWord::Envi {
             status.environment.clone_from(&self.environment);
             status.environment.extend(environment::memory());
         }
@@ -403,7 +403,7 @@ pub fn run(config: &Config) {
     };
 
     signals.serving();
-    let commit_bell = Bell::default();
+    let commit_notify = Notify::default();
     let others = member.as_ref().zip(peers).map(|(member, peers)| {
         let others = Others::new(
             peers,
@@ -412,7 +412,7 @@ pub fn run(config: &Config) {
             dir.clone(),
             tree_settings,
             (restored.zxid, encoder.position()),
-            commit_bell.clone(),
+            commit_notify.clone(),
         );
         others.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
     });
@@ -423,16 +423,16 @@ pub fn run(config: &Config) {
     let mut targets = Vec::new();
     let mut view_mains = Vec::new();
     for (number, &core) in roles.views.iter().enumerate() {
-        let (inbound, outbound) = (Bell::default(), Bell::default());
+        let (inbound, outbound) = (Notify::default(), Notify::default());
         // What is sent up, the view has handled as it sees fit: `CommitShard::submit`.
-        let (up_in, up_out) = ring(RING_SLOTS, Bell::default(), outbound.clone());
-        let (delta_in, delta_out) = ring(RING_SLOTS, inbound.clone(), commit_bell.clone());
-        let (accepted_in, accepted_out) = ring(ACCEPTED_SLOTS, inbound.clone(), Bell::default());
+        let (up_in, up_out) = spsc::channel(CHANNEL_SLOTS, Notify::default(), outbound.clone());
+        let (delta_in, delta_out) = spsc::channel(CHANNEL_SLOTS, inbound.clone(), commit_notify.clone());
+        let (accepted_in, accepted_out) = spsc::channel(ACCEPTED_SLOTS, inbound.clone(), Notify::default());
         uplinks.push(up_out);
         let signs_of_view = Arc::new(view_shard::Signs::default());
         signs.push(signs_of_view.clone());
         deltas.push(delta_in);
-        targets.push(listener::Target { ring: accepted_in, bell: inbound.clone() });
+        targets.push(listener::Target { channel: accepted_in, notify: inbound.clone() });
         let settings = ViewSettings {
             number: number as u16,
             frame_bytes_max,
@@ -446,7 +446,7 @@ pub fn run(config: &Config) {
         let tree = restored.tree.for_view();
         let (zxid, sessions, digest) = (restored.zxid, restored.sessions.clone(), restored.tree.digest());
         let view = View::new(settings, policy.clone(), tree, zxid, sessions, digest);
-        let rings = view_shard::Rings {
+        let channels = view_shard::Channels {
             uplink: up_in,
             signs: signs_of_view,
             deltas: delta_out,
@@ -464,7 +464,7 @@ pub fn run(config: &Config) {
         let plan =
             (number == 0).then(|| snapshots::Plan::new(dir.clone(), limits, zxid, replayed, hash_seed));
         let inbox = others.as_ref().map(Others::inbox);
-        view_mains.push((core, view, rings, plan, inbox));
+        view_mains.push((core, view, channels, plan, inbox));
     }
     let settings = CommitSettings {
         views: roles.views.len() as u16,
@@ -503,15 +503,15 @@ pub fn run(config: &Config) {
         Log::Here(Box::new(writer))
     } else {
         let (log, thread) =
-            LogThread::spawn(roles.log, writer, commit_bell.clone()).unwrap_or_else(|error| {
+            LogThread::spawn(roles.log, writer, commit_notify.clone()).unwrap_or_else(|error| {
                 exit(EXIT_HOST, format_args!("the log's thread does not start: {error}"))
             });
         threads.push(thread);
         Log::There(log)
     };
     let is_member = others.is_some();
-    let rings = commit_shard::Rings { uplinks, signs, deltas, log, bell: commit_bell.clone() };
-    let commit_shard = Arc::new(commit_shard::new(replica, rings, others, clock, shared.clone(), about));
+    let channels = commit_shard::Channels { uplinks, signs, deltas, log, notify: commit_notify.clone() };
+    let commit_shard = Arc::new(commit_shard::new(replica, channels, others, clock, shared.clone(), about));
 
     let started = |spawned: std::io::Result<rt::Shard>, what: &str| {
         spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("shard {what} does not start: {error}")))
@@ -538,13 +538,13 @@ pub fn run(config: &Config) {
         threads.push(thread);
     }
     let mut running = Vec::new();
-    for (number, (core, view, rings, plan, inbox)) in view_mains.into_iter().enumerate() {
+    for (number, (core, view, channels, plan, inbox)) in view_mains.into_iter().enumerate() {
         let (shared, listen_main, commit_shard) = (shared.clone(), listen_main.take(), commit_shard.clone());
         let main = move || async move {
             if let Some(listen_main) = listen_main {
                 rt::spawn_local(listen_main());
             }
-            view_shard::run(view, rings, clock, shared, commit_shard, plan, inbox).await;
+            view_shard::run(view, channels, clock, shared, commit_shard, plan, inbox).await;
         };
         running.push(started(rt::spawn(config.engine, core, &format!("zkfast-view{number}"), main), "view"));
     }
@@ -553,7 +553,7 @@ pub fn run(config: &Config) {
     log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={} engine={} \
         started_ms={}", Text(dir.snap.display()), roles.commit, roles.log, list(&roles.views), config.engine.name(),
         clock.start.elapsed().as_millis());
-    watch(&signals, &shared, &commit_bell);
+    watch(&signals, &shared, &commit_notify);
     wait(&ended);
     // What was counted and not said.
     log::logger().flush();
@@ -670,7 +670,7 @@ impl Signals {
 }
 
 /// Waits for a signal, and meanwhile for shards that stand still.
-fn watch(signals: &Signals, shared: &Shared, commit_bell: &Bell) {
+fn watch(signals: &Signals, shared: &Shared, commit_notify: &Notify) {
     let mut seen: Vec<(u64, u32)> = vec![(0, 0); shared.beats.len()];
     let (mut write, mut writing) = (0, 0);
     loop {
@@ -701,7 +701,7 @@ fn watch(signals: &Signals, shared: &Shared, commit_bell: &Bell) {
         }
     }
     shared.set_phase(Phase::Stopping);
-    commit_bell.ring();
+    commit_notify.notify();
 }
 
 /// How the shards ended, once all have.

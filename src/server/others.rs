@@ -4,11 +4,12 @@ use super::files::DataDir;
 use super::helper;
 use super::logging::{Text, provoked};
 use super::peers::{self, Bound, Peers, Piece, Waiter};
-use super::ring::Bell;
+use super::spsc::Notify;
 use super::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, exit, recovery};
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
+use crate::database::Database;
 use crate::proto::Zxid;
-use crate::replica::{Event, MemberSettings, Now, Output, Replica, Restored, Weight};
+use crate::replica::{Event, MemberSettings, Now, Output, Replica, Weight};
 use crate::snapshot;
 use crate::snapshot::java::{Encoder, Form};
 use crate::storage::{self, Folder, ImageEncoder, Incoming, LogReader, Storage};
@@ -61,11 +62,11 @@ pub enum Arrival {
     /// The bytes of a tree for this learner begin to be there; it is as of that zxid.
     TreeReady(LinkId, Zxid),
     /// The tree that came in is on disk.
-    Stored(Box<Restored>, Duration),
+    Stored(Box<Database>, Duration),
     /// It could not be written.
     NotStored(io::Error),
     /// The disk was read again.
-    Reloaded(Box<Restored>),
+    Reloaded(Box<Database>),
     /// What the log knows of where a learner's ends, and what reads on from there.
     LogFound(LinkId, Option<(Zxid, Box<LogReader>)>),
     /// Txns of the log for a learner, and what reads on.
@@ -76,7 +77,7 @@ pub enum Arrival {
 #[derive(Clone, Debug)]
 pub struct Inbox {
     sender: Sender<Arrival>,
-    bell: Bell,
+    notify: Notify,
 }
 
 impl Inbox {
@@ -84,7 +85,7 @@ impl Inbox {
     pub fn put(&self, arrival: Arrival) {
         // Nobody takes it any more once the server stops.
         let _ = self.sender.send(arrival);
-        self.bell.ring();
+        self.notify.notify();
     }
 }
 
@@ -229,7 +230,7 @@ pub struct Others {
 }
 
 impl Others {
-    /// The shell of a member whose ports are `bound`; `bell` wakes the commit thread.
+    /// The shell of a member whose ports are `bound`; `notify` wakes the commit thread.
     ///
     /// # Errors
     /// The system has no `epoll` to give.
@@ -240,7 +241,7 @@ impl Others {
         dir: DataDir,
         tree_settings: tree::Settings,
         (durable, log): (Zxid, Position),
-        bell: Bell,
+        notify: Notify,
     ) -> io::Result<(Self, Waiter)> {
         let (sender, arrivals) = mpsc::channel();
         let (peers, waiter) = Peers::new(bound, ensemble, keep_alive)?;
@@ -249,7 +250,7 @@ impl Others {
             dir,
             tree_settings,
             arrivals,
-            inbox: Inbox { sender, bell },
+            inbox: Inbox { sender, notify },
             trees: BTreeMap::new(),
             is_storing: false,
             readers: BTreeMap::new(),
@@ -387,7 +388,7 @@ impl Others {
     }
 
     /// Makes a tree's bytes beside the commit thread, as fast as the learner takes them. The learner hears of the tree once
-    /// the first of them are there: a large one takes its time to be put in order, and the learner's patience with a tree
+    /// the first of them are there: a large one takes its time to be put in order, and the learner's group_delay with a tree
     /// that has begun is short.
     fn make_tree(&mut self, image: Image) {
         let (link, zxid) = (image.link, image.zxid);
@@ -464,7 +465,7 @@ impl Others {
     }
 
     /// Writes a tree beside the commit thread.
-    fn store(&mut self, restored: Box<Restored>, replica: &mut Replica, now: Now) {
+    fn store(&mut self, restored: Box<Database>, replica: &mut Replica, now: Now) {
         assert!(!std::mem::replace(&mut self.is_storing, true), "two trees are stored at once");
         let (dir, inbox, log) = (self.dir.clone(), self.inbox.clone(), self.log);
         let main = move || {
@@ -531,7 +532,7 @@ fn find_in_log(
 }
 
 /// Writes a tree as an incoming snapshot, given where the log ends.
-fn store(dir: &DataDir, mut restored: Restored, log: Position) -> io::Result<Restored> {
+fn store(dir: &DataDir, mut restored: Database, log: Position) -> io::Result<Database> {
     let mut incoming = Incoming::create(dir.clone(), restored.zxid)?;
     ImageEncoder::all(&mut restored, 0, |bytes| incoming.write(bytes))?;
     incoming.finish(log)?;

@@ -6,7 +6,7 @@ use io_uring::{IoUring, opcode};
 use rlimit::Resource;
 use std::fs;
 
-/// Locked memory that an executor takes: rings and registered buffers. Measured: 205 to 256 KiB.
+/// Locked memory that an executor takes: channels and registered buffers. Measured: 205 to 256 KiB.
 const MEMLOCK_PER_SHARD: u64 = 256 << 10;
 
 /// glommio refuses to start an executor below this.

@@ -3,8 +3,8 @@
 use super::files::DataDir;
 use super::logging::Text;
 use crate::admin::Metrics;
+use crate::database::Database;
 use crate::proto::Zxid;
-use crate::replica::Restored;
 use crate::storage::{self, Event, RecoveryError};
 use crate::tree;
 use std::time::{Duration, Instant};
@@ -62,7 +62,7 @@ impl Loading {
 ///
 /// # Errors
 /// As [`recover`].
-pub fn recover_again(dir: &DataDir, to: Zxid, settings: tree::Settings) -> Result<Restored, RecoveryError> {
+pub fn recover_again(dir: &DataDir, to: Zxid, settings: tree::Settings) -> Result<Database, RecoveryError> {
     let started = Instant::now();
     let mut progress = started;
     let cut = storage::truncated(dir, to);

@@ -1,7 +1,7 @@
 //! What becomes of sessions, at DEBUG: who made one, attached to it, was refused it, and why one ended.
 
 use super::logging::Text;
-use crate::replica::{Deltas, Entry, Place, View, What};
+use crate::replica::{Deltas, Entry, EntryKind, Place, View};
 use std::net::SocketAddr;
 
 /// Tells of the sessions in `batch`, which `view` is about to apply. A line is the view's whose client caused it; that of
@@ -15,19 +15,19 @@ pub fn tell(batch: &Deltas, view: &View) {
         let place = to.filter(|_| is_ours).map(|to| Place { slot: to.slot, generation: to.generation });
         let peer = place.and_then(|place| view.describe(place)).map(|(peer, _)| peer);
         match *what {
-            What::SessionCreated { session_id, timeout_ms } if is_ours => {
+            EntryKind::SessionCreated { session_id, timeout_ms } if is_ours => {
                 log::debug!(target: "session", "made: session={session_id:#x} peer={} timeout_ms={timeout_ms}",
                     Peer(peer));
             }
-            What::Attached { session_id, timeout_ms } if is_ours => {
+            EntryKind::Attached { session_id, timeout_ms } if is_ours => {
                 log::debug!(target: "session", "attached: session={session_id:#x} peer={} timeout_ms={timeout_ms}",
                     Peer(peer));
             }
-            What::Refused { session_id } if is_ours => {
+            EntryKind::Refused { session_id } if is_ours => {
                 log::debug!(target: "session", "refused: session={session_id:#x} peer={} why={}", Peer(peer),
                     Text("it has ended, never was, or has another password"));
             }
-            What::SessionClosed { session_id }
+            EntryKind::SessionClosed { session_id }
                 if is_ours || (view.number() == 0 && to.is_none_or(|to| to.learner().is_some())) =>
             {
                 let timeout_ms = view.timeout_of(session_id).unwrap_or(0);

@@ -3,8 +3,8 @@
 use super::commit_shard::CommitShard;
 use super::logging::{Text, provoked};
 use super::others::Inbox;
-use super::ring::{Bell, Consumer, Producer};
 use super::rt::{self, Accepted, Stream};
+use super::spsc::{Consumer, Notify, Producer};
 use super::{Clock, Phase, Shared, session_log, snapshots};
 use crate::replica::{CloseReason, Deltas, DeltasCursor, Now, Place, Uplink, View};
 use crate::zab::LinkId;
@@ -48,7 +48,7 @@ pub struct ViewShard {
     /// Tasks of the connections, by slot.
     wakers: RefCell<Vec<Option<Waker>>>,
     scratch: RefCell<Vec<u8>>,
-    uplink_bell: Bell,
+    uplink_notify: Notify,
     /// Which clients are alive.
     signs: Arc<Signs>,
     /// Connections that are to end, and when they will whatever they have not taken.
@@ -61,8 +61,8 @@ pub struct ViewShard {
     ticked: Cell<Now>,
 }
 
-/// The rings of a view shard.
-pub struct Rings {
+/// The channels of a view shard.
+pub struct Channels {
     /// To the commit shard.
     pub uplink: Producer<Uplink>,
     /// To it as well, past what waits in the other.
@@ -72,9 +72,9 @@ pub struct Rings {
     /// From the listener.
     pub accepted: Consumer<Accepted>,
     /// Wakes the task that takes deltas and connections.
-    pub inbound: Bell,
+    pub inbound: Notify,
     /// Wakes the task that sends up.
-    pub outbound: Bell,
+    pub outbound: Notify,
 }
 
 /// A gap between two ticks of a view that is not work but standing still: the process was paused, or the disk hung.
@@ -123,14 +123,14 @@ impl Signs {
 /// Serves until the server stops.
 pub async fn run(
     view: View,
-    rings: Rings,
+    channels: Channels,
     clock: Clock,
     shared: Arc<Shared>,
     commit: Arc<CommitShard>,
     snapshots: Option<snapshots::Plan>,
     inbox: Option<Inbox>,
 ) {
-    let Rings { uplink, signs, deltas, accepted, inbound, outbound } = rings;
+    let Channels { uplink, signs, deltas, accepted, inbound, outbound } = channels;
     let shard = Rc::new(ViewShard {
         view: RefCell::new(view),
         arrivals: Cell::new(0),
@@ -138,7 +138,7 @@ pub async fn run(
         shared,
         wakers: RefCell::default(),
         scratch: RefCell::new(vec![0; READ_BYTES]),
-        uplink_bell: outbound,
+        uplink_notify: outbound,
         signs,
         lingering: RefCell::default(),
         is_imaging: Cell::new(false),
@@ -159,7 +159,7 @@ async fn send_up(shard: Rc<ViewShard>, commit: Arc<CommitShard>, mut uplink: Pro
     // Ends the wait of a group for more that began here.
     let mut waiting = pin!(None);
     poll_fn(|cx| {
-        shard.uplink_bell.listen(cx.waker());
+        shard.uplink_notify.register(cx.waker());
         let mut items = 0;
         while uplink.has_room() {
             let Some(batch) = shard.view.borrow_mut().take_uplink() else { break };
@@ -180,7 +180,7 @@ async fn send_up(shard: Rc<ViewShard>, commit: Arc<CommitShard>, mut uplink: Pro
     .await;
 }
 
-async fn tick(shard: Rc<ViewShard>, inbound: Bell) {
+async fn tick(shard: Rc<ViewShard>, inbound: Notify) {
     loop {
         rt::sleep(TICK).await;
         let now = shard.clock.now();
@@ -188,8 +188,8 @@ async fn tick(shard: Rc<ViewShard>, inbound: Bell) {
         shard.shared.beat(shard.view.borrow().number());
         shard.tell_signs(now);
         shard.cut_lingering(now.mono_ms());
-        shard.uplink_bell.ring();
-        inbound.ring();
+        shard.uplink_notify.notify();
+        inbound.notify();
         shard.wake_listed();
     }
 }
@@ -200,13 +200,13 @@ impl ViewShard {
         self: Rc<Self>,
         mut deltas: Consumer<Arc<Deltas>>,
         mut accepted: Consumer<Accepted>,
-        inbound: Bell,
+        inbound: Notify,
         mut snapshots: Option<snapshots::Plan>,
     ) {
         let mut taken = 0;
         loop {
             let batch = poll_fn(|cx| {
-                inbound.listen(cx.waker());
+                inbound.register(cx.waker());
                 while let Some(accepted) = accepted.take() {
                     self.clone().adopt(accepted);
                 }
@@ -232,7 +232,7 @@ impl ViewShard {
                     self.view.borrow_mut().applied(&batch, took_us.max(0) as u64);
                 }
                 self.wake_listed();
-                self.uplink_bell.ring();
+                self.uplink_notify.notify();
                 if is_done {
                     break;
                 }
@@ -328,7 +328,7 @@ impl ViewShard {
         self.forget(place);
         let session = self.view.borrow().describe(place).map_or(0, |(_, session_id)| session_id);
         match result {
-            Ok(CloseReason::Expected) => {}
+            Ok(CloseReason::Done) => {}
             Ok(reason) => {
                 let line = format_args!("closed: peer={peer} session={session:#x} why={}", Text(&reason));
                 provoked(Level::Info, "cnxn", "closed", reason.name(), line);
@@ -382,7 +382,7 @@ impl ViewShard {
             };
             self.measure(&mut view, place, now);
             if view.has_uplink() {
-                self.uplink_bell.ring();
+                self.uplink_notify.notify();
             }
             let mut blocked = false;
             if wants.write {
@@ -419,7 +419,7 @@ impl ViewShard {
                     let why = "the client has ended the connection, and not its session";
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, why)));
                 }
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(CloseReason::Expected)),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(CloseReason::Done)),
                 Poll::Ready(Ok(bytes)) => {
                     view.receive(place, &scratch[..bytes], now);
                     self.measure(&mut view, place, now);

@@ -4,10 +4,11 @@ use super::cluster::{Cluster, Mutation};
 use super::disk::SimDisk;
 use super::net::{Arrival, Event, Inside, Net, Socket, Who};
 use crate::auth::Policy;
+use crate::database::Database;
 use crate::proto::{OpCode, Zxid};
 use crate::replica::{
-    CommitSettings, Deltas, Entry, Event as MemberEvent, MemberSettings, Now, Output, Place, Replica,
-    Restored, Standing, Up, Uplink, View, ViewSettings, What,
+    CommitSettings, Deltas, Entry, EntryKind, Event as MemberEvent, MemberSettings, Now, Output, Place,
+    Replica, Standing, Uplink, View, ViewRequest, ViewSettings,
 };
 use crate::snapshot::java::{Encoder, Form};
 use crate::snapshot::{self, Header};
@@ -139,7 +140,7 @@ pub(crate) struct Process {
     uplinks_due_us: u64,
     accepted: u64,
     /// A received tree on its way to the disk.
-    storing: Option<Box<Restored>>,
+    storing: Option<Box<Database>>,
     wanted: VecDeque<LinkId>,
     image: Option<Image>,
     /// A snapshot that is whole, and is written once the log is durable as far.
@@ -712,7 +713,7 @@ impl Cluster {
         }
     }
 
-    fn store_tree(&mut self, server: usize, mut restored: Box<Restored>) {
+    fn store_tree(&mut self, server: usize, mut restored: Box<Database>) {
         let disk = self.servers[server].disk.clone();
         let Some(process) = &mut self.servers[server].process else { return };
         let log = process.log.encoder().position();
@@ -800,14 +801,14 @@ impl Cluster {
         let Some(process) = &mut self.servers[server].process else { return };
         for entry in &deltas.entries {
             match &entry.what {
-                What::Reset(restart) => {
+                EntryKind::Reset(restart) => {
                     process.tentative.clear();
                     process.confirmed = Zxid::ZERO;
                     process.published = entry.zxid;
                     process.tentative.push((entry.zxid, restart.tree.digest()));
                     continue;
                 }
-                What::Serving(is_serving) => process.is_serving = *is_serving,
+                EntryKind::Serving(is_serving) => process.is_serving = *is_serving,
                 _ => {}
             }
             process.published = entry.zxid;
@@ -888,7 +889,7 @@ impl Cluster {
                 process.replica.durable(batch, now);
             }
             Inside::Deltas { view, deltas } => {
-                if view == 0 && deltas.entries.iter().any(|entry| matches!(entry.what, What::Reset(_))) {
+                if view == 0 && deltas.entries.iter().any(|entry| matches!(entry.what, EntryKind::Reset(_))) {
                     // Of a tree that is no more.
                     process.image = None;
                     process.wanted.clear();
@@ -1205,17 +1206,18 @@ impl Cluster {
         let Some(mut uplink) = side.view.take_uplink() else { return };
         if self.mutation == Some(Mutation::SyncAtOnce) {
             let zxid = side.view.zxid();
-            let synced = uplink
-                .items
-                .extract_if(.., |item| matches!(item, Up::Request(request) if request.op == OpCode::SYNC));
+            let synced = uplink.items.extract_if(
+                ..,
+                |item| matches!(item, ViewRequest::Request(request) if request.op == OpCode::SYNC),
+            );
             let entries = synced.map(|item| {
-                let Up::Request(request) = item else { unreachable!("looked at above") };
+                let ViewRequest::Request(request) = item else { unreachable!("looked at above") };
                 Entry {
                     zxid,
                     digest: 0,
                     to: Some(request.cnxn),
                     xid: request.xid,
-                    what: What::Synced,
+                    what: EntryKind::Synced,
                     changes_end: 0,
                     results_end: 0,
                 }
@@ -1264,9 +1266,9 @@ fn mutate(mutation: Option<Mutation>, bytes: Vec<u8>, random: &mut super::Random
     frames.concat()
 }
 
-fn brief(what: &What) -> String {
+fn brief(what: &EntryKind) -> String {
     match what {
-        What::Reset(_) => "Reset".to_owned(),
+        EntryKind::Reset(_) => "Reset".to_owned(),
         other => format!("{other:?}"),
     }
 }

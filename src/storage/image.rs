@@ -1,8 +1,8 @@
 //! Between a tree with its sessions and the bytes of a snapshot.
 
 use super::{Folder, Storage};
+use crate::database::{Builder, Database};
 use crate::proto::Zxid;
-use crate::replica::{Builder, Restored};
 use crate::snapshot::{self, ACL_OPEN, Counts, Header, Node, SnapshotEncoder};
 use crate::tree::{self, AclRef, NodeImage};
 use std::collections::BTreeMap;
@@ -80,11 +80,11 @@ impl ImageEncoder {
     /// # Errors
     /// The first one of `write`.
     pub fn all(
-        restored: &mut Restored,
+        restored: &mut Database,
         wall_ms: i64,
         mut write: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        let Restored { tree, sessions, zxid, .. } = restored;
+        let Database { tree, sessions, zxid, .. } = restored;
         let header = Header { zxid: *zxid, digest: tree.digest(), wall_ms };
         let mut encoder = Self::new(&header, sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms)));
         let (mut nodes, mut more) = (Vec::new(), true);
@@ -120,7 +120,7 @@ pub enum ImageError {
 ///
 /// # Errors
 /// See [`ImageError`].
-pub fn decode(mut bytes: &[u8], settings: tree::Settings) -> Result<Restored, ImageError> {
+pub fn decode(mut bytes: &[u8], settings: tree::Settings) -> Result<Database, ImageError> {
     decode_from(&mut bytes, settings)
 }
 
@@ -130,13 +130,13 @@ pub(super) fn read<S: Storage>(
     storage: &S,
     zxid: Zxid,
     settings: tree::Settings,
-) -> Result<Restored, ImageError> {
+) -> Result<Database, ImageError> {
     let name = snapshot::file_name(zxid);
     let bytes = storage.length(Folder::Snap, &name).map_err(ImageError::Io)?;
     decode_from(&mut File { storage, name, bytes }, settings)
 }
 
-fn decode_from(source: &mut impl snapshot::Source, settings: tree::Settings) -> Result<Restored, ImageError> {
+fn decode_from(source: &mut impl snapshot::Source, settings: tree::Settings) -> Result<Database, ImageError> {
     let mut builder = Builder::new(settings);
     match snapshot::decode_from(source, &mut builder) {
         Ok((header, _)) => builder.finish(header.zxid, header.digest).map_err(ImageError::Damaged),

@@ -5,8 +5,8 @@ use super::{
     EPOCHS, Epochs, EpochsError, Folder, ImageEncoder, ImageError, NewFile, SNAPSHOT_TMP, Storage, image,
     newest_base, set_aside, snapshots, starts,
 };
+use crate::database::{Agreement, Database, ReplayError};
 use crate::proto::Zxid;
-use crate::replica::{Agreement, ReplayError, Restored};
 use crate::snapshot;
 use crate::tree;
 use crate::wal::{self, Cuts, End, Entry, GroupEncoder, Marker, Place, Recovery, Seen, Segment, Torn};
@@ -132,7 +132,7 @@ impl RecoveryError {
 #[derive(Debug)]
 pub struct Recovered {
     /// What the server knew.
-    pub restored: Restored,
+    pub restored: Database,
     /// Where the log goes on.
     pub encoder: GroupEncoder,
     /// Txns that were replayed.
@@ -336,7 +336,7 @@ pub fn recover<S: Storage>(
         tell(Event::NotAdopted(zxid));
     }
     if snapshot.is_none() {
-        in_snap(storage, write_snapshot(storage, &mut Restored::fresh(settings)))?;
+        in_snap(storage, write_snapshot(storage, &mut Database::fresh(settings)))?;
     }
     let epoch = restored.zxid.epoch();
     let epochs =
@@ -349,7 +349,7 @@ pub fn recover<S: Storage>(
 ///
 /// # Errors
 /// Those of the system.
-pub fn write_snapshot<S: Storage>(storage: &S, restored: &mut Restored) -> io::Result<()> {
+pub fn write_snapshot<S: Storage>(storage: &S, restored: &mut Database) -> io::Result<()> {
     let mut file = storage.create(Folder::Snap, SNAPSHOT_TMP)?;
     ImageEncoder::all(restored, 0, |bytes| file.write(bytes))?;
     file.finish(&snapshot::file_name(restored.zxid))
@@ -398,7 +398,7 @@ struct Attempt<'a, S> {
 
 /// An attempt that fits.
 struct Fit {
-    restored: Restored,
+    restored: Database,
     snapshot: Option<Zxid>,
     recovery: Recovery,
     /// The newest segment, and where it ends.
@@ -485,7 +485,7 @@ impl<S: Storage> Attempt<'_, S> {
     /// A damaged one is left out, and so is one of which the disk fails to give bytes: the log behind an older one
     /// leads to the same state, or is found to be missing. One that the system does not open, or that a later version
     /// wrote, is for an operator.
-    fn newest_snapshot(&mut self) -> Result<(Restored, Option<Zxid>), RecoveryError> {
+    fn newest_snapshot(&mut self) -> Result<(Database, Option<Zxid>), RecoveryError> {
         while let Some(&zxid) = self.candidates.last() {
             let path = self.storage.path(Folder::Snap, &snapshot::file_name(zxid));
             match image::read(self.storage, zxid, self.settings) {
@@ -503,7 +503,7 @@ impl<S: Storage> Attempt<'_, S> {
             self.candidates.pop();
         }
         match self.base {
-            None => Ok((Restored::fresh(self.settings), None)),
+            None => Ok((Database::fresh(self.settings), None)),
             Some((segment, zxid)) => {
                 let damage =
                     wal::Damage { segment, offset: 0, seen: Seen::NoSnapshot(zxid), through: Some(zxid) };
@@ -515,7 +515,7 @@ impl<S: Storage> Attempt<'_, S> {
 
 /// Applies what counts of a log.
 struct Replay<'a> {
-    restored: &'a mut Restored,
+    restored: &'a mut Database,
     cuts: Cuts,
     /// Zxid of the snapshot.
     start: Zxid,
@@ -536,7 +536,7 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(restored: &'a mut Restored, cuts: Cuts) -> Self {
+    fn new(restored: &'a mut Database, cuts: Cuts) -> Self {
         let start = restored.zxid;
         Self {
             restored,

@@ -1,8 +1,8 @@
 //! Histories of a server's files on a disk that crashes, fills up, fails and rots.
 
 use super::*;
+use crate::database::Database;
 use crate::proto::OpCode;
-use crate::replica::Restored;
 use crate::sim::Random;
 use crate::sim::disk::SimDisk;
 use crate::tree::{self, Digests, Tree};
@@ -65,7 +65,7 @@ impl State {
 
     /// The state as a snapshot's bytes.
     fn snapshot(&self) -> Vec<u8> {
-        let mut restored = Restored::fresh(settings());
+        let mut restored = Database::fresh(settings());
         for record in &self.records {
             restored.replay(record.zxid, &record.txn()).expect("fits");
         }
@@ -414,7 +414,7 @@ fn damage() {
 }
 
 fn fresh_len() -> usize {
-    Restored::fresh(settings()).tree.len()
+    Database::fresh(settings()).tree.len()
 }
 
 /// A server that has just begun, with records 1 to `count`, each a group.
@@ -744,7 +744,7 @@ fn digests_of_older_logs() {
         let disk = SimDisk::new(SEGMENT_BYTES, 1);
         let (recovered, _) = start(&disk).expect("nothing is there");
         let mut log = LogFile::new(disk.clone(), recovered.encoder);
-        let (mut restored, mut batch) = (Restored::fresh(settings()), Batch::default());
+        let (mut restored, mut batch) = (Database::fresh(settings()), Batch::default());
         for zxid in 1..=4 {
             let record = Record { zxid: Zxid(zxid), salt: 0, data_bytes: 10 };
             restored.replay(record.zxid, &record.txn()).expect("fits");

@@ -102,7 +102,7 @@ pub enum Output {
         by: SidSet,
     },
     /// The leader this server follows looks for one itself, in a later round: following it leads nowhere, and the
-    /// replica looks as well. Without this it would try until its patience ends: a leader can leave the round in which
+    /// replica looks as well. Without this it would try until its group_delay ends: a leader can leave the round in which
     /// it is elected for a later one that it hears of in the same moment.
     LeaderLooks {
         /// The round in which it looks.

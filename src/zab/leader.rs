@@ -1347,7 +1347,7 @@ impl Leader {
     /// Lets time pass.
     pub fn tick(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
         let Membership { tick_ms, init_ms, sync_ms, .. } = self.membership;
-        let patience = |learner: &Learner| match learner.step {
+        let group_delay = |learner: &Learner| match learner.step {
             Step::Fresh => init_ms,
             Step::Synced => sync_ms,
             // It waits for this server's disk, or tree.
@@ -1355,7 +1355,7 @@ impl Leader {
             _ => init_ms + sync_ms,
         };
         let silent =
-            self.learners.iter().filter(|(_, learner)| now_ms - learner.heard_ms > patience(learner));
+            self.learners.iter().filter(|(_, learner)| now_ms - learner.heard_ms > group_delay(learner));
         let silent: Vec<(LinkId, i64)> =
             silent.map(|(link, learner)| (*link, now_ms - learner.heard_ms)).collect();
         for (link, silent_ms) in silent {

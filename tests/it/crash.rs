@@ -5,7 +5,7 @@
 //! and not before the last acknowledged one. `ZKFAST_CRASH_ROUNDS` and `ZKFAST_CRASH_SEED` make
 //! other runs.
 
-use crate::harness::{ANSWER_TIMEOUT, Patience, Random, Server, alone, setting, under_test};
+use crate::harness::{ANSWER_TIMEOUT, GroupDelay, Random, Server, alone, setting, under_test};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,8 +54,8 @@ fn sigkill_under_load() {
                 scope.spawn(|| writer.round(round, &busy));
             }
             scope.spawn(|| visitor.round(round));
-            let mut patience = Patience::new(COME_BACK_TIMEOUT);
-            while busy.load(Ordering::Relaxed) < quorum && !patience.is_over() {
+            let mut group_delay = GroupDelay::new(COME_BACK_TIMEOUT);
+            while busy.load(Ordering::Relaxed) < quorum && !group_delay.is_over() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             std::thread::sleep(writing);

@@ -22,7 +22,7 @@ mod nemesis;
 mod network;
 mod story;
 
-use crate::harness::{Kind, Patience, alone, setting};
+use crate::harness::{GroupDelay, Kind, alone, setting};
 use clients::{AbortOnDrop, FINISH, RUN, Run};
 use cluster::{Cluster, START_TIMEOUT, Shape};
 use history::{Check, Entry, History, Op, Outcome, Violation, check, summary};
@@ -103,13 +103,13 @@ fn faults_make_no_sync_stale() {
         network.cut(former, sid);
         network.cut(sid, former);
     }
-    let mut patience = Patience::new(START_TIMEOUT);
+    let mut group_delay = GroupDelay::new(START_TIMEOUT);
     let leader = loop {
         let leader = cluster.wait_for_leader(START_TIMEOUT);
         if leader != former {
             break leader;
         }
-        assert!(!patience.is_over(), "the others elect nobody");
+        assert!(!group_delay.is_over(), "the others elect nobody");
     };
     assert_eq!(clients::overwrite(cluster.address(leader)), 1);
     assert_eq!(cluster.mode(former).as_deref(), Some("leader"), "it has not noticed yet");

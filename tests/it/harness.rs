@@ -32,12 +32,12 @@ pub fn alone() -> MutexGuard<'static, ()> {
 /// A limit of time that follows what the machine gives: with three threads that want to run for each core it lasts
 /// three times as long.
 #[derive(Debug)]
-pub struct Patience {
+pub struct GroupDelay {
     left: Duration,
     looked: Instant,
 }
 
-impl Patience {
+impl GroupDelay {
     /// One that lasts for `limit` on a machine with nothing else to do.
     pub fn new(limit: Duration) -> Self {
         Self { left: limit, looked: Instant::now() }
@@ -260,14 +260,14 @@ impl Server {
 
     /// Waits until the process ends by itself: its status, `None` where a signal ended it.
     pub fn wait_for_end(&mut self) -> Option<i32> {
-        let mut patience = Patience::new(START_TIMEOUT);
+        let mut group_delay = GroupDelay::new(START_TIMEOUT);
         loop {
             let child = self.child.as_mut().expect("just started");
             if let Some(status) = child.try_wait().expect("the state of a child") {
                 self.child = None;
                 return status.code();
             }
-            assert!(!patience.is_over(), "{:?} does not end\n{}", self.kind, self.output());
+            assert!(!group_delay.is_over(), "{:?} does not end\n{}", self.kind, self.output());
             std::thread::sleep(Duration::from_millis(3));
         }
     }
@@ -328,7 +328,7 @@ impl Server {
 
     /// Waits until it serves: until a quorum does, in an ensemble.
     pub fn wait_until_it_answers(&mut self) {
-        let mut patience = Patience::new(START_TIMEOUT);
+        let mut group_delay = GroupDelay::new(START_TIMEOUT);
         loop {
             // Not `ruok`: Java says "imok" before it takes sessions.
             if let Ok(answer) = four_letter_word(self.address, "isro", WORD_TIMEOUT)
@@ -341,7 +341,7 @@ impl Server {
                 self.child = None;
                 panic!("{:?} ended at its start: {status}\n{}", self.kind, self.output());
             }
-            assert!(!patience.is_over(), "{:?} does not come to serve\n{}", self.kind, self.output());
+            assert!(!group_delay.is_over(), "{:?} does not come to serve\n{}", self.kind, self.output());
             // Short: restarts are most of the crash test's time.
             std::thread::sleep(Duration::from_millis(3));
         }

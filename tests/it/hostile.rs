@@ -1,7 +1,7 @@
 //! Bytes that no client should send, and clients that do not behave: the server lives, answers as
 //! ZooKeeper does, stays small, and nobody else notices.
 
-use crate::harness::{ANSWER_TIMEOUT, Kind, Patience, Server, alone, kept_waiting_with, under_test};
+use crate::harness::{ANSWER_TIMEOUT, GroupDelay, Kind, Server, alone, kept_waiting_with, under_test};
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -455,9 +455,9 @@ fn watches_by_the_hundred_thousand() {
         let reply = hoarder.call(&request, &mut events).expect("an answer behind the events");
         assert_eq!((reply.header.err, events.len()), (0, PATHS));
         drop(hoarder);
-        let mut patience = Patience::new(Duration::from_secs(20));
+        let mut group_delay = GroupDelay::new(Duration::from_secs(20));
         while watches(server) != 0 {
-            assert!(!patience.is_over(), "watches of a closed connection stay");
+            assert!(!group_delay.is_over(), "watches of a closed connection stay");
             std::thread::sleep(Duration::from_millis(10));
         }
     });

@@ -8,7 +8,7 @@
 //! `ZKFAST_JAVA_3_4=1`, `an_ensemble` and `killed_under_load`.
 
 use crate::harness::{
-    ANSWER_TIMEOUT, Directory, Kind, Patience, Random, Server, alone, free_address, setting, zkfast_binary,
+    ANSWER_TIMEOUT, Directory, GroupDelay, Kind, Random, Server, alone, free_address, setting, zkfast_binary,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -54,13 +54,13 @@ fn connect(address: SocketAddr) -> Connection {
 /// Waits until a session can be opened: once a server of the ensemble was killed, there is a quorum again.
 fn settle(address: SocketAddr) {
     let connect = Connect { timeout_ms: 600_000, ..Connect::default() };
-    let mut patience = Patience::new(TIMEOUT);
+    let mut group_delay = GroupDelay::new(TIMEOUT);
     loop {
         match Connection::connect(address, &connect, ANSWER_TIMEOUT) {
             Ok(mut connection) => {
                 return assert_eq!(call(&mut connection, &Request::CloseSession), Body::Empty);
             }
-            Err(error) => assert!(!patience.is_over(), "{error}"),
+            Err(error) => assert!(!group_delay.is_over(), "{error}"),
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -703,10 +703,10 @@ fn an_ensemble() {
     assert_eq!(shown.nodes.remove("/zookeeper/config").is_some(), !is_3_4());
     // The last txn ended the walker's session: two of three have logged it.
     let newest = processed(servers[2].address());
-    let mut patience = Patience::new(TIMEOUT);
+    let mut group_delay = GroupDelay::new(TIMEOUT);
     for server in &servers {
         while processed(server.address()) != newest {
-            assert!(!patience.is_over(), "{} does not come to {newest}", server.address());
+            assert!(!group_delay.is_over(), "{} does not come to {newest}", server.address());
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -1,6 +1,8 @@
 //! What a server's log says, line by line: its shape as text and as JSON, sessions, storms, SIGHUP.
 
-use crate::harness::{ANSWER_TIMEOUT, Directory, Kind, Patience, Server, alone, free_address, zkfast_binary};
+use crate::harness::{
+    ANSWER_TIMEOUT, Directory, GroupDelay, Kind, Server, alone, free_address, zkfast_binary,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -121,12 +123,12 @@ fn lines(server: &Server, of: fn(&str) -> Option<Line>) -> Vec<Line> {
 
 /// Waits for a line.
 fn wait_for(server: &Server, of: fn(&str) -> Option<Line>, is_it: impl Fn(&Line) -> bool) -> Line {
-    let mut patience = Patience::new(Duration::from_secs(20));
+    let mut group_delay = GroupDelay::new(Duration::from_secs(20));
     loop {
         if let Some(line) = lines(server, of).into_iter().find(|line| is_it(line)) {
             return line;
         }
-        assert!(!patience.is_over(), "no such line:\n{}", server.whole_output());
+        assert!(!group_delay.is_over(), "no such line:\n{}", server.whole_output());
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -288,16 +290,16 @@ fn readers_that_hang() {
         command.args(["--log-level", "debug"]).stderr(Stdio::piped());
         let mut process = Process(command.spawn().expect("it starts"));
         let child = &mut process.0;
-        let mut patience = Patience::new(ANSWER_TIMEOUT);
+        let mut group_delay = GroupDelay::new(ANSWER_TIMEOUT);
         while four_letter_word(address, "ruok", ANSWER_TIMEOUT).is_err() {
-            assert!(!patience.is_over(), "it does not come to serve");
+            assert!(!group_delay.is_over(), "it does not come to serve");
             thread::sleep(Duration::from_millis(5));
         }
         // Those that have ended count among the clients of one address until the server has noticed.
         let open = || {
-            let mut patience = Patience::new(ANSWER_TIMEOUT);
+            let mut group_delay = GroupDelay::new(ANSWER_TIMEOUT);
             while let Err(error) = Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT) {
-                assert!(!patience.is_over(), "{error}");
+                assert!(!group_delay.is_over(), "{error}");
                 thread::sleep(Duration::from_millis(5));
             }
         };
@@ -315,12 +317,12 @@ fn readers_that_hang() {
         });
         let process = Pid::from_raw(child.id().cast_signed()).expect("a process");
         kill_process(process, Signal::TERM).expect("it runs");
-        let mut patience = Patience::new(ANSWER_TIMEOUT);
+        let mut group_delay = GroupDelay::new(ANSWER_TIMEOUT);
         let status = loop {
             if let Some(status) = child.try_wait().expect("the state of a child") {
                 break status;
             }
-            assert!(!patience.is_over(), "it does not end");
+            assert!(!group_delay.is_over(), "it does not end");
             thread::sleep(Duration::from_millis(5));
         };
         assert_eq!(status.code(), Some(0));

@@ -1,6 +1,6 @@
 //! Servers that stand still for a while: a virtual machine that is moved, a laptop that sleeps.
 
-use crate::harness::{ANSWER_TIMEOUT, Kind, Patience, Server, alone};
+use crate::harness::{ANSWER_TIMEOUT, GroupDelay, Kind, Server, alone};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use zkfast::client::Request;
@@ -57,9 +57,9 @@ fn survives_a_pause(server: &Server, timeout_ms: i32) -> bool {
     // Silence that the server did hear.
     drop(client);
     let mut other = open(&Connect { timeout_ms: 10_000, ..Connect::default() }).expect("a session");
-    let mut patience = Patience::new(10 * timeout);
+    let mut group_delay = GroupDelay::new(10 * timeout);
     while other.call(&exists, &mut Vec::new()).expect("an answer").header.err != -101 {
-        assert!(!patience.is_over(), "a silent session lives on");
+        assert!(!group_delay.is_over(), "a silent session lives on");
         sleep(Duration::from_millis(TICK_MS / 4));
     }
     assert!(heard.elapsed() >= timeout, "a session ended {:?} after it was heard", heard.elapsed());

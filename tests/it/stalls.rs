@@ -244,7 +244,7 @@ fn start(cluster: &mut Cluster, disk: &SlowDisk) -> usize {
     1
 }
 
-/// A follower whose disk hangs for far longer than its clients' timeouts, and than its leader's patience, stays with its
+/// A follower whose disk hangs for far longer than its clients' timeouts, and than its leader's group_delay, stays with its
 /// leader and tells it that they live.
 #[test]
 fn a_hang_of_a_follower_ends_no_session() {

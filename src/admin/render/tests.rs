@@ -93,7 +93,7 @@ fn status() -> Status {
 }
 
 #[track_caller]
-fn check(word: Word, expected: &str) {
+fn check(word: FourLetterWord, expected: &str) {
     assert_eq!(String::from_utf8_lossy(&render(word, &status())), expected);
 }
 
@@ -103,19 +103,19 @@ fn srvr_and_stat() {
     let figures = "Latency min/avg/max: 0/3.5/15\nReceived: 27\nSent: 28\nConnections: 3\n\
                    Outstanding: 0\nZxid: 0x5\nMode: standalone\nNode count: 8\n";
     let version = "Zookeeper version: 3.9.4-zkfast-0.1.0, built on 2025-08-19 19:53 UTC\n";
-    check(Word::Srvr, &format!("{version}{figures}"));
+    check(FourLetterWord::Srvr, &format!("{version}{figures}"));
     let clients = "Clients:\n \
                    /127.0.0.1:54398[1](queued=0,recved=3,sent=3)\n \
                    /127.0.0.1:54430[0](queued=0,recved=1,sent=0)\n \
                    /127.0.0.1:54384[1](queued=0,recved=7,sent=8)\n\n";
-    check(Word::Stat, &format!("{version}{clients}{figures}"));
+    check(FourLetterWord::Stat, &format!("{version}{clients}{figures}"));
 }
 
 /// `cons` shows what a connection with a session did, and less of the others.
 #[test]
 fn cons() {
     check(
-        Word::Cons,
+        FourLetterWord::Cons,
         " /127.0.0.1:54398[1](queued=0,recved=3,sent=3,sid=0x100002140e70001,lop=NA,est=1795408783348,\
          to=30000,lzxid=0xffffffffffffffff,lresp=2210612,llat=0,minlat=0,avglat=5,maxlat=15)\n \
          /127.0.0.1:54430[0](queued=0,recved=1,sent=0)\n \
@@ -128,14 +128,14 @@ fn cons() {
 #[test]
 fn settings() {
     check(
-        Word::Conf,
+        FourLetterWord::Conf,
         "clientPort=2181\nsecureClientPort=-1\ndataDir=/data/version-2\ndataDirSize=67109358\n\
          dataLogDir=/datalog/version-2\ndataLogSize=67109359\ntickTime=2000\nmaxClientCnxns=60\n\
          minSessionTimeout=4000\nmaxSessionTimeout=40000\nclientPortListenBacklog=-1\nserverId=0\n",
     );
-    check(Word::Dirs, "datadir_size: 67109358\nlogdir_size: 67109359\n");
+    check(FourLetterWord::Dirs, "datadir_size: 67109358\nlogdir_size: 67109359\n");
     check(
-        Word::Envi,
+        FourLetterWord::Envi,
         "Environment:\nzookeeper.version=3.9.4-zkfast-0.1.0, built on 2025-08-19 19:53 UTC\n\
          host.name=localhost\n",
     );
@@ -144,16 +144,16 @@ fn settings() {
 /// Watches by number, by session and by path; the list ends with an empty line.
 #[test]
 fn watches() {
-    check(Word::Wchs, "2 connections watching 2 paths\nTotal watches:3\n");
-    check(Word::Wchc, "0x100002140e70001\n\t/a\n0x100002140e70000\n\t/p\n\t/a\n\n");
-    check(Word::Wchp, "/p\n\t0x100002140e70000\n/a\n\t0x100002140e70000\n\t0x100002140e70001\n\n");
+    check(FourLetterWord::Wchs, "2 connections watching 2 paths\nTotal watches:3\n");
+    check(FourLetterWord::Wchc, "0x100002140e70001\n\t/a\n0x100002140e70000\n\t/p\n\t/a\n\n");
+    check(FourLetterWord::Wchp, "/p\n\t0x100002140e70000\n/a\n\t0x100002140e70000\n\t0x100002140e70001\n\n");
 }
 
 /// `dump` shows sessions and connections by the time at which they end.
 #[test]
 fn dump() {
     check(
-        Word::Dump,
+        FourLetterWord::Dump,
         "SessionTracker dump:\n\
          Session Sets (1)/(2):\n\
          2 expire at Mon Nov 23 04:40:14 UTC 2026:\n\
@@ -179,7 +179,7 @@ fn dump() {
 #[test]
 fn dump_of_a_learner() {
     let status = Status { learner_sessions: Some(vec![(FIRST, 30_000), (FIRST + 1, 4000)]), ..status() };
-    let answer = String::from_utf8(render(Word::Dump, &status)).expect("text");
+    let answer = String::from_utf8(render(FourLetterWord::Dump, &status)).expect("text");
     let sessions = "SessionTracker dump:\nGlobal Sessions(2):\n0x100002140e70000\t30000ms\n\
                     0x100002140e70001\t4000ms\nephemeral nodes dump:\n";
     assert!(answer.starts_with(sessions), "{answer}");
@@ -190,41 +190,41 @@ fn dump_of_a_learner() {
 fn conf_of_a_member() {
     let mut status = status();
     status.conf.member = vec!["membership: ".to_owned(), "version=0".to_owned()];
-    let answer = String::from_utf8(render(Word::Conf, &status)).expect("text");
+    let answer = String::from_utf8(render(FourLetterWord::Conf, &status)).expect("text");
     assert!(answer.ends_with("\nserverId=0\nmembership: \nversion=0"), "{answer}");
 }
 
 /// Short answers have no newline where 3.9.4 has none.
 #[test]
 fn short_ones() {
-    check(Word::Ruok, "imok");
-    check(Word::Isro, "rw");
-    check(Word::Gtmk, "306");
-    check(Word::Stmk, "306");
-    check(Word::Srst, "Server stats reset.\n");
-    check(Word::Crst, "Connection stats reset.\n");
-    check(Word::Hash, "100000080: 4711\n100000100: -1\n");
-    check(Word::TelnetClose, "");
+    check(FourLetterWord::Ruok, "imok");
+    check(FourLetterWord::Isro, "rw");
+    check(FourLetterWord::Gtmk, "306");
+    check(FourLetterWord::Stmk, "306");
+    check(FourLetterWord::Srst, "Server stats reset.\n");
+    check(FourLetterWord::Crst, "Connection stats reset.\n");
+    check(FourLetterWord::Hash, "100000080: 4711\n100000100: -1\n");
+    check(FourLetterWord::TelnetClose, "");
 }
 
 /// A server that does not serve says so, except where the word is about the process.
 #[test]
 fn not_serving() {
     let status = Status { serving: false, ..status() };
-    for word in Word::ALL {
+    for word in FourLetterWord::ALL {
         let answer = String::from_utf8(render(word, &status)).expect("text");
         match word {
-            Word::Ruok => assert_eq!(answer, "imok"),
-            Word::Isro => assert_eq!(answer, "null"),
-            Word::Gtmk | Word::Stmk => assert_eq!(answer, "306"),
-            Word::Envi => assert!(answer.starts_with("Environment:\n")),
-            Word::TelnetClose => assert_eq!(answer, ""),
+            FourLetterWord::Ruok => assert_eq!(answer, "imok"),
+            FourLetterWord::Isro => assert_eq!(answer, "null"),
+            FourLetterWord::Gtmk | FourLetterWord::Stmk => assert_eq!(answer, "306"),
+            FourLetterWord::Envi => assert!(answer.starts_with("Environment:\n")),
+            FourLetterWord::TelnetClose => assert_eq!(answer, ""),
             _ => assert_eq!(answer.trim_end(), NOT_SERVING, "{word:?}"),
         }
     }
     let read_only = Status { mode: Mode::ReadOnly, ..self::status() };
-    assert_eq!(render(Word::Isro, &read_only), b"ro");
-    let answer = String::from_utf8(render(Word::Srvr, &read_only)).expect("text");
+    assert_eq!(render(FourLetterWord::Isro, &read_only), b"ro");
+    let answer = String::from_utf8(render(FourLetterWord::Srvr, &read_only)).expect("text");
     assert_eq!(answer.lines().nth(1), Some("READ-ONLY mode; serving only read-only clients"));
     assert!(answer.contains("\nMode: read-only\n"));
 }
@@ -255,7 +255,7 @@ fn mntr_names() {
         java.into_iter().filter(|name| !left_out.contains(base(name))).collect();
     expected.insert("zk_fsync_threshold_exceed_count");
 
-    let answer = String::from_utf8(render(Word::Mntr, &status())).expect("text");
+    let answer = String::from_utf8(render(FourLetterWord::Mntr, &status())).expect("text");
     let mut names = BTreeSet::new();
     for line in answer.lines() {
         let (name, value) = line.split_once('\t').expect("name, tab, value");
@@ -277,7 +277,7 @@ fn mntr_values() {
     [0, 1, 1].into_iter().for_each(|bytes| status.metrics.namespaces.write(b"/a/b", bytes));
     status.metrics.namespaces.write(b"/", 10);
     [70, 16, 20].into_iter().for_each(|bytes| status.metrics.client_response_size.record(0, bytes));
-    let answer = String::from_utf8(render(Word::Mntr, &status)).expect("text");
+    let answer = String::from_utf8(render(FourLetterWord::Mntr, &status)).expect("text");
     let lines: BTreeSet<&str> = answer.lines().collect();
     for expected in [
         "zk_version\t3.9.4-zkfast-0.1.0, built on 2025-08-19 19:53 UTC",

@@ -3,7 +3,7 @@
 use super::super::tests::{settings, tree_settings};
 use super::super::{View, ViewSettings};
 use super::*;
-use crate::admin::{Whitelist, Word};
+use crate::admin::{FourLetterWord, Whitelist};
 use crate::proto::OpCode;
 use crate::snapshot::java::{Encoder, Form};
 use crate::zab::message::{
@@ -28,7 +28,7 @@ fn member(last: Zxid) -> Replica {
         election_address: "zk1:3888".to_owned(),
         repairing: false,
     };
-    let restored = Restored { zxid: last, ..Restored::fresh(tree_settings()) };
+    let restored = Database { zxid: last, ..Database::fresh(tree_settings()) };
     let epochs = Epochs { accepted: last.epoch(), current: last.epoch(), config_version: 0 };
     Replica::member(member, settings(), Arc::default(), restored, epochs, History::new(last), at(0))
 }
@@ -75,7 +75,7 @@ fn follow(replica: &mut Replica, link: LinkId, sid: i64, last: Zxid, ms: i64) {
 
 /// SNAP and a tree as of `zxid`, as a leader sends them.
 fn snap(zxid: Zxid) -> Vec<u8> {
-    let mut tree = Restored::fresh(tree_settings()).tree;
+    let mut tree = Database::fresh(tree_settings()).tree;
     tree.begin_image();
     let mut nodes = Vec::new();
     while tree.image_slice(64, &mut nodes) {}
@@ -101,7 +101,7 @@ fn view() -> View {
         serving: false,
         hash_seed: 1,
     };
-    View::new(settings, Arc::default(), Restored::fresh(tree_settings()).tree, Zxid::ZERO, BTreeMap::new(), 0)
+    View::new(settings, Arc::default(), Database::fresh(tree_settings()).tree, Zxid::ZERO, BTreeMap::new(), 0)
 }
 
 /// What is asked of a server in the moment in which it gets its leader's tree goes in front of that tree: behind it,
@@ -117,7 +117,7 @@ fn word_while_a_tree_is_installed() {
     replica.tree_stored(*stored.expect("a tree to store"));
     let base = replica.take_group(at(5)).expect("the log's new base");
     let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
-    let items = vec![Up::Word { cnxn, word: Word::Srvr, mask: None }];
+    let items = vec![ViewRequest::FourLetterWord { cnxn, word: FourLetterWord::Srvr, mask: None }];
     replica.submit(at(5), Uplink { items, ..Uplink::default() });
     replica.durable(base, at(5));
     let mut view = view();
@@ -131,19 +131,19 @@ fn word_while_a_tree_is_installed() {
 /// A four-letter word waits for no group: an operator asks most when the disk is slow.
 #[test]
 fn word_while_the_log_is_written() {
-    let mut replica = Replica::alone(settings(), Arc::default(), Restored::fresh(tree_settings()), at(0));
+    let mut replica = Replica::alone(settings(), Arc::default(), Database::fresh(tree_settings()), at(0));
     let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
-    let session = Up::CreateSession { from: cnxn, session_id: 7, timeout_ms: 10_000 };
+    let session = ViewRequest::CreateSession { from: cnxn, session_id: 7, timeout_ms: 10_000 };
     replica.submit(at(1), Uplink { items: vec![session], ..Uplink::default() });
     let group = replica.take_group(at(1)).expect("a txn");
     assert!(replica.take_published().is_none(), "it is not durable");
-    let word = Up::Word { cnxn, word: Word::Srvr, mask: None };
+    let word = ViewRequest::FourLetterWord { cnxn, word: FourLetterWord::Srvr, mask: None };
     replica.submit(at(2), Uplink { items: vec![word], ..Uplink::default() });
     let asked = replica.take_published().expect("the views are asked");
-    assert!(matches!(asked.entries[..], [Entry { what: What::Report { .. }, zxid: Zxid::ZERO, .. }]));
+    assert!(matches!(asked.entries[..], [Entry { what: EntryKind::Report { .. }, zxid: Zxid::ZERO, .. }]));
     replica.tell(cnxn, b"Mode: standalone".to_vec());
     let told = replica.take_published().expect("the client is told");
-    assert!(matches!(told.entries[..], [Entry { what: What::Text(_), .. }]));
+    assert!(matches!(told.entries[..], [Entry { what: EntryKind::Text(_), .. }]));
     replica.durable(group, at(3));
     assert!(
         replica
@@ -169,7 +169,7 @@ fn deaf_while_truncating() {
     replica.durable(marker, at(4));
     replica.tick(at(60_000));
     assert!(!replica.may_receive(LINK));
-    replica.reloaded(Restored { zxid: Zxid::new(8, 5), ..Restored::fresh(tree_settings()) }, at(60_001));
+    replica.reloaded(Database { zxid: Zxid::new(8, 5), ..Database::fresh(tree_settings()) }, at(60_001));
     replica.tick(at(60_002));
     assert!(replica.may_receive(LINK));
     let looks = |output: &Output| matches!(output, Output::Event(Event::Looking { .. }));
@@ -279,7 +279,7 @@ fn leader_that_makes_its_tree() {
     promise(&mut replica, LINK, 2, Zxid::new(1, 2));
     assert!(outputs(&mut replica).iter().any(|output| matches!(output, Output::SaveEpochs { .. })));
     replica.log_found(LINK, None, at(2));
-    let image = |deltas: Deltas| deltas.entries.iter().any(|entry| matches!(entry.what, What::Image(_)));
+    let image = |deltas: Deltas| deltas.entries.iter().any(|entry| matches!(entry.what, EntryKind::Image(_)));
     assert!(std::iter::from_fn(|| replica.take_published()).any(image), "server 2 waits for a tree");
     (1..=60).for_each(|s| replica.tick(at(s * 1000)));
     let leads =
@@ -341,7 +341,8 @@ fn disk_that_hangs() {
     let connect = |replica: &mut Replica, ms| {
         let cnxn = CnxnId { view: 0, slot: 0, generation: ms as u32 };
         let (password, last_zxid_seen) = (Box::from([]), Zxid::ZERO);
-        let connect = Up::Connect { cnxn, session_id: 0, password, timeout_ms: 9000, last_zxid_seen };
+        let connect =
+            ViewRequest::Connect { cnxn, session_id: 0, password, timeout_ms: 9000, last_zxid_seen };
         replica.submit(at(ms), Uplink { items: vec![connect], ..Uplink::default() });
         replica.take_group(at(ms)).expect("a session")
     };

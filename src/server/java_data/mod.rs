@@ -12,8 +12,8 @@ pub use epochs::Epochs;
 pub use export::{Exported, export};
 
 use super::files::{self, DataDir};
+use crate::database::{FuzzyError, FuzzyReport};
 use crate::proto::Zxid;
-use crate::replica::{FuzzyError, FuzzyReport};
 use crate::snapshot::java::LogDamage;
 use crate::storage::{self, RecoveryError, Storage};
 use crate::tree;

@@ -2,8 +2,8 @@
 
 use super::unpack::unpack;
 use super::{Epochs, Imported, JavaDataError, Options, Source, at};
+use crate::database::{Builder, Database, FuzzyError, FuzzyReplay, FuzzyReport};
 use crate::proto::Zxid;
-use crate::replica::{Builder, FuzzyError, FuzzyReplay, FuzzyReport, Restored};
 use crate::server::logging::Text;
 use crate::snapshot::java::{
     Decoder, Form, LogReader, LogSeen, Packing, Place, parse_log_name, parse_snapshot_name,
@@ -33,7 +33,7 @@ struct SnapshotFile {
 type LogFile = (Zxid, PathBuf);
 
 /// Everything that `source` holds.
-pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Imported), JavaDataError> {
+pub(super) fn read(source: &Source, options: Options) -> Result<(Database, Imported), JavaDataError> {
     let started = Instant::now();
     let (snapshots, logs) = list(source)?;
     let newest = match snapshots.first() {
@@ -48,7 +48,7 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
     }
     let epochs = Epochs::read(&source.snap)?;
     let mut why = Vec::new();
-    let mut doubtful: Option<(Restored, Imported)> = None;
+    let mut doubtful: Option<(Database, Imported)> = None;
     // Without any there is one attempt, from nothing.
     let from_nothing = snapshots.is_empty().then_some(None);
     for snapshot in snapshots.iter().take(SNAPSHOTS_TRIED_MAX).map(Some).chain(from_nothing) {
@@ -131,7 +131,7 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Restored, Impor
 }
 
 /// Says what digests that disagreed mean.
-fn explained(restored: Restored, imported: Imported) -> (Restored, Imported) {
+fn explained(restored: Database, imported: Imported) -> (Database, Imported) {
     let FuzzyReport { digest_mismatches, doubt, .. } = &imported.report;
     if *digest_mismatches > 0 {
         let end = match doubt {

@@ -1,7 +1,7 @@
 //! What shards may rely on, on either engine.
 
 use super::*;
-use crate::server::ring::{Bell, ring};
+use crate::server::spsc::{self, Notify};
 use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -93,13 +93,13 @@ fn blocking_work() {
 fn wakes_across_threads() {
     const ROUNDS: u32 = 20_000;
     for engine in ENGINES {
-        let (bell, other_bell) = (Bell::default(), Bell::default());
-        let (mut there, mut from_here) = ring::<u32>(1, other_bell.clone(), Bell::default());
-        let (mut back, mut from_there) = ring::<u32>(1, bell.clone(), Bell::default());
+        let (notify, other_notify) = (Notify::default(), Notify::default());
+        let (mut there, mut from_here) = spsc::channel::<u32>(1, other_notify.clone(), Notify::default());
+        let (mut back, mut from_there) = spsc::channel::<u32>(1, notify.clone(), Notify::default());
         let echo = move || async move {
             for _ in 0..ROUNDS {
                 let number = poll_fn(|cx| {
-                    other_bell.listen(cx.waker());
+                    other_notify.register(cx.waker());
                     from_here.take().map_or(Poll::Pending, Poll::Ready)
                 });
                 let number = number.await;
@@ -110,7 +110,7 @@ fn wakes_across_threads() {
             for round in 0..ROUNDS {
                 assert!(there.put(round).is_ok());
                 let number = poll_fn(|cx| {
-                    bell.listen(cx.waker());
+                    notify.register(cx.waker());
                     from_there.take().map_or(Poll::Pending, Poll::Ready)
                 });
                 assert_eq!(number.await, round);
@@ -259,10 +259,10 @@ fn restless_task() {
 #[test]
 fn end_with_tasks_left() {
     let bells = on_each(|sender| async move {
-        let bell = Bell::default();
-        sender.send(bell.clone()).expect("somebody listens");
+        let notify = Notify::default();
+        sender.send(notify.clone()).expect("somebody listens");
         spawn_local(poll_fn(move |cx| {
-            bell.listen(cx.waker());
+            notify.register(cx.waker());
             Poll::<()>::Pending
         }));
         spawn_local(sleep(Duration::from_secs(3600)));
@@ -270,7 +270,7 @@ fn end_with_tasks_left() {
     });
     // glommio does not promise as much.
     let epoll = &bells[0];
-    let bell = epoll.recv().expect("a bell");
-    bell.ring();
-    drop(bell);
+    let notify = epoll.recv().expect("a notify");
+    notify.notify();
+    drop(notify);
 }

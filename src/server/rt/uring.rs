@@ -57,7 +57,7 @@ pub async fn sleep(duration: Duration) {
     glommio::timer::sleep(duration).await;
 }
 
-/// Wakes a task once the rings were looked at: where one wakes itself the queue never runs dry, and glommio looks at
+/// Wakes a task once the channels were looked at: where one wakes itself the queue never runs dry, and glommio looks at
 /// nothing else for seconds.
 pub fn again(waker: std::task::Waker) {
     spawn_local(async move {

@@ -1,6 +1,6 @@
 use super::*;
+use crate::database::{Agreement, Builder, Database, FuzzyError, FuzzyReplay};
 use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms};
-use crate::replica::{Agreement, Builder, FuzzyError, FuzzyReplay, Restored};
 use crate::snapshot::{Header, Node, Visitor};
 use crate::tree::{Digests, ExtendedTypes, NodeImage, Settings, Tree};
 use crate::txn::{self, Applied, CreateKind, CreateTxn, Txn, TxnHeader};
@@ -34,13 +34,13 @@ impl Visitor for Ignore {
 
 /// A history, txn by txn, and the trees that it makes.
 struct History {
-    restored: Restored,
+    restored: Database,
     txns: Vec<(Zxid, Vec<u8>)>,
 }
 
 impl History {
     fn new() -> Self {
-        Self { restored: Restored::fresh(SETTINGS), txns: Vec::new() }
+        Self { restored: Database::fresh(SETTINGS), txns: Vec::new() }
     }
 
     /// Makes the next txn of `session_id`, and logs it with the digest that it leaves.
@@ -50,7 +50,7 @@ impl History {
         let mut bytes = Vec::new();
         header.put(&mut bytes);
         txn.put(&mut bytes);
-        let Restored { tree, quotas, .. } = &mut self.restored;
+        let Database { tree, quotas, .. } = &mut self.restored;
         txn::apply(tree, quotas, &header, txn, &mut Applied::default()).expect("it fits");
         match txn {
             Txn::CreateSession { timeout_ms } => {
@@ -143,7 +143,7 @@ fn nodes_of(tree: &mut Tree) -> Vec<NodeImage> {
     nodes
 }
 
-fn encode(form: Form, restored: &mut Restored) -> Vec<u8> {
+fn encode(form: Form, restored: &mut Database) -> Vec<u8> {
     let nodes = nodes_of(&mut restored.tree);
     let mut encoder = Encoder::new(form, restored.sessions.clone(), nodes);
     let mut bytes = Vec::new();
@@ -183,7 +183,7 @@ fn restore(bytes: &[u8], zxid: Zxid) -> FuzzyReplay {
 }
 
 /// Every znode with its data, ACL and Stat, and the sessions.
-fn contents(restored: &Restored) -> (BTreeMap<String, String>, BTreeMap<i64, i32>) {
+fn contents(restored: &Database) -> (BTreeMap<String, String>, BTreeMap<i64, i32>) {
     let mut tree = restored.tree.clone();
     let nodes = nodes_of(&mut tree).into_iter().map(|node| {
         let index = tree.find(node.body.path()).expect("is there");
@@ -385,7 +385,7 @@ fn ttl_needs_its_key() {
     decoder.feed(&bytes, &mut builder).expect("decodes");
     let tail = decoder.finish().expect("whole");
     let from_snapshot = builder.finish_fuzzy(history.restored.zxid, tail).expect("a tree").finish();
-    let mut empty = Restored::fresh(off);
+    let mut empty = Database::fresh(off);
     let mut builder = Builder::new(off);
     let mut decoder = Decoder::new(Form::File);
     decoder.feed(&encode(Form::File, &mut empty), &mut builder).expect("decodes");
@@ -654,7 +654,7 @@ fn orphans_go() {
 /// A create that does not say its parent's cversion, as 3.3 wrote them, counts it up.
 #[test]
 fn old_create() {
-    let mut restored = Restored::fresh(SETTINGS);
+    let mut restored = Database::fresh(SETTINGS);
     for (number, name) in [(1, "/one"), (2, "/two")] {
         let zxid = Zxid(number);
         let header = TxnHeader { session_id: 0, cxid: 0, zxid, time_ms: 0, op: OpCode::CREATE };

@@ -299,7 +299,7 @@ fn many_ephemerals_end_at_once() {
 }
 
 fn number_of_mismatches(cluster: &Cluster, sid: usize) -> u64 {
-    // With more patience than for a word that is asked again and again.
+    // With more group_delay than for a word that is asked again and again.
     let mntr = four_letter_word(cluster.address(sid), "mntr", TIMEOUT).expect("mntr");
     let line = mntr.lines().find_map(|line| line.strip_prefix("zk_digest_mismatches_count\t"));
     line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("server {sid}: {mntr}"))

@@ -2,7 +2,7 @@
 
 use super::network::Network;
 use crate::harness::{
-    ANSWER_TIMEOUT, Directory, JAVA_LOG, Kind, Patience, WORD_TIMEOUT, free_ports, java_class_path, tail,
+    ANSWER_TIMEOUT, Directory, GroupDelay, JAVA_LOG, Kind, WORD_TIMEOUT, free_ports, java_class_path, tail,
     zkfast_binary,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use zkfast::client::net::four_letter_word;
 
-/// How long an ensemble may take until all of it serves, JVMs included; longer on a busy machine ([`Patience`]).
+/// How long an ensemble may take until all of it serves, JVMs included; longer on a busy machine ([`GroupDelay`]).
 pub const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a server may take to end on SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -278,9 +278,9 @@ impl Cluster {
     /// SIGTERM, and waits for the end.
     pub fn stop(&mut self, sid: usize) {
         self.signal(sid, Signal::TERM);
-        let mut patience = Patience::new(STOP_TIMEOUT);
+        let mut group_delay = GroupDelay::new(STOP_TIMEOUT);
         while self.is_running(sid) {
-            assert!(!patience.is_over(), "server {sid} does not end on SIGTERM");
+            assert!(!group_delay.is_over(), "server {sid} does not end on SIGTERM");
             std::thread::sleep(POLL);
         }
     }
@@ -346,12 +346,12 @@ impl Cluster {
 
     /// Waits until somebody leads.
     pub fn wait_for_leader(&mut self, timeout: Duration) -> usize {
-        let mut patience = Patience::new(timeout);
+        let mut group_delay = GroupDelay::new(timeout);
         loop {
             if let Some(leader) = self.leader() {
                 return leader;
             }
-            assert!(!patience.is_over(), "nobody leads within {timeout:?}");
+            assert!(!group_delay.is_over(), "nobody leads within {timeout:?}");
             std::thread::sleep(POLL);
         }
     }
@@ -359,7 +359,7 @@ impl Cluster {
     /// Waits until every server that runs has joined a leader and takes sessions; how long it took.
     pub fn wait_until_all_serve(&mut self, timeout: Duration) -> Duration {
         let begun = Instant::now();
-        let mut patience = Patience::new(timeout);
+        let mut group_delay = GroupDelay::new(timeout);
         loop {
             let mut missing = Vec::new();
             let mut leaders = 0;
@@ -378,7 +378,7 @@ impl Cluster {
             }
             let waited = begun.elapsed();
             assert!(
-                !patience.is_over(),
+                !group_delay.is_over(),
                 "{leaders} leaders, servers {missing:?} do not serve after {waited:?}"
             );
             std::thread::sleep(POLL);

@@ -5,7 +5,7 @@ use super::CALM_KEYS as KEYS;
 use super::clients;
 use super::cluster::{Cluster, START_TIMEOUT, Shape};
 use super::network::skip;
-use crate::harness::{ANSWER_TIMEOUT, Kind, Patience, Random, alone};
+use crate::harness::{ANSWER_TIMEOUT, GroupDelay, Kind, Random, alone};
 use crate::log_lines::Line;
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -170,12 +170,12 @@ fn full_disk_ends_one_server_which_comes_back() {
     cluster.wait_until_all_serve(START_TIMEOUT);
     let healthy = cluster.sids().find(|&sid| sid != victim).expect("three servers");
     create(cluster.address(healthy), 0..150, LARGE);
-    let mut patience = Patience::new(TIMEOUT);
+    let mut group_delay = GroupDelay::new(TIMEOUT);
     let status = loop {
         if let Some(status) = cluster.ended(victim) {
             break status;
         }
-        assert!(!patience.is_over(), "it still runs:\n{}", cluster.output(victim));
+        assert!(!group_delay.is_over(), "it still runs:\n{}", cluster.output(victim));
         thread::sleep(Duration::from_millis(20));
     };
     let told = cluster.output(victim);
@@ -237,9 +237,9 @@ fn data_of_another_ensemble_stays_out() {
     run("cp", &["-r", &other.data(victim).display().to_string()], &cluster.data(victim)).expect("a copy");
     drop(other);
     cluster.spawn(victim);
-    let mut patience = Patience::new(TIMEOUT);
+    let mut group_delay = GroupDelay::new(TIMEOUT);
     while !cluster.output(leader).contains("another ensemble") {
-        assert!(!patience.is_over(), "the leader says nothing:\n{}", cluster.output(leader));
+        assert!(!group_delay.is_over(), "the leader says nothing:\n{}", cluster.output(leader));
         thread::sleep(Duration::from_millis(20));
     }
     // So does the server itself, as what it most likely is where nobody mixed up directories.
@@ -252,9 +252,9 @@ fn data_of_another_ensemble_stays_out() {
             && line.field("why").is_some_and(|why| why.contains("lost its data"))
             && line.field("do").is_some()
     };
-    let mut patience = Patience::new(TIMEOUT);
+    let mut group_delay = GroupDelay::new(TIMEOUT);
     while !cluster.whole_output(victim).lines().filter_map(Line::of_text).any(is_told) {
-        assert!(!patience.is_over(), "the server says nothing:\n{}", cluster.output(victim));
+        assert!(!group_delay.is_over(), "the server says nothing:\n{}", cluster.output(victim));
         thread::sleep(Duration::from_millis(20));
     }
     // Several ticks, of which each would do to depose it.

@@ -20,7 +20,7 @@ const CALM_MS: usize = 1200;
 /// lead. In between, who was cut off leads again with all that it wrote alone, and nothing shows.
 const SHORT_MS: (usize, usize) = (200, 1500);
 const LONG_MS: (usize, usize) = (3000, 5500);
-/// How long a leader stands alone before all are killed: shorter than anybody's patience.
+/// How long a leader stands alone before all are killed: shorter than anybody's group_delay.
 const ALONE_MS: usize = 800;
 
 /// One fault, from its beginning to its end.

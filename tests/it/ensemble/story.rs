@@ -2,7 +2,7 @@
 
 use super::CALM_KEYS;
 use super::cluster::{Cluster, START_TIMEOUT, Shape};
-use crate::harness::{Kind, Patience, alone};
+use crate::harness::{GroupDelay, Kind, alone};
 use crate::log_lines::Line;
 use std::fs;
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ impl Log {
 
     /// Waits for the next line that says `what` with these fields, and looks from behind it on.
     fn next(&mut self, cluster: &Cluster, level: &str, what: &str, fields: &[(&str, &str)]) -> Line {
-        let mut patience = Patience::new(START_TIMEOUT);
+        let mut group_delay = GroupDelay::new(START_TIMEOUT);
         loop {
             let output = cluster.whole_output(self.sid);
             let lines = output.lines().enumerate().skip(self.seen);
@@ -36,7 +36,11 @@ impl Log {
                 self.seen = at + 1;
                 return line;
             }
-            assert!(!patience.is_over(), "server {} does not say {what:?} {fields:?}:\n{output}", self.sid);
+            assert!(
+                !group_delay.is_over(),
+                "server {} does not say {what:?} {fields:?}:\n{output}",
+                self.sid
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }

@@ -1,7 +1,6 @@
 //! From a fuzzy snapshot to the exact tree.
 
-use super::restored::{Agreement, note_session, read_next};
-use super::{ReplayError, Restored};
+use super::{Agreement, Database, ReplayError, note_session, read_next};
 use crate::auth::AclList;
 use crate::proto::{OpCode, Zxid};
 use crate::snapshot::java::Tail;
@@ -9,7 +8,7 @@ use crate::tree::{self, ExtendedTypes, Owner, OwnerKind};
 use crate::txn::{Txn, TxnHeader, apply_fuzzy};
 use std::sync::Arc;
 
-impl Restored {
+impl Database {
     /// Applies a logged txn to a tree that may have some of it already.
     ///
     /// # Errors
@@ -30,7 +29,7 @@ impl Restored {
 /// while writes of the root and creates below it are in flight together. It is counted.
 #[derive(Debug)]
 pub struct FuzzyReplay {
-    restored: Restored,
+    restored: Database,
     tail: Tail,
     unlisted: Vec<Box<[u8]>>,
     closed: Arc<AclList>,
@@ -86,7 +85,7 @@ pub enum FuzzyError {
 
 impl FuzzyReplay {
     pub(super) fn new(
-        restored: Restored,
+        restored: Database,
         tail: Tail,
         unlisted: Vec<Box<[u8]>>,
         closed: Arc<AclList>,
@@ -108,11 +107,11 @@ impl FuzzyReplay {
 
     /// A replay from an empty tree on, for a log that begins with the first txn ever.
     pub fn from_nothing(settings: tree::Settings) -> Self {
-        Self::new(Restored::fresh(settings), Tail::default(), Vec::new(), Arc::default())
+        Self::new(Database::fresh(settings), Tail::default(), Vec::new(), Arc::default())
     }
 
     /// What is there so far.
-    pub fn restored(&self) -> &Restored {
+    pub fn restored(&self) -> &Database {
         &self.restored
     }
 
@@ -134,7 +133,7 @@ impl FuzzyReplay {
     /// Applies the next txn.
     ///
     /// # Errors
-    /// What does not fit; see [`Restored::replay_fuzzy`] and, once the tree is exact, [`Restored::replay_hinted`].
+    /// What does not fit; see [`Database::replay_fuzzy`] and, once the tree is exact, [`Database::replay_hinted`].
     pub fn replay(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<(), ReplayError> {
         self.txns += 1;
         let agreement = match self.is_exact() {
@@ -206,7 +205,7 @@ impl FuzzyReplay {
     ///
     /// # Errors
     /// Why it is not whole.
-    pub fn finish(self) -> Result<(Restored, FuzzyReport), FuzzyError> {
+    pub fn finish(self) -> Result<(Database, FuzzyReport), FuzzyError> {
         let (reach, last) = (self.tail.reach(), self.restored.zxid);
         if last < reach && !self.is_exact() {
             return Err(FuzzyError::Unreached { reach, last });

@@ -1,19 +1,19 @@
-//! A message from one shard to another: the ring alone, nobody sleeps.
+//! A message from one shard to another: the channel alone, no task sleeps.
 
 use criterion::{Criterion, Throughput};
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
-use zkfast::server::ring::{Bell, ring};
+use zkfast::server::spsc::{Notify, channel};
 
 /// Slots, as between the server's shards.
 const SLOTS: usize = 8;
 
 pub fn benches(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("ring");
+    let mut group = criterion.benchmark_group("spsc");
     group.throughput(Throughput::Elements(1));
     group.bench_function("hop/one_thread", |b| {
-        let (mut producer, mut consumer) = ring(SLOTS, Bell::default(), Bell::default());
+        let (mut producer, mut consumer) = channel(SLOTS, Notify::default(), Notify::default());
         b.iter(|| {
             producer.put(black_box(Box::new(1u64))).unwrap();
             black_box(consumer.take().unwrap());
@@ -25,7 +25,7 @@ pub fn benches(criterion: &mut Criterion) {
 
 /// `iters` messages one way, as fast as they go.
 fn stream(iters: u64) -> Duration {
-    let (mut producer, mut consumer) = ring(SLOTS, Bell::default(), Bell::default());
+    let (mut producer, mut consumer) = channel(SLOTS, Notify::default(), Notify::default());
     let reader = thread::spawn(move || {
         for _ in 0..iters {
             while consumer.take().is_none() {
@@ -47,8 +47,8 @@ fn stream(iters: u64) -> Duration {
 
 /// `iters` times there and back, one message on its way.
 fn round_trip(iters: u64) -> Duration {
-    let (mut there_in, mut there_out) = ring(SLOTS, Bell::default(), Bell::default());
-    let (mut back_in, mut back_out) = ring::<Box<u64>>(SLOTS, Bell::default(), Bell::default());
+    let (mut there_in, mut there_out) = channel(SLOTS, Notify::default(), Notify::default());
+    let (mut back_in, mut back_out) = channel::<Box<u64>>(SLOTS, Notify::default(), Notify::default());
     let echo = thread::spawn(move || {
         for _ in 0..iters {
             let message = take(&mut there_out);
@@ -66,7 +66,7 @@ fn round_trip(iters: u64) -> Duration {
     took
 }
 
-fn take<T: Send>(consumer: &mut zkfast::server::ring::Consumer<T>) -> T {
+fn take<T: Send>(consumer: &mut zkfast::server::spsc::Consumer<T>) -> T {
     loop {
         match consumer.take() {
             Some(message) => return message,

@@ -1,6 +1,6 @@
 //! From a snapshot's entries to what a server knows.
 
-use super::{FuzzyReplay, Restored};
+use super::{Database, FuzzyReplay};
 use crate::auth::AclList;
 use crate::proto::{Acl, Id, Perms, Zxid};
 use crate::snapshot::java::Tail;
@@ -10,7 +10,7 @@ use crate::txn::{AclTable, Quotas, recount_quotas};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Builds a [`Restored`] from a snapshot, zkfast's or ZooKeeper's.
+/// Builds a [`Database`] from a snapshot, zkfast's or ZooKeeper's.
 #[derive(Debug)]
 pub struct Builder {
     tree: Tree,
@@ -42,7 +42,7 @@ impl Builder {
     ///
     /// # Errors
     /// Why the entries make no tree.
-    pub fn finish(mut self, zxid: Zxid, digest: u64) -> Result<Restored, String> {
+    pub fn finish(mut self, zxid: Zxid, digest: u64) -> Result<Database, String> {
         self.link()?;
         if digest != 0 && self.tree.keeps_digests() && self.tree.digest() != digest {
             return Err(format!("digest {:#x}, the header says {digest:#x}", self.tree.digest()));
@@ -73,10 +73,10 @@ impl Builder {
         self.tree.link_restored().map_err(orphan)
     }
 
-    fn restored(self, zxid: Zxid) -> Restored {
+    fn restored(self, zxid: Zxid) -> Database {
         let Self { tree, table, sessions, .. } = self;
         let quotas = Quotas::of(&tree);
-        Restored { tree, quotas, acls: table, sessions, zxid }
+        Database { tree, quotas, acls: table, sessions, zxid }
     }
 }
 

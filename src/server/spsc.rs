@@ -1,7 +1,7 @@
-//! Bounded queues between shards: one producer, one consumer, no lock.
+//! Bounded channels between shards: one producer, one consumer, no lock.
 //!
-//! A shard that is idle sleeps; [`Bell`] wakes its task. A message is a batch, so a ring
-//! is short and a wake is paid once per batch.
+//! A shard that is idle sleeps; [`Notify`] wakes its task. A message is a batch, so a channel
+//! has few slots, and a batch costs one wake-up.
 
 use atomic_waker::AtomicWaker;
 use std::cell::UnsafeCell;
@@ -12,16 +12,17 @@ use std::task::Waker;
 
 /// Wakes one task, from any thread.
 #[derive(Clone, Debug, Default)]
-pub struct Bell(Arc<AtomicWaker>);
+pub struct Notify(Arc<AtomicWaker>);
 
-impl Bell {
-    /// Whom to wake from now on. What is rung after this is heard; the caller looks for work after it.
-    pub fn listen(&self, waker: &Waker) {
+impl Notify {
+    /// Registers the task to wake. A later [`Self::notify`] wakes it; the caller checks for work after this call,
+    /// since an earlier notification may have found no task.
+    pub fn register(&self, waker: &Waker) {
         self.0.register(waker);
     }
 
     /// Wakes the task.
-    pub fn ring(&self) {
+    pub fn notify(&self) {
         self.0.wake();
     }
 }
@@ -36,12 +37,12 @@ struct Shared<T> {
     head: Padded<AtomicUsize>,
     /// Messages ever put; written by the producer.
     tail: Padded<AtomicUsize>,
-    /// The producer found no place and waits to be told of one.
+    /// The producer found no free slot and waits for a notification.
     starved: AtomicBool,
-    /// Rung when a message is there.
-    filled: Bell,
-    /// Rung when a place is free and somebody waits for it: a wake across cores is dear.
-    drained: Bell,
+    /// Notified when a message is there.
+    filled: Notify,
+    /// Notified when a slot is free and the producer waits for one: a wake-up across cores is expensive.
+    drained: Notify,
 }
 
 // SAFETY: a slot is touched by one side at a time: by the producer while `tail - head < slots`, by the
@@ -55,7 +56,7 @@ impl<T> Drop for Shared<T> {
         let (head, tail) = (*self.head.0.get_mut(), *self.tail.0.get_mut());
         for at in head..tail {
             let slots = self.slots.len();
-            // SAFETY: nobody else is left; slots from head to tail hold messages.
+            // SAFETY: this is the last reference; slots from head to tail hold messages.
             #[allow(unsafe_code)]
             unsafe {
                 self.slots[at % slots].get_mut().assume_init_drop();
@@ -64,15 +65,18 @@ impl<T> Drop for Shared<T> {
     }
 }
 
-/// The end that puts.
+/// The sending end.
 pub struct Producer<T>(Arc<Shared<T>>);
 
-/// The end that takes.
+/// The receiving end.
 pub struct Consumer<T>(Arc<Shared<T>>);
 
-/// A ring of `slots` messages. `filled` is rung for the consumer, `drained` for the producer.
-pub fn ring<T: Send>(slots: usize, filled: Bell, drained: Bell) -> (Producer<T>, Consumer<T>) {
-    assert!(slots > 0, "a ring has slots");
+/// Makes a channel of `slots` messages. `filled` wakes the consumer, `drained` the producer.
+///
+/// # Panics
+/// If `slots` is 0.
+pub fn channel<T: Send>(slots: usize, filled: Notify, drained: Notify) -> (Producer<T>, Consumer<T>) {
+    assert!(slots > 0, "a channel has slots");
     let slots = (0..slots).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect();
     let (head, tail) = (Padded(AtomicUsize::new(0)), Padded(AtomicUsize::new(0)));
     let shared = Arc::new(Shared { slots, head, tail, starved: AtomicBool::new(false), filled, drained });
@@ -80,7 +84,7 @@ pub fn ring<T: Send>(slots: usize, filled: Bell, drained: Bell) -> (Producer<T>,
 }
 
 impl<T: Send> Producer<T> {
-    /// Whether there is a place; if not, `drained` is rung once there is.
+    /// True if a slot is free. If not, `drained` is notified once one is.
     pub fn has_room(&self) -> bool {
         let shared = &*self.0;
         let tail = shared.tail.0.load(Ordering::Relaxed);
@@ -88,12 +92,15 @@ impl<T: Send> Producer<T> {
         if has_room() {
             return true;
         }
-        // Said before looking again: either this sees the consumer's step, or the consumer sees this.
+        // Stored before the second check: either the check sees the consumer's step, or the consumer sees the flag.
         shared.starved.store(true, Ordering::SeqCst);
         has_room()
     }
 
-    /// Puts a message; gives it back if there is no place.
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// The message itself, if no slot is free.
     pub fn put(&mut self, message: T) -> Result<(), T> {
         if !self.has_room() {
             return Err(message);
@@ -101,20 +108,20 @@ impl<T: Send> Producer<T> {
         let shared = &*self.0;
         let tail = shared.tail.0.load(Ordering::Relaxed);
         let slot = &shared.slots[tail % shared.slots.len()];
-        // SAFETY: this is the only producer (`&mut self`), and the consumer does not look at this slot
+        // SAFETY: this is the only producer (`&mut self`), and the consumer does not read this slot
         // before the store to `tail` below.
         #[allow(unsafe_code)]
         unsafe {
             (*slot.get()).write(message);
         }
         shared.tail.0.store(tail + 1, Ordering::Release);
-        shared.filled.ring();
+        shared.filled.notify();
         Ok(())
     }
 }
 
 impl<T: Send> Consumer<T> {
-    /// Takes the oldest message.
+    /// Receives the oldest message, if there is one.
     pub fn take(&mut self) -> Option<T> {
         let shared = &*self.0;
         let head = shared.head.0.load(Ordering::Relaxed);
@@ -128,7 +135,7 @@ impl<T: Send> Consumer<T> {
         shared.head.0.store(head + 1, Ordering::SeqCst);
         if shared.starved.load(Ordering::SeqCst) {
             shared.starved.store(false, Ordering::SeqCst);
-            shared.drained.ring();
+            shared.drained.notify();
         }
         Some(message)
     }
@@ -141,7 +148,7 @@ mod tests {
     /// Messages come out once each, in order, across threads, and what is left is dropped.
     #[test]
     fn across_threads() {
-        let (mut producer, mut consumer) = ring::<Box<usize>>(3, Bell::default(), Bell::default());
+        let (mut producer, mut consumer) = channel::<Box<usize>>(3, Notify::default(), Notify::default());
         let writer = std::thread::spawn(move || {
             for n in 0..20_000 {
                 let mut message = Box::new(n);
@@ -165,10 +172,10 @@ mod tests {
         assert!(consumer.take().is_some());
     }
 
-    /// A full ring gives the message back.
+    /// A full channel gives the message back.
     #[test]
     fn full() {
-        let (mut producer, mut consumer) = ring(1, Bell::default(), Bell::default());
+        let (mut producer, mut consumer) = channel(1, Notify::default(), Notify::default());
         assert_eq!(producer.put(1), Ok(()));
         assert!(!producer.has_room());
         assert_eq!(producer.put(2), Err(2));

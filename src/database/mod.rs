@@ -1,4 +1,15 @@
-//! What a server knows, and how a logged txn adds to it.
+//! What a server knows: the tree with its quotas and access lists, and the sessions.
+//!
+//! A [`Database`] comes from a snapshot through a [`Builder`]; logged txns bring it up to date
+//! ([`Database::replay`]). A fuzzy snapshot, as ZooKeeper writes them, becomes exact through a [`FuzzyReplay`].
+//!
+//! Source: `ZKDatabase`, Apache ZooKeeper 3.9.
+
+mod builder;
+mod fuzzy;
+
+pub use builder::Builder;
+pub use fuzzy::{FuzzyError, FuzzyReplay, FuzzyReport};
 
 use crate::proto::{Acl, ErrorCode, Id, Perms, Short, Zxid};
 use crate::tree::{self, Fixed, Owner, Tree};
@@ -6,11 +17,11 @@ use crate::txn::{self, AclTable, Applied, Quotas, Txn, TxnHeader};
 use std::collections::BTreeMap;
 
 /// The znode that shows the ensemble's configuration.
-pub(super) const CONFIG_PATH: &[u8] = b"/zookeeper/config";
+pub(crate) const CONFIG_PATH: &[u8] = b"/zookeeper/config";
 
 /// What a server knows when it starts.
 #[derive(Debug)]
-pub struct Restored {
+pub struct Database {
     /// Everything that was committed.
     pub tree: Tree,
     /// Limits in it.
@@ -23,7 +34,7 @@ pub struct Restored {
     pub zxid: Zxid,
 }
 
-impl Restored {
+impl Database {
     /// A server that has never run.
     pub fn fresh(settings: tree::Settings) -> Self {
         Self {
@@ -101,7 +112,7 @@ impl Restored {
     }
 
     /// What a digest that was logged says of the tree.
-    pub(super) fn agreement(&self, digest: Option<u64>) -> Agreement {
+    pub(crate) fn agreement(&self, digest: Option<u64>) -> Agreement {
         match digest {
             Some(logged) if self.tree.keeps_digests() => match logged == self.tree.digest() {
                 true => Agreement::Same,
@@ -127,7 +138,7 @@ pub enum Agreement {
 }
 
 /// Reads the logged txn of `zxid`, which comes behind `last`.
-pub(super) fn read_next<'a>(
+pub(crate) fn read_next<'a>(
     bytes: &'a [u8],
     zxid: Zxid,
     last: Zxid,
@@ -141,7 +152,7 @@ pub(super) fn read_next<'a>(
 }
 
 /// Keeps `sessions` up to date with a txn.
-pub(super) fn note_session(sessions: &mut BTreeMap<i64, i32>, header: &TxnHeader, txn: &Txn<'_>) {
+pub(crate) fn note_session(sessions: &mut BTreeMap<i64, i32>, header: &TxnHeader, txn: &Txn<'_>) {
     match txn {
         Txn::CreateSession { timeout_ms } => {
             sessions.insert(header.session_id, *timeout_ms);

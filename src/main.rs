@@ -43,10 +43,10 @@ struct Args {
     file: ConfigFile,
     #[command(flatten)]
     flags: Flags,
-    /// Least severe lines to log.
+    /// Log lines of this level and above.
     #[arg(long, global = true, value_name = "LEVEL", default_value = "info", ignore_case = true, value_parser = PossibleValuesParser::new(LEVELS))]
     log_level: String,
-    /// How log lines are written.
+    /// Format of log lines.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
 }
@@ -55,7 +55,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Says of every key of a configuration file, and of the server's flags, what zkfast does with it; exit status 1 if it
+    /// Shows what zkfast does with each key of a configuration file and each of the server's flags; exit status 1 if it
     /// cannot start.
     #[command(
         override_usage = "zkfast check [OPTIONS] [ZOO_CFG]",
@@ -66,38 +66,14 @@ enum Command {
                       as this user, and neither into data files nor for ports or data that another server uses now"
     )]
     Check(Box<CheckArgs>),
-    /// Takes the data of a stopped Apache ZooKeeper over into a new data directory; the old files stay as they are.
+    /// Imports the data of a stopped Apache ZooKeeper into a new data directory; the old files stay as they are.
     #[command(
         override_usage = "zkfast import [OPTIONS] <SRC> <DST>\n       zkfast import [OPTIONS] --config <ZOO_CFG> <DST>",
         after_help = "Examples:\n  zkfast import /var/lib/zookeeper /var/lib/zkfast\n  \
                       zkfast import --config /etc/zookeeper/conf/zoo.cfg /var/lib/zkfast\n\n\
                       Exit status: 0 done, 2 a flag or the file is wrong, 3 the data cannot be taken over"
     )]
-    Import {
-        /// dataDir of ZooKeeper, which holds version-2, unless --config says where that is; then the data directory to
-        /// make.
-        #[arg(value_name = "DIR", num_args = 1..=2, required = true)]
-        directories: Vec<PathBuf>,
-        /// ZooKeeper's zoo.cfg: dataDir, dataLogDir, extendedTypesEnabled, snapshot.trust.empty, digest.enabled are read
-        /// there, as a server would.
-        #[arg(long, value_name = "ZOO_CFG")]
-        config: Option<String>,
-        /// dataLogDir of ZooKeeper, if apart.
-        #[arg(long, value_name = "DIR")]
-        log_dir: Option<PathBuf>,
-        /// Takes TTL nodes over; the server needs extendedTypesEnabled=true then.
-        #[arg(long)]
-        extended_types: bool,
-        /// Does not compare the tree with the digests in the log.
-        #[arg(long)]
-        no_digest: bool,
-        /// Takes a snapshot without any log for all there is, as a server with --config does.
-        #[arg(long)]
-        without_log: bool,
-        /// Takes a log without any snapshot, if it begins with the first txn.
-        #[arg(long)]
-        trust_empty: bool,
-    },
+    Import(ImportArgs),
     /// Writes the data of a stopped zkfast as a data directory on which Apache ZooKeeper 3.9 starts.
     #[command(
         override_usage = "zkfast export [OPTIONS] <SRC> <DST>\n       zkfast export [OPTIONS] --config <ZOO_CFG> <DST>",
@@ -105,18 +81,8 @@ enum Command {
                       zkfast export --config /etc/zkfast/zoo.cfg /var/lib/zookeeper\n\n\
                       Exit status: 0 done, 2 a flag or the file is wrong, 3 the data cannot be read or written"
     )]
-    Export {
-        /// Data directory of zkfast, unless --config says where that is; then the dataDir to make version-2 in.
-        #[arg(value_name = "DIR", num_args = 1..=2, required = true)]
-        directories: Vec<PathBuf>,
-        /// zkfast's zoo.cfg: dataDir and dataLogDir are read there, as a server would.
-        #[arg(long, value_name = "ZOO_CFG")]
-        config: Option<String>,
-        /// dataLogDir of zkfast, if apart.
-        #[arg(long, value_name = "DIR")]
-        log_dir: Option<PathBuf>,
-    },
-    /// Prints what a shell needs to complete this command's arguments.
+    Export(ExportArgs),
+    /// Prints a script with which a shell completes zkfast's arguments.
     #[command(after_help = "Example:\n  zkfast completion bash > /etc/bash_completion.d/zkfast")]
     Completion {
         /// Which shell.
@@ -137,7 +103,7 @@ const COMMANDS: [&str; 5] = ["check", "import", "export", "completion", "man"];
 
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
-    /// Configuration file, as zkServer.sh takes it; without one, a start is what its flags and the defaults say.
+    /// Configuration file, as zkServer.sh takes it; without one, flags and defaults count.
     #[arg(value_name = "ZOO_CFG")]
     file: Option<String>,
     /// The same as the positional argument.
@@ -149,6 +115,45 @@ impl ConfigFile {
     fn path(self) -> Option<String> {
         self.file.or(self.config)
     }
+}
+
+#[derive(Debug, clap::Args)]
+struct ImportArgs {
+    /// ZooKeeper's dataDir, which holds version-2, and the data directory to create; with --config only the latter.
+    #[arg(value_name = "DIR", num_args = 1..=2, required = true)]
+    directories: Vec<PathBuf>,
+    /// ZooKeeper's zoo.cfg, which gives dataDir, dataLogDir, extendedTypesEnabled, snapshot.trust.empty and
+    /// digest.enabled.
+    #[arg(long, value_name = "ZOO_CFG")]
+    config: Option<String>,
+    /// ZooKeeper's dataLogDir, if it is another directory.
+    #[arg(long, value_name = "DIR")]
+    log_dir: Option<PathBuf>,
+    /// Import TTL nodes; the server then needs extendedTypesEnabled=true.
+    #[arg(long)]
+    extended_types: bool,
+    /// Do not compare the tree with the digests in the log.
+    #[arg(long)]
+    no_digest: bool,
+    /// Accept a snapshot without any log, as a server with --config does.
+    #[arg(long)]
+    without_log: bool,
+    /// Accept a log without any snapshot, if it begins with the first txn.
+    #[arg(long)]
+    trust_empty: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct ExportArgs {
+    /// zkfast's data directory, and the dataDir in which to create version-2; with --config only the latter.
+    #[arg(value_name = "DIR", num_args = 1..=2, required = true)]
+    directories: Vec<PathBuf>,
+    /// zkfast's zoo.cfg, which gives dataDir and dataLogDir.
+    #[arg(long, value_name = "ZOO_CFG")]
+    config: Option<String>,
+    /// zkfast's dataLogDir, if it is another directory.
+    #[arg(long, value_name = "DIR")]
+    log_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -171,19 +176,19 @@ struct Flags {
     /// CPUs to use: commit and log first, then the views; 0-3, 0,2-3, 0,0,1.
     #[arg(long, value_name = "LIST")]
     cores: Option<String>,
-    /// What the shards stand on; epoll without it.
+    /// Engine of the shards; epoll by default.
     #[arg(long, value_name = "ENGINE", value_parser = ["epoll", "io_uring"])]
     engine: Option<String>,
     /// Port for clients, 0 to 65535; 0 lets the system choose.
     #[arg(short = 'p', long, visible_alias = "port", value_name = "PORT")]
     client_port: Option<u16>,
-    /// Address to listen on; without it every address, or 127.0.0.1 where there is no configuration file.
+    /// Address to listen on; by default every address, or 127.0.0.1 without a configuration file.
     #[arg(long, value_name = "ADDRESS")]
     client_port_address: Option<String>,
-    /// Where snapshots are kept, and the log.
+    /// Directory of the snapshots and the log.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
-    /// Where the log is kept, if apart.
+    /// Directory of the log, if it is another one.
     #[arg(long, value_name = "DIR")]
     data_log_dir: Option<String>,
     /// Length of a tick in milliseconds.
@@ -192,7 +197,7 @@ struct Flags {
     /// Connections from one address; 0 for no limit.
     #[arg(long, value_name = "N")]
     max_client_cnxns: Option<u32>,
-    /// Four-letter words that are answered: a list, or *.
+    /// Four-letter words to answer: a list, or *.
     #[arg(long, value_name = "WORDS")]
     four_letter_words: Option<String>,
     /// Any key of zoo.cfg.
@@ -201,20 +206,20 @@ struct Flags {
 }
 
 impl Flags {
-    /// These, and `others` where these say nothing.
-    fn or(self, others: Self) -> Self {
+    /// These flags, with those of `defaults` where a flag is absent.
+    fn or(self, defaults: Self) -> Self {
         Self {
-            cores: self.cores.or(others.cores),
-            engine: self.engine.or(others.engine),
-            client_port: self.client_port.or(others.client_port),
-            client_port_address: self.client_port_address.or(others.client_port_address),
-            data_dir: self.data_dir.or(others.data_dir),
-            data_log_dir: self.data_log_dir.or(others.data_log_dir),
-            tick_time: self.tick_time.or(others.tick_time),
-            max_client_cnxns: self.max_client_cnxns.or(others.max_client_cnxns),
-            four_letter_words: self.four_letter_words.or(others.four_letter_words),
-            // The last one counts.
-            set: others.set.into_iter().chain(self.set).collect(),
+            cores: self.cores.or(defaults.cores),
+            engine: self.engine.or(defaults.engine),
+            client_port: self.client_port.or(defaults.client_port),
+            client_port_address: self.client_port_address.or(defaults.client_port_address),
+            data_dir: self.data_dir.or(defaults.data_dir),
+            data_log_dir: self.data_log_dir.or(defaults.data_log_dir),
+            tick_time: self.tick_time.or(defaults.tick_time),
+            max_client_cnxns: self.max_client_cnxns.or(defaults.max_client_cnxns),
+            four_letter_words: self.four_letter_words.or(defaults.four_letter_words),
+            // The last value of a key counts.
+            set: defaults.set.into_iter().chain(self.set).collect(),
         }
     }
 }
@@ -236,7 +241,7 @@ impl From<Flags> for Overrides {
     }
 }
 
-/// Files as the system has them.
+/// The file system, name resolution and host checks for the reader of the configuration.
 struct Files;
 
 impl Loader for Files {
@@ -268,7 +273,7 @@ fn main() -> ExitCode {
             if error.use_stderr() {
                 error.exit();
             }
-            // Help or the version, which somebody asked for.
+            // The user asked for help or the version.
             return printed(error.print().and_then(|()| io::stdout().flush()), ExitCode::SUCCESS);
         }
     };
@@ -277,33 +282,39 @@ fn main() -> ExitCode {
     let jvm_flags = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
     let is_named = args.file.config.is_some();
     let file = args.file.path();
-    let command = match args.command {
-        Some(Command::Check(check)) => return self::check(*check, file, args.flags, &jvm_flags),
-        Some(_) if file.is_some() || args.flags != Flags::default() => {
-            return usage(
-                "the server's flags and its file are for a server and for `zkfast check`; what a command takes \
-                          stands after its name",
-            );
-        }
-        command => command,
-    };
-    // One of the six that the parser takes.
+    if let Some(Command::Check(check)) = args.command {
+        return self::check(*check, file, args.flags, &jvm_flags);
+    }
+    if args.command.is_some() && (file.is_some() || args.flags != Flags::default()) {
+        return usage(
+            "the server's flags and its file are for a server and for `zkfast check`; what a command takes stands \
+             after its name",
+        );
+    }
+    // The parser takes these six levels only.
     server::logging::init(args.log_level.parse().unwrap_or(LevelFilter::Info), args.log_format);
-    // Data and passwords are the server's alone: directories are 0700, files 0600, unless that is even less.
+    // Data and passwords are the server's alone: directories get 0700 and files 0600, or less where umask says so.
     server::hide_new_files();
-    if let Some(command) = command {
-        return run(command, &jvm_flags);
+    match args.command {
+        Some(Command::Check(_)) => unreachable!("returned above"),
+        Some(Command::Import(args)) => import(args, &jvm_flags),
+        Some(Command::Export(args)) => export(args, &jvm_flags),
+        Some(Command::Completion { shell }) => completion(shell),
+        Some(Command::Man { command }) => man(command.as_deref()),
+        None => {
+            if !is_named && let Some(message) = mistyped_command(file.as_deref()) {
+                return usage(&message);
+            }
+            let overrides = args.flags.into();
+            let sources =
+                Sources { file: file.as_deref(), jvm_flags: &jvm_flags, overrides: Some(&overrides) };
+            server::run(&load(&sources));
+            ExitCode::SUCCESS
+        }
     }
-    if !is_named && let Some(message) = mistyped_command(file.as_deref()) {
-        return usage(&message);
-    }
-    let overrides = args.flags.into();
-    let config = load(&Sources { file: file.as_deref(), jvm_flags: &jvm_flags, overrides: Some(&overrides) });
-    server::run(&config);
-    ExitCode::SUCCESS
 }
 
-/// What becomes of the settings; flags and file may stand on both sides of the command's name.
+/// `zkfast check`; flags and file may precede or follow the command's name.
 fn check(
     args: CheckArgs,
     file: Option<String>,
@@ -324,7 +335,7 @@ fn check(
     print(if args.json { checked.json() } else { checked.text() }, status)
 }
 
-/// The command that was meant by a word that is neither a command nor a file.
+/// An error message for a word that is neither a command nor a file but resembles a command.
 fn mistyped_command(word: Option<&str>) -> Option<String> {
     let word = word.filter(|word| !word.starts_with('-') && !Path::new(word).exists())?;
     let command = Args::command();
@@ -336,24 +347,24 @@ fn mistyped_command(word: Option<&str>) -> Option<String> {
     Some(format!("{word:?} is neither a command nor a file; did you mean `zkfast {near}`?"))
 }
 
-/// Ends with the status of a wrong command line.
+/// Prints an error of the command line; returns the exit status for one.
 fn usage(message: &str) -> ExitCode {
-    // Nobody may be there to read it.
+    // stderr may be closed.
     let _ = writeln!(io::stderr(), "error: {message}\n\nFor more information, try '--help'.");
     ExitCode::from(EXIT_USAGE as u8)
 }
 
-/// Text for who asked, and the status to end with.
+/// Prints `text`; returns `status`, or [`EXIT_HOST`] if standard output cannot be written.
 fn print(text: impl AsRef<[u8]>, status: ExitCode) -> ExitCode {
     let mut stdout = io::stdout().lock();
     printed(stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()), status)
 }
 
-/// The status to end with once what was asked for is written; a reader that went away has seen enough.
+/// The exit status after writing to standard output. A reader that has closed its end is no error.
 fn printed(written: io::Result<()>, status: ExitCode) -> ExitCode {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            // Nobody may be there to read it.
+            // stderr may be closed.
             let _ = writeln!(io::stderr(), "error: standard output cannot be written: {error}");
             ExitCode::from(EXIT_HOST as u8)
         }
@@ -361,141 +372,146 @@ fn printed(written: io::Result<()>, status: ExitCode) -> ExitCode {
     }
 }
 
-/// Everything but a server and a check.
-fn run(command: Command, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
-    match command {
-        Command::Check(_) => unreachable!("was handled"),
-        Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "zkfast", &mut script);
-            print(script, ExitCode::SUCCESS)
-        }
-        Command::Man { command } => {
-            // The page of `help` would say what these pages say.
-            let mut all = Args::command().disable_help_subcommand(true);
-            all.build();
-            let of_command = command.and_then(|name| all.find_subcommand(name).cloned());
-            let mut page = Vec::new();
-            match clap_mangen::Man::new(of_command.unwrap_or(all)).render(&mut page) {
-                Ok(()) => print(page, ExitCode::SUCCESS),
-                Err(error) => usage(&format!("the manual page cannot be made: {error}")),
-            }
-        }
-        Command::Import { .. } | Command::Export { .. } => convert(command, jvm_flags),
+/// Prints a script that completes the arguments of `zkfast`.
+fn completion(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "zkfast", &mut script);
+    print(script, ExitCode::SUCCESS)
+}
+
+/// Prints the manual page of a command, or of `zkfast` itself.
+fn man(command: Option<&str>) -> ExitCode {
+    // A page of the command `help` would repeat the other pages.
+    let mut all = Args::command().disable_help_subcommand(true);
+    all.build();
+    let of_command = command.and_then(|name| all.find_subcommand(name).cloned());
+    let mut page = Vec::new();
+    match clap_mangen::Man::new(of_command.unwrap_or(all)).render(&mut page) {
+        Ok(()) => print(page, ExitCode::SUCCESS),
+        Err(error) => usage(&format!("the manual page cannot be made: {error}")),
     }
 }
 
-/// Where data is read and where it goes, and the settings of a file that was named.
-fn places(
-    directories: Vec<PathBuf>,
-    config: Option<&str>,
-    log_dir: Option<PathBuf>,
-    jvm_flags: &[(&'static str, &str)],
-) -> Result<(PathBuf, PathBuf, PathBuf, Option<Config>), String> {
-    let mut directories = directories.into_iter();
-    let (first, second) = (directories.next().ok_or("no directory")?, directories.next());
-    match (config, second) {
-        (None, Some(target)) => {
-            let log_dir = log_dir.unwrap_or_else(|| first.clone());
-            Ok((first, log_dir, target, None))
-        }
-        (None, None) => {
-            Err("two directories are wanted: where the data is, and the one to make; or --config \
-                             ZOO_CFG, which says where the data is"
-                .to_owned())
-        }
-        (Some(_), Some(_)) => {
-            Err("--config says where the data is: name only the directory to make".to_owned())
-        }
-        (Some(file), None) => {
-            // What keeps a server from starting may be of no concern here.
-            let Loaded { config, findings, .. } =
-                config::load(&Sources { file: Some(file), jvm_flags, overrides: None }, &Files);
-            if config.data_dir.as_os_str().is_empty() {
-                // Of the file as a whole, or of what it says there.
-                let is_why = |finding: &&Finding| {
-                    finding.severity == Severity::Error
-                        && finding.origin.is_some()
-                        && (finding.key.is_empty() || finding.key == "dataDir")
-                };
-                let why: Vec<String> = findings.iter().filter(is_why).map(ToString::to_string).collect();
-                return Err(if why.is_empty() { format!("{file} says no dataDir") } else { why.join("; ") });
+/// Source and target of an import or export.
+struct Places {
+    data_dir: PathBuf,
+    log_dir: PathBuf,
+    target: PathBuf,
+    /// The settings of `--config`.
+    config: Option<Config>,
+}
+
+impl Places {
+    /// The places that `directories`, `--config` and `--log-dir` name.
+    ///
+    /// # Errors
+    /// Which argument is missing or too many, or why the file gives no dataDir.
+    fn new(
+        directories: Vec<PathBuf>,
+        config: Option<&str>,
+        log_dir: Option<PathBuf>,
+        jvm_flags: &[(&'static str, &str)],
+    ) -> Result<Self, String> {
+        let mut directories = directories.into_iter();
+        let (first, second) = (directories.next().ok_or("no directory")?, directories.next());
+        match (config, second) {
+            (None, Some(target)) => {
+                let log_dir = log_dir.unwrap_or_else(|| first.clone());
+                Ok(Self { data_dir: first, log_dir, target, config: None })
             }
-            let log_dir = log_dir.unwrap_or_else(|| config.data_log_dir.clone());
-            Ok((config.data_dir.clone(), log_dir, first, Some(config)))
+            (None, None) => Err(
+                "two directories are wanted: where the data is, and the one to make; or --config ZOO_CFG, \
+                     which says where the data is"
+                    .to_owned(),
+            ),
+            (Some(_), Some(_)) => {
+                Err("--config says where the data is: name only the directory to make".to_owned())
+            }
+            (Some(file), None) => {
+                let config = data_config(file, jvm_flags)?;
+                let log_dir = log_dir.unwrap_or_else(|| config.data_log_dir.clone());
+                Ok(Self { data_dir: config.data_dir.clone(), log_dir, target: first, config: Some(config) })
+            }
         }
     }
 }
 
-/// Data of ZooKeeper into data of zkfast, or the other way round.
-fn convert(command: Command, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
-    let settings = |extended_types, digests| tree::Settings {
-        extended_types,
-        digests,
-        hash_seed: RandomState::new().hash_one(0u8),
+/// Reads a configuration file for its dataDir. Other errors that keep a server from starting do not matter here.
+///
+/// # Errors
+/// Why the file gives no dataDir.
+fn data_config(file: &str, jvm_flags: &[(&'static str, &str)]) -> Result<Config, String> {
+    let Loaded { config, findings, .. } =
+        config::load(&Sources { file: Some(file), jvm_flags, overrides: None }, &Files);
+    if !config.data_dir.as_os_str().is_empty() {
+        return Ok(config);
+    }
+    let is_why = |finding: &&Finding| {
+        finding.severity == Severity::Error
+            && finding.origin.is_some()
+            && (finding.key.is_empty() || finding.key == "dataDir")
     };
-    let done = match command {
-        Command::Import {
-            directories,
-            config,
-            log_dir,
-            extended_types,
-            no_digest,
-            without_log,
-            trust_empty,
-        } => {
-            let (source, log_dir, target, config) =
-                match places(directories, config.as_deref(), log_dir, jvm_flags) {
-                    Ok(places) => places,
-                    Err(message) => return usage(&message),
-                };
-            let source = match java_data::Source::named(&source, &log_dir) {
-                Ok(source) => source,
-                Err(error) => server::exit(EXIT_DATA, error),
-            };
-            let config = config.as_ref();
-            let digests = match no_digest || config.is_some_and(|config| !config.digest_enabled) {
-                true => Digests::Off,
-                false => Digests::Kept,
-            };
-            let extended_types = match config.map_or(ExtendedTypes::Off, |config| config.extended_types) {
-                ExtendedTypes::Off if extended_types => ExtendedTypes::On,
-                of_config => of_config,
-            };
-            let options = java_data::Options {
-                settings: settings(extended_types, digests),
-                without_log: without_log || config.is_some(),
-                trust_empty: trust_empty || config.is_some_and(|config| config.snapshot_trust_empty),
-            };
-            java_data::import(&source, &target, &target, options).map(|done| {
-                done.warnings().for_each(|warning| log::warn!(target: "import", "{warning}"));
-                format!("imported: {done}\n")
-            })
-        }
-        Command::Export { directories, config, log_dir } => {
-            let (source, log_dir, target, config) =
-                match places(directories, config.as_deref(), log_dir, jvm_flags) {
-                    Ok(places) => places,
-                    Err(message) => return usage(&message),
-                };
-            // Of a TTL node's owner nothing else is known than that it goes with no session.
-            let extended_types = match config.map_or(ExtendedTypes::On, |config| config.extended_types) {
-                ExtendedTypes::Off => ExtendedTypes::On,
-                of_config => of_config,
-            };
-            let exported =
-                java_data::export(&source, &log_dir, &target, settings(extended_types, Digests::Kept));
-            exported.map(|done| format!("exported: {done}\n"))
-        }
-        _ => unreachable!("was handled"),
+    let why: Vec<String> = findings.iter().filter(is_why).map(ToString::to_string).collect();
+    Err(if why.is_empty() { format!("{file} says no dataDir") } else { why.join("; ") })
+}
+
+fn tree_settings(extended_types: ExtendedTypes, digests: Digests) -> tree::Settings {
+    tree::Settings { extended_types, digests, hash_seed: RandomState::new().hash_one(0u8) }
+}
+
+/// Imports ZooKeeper's data into a data directory of zkfast.
+fn import(args: ImportArgs, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
+    let places = Places::new(args.directories, args.config.as_deref(), args.log_dir, jvm_flags);
+    let Places { data_dir, log_dir, target, config } = match places {
+        Ok(places) => places,
+        Err(message) => return usage(&message),
     };
-    match done {
-        Ok(text) => print(text, ExitCode::SUCCESS),
+    let source = match java_data::Source::named(&data_dir, &log_dir) {
+        Ok(source) => source,
+        Err(error) => server::exit(EXIT_DATA, error),
+    };
+    let config = config.as_ref();
+    let digests = match args.no_digest || config.is_some_and(|config| !config.digest_enabled) {
+        true => Digests::Off,
+        false => Digests::Kept,
+    };
+    let extended_types = match config.map_or(ExtendedTypes::Off, |config| config.extended_types) {
+        ExtendedTypes::Off if args.extended_types => ExtendedTypes::On,
+        configured => configured,
+    };
+    let options = java_data::Options {
+        settings: tree_settings(extended_types, digests),
+        without_log: args.without_log || config.is_some(),
+        trust_empty: args.trust_empty || config.is_some_and(|config| config.snapshot_trust_empty),
+    };
+    match java_data::import(&source, &target, &target, options) {
+        Ok(done) => {
+            done.warnings().for_each(|warning| log::warn!(target: "import", "{warning}"));
+            print(format!("imported: {done}\n"), ExitCode::SUCCESS)
+        }
         Err(error) => server::exit(EXIT_DATA, error),
     }
 }
 
-/// The configuration, or the end of the process.
+/// Exports zkfast's data as a data directory of ZooKeeper.
+fn export(args: ExportArgs, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
+    let places = Places::new(args.directories, args.config.as_deref(), args.log_dir, jvm_flags);
+    let Places { data_dir, log_dir, target, config } = match places {
+        Ok(places) => places,
+        Err(message) => return usage(&message),
+    };
+    // The owner of a TTL node must not be taken for a session, so the tree knows TTL nodes in any case.
+    let extended_types = match config.map_or(ExtendedTypes::On, |config| config.extended_types) {
+        ExtendedTypes::Off => ExtendedTypes::On,
+        configured => configured,
+    };
+    match java_data::export(&data_dir, &log_dir, &target, tree_settings(extended_types, Digests::Kept)) {
+        Ok(done) => print(format!("exported: {done}\n"), ExitCode::SUCCESS),
+        Err(error) => server::exit(EXIT_DATA, error),
+    }
+}
+
+/// Loads the configuration and logs the findings; ends the process if the server cannot start.
 fn load(sources: &Sources<'_>) -> Config {
     let loaded = config::load(sources, &Files);
     for finding in &loaded.findings {
@@ -506,7 +522,7 @@ fn load(sources: &Sources<'_>) -> Config {
         }
     }
     if !loaded.is_ok() {
-        // Why was said, once.
+        // The lines above say why.
         std::process::exit(EXIT_USAGE);
     }
     loaded.config

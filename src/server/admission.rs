@@ -1,17 +1,29 @@
-//! Connections of the whole server against its limits.
+//! The limits on client connections of the whole server: `maxCnxns`, `maxClientCnxns` and descriptors.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Counts connections. A lock, but taken once in a connection's life at either end.
+/// The limit that a connection would exceed, as its key and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OverLimit {
+    /// Of connections in all.
+    #[error("maxCnxns={0}")]
+    MaxCnxns(u32),
+    /// Of connections from one address.
+    #[error("maxClientCnxns={0}")]
+    MaxClientCnxns(u32),
+}
+
+/// Counts connections. Its lock is taken twice in a connection's life: when it begins and when it ends.
 #[derive(Debug)]
 pub struct Admission {
     max_cnxns: u32,
     max_client_cnxns: u32,
-    /// Connections for which there are descriptors, and how many hold one: also those on their way to a view.
+    /// Connections for which there are descriptors.
     descriptors: u32,
+    /// Connections that hold a descriptor, also those on their way to a view.
     open: AtomicU32,
     counts: Mutex<Counts>,
 }
@@ -24,24 +36,24 @@ struct Counts {
 }
 
 impl Admission {
-    /// `maxCnxns` in all and `maxClientCnxns` from one address; 0 is no limit. There are descriptors for
-    /// `descriptors` connections.
+    /// Limits of `max_cnxns` connections in all and `max_client_cnxns` from one address, 0 for none; `descriptors` is the
+    /// number of connections for which the process has descriptors.
     pub fn new(max_cnxns: u32, max_client_cnxns: u32, descriptors: u32) -> Self {
         Self { max_cnxns, max_client_cnxns, descriptors, open: AtomicU32::new(0), counts: Mutex::default() }
     }
 
-    /// Whether one more may be accepted. The descriptors beyond are the log's: a server that cannot open
-    /// its next segment would end, and clients must not be able to bring that about.
+    /// True if a descriptor is left for one more connection. The remaining ones are reserved for the log: a server that
+    /// cannot open its next segment ends, and clients must not be able to cause that.
     pub fn has_descriptor(&self) -> bool {
         self.open.load(Ordering::Relaxed) < self.descriptors
     }
 
-    /// A connection was accepted; [`Admission::dropped`] must follow when its descriptor is given back.
+    /// Counts an accepted connection; [`Admission::dropped`] must follow when its descriptor is closed.
     pub fn accepted(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An accepted connection's descriptor is given back.
+    /// Counts the closed descriptor of an accepted connection.
     pub fn dropped(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -50,19 +62,17 @@ impl Admission {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether one more from `ip` may stay; [`Admission::leave`] must follow when it goes.
+    /// Counts a connection from `ip`; [`Admission::leave`] must follow when it ends.
     ///
     /// # Errors
-    /// The limit that it is over.
-    pub fn enter(&self, ip: IpAddr) -> Result<(), String> {
+    /// The limit that one more connection would exceed; it is counted as rejected.
+    pub fn enter(&self, ip: IpAddr) -> Result<(), OverLimit> {
         let mut counts = self.counts();
         let of_ip = counts.by_ip.get(&ip).copied().unwrap_or(0);
         let over = match () {
-            () if self.max_cnxns > 0 && counts.total >= self.max_cnxns => {
-                format!("maxCnxns={}", self.max_cnxns)
-            }
+            () if self.max_cnxns > 0 && counts.total >= self.max_cnxns => OverLimit::MaxCnxns(self.max_cnxns),
             () if self.max_client_cnxns > 0 && of_ip >= self.max_client_cnxns => {
-                format!("maxClientCnxns={}", self.max_client_cnxns)
+                OverLimit::MaxClientCnxns(self.max_client_cnxns)
             }
             () => {
                 counts.total += 1;
@@ -74,7 +84,7 @@ impl Admission {
         Err(over)
     }
 
-    /// A connection that was let in is gone.
+    /// Counts the end of a connection that [`Admission::enter`] let in.
     pub fn leave(&self, ip: IpAddr) {
         let mut counts = self.counts();
         counts.total -= 1;
@@ -86,12 +96,12 @@ impl Admission {
         }
     }
 
-    /// Connections that were turned away since the start, or since [`Admission::forget_rejected`].
+    /// Connections that were rejected since the start, or since [`Admission::forget_rejected`].
     pub fn rejected(&self) -> u64 {
         self.counts().rejected
     }
 
-    /// Begins to count them anew.
+    /// Sets the count of rejected connections to 0.
     pub fn forget_rejected(&self) {
         self.counts().rejected = 0;
     }
@@ -109,9 +119,9 @@ mod tests {
         let admission = Admission::new(3, 2, 9);
         assert_eq!(admission.enter(ip(1)), Ok(()));
         assert_eq!(admission.enter(ip(1)), Ok(()));
-        assert_eq!(admission.enter(ip(1)), Err("maxClientCnxns=2".to_owned()));
+        assert_eq!(admission.enter(ip(1)), Err(OverLimit::MaxClientCnxns(2)));
         assert_eq!(admission.enter(ip(2)), Ok(()));
-        assert_eq!(admission.enter(ip(3)), Err("maxCnxns=3".to_owned()));
+        assert_eq!(admission.enter(ip(3)), Err(OverLimit::MaxCnxns(3)));
         admission.leave(ip(1));
         assert_eq!(admission.enter(ip(1)), Ok(()));
         assert_eq!(admission.rejected(), 2);

@@ -16,7 +16,7 @@ pub const SHORT: Duration = Duration::from_millis(5);
 pub struct Alarm(OwnedFd);
 
 impl Alarm {
-    /// One whose ring is news of `token`.
+    /// An alarm that makes `token` ready when it fires.
     ///
     /// # Errors
     /// The system has no descriptor to give.
@@ -27,7 +27,7 @@ impl Alarm {
         Ok(Self(timer))
     }
 
-    /// What to give to `epoll_wait` in order to sleep for `timeout` at most; the alarm channels in between if it must.
+    /// What to give to `epoll_wait` in order to sleep for `timeout` at most; the timer fires in between if it must.
     pub fn bound(&self, timeout: Duration) -> Duration {
         if timeout.is_zero() || timeout >= SHORT {
             return timeout;

@@ -1,14 +1,14 @@
-//! What `envi` tells of process and machine, under the names of Java's properties.
+//! Process and machine as `envi` shows them, under the names of Java's properties.
 //!
-//! A key of Java alone has the value that Java prints for a property that is not set.
+//! A key that only Java can fill has the value that Java prints for a property that is not set.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-/// What Java prints for a property that is not set.
+/// Java prints this for a property that is not set.
 const NOT_AVAILABLE: &str = "<NA>";
 
-/// What does not change while the process runs, in Java's order. Source: `Environment.list`.
+/// The pairs that do not change while the process runs, in Java's order. Source: `Environment.list`.
 pub fn fixed() -> Vec<(String, String)> {
     let kernel = |name: &str| fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok();
     let arch = match std::env::consts::ARCH {
@@ -39,8 +39,7 @@ pub fn fixed() -> Vec<(String, String)> {
     values.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect()
 }
 
-/// The machine's memory as it is now, and how much of it this process may have: Java tells of its heap, which is not
-/// there.
+/// The machine's memory now, and the limit of this process (Java shows its heap under these names).
 pub fn memory() -> Vec<(String, String)> {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = meminfo_bytes(&meminfo, "MemTotal");
@@ -53,13 +52,13 @@ pub fn memory() -> Vec<(String, String)> {
     values.into_iter().map(|(name, bytes)| (format!("os.memory.{name}"), text(bytes))).collect()
 }
 
-/// A line of `/proc/meminfo`, which counts in KiB.
+/// The bytes of a line of `/proc/meminfo`, which counts in KiB.
 fn meminfo_bytes(meminfo: &str, name: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
 }
 
-/// Name and home of the user that this process runs as.
+/// Name and home directory of this process's user.
 fn own_entry(users: &str) -> Option<(String, String)> {
     let uid = fs::metadata("/proc/self").ok()?.uid();
     entry(users, uid)
@@ -77,7 +76,7 @@ fn entry(users: &str, uid: u32) -> Option<(String, String)> {
 mod tests {
     use super::*;
 
-    /// Files of the system are read as they are written.
+    /// Both files of the system are parsed.
     #[test]
     fn files() {
         let meminfo =
@@ -90,7 +89,7 @@ mod tests {
         assert_eq!(entry(users, 7), None);
     }
 
-    /// Every key of ZooKeeper's is there once, in its order, and has a value.
+    /// Each of ZooKeeper's keys appears once, in its order, with a value.
     #[test]
     fn keys() {
         let all: Vec<(String, String)> = fixed().into_iter().chain(memory()).collect();

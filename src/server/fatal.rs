@@ -1,4 +1,4 @@
-//! Ends that leave no doubt: one line, one exit code.
+//! The end of the process on an error: one log line with the reason, and one exit status for each kind.
 
 use super::logging::Text;
 use std::fmt::Display;
@@ -6,25 +6,26 @@ use std::path::Path;
 
 /// The configuration or the command line cannot be used.
 pub const EXIT_USAGE: i32 = 2;
-/// The data directory cannot be used: in use, not writable, damaged, not ours.
+/// The data directory cannot be used: it is in use, not writable, damaged, or ZooKeeper's.
 pub const EXIT_DATA: i32 = 3;
 /// The port is taken, or the address is not this host's.
 pub const EXIT_PORT: i32 = 4;
 /// The host refuses what the server needs: io_uring where it is asked for, a core, locked memory.
 pub const EXIT_HOST: i32 = 5;
-/// The log could not be written: what was not answered may be lost, what was is safe.
+/// The log could not be written: unanswered writes may be lost, answered ones are safe.
 pub const EXIT_LOG: i32 = 10;
-/// A shard panicked or stood still.
+/// A shard panicked or made no progress.
 pub const EXIT_BUG: i32 = 11;
 
-/// Says why, and ends the process.
+/// Logs why, and ends the process with this exit status.
 pub fn exit(code: i32, why: impl Display) -> ! {
     log::error!(target: "server", "ended: status={code} why={}", Text(why));
     log::logger().flush();
     std::process::exit(code)
 }
 
-/// The log cannot go on; nothing is retried.
+/// Ends the process because the log cannot be written. A failed write or flush is never tried again: the kernel may have
+/// dropped the page.
 pub fn log_failed(dir: &Path, number: u32, what: &str, error: &std::io::Error) -> ! {
     let file = dir.join(crate::wal::file_name(number));
     let hint = match is_full(error) {
@@ -34,7 +35,7 @@ pub fn log_failed(dir: &Path, number: u32, what: &str, error: &std::io::Error) -
     exit(EXIT_LOG, format_args!("log {}: {what}: {error}{hint}", file.display()))
 }
 
-/// Whether there is no room for what was to be written.
+/// True if the disk or the user's quota is full.
 pub fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded)

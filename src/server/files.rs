@@ -1,7 +1,7 @@
-//! The data directory: who owns it, what is in it, how files come and go.
+//! The data directory: its lock, its files, and how a file is made durable.
 //!
-//! A file appears under its name only when it is whole and flushed, and its directory is flushed after:
-//! a power loss leaves the old state or the new one.
+//! A file gets its name only when it is whole and flushed, and its folder is flushed afterwards: a power loss leaves
+//! the old state or the new one.
 
 use crate::proto::Zxid;
 use crate::storage::{self, Folder, SEGMENT_TMP, SPARE_TMP, Storage};
@@ -14,24 +14,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The folder for our files, beside ZooKeeper's `version-2`.
+/// The folder of zkfast's files, beside ZooKeeper's `version-2`.
 pub(super) const FOLDER: &str = "zkfast-1";
 
-/// What file names a segment that waits to be used has; a number follows.
+/// Names of spare segments begin with this; a number follows.
 const SPARE_PREFIX: &str = "spare.";
 
-/// Spares that are kept; more old segments than that are deleted. As many as lone writes fill between two snapshots: what
-/// was written once need not be zeroed.
+/// Old segments that are kept as spares; further ones are deleted. Single writes fill about as many between two
+/// snapshots, and blocks that were written once need no zeros.
 const SPARES_MAX: usize = 6;
 
-/// Bytes of a file beside the log that the disk gets at once, and how many where its flushes are slow.
+/// Bytes of another file than the log that are flushed at once, and their maximum where flushes are slow.
 const PORTION_BYTES: usize = 256 << 10;
 const SLOW_PORTION_BYTES_MAX: usize = 4 << 20;
 
-/// A portion that takes less shows a disk that is quick enough as it is.
+/// Portions grow only where one takes at least this long to flush.
 const SLOW_PORTION: Duration = Duration::from_millis(4);
 
-/// Portions after a larger one that took notably longer before a larger one is tried again.
+/// After a larger portion took notably longer, this many follow before a larger one is tried again.
 const PORTIONS_HELD: u32 = 64;
 
 /// Where snapshots and segments are.
@@ -43,7 +43,7 @@ pub struct DataDir {
     pub log: PathBuf,
 }
 
-/// Holds the data directory for this process as long as it lives.
+/// Keeps other processes out of the data directory until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
     _files: Vec<File>,
@@ -52,39 +52,39 @@ pub struct Lock {
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirError {
-    /// Another server has it.
+    /// Another server holds the lock.
     #[error("{} is in use by another server: stop that one, or set another dataDir (--data-dir)", .0.display())]
     InUse(PathBuf),
-    /// Only ZooKeeper's own data is there, though zkfast's is where the rest is.
+    /// One of the two folders holds only ZooKeeper's data, the other one zkfast's.
     #[error(
         "{} holds data of Apache ZooKeeper and none of zkfast's, which is in the other of dataDir and dataLogDir: \
          remove {FOLDER} there to have ZooKeeper's data taken over again, or set another dataDir",
         .0.display()
     )]
     Foreign(PathBuf),
-    /// Files lie where `dataDir` or `dataLogDir` no longer points.
+    /// Files are in a folder to which `dataDir` or `dataLogDir` no longer points.
     #[error(
         "{} holds {name}, and {keys} says that it is not looked for there: set that back, or move the files to where \
          it points",
         .folder.display()
     )]
     Misplaced {
-        /// Where it lies.
+        /// The folder that holds the file.
         folder: PathBuf,
-        /// One of the files.
+        /// The name of one of the files.
         name: String,
         /// The key that points elsewhere.
         keys: &'static str,
     },
-    /// It is not there, and `datadir.autocreate` forbids making it.
+    /// The folder does not exist, and `datadir.autocreate` forbids creating it.
     #[error("{} does not exist, and datadir.autocreate=false", .0.display())]
     Missing(PathBuf),
-    /// The system refuses.
+    /// The system refuses an operation.
     #[error("{}: {error}", .path.display())]
     Io {
-        /// What.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -93,7 +93,11 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, DirError> {
     result.map_err(|error| DirError::Io { path: path.to_owned(), error })
 }
 
-/// Opens the data directory, makes its folders, and takes it for this process alone.
+/// Creates the folders of the data directory where they are missing, and locks them for this process.
+///
+/// # Errors
+/// [`DirError`]: another server holds the lock, a folder is missing and `create` is false, files are in the wrong folder,
+/// or the system refuses.
 pub fn open(data: &Path, data_log: &Path, create: bool) -> Result<(DataDir, Lock), DirError> {
     let mut locks = Vec::new();
     let folder = |base: &Path| {
@@ -103,7 +107,7 @@ pub fn open(data: &Path, data_log: &Path, create: bool) -> Result<(DataDir, Lock
         }
         check_foreign(base)?;
         at(&folder, fs::create_dir_all(&folder))?;
-        // Both may be new, each in the one above it.
+        // Both the folder and its parent may be new.
         let above = base.canonicalize().ok().and_then(|base| base.parent().map(Path::to_owned));
         for parent in above.iter().map(PathBuf::as_path).chain([base]) {
             at(parent, sync_dir(parent))?;
@@ -130,7 +134,7 @@ pub fn open(data: &Path, data_log: &Path, create: bool) -> Result<(DataDir, Lock
     Ok((dir, Lock { _files: locks }))
 }
 
-/// Whether only ZooKeeper's data is in `base`.
+/// Fails if `base` holds only ZooKeeper's data.
 fn check_foreign(base: &Path) -> Result<(), DirError> {
     let foreign = base.join("version-2");
     let holds_data = |path: &Path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
@@ -140,8 +144,8 @@ fn check_foreign(base: &Path) -> Result<(), DirError> {
     }
 }
 
-/// Whether files lie in one of two folders that belong into the other: starting without them would be starting from less
-/// than what was acknowledged.
+/// Fails if one of two folders holds files that belong into the other: a start without them would lose acknowledged
+/// writes.
 fn check_places(dir: &DataDir) -> Result<(), DirError> {
     if dir.snap.exists()
         && let Some(&number) = at(&dir.snap, numbers_in(&dir.snap))?.last()
@@ -158,8 +162,11 @@ fn check_places(dir: &DataDir) -> Result<(), DirError> {
     Ok(())
 }
 
-/// Whether [`open`] would find each file in its place, and the key that is wrong if not; makes nothing.
-pub(super) fn look(data: &Path, data_log: &Path) -> Result<(), (&'static str, DirError)> {
+/// Checks that [`open`] would find each file in its folder; creates nothing.
+///
+/// # Errors
+/// The key that points to the wrong folder, and why.
+pub(super) fn check_folders(data: &Path, data_log: &Path) -> Result<(), (&'static str, DirError)> {
     let (snap, log) = (data.join(FOLDER), data_log.join(FOLDER));
     if data == data_log || !(snap.exists() || log.exists()) {
         return Ok(());
@@ -172,12 +179,15 @@ pub(super) fn look(data: &Path, data_log: &Path) -> Result<(), (&'static str, Di
     })
 }
 
-/// The path above a relative one of one part is empty, and means the current directory.
+/// The parent of a relative path of one part is the empty path, which means the current directory.
 pub(super) fn or_current(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
-/// Makes what was created, renamed or removed in a directory durable.
+/// Makes the names that were created, changed or removed in a folder durable.
+///
+/// # Errors
+/// The folder cannot be opened or flushed.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -203,33 +213,36 @@ fn zxids_in(folder: &Path) -> io::Result<Vec<Zxid>> {
     Ok(zxids)
 }
 
-/// Bytes of all files that a four-letter word or metric counts.
+/// The sum of the sizes of all files in a folder, in bytes; 0 if the folder cannot be read.
 pub fn dir_bytes(path: &Path) -> u64 {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).map(|data| data.len()).sum()
 }
 
-/// Bytes of a segment, from its start, whose blocks were written once. A segment begins as a hole and
-/// is written from its start on, so that what the file system holds of it is that.
+/// Bytes of a segment, counted from its start, whose blocks were written at least once. A segment begins as a hole and
+/// is written from its start on, so these are the blocks that the file system has allocated.
+///
+/// # Errors
+/// The segment's metadata cannot be read.
 pub fn filled_bytes(path: &Path) -> io::Result<usize> {
     let held = fs::metadata(path)?.blocks().saturating_mul(512);
     let blocks = usize::try_from(held).unwrap_or(usize::MAX) / wal::BLOCK_BYTES * wal::BLOCK_BYTES;
     Ok(blocks.min(wal::SEGMENT_BYTES))
 }
 
-/// What a segment was made of.
+/// How a segment was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// A file that waited for this.
+    /// From a spare, whose blocks are written.
     Spare,
-    /// A new file, which holds no blocks yet.
+    /// As a new file, which has no blocks yet.
     New,
 }
 
-/// Puts a segment in its place: a spare if there is one, a new file otherwise.
+/// Gives the name of segment `number` to a spare, or to a new file if there is no spare.
 ///
 /// # Errors
-/// Those of the system.
+/// The folder cannot be read or flushed, or the file cannot be created or renamed.
 pub fn place_segment(dir: &DataDir, number: u32) -> io::Result<Placed> {
     let path = dir.log.join(wal::file_name(number));
     let placed = match spares(dir)?.pop() {
@@ -248,8 +261,7 @@ pub fn place_segment(dir: &DataDir, number: u32) -> io::Result<Placed> {
     Ok(placed)
 }
 
-/// The segments that wait to be used. A file that has a second name, as in a copy made of hard links, is none: to write to
-/// it would be to write to that as well.
+/// The spare segments. A file with a second hard link is not one: writing to it would change that copy, too.
 fn spares(dir: &DataDir) -> io::Result<Vec<PathBuf>> {
     let names = names(&dir.log)?;
     let spares = names.iter().filter(|name| name.starts_with(SPARE_PREFIX) && !name.ends_with(".tmp"));
@@ -259,11 +271,11 @@ fn spares(dir: &DataDir) -> io::Result<Vec<PathBuf>> {
     Ok(spares.map(|name| dir.log.join(name)).filter(is_spare).collect())
 }
 
-/// Makes sure that a written segment waits for when the current one is full. It gets a name that counts once all of it is
-/// on disk; nothing writes to it between that and its turn as a segment.
+/// Makes a spare segment, filled with zeros, if there is none. The spare gets its name once all of it is durable, and is
+/// not written to again until it becomes a segment.
 ///
 /// # Errors
-/// Those of the system; a disk that has room for the log only is one.
+/// [`io::ErrorKind::StorageFull`] where the disk has room for the log only; else the system's error.
 pub fn prepare_spare(dir: &DataDir) -> io::Result<()> {
     if !spares(dir)?.is_empty() {
         return Ok(());
@@ -280,8 +292,8 @@ pub fn prepare_spare(dir: &DataDir) -> io::Result<()> {
     sync_dir(&dir.log)
 }
 
-/// Whether `bytes` more fit into `folder` beside what the log's newest segment has yet to take: the log
-/// ends the process when it finds no room, and what can wait must not be the reason.
+/// Fails if `bytes` more do not fit into `folder` beside the rest of the log's newest segment: a log without room ends
+/// the process, and no other file may cause that.
 fn check_room(dir: &DataDir, folder: &Path, bytes: u64) -> io::Result<()> {
     let mut need = bytes;
     if fs::metadata(folder)?.dev() == fs::metadata(&dir.log)?.dev()
@@ -299,11 +311,10 @@ fn check_room(dir: &DataDir, folder: &Path, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Gives the exclusive right to write to `file`, which ends when the file is closed.
+/// Locks `file` for one writer, until the file is closed.
 ///
 /// # Errors
-/// [`io::ErrorKind::WouldBlock`] where another open file of the same inode has it: two parts of this process, or two
-/// processes, would write to one file.
+/// [`io::ErrorKind::WouldBlock`] where another open file of the same inode holds the lock, in this process or another.
 pub fn lock_for_writing(file: &File) -> io::Result<()> {
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => {
@@ -313,14 +324,14 @@ pub fn lock_for_writing(file: &File) -> io::Result<()> {
     })
 }
 
-/// A file being made, under a name that no other file of this process ever has. It is gone again unless it is finished:
-/// half of one on a full disk is in everybody's way.
+/// A file that is being written, under a temporary name that this process uses only once. Dropping an unfinished one
+/// removes it: half a file would take room on a full disk.
 #[derive(Debug)]
 struct Temporary {
-    /// Open until it is finished.
+    /// `Some` until [`Self::finish`].
     file: Option<File>,
     path: PathBuf,
-    /// Bytes that the disk has not got for sure, and how long it took to give it those.
+    /// Bytes written since the last flush, and the time that writing them took.
     unflushed: usize,
     took: Duration,
     portion: Portion,
@@ -328,11 +339,11 @@ struct Temporary {
 }
 
 impl Temporary {
-    /// Makes it in `folder`; `what.tmp` says what it is for, and becomes `what.<number>.tmp`.
+    /// Creates the file in `folder`; `what` is `<purpose>.tmp`, and the name becomes `<purpose>.<number>.tmp`.
     fn create(folder: &Path, what: &str) -> io::Result<Self> {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let path = folder.join(storage::temporary_name(what, MADE.fetch_add(1, Ordering::Relaxed)));
-        // Never one that is there: its maker may still be at it. What a former process left, the start has removed.
+        // An existing file may still be written by its maker. The start has removed files of a former process.
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         lock_for_writing(&file)?;
         let (took, portion) = (Duration::ZERO, Portion::default());
@@ -343,8 +354,8 @@ impl Temporary {
         self.file.as_mut().expect("it is not finished")
     }
 
-    /// Adds to it without standing in the log's way: the disk gets it in portions, and has as much time without as with
-    /// it. All at once, a flush of the log would wait until the disk has taken tens of megabytes.
+    /// Appends `bytes` without delaying the log: each portion is flushed, and followed by a pause as long as its write.
+    /// Without portions, a flush of the log would wait until the disk has written tens of megabytes.
     fn write_in_portions(&mut self, bytes: &[u8]) -> io::Result<()> {
         for part in bytes.chunks(PORTION_BYTES) {
             let started = Instant::now();
@@ -365,10 +376,10 @@ impl Temporary {
         Ok(())
     }
 
-    /// Flushes it and gives it its name.
+    /// Flushes the file and renames it to `name`.
     fn finish(mut self, name: &Path) -> io::Result<()> {
         self.file().sync_all()?;
-        // Closed, and so unlocked, before it has a name under which it can be found and written to.
+        // Closing unlocks the file. That comes before the name, under which a writer can find and lock it.
         self.file = None;
         fs::rename(&self.path, name)?;
         self.finished = true;
@@ -376,12 +387,13 @@ impl Temporary {
     }
 }
 
-/// How much a file beside the log is given to the disk at once. A flush of the log may have to wait for that.
+/// How many bytes of another file than the log are flushed at once. A flush of the log may have to wait for them.
 #[derive(Debug)]
 struct Portion {
     bytes: usize,
-    /// The least time that one of [`PORTION_BYTES`] took.
+    /// The shortest time that a portion of [`PORTION_BYTES`] took.
     quickest: Duration,
+    /// Portions before a larger one may be tried again.
     held: u32,
 }
 
@@ -392,8 +404,8 @@ impl Default for Portion {
 }
 
 impl Portion {
-    /// One took so long. Where it is the flush that takes its time, whatever is flushed, twice as many bytes take
-    /// hardly longer, and the next portions are larger: until one takes a quarter more than the small ones.
+    /// Records the time of a portion and chooses the size of the next. Where a flush takes long whatever its size, twice
+    /// as many bytes take hardly longer: portions grow until one takes a quarter longer than the smallest ones.
     fn took(&mut self, took: Duration) {
         if self.bytes == PORTION_BYTES {
             self.quickest = self.quickest.min(took);
@@ -416,13 +428,13 @@ impl Portion {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.finished {
-            // What stays is removed by the next start.
+            // If this fails, the next start removes the file.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// A file being made; it gets its name when it is whole.
+/// A file that is being written; it gets its name when it is whole.
 #[derive(Debug)]
 pub struct NewFile {
     temporary: Temporary,
@@ -430,10 +442,10 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Adds bytes while the log is written as well.
+    /// Appends `bytes` without delaying the flushes of the log.
     ///
     /// # Errors
-    /// Of the system; a full disk is one.
+    /// The system's error, for example where the disk is full.
     pub fn write_in_portions(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.temporary.write_in_portions(bytes)
     }
@@ -557,7 +569,7 @@ impl Storage for DataDir {
 mod tests {
     use super::*;
 
-    /// A data directory of a test's own, gone with it.
+    /// A data directory for one test, removed when the test ends.
     struct Folders(DataDir);
 
     impl Folders {
@@ -574,8 +586,8 @@ mod tests {
         }
     }
 
-    /// Two files that are made for the same purpose at once are two files, and neither takes the other with it. (Makers
-    /// of segments once shared one, and went on writing zeros to it when it was the log.)
+    /// Two files that are made for the same purpose at once are two files, and dropping one keeps the other. (Two makers
+    /// of segments once shared a file, and one wrote zeros to it when it already was the log.)
     #[test]
     fn makers_do_not_share_a_file() {
         let folders = Folders::new("makers");
@@ -590,14 +602,14 @@ mod tests {
         assert_eq!(fs::read(&path).expect("it is there"), [1; 10]);
         drop(second);
         assert_eq!(names(&dir.log).expect("a folder"), ["made"]);
-        // What a crash leaves goes at the next start.
+        // The next start removes what a crash leaves.
         std::mem::forget(Temporary::create(&dir.log, SPARE_TMP).expect("a file"));
         fs::write(dir.log.join("spare.tmp"), [0; 5]).expect("as former versions named it");
         storage::remove_leftovers(dir).expect("a folder");
         assert_eq!(names(&dir.log).expect("a folder"), ["made"]);
     }
 
-    /// A file has one writer: a second one is refused, as long as the first has it open.
+    /// A second writer is refused while the first one has the file open.
     #[test]
     fn a_file_has_one_writer() {
         let folders = Folders::new("writers");
@@ -605,15 +617,15 @@ mod tests {
         let open =
             || OpenOptions::new().create(true).truncate(false).write(true).open(&path).expect("a file");
         let first = open();
-        lock_for_writing(&first).expect("nobody has it");
+        lock_for_writing(&first).expect("no other lock");
         let second = open();
         let refused = lock_for_writing(&second).expect_err("it is taken");
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         drop(first);
-        lock_for_writing(&second).expect("nobody has it any more");
+        lock_for_writing(&second).expect("the lock is free again");
     }
 
-    /// On a disk with slow flushes portions grow until their bytes take time as well; on others they stay small.
+    /// Portions grow on a disk with slow flushes until their bytes take time, too; on other disks they stay small.
     #[test]
     fn portions_grow_where_flushes_are_slow() {
         let zeroed = |flush: Duration, bytes_per_us: usize| {
@@ -628,22 +640,22 @@ mod tests {
             (time, longest)
         };
         let ms = Duration::from_millis;
-        // 5.7 s and 11 ms if all were small.
+        // With small portions only: 5.7 s, longest 11 ms.
         let (time, longest) = zeroed(ms(10), 250);
         assert!(time < ms(3_500) && longest < ms(16), "{time:?} {longest:?}");
-        // 16 s and 31 ms.
+        // With small portions only: 16 s, longest 31 ms.
         let (time, longest) = zeroed(ms(30), 250);
         assert!(time < ms(3_500) && longest < ms(50), "{time:?} {longest:?}");
         let (_, longest) = zeroed(Duration::from_micros(300), 250);
         assert!(longest < ms(2), "{longest:?}");
-        // The disk is slow, and its flushes are not.
+        // A disk that writes slowly and flushes quickly.
         let (_, longest) = zeroed(Duration::from_micros(300), 27);
         assert!(longest < ms(21), "{longest:?}");
     }
 
-    /// Only a whole file with one name becomes a segment.
+    /// Only a spare of full size with one name becomes a segment.
     #[test]
-    fn what_is_a_spare() {
+    fn spares_are_whole_and_have_one_name() {
         let folders = Folders::new("spares");
         let dir = &folders.0;
         let file = |name: &str, bytes: u64| {

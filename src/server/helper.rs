@@ -1,8 +1,8 @@
-//! Helper threads: they do what blocks and can wait, beside the threads that serve.
+//! Helper threads: they do work that blocks and is not urgent.
 //!
-//! A new thread inherits the affinity of the one that starts it, and each shard is pinned to one core. A helper
-//! may run on every core that the process was given, so that encoding a tree, or zeroing a segment, does not take its
-//! time from the core on which the commit shard runs.
+//! A new thread inherits the affinity of the thread that starts it, and each shard is pinned to one core. A helper may
+//! run on every core of the process, so that encoding a tree or zeroing a segment does not take time from the commit
+//! shard's core.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io;
@@ -12,26 +12,25 @@ use std::thread::{Builder, JoinHandle};
 /// The cores that this process may use.
 static CORES: OnceLock<CpuSet> = OnceLock::new();
 
-/// Reads the cores of the calling thread, which are the process's as long as it is not pinned: for the start of the
-/// server. Later calls change nothing.
+/// Remembers the cores of the calling thread as the process's: call it at the start, before the thread is pinned. Later
+/// calls change nothing.
 pub fn remember_cores() {
-    // Without them a helper stays on the core of the thread that starts it: slower, and no less right.
+    // If this fails, a helper stays on the core of the thread that starts it, which is only slower.
     if let Ok(cores) = sched_getaffinity(None) {
         let _ = CORES.set(cores);
     }
 }
 
-/// Starts a thread of this name (at most 15 bytes are shown) on the process's own cores.
+/// Starts a thread named `name` (the system shows 15 bytes) on the process's cores.
 ///
 /// # Errors
-/// The system has no thread to give. The caller goes on without, or says why it cannot: a server that serves does not
-/// end because of a helper.
+/// The system refuses another thread. A server that serves goes on without the helper.
 pub fn spawn<T: Send + 'static>(
     name: &str,
     main: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     Builder::new().name(name.to_owned()).spawn(move || {
-        // A core may have been taken from the process meanwhile; then the thread stays where it is.
+        // If the process has lost a core meanwhile, the thread keeps the affinity that it inherited.
         if let Some(cores) = CORES.get() {
             let _ = sched_setaffinity(None, cores);
         }

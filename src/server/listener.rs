@@ -1,4 +1,4 @@
-//! Takes connections in and hands them to the view shards.
+//! Accepts client connections and hands them to the view shards.
 
 use super::logging::{Text, provoked};
 use super::rt::{Accepted, Listener};
@@ -14,17 +14,17 @@ use std::time::{Duration, Instant};
 /// Connections that may wait to be accepted, unless `clientPortListenBacklog` says otherwise.
 const BACKLOG: i32 = 1024;
 
-/// Before the next try: of a port that is taken, of accepting where no descriptor is left.
+/// The pause before the next attempt to bind a port that is taken, or to accept while no descriptor is left.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a port may be taken: a server that was killed holds its own for a moment after it is gone,
-/// until the kernel has taken its io_uring apart.
+/// How long [`bind`] waits for a port that is taken: the kernel keeps the port of a killed server until it has released
+/// that server's io_uring.
 const TAKEN_MAX: Duration = Duration::from_secs(3);
 
 /// Listens on `ip`, or on every address of both families. Connections inherit the options of the socket.
 ///
 /// # Errors
-/// The port is taken, also by a second server of the same user: the port is not shared.
+/// The port is still taken after 3 s (a second server of the same user does not share it), or the system refuses.
 pub fn bind(
     ip: Option<IpAddr>,
     port: u16,
@@ -53,7 +53,7 @@ fn bind_now(
     match ip {
         Some(ip) => listen(SocketAddr::new(ip, port)),
         None => match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
-            // A host without IPv6.
+            // The host has no IPv6.
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                 listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
             }
@@ -68,7 +68,7 @@ fn listen(address: SocketAddr, backlog: i32, keep_alive: bool) -> io::Result<Tcp
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
-    // Small messages go at once.
+    // The kernel sends small messages at once.
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(keep_alive)?;
     socket.bind(&address.into())?;
@@ -77,15 +77,15 @@ fn listen(address: SocketAddr, backlog: i32, keep_alive: bool) -> io::Result<Tcp
     Ok(socket.into())
 }
 
-/// A view shard as the listener sees it.
+/// The listener's side of a view shard.
 pub struct Target {
-    /// Where its connections go.
+    /// Takes the shard's connections.
     pub channel: Producer<Accepted>,
-    /// Wakes it.
+    /// Wakes the shard.
     pub notify: Notify,
 }
 
-/// Accepts until the server stops.
+/// Accepts connections until the server stops.
 pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Shared>) {
     let listener = match Listener::adopt(listener) {
         Ok(listener) => listener,
@@ -114,7 +114,7 @@ pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Sh
                 accepted
             }
             Err(error) => {
-                // One connection that is gone already is nothing; no descriptors is, and passes.
+                // A connection that ended before it was accepted is no fault. A lack of descriptors is, and passes.
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
                 {
                     let line = format_args!("accept failed: error={}", Text(&error));
@@ -124,7 +124,7 @@ pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Sh
                 continue;
             }
         };
-        // In turn: connections live long, and their number per shard stays even.
+        // Round robin: connections live long, so each shard gets about as many.
         next = (next + 1) % targets.len();
         let mut message = accepted;
         while let Err(back) = targets[next].channel.put(message) {
@@ -140,16 +140,17 @@ mod tests {
     use super::*;
     use socket2::SockRef;
 
+    /// An accepted connection has the options of the listening socket.
     #[test]
     fn connections_inherit_options() {
         for keep_alive in [false, true] {
             let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0, None, keep_alive).expect("a port");
             let address = listener.local_addr().expect("its address");
             let _client = std::net::TcpStream::connect(address).expect("connected");
-            let (accepted, _) = listener.accept().expect("it waits already");
+            let (accepted, _) = listener.accept().expect("a connection is waiting");
             let options = SockRef::from(&accepted);
-            assert!(options.tcp_nodelay().expect("told"));
-            assert_eq!(options.keepalive().expect("told"), keep_alive);
+            assert!(options.tcp_nodelay().expect("an option"));
+            assert_eq!(options.keepalive().expect("an option"), keep_alive);
         }
     }
 }

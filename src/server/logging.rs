@@ -1,8 +1,8 @@
 //! Log lines: one per event, on stderr, as text or as JSON.
 //!
-//! A line says what happened, then its fields: `following: leader=3 epoch=2 sync=DIFF`. A value with a space in it stands
-//! in quotes ([`Text`]), so that programs find where it ends. What clients and peers can bring about as often as they like
-//! goes through [`provoked`], which writes a few of a kind and counts the rest.
+//! A line names the event, then its fields: `following: leader=3 epoch=2 sync=DIFF`. A value that contains a space is
+//! quoted ([`Text`]), so that programs find its end. Lines that clients or peers can cause as often as they like go
+//! through [`provoked`], which writes a few of each kind and counts the rest.
 
 pub use crate::admin::Text;
 
@@ -18,7 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How a line is written.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// `TIME LEVEL target: what: key=value ...`
@@ -33,28 +33,28 @@ struct Stderr {
     out: Mutex<Out>,
 }
 
-/// How long a line waits for whoever reads stderr. After one that was lost, none waits for a while, so that a reader that
-/// is slow holds up no shard again and again.
-const READER_PATIENCE: Duration = Duration::from_millis(50);
-const READER_DISTRUST: Duration = Duration::from_secs(10);
+/// How long a line waits for the reader of stderr. After a lost line none waits for [`STALLED_FOR`], so that a slow reader
+/// does not delay a shard again and again.
+const WAIT_MAX: Duration = Duration::from_millis(50);
+const STALLED_FOR: Duration = Duration::from_secs(10);
 
-/// How long an ERROR waits, and what is written at the end: it may be the reason why the process ends.
-const LAST_PATIENCE: Duration = Duration::from_secs(1);
+/// How long an ERROR and the last lines of the process wait: they may give the reason why the process ends.
+const LAST_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// What a pipe or a socket takes without blocking once it says that it takes something: `PIPE_BUF`, POSIX pipe(7).
+/// Bytes that a writable pipe takes without blocking: `PIPE_BUF`, POSIX pipe(7).
 const PIECE_BYTES: usize = 4096;
 
 const NONBLOCKING: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
-/// Where lines go.
+/// The destination of lines.
 #[derive(Debug)]
 struct Out {
-    /// stderr, opened again so that writing to it does not block, where the system has that: a pipe or a terminal.
+    /// stderr, opened a second time as non-blocking, if it is a pipe or a terminal.
     own: Option<File>,
-    /// Lines that were not written since the last one that was, and when that began to be so.
+    /// Lines lost since the last one that was written, and when the newest was lost.
     lost: u64,
     lost_at: Option<Instant>,
-    /// The last one was begun.
+    /// Part of the last lost line was written.
     is_torn: bool,
 }
 
@@ -73,21 +73,21 @@ impl Out {
         Self { own: is_stream.then(open).flatten(), lost: 0, lost_at: None, is_torn: false }
     }
 
-    /// Writes a line, unless whoever reads it does not: no request, and no stop, waits for a reader of the log that hangs.
-    /// The next line that is written comes after one that says how many were lost: `told`.
-    fn write(&mut self, line: &str, is_last: bool, told: impl FnOnce(u64) -> String) {
+    /// Writes a line, or loses it if the reader of stderr takes nothing: neither a request nor a stop waits for a reader that
+    /// hangs. The next line that can be written follows a line with the count of lost ones, which `lost_line` makes.
+    fn write(&mut self, line: &str, is_last: bool, lost_line: impl FnOnce(u64) -> String) {
         let mut text = String::new();
         if self.lost > 0 {
             text = if self.is_torn { "\n".to_owned() } else { String::new() };
-            text.push_str(&told(self.lost));
+            text.push_str(&lost_line(self.lost));
         }
         text.push_str(line);
-        let group_delay = match self.lost_at {
-            _ if is_last => LAST_PATIENCE,
-            Some(at) if at.elapsed() < READER_DISTRUST => Duration::ZERO,
-            _ => READER_PATIENCE,
+        let wait_max = match self.lost_at {
+            _ if is_last => LAST_WAIT_MAX,
+            Some(at) if at.elapsed() < STALLED_FOR => Duration::ZERO,
+            _ => WAIT_MAX,
         };
-        match self.write_within(text.as_bytes(), group_delay) {
+        match self.write_within(text.as_bytes(), wait_max) {
             Ok(()) => (self.lost, self.is_torn) = (0, false),
             Err(written) => {
                 self.lost += u64::from(!line.is_empty());
@@ -97,23 +97,26 @@ impl Out {
         }
     }
 
-    /// Writes all of it, or says how many bytes were taken in this time.
-    fn write_within(&self, text: &[u8], group_delay: Duration) -> Result<(), usize> {
+    /// Writes all of `text` within `wait_max`.
+    ///
+    /// # Errors
+    /// The number of bytes that were written in that time.
+    fn write_within(&self, text: &[u8], wait_max: Duration) -> Result<(), usize> {
         let stderr = std::io::stderr();
         let out = self.own.as_ref().map_or_else(|| stderr.as_fd(), File::as_fd);
-        let (until, mut written) = (Instant::now() + group_delay, 0);
+        let (until, mut written) = (Instant::now() + wait_max, 0);
         while written < text.len() {
-            if !takes(out, until) {
+            if !is_writable_by(out, until) {
                 return Err(written);
             }
             let end = text.len().min(written + PIECE_BYTES);
             match rustix::io::write(out, &text[written..end]) {
                 Ok(bytes) => written += bytes,
                 Err(Errno::INTR) => {}
-                // A terminal says that it takes something, and then it does not.
+                // A terminal may be reported writable and then take nothing.
                 Err(Errno::AGAIN) if Instant::now() >= until => return Err(written),
                 Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
-                // A log that nobody can read must not end the server.
+                // A log that cannot be written must not end the server.
                 Err(_) => return Ok(()),
             }
         }
@@ -121,8 +124,8 @@ impl Out {
     }
 }
 
-/// Whether something can be written without waiting longer than until then.
-fn takes(out: BorrowedFd<'_>, until: Instant) -> bool {
+/// Waits until `out` takes bytes; false if it does not by the deadline `until`.
+fn is_writable_by(out: BorrowedFd<'_>, until: Instant) -> bool {
     loop {
         let left = until - Instant::now();
         let timeout =
@@ -131,19 +134,20 @@ fn takes(out: BorrowedFd<'_>, until: Instant) -> bool {
         match poll(&mut wanted, Some(&timeout)) {
             Ok(ready) => return ready > 0,
             Err(Errno::INTR) => {}
-            // As before there was a poll: it may block.
+            // Without a poll the write may block.
             Err(_) => return true,
         }
     }
 }
 
 impl Stderr {
-    /// Writes a line; none, where there is only to be told what was lost.
+    /// Writes a line; an empty one writes only the count of lost lines, if there are any.
     fn write(&self, line: &str, is_last: bool) {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         out.write(line, is_last, |lost| {
-            let told = format!("lines were lost: count={lost} why={}", Text("nobody read them"));
-            self.line(Level::Warn, "log", &told)
+            let text =
+                format!("lines were lost: count={lost} why={}", Text("the reader of stderr took none"));
+            self.line(Level::Warn, "log", &text)
         });
     }
 
@@ -158,7 +162,7 @@ impl Stderr {
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // glommio's own lines say what preflight said better.
+        // The checks of `preflight` explain better what glommio's warnings are about.
         !metadata.target().starts_with("glommio") || metadata.level() <= Level::Error
     }
 
@@ -169,19 +173,19 @@ impl Log for Stderr {
         }
     }
 
-    /// Says what was counted and not written yet.
+    /// Writes the counts that are not written yet.
     fn flush(&self) {
-        settle(|_| true);
+        flush_kinds(|_| true);
         self.write("", true);
     }
 }
 
-/// Begins to log, at `level` and above.
+/// Starts logging, at `level` and above.
 pub fn init(level: LevelFilter, format: Format) {
     if log::set_boxed_logger(Box::new(Stderr { format, out: Mutex::new(Out::new()) })).is_ok() {
         log::set_max_level(level);
     }
-    // What the standard library writes is no JSON, and waits for whoever reads stderr.
+    // The standard library's own message is not JSON, and blocks where the reader of stderr hangs.
     std::panic::set_hook(Box::new(|info| {
         let at = info.location().map(ToString::to_string).unwrap_or_default();
         let payload = info.payload();
@@ -195,7 +199,7 @@ pub fn init(level: LevelFilter, format: Format) {
     }));
 }
 
-/// What a line says happened, and its fields in order.
+/// Splits a line into the event and its fields, in order.
 fn parts(line: &str) -> (&str, Vec<(&str, String)>) {
     let Some(first) = next_key(line, 0) else { return (line.trim_end(), Vec::new()) };
     let what = line[..first].trim_end().trim_end_matches(':');
@@ -218,7 +222,7 @@ fn parts(line: &str) -> (&str, Vec<(&str, String)>) {
     }
 }
 
-/// Where the next `key=` begins, at `from` or behind it.
+/// The position of the next `key=`, at `from` or after it.
 fn next_key(line: &str, from: usize) -> Option<usize> {
     let is_key = |word: &str| {
         let key = word.split('=').next().filter(|key| key.len() < word.len())?;
@@ -239,7 +243,7 @@ fn next_key(line: &str, from: usize) -> Option<usize> {
     None
 }
 
-/// A quoted value without its opening quote, and how many bytes it and its closing quote take.
+/// Unquotes a value whose opening quote was taken off; also returns its length with the closing quote, in bytes.
 fn unquoted(text: &str) -> Option<(String, usize)> {
     let (mut value, mut chars) = (String::new(), text.char_indices());
     while let Some((at, c)) = chars.next() {
@@ -268,7 +272,7 @@ fn json(time: &str, level: Level, target: &str, line: &str) -> String {
         }
         put_string(&mut out, key);
         out.push(':');
-        // A number as others write it, too: not 007, +7 or 1_000.
+        // Only numbers as JSON writes them: not 007, +7 or 1_000.
         let is_number = value.parse::<i64>().is_ok_and(|number| number.to_string() == *value);
         if is_number || matches!(value.as_str(), "true" | "false") {
             out.push_str(value);
@@ -298,37 +302,37 @@ fn put_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// How long lines of one kind are counted together, at first.
+/// The first window in which lines of one kind are counted together.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// And at most: each window in which lines had to be counted is followed by one of twice the length.
+/// The longest window: each window in which lines were counted doubles the next.
 const WINDOW_MAX: Duration = Duration::from_secs(320);
 
 /// Lines of one kind that are written in a window; further ones are counted.
 const LINES_PER_WINDOW: u32 = 5;
 
-/// What was said of one kind in its window, and what was not.
+/// Lines of one kind in the present window: the number written, and those counted by cause.
 #[derive(Debug)]
 struct Kind {
     level: Level,
     began: Instant,
     window: Duration,
-    said: u32,
-    unsaid: BTreeMap<&'static str, u64>,
+    written: u32,
+    counted: BTreeMap<&'static str, u64>,
 }
 
-/// By target and by what happens.
+/// Kinds by target and event.
 type Kinds = BTreeMap<(&'static str, &'static str), Kind>;
 
-/// What was provoked lately.
+/// Kinds that occurred lately.
 static KINDS: Mutex<Kinds> = Mutex::new(Kinds::new());
 
 fn kinds() -> MutexGuard<'static, Kinds> {
     KINDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes a line that a client or a peer can bring about as often as it likes: five of a `kind` in 10 s,
-/// then one that says how many more there were, for each `cause`. While that goes on, the 10 s become more.
+/// Writes a line that a client or a peer can cause as often as it likes: at most five of a `kind` in 10 s, then one line
+/// with the number of further ones for each `cause`. While that continues, the window grows up to 320 s.
 pub fn provoked(
     level: Level,
     target: &'static str,
@@ -351,18 +355,18 @@ pub fn provoked(
     }
 }
 
-/// Says what was counted in windows that are over. To be called every second or so.
-pub fn settle_due() {
-    settle(|kind| kind.began.elapsed() >= kind.window);
+/// Writes the counts of windows that are over. Call it about once a second.
+pub fn flush_due() {
+    flush_kinds(|kind| kind.began.elapsed() >= kind.window);
 }
 
-fn settle(is_due: impl Fn(&Kind) -> bool) {
+fn flush_kinds(is_due: impl Fn(&Kind) -> bool) {
     let now = Instant::now();
     kinds().retain(|(target, what), kind| {
         if !is_due(kind) {
             return true;
         }
-        let was_quiet = kind.said == 0;
+        let was_quiet = kind.written == 0;
         kind.close(target, what, now);
         !was_quiet
     });
@@ -370,28 +374,28 @@ fn settle(is_due: impl Fn(&Kind) -> bool) {
 
 impl Kind {
     fn new(level: Level, now: Instant) -> Self {
-        Self { level, began: now, window: WINDOW, said: 0, unsaid: BTreeMap::new() }
+        Self { level, began: now, window: WINDOW, written: 0, counted: BTreeMap::new() }
     }
 
-    /// Whether a further line is written; if not, it is counted.
+    /// True if one more line may be written; if not, it is counted.
     fn admits(&mut self, cause: &'static str) -> bool {
-        let admits = self.said < LINES_PER_WINDOW;
+        let admits = self.written < LINES_PER_WINDOW;
         if admits {
-            self.said += 1;
+            self.written += 1;
         } else {
-            *self.unsaid.entry(cause).or_default() += 1;
+            *self.counted.entry(cause).or_default() += 1;
         }
         admits
     }
 
-    /// Begins the next window; gives the fields of what this one counted, if anything.
+    /// Begins the next window; returns the fields with this one's counts, if there are any.
     fn count(&mut self, now: Instant) -> Option<String> {
         let seconds = (now - std::mem::replace(&mut self.began, now)).as_secs();
-        self.said = 0;
-        let unsaid = std::mem::take(&mut self.unsaid);
-        let more: u64 = unsaid.values().sum();
+        self.written = 0;
+        let counted = std::mem::take(&mut self.counted);
+        let more: u64 = counted.values().sum();
         self.window = if more > 0 { (2 * self.window).min(WINDOW_MAX) } else { WINDOW };
-        let causes: Vec<String> = unsaid.iter().map(|(cause, count)| format!("{cause}: {count}")).collect();
+        let causes: Vec<String> = counted.iter().map(|(cause, count)| format!("{cause}: {count}")).collect();
         (more > 0).then(|| format!("more={more} within_s={seconds} causes={}", Text(causes.join(", "))))
     }
 
@@ -406,7 +410,7 @@ impl Kind {
 mod tests {
     use super::*;
 
-    /// Fields are found, quoted or not, and what is no field stays in the message.
+    /// Fields are found, quoted or not; the rest stays in the message.
     #[test]
     fn parts_of_lines() {
         let fields = |line: &str| {
@@ -435,7 +439,7 @@ mod tests {
         assert_eq!(fields("unended: why=\"never"), of("unended", &["why|\"never"]));
     }
 
-    /// A line of JSON is one line, whatever is in it.
+    /// A JSON line has no line break, whatever its values contain.
     #[test]
     fn lines_of_json() {
         let line = format!("closed: n=7 id=0x7 ok=true at=007 why={}", Text("a \"b\"\nc\u{1}"));
@@ -446,7 +450,7 @@ mod tests {
         );
     }
 
-    /// Of many alike some are said and the rest is counted, by cause; then it begins anew.
+    /// Of many lines of a kind five are written and the rest counted by cause; then a new window begins.
     #[test]
     fn many_alike_are_counted() {
         let began = Instant::now();

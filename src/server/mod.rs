@@ -678,7 +678,7 @@ fn watch(signals: &Signals, shared: &Shared, commit_notify: &Notify) {
             Ok(_) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
         }
-        logging::settle_due();
+        logging::flush_due();
         // A disk that hangs is no bug of a shard that waits for it, and nothing is gained by another start.
         let now = shared.writes.load(Ordering::Relaxed);
         writing = if now % 2 == 1 && now == write { writing + 1 } else { 0 };

@@ -1,6 +1,6 @@
-//! What would keep a server from starting on this host, found out without making anything: for `zkfast check`.
+//! Finds what would keep a server from starting on this host, without changing anything: for `zkfast check`.
 //!
-//! What a server that runs here now holds (its lock, its ports) and what is in the files of its data are not looked at.
+//! It ignores the lock and ports that a running server holds now, and does not read the contents of data files.
 
 use super::{CORES_DEFAULT_MAX, Roles, files, java_data, preflight, resolve};
 use crate::config::Config;
@@ -10,23 +10,23 @@ use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
 use std::path::Path;
 
-/// Each with the key or the flag that it is about, or an empty one.
+/// The obstacles, each with the key or flag that causes it, or an empty name.
 pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     let (data, log) = (config.data_dir.as_path(), config.data_log_dir.as_path());
     let bases = [("dataDir", data), ("dataLogDir", log)];
     let bases = &bases[..if log == data { 1 } else { 2 }];
-    // An empty one was refused already.
+    // The reader of the configuration has refused an empty one.
     for &(key, base) in bases.iter().filter(|(_, base)| !base.as_os_str().is_empty()) {
         if let Err(why) = directory(base, config.data_dir_autocreate) {
             found.push((key, why));
         }
     }
     if found.is_empty() {
-        if let Err((key, error)) = files::look(data, log) {
+        if let Err((key, error)) = files::check_folders(data, log) {
             found.push((key, error.to_string()));
         }
-        // What is there would be taken over.
+        // A start would import ZooKeeper's data.
         match java_data::only_java(data, log) {
             Err(error) => found.push(("dataDir", error.to_string())),
             Ok(None) => {}
@@ -62,7 +62,8 @@ pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
     found
 }
 
-/// Whether the address is one of this host's; not whether a port is free. One that is not found was refused already.
+/// Fails if the address is not one of this host's. It does not check that a port is free; a name that does not resolve
+/// was refused before.
 fn listens(host: &str) -> io::Result<()> {
     match resolve(host).ok().flatten().map(|ip| UdpSocket::bind((ip, 0))) {
         Some(Err(error)) if error.kind() == ErrorKind::AddrNotAvailable => Err(error),
@@ -70,10 +71,10 @@ fn listens(host: &str) -> io::Result<()> {
     }
 }
 
-/// Whether a server of this user can keep its files in `base`, which it makes if it `may_create`.
+/// Fails if a server of this user cannot keep its files in `base`, which it creates if `may_create`.
 fn directory(base: &Path, may_create: bool) -> Result<(), String> {
     let folder = base.join(files::FOLDER);
-    // The nearest that is there: the folder, or where a start begins to make it.
+    // The nearest that exists: the folder, or the parent in which a start creates it.
     let mut nearest = None;
     for path in folder.ancestors().map(files::or_current) {
         match fs::symlink_metadata(path) {
@@ -104,7 +105,7 @@ fn directory(base: &Path, may_create: bool) -> Result<(), String> {
         return Err(files::DirError::Missing(base.to_owned()).to_string());
     }
     may(path, Access::WRITE_OK | Access::EXEC_OK)?;
-    // A start flushes the directories that hold what it makes, and has to open them.
+    // A start flushes the folders in which it creates something, so it must open them.
     if is_folder {
         may(path, Access::READ_OK)?;
     }
@@ -120,7 +121,7 @@ fn directory(base: &Path, may_create: bool) -> Result<(), String> {
     if is_folder { files_in(path) } else { Ok(()) }
 }
 
-/// Whether this user may read the files of a folder, and take its lock.
+/// Fails if this user may not read the files of a folder, or not take its lock.
 fn files_in(folder: &Path) -> Result<(), String> {
     for entry in fs::read_dir(folder).map_err(|error| refused(folder, error))? {
         let entry = entry.map_err(|error| refused(folder, error))?;

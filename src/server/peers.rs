@@ -514,7 +514,7 @@ impl Peers {
 
     /// Says who can be reached again, as far as the replica knows.
     pub fn settle(&mut self, replica: &Replica) {
-        self.reach.settle(|sid| replica.hears(sid), replica.standing() != Standing::Looking);
+        self.reach.update(|sid| replica.hears(sid), replica.standing() != Standing::Looking);
     }
 
     /// Ends connections that are no use any more, and says so.

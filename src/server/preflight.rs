@@ -1,4 +1,4 @@
-//! What the host must grant, looked at before the first executor so that the message names it.
+//! Checks that the host grants what the server needs, before the first executor starts, so that an error names it.
 
 use super::logging::Text;
 use crate::config::Engine;
@@ -6,26 +6,26 @@ use io_uring::{IoUring, opcode};
 use rlimit::Resource;
 use std::fs;
 
-/// Locked memory that an executor takes: channels and registered buffers. Measured: 205 to 256 KiB.
+/// Locked memory that an executor takes: rings and registered buffers. Measured: 205 to 256 KiB.
 const MEMLOCK_PER_SHARD: u64 = 256 << 10;
 
 /// glommio refuses to start an executor below this.
 const MEMLOCK_MIN: u64 = 512 << 10;
 
-/// Descriptors that are not for connections: files and directories while they are worked on, and those of
-/// each executor. Measured: 14 with one view, 4 more for each further one.
+/// Descriptors that are kept for files, directories and executors. Measured: 14 with one view, 4 more for each further
+/// view.
 const DESCRIPTORS_KEPT: u64 = 32;
 const DESCRIPTORS_PER_SHARD: u64 = 8;
 
-/// Raises what may be raised, and says what is missing. Gives the number of connections for which there
-/// are descriptors.
+/// Raises the limits on descriptors and locked memory as far as allowed. Returns the number of connections for which
+/// there are descriptors.
 ///
 /// # Errors
-/// What is missing, and how to grant it.
+/// What the host does not grant, and how to grant it.
 pub fn check(shards: usize, engine: Engine) -> Result<u32, String> {
     for resource in [Resource::MEMLOCK, Resource::NOFILE] {
         if let Ok((_, hard)) = resource.get() {
-            // What stays low is found out below, or when descriptors run out.
+            // If this fails, the checks below or the lack of descriptors show it.
             let _ = resource.set(hard, hard);
         }
     }
@@ -44,7 +44,7 @@ pub fn check(shards: usize, engine: Engine) -> Result<u32, String> {
     Ok(u32::try_from(connections).unwrap_or(u32::MAX))
 }
 
-/// Whether the host grants what executors on io_uring need.
+/// Fails if the host does not grant what executors on io_uring need.
 fn uring(shards: usize) -> Result<(), String> {
     let (memlock, _) = Resource::MEMLOCK.get().unwrap_or((u64::MAX, u64::MAX));
     let need = MEMLOCK_MIN.max(MEMLOCK_PER_SHARD * shards as u64);
@@ -92,10 +92,10 @@ fn probe() -> Result<(), String> {
     }
 }
 
-/// CPUs that this process may run on.
+/// The CPUs that this process may run on.
 ///
 /// # Errors
-/// The system does not say.
+/// `/proc/self/status` cannot be read.
 pub fn allowed_cores() -> Result<Vec<usize>, String> {
     let status =
         fs::read_to_string("/proc/self/status").map_err(|error| format!("/proc/self/status: {error}"))?;

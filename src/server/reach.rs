@@ -1,4 +1,4 @@
-//! Which servers cannot be reached: said once when that begins, and once when it is over.
+//! Logs which servers cannot be reached: one line when that begins, and one when it ends.
 
 use super::logging::{Text, provoked};
 use crate::replica::Port;
@@ -7,21 +7,21 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-/// Attempts that fail for less time than this are no news: servers start one after the other.
+/// Failures shorter than this are not logged: servers start one after the other.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long attempts are given up without an answer until that is said; by then the system, or a name server, has said
-/// why, if it ever does.
+/// After this long without any answer, "no answer" is logged as the reason. An error of the system or of a name server
+/// arrives earlier, if there is one.
 const SILENCE: Duration = Duration::from_secs(4);
 
 /// An attempt to connect.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// To whom.
+    /// The server to connect to.
     pub sid: i64,
-    /// To which port.
+    /// Which of its ports.
     pub port: Port,
-    /// Where that is, as the configuration says.
+    /// The port's address as configured.
     pub address: String,
 }
 
@@ -35,13 +35,13 @@ impl Attempt {
     }
 }
 
-/// Since when a port cannot be reached.
+/// A port that cannot be reached.
 #[derive(Debug)]
 struct Down {
     since: Instant,
     address: String,
-    /// The reason that was said last, if any.
-    said: Option<String>,
+    /// The reason that was logged last, if any.
+    logged: Option<String>,
 }
 
 /// The ports to which no attempt succeeds.
@@ -53,56 +53,56 @@ impl Reach {
         self.0.entry(attempt.key()).or_insert_with(|| Down {
             since: Instant::now(),
             address: attempt.address.clone(),
-            said: None,
+            logged: None,
         })
     }
 
-    /// An attempt was given up, which is a reason only where there is no better one.
+    /// Records an attempt that timed out. It is logged only if no other reason was.
     pub fn given_up(&mut self, attempt: &Attempt) {
         let down = self.down(attempt);
-        if down.said.is_none() && down.since.elapsed() >= SILENCE {
+        if down.logged.is_none() && down.since.elapsed() >= SILENCE {
             self.failed(attempt, &"no answer");
         }
     }
 
-    /// An attempt has failed.
+    /// Records a failed attempt and logs it, if it has lasted or the reason is a new one.
     pub fn failed(&mut self, attempt: &Attempt, why: &dyn Display) {
         let (sid, port) = attempt.key();
         let down = self.down(attempt);
         let why = why.to_string();
-        // Another reason, such as a name that is known now and a port that is not open yet, is news as well.
-        if down.since.elapsed() < GRACE || down.said.as_deref() == Some(&*why) {
+        // A new reason is logged, too: for example the name resolves now, and the port is not open yet.
+        if down.since.elapsed() < GRACE || down.logged.as_deref() == Some(&*why) {
             return;
         }
         down.address.clone_from(&attempt.address);
         let line =
             format_args!("unreachable: sid={sid} port={port} address={} why={}", attempt.address, Text(&why));
         provoked(Level::Warn, "peers", "unreachable", port, line);
-        down.said = Some(why);
+        down.logged = Some(why);
     }
 
-    /// An attempt has succeeded.
+    /// Records a successful attempt.
     pub fn reached(&mut self, attempt: &Attempt) {
         self.end(attempt.key());
     }
 
-    /// Takes in what is known without an attempt: whose election port `hears` this server's or is heard, and whether
-    /// this server serves, so that no attempts follow.
-    pub fn settle(&mut self, hears: impl Fn(i64) -> bool, is_serving: bool) {
+    /// Records what is known without an attempt: `is_connected` is true of servers whose election port is connected with
+    /// this server's. While this server serves, it makes no attempts at quorum ports.
+    pub fn update(&mut self, is_connected: impl Fn(i64) -> bool, is_serving: bool) {
         if self.0.is_empty() {
             return;
         }
-        let heard: Vec<_> =
-            self.0.keys().copied().filter(|(sid, port)| *port == "election" && hears(*sid)).collect();
-        heard.into_iter().for_each(|key| self.end(key));
+        let reached: Vec<_> =
+            self.0.keys().copied().filter(|(sid, port)| *port == "election" && is_connected(*sid)).collect();
+        reached.into_iter().for_each(|key| self.end(key));
         if is_serving {
-            // Nobody knows whether the port of a former leader can be reached: it is not needed any more.
-            self.0.retain(|(_, port), down| *port == "election" && down.said.is_some());
+            // Whether the port of a former leader can be reached is unknown, and no longer matters.
+            self.0.retain(|(_, port), down| *port == "election" && down.logged.is_some());
         }
     }
 
     fn end(&mut self, key: (i64, &'static str)) {
-        let Some(Down { since, address, said: Some(_) }) = self.0.remove(&key) else { return };
+        let Some(Down { since, address, logged: Some(_) }) = self.0.remove(&key) else { return };
         let (sid, port) = key;
         let after_s = since.elapsed().as_secs();
         let line = format_args!("reachable again: sid={sid} port={port} address={address} after_s={after_s}");
@@ -118,26 +118,26 @@ mod tests {
         Attempt { sid, port, address: format!("zk{sid}:1") }
     }
 
-    /// A failure is said once it has lasted, once for each reason; what is over, or not wanted any more, is forgotten.
+    /// A failure is logged once it has lasted, once for each reason; it is forgotten when it ends or is not needed.
     #[test]
     fn begins_and_ends() {
         let mut reach = Reach::default();
         let election = attempt(2, Port::Election);
-        let said = |reach: &Reach| reach.0.get(&(2, "election")).and_then(|down| down.said.clone());
+        let logged = |reach: &Reach| reach.0.get(&(2, "election")).and_then(|down| down.logged.clone());
         reach.failed(&election, &"refused");
-        assert_eq!(said(&reach), None);
+        assert_eq!(logged(&reach), None);
         reach.0.values_mut().for_each(|down| down.since -= GRACE);
         reach.failed(&election, &"refused");
-        assert_eq!(said(&reach).as_deref(), Some("refused"));
+        assert_eq!(logged(&reach).as_deref(), Some("refused"));
         reach.failed(&election, &"no address");
-        assert_eq!(said(&reach).as_deref(), Some("no address"));
+        assert_eq!(logged(&reach).as_deref(), Some("no address"));
         reach.given_up(&election);
-        assert_eq!(said(&reach).as_deref(), Some("no address"));
+        assert_eq!(logged(&reach).as_deref(), Some("no address"));
         reach.failed(&attempt(3, Port::Quorum), &"refused");
         reach.failed(&attempt(4, Port::Election), &"refused");
-        reach.settle(|_| false, true);
+        reach.update(|_| false, true);
         assert_eq!(reach.0.len(), 1, "{reach:?}");
-        reach.settle(|sid| sid == 2, true);
+        reach.update(|sid| sid == 2, true);
         assert!(reach.0.is_empty(), "{reach:?}");
         reach.failed(&election, &"refused");
         reach.reached(&election);

@@ -1,4 +1,4 @@
-//! A start: what [`storage::recover`] finds in the data directory, and what an operator reads of it.
+//! Recovery at the start: runs [`storage::recover`] on the data directory and logs what it finds.
 
 use super::files::DataDir;
 use super::logging::Text;
@@ -11,19 +11,22 @@ use std::time::{Duration, Instant};
 
 pub use crate::storage::Recovered;
 
-/// How often the log says how far it is.
+/// The interval between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
-/// Reads everything; leaves the log ready to be written.
+/// Reads the snapshot and the log, and leaves the log ready to be written.
+///
+/// # Errors
+/// The data is damaged or cannot be read; nothing was changed.
 pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<(Recovered, Loading), RecoveryError> {
     let started = Instant::now();
     let (mut progress, mut snapshot_read) = (started, None);
     let leftovers = storage::remove_leftovers(dir);
     leftovers.map_err(|error| RecoveryError::Io { path: dir.log.clone(), error })?;
     let recovered = storage::recover(dir, settings, &mut |event| match event {
-        // The last one counts: what came before was tried in vain.
+        // The last one counts: attempts before it failed.
         Event::SnapshotRead => snapshot_read = Some(Instant::now()),
-        event => tell(&event, &mut progress),
+        event => log_event(&event, &mut progress),
     })?;
     let ended = Instant::now();
     let snapshot_read = snapshot_read.unwrap_or(ended);
@@ -36,7 +39,7 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<(Recovered, Lo
     Ok((recovered, loading))
 }
 
-/// How long a start took to read what there was.
+/// How long recovery took.
 #[derive(Clone, Copy, Debug)]
 pub struct Loading {
     all: Duration,
@@ -45,12 +48,12 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Counts it, and the `txns` that were replayed.
+    /// Records the times, and the number of `txns` replayed.
     pub fn record(&self, txns: u64, metrics: &mut Metrics) {
         let us = |time: Duration| time.as_micros() as u64;
         metrics.times.dbinittime.record(us(self.all));
         metrics.times.startup_snap_load_time.record(us(self.snapshot));
-        // ZooKeeper says nothing of an empty log.
+        // ZooKeeper records nothing for an empty log.
         if txns > 0 {
             metrics.times.startup_txns_load_time.record(us(self.txns));
             metrics.sizes.startup_txns_loaded.record(txns);
@@ -58,7 +61,7 @@ impl Loading {
     }
 }
 
-/// Reads everything again, after the log was cut behind `to` and while nothing is written to it.
+/// Cuts the log after `to` and reads everything again. The log must not be written to meanwhile.
 ///
 /// # Errors
 /// As [`recover`].
@@ -67,16 +70,16 @@ pub fn recover_again(dir: &DataDir, to: Zxid, settings: tree::Settings) -> Resul
     let mut progress = started;
     let cut = storage::truncated(dir, to);
     cut.map_err(|error| RecoveryError::Io { path: dir.snap.clone(), error })?;
-    let recovered = storage::recover(dir, settings, &mut |event| tell(&event, &mut progress))?;
+    let recovered = storage::recover(dir, settings, &mut |event| log_event(&event, &mut progress))?;
     log::info!(target: "recovery", "log cut: behind={to} zxid={} took_ms={}", recovered.restored.zxid,
         started.elapsed().as_millis());
     Ok(recovered.restored)
 }
 
-/// Makes room for a leader's state where this server's own is damaged.
+/// Moves damaged files aside, so that this server can take its leader's state.
 ///
 /// # Errors
-/// Those of the system.
+/// The files cannot be moved.
 pub fn move_aside(dir: &DataDir, damage: &RecoveryError) -> Result<(), RecoveryError> {
     log::error!(target: "recovery", "damage was found: why={}", Text(damage));
     let moved = storage::move_aside(dir);
@@ -87,7 +90,7 @@ pub fn move_aside(dir: &DataDir, damage: &RecoveryError) -> Result<(), RecoveryE
     Ok(())
 }
 
-fn tell(event: &Event, progress: &mut Instant) {
+fn log_event(event: &Event, progress: &mut Instant) {
     match event {
         Event::SnapshotRead => {}
         Event::LeftOut { path, why, is_damaged } => {

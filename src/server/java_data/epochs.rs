@@ -1,4 +1,4 @@
-//! `acceptedEpoch` and `currentEpoch`: a number in decimal each.
+//! The files `acceptedEpoch` and `currentEpoch`: one decimal number each.
 
 use super::{JavaDataError, at};
 use std::fs::{self, File};
@@ -11,14 +11,15 @@ const CURRENT: &str = "currentEpoch";
 /// Epochs as ZooKeeper keeps them beside its snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epochs {
-    /// The newest that was promised.
+    /// The newest epoch that this server promised to follow.
     pub accepted: u32,
-    /// The newest whose leader was followed.
+    /// The newest epoch whose leader this server followed.
     pub current: u32,
 }
 
 impl Epochs {
-    /// Those in `folder`; one without the other stands for both. `None` where a server was never in an ensemble.
+    /// Reads the files in `folder`; if one is missing, the other one gives both values. `None` if both are missing: the
+    /// server was never in an ensemble.
     pub(super) fn read(folder: &Path) -> Result<Option<Self>, JavaDataError> {
         Ok(match (number(folder, ACCEPTED)?, number(folder, CURRENT)?) {
             (None, None) => None,
@@ -27,7 +28,7 @@ impl Epochs {
         })
     }
 
-    /// Writes both into `folder`.
+    /// Writes both files into `folder`.
     pub(super) fn write(self, folder: &Path) -> Result<(), JavaDataError> {
         for (name, number) in [(ACCEPTED, self.accepted), (CURRENT, self.current)] {
             let path = folder.join(name);

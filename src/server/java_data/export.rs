@@ -1,4 +1,4 @@
-//! zkfast's data as a data directory of ZooKeeper.
+//! Writes zkfast's data as a data directory of ZooKeeper.
 
 use super::target::Target;
 use super::{Epochs, FOLDER, JavaDataError, at, is_directory};
@@ -12,10 +12,10 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Places of the tree that are looked at in one go.
+/// Znodes that are encoded in one step.
 const SLICE: u32 = 4096;
 
-/// What was written.
+/// The result of an export.
 #[derive(Clone, Debug)]
 pub struct Exported {
     /// The last txn.
@@ -24,11 +24,11 @@ pub struct Exported {
     pub znodes: usize,
     /// Sessions that are alive.
     pub sessions: usize,
-    /// Txns that were replayed behind the newest snapshot.
+    /// Txns that were replayed after the newest snapshot.
     pub txns: u64,
     /// Bytes of the snapshot.
     pub bytes: u64,
-    /// How long it took.
+    /// The duration of the export.
     pub took: Duration,
 }
 
@@ -43,11 +43,11 @@ impl fmt::Display for Exported {
     }
 }
 
-/// Writes what a stopped server keeps in `data` and `data_log` into the directory `target`, on which ZooKeeper
-/// starts, from 3.4 on and with digests or without.
+/// Writes the data of a stopped server in `data` and `data_log` into the directory `target`. ZooKeeper 3.4 and later start
+/// on it, with digests or without.
 ///
 /// # Errors
-/// Why zkfast's data cannot be read, or the result not be written; then nothing is left behind.
+/// zkfast's data cannot be read, or the result cannot be written; then nothing remains in `target`.
 pub fn export(
     data: &Path,
     data_log: &Path,
@@ -80,7 +80,7 @@ pub fn export(
         at(&path, file.write_all(&piece))?;
     }
     at(&path, file.sync_all())?;
-    // A log without txns: who has it knows that none is missing.
+    // A log without txns shows the reader that no txn is missing.
     if let Some(next) = zxid.next() {
         let path = target.folder(0).join(java::log_name(next));
         let mut header = Vec::new();
@@ -91,12 +91,12 @@ pub fn export(
         });
         at(&path, written)?;
     }
-    // Java does not start where its epoch is older than its last txn.
+    // Java does not start if its epoch is older than that of its last txn.
     let of_zxid = zxid.epoch();
     let current = epochs.current.max(of_zxid);
     let accepted = epochs.accepted.max(current);
     Epochs { accepted, current }.write(target.folder(0))?;
-    // The lock is zkfast's own affair.
+    // ZooKeeper has no use for zkfast's lock.
     let lock = target.folder(0).join("lock");
     at(&lock, std::fs::remove_file(&lock))?;
     target.finish()?;

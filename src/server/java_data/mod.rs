@@ -1,6 +1,6 @@
-//! The data directory of Apache ZooKeeper: taken over, and written.
+//! The data directory of Apache ZooKeeper: import and export.
 //!
-//! Nothing of it is ever changed. What is made appears under its name only when it is whole and flushed.
+//! An import never changes ZooKeeper's files. A result gets its name only when it is whole and flushed.
 
 mod epochs;
 mod export;
@@ -27,17 +27,17 @@ use target::Target;
 /// ZooKeeper's folder in its data directory.
 pub const FOLDER: &str = "version-2";
 
-/// Where ZooKeeper's data is.
+/// The folders of ZooKeeper's data.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// Folder of the snapshots and epochs.
     snap: PathBuf,
-    /// Folder of the log; the same unless `dataLogDir` says otherwise.
+    /// Folder of the log; the same folder unless `dataLogDir` is set.
     log: PathBuf,
 }
 
 impl Source {
-    /// The folders in `dataDir` and `dataLogDir`; the folder itself will do.
+    /// The folders `version-2` in `dataDir` and `dataLogDir`; either argument may also be that folder itself.
     pub fn new(data: &Path, data_log: &Path) -> Self {
         let folder = |base: &Path| match base.file_name() {
             Some(name) if name == FOLDER => base.to_owned(),
@@ -46,10 +46,10 @@ impl Source {
         Self { snap: folder(data), log: folder(data_log) }
     }
 
-    /// The same, of directories that somebody named: they must be there.
+    /// As [`Self::new`], for directories that the user named.
     ///
     /// # Errors
-    /// Which of them is not, or cannot be read.
+    /// One of them does not exist or cannot be read.
     pub fn named(data: &Path, data_log: &Path) -> Result<Self, JavaDataError> {
         is_directory(data)?;
         is_directory(data_log)?;
@@ -61,39 +61,39 @@ impl Source {
     }
 }
 
-/// How to read it.
+/// Options of an import.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Of the tree that is built: whether TTL nodes are known, and whether digests are compared.
+    /// Settings of the tree: support for TTL nodes, and comparison of digests.
     pub settings: tree::Settings,
-    /// Whether a snapshot will do where there is no log at all.
+    /// Accept a snapshot without any log.
     pub without_log: bool,
-    /// Whether a log that begins with the first txn will do where there is no snapshot at all.
+    /// Accept a log without any snapshot, if it begins with the first txn.
     pub trust_empty: bool,
 }
 
-/// What was taken over.
+/// The result of an import.
 #[derive(Clone, Debug)]
 pub struct Imported {
     /// The last txn.
     pub zxid: Zxid,
-    /// The snapshot that was used, if there was any.
+    /// The snapshot that was used, if there was one.
     pub snapshot: Option<PathBuf>,
-    /// Snapshots that could not be used, newer than that.
+    /// Newer snapshots that could not be used.
     pub passed_over: usize,
-    /// What replay found.
+    /// The report of the replay.
     pub report: FuzzyReport,
     /// Znodes, the root included.
     pub znodes: usize,
     /// Sessions that are alive.
     pub sessions: usize,
-    /// Whether the last record of the log was not whole, and left out.
+    /// True if the last record of the log was incomplete, and was left out.
     pub torn: bool,
-    /// Whether there was a snapshot, and no log.
+    /// True if there was a snapshot and no log.
     pub without_log: bool,
-    /// The epochs, where the files are there.
+    /// The epochs, if their files exist.
     pub epochs: Option<Epochs>,
-    /// How long it took.
+    /// The duration of the import.
     pub took: Duration,
 }
 
@@ -122,7 +122,7 @@ impl fmt::Display for Imported {
 }
 
 impl Imported {
-    /// What an operator should know of it.
+    /// Warnings for the operator, one line each.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let without_log = self.without_log.then_some(
             "there is a snapshot and no log: what was written after the snapshot is not there, and of what was written \
@@ -137,34 +137,34 @@ impl Imported {
     }
 }
 
-/// Why ZooKeeper's data cannot be taken over, or written.
+/// Why an import or export failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JavaDataError {
-    /// The system refuses.
+    /// The system refuses an operation.
     #[error("{}: {error}", .path.display())]
     Io {
-        /// What.
+        /// The file or folder.
         path: PathBuf,
         /// Why.
         error: io::Error,
     },
-    /// What is to be read is not there.
+    /// The source does not exist.
     #[error("{}: no such directory", .0.display())]
     Absent(PathBuf),
-    /// There is something already where the result goes.
+    /// The target exists already.
     #[error("{} is there already, and is not written over: name another folder, or move it away", .0.display())]
     Occupied(PathBuf),
-    /// Another process is at it.
+    /// Another process is writing to the target.
     #[error("{} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// Neither snapshots nor logs.
+    /// There are neither snapshots nor logs.
     #[error(
         "{} holds neither a snapshot nor a log of ZooKeeper: name the dataDir; a server starts empty where that folder is \
          not there",
         .0.display()
     )]
     Nothing(PathBuf),
-    /// Logs, and no snapshot.
+    /// There are logs and no snapshot.
     #[error(
         "{} holds logs, and {} no snapshot: what came before the logs may be missing; restore a snapshot, or, if there \
          never was one, as a young 3.4 has none, set snapshot.trust.empty=true (zkfast import: --trust-empty)",
@@ -177,7 +177,7 @@ pub enum JavaDataError {
         /// The snapshots' folder.
         snap: PathBuf,
     },
-    /// Snapshots, and no log.
+    /// There are snapshots and no log.
     #[error(
         "{} holds snapshots, and {} no log: name the dataLogDir (--log-dir); if there is no log, and what came after \
          the snapshot may go, import with --without-log",
@@ -190,33 +190,33 @@ pub enum JavaDataError {
         /// The snapshots' folder.
         snap: PathBuf,
     },
-    /// Files lie where `dataDir` or `dataLogDir` no longer points.
+    /// Files are in a folder to which `dataDir` or `dataLogDir` no longer points.
     #[error("{} holds {name}, which belongs into {}: move it there", .folder.display(), .other.display())]
     Misplaced {
-        /// Where it lies.
+        /// The folder that holds the file.
         folder: PathBuf,
         /// One of the files.
         name: String,
-        /// Where it is looked for.
+        /// The folder that should hold it.
         other: PathBuf,
     },
-    /// The log is damaged, or not all there.
+    /// The log is damaged or incomplete.
     #[error("{}: {damage}", .path.display())]
     Log {
         /// The file.
         path: PathBuf,
-        /// Where, and what.
+        /// The position and the damage.
         damage: LogDamage,
     },
-    /// No snapshot makes a whole tree.
+    /// No snapshot gives a whole tree.
     #[error("no snapshot of {} can be used: {}", .folder.display(), .why.join("; "))]
     Unusable {
         /// The snapshots' folder.
         folder: PathBuf,
-        /// Each with its reason, newest first.
+        /// Each snapshot with its reason, newest first.
         why: Vec<String>,
     },
-    /// What any snapshot and the log make is refused.
+    /// The result is refused whichever snapshot is used.
     #[error("{}: {error}", .path.display())]
     Tree {
         /// The newest snapshot, or the folder of the logs.
@@ -245,7 +245,7 @@ pub enum JavaDataError {
     Epoch {
         /// The file.
         path: PathBuf,
-        /// What is in it.
+        /// The content of the file.
         text: String,
     },
     /// zkfast's own data cannot be read.
@@ -260,7 +260,7 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, JavaDataError> {
     result.map_err(|error| JavaDataError::Io { path: path.to_owned(), error })
 }
 
-/// That there is a directory which this user may read.
+/// Fails unless `path` is a directory that this user may read.
 fn is_directory(path: &Path) -> Result<(), JavaDataError> {
     match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(JavaDataError::Absent(path.to_owned())),
@@ -268,11 +268,11 @@ fn is_directory(path: &Path) -> Result<(), JavaDataError> {
     }
 }
 
-/// Whether there is data of ZooKeeper's in `base`.
+/// True if `base` holds data of ZooKeeper.
 fn holds_data(base: &Path) -> Result<bool, JavaDataError> {
     let folder = base.join(FOLDER);
     match fs::read_dir(&folder) {
-        // What a link leads to may be on a disk that is not there now.
+        // The target of a link may be on a disk that is not mounted now.
         Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&folder).is_err() => {
             Ok(false)
         }
@@ -280,10 +280,10 @@ fn holds_data(base: &Path) -> Result<bool, JavaDataError> {
     }
 }
 
-/// ZooKeeper's data, if `data` and `data_log` hold some and nothing of zkfast's.
+/// ZooKeeper's data in `data` and `data_log`, if there is some and none of zkfast's.
 ///
 /// # Errors
-/// This user cannot see whether there is some: to start without it would be to start empty.
+/// This user cannot read the directories: a start without their data would be a start with an empty tree.
 pub fn only_java(data: &Path, data_log: &Path) -> Result<Option<Source>, JavaDataError> {
     let is_ours = |base: &Path| base.join(files::FOLDER).exists();
     if is_ours(data) || is_ours(data_log) {
@@ -293,10 +293,10 @@ pub fn only_java(data: &Path, data_log: &Path) -> Result<Option<Source>, JavaDat
     Ok(holds_some.then(|| Source::new(data, data_log)))
 }
 
-/// Takes ZooKeeper's data over into the data directory `data` with the log in `data_log`.
+/// Imports ZooKeeper's data into the data directory `data` with the log in `data_log`.
 ///
 /// # Errors
-/// What is missing or damaged, and where; then nothing is left behind.
+/// The source is incomplete or damaged, or the result cannot be written; then nothing remains in `data` and `data_log`.
 pub fn import(
     source: &Source,
     data: &Path,

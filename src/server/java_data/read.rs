@@ -1,4 +1,4 @@
-//! ZooKeeper's data, read: the newest snapshot that is whole with the log behind it.
+//! Reads ZooKeeper's data: the newest whole snapshot and the log after it.
 
 use super::unpack::unpack;
 use super::{Epochs, Imported, JavaDataError, Options, Source, at};
@@ -14,13 +14,13 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Most snapshots that are tried, newest first. Source: `FileSnap.deserialize`.
+/// The maximum of snapshots that are tried, newest first. Source: `FileSnap.deserialize`.
 const SNAPSHOTS_TRIED_MAX: usize = 100;
 
-/// Bytes of a snapshot that are decoded at once.
+/// Bytes of a snapshot that are decoded in one step.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// How often the log says how far it is.
+/// The interval between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 struct SnapshotFile {
@@ -29,10 +29,10 @@ struct SnapshotFile {
     path: PathBuf,
 }
 
-/// A log file, by its first txn.
+/// A log file with its first zxid.
 type LogFile = (Zxid, PathBuf);
 
-/// Everything that `source` holds.
+/// Reads all data of `source`.
 pub(super) fn read(source: &Source, options: Options) -> Result<(Database, Imported), JavaDataError> {
     let started = Instant::now();
     let (snapshots, logs) = list(source)?;
@@ -42,14 +42,14 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Database, Impor
         None if options.trust_empty => Zxid::ZERO,
         None => return Err(JavaDataError::NoSnapshot { log: source.log.clone(), snap: source.snap.clone() }),
     };
-    // A server that has never logged a txn has a snapshot at 0.
+    // A server that has never logged a txn has a snapshot at zxid 0.
     if logs.is_empty() && newest != Zxid::ZERO && !options.without_log {
         return Err(JavaDataError::NoLog { log: source.log.clone(), snap: source.snap.clone() });
     }
     let epochs = Epochs::read(&source.snap)?;
     let mut why = Vec::new();
     let mut doubtful: Option<(Database, Imported)> = None;
-    // Without any there is one attempt, from nothing.
+    // Without a snapshot there is one attempt, which starts with an empty tree.
     let from_nothing = snapshots.is_empty().then_some(None);
     for snapshot in snapshots.iter().take(SNAPSHOTS_TRIED_MAX).map(Some).chain(from_nothing) {
         let base = snapshot.map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
@@ -73,7 +73,7 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Database, Impor
         let (restored, report) = match replay.finish() {
             Ok(done) => done,
             Err(_) if doubtful.is_some() => break,
-            // Not this snapshot's fault: what is missing is a setting.
+            // The snapshot is right: a setting is missing.
             Err(error @ FuzzyError::TtlOff { .. }) => {
                 let path = snapshot.map_or_else(|| source.log.clone(), |snapshot| snapshot.path.clone());
                 return Err(JavaDataError::Tree { path, error });
@@ -105,8 +105,8 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Database, Impor
         let doubt = imported.report.doubt.clone();
         match (doubtful.take(), doubt) {
             (None, Some(doubt)) => {
-                // The log may end with a digest that its server predicted wrongly; or the snapshot lacks something. An
-                // older one with more of the log shows which, if there is one: one more attempt, for the sake of time.
+                // Either the log ends with a digest that its server predicted wrongly, or the snapshot is incomplete. An
+                // older snapshot with more of the log shows which. One more attempt is enough, since each takes time.
                 let name = name(snapshot);
                 log::warn!(target: "import", "snapshot {name}: {doubt}: an older snapshot is looked at as well");
                 doubtful = Some((restored, imported));
@@ -130,7 +130,7 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Database, Impor
     Err(JavaDataError::Unusable { folder: source.snap.clone(), why })
 }
 
-/// Says what digests that disagreed mean.
+/// Logs the meaning of digests that disagreed.
 fn explained(restored: Database, imported: Imported) -> (Database, Imported) {
     let FuzzyReport { digest_mismatches, doubt, .. } = &imported.report;
     if *digest_mismatches > 0 {
@@ -192,11 +192,11 @@ fn list(source: &Source) -> Result<(Vec<SnapshotFile>, Vec<LogFile>), JavaDataEr
     Ok((snapshots, logs))
 }
 
-/// Why a snapshot leads nowhere.
+/// Why a snapshot cannot be used.
 enum Attempt {
-    /// An older one may.
+    /// An older snapshot may be usable.
     Next(String),
-    /// None will.
+    /// No snapshot is usable.
     Over(Box<JavaDataError>),
 }
 
@@ -226,9 +226,9 @@ fn decode(snapshot: &SnapshotFile, options: Options) -> Result<FuzzyReplay, Atte
     builder.finish_fuzzy(snapshot.zxid, tail).map_err(Attempt::Next)
 }
 
-/// Replays the log; whether its last record was torn.
+/// Replays the log; true if its last record was incomplete.
 fn follow(mut replay: FuzzyReplay, base: Zxid, logs: &[LogFile]) -> Result<(FuzzyReplay, bool), Attempt> {
-    // The newest file that can hold the txn behind the snapshot, and what follows.
+    // The newest file that can hold the first txn after the snapshot, and all later files.
     let behind = |(first, _): &LogFile| first.0 <= base.0.saturating_add(1);
     let start = logs.iter().rposition(behind).unwrap_or(0);
     let mut reader = LogReader::new(base);
@@ -249,7 +249,7 @@ fn follow(mut replay: FuzzyReplay, base: Zxid, logs: &[LogFile]) -> Result<(Fuzz
             Ok(end) => end,
             Err(damage) => {
                 return Err(match &damage.seen {
-                    // It may be the snapshot's fault.
+                    // The snapshot may be the cause.
                     LogSeen::Refused(_) => Attempt::Next(format!("{}: {damage}", path.display())),
                     _ => Attempt::Over(Box::new(JavaDataError::Log { path: path.clone(), damage })),
                 });
@@ -269,11 +269,11 @@ fn map(path: &Path) -> Result<Option<Mmap>, JavaDataError> {
     if at(path, file.metadata())?.len() == 0 {
         return Ok(None);
     }
-    // A block that the disk does not give is an error here; touched through the mapping it is a signal.
+    // A block that the disk cannot read is an error here; through the mapping it would be a signal.
     let mut piece = vec![0; PIECE_BYTES];
     while at(path, file.read(&mut piece))? > 0 {}
-    // SAFETY: a server that still wrote to it would append, and the bytes are checked as they are read; one
-    // that shortens it ends this process by a signal, and nothing is left behind.
+    // SAFETY: a server that still writes to the file appends, and the bytes are checked as they are read. A process that
+    // shortens the file ends this process by a signal, and nothing remains in the target.
     #[allow(unsafe_code)]
     let bytes = at(path, unsafe { Mmap::map(&file) })?;
     Ok(Some(bytes))

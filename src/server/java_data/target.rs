@@ -1,26 +1,26 @@
-//! Where a result goes: a folder that gets its name when it is whole.
+//! The folder of a result, which gets its name when it is whole.
 
 use super::{JavaDataError, at};
 use crate::server::files::{or_current, sync_dir};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-/// Behind the name of a folder that is being made.
+/// The suffix of a folder that is not whole yet.
 const UNFINISHED: &str = ".unfinished";
 
-/// Folders of one name in one or two base directories, being made; gone again unless they are finished.
+/// Folders of one name in one or two base directories. Dropping them unfinished removes them.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// The folder as it is now, and as it will be.
+    /// Each folder's present path and final path.
     folders: Vec<(PathBuf, PathBuf)>,
-    /// Directories above them that were not there, the innermost first.
+    /// Parent directories that were created, the innermost first.
     made: Vec<PathBuf>,
     _locks: Vec<File>,
     finished: bool,
 }
 
 impl Target {
-    /// Makes the folder `name` in each base. What an attempt that was interrupted left is removed.
+    /// Creates the folder `name` in each base, and removes the remains of an interrupted attempt.
     pub fn begin(bases: &[&Path; 2], name: &str) -> Result<Self, JavaDataError> {
         let mut target = Self { folders: Vec::new(), made: Vec::new(), _locks: Vec::new(), finished: false };
         for (number, base) in bases.iter().enumerate() {
@@ -41,7 +41,7 @@ impl Target {
                 Err(TryLockError::WouldBlock) => return Err(JavaDataError::InUse(folder)),
                 Err(TryLockError::Error(error)) => return at(&path, Err(error)),
             }
-            // Ours from here on.
+            // From here on a drop removes it.
             target.folders.push((folder.clone(), last));
             target._locks.push(lock);
             for entry in at(&folder, fs::read_dir(&folder))? {
@@ -54,12 +54,12 @@ impl Target {
         Ok(target)
     }
 
-    /// The folder in the base of this number, to be filled.
+    /// The present path of the folder in the base of this number.
     pub fn folder(&self, number: usize) -> &Path {
         &self.folders[number.min(self.folders.len() - 1)].0
     }
 
-    /// Gives the folders their name, the first one first.
+    /// Gives the folders their final name, in order.
     pub fn finish(mut self) -> Result<(), JavaDataError> {
         for made in &self.made {
             let above = made.parent().map_or(Path::new("."), or_current);
@@ -80,11 +80,11 @@ impl Drop for Target {
     fn drop(&mut self) {
         if !self.finished {
             for (folder, _) in &self.folders {
-                // What stays is removed by the next attempt.
+                // If this fails, the next attempt removes it.
                 let _ = fs::remove_dir_all(folder);
             }
             for made in &self.made {
-                // One in which there is something by now is not ours alone, and stays.
+                // A parent that holds other files by now stays.
                 let _ = fs::remove_dir(made);
             }
         }

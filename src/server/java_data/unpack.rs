@@ -1,22 +1,22 @@
-//! Compressed snapshots as a stream of what is in them.
+//! Decompresses ZooKeeper's snapshots (gzip, snappy) as a stream.
 
 use crate::snapshot::java::Packing;
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 
-/// In front of a snappy stream, and of each further one behind it; version and compatible version (4 each)
-/// follow. Source: xerial's `SnappyCodec`.
+/// Begins each snappy stream of a file; version and compatible version (4 bytes each) follow. Source: xerial's
+/// `SnappyCodec`.
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const HEADER_BYTES: usize = 16;
 
-/// Most bytes of a block, packed or not: Java's writer makes blocks of 32 KiB.
+/// The maximum length of a block in bytes, compressed or not: Java's writer makes blocks of 32 KiB.
 const BLOCK_BYTES_MAX: usize = 64 << 20;
 
-/// Buffer in front of the decompressors.
+/// Bytes that a decompressor reads at once.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// What is in `file`.
+/// Opens a stream of the decompressed content of `file`.
 pub fn unpack(file: File, packing: Packing) -> Box<dyn Read> {
     let file = BufReader::with_capacity(BUFFER_BYTES, file);
     match packing {
@@ -44,7 +44,7 @@ impl<R: Read> Snappy<R> {
         Self { inner, began: false, packed: Vec::new(), block: Vec::new(), at: 0 }
     }
 
-    /// Fills `bytes`; `false` if the stream ended before the first of them.
+    /// Fills `bytes`; false if the stream ends before the first byte.
     fn fill(&mut self, bytes: &mut [u8]) -> io::Result<bool> {
         let mut have = 0;
         while have < bytes.len() {
@@ -59,14 +59,14 @@ impl<R: Read> Snappy<R> {
         Ok(true)
     }
 
-    /// Unpacks the next block; `false` at the end.
+    /// Decompresses the next block; false at the end.
     fn next_block(&mut self) -> io::Result<bool> {
         let mut length = [0; 4];
         loop {
             if !self.fill(&mut length)? {
                 return if self.began { Ok(false) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
-            // A header may stand before any block: no length is negative.
+            // A header may precede any block. It cannot be taken for a length, since no length is negative.
             if length != MAGIC[..4] {
                 break;
             }
@@ -138,7 +138,7 @@ mod tests {
         Ok(out)
     }
 
-    /// Blocks come back joined, also over several streams in one file; an empty one is nothing.
+    /// Blocks are joined, also over several streams in one file; an empty block adds nothing.
     #[test]
     fn blocks() {
         let bytes = [pack(&[b"one ", b"", b"two "]), pack(&[b"three"])].concat();
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(read(&pack(&[])).expect("empty"), b"");
     }
 
-    /// A stream cut within a block, of another kind, or with a block of any length is refused.
+    /// A stream that is cut within a block, is of another kind, or has a block over the maximum is refused.
     #[test]
     fn damage() {
         let bytes = pack(&[b"one block of some bytes"]);

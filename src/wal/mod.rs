@@ -14,6 +14,33 @@
 //! Invariant: a record that was acknowledged is either given back by [`Recovery`], unchanged and in
 //! its place, or recovery refuses with a [`Damage`]. Only a group that cannot have been acknowledged
 //! is cut off, and is [`Torn`].
+//!
+//! # Writing and reading a log
+//! ```
+//! use zkfast::proto::Zxid;
+//! use zkfast::wal::{Batch, Entry, GroupEncoder, Place, Recovery, SEGMENT_BYTES};
+//!
+//! // A new log in segment 1; its records come after zxid 0.
+//! let mut encoder = GroupEncoder::new(SEGMENT_BYTES, 1, Zxid::ZERO);
+//! let mut batch = Batch::with_capacity(64);
+//! batch.put(Zxid(1), |bytes| bytes.extend(b"first txn"));
+//! batch.put(Zxid(2), |bytes| bytes.extend(b"second txn"));
+//! let mut segment = vec![0; SEGMENT_BYTES];
+//! let written = encoder.encode(&batch, &mut segment);
+//! // Both txns are acknowledged once these bytes are written at `written.offset` and flushed.
+//! assert_eq!((written.offset, written.bytes, written.last), (0, 4096, Zxid(2)));
+//!
+//! // A start reads the segments in order.
+//! let mut txns = Vec::new();
+//! let end = Recovery::new(SEGMENT_BYTES).segment(&segment, 1, Place::Newest, |entry| {
+//!     if let Entry::Txn(zxid, bytes) = entry {
+//!         txns.push((zxid, bytes.to_vec()));
+//!     }
+//! })?;
+//! assert_eq!(txns, [(Zxid(1), b"first txn".to_vec()), (Zxid(2), b"second txn".to_vec())]);
+//! assert_eq!((end.offset, end.torn), (4096, None));
+//! # Ok::<(), zkfast::wal::Damage>(())
+//! ```
 
 mod group;
 mod marker;

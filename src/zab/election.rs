@@ -1,15 +1,16 @@
 //! Fast leader election, and the port it is held on.
 //!
 //! Every voter votes for the best server it has heard of, itself first: highest peer epoch, then last zxid, then sid.
-//! Votes carry a round; who hears of a later one joins it with its own vote, who hears an earlier one tells the sender.
+//! Votes carry a round: a server that gets one of a later round joins that with its own vote, and one of an earlier round it
+//! answers with its own.
 //! When a quorum of one round agrees, its candidate is elected: a candidate's log is at least as good as that of each
 //! member of the quorum, so it holds whatever a quorum had acknowledged.
 //!
-//! Servers that already have a leader say so to those that look for one. Such a vote may be old, so a server joins on
-//! it only if a quorum names that leader *and* the leader itself says that it leads.
+//! Servers that already have a leader answer those that look for one. Such a vote may be old, so a server joins on
+//! it only if a quorum names that leader *and* the leader itself answers that it leads.
 //!
 //! Java waits 200 ms for a better vote after a quorum agrees. Here that wait ends as soon as every other voter has
-//! voted in this round or refuses connections: nobody is left who could have one.
+//! voted in this round or refuses connections: no voter is left that could have one.
 //!
 //! Source: `FastLeaderElection`, Apache ZooKeeper 3.9.4.
 
@@ -34,9 +35,9 @@ const SILENT_MS: u64 = 6_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unwelcome {
     /// What came over it is no election message.
-    #[error("what it says is no message of another server's")]
+    #[error("what came is no message of another server's")]
     NoServer,
-    /// It says that it is this server.
+    /// Its hello has this server's number.
     #[error("it has this server's number: is there a second server with this myid?")]
     OwnSid,
     /// Connections of one server that work are replaced time and again.
@@ -44,7 +45,7 @@ pub enum Unwelcome {
         "server {sid} has connected {times} times while its connection works: are there two with this myid?"
     )]
     Twice {
-        /// Whose number it has.
+        /// The number that it has.
         sid: i64,
         /// Replaced connections within a minute.
         times: u32,
@@ -52,7 +53,7 @@ pub enum Unwelcome {
 }
 
 impl Unwelcome {
-    /// What it is one of many of.
+    /// The kind of reason, without its values: events of one kind are counted together.
     pub fn name(self) -> &'static str {
         match self {
             Self::NoServer => "no message of a server",
@@ -69,22 +70,22 @@ pub enum Output {
     Connect {
         /// The number of the connection from now on.
         link: LinkId,
-        /// Whom to call.
+        /// The server to connect to.
         sid: i64,
     },
-    /// Send bytes, behind those sent before. Who cannot take them has its connection closed by the shell.
+    /// Send bytes, after those sent before. The shell closes a connection that does not take them.
     Send {
-        /// Where to.
+        /// The connection.
         link: LinkId,
-        /// What.
+        /// The bytes.
         bytes: Vec<u8>,
     },
     /// Close the connection, or give up the attempt; nothing more is said of it.
     Close {
-        /// Which.
+        /// The connection.
         link: LinkId,
     },
-    /// A connection to the election port is about to be closed for what came over it: something for people.
+    /// A connection to the election port is about to be closed for what came over it: an event for the log.
     Unwelcome {
         /// Which connection.
         link: LinkId,
@@ -110,10 +111,10 @@ pub enum Output {
     },
     /// A voter looks for the leader that this server is.
     Looks {
-        /// Which.
+        /// The voter.
         sid: i64,
-        /// The epoch of its vote: its own current one, or a later one's that it has heard of.
-        peer_epoch: i64,
+        /// The epoch of its vote: its own current one, or a later one that it has heard of; `None` if it votes for no server.
+        peer_epoch: Option<i64>,
     },
 }
 
@@ -124,6 +125,15 @@ pub struct Candidate {
     pub zxid: Zxid,
     /// Its current epoch.
     pub peer_epoch: u32,
+}
+
+/// A voter's state and vote, as it sent them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ballot {
+    state: ServerState,
+    vote: Vote,
+    /// The form of its notification, see [`Notification`](super::notification::Notification).
+    version: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,21 +159,21 @@ pub struct ElectionPort {
     round: i64,
     /// What this server votes with; `None` takes part in no vote.
     own: Option<Candidate>,
-    /// While looking, what this server votes for; after that, what elected its leader.
-    vote: Vote,
+    /// While looking, what this server votes for, if it does; after that, what elected its leader.
+    vote: Option<Vote>,
     /// Votes of this round, by voter.
-    votes: BTreeMap<i64, Heard>,
+    votes: BTreeMap<i64, Ballot>,
     /// What servers that follow or lead said, whatever their round.
-    settled: BTreeMap<i64, Heard>,
-    /// Votes heard while this server was not looking; they count if it joins their round.
+    settled: BTreeMap<i64, Ballot>,
+    /// Votes received while this server was not looking; they count if it joins their round.
     early: BTreeMap<i64, Heard>,
-    /// Voters that look for a leader and vote for nobody.
+    /// Voters that look for a leader and vote for no server.
     abstaining: SidSet,
     /// Voters whose connection ended after they had voted in this round.
     lost: SidSet,
-    /// Peers that look for a leader, to be told when there is one.
+    /// Peers that look for a leader: they are sent the vote when there is one.
     asking: BTreeSet<i64>,
-    /// Peers of the configuration that are to be told the vote once they are connected.
+    /// Peers of the configuration that are sent the vote once they are connected.
     owed: BTreeSet<i64>,
     finalize_ms: Option<u64>,
     resend_ms: u64,
@@ -187,7 +197,7 @@ impl ElectionPort {
             phase: Phase::Idle,
             round,
             own: None,
-            vote: Vote { leader: Vote::NOBODY, zxid: Zxid(1 << 63), round, peer_epoch: i64::MIN },
+            vote: None,
             votes: BTreeMap::new(),
             settled: BTreeMap::new(),
             early: BTreeMap::new(),
@@ -212,14 +222,22 @@ impl ElectionPort {
         self.links.is_open(sid)
     }
 
-    /// While looking, what this server votes for; after that, what elected its leader.
+    /// The round: while looking, the one that is held; after that, the one of the vote that elected the leader.
+    pub fn round(&self) -> i64 {
+        self.round
+    }
+
+    /// The vote that elected this server's leader; while looking, what this server votes for.
+    ///
+    /// # Panics
+    /// Where this server looks for a leader and votes for no server.
     pub fn vote(&self) -> Vote {
-        self.vote
+        self.vote.expect("a server with a leader has the vote that elected it")
     }
 
     /// Begins a round: this server has no leader.
     ///
-    /// Without a candidate it votes for nobody and only learns who leads: an observer, or a server whose storage is
+    /// Without a candidate it votes for no server and only learns who leads: an observer, or a server whose storage is
     /// damaged.
     pub fn look(&mut self, now_ms: u64, own: Option<Candidate>, out: &mut Vec<Output>) {
         self.own = own.filter(|_| self.quorum.votes(self.me));
@@ -241,14 +259,15 @@ impl ElectionPort {
         }
     }
 
-    /// Tells what this server is and by which vote; others are told the same.
+    /// Sets this server's state and the vote that led to it; other servers are sent both.
     ///
     /// [`Output::Elected`] settles by itself. The replica calls this once the leader's new epoch is known, with that as
     /// the vote's peer epoch: servers that joined in different rounds agree on nothing else (ZOOKEEPER-1732).
     pub fn settle(&mut self, state: ServerState, vote: Vote, out: &mut Vec<Output>) {
         assert_ne!(state, ServerState::Looking, "looking is no result");
+        assert_eq!(state == ServerState::Leading, vote.leader == self.me, "{state:?} by {vote:?}");
         self.phase = Phase::Settled(state);
-        self.vote = vote;
+        self.vote = Some(vote);
         self.round = vote.round;
         self.votes.clear();
         self.settled.clear();
@@ -261,7 +280,7 @@ impl ElectionPort {
         }
     }
 
-    /// Somebody connected to the port.
+    /// A server connected to the port.
     pub fn accepted(&mut self, now_ms: u64, link: LinkId, out: &mut Vec<Output>) {
         self.links.accepted(now_ms, link, out);
     }
@@ -272,10 +291,11 @@ impl ElectionPort {
         self.changed(now_ms, change, out);
     }
 
-    /// Bytes came.
+    /// Bytes of a connection.
     pub fn received(&mut self, now_ms: u64, link: LinkId, bytes: &[u8], out: &mut Vec<Output>) {
         let (sid, change) = self.links.received(now_ms, link, bytes, out);
         self.changed(now_ms, change, out);
+        // Not all of a hello has come yet, or these are late bytes of a connection that this server has closed.
         let Some(sid) = sid else { return };
         while let Some(heard) = self.links.next(sid, out) {
             self.heard(now_ms, sid, heard, out);
@@ -292,7 +312,8 @@ impl ElectionPort {
         self.tick_links(now_ms, out);
     }
 
-    /// Does what is due; see [`ElectionPort::deadline`].
+    /// Fires what is due: attempts, repeated votes, the end of the wait for a better vote. Call it every 20 ms or so, or at
+    /// [`ElectionPort::deadline`].
     pub fn tick(&mut self, now_ms: u64, out: &mut Vec<Output>) {
         self.tick_links(now_ms, out);
         if self.phase != Phase::Looking {
@@ -354,7 +375,7 @@ impl ElectionPort {
                     // It voted in this round and is gone: its vote makes no quorum that could serve.
                     self.votes.remove(&sid);
                     self.quorum.remove(&mut self.lost, sid);
-                    if self.own.is_some() && self.vote.leader == sid {
+                    if self.votes_for(sid) {
                         self.begin_round(now_ms, self.round + 1, out);
                     }
                 }
@@ -363,7 +384,7 @@ impl ElectionPort {
         }
     }
 
-    /// What a peer said when it was connected says nothing about what it is now.
+    /// Forgets what a peer sent over a connection that ended: its state may be another one now.
     fn forget(&mut self, sid: i64) {
         self.settled.remove(&sid);
         self.early.remove(&sid);
@@ -371,15 +392,16 @@ impl ElectionPort {
         self.quorum.remove(&mut self.abstaining, sid);
     }
 
-    /// What this server votes for by itself.
-    fn own_vote(&self) -> Vote {
-        let round = self.round;
-        match self.own {
-            Some(own) => {
-                Vote { leader: self.me, zxid: own.zxid, round, peer_epoch: i64::from(own.peer_epoch) }
-            }
-            None => Vote { leader: Vote::NOBODY, zxid: Zxid(1 << 63), round, peer_epoch: i64::MIN },
-        }
+    /// What this server votes for by itself; `None` without a candidate.
+    fn own_vote(&self) -> Option<Vote> {
+        let own = self.own?;
+        let peer_epoch = i64::from(own.peer_epoch);
+        Some(Vote { leader: self.me, zxid: own.zxid, round: self.round, peer_epoch })
+    }
+
+    /// True if this server's vote, or the one that elected its leader, is for that server.
+    fn votes_for(&self, sid: i64) -> bool {
+        self.vote.is_some_and(|vote| vote.leader == sid)
     }
 
     fn begin_round(&mut self, now_ms: u64, round: i64, out: &mut Vec<Output>) {
@@ -392,7 +414,7 @@ impl ElectionPort {
         self.propose(self.own_vote(), out);
     }
 
-    fn propose(&mut self, vote: Vote, out: &mut Vec<Output>) {
+    fn propose(&mut self, vote: Option<Vote>, out: &mut Vec<Output>) {
         self.vote = vote;
         self.finalize_ms = None;
         self.tell_voters(out);
@@ -405,7 +427,7 @@ impl ElectionPort {
         }
     }
 
-    /// Tells a peer this server's state and vote, at once or when it is connected; only the newest is told.
+    /// Sends a peer this server's state and vote, at once or when it is connected; only the newest is sent.
     fn tell(&mut self, sid: i64, out: &mut Vec<Output>) {
         let state = match self.phase {
             Phase::Idle => return,
@@ -413,7 +435,7 @@ impl ElectionPort {
             Phase::Settled(state) => state,
         };
         let mut bytes = Vec::new();
-        put_notification(&mut bytes, state, &self.vote, &self.config);
+        put_notification(&mut bytes, state, self.round, self.vote.as_ref(), &self.config);
         if !self.links.send(sid, &bytes, out) && self.links.is_known(sid) {
             self.owed.insert(sid);
         }
@@ -432,12 +454,13 @@ impl ElectionPort {
                 if votes {
                     self.early.insert(sid, heard);
                     if self.phase == Phase::Settled(ServerState::Leading) {
-                        out.push(Output::Looks { sid, peer_epoch: heard.vote.peer_epoch });
+                        let peer_epoch = heard.vote.map(|vote| vote.peer_epoch);
+                        out.push(Output::Looks { sid, peer_epoch });
                     }
                 }
                 let follows = matches!(self.phase, Phase::Settled(state) if state != ServerState::Leading);
-                if follows && sid == self.vote.leader && heard.vote.round > self.vote.round {
-                    out.push(Output::LeaderLooks { round: heard.vote.round });
+                if follows && self.votes_for(sid) && heard.round > self.round {
+                    out.push(Output::LeaderLooks { round: heard.round });
                 }
                 if self.quorum.votes(self.me) && !matches!(self.phase, Phase::Settled(ServerState::Observing))
                 {
@@ -454,8 +477,9 @@ impl ElectionPort {
             }
             (Phase::Looking, ServerState::Looking) => self.heard_looking(now_ms, sid, heard, out),
             (Phase::Looking, ServerState::Following | ServerState::Leading) => {
-                if votes && self.quorum.votes(heard.vote.leader) {
-                    self.heard_settled(now_ms, sid, heard, out);
+                let Heard { state, vote, version, .. } = heard;
+                if let Some(vote) = vote.filter(|vote| votes && self.quorum.votes(vote.leader)) {
+                    self.heard_settled(now_ms, sid, Ballot { state, vote, version }, out);
                 }
             }
             (Phase::Looking, ServerState::Observing) => {}
@@ -465,18 +489,19 @@ impl ElectionPort {
     fn heard_looking(&mut self, now_ms: u64, sid: i64, heard: Heard, out: &mut Vec<Output>) {
         self.settled.remove(&sid);
         if self.own.is_none() {
+            // This server takes part in no vote: it waits for servers that have a leader.
             return;
         }
-        let vote = heard.vote;
-        if !self.quorum.votes(vote.leader) || vote.zxid.to_wire() == -1 {
+        let Some(vote) = heard.vote.filter(|vote| self.quorum.votes(vote.leader)) else {
             // It may have voted before it was found to be damaged.
             self.votes.remove(&sid);
-            if self.vote.leader == sid {
+            if self.votes_for(sid) {
                 self.begin_round(now_ms, self.round + 1, out);
             }
             self.quorum.add(&mut self.abstaining, sid);
             return self.consider(now_ms, out);
-        }
+        };
+        assert_eq!(vote.round, heard.round, "a vote of another round than its notification");
         self.quorum.remove(&mut self.abstaining, sid);
         if vote.round < self.round {
             return self.tell(sid, out);
@@ -485,20 +510,21 @@ impl ElectionPort {
             let abstaining = self.abstaining;
             self.begin_round_silently(now_ms, vote.round);
             self.abstaining = abstaining;
-            let best = if self.is_better(&vote, &self.vote) { vote } else { self.vote };
-            self.propose(best, out);
-        } else if self.is_better(&vote, &self.vote) {
-            self.propose(vote, out);
-        } else if self.is_better(&self.vote, &vote) {
+            let own = self.vote();
+            let best = if self.is_better(&vote, &own) { vote } else { own };
+            self.propose(Some(best), out);
+        } else if self.is_better(&vote, &self.vote()) {
+            self.propose(Some(vote), out);
+        } else if self.is_better(&self.vote(), &vote) {
             // Java leaves this to the peer's next repetition. The order is strict, so this cannot go to and fro.
             self.tell(sid, out);
         }
         self.quorum.remove(&mut self.lost, sid);
-        self.votes.insert(sid, heard);
+        self.votes.insert(sid, Ballot { state: heard.state, vote, version: heard.version });
         self.consider(now_ms, out);
     }
 
-    /// As `begin_round`, but the vote is told by who has a better one yet.
+    /// As `begin_round`, but the caller sends the vote, once it has compared it with a better one.
     fn begin_round_silently(&mut self, now_ms: u64, round: i64) {
         self.round = round;
         self.votes.clear();
@@ -509,21 +535,21 @@ impl ElectionPort {
         self.finalize_ms = None;
     }
 
-    fn heard_settled(&mut self, now_ms: u64, sid: i64, heard: Heard, out: &mut Vec<Output>) {
+    fn heard_settled(&mut self, now_ms: u64, sid: i64, heard: Ballot, out: &mut Vec<Output>) {
         let leader = heard.vote.leader;
         self.quorum.remove(&mut self.abstaining, sid);
         if self.own.is_some() && heard.vote.round == self.round {
             self.votes.insert(sid, heard);
-            let agrees = |vote: &Heard| match vote.state {
+            let agrees = |vote: &Ballot| match vote.state {
                 ServerState::Looking => vote.vote == heard.vote,
                 _ => vote.vote.leader == leader,
             };
             let mut set = self.quorum.set(self.votes.iter().filter(|(_, v)| agrees(v)).map(|(sid, _)| *sid));
-            if self.vote == heard.vote {
+            if self.vote == Some(heard.vote) {
                 self.quorum.add(&mut set, self.me);
             }
             let confirmed = if leader == self.me {
-                heard.vote == self.own_vote()
+                Some(heard.vote) == self.own_vote()
             } else {
                 self.votes.get(&leader).is_some_and(|vote| vote.state == ServerState::Leading)
             };
@@ -534,7 +560,7 @@ impl ElectionPort {
         self.settled.insert(sid, heard);
         // Rounds and zxids differ between servers that joined at different times; leader and epoch do not. Servers
         // before 3.4.6 tell another epoch, so against them only the leader is compared. Source: `Vote.equals`.
-        let agrees = |other: &Heard| {
+        let agrees = |other: &Ballot| {
             other.vote.leader == leader
                 && ((other.version > 0) != (heard.version > 0)
                     || other.vote.peer_epoch == heard.vote.peer_epoch)
@@ -554,14 +580,16 @@ impl ElectionPort {
         }
     }
 
-    /// Elects this round's candidate if a quorum wants it and nobody is left to wait for.
+    /// Elects this round's candidate if a quorum wants it and no voter is left to wait for.
     fn consider(&mut self, now_ms: u64, out: &mut Vec<Output>) {
         if self.phase != Phase::Looking || self.own.is_none() {
             return;
         }
-        let agreeing = self.votes.iter().filter(|(_, heard)| heard.vote == self.vote).map(|(sid, _)| *sid);
+        let own = self.vote();
+        assert_eq!(own.round, self.round, "this server votes in another round");
+        let agreeing = self.votes.iter().filter(|(_, ballot)| ballot.vote == own).map(|(sid, _)| *sid);
         let set = self.quorum.set(agreeing.chain([self.me]));
-        if !self.quorum.contains_quorum(&set) || !self.quorum.can_lead(self.vote.leader) {
+        if !self.quorum.contains_quorum(&set) || !self.quorum.can_lead(own.leader) {
             self.finalize_ms = None;
             return;
         }
@@ -571,10 +599,10 @@ impl ElectionPort {
                 || self.quorum.has(&self.abstaining, sid)
                 || self.links.is_down(sid)
         };
-        let all = self.quorum.voters().all(accounted) && !self.links.is_down(self.vote.leader);
+        let all = self.quorum.voters().all(accounted) && !self.links.is_down(own.leader);
         let until = *self.finalize_ms.get_or_insert(now_ms + FINALIZE_MS);
         if all || now_ms >= until {
-            self.elected(self.vote, set, out);
+            self.elected(own, set, out);
         }
     }
 

@@ -5,18 +5,18 @@ use crate::wal::Batch;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Bytes of txns that are kept; more of them only while somebody needs them.
+/// Bytes of txns that are kept; more of them only while a learner needs them.
 const BYTES_MAX: usize = 8 << 20;
 
 /// How a learner gets what it lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// The txns behind this zxid, which is the learner's last.
+    /// The txns after this zxid, which is the learner's last.
     Diff {
         /// The learner's last.
         after: Zxid,
     },
-    /// First it forgets what is behind this zxid, then it gets the txns behind it.
+    /// First it forgets what is after this zxid, then it gets the txns after it.
     Trunc {
         /// The last that both have.
         to: Zxid,
@@ -25,7 +25,7 @@ pub enum Sync {
     Snap,
 }
 
-/// Every txn behind `start`, up to the newest in the log, in order.
+/// Every txn after `start`, up to the newest in the log, in order.
 #[derive(Debug)]
 pub struct History {
     start: Zxid,
@@ -64,7 +64,7 @@ impl History {
         self.batches.push_back(batch);
     }
 
-    /// Forgets the oldest txns where there are too many, but for those behind `needed`.
+    /// Forgets the oldest txns where there are too many, but for those after `needed`.
     pub fn trim(&mut self, needed: Zxid) {
         while self.bytes > BYTES_MAX
             && self.batches.len() > 1
@@ -82,9 +82,9 @@ impl History {
         after >= self.start
     }
 
-    /// The txns behind `after`; nothing may be missing between.
+    /// The txns after `after`, which must not be before where the history begins.
     pub fn after(&self, after: Zxid) -> impl Iterator<Item = (Zxid, &[u8])> {
-        assert!(after >= self.start, "history begins behind {}, not {after}", self.start);
+        assert!(after >= self.start, "history begins after {}, not {after}", self.start);
         let from = self.batches.partition_point(|batch| batch.last() <= after);
         let records = self.batches.range(from..).flat_map(|batch| batch.iter());
         records.skip_while(move |(zxid, _)| *zxid <= after)
@@ -102,8 +102,8 @@ impl History {
 
     /// How a learner whose log ends at `last` is brought up to date, with what is known here.
     ///
-    /// A learner that followed an epoch's leader and heard no txn of it may say the start of that epoch, which
-    /// is no txn's zxid: it has all txns before. One that says zero is empty, or wants everything, as its log cannot go
+    /// A learner that followed an epoch's leader and got no txn of it may give the start of that epoch, which
+    /// is no txn's zxid: it has all txns before. One that gives zero is empty, or wants everything, as its log cannot go
     /// back to where it should: it gets the tree, as from ZooKeeper's own leader.
     ///
     /// Source: `LearnerHandler.syncFollower`.
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    /// A learner that says zero gets everything, however far this log goes back, unless there is nothing.
+    /// A learner that gives zero gets everything, however far this log goes back, unless there is nothing.
     #[test]
     fn all_for_zero() {
         let mut history = History::new(Zxid::ZERO);
@@ -178,9 +178,9 @@ mod tests {
         assert_eq!(history.sync(Zxid::new(1, 0)), Sync::Diff { after: Zxid::ZERO });
     }
 
-    /// What is behind a zxid comes in order, from the middle of a batch too.
+    /// What is after a zxid comes in order, from the middle of a batch too.
     #[test]
-    fn behind() {
+    fn after_a_zxid() {
         let history = history();
         let after = |zxid| history.after(zxid).map(|(zxid, txn)| (zxid, txn.to_vec())).collect::<Vec<_>>();
         assert_eq!(after(Zxid::new(4, 2)), []);

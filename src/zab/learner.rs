@@ -5,10 +5,11 @@
 //!   -> NEWLEADER -> (all of it durable, then current epoch durable) ACK -> UPTODATE -> served
 //! ```
 //!
-//! Invariants: a promise leaves after the epoch is durable, an acknowledgement after the txns are; the order is data,
-//! epoch, acknowledgement. Proposals come without a gap within an epoch. A leader of ZooKeeper's gets nothing between
-//! ACKEPOCH and the ACK of NEWLEADER: it takes any other packet for the end of the synchronisation and closes.
-//! Bytes of the leader stay in one queue until they are used, those after a tree as well.
+//! Invariants: `durable <= logged` and `committed <= logged`. A promise leaves after the epoch is durable, an
+//! acknowledgement after the txns are; the order is data, epoch, acknowledgement. Proposals come without a gap within an
+//! epoch. A leader of ZooKeeper's gets nothing between ACKEPOCH and the ACK of NEWLEADER: it takes any other packet for the
+//! end of the synchronization and closes. Bytes of the leader stay in one queue until they are used, those after a tree as
+//! well.
 //!
 //! Source: Junqueira, Reed, Serafini, "Zab", DSN 2011; `Learner`, `Follower`, `Observer`, Apache ZooKeeper 3.9.4.
 
@@ -21,34 +22,34 @@ use super::quorum::{same_servers, version_in};
 use crate::proto::Zxid;
 use bytes::Bytes;
 
-/// What must happen, in this order.
+/// What the caller must do, in this order.
 #[derive(Debug)]
 pub enum LearnerOutput {
-    /// These bytes go to the leader.
+    /// Send these bytes to the leader.
     Send(Bytes),
-    /// Must be durable before anything that comes after it.
+    /// Make these durable before anything that comes after.
     SaveEpochs(Epochs),
-    /// What the log holds behind this zxid is forgotten; [`Learner::restored`] once it is. Where it cannot be, a learner
-    /// that is [`Learner::wanting_all`] takes this one's place, over a new connection.
+    /// Forget what the log holds after this zxid, then call [`Learner::restored`]. Where that is impossible, a learner that
+    /// is [`Learner::wanting_all`] takes this one's place, over a new connection.
     Trunc(Zxid),
     /// A tree as of this zxid comes in place of everything: the caller decodes [`Learner::tree_bytes`] and reports with
     /// [`Learner::take_tree`] and [`Learner::tree_ended`]; [`Learner::restored`] once the tree is durable.
     Snap(Zxid),
-    /// A txn for the log: header, txn, digest.
+    /// Write this txn to the log: header, txn, digest.
     Propose(Zxid, Bytes),
-    /// All txns of the synchronisation have come: nothing else is to be made durable before NEWLEADER is acknowledged.
+    /// All txns of the synchronization have come: nothing else is to be made durable before NEWLEADER is acknowledged.
     SyncEnds,
     /// Everything through this zxid is committed.
     Commit(Zxid),
-    /// The leader has all that this server has, and a quorum has it: clients are served, in this epoch.
+    /// A quorum has all that this server has: serve clients, in this epoch.
     UpToDate(u32),
-    /// The leader's ping, to be answered with the sessions that live.
+    /// Answer the leader's ping with the sessions that live.
     Ping(Zxid),
     /// The leader's answer about a session.
     Revalidated(Revalidated),
     /// The leader's answer to the oldest sync.
     Synced,
-    /// The leader is followed no longer.
+    /// This server follows the leader no longer.
     Lost(LostLeader),
 }
 
@@ -58,43 +59,43 @@ pub enum LostLeader {
     /// The connection ended.
     #[error("the connection to the leader ended")]
     Closed,
-    /// Nothing could be connected to.
+    /// No connection to the leader could be made.
     #[error("the leader cannot be reached")]
     Unreachable,
-    /// It says what nobody says.
+    /// The bytes are no packet.
     #[error("{0}")]
     Message(#[from] MessageError),
-    /// It says what it should not say now.
+    /// A packet came that the protocol does not allow at this point.
     #[error("packet of type {0} is not expected now")]
     Unexpected(i32),
-    /// It leads an epoch older than one promised.
+    /// Its epoch is older than one that this server has promised.
     #[error("the leader's epoch {theirs} is older than the accepted one, {accepted}")]
     OldEpoch {
-        /// The leader's.
+        /// The leader's epoch.
         theirs: u32,
-        /// The one promised.
+        /// The promised epoch.
         accepted: u32,
     },
     /// A proposal is missing.
     #[error("proposal {zxid} follows {last}")]
     Gap {
-        /// The one before.
+        /// The proposal before.
         last: Zxid,
-        /// The one that came.
+        /// The proposal that came.
         zxid: Zxid,
     },
-    /// Something is committed that was never proposed.
+    /// A commit came for a txn that was never proposed.
     #[error("commit of {zxid}, and the last proposal is {last}")]
     Unproposed {
-        /// What is committed.
+        /// The zxid of the commit.
         zxid: Zxid,
         /// The last proposal.
         last: Zxid,
     },
-    /// It was told that there is nothing here, and does not send everything.
+    /// This server has asked for the whole tree, and the leader does not send it.
     #[error("the leader does not send the whole tree")]
     NotAll,
-    /// It was silent.
+    /// Nothing came from the leader.
     #[error("nothing heard of the leader for {0} ms")]
     Silent(i64),
     /// The tree that came cannot be used, or a txn does not fit the tree.
@@ -102,46 +103,62 @@ pub enum LostLeader {
     Tree(String),
 }
 
-/// Where the learner is.
+/// How far the learner has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// It has said who it is, and waits for the epoch.
-    Info,
-    /// It has promised, and waits for what it lacks.
-    Promised,
+    AwaitsEpoch {
+        /// See [`Learner::wanting_all`].
+        wants_all: bool,
+    },
+    /// It has promised the epoch, and waits for what it lacks.
+    Promised {
+        /// See [`Learner::wanting_all`].
+        wants_all: bool,
+    },
+    /// TRUNC is being carried out; packets that come meanwhile wait.
+    Truncating,
     /// A tree is coming in.
     Tree,
-    /// Proposals of the sync are coming in.
-    Syncing,
-    /// NEWLEADER came: everything in front of it becomes durable.
-    Flushing,
-    /// That was acknowledged.
+    /// Proposals of the synchronization are coming in.
+    Syncing {
+        /// The tree that came is not durable yet.
+        is_installing: bool,
+    },
+    /// NEWLEADER came: everything before it is being made durable.
+    Flushing {
+        /// Newest txn that came before NEWLEADER.
+        sync_end: Zxid,
+        /// The tree that came is not durable yet.
+        is_installing: bool,
+    },
+    /// NEWLEADER is acknowledged.
     Acknowledged,
-    /// It is up to date.
+    /// UPTODATE came: clients are served.
     Serving,
 }
 
-/// See the module's page.
+/// The learner's side of the protocol over one connection: bytes of the leader and the log's progress in,
+/// [`LearnerOutput`]s out.
+///
+/// Each call appends to `out` what the caller must do, in that order. `now_ms` is in milliseconds since any fixed moment
+/// and never goes back. After [`LearnerOutput::Lost`] the caller drops the learner.
 #[derive(Debug)]
 pub struct Learner {
     membership: Membership,
     epochs: Epochs,
+    /// The leader's epoch, once it has said it.
     epoch: u32,
     step: Step,
+    /// The leader is zkfast's: ACK and COMMIT stand for all zxids up to theirs.
     is_cumulative: bool,
     is_observer: bool,
-    /// TRUNC is being carried out; what comes meanwhile waits.
-    is_truncating: bool,
-    /// The tree that came is not durable yet.
-    is_installing: bool,
-    /// See [`Learner::wanting_all`].
-    wants_all: bool,
     stream: PacketStream,
     /// Newest txn that is in the log, or on its way there.
     logged: Zxid,
-    /// Newest txn that came before NEWLEADER: what the acknowledgement of NEWLEADER waits for.
-    sync_end: Zxid,
+    /// Newest txn on this server's disk; zero while a tree that came is not durable.
     durable: Zxid,
+    /// Newest txn that is known to be committed.
     committed: Zxid,
     heard_ms: i64,
     /// When it last showed that it lives, see [`Learner::show_life`].
@@ -167,15 +184,11 @@ impl Learner {
             membership,
             epochs,
             epoch: 0,
-            step: Step::Info,
+            step: Step::AwaitsEpoch { wants_all: false },
             is_cumulative: false,
             is_observer,
-            is_truncating: false,
-            is_installing: false,
-            wants_all: false,
             stream: PacketStream::default(),
             logged: last,
-            sync_end: last,
             durable: last,
             committed: Zxid::ZERO,
             heard_ms: now_ms,
@@ -183,15 +196,17 @@ impl Learner {
         }
     }
 
-    /// Whether it asks for the whole tree, since it could not truncate as this leader said: it tells the leader whose
-    /// epoch it has promised that it has nothing. What it has it keeps, and votes with, until all of the tree is here.
+    /// The learner as it was made, asking for the whole tree if `wants_all`: for a server that could not truncate as this
+    /// leader had asked. To the leader whose epoch it has promised it claims to have nothing. What it has it keeps, and
+    /// votes with, until all of the tree is here.
     pub fn wanting_all(self, wants_all: bool) -> Self {
-        Self { wants_all, ..self }
+        assert!(self.is_unheard(), "the whole tree is asked for at {:?}", self.step);
+        Self { step: Step::AwaitsEpoch { wants_all }, ..self }
     }
 
     /// See [`Self::wanting_all`].
     pub fn wants_all(&self) -> bool {
-        self.wants_all
+        matches!(self.step, Step::AwaitsEpoch { wants_all: true } | Step::Promised { wants_all: true })
     }
 
     /// Epochs as they are, or are about to be, on disk.
@@ -199,14 +214,14 @@ impl Learner {
         self.epochs
     }
 
-    /// Whether the leader has said nothing yet: it may not know that it is one.
+    /// True until the leader has sent its epoch: it may not know yet that it leads.
     pub fn is_unheard(&self) -> bool {
-        self.step == Step::Info
+        matches!(self.step, Step::AwaitsEpoch { .. })
     }
 
-    /// True while the leader sends txns of the synchronisation, until NEWLEADER.
+    /// True while the leader sends txns of the synchronization, until NEWLEADER.
     pub fn is_syncing(&self) -> bool {
-        self.step == Step::Syncing
+        matches!(self.step, Step::Truncating | Step::Syncing { .. })
     }
 
     /// The newest txn that is known to be committed.
@@ -214,29 +229,33 @@ impl Learner {
         self.committed
     }
 
-    /// Whether the leader is ZooKeeper's own server.
+    /// True if the leader is ZooKeeper's own server.
     pub fn has_java_leader(&self) -> bool {
-        self.step != Step::Info && !self.is_cumulative
+        !self.is_unheard() && !self.is_cumulative
     }
 
-    /// Whether the digest of this txn is the leader's own, and the leader zkfast's: then it is what the tree must leave.
-    /// Txns of former epochs may be of a leader of ZooKeeper's, which predicts wrong ones.
+    /// True if the digest of this txn is the leader's own, and the leader zkfast's: then the tree must have it after the
+    /// txn. Txns of former epochs may be of a leader of ZooKeeper's, which predicts wrong ones.
     pub fn vouches_for(&self, zxid: Zxid) -> bool {
         self.is_cumulative && zxid.epoch() == self.epoch
     }
 
-    /// True if the leader must get nothing now, whatever there is to say: a leader of ZooKeeper's closes the connection
+    /// True if nothing may be sent to the leader now, whatever waits: a leader of ZooKeeper's closes the connection
     /// at any packet other than the ACK of NEWLEADER. Source: `LearnerHandler.run`, "Next packet was supposed to be an ACK".
     pub fn must_be_silent(&self) -> bool {
         match self.step {
-            Step::Info | Step::Acknowledged | Step::Serving => false,
-            Step::Promised | Step::Tree | Step::Syncing | Step::Flushing => !self.is_cumulative,
+            Step::AwaitsEpoch { .. } | Step::Acknowledged | Step::Serving => false,
+            Step::Promised { .. }
+            | Step::Truncating
+            | Step::Tree
+            | Step::Syncing { .. }
+            | Step::Flushing { .. } => !self.is_cumulative,
         }
     }
 
     /// True once the leader has said how it brings this server up to date.
     pub fn has_begun(&self) -> bool {
-        !matches!(self.step, Step::Info | Step::Promised)
+        !matches!(self.step, Step::AwaitsEpoch { .. } | Step::Promised { .. })
     }
 
     /// Bytes of the leader, at most one read of them. The caller empties [`Self::tree_bytes`] before it brings more.
@@ -244,6 +263,7 @@ impl Learner {
         self.heard_ms = now_ms;
         self.stream.feed(bytes);
         self.proceed(out);
+        self.check();
     }
 
     /// What has come of the tree and was not taken; `None` unless a tree is coming in. The bytes after the end of the tree
@@ -261,7 +281,7 @@ impl Learner {
     fn proceed(&mut self, out: &mut Vec<LearnerOutput>) {
         // Taken out, so that a packet can lend its data while the learner acts on it.
         let mut stream = std::mem::take(&mut self.stream);
-        while !self.is_truncating && self.step != Step::Tree {
+        while self.step != Step::Truncating && self.step != Step::Tree {
             let result = match stream.next_packet() {
                 Ok(None) => break,
                 Ok(Some(packet)) => self.packet(&packet, out),
@@ -279,74 +299,71 @@ impl Learner {
     /// until [`Self::restored`].
     pub fn tree_ended(&mut self, zxid: Zxid, out: &mut Vec<LearnerOutput>) {
         assert_eq!(self.step, Step::Tree, "a tree ends that never began");
-        self.step = Step::Syncing;
+        self.step = Step::Syncing { is_installing: true };
         (self.logged, self.committed, self.durable) = (zxid, zxid, Zxid::ZERO);
-        self.is_installing = true;
         self.proceed(out);
+        self.check();
     }
 
-    /// TRUNC or SNAP is carried out and durable; the log ends at `last`, and what was received since comes behind.
+    /// TRUNC or SNAP is carried out and durable; the log ends at `last`, and what was received since comes after.
     pub fn restored(&mut self, last: Zxid, out: &mut Vec<LearnerOutput>) {
-        assert!(self.is_truncating || self.is_installing, "restored unasked");
-        assert!(self.is_installing || last <= self.logged, "truncated to {last}, after {}", self.logged);
-        self.durable = last;
-        self.is_installing = false;
-        if std::mem::replace(&mut self.is_truncating, false) {
-            (self.logged, self.committed) = (last, last);
+        assert!(last <= self.logged, "restored to {last}, after {}", self.logged);
+        match &mut self.step {
+            Step::Truncating => {
+                (self.logged, self.committed) = (last, last);
+                self.step = Step::Syncing { is_installing: false };
+            }
+            Step::Syncing { is_installing } | Step::Flushing { is_installing, .. } if *is_installing => {
+                *is_installing = false;
+            }
+            step => unreachable!("restored to {last} unasked, at {step:?}"),
         }
+        self.durable = last;
         self.check_flushed(out);
         self.proceed(out);
+        self.check();
     }
 
     fn packet(&mut self, packet: &Packet<'_>, out: &mut Vec<LearnerOutput>) -> Result<(), LostLeader> {
         let zxid = packet.zxid;
         match (self.step, packet.kind) {
-            (Step::Info, PacketType::LEADERINFO) => {
+            (Step::AwaitsEpoch { wants_all }, PacketType::LEADERINFO) => {
                 let version = read_leader_info(packet.data)?;
-                // Not above: what a later version of ZooKeeper's says means something else.
+                // Not above: what a later version of ZooKeeper's means by its number is something else.
                 self.is_cumulative = version == PROTOCOL_VERSION_CUMULATIVE;
-                self.promise(zxid.epoch(), out)
+                self.promise(zxid.epoch(), wants_all, out)
             }
-            (Step::Promised, PacketType::DIFF | PacketType::TRUNC) if self.wants_all => {
+            (Step::Promised { wants_all: true }, PacketType::DIFF | PacketType::TRUNC) => {
                 Err(LostLeader::NotAll)
             }
-            (Step::Promised, PacketType::DIFF) => {
-                self.step = Step::Syncing;
+            (Step::Promised { .. }, PacketType::DIFF) => {
+                self.step = Step::Syncing { is_installing: false };
                 // What this log holds is in the leader's as well. A leader of ZooKeeper's has a learner truncate what
-                // is not committed; others say what is.
+                // is not committed; a zkfast leader sends what is.
                 if !self.is_cumulative {
                     self.committed = self.logged;
                 }
                 Ok(())
             }
-            (Step::Promised, PacketType::TRUNC) => {
-                self.step = Step::Syncing;
-                self.is_truncating = true;
+            (Step::Promised { .. }, PacketType::TRUNC) => {
+                self.step = Step::Truncating;
                 out.push(LearnerOutput::Trunc(zxid));
                 Ok(())
             }
-            (Step::Promised, PacketType::SNAP) => {
+            (Step::Promised { .. }, PacketType::SNAP) => {
                 self.step = Step::Tree;
                 out.push(LearnerOutput::Snap(zxid));
                 Ok(())
             }
-            // A zkfast leader whose tree, or log, is not to be had yet says that it lives. Only then, see `is_cumulative`.
-            (Step::Promised, PacketType::PING) if self.is_cumulative => {
+            // A zkfast leader whose tree, or log, is not to be had yet shows that it lives. Only then, see `is_cumulative`.
+            (Step::Promised { .. }, PacketType::PING) if self.is_cumulative => {
                 out.push(LearnerOutput::Ping(zxid));
                 Ok(())
             }
-            (Step::Syncing, PacketType::NEWLEADER) if zxid.epoch() == self.epoch => {
-                self.step = Step::Flushing;
-                self.sync_end = self.logged;
+            (Step::Syncing { is_installing }, PacketType::NEWLEADER) if zxid.epoch() == self.epoch => {
+                self.step = Step::Flushing { sync_end: self.logged, is_installing };
                 out.push(LearnerOutput::SyncEnds);
-                let (text, ours) = (packet.data.unwrap_or_default(), &self.membership.config_text);
-                let version = version_in(text);
-                // The version of other servers than this one knows of is not for this one to pass on.
-                if version > self.epochs.config_version.max(self.membership.config_version)
-                    && same_servers(text, ours)
-                {
-                    self.epochs.config_version = version;
-                }
+                self.take_config_version(packet.data.unwrap_or_default());
                 self.check_flushed(out);
                 Ok(())
             }
@@ -357,14 +374,29 @@ impl Learner {
                 self.ack(Zxid::new(self.epoch, 0), out);
                 Ok(())
             }
-            (Step::Syncing | Step::Flushing | Step::Acknowledged | Step::Serving, kind) => {
+            (Step::Syncing { .. } | Step::Flushing { .. } | Step::Acknowledged | Step::Serving, kind) => {
                 self.broadcast(kind, packet, out)
             }
             (_, PacketType(kind)) => Err(LostLeader::Unexpected(kind)),
         }
     }
 
-    fn promise(&mut self, epoch: u32, out: &mut Vec<LearnerOutput>) -> Result<(), LostLeader> {
+    /// Takes the version of the configuration in NEWLEADER. That of other servers than this one knows of is not for
+    /// this one to pass on.
+    fn take_config_version(&mut self, text: &[u8]) {
+        let version = version_in(text);
+        let is_newer = version > self.epochs.config_version.max(self.membership.config_version);
+        if is_newer && same_servers(text, &self.membership.config_text) {
+            self.epochs.config_version = version;
+        }
+    }
+
+    fn promise(
+        &mut self,
+        epoch: u32,
+        mut wants_all: bool,
+        out: &mut Vec<LearnerOutput>,
+    ) -> Result<(), LostLeader> {
         let accepted = self.epochs.accepted;
         // -1: this epoch was promised before, and a promise counts once.
         let current = match epoch.cmp(&accepted) {
@@ -372,16 +404,17 @@ impl Learner {
             std::cmp::Ordering::Equal => -1,
             std::cmp::Ordering::Greater => {
                 // Another leader, which may need to know what is here, and do with less.
-                self.wants_all = false;
+                wants_all = false;
                 self.epochs.accepted = epoch;
                 out.push(LearnerOutput::SaveEpochs(self.epochs));
                 self.epochs.current as i32
             }
         };
         self.epoch = epoch;
-        self.step = Step::Promised;
+        assert_eq!(self.epoch, self.epochs.accepted, "an epoch is promised that is not the accepted one");
+        self.step = Step::Promised { wants_all };
         let mut bytes = Vec::new();
-        let last = if self.wants_all { Zxid::ZERO } else { self.logged };
+        let last = if wants_all { Zxid::ZERO } else { self.logged };
         put_ack_epoch(&mut bytes, last, current);
         out.push(LearnerOutput::Send(bytes.into()));
         Ok(())
@@ -401,7 +434,7 @@ impl Learner {
                 self.commit(zxid, out)
             }
             PacketType::COMMIT => self.commit(zxid, out),
-            // That it came shows that the leader lives; the answer would end the synchronisation.
+            // That it came shows that the leader lives; the answer would end the synchronization.
             PacketType::PING if self.must_be_silent() => Ok(()),
             PacketType::PING => {
                 out.push(LearnerOutput::Ping(zxid));
@@ -425,7 +458,8 @@ impl Learner {
         txn: Option<&[u8]>,
         out: &mut Vec<LearnerOutput>,
     ) -> Result<(), LostLeader> {
-        // In the history and broadcast as well: a leader that began to propose meanwhile sends it twice.
+        // A proposal that is logged already: a leader that began to propose meanwhile sends it twice, from the history and
+        // as broadcast.
         if zxid <= self.logged {
             return Ok(());
         }
@@ -454,6 +488,7 @@ impl Learner {
         let acknowledges = matches!(self.step, Step::Acknowledged | Step::Serving) && !self.is_observer;
         let mut bytes = Vec::new();
         for zxid in zxids {
+            assert!(zxid <= self.logged, "durable is {zxid}, logged {}", self.logged);
             self.durable = self.durable.max(zxid);
             if acknowledges && !self.is_cumulative {
                 put_ack(&mut bytes, zxid);
@@ -471,9 +506,11 @@ impl Learner {
     /// Acknowledges NEWLEADER once everything that came before it is durable. What came after it may take as long as it
     /// likes: under steady writes the log never has all of that.
     fn check_flushed(&mut self, out: &mut Vec<LearnerOutput>) {
-        if self.step != Step::Flushing || self.is_installing || self.durable < self.sync_end {
-            return;
+        match self.step {
+            Step::Flushing { sync_end, is_installing: false } if self.durable >= sync_end => {}
+            _ => return,
         }
+        assert!(self.epochs.current <= self.epoch, "epoch {} after {}", self.epoch, self.epochs.current);
         self.step = Step::Acknowledged;
         self.epochs.current = self.epoch;
         out.push(LearnerOutput::SaveEpochs(self.epochs));
@@ -497,16 +534,16 @@ impl Learner {
         out.push(LearnerOutput::Send(bytes.into()));
     }
 
-    /// The leader is not listened to for now: that it is not heard is not its fault.
+    /// The caller does not read from the leader for now, so that its silence does not count.
     pub fn excuse(&mut self, now_ms: i64) {
         self.heard_ms = now_ms;
     }
 
-    /// Tells a zkfast leader that this server is at work while it does not answer pings: it stores what it was sent, or has
-    /// no room for more and does not read. Every half tick.
+    /// Shows a zkfast leader, every half tick, that this server is at work while it does not answer pings: it stores what
+    /// it was sent, or has no room for more and does not read.
     pub fn show_life(&mut self, now_ms: i64, out: &mut Vec<LearnerOutput>) {
         let is_due = now_ms - self.shown_ms >= self.membership.tick_ms / 2;
-        if self.is_cumulative && is_due && !matches!(self.step, Step::Info | Step::Serving) {
+        if self.is_cumulative && is_due && !matches!(self.step, Step::AwaitsEpoch { .. } | Step::Serving) {
             self.shown_ms = now_ms;
             let mut bytes = Vec::new();
             put_bare(&mut bytes, PacketType::PING, Zxid::ZERO);
@@ -514,19 +551,29 @@ impl Learner {
         }
     }
 
-    /// Lets time pass.
+    /// Leaves a leader that is silent for too long. Call it every 20 ms or so.
     pub fn tick(&self, now_ms: i64, out: &mut Vec<LearnerOutput>) {
         let silent_ms = now_ms - self.heard_ms;
-        // A leader that waits for the other followers of its quorum has nothing to say to this one. Source:
+        // A leader that waits for the other followers of its quorum sends nothing to this one. Source:
         // `Learner.connectToLeader` and `syncWithLeader`, which shorten the time-out after UPTODATE.
         let limit_ms = match self.step {
             Step::Serving => self.membership.sync_ms,
+            // The leader waits for this server's disk.
+            Step::Truncating
+            | Step::Syncing { is_installing: true }
+            | Step::Flushing { is_installing: true, .. } => return,
             _ => self.membership.init_ms,
         };
-        // While a sync is carried out here, it is the leader who waits.
-        if silent_ms > limit_ms && !self.is_truncating && !self.is_installing {
+        if silent_ms > limit_ms {
             out.push(LearnerOutput::Lost(LostLeader::Silent(silent_ms)));
         }
+    }
+
+    /// The invariants of the module's page that cost nothing to look at.
+    fn check(&self) {
+        let Self { durable, committed, logged, .. } = *self;
+        assert!(durable <= logged, "durable is {durable}, logged {logged}");
+        assert!(committed <= logged, "committed is {committed}, logged {logged}");
     }
 }
 
@@ -691,5 +738,34 @@ mod tests {
         out.clear();
         learner.durable(proposed, &mut out);
         assert_eq!(acks(out), (0..=3).map(|counter| Zxid::new(5, counter)).collect::<Vec<_>>());
+    }
+
+    /// A commit of what was never proposed ends the connection: by a leader whose proposals this server did not get it would
+    /// show what it does not have.
+    #[test]
+    fn commit_of_what_was_not_proposed() {
+        let (_, membership) = Membership::of_three(1);
+        let (last, mut out) = (Zxid::new(4, 7), Vec::new());
+        let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
+        let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
+        let mut bytes = Vec::new();
+        put_leader_info(&mut bytes, 5, PROTOCOL_VERSION_CUMULATIVE);
+        put_bare(&mut bytes, PacketType::DIFF, last);
+        put_bare(&mut bytes, PacketType::COMMIT, Zxid::new(5, 1));
+        learner.received(&bytes, 0, &mut out);
+        let why = LostLeader::Unproposed { zxid: Zxid::new(5, 1), last };
+        assert!(matches!(out.last(), Some(LearnerOutput::Lost(lost)) if *lost == why), "{out:?}");
+        assert_eq!(learner.committed(), Zxid::ZERO);
+    }
+
+    /// The log cannot have what was never proposed.
+    #[test]
+    #[should_panic(expected = "durable is 0x500000001, logged 0x400000007")]
+    fn durable_beyond_what_is_logged() {
+        let (_, membership) = Membership::of_three(1);
+        let (last, mut out) = (Zxid::new(4, 7), Vec::new());
+        let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
+        let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
+        learner.durable([Zxid::new(5, 1)].into_iter(), &mut out);
     }
 }

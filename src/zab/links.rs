@@ -1,6 +1,6 @@
-//! One connection per pair of servers on the election port, whoever opened it.
+//! One connection per pair of servers on the election port.
 //!
-//! The server with the larger sid owns the connection. When the smaller one wants to talk it connects and says hello;
+//! The server with the larger sid owns the connection. When the smaller one wants to talk it connects and sends a hello;
 //! the larger closes that connection and calls back. So there is one rule for which of two connections stays: the
 //! newest that the larger opened.
 //!
@@ -22,7 +22,7 @@ use super::notification::{
 const DIAL_MS: u64 = 2_000;
 /// How long the larger side may take to hang up on the smaller one's hello before the smaller does.
 const HANG_UP_MS: u64 = 2_000;
-/// How long an accepted connection may take to say who it is.
+/// How long the hello of an accepted connection may take.
 const HELLO_MS: u64 = 5_000;
 /// Pauses between attempts: doubled from the first to the second.
 const RETRY_MS_MIN: u64 = 100;
@@ -32,20 +32,20 @@ const FRESH_MS: u64 = 300;
 /// A peer whose connection is replaced so often within this time, while it works, is two servers with one number.
 const REPLACED_MAX: u32 = 3;
 const REPLACED_MS: u64 = 60_000;
-/// Most accepted connections that have not said who they are; the oldest goes when there is another.
+/// Most accepted connections without a hello; the oldest is closed when there is another.
 const STRANGERS_MAX: usize = 64;
 /// Most peers that are not in the configuration.
 const UNKNOWN_PEERS_MAX: usize = 64;
 
-/// What a connection is to us.
+/// What a connection is used for.
 #[derive(Debug)]
 enum Use {
-    /// Accepted, not introduced.
-    Stranger { bytes: Vec<u8>, since: u64 },
+    /// Accepted; its hello has not come yet.
+    Stranger { bytes: Vec<u8>, since_ms: u64 },
     /// Not connected yet.
-    Dialing { sid: i64, since: u64 },
-    /// Said hello to a larger sid, which hangs up and calls back.
-    Calling { sid: i64, since: u64 },
+    Dialing { sid: i64, since_ms: u64 },
+    /// This server has said hello to a larger sid, which hangs up and calls back.
+    Calling { sid: i64, since_ms: u64 },
     /// The connection to that peer.
     Open { sid: i64 },
 }
@@ -63,12 +63,12 @@ pub(super) enum Change {
 
 #[derive(Debug, Default)]
 struct Peer {
-    /// The configuration says where it is.
+    /// The configuration names it, with its address.
     known: bool,
     link: Option<LinkId>,
     bytes: Vec<u8>,
     opened_ms: u64,
-    /// When it last said something, on this connection.
+    /// When something came from it last, on this connection.
     heard_ms: Option<u64>,
     attempt: Option<LinkId>,
     retry_ms: u64,
@@ -80,25 +80,26 @@ struct Peer {
 }
 
 impl Peer {
-    /// Notes that somebody connects as this peer. `Some(times)` if connections that worked were replaced so often lately
+    /// Notes that a server connects as this peer. `Some(times)` if connections that worked were replaced so often lately
     /// that two servers must have the same number.
-    fn is_replaced(&mut self, now: u64) -> Option<u32> {
-        if self.link.is_none() || self.heard_ms.is_none() || now < self.opened_ms + FRESH_MS {
+    fn is_replaced(&mut self, now_ms: u64) -> Option<u32> {
+        if self.link.is_none() || self.heard_ms.is_none() || now_ms < self.opened_ms + FRESH_MS {
             return None;
         }
-        if now >= self.replaced_since_ms + REPLACED_MS {
-            (self.replaced, self.replaced_since_ms) = (0, now);
+        if now_ms >= self.replaced_since_ms + REPLACED_MS {
+            (self.replaced, self.replaced_since_ms) = (0, now_ms);
         }
         self.replaced += 1;
         (self.replaced >= REPLACED_MAX).then_some(self.replaced)
     }
 }
 
-/// A vote as it came, without its configuration.
+/// A notification as it came, without its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Heard {
     pub state: ServerState,
-    pub vote: Vote,
+    pub round: i64,
+    pub vote: Option<Vote>,
     pub version: i32,
 }
 
@@ -125,7 +126,7 @@ impl Links {
         self.peers.get(&sid).is_some_and(|peer| peer.link.is_some())
     }
 
-    /// Whether the last attempt failed and nothing was heard since.
+    /// True if the last attempt failed and nothing came from it since.
     pub(super) fn is_down(&self, sid: i64) -> bool {
         self.peers.get(&sid).is_some_and(|peer| peer.link.is_none() && peer.refused)
     }
@@ -135,10 +136,10 @@ impl Links {
     }
 
     /// Forgets failures: the next attempts are made at once.
-    pub(super) fn try_anew(&mut self, now: u64) {
+    pub(super) fn try_anew(&mut self, now_ms: u64) {
         for peer in self.peers.values_mut() {
             peer.refused = false;
-            peer.retry_ms = now;
+            peer.retry_ms = now_ms;
             peer.pause_ms = RETRY_MS_MIN;
         }
     }
@@ -150,10 +151,10 @@ impl Links {
         true
     }
 
-    pub(super) fn accepted(&mut self, now: u64, link: LinkId, out: &mut Vec<Output>) {
+    pub(super) fn accepted(&mut self, now_ms: u64, link: LinkId, out: &mut Vec<Output>) {
         assert_eq!(link.0 & LinkId::ASKED, 0, "accepted {link:?} has the number of one that was asked for");
         let strangers = self.uses.iter().filter_map(|(link, this)| match this {
-            Use::Stranger { since, .. } => Some((*since, *link)),
+            Use::Stranger { since_ms, .. } => Some((*since_ms, *link)),
             _ => None,
         });
         if strangers.clone().count() >= STRANGERS_MAX
@@ -161,24 +162,25 @@ impl Links {
         {
             self.close(oldest, out);
         }
-        self.uses.insert(link, Use::Stranger { bytes: Vec::new(), since: now });
+        self.uses.insert(link, Use::Stranger { bytes: Vec::new(), since_ms: now_ms });
     }
 
-    pub(super) fn connected(&mut self, now: u64, link: LinkId, out: &mut Vec<Output>) -> Option<Change> {
+    pub(super) fn connected(&mut self, now_ms: u64, link: LinkId, out: &mut Vec<Output>) -> Option<Change> {
+        // Late: the attempt was given up, and the shell has not carried that out yet.
         let Some(Use::Dialing { sid, .. }) = self.uses.get(&link) else { return None };
         let sid = *sid;
         out.push(Output::Send { link, bytes: self.hello.clone() });
         if sid > self.me {
-            self.uses.insert(link, Use::Calling { sid, since: now });
+            self.uses.insert(link, Use::Calling { sid, since_ms: now_ms });
             return None;
         }
-        Some(self.open(now, link, sid, Vec::new(), out))
+        Some(self.open(now_ms, link, sid, Vec::new(), out))
     }
 
-    /// Takes bytes; [`Links::next`] then gives what the peer said.
+    /// Takes bytes, and gives the peer that they are of, once it is known; [`Links::next`] then gives its votes.
     pub(super) fn received(
         &mut self,
-        now: u64,
+        now_ms: u64,
         link: LinkId,
         bytes: &[u8],
         out: &mut Vec<Output>,
@@ -188,7 +190,7 @@ impl Links {
                 let sid = *sid;
                 let peer = self.peers.get_mut(&sid).expect("an open link has its peer");
                 peer.bytes.extend_from_slice(bytes);
-                peer.heard_ms = Some(now);
+                peer.heard_ms = Some(now_ms);
                 (Some(sid), None)
             }
             Some(Use::Stranger { bytes: held, .. }) => {
@@ -202,20 +204,20 @@ impl Links {
                     }
                     Ok(Some((sid, length))) => {
                         let rest = held.split_off(length);
-                        let change = self.introduced(now, link, sid, rest, out);
+                        let change = self.introduced(now_ms, link, sid, rest, out);
                         (change.map(|_| sid), change)
                     }
                 }
             }
-            // The larger side has nothing to say here, and a connection that was given up nothing at all.
+            // A larger server does not answer a hello, and what comes late over a connection that was given up is void.
             Some(Use::Calling { .. } | Use::Dialing { .. }) | None => (None, None),
         }
     }
 
-    /// An accepted connection has said whose it is.
+    /// An accepted connection has named its server by a hello.
     fn introduced(
         &mut self,
-        now: u64,
+        now_ms: u64,
         link: LinkId,
         sid: i64,
         rest: Vec<u8>,
@@ -230,35 +232,35 @@ impl Links {
             return None;
         }
         if let Some(peer) = self.peers.get_mut(&sid)
-            && let Some(times) = peer.is_replaced(now)
+            && let Some(times) = peer.is_replaced(now_ms)
         {
             out.push(Output::Unwelcome { link, why: Unwelcome::Twice { sid, times } });
         }
         if sid > self.me {
-            return Some(self.open(now, link, sid, rest, out));
+            return Some(self.open(now_ms, link, sid, rest, out));
         }
         self.close(link, out);
         let peer = self.peers.get_mut(&sid).filter(|peer| peer.known)?;
         let older = peer.link;
-        let fresh = older.is_some() && now < peer.opened_ms + FRESH_MS;
+        let fresh = older.is_some() && now_ms < peer.opened_ms + FRESH_MS;
         if fresh {
             return None;
         }
         // It would not call over a connection that works.
-        peer.retry_ms = now;
+        peer.retry_ms = now_ms;
         if let Some(older) = older {
             self.close(older, out);
         }
-        self.dial(now, sid, out);
+        self.dial(now_ms, sid, out);
         None
     }
 
     /// Makes `link` the connection to `sid`, in place of any other.
-    fn open(&mut self, now: u64, link: LinkId, sid: i64, rest: Vec<u8>, out: &mut Vec<Output>) -> Change {
+    fn open(&mut self, now_ms: u64, link: LinkId, sid: i64, rest: Vec<u8>, out: &mut Vec<Output>) -> Change {
         let peer = self.peers.entry(sid).or_default();
         let others = [peer.link.replace(link), peer.attempt.take()];
         peer.bytes = rest;
-        peer.opened_ms = now;
+        peer.opened_ms = now_ms;
         peer.heard_ms = None;
         peer.refused = false;
         for other in others.into_iter().flatten().filter(|other| *other != link) {
@@ -269,7 +271,7 @@ impl Links {
         Change::Up(sid)
     }
 
-    /// The next vote that the peer sent; `None` when there is no more to read.
+    /// The next notification of the peer; `None` when there is no more to read, or its connection ended by the last one.
     ///
     /// Frames that hold no vote are passed over; a length that cannot be ends the connection.
     pub(super) fn next(&mut self, sid: i64, out: &mut Vec<Output>) -> Option<Heard> {
@@ -284,6 +286,7 @@ impl Links {
                 Ok(Some((frame, length))) => {
                     let heard = Notification::read(frame).map(|n| Heard {
                         state: n.state,
+                        round: n.round,
                         vote: n.vote,
                         version: n.version,
                     });
@@ -306,17 +309,17 @@ impl Links {
         }
     }
 
-    /// A connection or attempt ended, not by us.
-    pub(super) fn closed(&mut self, now: u64, link: LinkId) -> Option<Change> {
+    /// The shell reports that a connection or attempt ended; one that this server has given up is forgotten already.
+    pub(super) fn closed(&mut self, now_ms: u64, link: LinkId) -> Option<Change> {
         match self.uses.remove(&link)? {
             Use::Stranger { .. } => None,
             Use::Dialing { sid, .. } => {
-                self.failed(now, sid);
+                self.failed(now_ms, sid);
                 Some(Change::Refused(sid))
             }
             Use::Calling { sid, .. } => {
                 // As it should be. If no call comes back, the next attempt is after the pause.
-                self.paused(now, sid);
+                self.paused(now_ms, sid);
                 None
             }
             Use::Open { sid } => {
@@ -327,25 +330,25 @@ impl Links {
                 if !peer.known {
                     self.peers.remove(&sid);
                 } else if spoke {
-                    peer.retry_ms = now;
+                    peer.retry_ms = now_ms;
                 } else {
-                    // Accepted and hung up on, time and again: that is no reason to hurry.
-                    self.paused(now, sid);
+                    // The peer accepts and hangs up, time and again: that is no reason to hurry.
+                    self.paused(now_ms, sid);
                 }
                 Some(Change::Lost(sid))
             }
         }
     }
 
-    fn failed(&mut self, now: u64, sid: i64) {
-        self.paused(now, sid);
-        self.peers.get_mut(&sid).expect("who is called is a peer").refused = true;
+    fn failed(&mut self, now_ms: u64, sid: i64) {
+        self.paused(now_ms, sid);
+        self.peers.get_mut(&sid).expect("a server that is called is a peer").refused = true;
     }
 
-    fn paused(&mut self, now: u64, sid: i64) {
-        let peer = self.peers.get_mut(&sid).expect("who is called is a peer");
+    fn paused(&mut self, now_ms: u64, sid: i64) {
+        let peer = self.peers.get_mut(&sid).expect("a server that is called is a peer");
         peer.attempt = None;
-        peer.retry_ms = now + peer.pause_ms;
+        peer.retry_ms = now_ms + peer.pause_ms;
         peer.pause_ms = (peer.pause_ms * 2).min(RETRY_MS_MAX);
     }
 
@@ -363,47 +366,47 @@ impl Links {
         out.push(Output::Close { link });
     }
 
-    fn dial(&mut self, now: u64, sid: i64, out: &mut Vec<Output>) {
-        let Some(peer) = self.peers.get_mut(&sid) else { return };
-        if !peer.known || peer.link.is_some() || peer.attempt.is_some() || now < peer.retry_ms {
+    fn dial(&mut self, now_ms: u64, sid: i64, out: &mut Vec<Output>) {
+        let peer = self.peers.get_mut(&sid).expect("a server that is to be called is a peer");
+        if !peer.known || peer.link.is_some() || peer.attempt.is_some() || now_ms < peer.retry_ms {
             return;
         }
         self.asked += 1;
         let link = LinkId(LinkId::ASKED | LinkId::ELECTION | self.asked);
         peer.attempt = Some(link);
-        self.uses.insert(link, Use::Dialing { sid, since: now });
+        self.uses.insert(link, Use::Dialing { sid, since_ms: now_ms });
         out.push(Output::Connect { link, sid });
     }
 
     /// Ends what took too long and calls the peers that are wanted, each when its pause is over.
     ///
-    /// `silent_since` gives the time from which a connected peer that says nothing is taken for gone; its connection
+    /// `silent_since_ms` gives the time from which a connected peer that sends nothing is taken to be gone; its connection
     /// is opened anew.
     pub(super) fn tick(
         &mut self,
-        now: u64,
+        now_ms: u64,
         wanted: impl Fn(i64) -> bool,
-        silent_since: Option<u64>,
+        silent_since_ms: Option<u64>,
         out: &mut Vec<Output>,
     ) -> Vec<Change> {
         let mut changes = Vec::new();
         let late: Vec<LinkId> =
-            self.uses.iter().filter(|(_, this)| this.deadline() <= now).map(|(link, _)| *link).collect();
+            self.uses.iter().filter(|(_, this)| this.deadline() <= now_ms).map(|(link, _)| *link).collect();
         for link in late {
             out.push(Output::Close { link });
-            changes.extend(self.closed(now, link));
+            changes.extend(self.closed(now_ms, link));
         }
         let sids: Vec<i64> = self.peers.keys().copied().filter(|sid| wanted(*sid)).collect();
         for sid in sids {
             let peer = &self.peers[&sid];
-            if let (Some(link), Some(since)) = (peer.link, silent_since)
+            if let (Some(link), Some(since_ms)) = (peer.link, silent_since_ms)
                 && peer.known
-                && peer.heard_ms.unwrap_or(0).max(peer.opened_ms) < since
+                && peer.heard_ms.unwrap_or(0).max(peer.opened_ms) < since_ms
             {
                 self.close(link, out);
                 changes.push(Change::Lost(sid));
             }
-            self.dial(now, sid, out);
+            self.dial(now_ms, sid, out);
         }
         changes
     }
@@ -424,9 +427,9 @@ impl Links {
 impl Use {
     fn deadline(&self) -> u64 {
         match self {
-            Self::Stranger { since, .. } => since + HELLO_MS,
-            Self::Dialing { since, .. } => since + DIAL_MS,
-            Self::Calling { since, .. } => since + HANG_UP_MS,
+            Self::Stranger { since_ms, .. } => since_ms + HELLO_MS,
+            Self::Dialing { since_ms, .. } => since_ms + DIAL_MS,
+            Self::Calling { since_ms, .. } => since_ms + HANG_UP_MS,
             Self::Open { .. } => u64::MAX,
         }
     }

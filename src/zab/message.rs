@@ -1,7 +1,7 @@
 //! The quorum port's packets and what their data holds.
 //!
-//! A packet is `int type`, `long zxid`, `buffer data`, `vector<Id> authinfo`, one behind the other without frames.
-//! After [`PacketType::SNAP`] the stream is a tree until its signature; whoever reads the stream knows that and takes
+//! A packet is `int type`, `long zxid`, `buffer data`, `vector<Id> authinfo`, one after the other without frames.
+//! After [`PacketType::SNAP`] the stream is a tree until its signature; the reader of the stream knows that and takes
 //! the bytes with [`PacketStream::rest`].
 //!
 //! | type | from | zxid | data |
@@ -13,7 +13,7 @@
 //! | NEWLEADER | leader | new epoch, counter 0 | text of the configuration |
 //! | PROPOSAL, INFORM | leader | of the txn | header, txn, digest |
 //! | ACK, COMMIT | either | of the txn | none |
-//! | PING | both | the leader's last | none; in the answer [`Touched`] |
+//! | PING | both | the leader's number of the ping, returned; Java's leader sends its last zxid | none; in the answer [`Touched`] |
 //! | REVALIDATE | both | any | [`Revalidate`], [`Revalidated`] |
 //! | REQUEST | learner | any | [`ForwardedRequest`], and who asks in authinfo |
 //! | SYNC | leader | any | none |
@@ -37,10 +37,16 @@ pub const PROTOCOL_VERSION: i32 = 0x10000;
 /// The same between two zkfast servers, where ACK and COMMIT stand for all zxids up to theirs.
 pub const PROTOCOL_VERSION_CUMULATIVE: i32 = 0x10001;
 
-/// Ends the tree behind SNAP, as a `ustring`. Source: `LearnerHandler`.
+/// Ends the tree after SNAP, as a `ustring`. Source: `LearnerHandler`.
 pub const SNAP_SIGNATURE: &[u8] = b"BenWasHere";
 
-/// What a packet is. A number, not an enumeration: a peer may send any, and those that are not known are passed over.
+/// What a packet is. A number, not an enumeration: a peer may send any.
+///
+/// A packet of an unknown type, or of one that the protocol does not allow at that point, ends the connection
+/// ([`CloseLearner::Unexpected`](super::leader::CloseLearner::Unexpected),
+/// [`LostLeader::Unexpected`](super::learner::LostLeader::Unexpected)). So do `COMMITANDACTIVATE` and `INFORMANDACTIVATE`
+/// yet: a leader of ZooKeeper's sends them for a reconfiguration only.
+///
 /// Source: `Leader`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketType(pub i32);
@@ -68,7 +74,7 @@ impl PacketType {
     pub const INFORMANDACTIVATE: Self = Self(19);
 }
 
-/// What is wrong with a peer's bytes; its connection ends.
+/// What is wrong with a peer's bytes. Its connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// A length or count over its limit.
@@ -89,12 +95,12 @@ pub enum MessageError {
         /// The length.
         have: i32,
     },
-    /// A message whose data does not hold what its type says.
+    /// A message whose data does not hold the fields of its type.
     #[error("{message}: {error}")]
     Data {
-        /// Which.
+        /// The message's name.
         message: &'static str,
-        /// How.
+        /// What is wrong with the data.
         error: Short,
     },
 }
@@ -106,7 +112,7 @@ pub struct Packet<'a> {
     pub kind: PacketType,
     /// What it is about.
     pub zxid: Zxid,
-    /// What it says; null and empty differ.
+    /// Its data; null and empty differ.
     pub data: Option<&'a [u8]>,
     /// Who asks, in a REQUEST.
     pub ids: Vec<Id>,
@@ -125,7 +131,7 @@ impl<'a> Packet<'a> {
 
     /// The packet at the start of `bytes` and its length; `None` while it has not all come.
     ///
-    /// Asking again costs nothing that grows with the data, so whoever receives a large packet in pieces may ask at
+    /// Asking again costs nothing that grows with the data, so a caller that receives a large packet in pieces may ask at
     /// each.
     ///
     /// # Errors
@@ -269,7 +275,7 @@ pub fn put_with(out: &mut Vec<u8>, kind: PacketType, zxid: Zxid, data: &[u8]) {
 
 /// Collects a connection's bytes, however they were cut, and gives back its packets.
 ///
-/// It holds at most what was fed and not yet taken. Whoever feeds it takes packets until `None` before it feeds more,
+/// It holds at most what was fed and not yet taken. The caller takes packets until `None` before feeding more,
 /// so that it grows to one packet and one read.
 #[derive(Debug, Default)]
 pub struct PacketStream {
@@ -314,7 +320,7 @@ impl PacketStream {
     }
 }
 
-/// Who a learner is: the data of FOLLOWERINFO and OBSERVERINFO. Source: `LearnerInfo`.
+/// A learner's own account of itself: the data of FOLLOWERINFO and OBSERVERINFO. Source: `LearnerInfo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LearnerInfo {
     /// The learner's sid; `None` from servers before 3.3, which sent no data.
@@ -372,7 +378,7 @@ pub fn put_leader_info(out: &mut Vec<u8>, epoch: u32, protocol_version: i32) {
 
 /// The learner's current epoch: the data of ACKEPOCH.
 ///
-/// -1 says that the learner had accepted the new epoch before, so that this is no promise to be counted.
+/// -1 means that the learner had accepted the new epoch before, so that this is no promise to be counted.
 ///
 /// # Errors
 /// Fewer than 4 bytes.
@@ -385,7 +391,7 @@ pub fn put_ack_epoch(out: &mut Vec<u8>, last: Zxid, current_epoch: i32) {
     put_with(out, PacketType::ACKEPOCH, last, &current_epoch.to_be_bytes());
 }
 
-/// The sessions a learner heard of since its last PING, with their timeouts in milliseconds.
+/// The sessions that gave a sign of life to a learner since its last PING, with their timeouts in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Touched<'a> {
     rest: &'a [u8],
@@ -488,7 +494,7 @@ impl Revalidated {
     }
 }
 
-/// A client's request on its way to the leader; who the client is stands in the packet's ids.
+/// A client's request on its way to the leader; the client's ids are the packet's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardedRequest<'a> {
     /// The client's session.
@@ -671,7 +677,7 @@ mod tests {
         assert!(Packet::read(&ids(-2, &[])).is_err());
         assert!(Packet::read(&ids(1, &[0x7F, 0, 0, 0])).is_err());
         assert!(Packet::read(&ids(1, &[0xFF, 0xFF, 0xFF, 0xFE])).is_err());
-        assert!(Packet::read(&ids(1, &[0xFF; 8])).is_err(), "nobody has a null scheme");
+        assert!(Packet::read(&ids(1, &[0xFF; 8])).is_err(), "a scheme is never null");
         // Each id within the limit, all of them not.
         let half = [&(IDS_BYTES_MAX as i32 / 2).to_be_bytes()[..], &vec![b'x'; IDS_BYTES_MAX / 2]].concat();
         let too_many = [half.as_slice(), &half, &half].concat();
@@ -696,7 +702,7 @@ mod tests {
         assert_eq!(stream.next_packet(), Ok(None));
     }
 
-    /// Behind SNAP the bytes are given out as they are, and packets go on after them.
+    /// After SNAP the bytes are given out as they are, and packets go on after them.
     #[test]
     fn a_tree_in_the_stream() {
         let bytes = written(|out| {
@@ -712,7 +718,7 @@ mod tests {
         assert_eq!(stream.next_packet().unwrap().unwrap().zxid, Zxid::new(1, 2));
     }
 
-    /// A learner may say less than it is: the forms of 0, 8, 12 and 20 bytes.
+    /// A learner may send less of itself: the forms of 0, 8, 12 and 20 bytes.
     #[test]
     fn forms_of_learner_info() {
         let all = LearnerInfo::bytes(3, PROTOCOL_VERSION, 9);

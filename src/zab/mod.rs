@@ -1,4 +1,4 @@
-//! What servers say to each other: packets of the quorum port, votes of the election port, what a quorum is.
+//! ZooKeeper's atomic broadcast between servers: leader election, synchronization, broadcast, quorums.
 //!
 //! Nothing here owns a socket or a clock. Parsers take bytes as they were cut on the way; machines take events with the
 //! time in milliseconds since any fixed moment and append what must happen to a list.
@@ -22,7 +22,7 @@ pub mod quorum;
 
 /// A TCP connection between two servers; never used again for another one.
 ///
-/// Whoever opens the connection picks the number: the core sets [`LinkId::ASKED`] in those that it asks the shell to
+/// The side that opens the connection picks the number: the core sets [`LinkId::ASKED`] in those that it asks the shell to
 /// open, the shell leaves it clear in those that it accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);

@@ -1,6 +1,6 @@
-//! The election port's bytes: who connects, then one vote per frame.
+//! The election port's bytes: a hello, then one vote per frame.
 //!
-//! The side that connects says [`put_hello`] once; nothing answers it. Then both sides send frames, `int length` and
+//! The side that connects sends [`put_hello`] once; nothing answers it. Then both sides send frames, `int length` and
 //! a [`Notification`]:
 //!
 //! | offset | bytes | field |
@@ -37,7 +37,7 @@ const HELLO_MULTI_ADDRESS: i64 = -65535;
 /// The version of notifications that carries the configuration.
 const VERSION: i32 = 2;
 
-/// What a server does, as it tells others. Source: `QuorumPeer.ServerState`, by ordinal.
+/// What a server does, as it sends to others. Source: `QuorumPeer.ServerState`, by ordinal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerState {
     /// It looks for a leader.
@@ -71,10 +71,10 @@ impl ServerState {
     }
 }
 
-/// Whom a server wants to lead, and why.
+/// The server that a voter wants to lead, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vote {
-    /// Sid of the proposed leader; [`Vote::NOBODY`] from servers that do not vote.
+    /// Sid of the proposed leader.
     pub leader: i64,
     /// Last zxid in the proposed leader's log.
     pub zxid: Zxid,
@@ -84,18 +84,22 @@ pub struct Vote {
     pub peer_epoch: i64,
 }
 
-impl Vote {
-    /// The leader in the votes of those who have none to give. Source: `FastLeaderElection.getInitId`.
-    pub const NOBODY: i64 = i64::MIN;
-}
+/// Leader, zxid and peer epoch on the wire where the sender votes for no server. Source:
+/// `FastLeaderElection.getInitId`, `getInitLastLoggedZxid`, `getPeerEpoch`.
+const NO_VOTE: i64 = i64::MIN;
+/// The zxid of a server that looks for a leader and cannot read its log; Java ignores such a vote. Source:
+/// `FastLeaderElection.lookForLeader`, "Ignoring notification from member with -1 zxid".
+const ZXID_UNKNOWN: i64 = -1;
 
 /// One frame's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notification<'a> {
-    /// What the sender does.
+    /// The sender's state.
     pub state: ServerState,
-    /// What it votes.
-    pub vote: Vote,
+    /// The sender's round, a logical clock; its vote is of the same.
+    pub round: i64,
+    /// Its vote; `None` from a server that votes for no server.
+    pub vote: Option<Vote>,
     /// Form of the message; 0 from servers before 3.4.6.
     pub version: i32,
     /// The sender's configuration, `None` in older forms.
@@ -127,21 +131,31 @@ impl<'a> Notification<'a> {
             _ => reader.int()?,
         };
         let config = if version >= VERSION { Some(reader.buffer()?.ok_or(Short::Null)?) } else { None };
-        Ok(Self { state, vote: Vote { leader, zxid, round, peer_epoch }, version, config })
+        let is_unknown = state == ServerState::Looking && zxid.to_wire() == ZXID_UNKNOWN;
+        let is_vote = leader != NO_VOTE && !is_unknown;
+        let vote = is_vote.then_some(Vote { leader, zxid, round, peer_epoch });
+        Ok(Self { state, round, vote, version, config })
     }
 }
 
-/// Appends a frame with a vote, in the form of version 2.
-pub fn put_notification(out: &mut Vec<u8>, state: ServerState, vote: &Vote, config: &[u8]) {
+/// Appends a frame with a vote, or with none, in the form of version 2.
+pub fn put_notification(
+    out: &mut Vec<u8>,
+    state: ServerState,
+    round: i64,
+    vote: Option<&Vote>,
+    config: &[u8],
+) {
+    assert!(vote.is_none_or(|vote| vote.round == round), "{vote:?} is sent in round {round}");
     let length = 44 + config.len();
     assert!(length <= NOTIFICATION_BYTES_MAX, "configuration of {} bytes", config.len());
     out.reserve(4 + length);
     out.put_count(length);
     out.put_i32(state.to_wire());
-    out.put_i64(vote.leader);
-    out.put_i64(vote.zxid.to_wire());
-    out.put_i64(vote.round);
-    out.put_i64(vote.peer_epoch);
+    out.put_i64(vote.map_or(NO_VOTE, |vote| vote.leader));
+    out.put_i64(vote.map_or(NO_VOTE, |vote| vote.zxid.to_wire()));
+    out.put_i64(round);
+    out.put_i64(vote.map_or(NO_VOTE, |vote| vote.peer_epoch));
     out.put_i32(VERSION);
     out.put_buffer(Some(config));
 }
@@ -166,7 +180,7 @@ fn checked(length: i32, field: &'static str, limit: usize) -> Result<usize, Mess
     }
 }
 
-/// Appends what the side that connects says first. `address` is where it listens for votes, `host:port`.
+/// Appends what the side that connects sends first. `address` is where it listens for votes, `host:port`.
 pub fn put_hello(out: &mut Vec<u8>, sid: i64, address: &str) {
     out.put_i64(HELLO);
     out.put_i64(sid);
@@ -175,7 +189,7 @@ pub fn put_hello(out: &mut Vec<u8>, sid: i64, address: &str) {
 
 /// The sid of the hello at the start of `bytes`, and the hello's length; `None` while it has not all come.
 ///
-/// The addresses in it are not looked at: a server is called where the configuration says.
+/// The addresses in it are not used: a server is called at the address of the configuration.
 ///
 /// # Errors
 /// Neither a hello nor the bare sid of the oldest form.
@@ -210,7 +224,7 @@ mod tests {
         value.to_be_bytes()
     }
 
-    /// A vote's bytes are those of `FastLeaderElection.buildMsg`, field by field, behind their length.
+    /// A vote's bytes are those of `FastLeaderElection.buildMsg`, field by field, after their length.
     #[test]
     fn a_vote_as_java_builds_it() {
         let mut java = vec![0, 0, 0, 44 + CONFIG.len() as u8];
@@ -222,7 +236,7 @@ mod tests {
         java.extend(CONFIG);
         let vote = Vote { leader: 3, zxid: Zxid::new(5, 7), round: 9, peer_epoch: 5 };
         let mut ours = Vec::new();
-        put_notification(&mut ours, ServerState::Leading, &vote, CONFIG);
+        put_notification(&mut ours, ServerState::Leading, 9, Some(&vote), CONFIG);
         assert_eq!(ours, java);
         for cut in 0..java.len() {
             assert_eq!(read_frame(&java[..cut]), Ok(None), "cut at {cut}");
@@ -232,8 +246,32 @@ mod tests {
         let back = Notification::read(frame).unwrap();
         assert_eq!(
             back,
-            Notification { state: ServerState::Leading, vote, version: 2, config: Some(CONFIG) }
+            Notification {
+                state: ServerState::Leading,
+                round: 9,
+                vote: Some(vote),
+                version: 2,
+                config: Some(CONFIG)
+            }
         );
+    }
+
+    /// A server that votes for no server writes what Java's does, and is read as such; so is one that does not know its
+    /// last zxid while it looks.
+    #[test]
+    fn no_vote() {
+        let mut bytes = Vec::new();
+        put_notification(&mut bytes, ServerState::Looking, 9, None, CONFIG);
+        let fields: Vec<_> = [i64::MIN, i64::MIN, 9, i64::MIN].map(long).concat();
+        assert_eq!(bytes[8..40], fields);
+        let back = Notification::read(&bytes[4..]).unwrap();
+        assert_eq!((back.state, back.round, back.vote), (ServerState::Looking, 9, None));
+        let unknown = Vote { leader: 1, zxid: Zxid::from_wire(-1), round: 9, peer_epoch: 1 };
+        for (state, vote) in [(ServerState::Looking, None), (ServerState::Following, Some(unknown))] {
+            let mut bytes = Vec::new();
+            put_notification(&mut bytes, state, 9, Some(&unknown), CONFIG);
+            assert_eq!(Notification::read(&bytes[4..]).unwrap().vote, vote);
+        }
     }
 
     /// The forms of 28 and 40 bytes are taken; in the first the epoch is the zxid's, in neither is a version.
@@ -244,11 +282,11 @@ mod tests {
             bytes.extend(long(value));
         }
         let old = Notification::read(&bytes).unwrap();
-        assert_eq!((old.vote.peer_epoch, old.version, old.config), (4, 0, None));
+        assert_eq!((old.vote.unwrap().peer_epoch, old.version, old.config), (4, 0, None));
         bytes.extend(long(11));
         bytes.extend([0, 0, 0, 1]);
         let old = Notification::read(&bytes).unwrap();
-        assert_eq!((old.vote.peer_epoch, old.version, old.config), (11, 0, None));
+        assert_eq!((old.vote.unwrap().peer_epoch, old.version, old.config), (11, 0, None));
         assert_eq!(old.state, ServerState::Following);
     }
 
@@ -257,7 +295,7 @@ mod tests {
     fn hostile_votes() {
         let vote = Vote { leader: 1, zxid: Zxid::ZERO, round: 1, peer_epoch: 0 };
         let mut bytes = Vec::new();
-        put_notification(&mut bytes, ServerState::Looking, &vote, CONFIG);
+        put_notification(&mut bytes, ServerState::Looking, 1, Some(&vote), CONFIG);
         let frame = &bytes[4..];
         for cut in (0..frame.len()).filter(|cut| ![28, 40].contains(cut)) {
             assert!(Notification::read(&frame[..cut]).is_err(), "cut at {cut}");

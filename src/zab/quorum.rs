@@ -1,4 +1,4 @@
-//! Which sets of servers decide.
+//! Quorums: the sets of servers that decide.
 //!
 //! Without `group` lines more than half of the participants; with them more than half of the groups, each by more than
 //! half of its weight. Observers are in no set. Any two quorums of one configuration share a server.
@@ -179,7 +179,7 @@ impl Quorum {
     }
 }
 
-/// The configuration as servers tell it each other, in NEWLEADER and with their votes.
+/// The configuration as servers send it to each other, in NEWLEADER and with their votes.
 ///
 /// Source: `QuorumMaj.toString`, `QuorumHierarchical.toString`, `QuorumServer.toString`.
 pub fn config_text(ensemble: &Ensemble) -> String {
@@ -230,7 +230,7 @@ pub fn with_version(text: &[u8], version: i64) -> Vec<u8> {
     out
 }
 
-/// The version in a configuration's text; 0 where it says none, as in Java.
+/// The version in a configuration's text; 0 where it has none, as in Java.
 pub fn version_in(text: &[u8]) -> i64 {
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(VERSION_KEY));
     let number = line.and_then(|line| std::str::from_utf8(line).ok());
@@ -260,7 +260,7 @@ fn in_brackets(host: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A version is replaced, told, and none is 0; servers are compared by number and role, whatever addresses and
+    /// A version is replaced and read, and none is 0; servers are compared by number and role, whatever the addresses and
     /// client ports stand there.
     #[test]
     fn versions() {

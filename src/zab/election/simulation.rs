@@ -1,7 +1,7 @@
 //! A few servers' election ports in a net that delays, cuts and kills, from a seed.
 //!
 //! A connection is TCP's: bytes arrive in order or not at all, a killed process closes it, a machine without power or a
-//! cut wire does not. What stands behind the port is as small as it can be: a leader is established once a quorum
+//! cut wire does not. What uses the port is as small as it can be: a leader is established once a quorum
 //! follows it, everybody else looks again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,14 +35,14 @@ impl Random {
 pub(super) enum Stop {
     /// Its connections are closed, new ones refused.
     Killed,
-    /// Nothing is heard of it.
+    /// Nothing comes from it.
     PowerOff,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Looking,
-    /// Elected, or believes in somebody who was; until when it tries.
+    /// Elected, or follows a server that was; until when it tries.
     Trying {
         until: u64,
     },
@@ -391,8 +391,8 @@ impl Net {
         a == b || !(self.is_cut(a, b) || self.is_cut(b, a) || self.refused.contains(&(a, b)))
     }
 
-    /// Those who stand behind a leader and can reach it, itself included.
-    fn behind(&self, leader: i64) -> Vec<i64> {
+    /// Servers that follow a leader and can reach it, itself included.
+    fn followers(&self, leader: i64) -> Vec<i64> {
         let follows = |sid: i64, node: &Node| {
             let counts = node.state.is_some_and(|state| state != ServerState::Observing);
             let following = counts && node.standing != Standing::Looking && self.together(sid, leader);
@@ -401,7 +401,7 @@ impl Net {
         self.nodes.iter().filter(|(sid, node)| follows(**sid, node)).map(|(sid, _)| *sid).collect()
     }
 
-    /// What a replica would do with what the port says; run every few milliseconds.
+    /// What a replica would do with the port's outputs; run every few milliseconds.
     fn replicas(&mut self) {
         let sids: Vec<i64> = self.nodes.keys().copied().collect();
         for sid in sids {
@@ -417,10 +417,10 @@ impl Net {
             let joined = node.standing == Standing::Joined;
             let repairing = matches!(node.standing, Standing::Repairing { .. });
             if state == ServerState::Leading {
-                let behind = self.behind(sid);
-                let quorum = self.quorum.contains_quorum(&self.quorum.set(behind.iter().copied()));
+                let followers = self.followers(sid);
+                let quorum = self.quorum.contains_quorum(&self.quorum.set(followers.iter().copied()));
                 match (quorum, joined) {
-                    (true, false) => self.establish(vote, &behind),
+                    (true, false) => self.establish(vote, &followers),
                     (false, true) => {
                         self.nodes.get_mut(&sid).unwrap().standing =
                             Standing::Trying { until: self.now + 500 }
@@ -450,11 +450,11 @@ impl Net {
         }
     }
 
-    /// Nobody whose vote counted went into that round with a better log than who is elected.
+    /// No server whose vote counted went into that round with a better log than the one that is elected.
     fn check(&mut self, sid: i64, vote: Vote, by: SidSet) {
         assert!(by.is_empty() || self.quorum.contains_quorum(&by), "{sid} decides without a quorum");
         for (voter, node) in &self.nodes {
-            let same_round = node.port.as_ref().is_some_and(|port| port.vote().round == vote.round);
+            let same_round = node.port.as_ref().is_some_and(|port| port.round() == vote.round);
             if let Some(own) = node.went_with.filter(|_| same_round && self.quorum.has(&by, *voter))
                 && self.quorum.can_lead(*voter)
                 && (i64::from(own.peer_epoch), own.zxid) > (vote.peer_epoch, vote.zxid)
@@ -464,14 +464,14 @@ impl Net {
         }
     }
 
-    fn establish(&mut self, vote: Vote, behind: &[i64]) {
+    fn establish(&mut self, vote: Vote, followers: &[i64]) {
         let mut epoch = 0;
-        for sid in behind {
+        for sid in followers {
             epoch = epoch.max(self.nodes[sid].accepted_epoch);
         }
         epoch += 1;
         let zxid = Zxid::new(epoch, self.random.below(5) as u32);
-        for sid in behind {
+        for sid in followers {
             self.join(*sid, vote, epoch, zxid);
         }
     }
@@ -486,9 +486,9 @@ impl Net {
         }
         let own_round = node.vote.unwrap().round;
         let state = node.state.unwrap();
-        let told = Vote { peer_epoch: i64::from(epoch), round: own_round, ..vote };
-        node.vote = Some(told);
-        self.call(sid, |port, _, out| port.settle(state, told, out));
+        let sent = Vote { peer_epoch: i64::from(epoch), round: own_round, ..vote };
+        node.vote = Some(sent);
+        self.call(sid, |port, _, out| port.settle(state, sent, out));
     }
 
     /// Runs for that long.
@@ -616,7 +616,7 @@ fn history(seed: u64) {
     let sent = net.sent;
     net.run(3_000);
     assert_eq!(net.leader(), leader, "seed {seed}: {}", net.describe());
-    assert!(net.sent - sent < 4, "seed {seed}: {} messages while nobody looks", net.sent - sent);
+    assert!(net.sent - sent < 4, "seed {seed}: {} messages while no server looks", net.sent - sent);
 }
 
 /// After any history of faults, once they end, all servers agree on one leader in bounded time and stay with it; no

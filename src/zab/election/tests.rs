@@ -42,7 +42,14 @@ impl Bench {
 
     fn say(&mut self, link: LinkId, state: ServerState, vote: Vote) {
         let mut bytes = Vec::new();
-        put_notification(&mut bytes, state, &vote, b"version=0");
+        put_notification(&mut bytes, state, vote.round, Some(&vote), b"version=0");
+        self.port.received(self.now, link, &bytes, &mut self.out);
+    }
+
+    /// That server looks for a leader and votes for no server.
+    fn say_none(&mut self, link: LinkId, round: i64) {
+        let mut bytes = Vec::new();
+        put_notification(&mut bytes, ServerState::Looking, round, None, b"version=0");
         self.port.received(self.now, link, &bytes, &mut self.out);
     }
 
@@ -80,7 +87,7 @@ impl Bench {
         let vote = |bytes: &Vec<u8>| {
             let (frame, _) = read_frame(bytes).ok()??;
             let n = super::super::notification::Notification::read(frame).ok()?;
-            Some((n.state, n.vote))
+            Some((n.state, n.vote?))
         };
         sent.filter_map(vote).collect()
     }
@@ -97,7 +104,7 @@ fn vote(leader: i64, zxid: Zxid, round: i64, peer_epoch: i64) -> Vote {
 const Z: Zxid = Zxid::new(1, 1);
 use ServerState::{Following, Leading, Looking, Observing};
 
-/// Servers that start together elect the best log, and nobody waits: all have voted.
+/// Servers that start together elect the best log, and none waits: all have voted.
 #[test]
 fn the_best_log_leads_at_once() {
     let mut net = Net::new(1, ensemble(&[1, 2, 3, 4, 5], &[]));
@@ -168,7 +175,7 @@ fn joins_by_leader_and_epoch() {
 }
 
 /// ZOOKEEPER-1818: votes for one leader in different epochs are no quorum, until the one that lags is up to date;
-/// against a server so old that it tells no version only the leader counts.
+/// against a server so old that it sends no version only the leader counts.
 #[test]
 fn inconsistent_epochs() {
     let mut bench = Bench::new(1, &[1, 2, 3], &[], 0);
@@ -193,7 +200,7 @@ fn inconsistent_epochs() {
     assert_eq!(bench.elected().map(|(state, _)| state), Some(Following));
 }
 
-/// A quorum that still follows a leader which does not say itself that it leads is not joined.
+/// A quorum that still follows a leader which does not answer itself that it leads is not joined.
 #[test]
 fn followers_of_a_dead_leader() {
     let mut bench = Bench::new(1, &[1, 2, 3, 4, 5], &[], 0);
@@ -273,7 +280,7 @@ fn a_candidate_that_dies() {
     assert!(took < 1_500, "{took} ms: at most one attempt to follow it");
 }
 
-/// Who is behind is told the round and the better vote at once, who has a later round is joined.
+/// A server in an earlier round gets the round and the better vote at once; one in a later round is joined.
 #[test]
 fn rounds_meet() {
     let mut bench = Bench::new(1, &[1, 2, 3], &[], 10);
@@ -290,7 +297,7 @@ fn rounds_meet() {
     assert_eq!(bench.said(two), [(Looking, vote(1, Z, 20, 1))], "it may have missed it");
 }
 
-/// A server with a leader answers those who look, voters and observers, with what it was last told.
+/// A server with a leader answers those who look, voters and observers, with what it was last set to.
 #[test]
 fn settled_servers_answer() {
     let mut bench = Bench::new(1, &[1, 2, 3], &[4], 0);
@@ -299,7 +306,7 @@ fn settled_servers_answer() {
     bench.port.settle(Following, vote(2, Z, 6, 8), &mut bench.out);
     bench.out.clear();
     bench.say(three, Looking, vote(3, Z, 99, 1));
-    bench.say(four, Looking, vote(Vote::NOBODY, Z, 99, 1));
+    bench.say_none(four, 99);
     assert_eq!(bench.said(three), [(Following, vote(2, Z, 6, 8))]);
     assert_eq!(bench.said(four), [(Following, vote(2, Z, 6, 8))]);
     bench.out.clear();
@@ -307,7 +314,7 @@ fn settled_servers_answer() {
     assert_eq!(bench.said(three), [], "who has a leader is not answered");
 }
 
-/// An observer finds the leader, is not counted for one, and is told of the next one without asking again.
+/// An observer finds the leader, is not counted for one, and gets the next one without asking again.
 #[test]
 fn an_observer_finds_its_leader() {
     let mut net = Net::new(5, ensemble(&[1, 2, 3], &[4, 5]));
@@ -395,10 +402,10 @@ fn who_looks_for_the_leader() {
     let mut bench = Bench::new(1, &[1, 2, 3], &[], 0);
     bench.look(1, Z);
     let three = bench.call_from(3);
-    for (state, told) in [(Following, false), (Leading, true)] {
-        bench.port.settle(state, vote(1, Z, 6, 8), &mut bench.out);
+    for (state, leader, looks) in [(Following, 2, false), (Leading, 1, true)] {
+        bench.port.settle(state, vote(leader, Z, 6, 8), &mut bench.out);
         bench.say(three, Looking, vote(3, Z, 6, 9));
-        assert_eq!(bench.out.contains(&Output::Looks { sid: 3, peer_epoch: 9 }), told, "{state:?}");
+        assert_eq!(bench.out.contains(&Output::Looks { sid: 3, peer_epoch: Some(9) }), looks, "{state:?}");
     }
 }
 
@@ -419,7 +426,7 @@ fn the_larger_sid_calls() {
     let back = bench.connect(1);
     bench.out.clear();
     bench.look(1, Z);
-    assert_eq!(bench.said(back).len(), 1, "the vote is told over what is there");
+    assert_eq!(bench.said(back).len(), 1, "the vote is sent over what is there");
     let hello = bench.connect(3);
     assert!(bench.said(hello).is_empty() && !bench.closes(hello), "only hello: {:?}", bench.out);
     bench.port.closed(bench.now, hello, &mut bench.out);
@@ -454,7 +461,7 @@ fn one_vote_waits_for_a_connection() {
     assert_eq!(bench.said(three), [(Looking, vote(2, Z, 5, 1))]);
 }
 
-/// Strangers that say nothing, nonsense, our own sid or a frame without end lose their connection, and there are
+/// Strangers that send nothing, nonsense, our own sid or a frame without end lose their connection, and there are
 /// never more than a limit of them.
 #[test]
 fn hostile_connections() {
@@ -517,7 +524,7 @@ fn back_off() {
     assert!(bench.out.iter().any(|output| matches!(output, Output::Connect { sid: 2, .. })));
 }
 
-/// A voter that is connected and says nothing, as after a cut that nobody noticed, gets a new connection.
+/// A voter that is connected and sends nothing, as after a cut that went unnoticed, gets a new connection.
 #[test]
 fn a_silent_connection_is_opened_anew() {
     let mut bench = Bench::new(3, &[1, 2, 3], &[], 0);
@@ -550,18 +557,19 @@ fn both_connect_at_once() {
     assert_ne!(bench.connect(1), one);
 }
 
-/// Whoever has nothing to look for on the election port is told of: what is no server, the own number, and a second
+/// Connections that do not belong on the election port are reported: what is no server, the own number, and a second
 /// server with the number of one whose connection works.
 #[test]
 fn who_is_unwelcome() {
     let mut bench = Bench::new(2, &[1, 2, 3], &[], 0);
     let unwelcome = |bench: &mut Bench| -> Vec<Unwelcome> {
-        let told = std::mem::take(&mut bench.out).into_iter();
-        told.filter_map(|output| match output {
-            Output::Unwelcome { why, .. } => Some(why),
-            _ => None,
-        })
-        .collect()
+        let reported = std::mem::take(&mut bench.out).into_iter();
+        reported
+            .filter_map(|output| match output {
+                Output::Unwelcome { why, .. } => Some(why),
+                _ => None,
+            })
+            .collect()
     };
     let link = bench.accept();
     bench.port.received(bench.now, link, &[0xff; 64], &mut bench.out);
@@ -576,10 +584,10 @@ fn who_is_unwelcome() {
         let link = bench.call_from(3);
         bench.say(link, Looking, vote(3, Z, 1, 1));
         bench.wait(1_000);
-        let told = unwelcome(&mut bench);
+        let reported = unwelcome(&mut bench);
         let expected =
             if times > 3 { vec![Unwelcome::Twice { sid: 3, times: times - 1 }] } else { Vec::new() };
-        assert_eq!(told, expected, "after {times}");
+        assert_eq!(reported, expected, "after {times}");
     }
     bench.wait(60_000);
     let link = bench.call_from(3);

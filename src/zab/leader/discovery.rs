@@ -1,0 +1,195 @@
+//! Discovery: servers say who they are, and a quorum promises a new epoch.
+
+use super::learners::{Introduction, LearnerHandler, LearnerKind, Step};
+use super::output::{CloseLearner, LeaderOutput, LostLead};
+use super::{Leader, Phase};
+use crate::proto::Zxid;
+use crate::zab::LinkId;
+use crate::zab::history::History;
+use crate::zab::message::{
+    LearnerInfo, PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE, Packet, PacketType, put_leader_info,
+};
+
+/// Epochs end here: in ACKEPOCH they are signed.
+const EPOCH_MAX: u32 = i32::MAX as u32;
+
+impl Leader {
+    /// A voter looks for this leader; its current epoch is `peer_epoch` at most, `None` if it votes for no server.
+    pub fn looks(&mut self, sid: i64, peer_epoch: Option<i64>) {
+        self.looking.insert(sid, peer_epoch);
+    }
+
+    /// A connection says whose it is, by FOLLOWERINFO or OBSERVERINFO.
+    pub(super) fn introduced(
+        &mut self,
+        link: LinkId,
+        packet: &Packet<'_>,
+        now_ms: i64,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) -> Result<(), CloseLearner> {
+        let info = LearnerInfo::read(packet.data);
+        self.take_config_version(info.config_version, out)?;
+        let Some(sid) = info.sid.filter(|_| info.protocol_version >= PROTOCOL_VERSION) else {
+            // A server before 3.4: it knows no epochs to promise.
+            return Err(CloseLearner::Unexpected(packet.kind.0));
+        };
+        if packet.zxid.epoch() >= EPOCH_MAX {
+            // No ensemble gets there by elections.
+            return Err(CloseLearner::Unexpected(packet.kind.0));
+        }
+        let former = self.learners.iter().find(|handler| handler.sid == sid).map(|handler| handler.link);
+        if let Some(former) = former {
+            self.close(former, CloseLearner::Replaced(sid), out);
+        }
+        let may_vote = self.membership.quorum.votes(sid) && sid != self.membership.sid;
+        let kind = match (packet.kind, may_vote) {
+            (PacketType::OBSERVERINFO, _) => LearnerKind::Observer,
+            (_, true) => LearnerKind::Voter,
+            (_, false) => LearnerKind::NonVotingFollower,
+        };
+        // Not above: what a later version of ZooKeeper's means by its number is something else.
+        let is_cumulative = info.protocol_version == PROTOCOL_VERSION_CUMULATIVE && !self.membership.as_java;
+        let accepted = packet.zxid.epoch();
+        self.learners.introduce(link, Introduction { sid, kind, is_cumulative, accepted }, now_ms);
+        self.begin_epoch_with(link, now_ms, history, out)
+    }
+
+    /// Takes the version of a learner's configuration where a leader gave it one.
+    fn take_config_version(&mut self, theirs: i64, out: &mut Vec<LeaderOutput>) -> Result<(), CloseLearner> {
+        let ours = self.config_version();
+        if theirs <= ours {
+            return Ok(());
+        }
+        // A version that begins an epoch was given to the file's servers by a leader; any other one is of servers
+        // that a reconfiguration has changed.
+        if Zxid::from_wire(theirs).counter() != 0 {
+            return Err(CloseLearner::ConfigAhead { theirs, ours });
+        }
+        self.epochs.config_version = theirs;
+        out.push(LeaderOutput::SaveEpochs(self.epochs));
+        Ok(())
+    }
+
+    /// A learner waits for the epoch: it is sent to it, if there is one and the learner can follow.
+    fn begin_epoch_with(
+        &mut self,
+        link: LinkId,
+        now_ms: i64,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) -> Result<(), CloseLearner> {
+        let &LearnerHandler { sid, accepted: promised, .. } = self.learners.at(link);
+        let epoch = self.epochs.accepted;
+        let vote = self.looking.remove(&sid);
+        match (self.phase, vote) {
+            (Phase::Discovery, _) => self.discover(now_ms, history, out),
+            // A quorum promises an epoch before any server is in step with its leader, and all later epochs exceed it.
+            (Phase::Broadcast, Some(Some(theirs))) if promised > epoch && theirs > i64::from(epoch) => {
+                return Err(CloseLearner::Foreign { sid, theirs, ours: epoch });
+            }
+            // A voter that promised a later epoch can never follow this leader, also where it comes as an observer to be
+            // repaired; ZooKeeper leaves it at that, and the quorum misses the voter. This leader steps down, so that
+            // the next epoch exceeds that promise: only for a voter that looked for this leader, with data of this epoch
+            // or older, and at most once a tick, for the sake of the others.
+            (Phase::Broadcast, Some(_))
+                if self.membership.quorum.votes(sid)
+                    && promised > epoch
+                    && now_ms - self.began_ms > self.membership.tick_ms =>
+            {
+                self.epochs.accepted = promised;
+                out.push(LeaderOutput::SaveEpochs(self.epochs));
+                out.push(LeaderOutput::Lost(LostLead::Promised { sid, promised, epoch }));
+            }
+            _ => self.send_epoch(link, out),
+        }
+        Ok(())
+    }
+
+    /// Proposes a new epoch once a quorum is there.
+    pub fn discover(&mut self, now_ms: i64, history: &mut History, out: &mut Vec<LeaderOutput>) {
+        assert_eq!(self.phase, Phase::Discovery, "a second epoch is proposed");
+        let quorum = &self.membership.quorum;
+        let waiting =
+            self.learners.iter().filter(|handler| handler.step == Step::AwaitsEpoch && handler.is_voter());
+        let here = quorum.set(waiting.clone().map(|handler| handler.sid).chain([self.membership.sid]));
+        if !quorum.contains_quorum(&here) {
+            return;
+        }
+        let accepted = waiting.map(|handler| handler.accepted).fold(self.epochs.accepted, u32::max);
+        self.epochs.accepted = accepted + 1;
+        assert!(self.epochs.accepted > self.proposed.epoch(), "epoch {}", self.epochs.accepted);
+        self.phase = Phase::Promises;
+        out.push(LeaderOutput::SaveEpochs(self.epochs));
+        quorum.add(&mut self.promised, self.membership.sid);
+        for link in self.learners.links_where(|handler| handler.step == Step::AwaitsEpoch) {
+            self.send_epoch(link, out);
+        }
+        self.check_promises(now_ms, history, out);
+    }
+
+    fn send_epoch(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) {
+        let handler = self.learners.at_mut(link);
+        assert_eq!(handler.step, Step::AwaitsEpoch, "server {} gets a second epoch", handler.sid);
+        handler.step = Step::EpochSent;
+        let version = if handler.is_cumulative { PROTOCOL_VERSION_CUMULATIVE } else { PROTOCOL_VERSION };
+        let mut bytes = Vec::new();
+        put_leader_info(&mut bytes, self.epochs.accepted, version);
+        handler.send(bytes.into(), out);
+    }
+
+    /// A learner promises the epoch by ACKEPOCH: `current` is the epoch that it was last in step with, -1 where it had
+    /// promised this one before.
+    pub(super) fn promise(
+        &mut self,
+        link: LinkId,
+        current: i32,
+        last: Zxid,
+        now_ms: i64,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) -> Result<(), CloseLearner> {
+        let handler = self.learners.at_mut(link);
+        assert_eq!(handler.step, Step::EpochSent, "server {} promises unasked", handler.sid);
+        let (own_epoch, own_last) = self.elected;
+        let is_counted = handler.is_voter() && current != -1;
+        if self.phase == Phase::Promises
+            && is_counted
+            && (current > own_epoch as i32 || (current == own_epoch as i32 && last > own_last))
+            // The start of the own epoch is no txn: a server that got none of that epoch says it.
+            && !(current == own_epoch as i32 && last.counter() == 0)
+        {
+            return Err(CloseLearner::Ahead { epoch: current, zxid: last });
+        }
+        handler.step = Step::Promised(last);
+        if is_counted {
+            self.membership.quorum.add(&mut self.promised, handler.sid);
+        }
+        match self.phase {
+            Phase::Discovery => unreachable!("a promise before there is an epoch"),
+            Phase::Promises => self.check_promises(now_ms, history, out),
+            Phase::Synchronizing | Phase::Broadcast => self.synchronize(link, history, out),
+        }
+        Ok(())
+    }
+
+    fn check_promises(&mut self, now_ms: i64, history: &mut History, out: &mut Vec<LeaderOutput>) {
+        assert_eq!(self.phase, Phase::Promises, "promises are counted twice");
+        if !self.membership.quorum.contains_quorum(&self.promised) {
+            return;
+        }
+        self.epochs.current = self.epochs.accepted;
+        self.progress_ms = now_ms;
+        // Source: `Leader.lead`, ZOOKEEPER-1783.
+        if self.membership.versions_config && self.config_version() == 0 {
+            self.epochs.config_version = Zxid::new(self.epochs.accepted, 0).to_wire();
+        }
+        self.phase = Phase::Synchronizing;
+        out.push(LeaderOutput::SaveEpochs(self.epochs));
+        self.membership.quorum.add(&mut self.supporters, self.membership.sid);
+        for link in self.learners.links_where(|handler| matches!(handler.step, Step::Promised(_))) {
+            self.synchronize(link, history, out);
+        }
+        self.check_support(now_ms, out);
+    }
+}

@@ -1,0 +1,392 @@
+//! A leader's dealings with its learners: a new epoch, bringing each up to date, then broadcast.
+//!
+//! ```text
+//! Discovery      FOLLOWERINFO of a quorum         -> new epoch, durable, then LEADERINFO
+//! Promises       ACKEPOCH of a quorum             -> current epoch, durable, then DIFF | TRUNC | SNAP .. NEWLEADER
+//! Synchronizing  ACK of NEWLEADER of a quorum     -> established: UPTODATE, clients are served
+//! Broadcast      ACK of a txn of a quorum         -> committed
+//! ```
+//!
+//! A learner that comes later goes through the same steps alone.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the leader's state, connections and their packets, time |
+//! | `discovery.rs` | from FOLLOWERINFO to ACKEPOCH: the new epoch, and the promises |
+//! | `synchronization.rs` | from ACKEPOCH to UPTODATE: how a learner gets what it lacks, at its own pace |
+//! | `broadcast.rs` | proposals, acknowledgements, commits, pings, answers |
+//! | `learners.rs` | what the leader knows of each connection |
+//! | `output.rs` | what it is made with, and what it asks of its caller |
+//!
+//! Each learner has a cursor: the newest txn that was sent to it. A learner in step gets each proposal at once. One that
+//! takes less than is proposed falls behind, and its memory here stays bounded: at most [`WINDOW_BYTES`] wait for its
+//! connection. When the connection has taken them, the leader goes on from the cursor, from the history or, where that
+//! begins later, from the log ([`LeaderOutput::ReadLog`]).
+//!
+//! Invariants: `announced <= committed <= proposed`, `durable <= proposed`, for each learner `announced <= sent` and
+//! `acked <= proposed`. A quorum of voters, this server maybe among them, has acknowledged everything through
+//! `committed`. No packet leaves before the epoch that it speaks of is durable.
+//!
+//! Source: Junqueira, Reed, Serafini, "Zab", DSN 2011; `Leader`, `LearnerHandler`, Apache ZooKeeper 3.9.4.
+
+mod broadcast;
+mod discovery;
+mod learners;
+mod output;
+mod synchronization;
+
+pub use output::{Asked, CloseLearner, Epochs, Lag, LeaderOutput, LostLead, Membership};
+
+use super::LinkId;
+use super::history::History;
+use super::message::{ForwardedRequest, Packet, PacketType, Revalidate, Touched, read_ack_epoch};
+use super::quorum::SidSet;
+use crate::admin::Leading;
+use crate::proto::{OpCode, Zxid};
+use learners::{LearnerHandler, LearnerKind, Learners, Step};
+use std::collections::BTreeMap;
+
+/// How long a leader waits for a quorum to connect. Servers that voted for it come at once; if they do not, they
+/// have found another leader meanwhile, and it is quicker to vote again than to wait for initLimit.
+const DISCOVERY_MS: i64 = 1_000;
+
+/// Bytes that wait for a learner's connection at which it gets no more for now.
+pub const WINDOW_BYTES: usize = 8 << 20;
+
+/// How far a new leader has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Discovery,
+    Promises,
+    Synchronizing,
+    Broadcast,
+}
+
+/// The leader's side of the protocol: bytes of learners and the log's progress in, [`LeaderOutput`]s out.
+///
+/// Each call appends to `out` what the caller must do, in that order. `now_ms` is in milliseconds since any fixed moment
+/// and never goes back. After [`LeaderOutput::Lost`] the caller drops the leader.
+#[derive(Debug)]
+pub struct Leader {
+    membership: Membership,
+    phase: Phase,
+    epochs: Epochs,
+    /// The current epoch and the end of the log when this server was elected.
+    elected: (u32, Zxid),
+    learners: Learners,
+    /// Voters that have promised the new epoch.
+    promised: SidSet,
+    /// Voters that have acknowledged NEWLEADER.
+    supporters: SidSet,
+    /// Voters that looked for this leader and have not come yet, each with the epoch of its vote, if it votes.
+    looking: BTreeMap<i64, Option<i64>>,
+    /// Newest txn of the log: the last one at the election, or proposed since.
+    proposed: Zxid,
+    /// Newest txn on this server's own disk.
+    durable: Zxid,
+    /// Newest txn that a quorum has on disk.
+    committed: Zxid,
+    /// Newest txn whose commit the learners were sent.
+    announced: Zxid,
+    /// Pings that were sent.
+    round: u64,
+    pinged_ms: i64,
+    began_ms: i64,
+    /// When something came last from a voter that is brought up to date, or it took bytes.
+    progress_ms: i64,
+    /// Since when the voters that are connected would not do for a quorum.
+    hopeless_since_ms: Option<i64>,
+}
+
+impl Leader {
+    /// Begins to lead: `last` is where the log ends, all of it durable.
+    pub fn new(membership: Membership, epochs: Epochs, last: Zxid, now_ms: i64) -> Self {
+        assert!(epochs.current <= epochs.accepted, "epochs {} and {}", epochs.current, epochs.accepted);
+        Self {
+            phase: Phase::Discovery,
+            elected: (epochs.current, last),
+            epochs,
+            learners: Learners::default(),
+            promised: SidSet::EMPTY,
+            looking: BTreeMap::new(),
+            supporters: SidSet::EMPTY,
+            proposed: last,
+            durable: last,
+            committed: last,
+            announced: last,
+            round: 0,
+            pinged_ms: now_ms,
+            began_ms: now_ms,
+            progress_ms: now_ms,
+            hopeless_since_ms: None,
+            membership,
+        }
+    }
+
+    /// True once a quorum follows.
+    pub fn is_established(&self) -> bool {
+        self.phase == Phase::Broadcast
+    }
+
+    /// The epoch that it leads, once there is one.
+    pub fn epoch(&self) -> u32 {
+        self.epochs.accepted
+    }
+
+    /// Epochs as they are, or are about to be, on disk.
+    pub fn epochs(&self) -> Epochs {
+        self.epochs
+    }
+
+    /// The version of the configuration that learners are sent.
+    fn config_version(&self) -> i64 {
+        self.membership.config_version.max(self.epochs.config_version)
+    }
+
+    /// Newest txn that a quorum has on disk.
+    pub fn committed(&self) -> Zxid {
+        self.committed
+    }
+
+    /// Newest txn whose commit the learners were sent.
+    pub fn announced(&self) -> Zxid {
+        self.announced
+    }
+
+    /// The server of a learner, by the learner's number; `None` once its connection has ended.
+    pub fn sid_of(&self, learner: u32) -> Option<i64> {
+        self.learners.by_number(learner).map(|handler| handler.sid)
+    }
+
+    /// The figures of its learners, for admin.
+    pub fn status(&self, now_ms: i64) -> Leading {
+        let synced = |kind| {
+            let is_one = |handler: &&LearnerHandler| handler.step == Step::Synced && handler.kind == kind;
+            self.learners.iter().filter(is_one).count() as u64
+        };
+        Leading {
+            learners: self.learners.connections() as u64,
+            synced_followers: synced(LearnerKind::Voter),
+            synced_non_voting_followers: synced(LearnerKind::NonVotingFollower),
+            synced_observers: synced(LearnerKind::Observer),
+            uptime_ms: (now_ms - self.began_ms) as u64,
+            ..Leading::default()
+        }
+    }
+
+    /// True for a follower without a vote, which no server line names.
+    pub fn is_non_voting_follower(&self, link: LinkId) -> bool {
+        self.learners.get(link).is_some_and(|handler| handler.kind == LearnerKind::NonVotingFollower)
+    }
+
+    /// Learners that are in step: connection, server, and whether it votes.
+    pub fn in_step(&self) -> impl Iterator<Item = (LinkId, i64, bool)> {
+        let in_step = self.learners.iter().filter(|handler| handler.step == Step::Synced);
+        in_step.map(|handler| (handler.link, handler.sid, handler.is_voter()))
+    }
+
+    /// All connections, also those that have not said whose they are.
+    pub fn links(&self) -> impl Iterator<Item = LinkId> {
+        self.learners.links()
+    }
+
+    /// A server has connected to the quorum port.
+    pub fn accepted(&mut self, link: LinkId, now_ms: i64, out: &mut Vec<LeaderOutput>) {
+        if let Some(oldest) = self.learners.stranger_to_close() {
+            self.close(oldest, CloseLearner::Crowded, out);
+        }
+        self.learners.accept(link, now_ms);
+    }
+
+    /// A connection has ended. The leader may have closed it itself before.
+    pub fn closed(&mut self, link: LinkId) {
+        self.learners.remove(link);
+    }
+
+    fn close(&mut self, link: LinkId, why: CloseLearner, out: &mut Vec<LeaderOutput>) {
+        assert!(self.learners.contains(link), "{link:?} is closed twice: {why}");
+        self.learners.remove(link);
+        out.push(LeaderOutput::Close(link, why));
+    }
+
+    /// Bytes of a learner.
+    pub fn received(
+        &mut self,
+        link: LinkId,
+        bytes: &[u8],
+        now_ms: i64,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) {
+        // Late bytes of a connection that the leader has closed: the caller has not carried that out yet.
+        let Some(mut stream) = self.learners.take_stream(link) else { return };
+        if let Some(handler) = self.learners.get_mut(link) {
+            handler.heard_ms = now_ms;
+            // A voter in step waits as well, and brings the quorum no nearer.
+            if handler.is_voter() && matches!(handler.step, Step::Syncing { .. }) {
+                self.progress_ms = now_ms;
+            }
+        }
+        stream.feed(bytes);
+        loop {
+            let result = match stream.next_packet() {
+                Ok(None) => break,
+                Ok(Some(packet)) => self.packet(link, packet, now_ms, history, out),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(why) = result {
+                return self.close(link, why, out);
+            }
+            // What the packet led to may have closed the connection, for example `Throttled`.
+            if !self.learners.contains(link) {
+                return;
+            }
+        }
+        self.learners.put_stream(link, stream);
+        self.check();
+    }
+
+    fn packet(
+        &mut self,
+        link: LinkId,
+        packet: Packet<'_>,
+        now_ms: i64,
+        history: &mut History,
+        out: &mut Vec<LeaderOutput>,
+    ) -> Result<(), CloseLearner> {
+        let Some(handler) = self.learners.get(link) else {
+            return match packet.kind {
+                PacketType::FOLLOWERINFO | PacketType::OBSERVERINFO => {
+                    self.introduced(link, &packet, now_ms, history, out)
+                }
+                PacketType(kind) => Err(CloseLearner::Unexpected(kind)),
+            };
+        };
+        match (handler.step, packet.kind) {
+            (Step::EpochSent, PacketType::ACKEPOCH) => {
+                let current = read_ack_epoch(packet.data)?;
+                self.promise(link, current, packet.zxid, now_ms, history, out)
+            }
+            (Step::Syncing { .. } | Step::Synced, PacketType::ACK) => {
+                self.acknowledged(link, packet.zxid, now_ms, out)
+            }
+            (Step::Syncing { .. }, kind) if self.membership.as_java => Err(CloseLearner::Unexpected(kind.0)),
+            (
+                Step::Promised(_) | Step::Searching(_) | Step::Imaging | Step::Syncing { .. } | Step::Synced,
+                PacketType::PING,
+            ) => self.ping_answered(link, &packet, out),
+            (Step::Synced, PacketType::REVALIDATE | PacketType::REQUEST) => {
+                let asked = asked(packet)?;
+                out.push(LeaderOutput::Asked(handler.number, asked));
+                Ok(())
+            }
+            (_, PacketType(kind)) => Err(CloseLearner::Unexpected(kind)),
+        }
+    }
+
+    /// Closes silent connections, sends pings, and stops leading without a quorum. Call it every 20 ms or so.
+    pub fn tick(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
+        self.close_silent(now_ms, out);
+        let Membership { tick_ms, init_ms, sync_ms, .. } = self.membership;
+        if self.phase == Phase::Discovery || self.phase == Phase::Promises {
+            let limit_ms = if self.phase == Phase::Discovery { init_ms.min(DISCOVERY_MS) } else { init_ms };
+            if now_ms - self.began_ms > limit_ms {
+                out.push(LeaderOutput::Lost(LostLead::NotEstablished(now_ms - self.began_ms)));
+            }
+            return;
+        }
+        if now_ms - self.pinged_ms < tick_ms / 2 {
+            return;
+        }
+        self.pinged_ms = now_ms;
+        // Also before the epoch begins: a learner in step waits for the others, and one that stores a tree answers.
+        self.begin_round(out);
+        self.note_lags(now_ms, out);
+        if self.phase == Phase::Synchronizing {
+            return self.check_progress(now_ms, out);
+        }
+        let quorum = &self.membership.quorum;
+        let in_step = self.learners.synced_voters().map(|handler| handler.sid);
+        if !quorum.contains_quorum(&quorum.set(in_step.chain([self.membership.sid]))) {
+            out.push(LeaderOutput::Lost(LostLead::NoQuorum(sync_ms)));
+        }
+    }
+
+    fn close_silent(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
+        let Membership { init_ms, sync_ms, .. } = self.membership;
+        let mut silent = self.learners.silent_strangers(now_ms, init_ms);
+        for handler in self.learners.iter().filter(|handler| !handler.waits_for_leader()) {
+            let limit_ms = if handler.step == Step::Synced { sync_ms } else { init_ms + sync_ms };
+            let silent_ms = now_ms - handler.heard_ms;
+            if silent_ms > limit_ms {
+                silent.push((handler.link, silent_ms));
+            }
+        }
+        for (link, silent_ms) in silent {
+            self.close(link, CloseLearner::Silent(silent_ms), out);
+        }
+    }
+
+    /// The invariants of the module's page that cost nothing to look at.
+    fn check(&self) {
+        let Self { announced, committed, proposed, durable, .. } = *self;
+        assert!(announced <= committed, "announced is {announced}, committed {committed}");
+        assert!(committed <= proposed, "committed is {committed}, proposed {proposed}");
+        assert!(durable <= proposed, "durable is {durable}, proposed {proposed}");
+    }
+}
+
+/// What a learner asks in a REVALIDATE or REQUEST.
+fn asked(packet: Packet<'_>) -> Result<Asked, CloseLearner> {
+    if packet.kind == PacketType::REVALIDATE {
+        let Revalidate { session, timeout } = Revalidate::read(packet.data)?;
+        return Ok(Asked::Revalidate { session_id: session, timeout_ms: timeout });
+    }
+    assert_eq!(packet.kind, PacketType::REQUEST, "a learner asks by other packets");
+    let ForwardedRequest { session, cxid, op, body } = ForwardedRequest::read(packet.data)?;
+    if op != OpCode::CREATE_SESSION {
+        return Ok(Asked::Request { session_id: session, cxid, op, body: body.into(), ids: packet.ids });
+    }
+    match body.first_chunk::<4>() {
+        Some(timeout) => {
+            Ok(Asked::CreateSession { session_id: session, timeout_ms: i32::from_be_bytes(*timeout) })
+        }
+        None => Err(CloseLearner::Unexpected(packet.kind.0)),
+    }
+}
+
+/// The sessions that a learner's answer to a ping names.
+fn touched(packet: &Packet<'_>) -> Result<Vec<i64>, CloseLearner> {
+    Ok(Touched::read(packet.data)?.map(|(session_id, _)| session_id).collect())
+}
+
+#[cfg(test)]
+impl Membership {
+    /// That of one of three servers with a vote, and their ensemble.
+    pub(crate) fn of_three(sid: i64) -> (crate::config::Ensemble, Self) {
+        use super::quorum::{Quorum, config_text};
+        use crate::config::{Ensemble, PeerAddress, Role, Server};
+        let servers = (1..=3).map(|sid| {
+            let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
+            (sid, Server { sid, addresses: vec![address], role: Role::Participant, client: None })
+        });
+        let ensemble = Ensemble { servers: servers.collect(), ..Ensemble::default() };
+        let membership = Self {
+            sid,
+            quorum: std::sync::Arc::new(Quorum::new(&ensemble).expect("three voters")),
+            config_text: config_text(&ensemble).into_bytes().into(),
+            config_version: 0,
+            versions_config: false,
+            tick_ms: 1000,
+            init_ms: 10_000,
+            sync_ms: 5_000,
+            snaps_max: 10,
+            always_snap: false,
+            as_java: false,
+        };
+        (ensemble, membership)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,562 @@
+use super::output::STRANGERS_MAX;
+use super::synchronization::PIECE_BYTES;
+use super::*;
+use crate::wal::Batch;
+use crate::zab::message::{
+    LearnerInfo, PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE, PacketStream, put_ack_epoch, put_bare,
+    put_with,
+};
+use crate::zab::quorum::Quorum;
+use std::sync::Arc;
+
+fn packets(out: &mut Vec<LeaderOutput>, to: LinkId) -> Vec<(PacketType, Zxid)> {
+    let mut stream = PacketStream::default();
+    let mut got = Vec::new();
+    for output in out.drain(..) {
+        if let LeaderOutput::Send(link, bytes) = output
+            && link == to
+        {
+            stream.feed(&bytes);
+        }
+    }
+    while let Some(packet) = stream.next_packet().expect("well formed") {
+        got.push((packet.kind, packet.zxid));
+    }
+    got
+}
+
+const EPOCHS: Epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
+
+/// A leader gives a configuration without a version the one of its epoch, where its settings ask for that; otherwise it takes the
+/// one that a learner has from such a leader, and refuses one that a reconfiguration made.
+#[test]
+fn configuration_versions() {
+    let sent = |versions_config, theirs: i64| {
+        let (mut leader, mut history) = leader(|membership| membership.versions_config = versions_config);
+        let (mut bytes, mut out) = (Vec::new(), Vec::new());
+        leader.accepted(LinkId(2), 0, &mut out);
+        let info = LearnerInfo::bytes(2, PROTOCOL_VERSION, theirs);
+        put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
+        put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
+        leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
+        let ahead = CloseLearner::ConfigAhead { theirs, ours: 0 };
+        if out.iter().any(|output| matches!(output, LeaderOutput::Close(_, why) if *why == ahead)) {
+            return None;
+        }
+        // It is durable before any learner hears of it.
+        let saved = out.iter().rev().find_map(|output| match output {
+            LeaderOutput::SaveEpochs(epochs) => Some(epochs.config_version),
+            _ => None,
+        });
+        let text = out.iter().find_map(|output| match output {
+            LeaderOutput::Send(_, bytes) => {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                text.split_once("version=").map(|(_, version)| version.to_owned())
+            }
+            _ => None,
+        });
+        let text = text.expect("NEWLEADER");
+        let digits: String = text.chars().take_while(char::is_ascii_hexdigit).collect();
+        let version = i64::from_str_radix(&digits, 16).expect("a number");
+        assert_eq!(saved, Some(version));
+        Some(version)
+    };
+    assert_eq!(sent(false, 0), Some(0));
+    assert_eq!(sent(true, 0), Some(5 << 32));
+    assert_eq!(sent(false, 3 << 32), Some(3 << 32));
+    assert_eq!(sent(true, 3 << 32), Some(3 << 32));
+    assert_eq!(sent(true, (3 << 32) + 9), None);
+}
+
+/// ZooKeeper's servers cut after the first record at or above the zxid of TRUNC: where that is none, and for txns
+/// that they do not read, they get the tree. A later version of theirs is not taken for zkfast.
+#[test]
+fn what_java_can_carry_out() {
+    let how = |version, last: Zxid, batch: Option<Batch>| {
+        let (mut leader, _) = leader(|_| {});
+        let mut history = History::new(Zxid::new(4, 0));
+        batch.into_iter().for_each(|batch| history.push(Arc::new(batch)));
+        let mut out = Vec::new();
+        leader.accepted(LinkId(2), 0, &mut out);
+        let mut bytes = Vec::new();
+        let info = LearnerInfo::bytes(2, version, 0);
+        put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
+        put_ack_epoch(&mut bytes, last, 3);
+        leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
+        if out.iter().any(|output| matches!(output, LeaderOutput::Image(_))) {
+            return PacketType::SNAP;
+        }
+        packets(&mut out, LinkId(2)).into_iter().map(|(kind, _)| kind).nth(1).expect("a sync")
+    };
+    let batch = |bytes| {
+        let mut batch = Batch::default();
+        batch.put(Zxid::new(4, 1), |out| out.resize(out.len() + bytes, 0));
+        Some(batch)
+    };
+    for (version, trunc) in [
+        (PROTOCOL_VERSION, PacketType::SNAP),
+        (PROTOCOL_VERSION_CUMULATIVE, PacketType::TRUNC),
+        (PROTOCOL_VERSION_CUMULATIVE + 1, PacketType::SNAP),
+    ] {
+        assert_eq!(how(version, Zxid::new(4, 1), None), trunc);
+        assert_eq!(how(version, Zxid::new(4, 2), batch(9)), PacketType::TRUNC);
+        assert_eq!(how(version, Zxid::new(4, 0), batch(9)), PacketType::DIFF);
+        let long = if trunc == PacketType::SNAP { PacketType::SNAP } else { PacketType::DIFF };
+        assert_eq!(how(version, Zxid::new(4, 0), batch(3 << 20)), long);
+    }
+}
+
+/// Server 1 leads three servers with a vote; its log ends at 4, 7.
+fn leader(change: impl FnOnce(&mut Membership)) -> (Leader, History) {
+    let (_, mut membership) = Membership::of_three(1);
+    change(&mut membership);
+    let last = Zxid::new(4, 7);
+    (Leader::new(membership, EPOCHS, last, 0), History::new(last))
+}
+
+/// Connections that send nothing, or half a packet now and then, end after initLimit, and the oldest earlier where there
+/// are many; a learner that has said who it is stays.
+#[test]
+fn strangers() {
+    let (mut leader, mut history) = leader(|_| {});
+    let mut out = promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+    acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+    for link in 0..STRANGERS_MAX as u64 {
+        leader.accepted(LinkId(100 + link), 1_000, &mut out);
+    }
+    let closed = |out: &mut Vec<LeaderOutput>| -> Vec<(u64, CloseLearner)> {
+        let each = |output| match output {
+            LeaderOutput::Close(link, why) => Some((link.0, why)),
+            _ => None,
+        };
+        out.drain(..).filter_map(each).collect()
+    };
+    assert_eq!(closed(&mut out), []);
+    leader.accepted(LinkId(1_000), 2_000, &mut out);
+    assert_eq!(closed(&mut out), [(100, CloseLearner::Crowded)]);
+    for now_ms in (3_000..=11_000).step_by(1_000) {
+        // One byte a second is no packet for a while, and the follower answers.
+        leader.received(LinkId(101), &[0], now_ms, &mut history, &mut out);
+        let mut bytes = Vec::new();
+        put_bare(&mut bytes, PacketType::PING, Zxid::ZERO);
+        leader.received(LinkId(2), &bytes, now_ms, &mut history, &mut out);
+        leader.tick(now_ms, &mut out);
+    }
+    assert_eq!(closed(&mut out), []);
+    leader.tick(11_001, &mut out);
+    let silent: Vec<_> = (101..100 + STRANGERS_MAX as u64).collect();
+    let gone = closed(&mut out);
+    assert_eq!(gone.iter().map(|(link, _)| *link).collect::<Vec<_>>(), silent);
+    assert!(gone.iter().all(|(_, why)| *why == CloseLearner::Silent(10_001)), "{gone:?}");
+    assert!(leader.is_established());
+}
+
+/// A follower that no server line names has no vote, and is no observer either.
+#[test]
+fn kinds_of_learners() {
+    let (mut leader, mut history) = leader(|_| {});
+    promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+    acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+    for (sid, kind) in [(8, PacketType::FOLLOWERINFO), (9, PacketType::OBSERVERINFO)] {
+        let (mut bytes, mut out) = (Vec::new(), Vec::new());
+        leader.accepted(LinkId(sid), 0, &mut out);
+        let info = LearnerInfo::bytes(sid as i64, PROTOCOL_VERSION_CUMULATIVE, 0);
+        put_with(&mut bytes, kind, Zxid::new(4, 0), &info);
+        put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
+        leader.received(LinkId(sid), &bytes, 0, &mut history, &mut out);
+        acks(&mut leader, &mut history, LinkId(sid), Zxid::new(5, 0));
+    }
+    let status = leader.status(0);
+    let synced = [status.synced_followers, status.synced_non_voting_followers, status.synced_observers];
+    assert_eq!((status.learners, synced), (3, [1; 3]));
+    assert_eq!([2, 8, 9].map(|link| leader.is_non_voting_follower(LinkId(link))), [false, true, false]);
+}
+
+/// Only so many trees are on their way to observers at a time; followers get theirs at once. One that has its tree on
+/// disk makes room.
+#[test]
+fn trees_at_a_time() {
+    let (mut leader, mut history) = leader(|membership| membership.snaps_max = 1);
+    promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+    acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+    let join = |leader: &mut Leader, history: &mut History, sid: u64, kind| {
+        let mut out = Vec::new();
+        leader.accepted(LinkId(sid), 0, &mut out);
+        let mut bytes = Vec::new();
+        let info = LearnerInfo::bytes(sid as i64, PROTOCOL_VERSION_CUMULATIVE, 0);
+        put_with(&mut bytes, kind, Zxid::new(4, 0), &info);
+        put_ack_epoch(&mut bytes, Zxid::new(3, 1), 3);
+        leader.received(LinkId(sid), &bytes, 0, history, &mut out);
+        assert!(matches!(out.pop(), Some(LeaderOutput::FindInLog(..))), "its log ends before the history");
+        leader.found(LinkId(sid), None, 0, history, &mut out);
+        out.pop().expect("an answer")
+    };
+    let is_image = |output: &LeaderOutput| matches!(output, LeaderOutput::Image(_));
+    let first = join(&mut leader, &mut history, 11, PacketType::OBSERVERINFO);
+    assert!(is_image(&first), "{first:?}");
+    let second = join(&mut leader, &mut history, 12, PacketType::OBSERVERINFO);
+    let waits = CloseLearner::Throttled { sid: 12, snaps: 1 };
+    assert!(matches!(&second, LeaderOutput::Close(LinkId(12), why) if *why == waits), "{second:?}");
+    let voter = join(&mut leader, &mut history, 3, PacketType::FOLLOWERINFO);
+    assert!(is_image(&voter), "{voter:?}");
+    for link in [LinkId(11), LinkId(3)] {
+        leader.image_begun(link, Zxid::new(4, 7), 0, &mut history, &mut Vec::new());
+        acks(&mut leader, &mut history, link, Zxid::new(5, 0));
+    }
+    let again = join(&mut leader, &mut history, 12, PacketType::OBSERVERINFO);
+    assert!(is_image(&again), "{again:?}");
+}
+
+/// A voter that has promised a later epoch, to a leader that never led, can follow no leader of this one: the leader
+/// makes way for a newer epoch, after a tick, also where the voter is being repaired; not for an observer, which the
+/// quorum does not miss, and neither on the word of a server without a vote nor for the data of another ensemble.
+#[test]
+fn later_promise() {
+    let come = |sid, kind, now_ms, looks: Option<i64>| {
+        let (mut leader, mut history) = leader(|_| {});
+        promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+        assert!(leader.is_established());
+        let (mut bytes, mut out) = (Vec::new(), Vec::new());
+        let info = LearnerInfo::bytes(sid, PROTOCOL_VERSION_CUMULATIVE, 0);
+        put_with(&mut bytes, kind, Zxid::new(9, 0), &info);
+        if let Some(peer_epoch) = looks {
+            leader.looks(sid, (peer_epoch != i64::MIN).then_some(peer_epoch));
+        }
+        leader.accepted(LinkId(3), now_ms, &mut out);
+        leader.received(LinkId(3), &bytes, now_ms, &mut history, &mut out);
+        let foreign = CloseLearner::Foreign { sid, theirs: 6, ours: 5 };
+        let is_foreign =
+            |output: &LeaderOutput| matches!(output, LeaderOutput::Close(_, why) if *why == foreign);
+        assert_eq!(out.iter().any(is_foreign), looks == Some(6));
+        let lost = LostLead::Promised { sid, promised: 9, epoch: 5 };
+        let [LeaderOutput::SaveEpochs(epochs), LeaderOutput::Lost(why)] = &out[..] else { return false };
+        assert_eq!((epochs.accepted, epochs.current), (9, 5));
+        *why == lost
+    };
+    assert!(come(3, PacketType::FOLLOWERINFO, 1_001, Some(5)));
+    assert!(come(3, PacketType::OBSERVERINFO, 1_001, Some(i64::MIN)));
+    assert!(!come(3, PacketType::FOLLOWERINFO, 999, Some(5)));
+    assert!(!come(11, PacketType::OBSERVERINFO, 1_001, None));
+    assert!(!come(3, PacketType::FOLLOWERINFO, 1_001, None), "it has not looked for a leader");
+    assert!(!come(3, PacketType::FOLLOWERINFO, 1_001, Some(6)), "it has data that this ensemble never had");
+}
+
+/// A leader with that setting sends the tree also to a learner that lacks nothing.
+#[test]
+fn always_the_tree() {
+    for always_snap in [false, true] {
+        let (mut leader, mut history) = leader(|membership| membership.always_snap = always_snap);
+        let out = promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+        assert_eq!(out.iter().any(|output| matches!(output, LeaderOutput::Image(_))), always_snap);
+    }
+}
+
+fn promise(leader: &mut Leader, history: &mut History, link: LinkId, version: i32) -> Vec<LeaderOutput> {
+    let mut out = Vec::new();
+    leader.accepted(link, 0, &mut out);
+    let mut bytes = Vec::new();
+    let info = LearnerInfo::bytes(link.0 as i64, version, 0);
+    put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
+    put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
+    leader.received(link, &bytes, 0, history, &mut out);
+    out
+}
+
+fn acks(leader: &mut Leader, history: &mut History, link: LinkId, zxid: Zxid) {
+    acks_into(leader, history, link, zxid, &mut Vec::new());
+}
+
+fn acks_into(
+    leader: &mut Leader,
+    history: &mut History,
+    link: LinkId,
+    zxid: Zxid,
+    out: &mut Vec<LeaderOutput>,
+) {
+    let mut bytes = Vec::new();
+    put_bare(&mut bytes, PacketType::ACK, zxid);
+    leader.received(link, &bytes, 0, history, out);
+}
+
+/// A learner that takes nothing costs no more than its window, and gets what it lacks in its turn: from the history,
+/// from the log where the history begins later, with commits and answers in their places.
+#[test]
+fn learner_that_lags() {
+    const TXNS: u32 = 64;
+    for version in [PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE] {
+        let (mut leader, mut history) = leader(|_| {});
+        promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+        let mut out = promise(&mut leader, &mut history, LinkId(3), version);
+        acks(&mut leader, &mut history, LinkId(3), Zxid::new(5, 0));
+        let mut queued = 0;
+        let mut asked_after = None;
+        for counter in 1..=TXNS {
+            let mut batch = Batch::default();
+            let zxid = Zxid::new(5, counter);
+            batch.put(zxid, |out| out.resize(out.len() + (1 << 20), 0));
+            let batch = Arc::new(batch);
+            leader.propose(batch.iter(), &mut out);
+            history.push(batch);
+            leader.durable(zxid);
+            acks(&mut leader, &mut history, LinkId(2), zxid);
+            leader.commit(zxid, &history, &mut out);
+            history.trim(leader.announced());
+            if counter == 40 {
+                leader.synced(leader.learners.at(LinkId(3)).number, &history, &mut out);
+                asked_after = Some(zxid);
+            }
+            let to_it = out.iter().filter_map(|output| match output {
+                LeaderOutput::Send(LinkId(3), bytes) => Some(bytes.len()),
+                _ => None,
+            });
+            queued = to_it.sum::<usize>();
+        }
+        assert!(queued < WINDOW_BYTES + PIECE_BYTES + (2 << 20), "{queued} bytes wait");
+        assert!(!history.holds(Zxid::new(5, 20)), "the history was trimmed");
+        let mut stream = PacketStream::default();
+        let (mut proposed, mut committed, mut answered, mut from_log) = (0, 0, None, 0);
+        for _ in 0..1000 {
+            let mut taken = 0;
+            for output in std::mem::take(&mut out) {
+                match output {
+                    LeaderOutput::Send(LinkId(3), bytes) => {
+                        taken += bytes.len();
+                        stream.feed(&bytes);
+                    }
+                    LeaderOutput::ReadLog(LinkId(3), after) => {
+                        from_log += 1;
+                        let mut batch = Batch::default();
+                        (after.counter() + 1..=(after.counter() + 3).min(TXNS)).for_each(|counter| {
+                            batch.put(Zxid::new(5, counter), |out| out.resize(out.len() + (1 << 20), 0));
+                        });
+                        leader.log_read(LinkId(3), Ok(&batch), &mut history, &mut out);
+                    }
+                    LeaderOutput::Send(..) | LeaderOutput::Syncing { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            while let Some(packet) = stream.next_packet().expect("well formed") {
+                match packet.kind {
+                    PacketType::PROPOSAL => {
+                        proposed += 1;
+                        assert_eq!(packet.zxid, Zxid::new(5, proposed));
+                    }
+                    PacketType::COMMIT if packet.zxid.epoch() == 5 => {
+                        assert!(packet.zxid.counter() <= proposed, "a commit of what was not proposed");
+                        assert!(version != PROTOCOL_VERSION || packet.zxid.counter() == committed + 1);
+                        committed = packet.zxid.counter();
+                    }
+                    PacketType::SYNC => answered = Some(Zxid::new(5, committed)),
+                    _ => {}
+                }
+            }
+            if taken == 0 && out.is_empty() {
+                break;
+            }
+            leader.taken(LinkId(3), taken, taken, 0, &history, &mut out);
+        }
+        assert_eq!((proposed, committed), (TXNS, TXNS));
+        assert_eq!(
+            answered, asked_after,
+            "the answer stands after the commits that came before the question"
+        );
+        assert!(from_log > 5, "{from_log} reads of the log");
+    }
+}
+
+/// A leader that waits for its quorum goes on waiting while a follower stores what it was sent, and not where those
+/// who are left would not do: the others have found another leader meanwhile.
+#[test]
+fn waits_for_those_who_may_bring_the_quorum() {
+    for is_in_step in [false, true] {
+        let (mut leader, mut history) = leader(|membership| membership.quorum = five_voters());
+        let info = |sid| LearnerInfo::bytes(sid, PROTOCOL_VERSION_CUMULATIVE, 0);
+        for sid in [2, 3] {
+            let mut bytes = Vec::new();
+            put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info(sid as i64));
+            leader.accepted(LinkId(sid), 0, &mut Vec::new());
+            leader.received(LinkId(sid), &bytes, 0, &mut history, &mut Vec::new());
+        }
+        for sid in [2, 3] {
+            let mut bytes = Vec::new();
+            put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
+            leader.received(LinkId(sid), &bytes, 0, &mut history, &mut Vec::new());
+        }
+        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+        if is_in_step {
+            leader.closed(LinkId(3));
+        }
+        let (mut ping, mut out) = (Vec::new(), Vec::new());
+        put_bare(&mut ping, PacketType::PING, Zxid::ZERO);
+        for now_ms in (1_000..=40_000).step_by(1_000) {
+            for link in [LinkId(2), LinkId(3)] {
+                leader.received(link, &ping, now_ms, &mut history, &mut out);
+            }
+            leader.tick(now_ms, &mut out);
+        }
+        let is_lost = out.iter().any(|output| matches!(output, LeaderOutput::Lost(_)));
+        assert_eq!(is_lost, is_in_step);
+    }
+}
+
+fn five_voters() -> Arc<Quorum> {
+    use crate::config::{Ensemble, Role, Server};
+    let server = |sid| (sid, Server { sid, addresses: Vec::new(), role: Role::Participant, client: None });
+    let ensemble = Ensemble { servers: (1..=5).map(server).collect(), ..Ensemble::default() };
+    Arc::new(Quorum::new(&ensemble).expect("five voters"))
+}
+
+/// An acknowledgement of what was never proposed counts for nothing, and ends its connection.
+#[test]
+fn acknowledges_too_much() {
+    // A txn of this epoch, of a later one, and the start of a later one, which looks like an answer to UPTODATE.
+    for zxid in [Zxid::new(5, 9), Zxid::new(9, 1), Zxid::new(6, 0), Zxid(u64::MAX)] {
+        let (mut leader, mut history) = leader(|_| {});
+        promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+        acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+        let mut out = Vec::new();
+        acks_into(&mut leader, &mut history, LinkId(2), zxid, &mut out);
+        let why = CloseLearner::Unproposed { sid: 2, zxid, last: Zxid::new(4, 7) };
+        assert!(
+            out.iter().any(|output| matches!(output, LeaderOutput::Close(_, closed) if *closed == why)),
+            "{out:?}"
+        );
+        assert_eq!(leader.committed(), Zxid::new(4, 7));
+    }
+}
+
+/// The newest proposal may be acknowledged, and the one after it not; what was acknowledged before stays committed.
+#[test]
+fn acknowledges_one_more_than_is_proposed() {
+    let (mut leader, mut history) = leader(|_| {});
+    promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+    acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+    let mut batch = Batch::default();
+    (1..=2).for_each(|counter| batch.put(Zxid::new(5, counter), |out| out.push(0)));
+    let batch = Arc::new(batch);
+    let mut out = Vec::new();
+    leader.propose(batch.iter(), &mut out);
+    history.push(batch);
+    leader.durable(Zxid::new(5, 2));
+    acks_into(&mut leader, &mut history, LinkId(2), Zxid::new(5, 2), &mut out);
+    assert!(!out.iter().any(|output| matches!(output, LeaderOutput::Close(..))), "{out:?}");
+    assert_eq!(leader.committed(), Zxid::new(5, 2));
+    acks_into(&mut leader, &mut history, LinkId(2), Zxid::new(5, 3), &mut out);
+    let why = CloseLearner::Unproposed { sid: 2, zxid: Zxid::new(5, 3), last: Zxid::new(5, 2) };
+    assert!(
+        out.iter().any(|output| matches!(output, LeaderOutput::Close(_, closed) if *closed == why)),
+        "{out:?}"
+    );
+    assert_eq!(leader.committed(), Zxid::new(5, 2));
+}
+
+/// NEWLEADER cannot be acknowledged before it was sent: the learner does not have what comes before it, and would make
+/// the quorum.
+#[test]
+fn acknowledges_newleader_too_early() {
+    let (mut leader, _) = leader(|_| {});
+    // More than its connection holds, so that NEWLEADER has to wait.
+    let mut history = History::new(Zxid::new(4, 1));
+    for counter in 2..=7 {
+        let mut batch = Batch::default();
+        batch.put(Zxid::new(4, counter), |out| out.resize(out.len() + (2 << 20), 0));
+        history.push(Arc::new(batch));
+    }
+    let mut out = Vec::new();
+    leader.accepted(LinkId(2), 0, &mut out);
+    let mut bytes = Vec::new();
+    let info = LearnerInfo::bytes(2, PROTOCOL_VERSION_CUMULATIVE, 0);
+    put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
+    put_ack_epoch(&mut bytes, Zxid::new(4, 1), 4);
+    leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
+    acks_into(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0), &mut out);
+    let why = CloseLearner::Unexpected(PacketType::ACK.0);
+    assert!(
+        out.iter().any(|output| matches!(output, LeaderOutput::Close(_, closed) if *closed == why)),
+        "{out:?}"
+    );
+    assert!(!leader.is_established());
+}
+
+/// A leader never sends the commit of what no quorum has.
+#[test]
+#[should_panic(expected = "committed is 0x400000007")]
+fn commits_what_is_not_committed() {
+    let (mut leader, mut history) = leader(|_| {});
+    promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+    acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+    let mut batch = Batch::default();
+    batch.put(Zxid::new(5, 1), |out| out.push(0));
+    let batch = Arc::new(batch);
+    leader.propose(batch.iter(), &mut Vec::new());
+    history.push(batch);
+    leader.commit(Zxid::new(5, 1), &history, &mut Vec::new());
+}
+
+/// This server's disk cannot have what was never proposed.
+#[test]
+#[should_panic(expected = "durable is 0x500000001, proposed 0x400000007")]
+fn durable_beyond_what_is_proposed() {
+    let (mut leader, _) = leader(|_| {});
+    leader.durable(Zxid::new(5, 1));
+}
+
+/// A learner whose log ends before the history begins gets what the log holds, if the log goes back so far; while
+/// the log is asked, and while bytes move, its silence is not held against it.
+#[test]
+fn found_in_the_log() {
+    for floor in [None, Some(Zxid::new(4, 2)), Some(Zxid::new(4, 1))] {
+        let (mut leader, mut history) = leader(|_| {});
+        leader.accepted(LinkId(2), 0, &mut Vec::new());
+        let (mut bytes, mut out) = (Vec::new(), Vec::new());
+        let info = LearnerInfo::bytes(2, PROTOCOL_VERSION, 0);
+        put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
+        put_ack_epoch(&mut bytes, Zxid::new(4, 2), 4);
+        leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
+        let asks = |output: &LeaderOutput| matches!(output, LeaderOutput::FindInLog(LinkId(2), last) if *last == Zxid::new(4, 2));
+        assert!(out.iter().any(asks), "{out:?}");
+        out.clear();
+        leader.found(LinkId(2), floor, 5_000, &mut history, &mut out);
+        let is_image = out.iter().any(|output| matches!(output, LeaderOutput::Image(_)));
+        let kind = packets(&mut out, LinkId(2)).first().map(|(kind, _)| *kind);
+        match floor {
+            None => assert!(is_image && kind.is_none()),
+            Some(zxid) if zxid == Zxid::new(4, 2) => assert_eq!(kind, Some(PacketType::DIFF)),
+            Some(_) => assert_eq!(kind, Some(PacketType::TRUNC)),
+        }
+    }
+}
+
+/// A follower of ZooKeeper's that comes while commits wait for a sync to be confirmed hears of each once: at a
+/// second time it would end its process.
+#[test]
+fn one_commit_each() {
+    let (mut leader, mut history) = leader(|_| {});
+    promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
+    acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
+    assert!(leader.is_established());
+    let mut batch = Batch::default();
+    (1..=3).for_each(|counter| batch.put(Zxid::new(5, counter), |out| out.push(0)));
+    let batch = Arc::new(batch);
+    leader.propose(batch.iter(), &mut Vec::new());
+    history.push(batch);
+    leader.durable(Zxid::new(5, 3));
+    acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 3));
+    assert_eq!(leader.committed(), Zxid::new(5, 3));
+
+    let mut out = Vec::new();
+    leader.commit(Zxid::new(5, 1), &history, &mut out);
+    out.extend(promise(&mut leader, &mut history, LinkId(3), PROTOCOL_VERSION));
+    leader.commit(Zxid::new(5, 2), &history, &mut out);
+    leader.commit(Zxid::new(5, 3), &history, &mut out);
+    let got = packets(&mut out, LinkId(3));
+    let of = |wanted| {
+        let zxids = got.iter().filter(move |(kind, _)| *kind == wanted).map(|(_, zxid)| *zxid);
+        zxids.collect::<Vec<_>>()
+    };
+    let each: Vec<_> = (1..=3).map(|counter| Zxid::new(5, counter)).collect();
+    assert_eq!(of(PacketType::PROPOSAL), each);
+    assert_eq!(of(PacketType::COMMIT), each);
+}

@@ -4,7 +4,7 @@ use super::{Database, FuzzyReplay};
 use crate::auth::AclList;
 use crate::proto::{Acl, Id, Perms, Zxid};
 use crate::snapshot::java::Tail;
-use crate::snapshot::{self, Header, Node, Visitor};
+use crate::snapshot::{self, Header, Node, Refused, Visitor};
 use crate::tree::{self, AclRef, Body, Fixed, NodeImage, Owner, Tree};
 use crate::txn::{AclTable, Quotas, recount_quotas};
 use std::collections::BTreeMap;
@@ -19,9 +19,31 @@ pub struct Builder {
     sessions: BTreeMap<i64, i32>,
     /// Znodes of a fuzzy snapshot whose list came later than the snapshot's lists.
     unlisted: Vec<Box<[u8]>>,
-    /// What these have until replay brings it: nobody may do anything.
+    /// What these have until replay brings it: no client may do anything.
     closed: Arc<AclList>,
     scratch: Vec<u8>,
+}
+
+/// Why the entries of a snapshot make no tree.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// The tree's digest is not the header's.
+    #[error("digest {tree:#x}, the header says {header:#x}")]
+    Digest {
+        /// The tree's digest.
+        tree: u64,
+        /// The header's.
+        header: u64,
+    },
+    /// A znode names a list that did not come.
+    #[error("{0} names an ACL that is not there")]
+    Acl(String),
+    /// There is no root.
+    #[error("the tree has no root")]
+    NoRoot,
+    /// A znode's parent did not come.
+    #[error("{0} has no parent")]
+    NoParent(String),
 }
 
 impl Builder {
@@ -41,14 +63,14 @@ impl Builder {
     /// What there is after `zxid`; a digest other than 0 must be the tree's.
     ///
     /// # Errors
-    /// Why the entries make no tree.
-    pub fn finish(mut self, zxid: Zxid, digest: u64) -> Result<Database, String> {
+    /// See [`BuildError`].
+    pub fn finish(mut self, zxid: Zxid, digest: u64) -> Result<Database, BuildError> {
         self.link()?;
         if digest != 0 && self.tree.keeps_digests() && self.tree.digest() != digest {
-            return Err(format!("digest {:#x}, the header says {digest:#x}", self.tree.digest()));
+            return Err(BuildError::Digest { tree: self.tree.digest(), header: digest });
         }
         if let Some(path) = self.unlisted.first() {
-            return Err(format!("{} names an ACL that is not there", String::from_utf8_lossy(path)));
+            return Err(BuildError::Acl(String::from_utf8_lossy(path).into()));
         }
         Ok(self.restored(zxid))
     }
@@ -56,8 +78,8 @@ impl Builder {
     /// What there is of a fuzzy snapshot of `zxid`, for replay to make whole. Usage of quotas is counted anew.
     ///
     /// # Errors
-    /// Why the entries make no tree.
-    pub fn finish_fuzzy(mut self, zxid: Zxid, tail: Tail) -> Result<FuzzyReplay, String> {
+    /// See [`BuildError`].
+    pub fn finish_fuzzy(mut self, zxid: Zxid, tail: Tail) -> Result<FuzzyReplay, BuildError> {
         self.link()?;
         let (closed, unlisted) = (self.closed.clone(), std::mem::take(&mut self.unlisted));
         let mut restored = self.restored(zxid);
@@ -65,10 +87,10 @@ impl Builder {
         Ok(FuzzyReplay::new(restored, tail, unlisted, closed))
     }
 
-    fn link(&mut self) -> Result<(), String> {
+    fn link(&mut self) -> Result<(), BuildError> {
         let orphan = |path: Vec<u8>| match &path[..] {
-            b"/" => "the tree has no root".to_owned(),
-            path => format!("{} has no parent", String::from_utf8_lossy(path)),
+            b"/" => BuildError::NoRoot,
+            path => BuildError::NoParent(String::from_utf8_lossy(path).into()),
         };
         self.tree.link_restored().map_err(orphan)
     }
@@ -81,26 +103,26 @@ impl Builder {
 }
 
 impl Visitor for Builder {
-    fn header(&mut self, _header: &Header) -> Result<(), String> {
+    fn header(&mut self, _header: &Header) -> Result<(), Refused> {
         Ok(())
     }
 
-    fn session(&mut self, id: i64, timeout_ms: i32) -> Result<(), String> {
+    fn session(&mut self, id: i64, timeout_ms: i32) -> Result<(), Refused> {
         match self.sessions.insert(id, timeout_ms) {
             None => Ok(()),
-            Some(_) => Err(format!("session {id:#x} is there twice")),
+            Some(_) => Err(Refused::SessionTwice(id)),
         }
     }
 
-    fn acl(&mut self, id: u32, acls: Vec<Acl>) -> Result<(), String> {
+    fn acl(&mut self, id: u32, acls: Vec<Acl>) -> Result<(), Refused> {
         let acl = self.table.intern(acls);
         self.acls.insert(id, acl);
         Ok(())
     }
 
-    fn node(&mut self, node: Node<'_>) -> Result<(), String> {
+    fn node(&mut self, node: Node<'_>) -> Result<(), Refused> {
         if self.tree.find(node.path).is_some() && !node.path.is_empty() {
-            return Err(format!("{} is there twice", String::from_utf8_lossy(node.path)));
+            return Err(Refused::NodeTwice(String::from_utf8_lossy(node.path).into()));
         }
         let acl = match self.acls.get(&node.acl) {
             Some(acl) => acl.clone(),

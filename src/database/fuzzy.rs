@@ -69,13 +69,13 @@ pub enum FuzzyError {
         /// How far the log goes.
         last: Zxid,
     },
-    /// A znode whose ACL nobody knows.
+    /// A znode whose ACL is unknown.
     #[error("{path} names an ACL that is neither in the snapshot nor in the log")]
     Acl {
         /// The znode.
         path: String,
     },
-    /// A TTL node, and these are switched off: it would pass for an ephemeral of a session that nobody knows.
+    /// A TTL node, and these are switched off: it would pass for an ephemeral of an unknown session.
     #[error("{path} is a TTL node, which needs extendedTypesEnabled=true (zkfast import: --extended-types)")]
     TtlOff {
         /// The znode.
@@ -149,8 +149,8 @@ impl FuzzyReplay {
         Ok(())
     }
 
-    /// Compares with the digest that the snapshot itself says of this txn. It may not agree: Java notes it
-    /// behind the change that it stands for.
+    /// Compares with the digest that the snapshot itself holds of this txn. It may not agree: Java notes it
+    /// after the change that it stands for.
     fn compare_tail(&mut self) {
         let zxid = self.restored.zxid;
         match self.tail.digest {

@@ -8,7 +8,7 @@
 mod builder;
 mod fuzzy;
 
-pub use builder::Builder;
+pub use builder::{BuildError, Builder};
 pub use fuzzy::{FuzzyError, FuzzyReplay, FuzzyReport};
 
 use crate::proto::{Acl, ErrorCode, Id, Perms, Short, Zxid};
@@ -46,7 +46,7 @@ impl Database {
         }
     }
 
-    /// Shows an ensemble's configuration to clients. No txn says it, and no digest counts it; unlike Java's, servers
+    /// Shows an ensemble's configuration to clients. No txn holds it, and no digest counts it; unlike Java's, servers
     /// that read the same file show the same `Stat`.
     ///
     /// Source: `ZKDatabase.initConfigInZKDatabase`.
@@ -111,7 +111,7 @@ impl Database {
         Ok(self.agreement(digest))
     }
 
-    /// What a digest that was logged says of the tree.
+    /// How the tree compares with a digest that was logged.
     pub(crate) fn agreement(&self, digest: Option<u64>) -> Agreement {
         match digest {
             Some(logged) if self.tree.keeps_digests() => match logged == self.tree.digest() {
@@ -123,7 +123,7 @@ impl Database {
     }
 }
 
-/// What the digest of a logged txn says of the tree.
+/// How the tree compares with the digest of a logged txn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agreement {
     /// It is the tree that the txn made.
@@ -137,7 +137,7 @@ pub enum Agreement {
     Unsaid,
 }
 
-/// Reads the logged txn of `zxid`, which comes behind `last`.
+/// Reads the logged txn of `zxid`, which comes after `last`.
 pub(crate) fn read_next<'a>(
     bytes: &'a [u8],
     zxid: Zxid,
@@ -185,7 +185,7 @@ pub enum ReplayError {
     Impossible {
         /// The txn.
         zxid: Zxid,
-        /// Why.
+        /// The error that the txn leads to.
         code: ErrorCode,
     },
     /// The tree is not the one that it made.

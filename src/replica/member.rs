@@ -1944,7 +1944,7 @@ impl Replica {
         };
         let Receiving { zxid, decoder, builder } = *receiving;
         let tail = decoder.finish().map_err(|damage| damage.to_string());
-        match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail)) {
+        match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail).map_err(|why| why.to_string())) {
             Ok(tree) => {
                 member.restoring = Restoring::Fuzzy(Box::new(tree));
                 let mut out = Vec::new();

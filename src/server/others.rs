@@ -457,7 +457,8 @@ impl Others {
         let main = move || {
             let reader = reader.map(|reader| *reader);
             let read = LogReader::read(reader, &dir, after, (durable, log), WINDOW_BYTES);
-            inbox.put(Arrival::LogRead(link, read.map(|(batch, reader)| (batch, Box::new(reader)))));
+            let read = read.map(|(batch, reader)| (batch, Box::new(reader)));
+            inbox.put(Arrival::LogRead(link, read.map_err(|why| why.to_string())));
         };
         if let Err(error) = helper::spawn("zkfast-read-log", main) {
             self.inbox.put(Arrival::LogRead(link, Err(error.to_string())));

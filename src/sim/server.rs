@@ -1052,7 +1052,7 @@ impl Cluster {
             batch
         });
         self.log_reads += 1;
-        process.replica.log_read(link, read.as_ref().map_err(Clone::clone), now);
+        process.replica.log_read(link, read.as_ref().map_err(ToString::to_string), now);
     }
 
     /// What arrives at a server, whether it runs or not.

@@ -35,10 +35,10 @@ pub enum Seen {
         /// Of the chunk's payload.
         bytes: usize,
     },
-    /// The file goes on behind the footer.
-    #[error("{bytes} bytes lie behind the snapshot's end")]
+    /// The file goes on after the footer.
+    #[error("{bytes} bytes lie after the snapshot's end")]
     Surplus {
-        /// How many.
+        /// The bytes after the footer.
         bytes: usize,
     },
     /// Not a snapshot of zkfast.
@@ -59,9 +59,20 @@ pub enum Seen {
     /// The footer counts other entries or chunks than there are.
     #[error("the footer does not fit what is before it: chunks or entries are missing")]
     Footer,
-    /// The visitor's own reason.
+    /// The visitor refuses an entry.
     #[error("{0}")]
-    Refused(String),
+    Refused(#[from] Refused),
+}
+
+/// Why a [`Visitor`] refuses an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A session's id came before.
+    #[error("session {0:#x} is there twice")]
+    SessionTwice(i64),
+    /// A znode's path came before.
+    #[error("{0} is there twice")]
+    NodeTwice(String),
 }
 
 /// Why a snapshot that is read piece by piece cannot be used.
@@ -106,10 +117,10 @@ impl Source for &[u8] {
 /// visitor to see; an `Err` ends the decoding.
 #[allow(missing_docs)] // one method an entry, and the entries are in the module's table
 pub trait Visitor {
-    fn header(&mut self, header: &Header) -> Result<(), String>;
-    fn session(&mut self, id: i64, timeout_ms: i32) -> Result<(), String>;
-    fn acl(&mut self, id: u32, acls: Vec<Acl>) -> Result<(), String>;
-    fn node(&mut self, node: Node<'_>) -> Result<(), String>;
+    fn header(&mut self, header: &Header) -> Result<(), Refused>;
+    fn session(&mut self, id: i64, timeout_ms: i32) -> Result<(), Refused>;
+    fn acl(&mut self, id: u32, acls: Vec<Acl>) -> Result<(), Refused>;
+    fn node(&mut self, node: Node<'_>) -> Result<(), Refused>;
 }
 
 /// Reads the snapshot in `bytes`, a whole file.
@@ -265,7 +276,7 @@ impl<V: Visitor> State<'_, V> {
             tag::FOOTER => return self.footer(reader, index).map(|()| true),
             _ => return Err(Seen::Malformed("an entry of no known kind")),
         };
-        result.map_err(Seen::Refused)?;
+        result?;
         Ok(false)
     }
 

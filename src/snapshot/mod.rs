@@ -1,7 +1,7 @@
 //! Snapshots: all of a tree and its sessions as they are after one zxid.
 //!
 //! A snapshot is exact: it holds what every txn up to its zxid made, and nothing of a later one, so
-//! that replay starts right behind it and has nothing to forgive. (ZooKeeper's own are fuzzy.) The
+//! that replay starts right after it and has nothing to forgive. (ZooKeeper's own are fuzzy.) The
 //! bytes are made here, the files by the shell; the format is in `src/docs/wal.md`.
 //!
 //! ```text
@@ -22,7 +22,7 @@ mod encode;
 pub mod java;
 mod retention;
 
-pub use decode::{Damage, ReadError, Seen, Source, Visitor, decode, decode_from};
+pub use decode::{Damage, ReadError, Refused, Seen, Source, Visitor, decode, decode_from};
 pub use encode::SnapshotEncoder;
 pub use retention::{Purge, RETAIN_MIN, purge};
 
@@ -51,7 +51,7 @@ mod tag {
     pub const FOOTER: u8 = 5;
 }
 
-/// What a snapshot says of itself.
+/// A snapshot's first entry: what it is as of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The last txn that the snapshot holds.
@@ -151,23 +151,23 @@ mod tests {
     }
 
     impl Visitor for Image {
-        fn header(&mut self, header: &Header) -> Result<(), String> {
+        fn header(&mut self, header: &Header) -> Result<(), Refused> {
             assert_eq!(self.header.replace(*header), None);
             Ok(())
         }
-        fn session(&mut self, id: i64, timeout_ms: i32) -> Result<(), String> {
+        fn session(&mut self, id: i64, timeout_ms: i32) -> Result<(), Refused> {
             self.sessions.push((id, timeout_ms));
             Ok(())
         }
-        fn acl(&mut self, id: u32, acls: Vec<Acl>) -> Result<(), String> {
+        fn acl(&mut self, id: u32, acls: Vec<Acl>) -> Result<(), Refused> {
             self.acls.push((id, acls));
             Ok(())
         }
-        fn node(&mut self, node: Node<'_>) -> Result<(), String> {
+        fn node(&mut self, node: Node<'_>) -> Result<(), Refused> {
             let rest = Node { path: b"", data: None, ..node };
             // A visitor's own complaint.
             if node.path == b"/refused" {
-                return Err("no such thing here".into());
+                return Err(Refused::NodeTwice("/refused".into()));
             }
             self.nodes.push(OwnedNode { path: node.path.into(), data: node.data.map(Into::into), rest });
             Ok(())
@@ -315,9 +315,9 @@ mod tests {
             let mut rest = &file[..];
             while let Some(length) = rest.get(..4) {
                 let length = u32::from_be_bytes(length.try_into().expect("four")) as usize;
-                let (chunk, behind) = rest.split_at(length + CHUNK_HEADER_BYTES);
+                let (chunk, following) = rest.split_at(length + CHUNK_HEADER_BYTES);
                 chunks.push(chunk.to_vec());
-                rest = behind;
+                rest = following;
             }
             chunks
         };
@@ -345,14 +345,14 @@ mod tests {
         }
     }
 
-    /// What the reader of the entries objects to is damage, told with its words and the place.
+    /// An error of the reader of the entries is damage, and comes back with the place.
     #[test]
     fn visitor_objects() {
         let mut image = image();
         image.nodes.push(node("/refused", None, 0));
         let damage = read(&encode(&image, false)).expect_err("refused");
-        assert_eq!(damage.seen, Seen::Refused("no such thing here".into()));
-        assert!(damage.to_string().contains("no such thing here"), "{damage}");
+        assert_eq!(damage.seen, Seen::Refused(Refused::NodeTwice("/refused".into())));
+        assert!(damage.to_string().contains("/refused is there twice"), "{damage}");
     }
 
     /// A znode whose ACL is not there would be open to everybody: the writer never makes one.

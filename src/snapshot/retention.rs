@@ -17,7 +17,7 @@ pub struct Purge {
 }
 
 /// Keeps the newest `retain` snapshots, [`RETAIN_MIN`] at least, and every segment with a record
-/// behind the oldest of them, so that each kept snapshot with the log gives the newest state.
+/// after the oldest of them, so that each kept snapshot with the log gives the newest state.
 ///
 /// `snapshots` are complete ones only (written to their end and flushed, or read to their end): one
 /// that cannot be read must not count as kept (ZOOKEEPER-3231). Segments without any snapshot all stay,
@@ -39,7 +39,7 @@ pub fn purge(snapshots: &[Zxid], segments: &[Segment], retain: usize) -> Purge {
         // Who looks while the log is written may see a base that is not durable yet.
         newest.after = None;
     }
-    // Starts may go back, behind a marker: replay of any kept snapshot starts at the last one that is not above.
+    // Starts may go back, after a marker: replay of any kept snapshot starts at the last one that is not above.
     let start = segments.iter().rposition(|segment| segment.after.is_some_and(|after| after <= oldest));
     let unneeded = segments[..start.unwrap_or(0)].iter().map(|segment| segment.number).collect();
     Purge { snapshots, segments: unneeded }
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(run(&[], &LOG, 3), (vec![], vec![]), "a log without a snapshot is all there is");
     }
 
-    /// The log's last durable group stays: behind it the log goes on.
+    /// The log's last durable group stays: after it the log goes on.
     #[test]
     fn keeps_the_end() {
         assert_eq!(run(&[97, 98, 99], &LOG, 3).1, [1, 2, 3]);
@@ -114,7 +114,7 @@ mod tests {
         );
     }
 
-    /// After any purge of a seeded log, each snapshot that is left finds all records behind it.
+    /// After any purge of a seeded log, each snapshot that is left finds all records after it.
     #[test]
     fn every_kept_snapshot_replays() {
         let mut state = 1u64;

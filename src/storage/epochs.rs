@@ -70,7 +70,7 @@ impl Epochs {
     /// Makes them durable; what was promised may be said once this returns.
     ///
     /// # Errors
-    /// Those of the system: the process ends, as nobody knows what is on disk.
+    /// Those of the system: the process ends, as it is unknown what is on disk.
     ///
     /// # Panics
     /// Where `current` is above `accepted`.
@@ -99,7 +99,7 @@ impl Epochs {
         if bytes.len() < 16 || bytes[..8] != MAGIC {
             return Err(EpochsError::Damaged("it does not begin as one"));
         }
-        // Every version ends with this, so that another one is told from damage.
+        // Every version ends with this, so that another version is not taken for damage.
         if word(bytes.len() - 4) != crc32fast::hash(&bytes[..bytes.len() - 4]) {
             return Err(EpochsError::Damaged("its checksum is wrong"));
         }

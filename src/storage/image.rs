@@ -1,7 +1,7 @@
 //! Between a tree with its sessions and the bytes of a snapshot.
 
 use super::{Folder, Storage};
-use crate::database::{Builder, Database};
+use crate::database::{BuildError, Builder, Database};
 use crate::proto::Zxid;
 use crate::snapshot::{self, ACL_OPEN, Counts, Header, Node, SnapshotEncoder};
 use crate::tree::{self, AclRef, NodeImage};
@@ -108,12 +108,15 @@ pub enum ImageError {
     /// The system gives no bytes: they may be sound.
     #[error(transparent)]
     Io(io::Error),
-    /// Another version's, and whole as far as can be told.
+    /// Another version's, and whole as far as can be seen.
     #[error("{0}")]
     Version(snapshot::Damage),
     /// Bytes of it are missing or changed.
     #[error("{0}")]
-    Damaged(String),
+    Damaged(snapshot::Damage),
+    /// Its entries make no tree.
+    #[error("{0}")]
+    Tree(#[from] BuildError),
 }
 
 /// What all of a snapshot's bytes hold.
@@ -125,7 +128,7 @@ pub fn decode(mut bytes: &[u8], settings: tree::Settings) -> Result<Database, Im
 }
 
 /// What the snapshot at `zxid` holds, read chunk by chunk. (Not mapped: where the disk fails below a mapping the process is
-/// ended by a signal, and says nothing.)
+/// ended by a signal, without a word in its log.)
 pub(super) fn read<S: Storage>(
     storage: &S,
     zxid: Zxid,
@@ -139,11 +142,11 @@ pub(super) fn read<S: Storage>(
 fn decode_from(source: &mut impl snapshot::Source, settings: tree::Settings) -> Result<Database, ImageError> {
     let mut builder = Builder::new(settings);
     match snapshot::decode_from(source, &mut builder) {
-        Ok((header, _)) => builder.finish(header.zxid, header.digest).map_err(ImageError::Damaged),
+        Ok((header, _)) => Ok(builder.finish(header.zxid, header.digest)?),
         Err(snapshot::ReadError::Io(error)) => Err(ImageError::Io(error)),
         Err(snapshot::ReadError::Damage(damage)) => Err(match damage.seen {
             snapshot::Seen::Version(_) => ImageError::Version(damage),
-            _ => ImageError::Damaged(damage.to_string()),
+            _ => ImageError::Damaged(damage),
         }),
     }
 }

@@ -11,7 +11,7 @@
 //! | `epochs` | what was promised to leaders | [`Epochs::write`] |
 //! | `damaged.<n>/` | files that were found damaged | [`move_aside`] |
 //!
-//! Invariants: [`recover`] gives all that was acknowledged, or says what is wrong and changes nothing; epochs never
+//! Invariants: [`recover`] gives all that was acknowledged, or names what is wrong and changes nothing; epochs never
 //! go back; no file has its name before it is whole and flushed.
 
 mod epochs;
@@ -28,7 +28,7 @@ pub use epochs::{EPOCHS, Epochs, EpochsError};
 pub use image::{ImageEncoder, ImageError, decode};
 pub use log_file::LogFile;
 pub use received::{Incoming, adopt, can_truncate, move_aside, truncated};
-pub use records::{LogReader, LogSlices, ReadError, SLICE_BYTES, records};
+pub use records::{ForLearnerError, LogReader, LogSlices, ReadError, SLICE_BYTES, records};
 pub use recover::{Event, FIRST_SEGMENT, Recovered, RecoveryError, recover, write_snapshot};
 pub use retention::{Purged, purge};
 
@@ -55,11 +55,11 @@ pub enum Folder {
     Log,
 }
 
-/// What can be done with files. Nothing is durable before a flush says so: a file's bytes by
+/// What can be done with files. Nothing is durable before a flush has returned: a file's bytes by
 /// [`flush`](Self::flush), what was created, renamed or removed by [`sync`](Self::sync).
 ///
 /// # Errors
-/// Those of the system. Whoever writes the log ends the process at the first one.
+/// Those of the system. The log writer ends the process at the first one.
 pub trait Storage {
     /// A file being made.
     type New: NewFile;
@@ -162,7 +162,7 @@ pub fn snapshots<S: Storage>(storage: &S) -> io::Result<Vec<Zxid>> {
     Ok(zxids)
 }
 
-/// The log's segments, ascending, and where they begin. One whose first block is damaged says nothing of that: it is
+/// The log's segments, ascending, and where they begin. One whose first block is damaged does not show that: it is
 /// judged, with its place, when all of it is read. One that the system does not let us read may be sound, so that is an
 /// error.
 ///
@@ -195,7 +195,7 @@ fn starts<S: Storage>(storage: &S) -> Result<Vec<Start>, (String, io::Error)> {
                 Ok(segment) => (segment, None),
                 Err(damage) => (unknown, Some(damage)),
             }),
-            // A file that was cut: its length says so when all of it is read.
+            // A file that was cut: its length shows that when all of it is read.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => starts.push((unknown, None)),
             // It was purged meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !numbers()?.contains(&number) => {}
@@ -225,7 +225,7 @@ fn is_temporary(name: &str, what: &str) -> bool {
     name == what || number.is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
-/// Removes what a crash left half made. For a start: whoever writes one of these now would miss it.
+/// Removes what a crash left half made. For a start: a writer that is at work would miss its file.
 ///
 /// # Errors
 /// Those of the system.

@@ -107,7 +107,7 @@ pub(super) const SUPERSEDED: &str = "superseded";
 /// It does not vote until it has: that is durable first. What it promised is kept.
 ///
 /// Returns the folder's name. Only for a server that belongs to an ensemble, and when
-/// [`RecoveryError::is_damage`](super::RecoveryError::is_damage) says so.
+/// [`RecoveryError::is_damage`](super::RecoveryError::is_damage) is true.
 ///
 /// # Errors
 /// Those of the system; the next start finds either the damage or the promise not to vote.

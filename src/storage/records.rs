@@ -8,7 +8,7 @@ use std::io;
 /// Bytes of the log that are read at once. A larger group is read as a whole.
 pub const SLICE_BYTES: usize = 256 << 10;
 
-/// Why the log cannot be read back. Whoever wanted it sends a snapshot instead.
+/// Why the log cannot be read back. The leader sends a snapshot instead.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The system refuses; or the segment was purged meanwhile.
@@ -28,11 +28,25 @@ pub enum ReadError {
     },
 }
 
+/// Why the log cannot give the txns that a learner lacks.
+#[derive(Debug, thiserror::Error)]
+pub enum ForLearnerError {
+    /// The log cannot be read back.
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    /// The log begins later.
+    #[error("it does not go back to {0}")]
+    Begins(Zxid),
+    /// The log has no txn after this one.
+    #[error("it ends at {0}")]
+    Ends(Zxid),
+}
+
 /// Looks for the records above `after`, to `through`; `None` where the log does not go back so far, restarts in
 /// between, or does not reach `through`.
 ///
 /// Reads the log from there to `durable`, where it ended when its newest group had become durable
-/// ([`wal::Written::end`]); nothing behind that is looked at, so that the writer may go on meanwhile. Then
+/// ([`wal::Written::end`]); nothing after that is read, so that the writer may go on meanwhile. Then
 /// [`LogSlices::slice`] hands them out. Blocks: for a helper thread.
 ///
 /// # Errors
@@ -130,7 +144,7 @@ impl LogSlices {
 
 /// Reads the log for a learner that is behind, piece by piece.
 ///
-/// Its user says where each piece begins, and may have used less of the piece before than it got: what was not used is
+/// The caller names where each piece begins, and may have used less of the piece before than it got: what was not used is
 /// read again.
 #[derive(Debug)]
 pub struct LogReader {
@@ -163,37 +177,34 @@ impl LogReader {
     /// durable through `through`, which ends at `durable`. `reader` goes on where it stopped, if that is there.
     ///
     /// # Errors
-    /// Why the log cannot give them.
+    /// See [`ForLearnerError`].
     pub fn read<S: Storage>(
         reader: Option<Self>,
         storage: &S,
         after: Zxid,
         (through, durable): (Zxid, Position),
         bytes_max: usize,
-    ) -> Result<(Batch, Self), String> {
+    ) -> Result<(Batch, Self), ForLearnerError> {
         let mut batch = Batch::default();
         let mut known = reader.filter(|reader| reader.given == after);
         // A reader knows what was durable when it was made: the second one knows all.
         for _ in 0..2 {
             let mut reader = match known.take() {
                 Some(reader) => reader,
-                None => Self::new(storage, after, through, durable)
-                    .map_err(|error| error.to_string())?
-                    .ok_or_else(|| format!("it does not go back to {after}"))?,
+                None => Self::new(storage, after, through, durable)?.ok_or(ForLearnerError::Begins(after))?,
             };
             let mut more = true;
             while more && batch.bytes() < bytes_max {
-                let slice = reader.slices.slice(storage, |zxid, txn| {
+                more = reader.slices.slice(storage, |zxid, txn| {
                     batch.put(zxid, |out| out.extend_from_slice(txn));
-                });
-                more = slice.map_err(|error| error.to_string())?;
+                })?;
             }
             if !batch.is_empty() {
                 reader.given = batch.last();
                 return Ok((batch, reader));
             }
         }
-        Err(format!("it ends at {after}"))
+        Err(ForLearnerError::Ends(after))
     }
 }
 

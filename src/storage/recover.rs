@@ -1,4 +1,4 @@
-//! From the files to what the server knew: the newest snapshot, then the log behind it.
+//! From the files to what the server knew: the newest snapshot, then the log after it.
 
 use super::received::{self, SUPERSEDED};
 use super::{
@@ -28,9 +28,9 @@ pub enum RecoveryError {
     /// The system refuses.
     #[error("{}: {error}", .path.display())]
     Io {
-        /// What.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
     /// The system does not let us read a file of the log or a snapshot, whose bytes may be sound.
@@ -40,17 +40,17 @@ pub enum RecoveryError {
         .path.display()
     )]
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
     /// A snapshot is another version's.
     #[error("{}: {damage}. Nothing was changed", .path.display())]
     Version {
-        /// Which.
+        /// The snapshot.
         path: PathBuf,
-        /// Where it says so.
+        /// What its bytes show.
         damage: snapshot::Damage,
     },
     /// A segment is damaged.
@@ -98,7 +98,7 @@ pub enum RecoveryError {
         path: PathBuf,
         /// The txn.
         zxid: Zxid,
-        /// Why.
+        /// Why it does not fit.
         error: ReplayError,
     },
     /// What was promised to leaders is not known.
@@ -153,7 +153,7 @@ pub enum Event {
     SnapshotRead,
     /// A snapshot cannot be read; an older one is tried.
     LeftOut {
-        /// Which.
+        /// The snapshot.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -186,7 +186,7 @@ pub enum Event {
     NotAdopted(Zxid),
     /// Txns carry digests that another server may have predicted and that are not the tree's.
     Digests {
-        /// How many.
+        /// How many digests are not the tree's.
         mismatches: u64,
         /// The newest of them.
         newest: ReplayError,
@@ -307,7 +307,7 @@ pub fn recover<S: Storage>(
     }
     // So may the names of files: the crash may have come between a rename and its flush. Where the log begins, its first
     // segment and the first snapshot are made below, with a flush of each folder.
-    assert!(encoder.is_some() || snapshot.is_none(), "a log begins behind snapshot {snapshot:?}");
+    assert!(encoder.is_some() || snapshot.is_none(), "a log begins after snapshot {snapshot:?}");
     if encoder.is_some() {
         in_log(storage, storage.sync(Folder::Log))?;
         if !storage.is_one_folder() {
@@ -345,7 +345,7 @@ pub fn recover<S: Storage>(
 }
 
 /// Writes the snapshot of a server that does not run. One that has never run has one, too: a directory that has
-/// ever been used has a snapshot then, wherever its log is, and a log that is missing is told from one that never was.
+/// ever been used has a snapshot then, wherever its log is, and a log that is missing differs from one that never was.
 ///
 /// # Errors
 /// Those of the system.
@@ -455,7 +455,7 @@ impl<S: Storage> Attempt<'_, S> {
         }
         let Replay { replayed, markers, ends_with, failed, is_taken_back, hints, .. } = replay;
         if matches!(ends, Some((_, End { groups: 0, .. }))) && first == newest && self.known.len() > 1 {
-            // What its first sector says is of a group that never was: the log ends in the segment before.
+            // Its first sector is of a group that was never written whole: the log ends in the segment before.
             self.known.last_mut().expect("more than one").after = None;
             return Ok(None);
         }
@@ -482,7 +482,7 @@ impl<S: Storage> Attempt<'_, S> {
 
     /// The newest snapshot that reads whole; a fresh tree if there is none.
     ///
-    /// A damaged one is left out, and so is one of which the disk fails to give bytes: the log behind an older one
+    /// A damaged one is left out, and so is one of which the disk fails to give bytes: the log after an older one
     /// leads to the same state, or is found to be missing. One that the system does not open, or that a later version
     /// wrote, is for an operator.
     fn newest_snapshot(&mut self) -> Result<(Database, Option<Zxid>), RecoveryError> {
@@ -490,8 +490,8 @@ impl<S: Storage> Attempt<'_, S> {
             let path = self.storage.path(Folder::Snap, &snapshot::file_name(zxid));
             match image::read(self.storage, zxid, self.settings) {
                 Ok(restored) => return Ok((restored, Some(zxid))),
-                Err(ImageError::Damaged(why)) => {
-                    (self.tell)(Event::LeftOut { path, why, is_damaged: true });
+                Err(why @ (ImageError::Damaged(_) | ImageError::Tree(_))) => {
+                    (self.tell)(Event::LeftOut { path, why: why.to_string(), is_damaged: true });
                 }
                 Err(ImageError::Io(error)) if error.raw_os_error() == Some(EIO) => {
                     (self.tell)(Event::LeftOut { path, why: error.to_string(), is_damaged: false });
@@ -527,7 +527,7 @@ struct Replay<'a> {
     /// The record that was replayed last.
     reached: Zxid,
     markers: Vec<Marker>,
-    /// The marker behind which nothing came, and where the log ended before it.
+    /// The marker after which nothing came, and where the log ended before it.
     ends_with: Option<(Marker, Zxid)>,
     /// The first record that did not fit. A marker may show that it should not have been replayed.
     failed: Option<(u32, Zxid, ReplayError)>,
@@ -554,7 +554,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Takes the next entry; now and then says how far it is.
+    /// Takes the next entry; now and then reports how far it is.
     fn entry(&mut self, entry: Entry<'_>) -> Option<(Zxid, u64, usize)> {
         match entry {
             Entry::Marker { marker, from } => {

@@ -90,7 +90,7 @@ fn paths(tree: &Tree) -> BTreeSet<String> {
     names.filter(|path| path.starts_with("/n")).collect()
 }
 
-/// A server's storage side, and what it was told is durable.
+/// A server's storage side, and what it knows to be durable.
 struct Server {
     disk: SimDisk,
     random: Random,
@@ -102,7 +102,7 @@ struct Server {
     after: Option<State>,
     /// Never truncated, and so what snapshots are of.
     committed: Zxid,
-    /// What the file says; `None` while there is none.
+    /// What the file holds; `None` while there is none.
     epochs: Option<Epochs>,
     epochs_after: Option<Epochs>,
     salt: u32,
@@ -253,7 +253,7 @@ impl Server {
         let zxids = self.state.records.iter().map(|record| record.zxid).chain([self.committed]);
         let may: Vec<_> = zxids.filter(|zxid| *zxid >= self.committed).collect();
         self.committed = may[self.random.below(may.len() as u64) as usize];
-        // Nothing below a base can be told from the log any more.
+        // Nothing below a base can be learned from the log any more.
         let state = self.state.up_to(self.committed);
         write_whole(
             &self.disk,
@@ -358,7 +358,7 @@ fn histories() {
     assert!(again > 50 && slices > 500, "{again} replays taken back, {slices} stretches read");
 }
 
-/// A flipped bit anywhere: a start finds what it should all the same, or says that it is damage. Moved aside, the
+/// A flipped bit anywhere: a start finds what it should all the same, or reports damage. Moved aside, the
 /// server starts with nothing, does not vote, keeps its promises, and takes a leader's state.
 #[test]
 fn damage() {
@@ -455,7 +455,7 @@ fn write_snapshot(disk: &SimDisk, zxid: u64, bytes: &[u8]) {
     write_whole(disk, Folder::Snap, SNAPSHOT_TMP, &name, bytes).expect("power");
 }
 
-/// Records that were truncated lie in front of others of the same zxids, and a snapshot's zxid is between: none of the
+/// Records that were truncated lie before others of the same zxids, and a snapshot's zxid is between: none of the
 /// first is replayed on top of it, though they are above it, and all of the second are.
 #[test]
 fn snapshot_within_what_was_truncated() {
@@ -522,7 +522,7 @@ fn base_without_a_snapshot() {
     let error = start(&disk).expect_err("the older snapshot is not the base's");
     assert!(error.is_damage() && error.to_string().contains("restarts at zxid 0x7"), "{error}");
     assert!(!can_truncate(&disk, Zxid(7)).expect("power"));
-    // Moved aside, the server has nothing, and says that it must not vote, after every start.
+    // Moved aside, the server has nothing, and reports that it must not vote, after every start.
     assert_eq!(move_aside(&disk).expect("power"), "damaged.1");
     for _ in 0..2 {
         let (recovered, _) = start(&disk).expect("nothing is left");
@@ -589,7 +589,7 @@ fn killed_before_the_base_was_flushed() {
     }
 }
 
-/// The first group of a segment, torn, right behind a snapshot at the log's end: the log goes on from the segment before,
+/// The first group of a segment, torn, right after a snapshot at the log's end: the log goes on from the segment before,
 /// so that an older snapshot still finds it in one piece.
 #[test]
 fn torn_segment_behind_a_snapshot() {
@@ -644,7 +644,7 @@ fn three_segments() -> SimDisk {
 const EACCES: i32 = 13;
 const EIO: i32 = 5;
 
-/// A segment, or the only snapshot, that the system does not let us read is no damage: the start says which file it is and
+/// A segment, or the only snapshot, that the system does not let us read is no damage: the start names the file and
 /// changes nothing, and is whole once the file can be read. (A member once moved all of it aside and stopped voting.)
 #[test]
 fn what_cannot_be_read_is_not_damaged() {
@@ -671,8 +671,8 @@ fn what_cannot_be_read_is_not_damaged() {
     assert_eq!(found(&disk), whole);
 }
 
-/// The newest snapshot lies on blocks that the disk does not give: the log behind an older one leads to the same state,
-/// and the file keeps its name, for the disk may be mended. Without such a log the start says what it cannot read.
+/// The newest snapshot lies on blocks that the disk does not give: the log after an older one leads to the same state,
+/// and the file keeps its name, for the disk may be mended. Without such a log the start names what it cannot read.
 #[test]
 fn snapshot_on_a_bad_block() {
     let disk = three_segments();
@@ -681,12 +681,13 @@ fn snapshot_on_a_bad_block() {
     let name = snapshot::file_name(Zxid(last));
     write_snapshot(&disk, last, &image(last, 1, 0));
     disk.set_unreadable(Folder::Snap, &name, Some(EIO));
-    let mut told = Vec::new();
-    let recovered = recover(&disk, settings(), &mut |event| told.push(event)).expect("the log has it all");
+    let mut reported = Vec::new();
+    let recovered =
+        recover(&disk, settings(), &mut |event| reported.push(event)).expect("the log has it all");
     assert_eq!(recovered.restored.zxid, Zxid(last));
     assert_eq!(found(&disk), whole);
     let left_out = |event: &Event| matches!(event, Event::LeftOut { is_damaged: false, path, .. } if path.ends_with(&name));
-    assert!(told.iter().any(left_out), "{told:?}");
+    assert!(reported.iter().any(left_out), "{reported:?}");
     disk.remove(Folder::Log, &wal::file_name(1)).expect("there");
     let error = start(&disk).expect_err("records are missing");
     assert!(matches!(error, RecoveryError::Unreadable { .. }) && !error.is_damage(), "{error}");
@@ -694,7 +695,7 @@ fn snapshot_on_a_bad_block() {
     assert_eq!(found(&disk), whole);
 }
 
-/// Files of a later version are whole, and not for this one: it says so, and changes nothing.
+/// Files of a later version are whole, and not for this one: the start refuses them by name, and changes nothing.
 #[test]
 fn later_versions_are_not_damaged() {
     let disk = three_segments();
@@ -737,7 +738,7 @@ fn later_versions_are_not_damaged() {
 }
 
 /// A digest that is not the tree's proves damage in a log of the present version. In one of an older version a leader of
-/// ZooKeeper's may have predicted it: it is counted and told, and the log is taken.
+/// ZooKeeper's may have predicted it: it is counted and reported, and the log is taken.
 #[test]
 fn digests_of_older_logs() {
     let recovered = |version: Option<u8>, wrong: &[u64]| {
@@ -764,26 +765,26 @@ fn digests_of_older_logs() {
             sector[..4].copy_from_slice(&crc.to_be_bytes());
             disk.write_at(Folder::Log, &name, 0, &sector).expect("power");
         }
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         let recovered = recover(&disk, settings(), &mut |event| {
             if let Event::Digests { mismatches, is_refuted, .. } = event {
-                told.push((mismatches, is_refuted));
+                reported.push((mismatches, is_refuted));
             }
         });
-        (recovered, told)
+        (recovered, reported)
     };
     for version in [None, Some(2)] {
-        let (right, told) = recovered(version, &[]);
-        assert_eq!((right.expect("whole").digest_mismatches, told), (0, vec![]));
+        let (right, reported) = recovered(version, &[]);
+        assert_eq!((right.expect("whole").digest_mismatches, reported), (0, vec![]));
     }
-    let (refused, told) = recovered(None, &[2]);
+    let (refused, reported) = recovered(None, &[2]);
     let error = refused.expect_err("damage");
     assert!(error.is_damage() && error.to_string().contains("0x2 leaves digest"), "{error}");
-    assert!(told.is_empty());
+    assert!(reported.is_empty());
     for (wrong, is_refuted) in [(&[2, 3][..], true), (&[2, 4], false)] {
-        let (taken, told) = recovered(Some(2), wrong);
+        let (taken, reported) = recovered(Some(2), wrong);
         let taken = taken.expect("whole");
         assert_eq!((taken.digest_mismatches, taken.restored.zxid, taken.replayed), (2, Zxid(4), 4));
-        assert_eq!(told, [(2, is_refuted)]);
+        assert_eq!(reported, [(2, is_refuted)]);
     }
 }

@@ -6,7 +6,7 @@ use crate::database::{Builder, Database, FuzzyError, FuzzyReplay, FuzzyReport};
 use crate::proto::Zxid;
 use crate::server::logging::Text;
 use crate::snapshot::java::{
-    Decoder, Form, LogReader, LogSeen, Packing, Place, parse_log_name, parse_snapshot_name,
+    Decoder, Form, LogError, LogReader, Packing, Place, parse_log_name, parse_snapshot_name,
 };
 use memmap2::Mmap;
 use std::fs::{self, File};
@@ -223,7 +223,7 @@ fn decode(snapshot: &SnapshotFile, options: Options) -> Result<FuzzyReplay, Atte
         }
     }
     let tail = decoder.finish().map_err(|damage| Attempt::Next(damage.to_string()))?;
-    builder.finish_fuzzy(snapshot.zxid, tail).map_err(Attempt::Next)
+    builder.finish_fuzzy(snapshot.zxid, tail).map_err(|why| Attempt::Next(why.to_string()))
 }
 
 /// Replays the log; true if its last record was incomplete.
@@ -243,16 +243,16 @@ fn follow(mut replay: FuzzyReplay, base: Zxid, logs: &[LogFile]) -> Result<(Fuzz
                 progress = Instant::now();
                 log::info!(target: "import", "replaying: log={} zxid={zxid} txns={txns}", Text(path.display()));
             }
-            replay.replay(zxid, txn).map_err(|error| error.to_string())
+            replay.replay(zxid, txn)
         };
         let end = match reader.file(bytes.as_deref().unwrap_or_default(), place, each) {
             Ok(end) => end,
-            Err(damage) => {
-                return Err(match &damage.seen {
-                    // The snapshot may be the cause.
-                    LogSeen::Refused(_) => Attempt::Next(format!("{}: {damage}", path.display())),
-                    _ => Attempt::Over(Box::new(JavaDataError::Log { path: path.clone(), damage })),
-                });
+            // The snapshot may be the cause.
+            Err(why @ LogError::Refused { .. }) => {
+                return Err(Attempt::Next(format!("{}: {why}", path.display())));
+            }
+            Err(LogError::Damage(damage)) => {
+                return Err(Attempt::Over(Box::new(JavaDataError::Log { path: path.clone(), damage })));
             }
         };
         if let Some(left) = end.torn {

@@ -5,7 +5,7 @@ use super::{
     PATH_BYTES_MAX, SIGNATURE, SNAPSHOT_MAGIC, VERSION,
 };
 use crate::proto::{Acl, Id, Perms, Zxid, path};
-use crate::snapshot::{ACL_OPEN, Counts, Node, Visitor};
+use crate::snapshot::{ACL_OPEN, Counts, Node, Refused, Visitor};
 use hashbrown::HashMap;
 
 /// A snapshot that must not be used; an older one, with the log from there on, may serve.
@@ -54,7 +54,7 @@ pub enum Seen {
     /// An ACL id twice.
     #[error("ACL {0} is there twice")]
     AclTwice(i64),
-    /// A seal does not fit what is in front of it.
+    /// A seal does not fit what is before it.
     #[error("the checksum is {stored:#x}, that of the bytes before is {computed:#x}: some of them changed")]
     Checksum {
         /// In the file.
@@ -68,12 +68,12 @@ pub enum Seen {
     /// What follows the first seal is of no known form.
     #[error("{bytes} bytes follow the tree: neither a digest nor a last zxid")]
     Trailer {
-        /// How many.
+        /// The bytes after the tree.
         bytes: usize,
     },
-    /// The visitor's own reason.
+    /// The visitor refuses an entry.
     #[error("{0}")]
-    Refused(String),
+    Refused(#[from] Refused),
 }
 
 /// How far the decoder is.
@@ -88,12 +88,12 @@ pub enum Progress {
     },
 }
 
-/// What stands behind the tree, and what is known of all of it.
+/// What follows the tree, and what is known of all of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tail {
     /// The tree's digest once the txn of that zxid is replayed; `None` where there is none of our version.
     pub digest: Option<(Zxid, u64)>,
-    /// Newest txn of which the snapshot may hold something, where the file says it.
+    /// Newest txn of which the snapshot may hold something, where the file holds it.
     pub last_zxid: Option<Zxid>,
     /// Newest txn that a znode shows, but for the one that shows the ensemble's configuration.
     pub newest: Zxid,
@@ -144,7 +144,7 @@ enum Part {
     Whole,
 }
 
-/// Most bytes behind the first seal: a digest as text, a last zxid, and their seals.
+/// Most bytes after the first seal: a digest as text, a last zxid, and their seals.
 const TRAILER_BYTES_MAX: usize = 128;
 /// Checksum (8) and the string "/".
 const SEAL_BYTES: usize = 13;
@@ -285,7 +285,7 @@ impl Decoder {
         }
     }
 
-    /// There is no more: what stands behind the tree.
+    /// There is no more: returns what follows the tree.
     ///
     /// # Errors
     /// The snapshot is not whole, or its seals do not fit.
@@ -440,7 +440,7 @@ impl Decoder {
             let start = cursor.at;
             let (zxid, version) = (cursor.zxid()?, cursor.int()?);
             let digest = if version < crate::tree::DIGEST_VERSION {
-                // Text in hexadecimal of a digest that nobody computes any more.
+                // Text in hexadecimal of a digest that no version computes any more.
                 cursor.buffer("a digest", 16)?;
                 None
             } else {

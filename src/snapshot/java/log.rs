@@ -8,9 +8,9 @@ use super::{Adler, DATA_BYTES_MAX, FILE_HEADER_BYTES, LOG_DBID, LOG_MAGIC, VERSI
 use crate::proto::Zxid;
 use bytes::BufMut;
 
-/// Checksum (8) and length (4) in front of an entry.
+/// Checksum (8) and length (4) before an entry.
 const ENTRY_HEADER_BYTES: usize = 12;
-/// Behind an entry. Source: `FileTxnLog`, `Util.readTxnBytes`.
+/// After an entry. Source: `FileTxnLog`, `Util.readTxnBytes`.
 const END_MARK: u8 = b'B';
 /// Session (8), cxid (4), zxid (8), time (8), type (4).
 const TXN_HEADER_BYTES: usize = 32;
@@ -83,7 +83,7 @@ pub enum LogSeen {
         /// The one here.
         zxid: Zxid,
     },
-    /// A file before this one ends in the middle of a record, and it cannot be told whether that counted.
+    /// A file before this one ends in the middle of a record, and it is unknown whether that counted.
     #[error(
         "txn {zxid} begins an epoch, and the file before ends in the middle of a record: whether that was the last \
          cannot be told; start ZooKeeper on this data and stop it: it writes a new snapshot"
@@ -92,9 +92,28 @@ pub enum LogSeen {
         /// The one here.
         zxid: Zxid,
     },
-    /// The visitor's own reason.
+}
+
+/// Why the reading of a log ends early.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogError<E> {
+    /// The log must not be used as it is.
     #[error("{0}")]
-    Refused(String),
+    Damage(LogDamage),
+    /// The function that takes the entries refuses one.
+    #[error("byte {offset}: {error}")]
+    Refused {
+        /// Where the entry begins in the file.
+        offset: usize,
+        /// Its reason.
+        error: E,
+    },
+}
+
+impl<E> From<LogDamage> for LogError<E> {
+    fn from(damage: LogDamage) -> Self {
+        Self::Damage(damage)
+    }
 }
 
 /// Whether files follow.
@@ -139,7 +158,7 @@ enum Found<'a> {
 }
 
 impl LogReader {
-    /// A reader of the log behind the snapshot at `base`. Its first file is the newest whose name is not behind
+    /// A reader of the log after the snapshot at `base`. Its first file is the newest whose name is not after
     /// the snapshot, or the first there is.
     pub fn new(base: Zxid) -> Self {
         Self { base, last: None, torn_before: false }
@@ -150,30 +169,30 @@ impl LogReader {
         self.last.unwrap_or_default().max(self.base)
     }
 
-    /// Reads one whole file. Entries behind the snapshot go to `each`, with their zxid.
+    /// Reads one whole file. Entries after the snapshot go to `each`, with their zxid.
     ///
     /// # Errors
-    /// Where the log is damaged, where txns are missing, and what `each` says.
-    pub fn file(
+    /// [`LogError::Damage`] where the log is damaged or txns are missing; [`LogError::Refused`] with an error of `each`.
+    pub fn file<E>(
         &mut self,
         bytes: &[u8],
         place: Place,
-        mut each: impl FnMut(Zxid, &[u8]) -> Result<(), String>,
-    ) -> Result<LogEnd, LogDamage> {
+        mut each: impl FnMut(Zxid, &[u8]) -> Result<(), E>,
+    ) -> Result<LogEnd, LogError<E>> {
         let mut end = LogEnd::default();
         let Some((header, _)) = bytes.split_at_checked(FILE_HEADER_BYTES) else {
             // A crash right after the file was made.
             return match place {
                 Place::Newest => Ok(end),
-                Place::Inner => Err(LogDamage { offset: bytes.len(), seen: LogSeen::Empty }),
+                Place::Inner => Err(LogDamage { offset: bytes.len(), seen: LogSeen::Empty }.into()),
             };
         };
         let int = |at: usize| i32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
         if int(0) != LOG_MAGIC {
-            return Err(LogDamage { offset: 0, seen: LogSeen::Magic(int(0)) });
+            return Err(LogDamage { offset: 0, seen: LogSeen::Magic(int(0)) }.into());
         }
         if int(4) != VERSION {
-            return Err(LogDamage { offset: 4, seen: LogSeen::Version(int(4)) });
+            return Err(LogDamage { offset: 4, seen: LogSeen::Version(int(4)) }.into());
         }
         let mut at = FILE_HEADER_BYTES;
         loop {
@@ -183,7 +202,7 @@ impl LogReader {
                     let zxid = zxid_of(entry).ok_or_else(|| damage(LogSeen::Short(entry.len())))?;
                     self.follow(zxid).map_err(damage)?;
                     if zxid > self.base {
-                        each(zxid, entry).map_err(|why| damage(LogSeen::Refused(why)))?;
+                        each(zxid, entry).map_err(|error| LogError::Refused { offset: at, error })?;
                     }
                     end.entries += 1;
                     at += ENTRY_HEADER_BYTES + entry.len() + 1;
@@ -250,7 +269,7 @@ fn entry(bytes: &[u8], at: usize) -> Result<Found<'_>, LogSeen> {
     }
 }
 
-/// Judges what is behind the last entry: zeroes only, or a record that was never whole.
+/// Judges what is after the last entry: zeroes only, or a record that was never whole.
 ///
 /// # Errors
 /// An entry that was whole once: with another length, without its end mark, or further on.
@@ -279,7 +298,7 @@ fn torn(bytes: &[u8], at: usize, last: Option<Zxid>) -> Result<Option<Torn>, (us
 }
 
 /// Length of the entry at the start of `rest` whose checksum is `stored`, if there is one that is not what
-/// its frame says, or lacks its end mark.
+/// its frame has, or lacks its end mark.
 fn whole(rest: &[u8], stored: i64, stated: i32) -> Option<usize> {
     let mut adler = Adler::new();
     for (length, &byte) in rest.iter().take(DATA_BYTES_MAX).enumerate() {

@@ -19,13 +19,13 @@ mod log;
 
 pub use decode::{Damage, Decoder, Progress, Seen, Tail};
 pub use encode::Encoder;
-pub use log::{LogDamage, LogEnd, LogReader, LogSeen, Place, Torn, put_log_entry, put_log_header};
+pub use log::{LogDamage, LogEnd, LogError, LogReader, LogSeen, Place, Torn, put_log_entry, put_log_header};
 
 use crate::proto::Zxid;
 
-/// In front of a snapshot file: `ZKSN`.
+/// Begins a snapshot file: `ZKSN`.
 const SNAPSHOT_MAGIC: i32 = 0x5A4B_534E;
-/// In front of a log file: `ZKLG`.
+/// Begins a log file: `ZKLG`.
 const LOG_MAGIC: i32 = 0x5A4B_4C47;
 /// Of both. Java does not look at it; another one is refused here.
 const VERSION: i32 = 2;
@@ -55,11 +55,11 @@ pub const ACL_ENTRIES_MAX: usize = 1 << 17;
 pub enum Form {
     /// A file, uncompressed: with header and seals.
     File,
-    /// What a leader sends behind a SNAP packet.
+    /// What a leader sends after a SNAP packet.
     Stream,
 }
 
-/// How a snapshot file is compressed, as its name says.
+/// How a snapshot file is compressed, by the end of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
     /// Not at all.

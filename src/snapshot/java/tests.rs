@@ -1,11 +1,12 @@
 use super::*;
 use crate::database::{Agreement, Builder, Database, FuzzyError, FuzzyReplay};
 use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms};
-use crate::snapshot::{Header, Node, Visitor};
+use crate::snapshot::{Header, Node, Refused, Visitor};
 use crate::tree::{Digests, ExtendedTypes, NodeImage, Settings, Tree};
 use crate::txn::{self, Applied, CreateKind, CreateTxn, Txn, TxnHeader};
 use bytes::BufMut;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 const SETTINGS: Settings =
     Settings { extended_types: ExtendedTypes::On, digests: Digests::Kept, hash_seed: 7 };
@@ -15,18 +16,18 @@ const SETTINGS: Settings =
 struct Ignore(usize);
 
 impl Visitor for Ignore {
-    fn header(&mut self, _: &Header) -> Result<(), String> {
-        Err("ZooKeeper's snapshots have no such header".into())
+    fn header(&mut self, _: &Header) -> Result<(), Refused> {
+        panic!("ZooKeeper's snapshots have no such header")
     }
-    fn session(&mut self, _: i64, _: i32) -> Result<(), String> {
+    fn session(&mut self, _: i64, _: i32) -> Result<(), Refused> {
         self.0 += 1;
         Ok(())
     }
-    fn acl(&mut self, _: u32, _: Vec<Acl>) -> Result<(), String> {
+    fn acl(&mut self, _: u32, _: Vec<Acl>) -> Result<(), Refused> {
         self.0 += 1;
         Ok(())
     }
-    fn node(&mut self, _: Node<'_>) -> Result<(), String> {
+    fn node(&mut self, _: Node<'_>) -> Result<(), Refused> {
         self.0 += 1;
         Ok(())
     }
@@ -206,7 +207,7 @@ fn round_trip() {
         assert_eq!((tail.digest, tail.last_zxid.is_some()), (expected, form == Form::File));
         assert_eq!((tail.reach(), tail.counts.sessions, tail.counts.acls), (zxid, 2, 2));
         let replay = builder.finish_fuzzy(zxid, tail).expect("a tree");
-        assert_eq!(replay.is_exact(), form == Form::File, "the digest block says that it is");
+        assert_eq!(replay.is_exact(), form == Form::File, "the digest block shows that it is");
         let (restored, report) = replay.finish().expect("whole");
         assert_eq!(restored.tree.digest(), digest);
         assert_eq!(contents(&restored), contents(&history.restored));
@@ -247,7 +248,7 @@ fn every_length() {
     let bytes = encode(Form::File, &mut history.restored);
     let ends: Vec<usize> =
         (0..bytes.len()).filter(|&length| decode(Form::File, &[&bytes[..length]]).is_ok()).collect();
-    // Behind the tree's seal, and behind the digest's.
+    // After the tree's seal, and after the digest's.
     assert_eq!(ends, [bytes.len() - 54, bytes.len() - 21]);
     assert_eq!(decode(Form::File, &[&bytes[..ends[0]]]).expect("old").1.digest, None);
     assert_eq!(decode(Form::File, &[&bytes[..ends[1]]]).expect("old").1.last_zxid, None);
@@ -260,7 +261,7 @@ fn every_length() {
     }
 }
 
-/// The four forms of what follows the tree are told apart, and a digest as text is passed over.
+/// The four forms of what follows the tree are distinguished, and a digest as text is passed over.
 #[test]
 fn trailers() {
     let mut history = history();
@@ -366,7 +367,7 @@ fn orphans_are_refused() {
         bytes.put_string(b"/");
         bytes.put_string(SIGNATURE);
         let (builder, tail) = decode(Form::Stream, &[&bytes]).expect("decodes");
-        builder.finish_fuzzy(Zxid(1), tail).map(|_| ())
+        builder.finish_fuzzy(Zxid(1), tail).map(|_| ()).map_err(|why| why.to_string())
     };
     assert_eq!(stream(&["", "/a", "/a/b"]), Ok(()));
     assert_eq!(stream(&["", "/a/b"]), Err("/a/b has no parent".into()));
@@ -570,7 +571,7 @@ fn fuzzy_file(
     bytes
 }
 
-/// A log that ends before what the snapshot holds makes no tree; one that says another digest does.
+/// A log that ends before what the snapshot holds makes no tree; one with another digest does.
 #[test]
 fn replay_must_reach() {
     let mut history = history();
@@ -640,7 +641,7 @@ fn nothing_behind_the_tree() {
     assert_eq!((tail.digest, tail.last_zxid), (None, None));
 }
 
-/// Ephemerals of a session that nobody knows go, as Java lets them.
+/// Ephemerals of an unknown session go, as in Java.
 #[test]
 fn orphans_go() {
     let mut history = history();
@@ -651,7 +652,7 @@ fn orphans_go() {
     assert!(restored.tree.find(b"/a/ephemeral").is_none());
 }
 
-/// A create that does not say its parent's cversion, as 3.3 wrote them, counts it up.
+/// A create that does not hold its parent's cversion, as 3.3 wrote them, counts it up.
 #[test]
 fn old_create() {
     let mut restored = Database::fresh(SETTINGS);
@@ -691,7 +692,7 @@ fn zxids(range: std::ops::RangeInclusive<u64>) -> Vec<Zxid> {
 /// The zxids that were given, and what each file's end was.
 type LogsRead = (Vec<u64>, Vec<Option<Torn>>);
 
-/// Reads files as one log behind `base`: what was read, or the damage and the number of its file.
+/// Reads files as one log after `base`: what was read, or the damage and the number of its file.
 fn read_logs(base: u64, files: &[Vec<u8>]) -> Result<LogsRead, (usize, LogSeen)> {
     let mut reader = LogReader::new(Zxid(base));
     let (mut seen, mut torn) = (Vec::new(), Vec::new());
@@ -699,9 +700,12 @@ fn read_logs(base: u64, files: &[Vec<u8>]) -> Result<LogsRead, (usize, LogSeen)>
         let place = if number + 1 == files.len() { Place::Newest } else { Place::Inner };
         let each = |zxid: Zxid, _: &[u8]| {
             seen.push(zxid.0);
-            Ok(())
+            Ok::<(), Infallible>(())
         };
-        let end = reader.file(file, place, each).map_err(|damage| (number, damage.seen))?;
+        let end = reader.file(file, place, each).map_err(|error| match error {
+            LogError::Damage(damage) => (number, damage.seen),
+            LogError::Refused { error, .. } => match error {},
+        })?;
         torn.push(end.torn);
     }
     Ok((seen, torn))
@@ -712,7 +716,7 @@ fn padded(mut file: Vec<u8>) -> Vec<u8> {
     file
 }
 
-/// Entries come back behind the snapshot, over several padded files and epochs; a file may hold none.
+/// Entries after the snapshot come back, over several padded files and epochs; a file may hold none.
 #[test]
 fn logs() {
     let epoch = 1 << 32;
@@ -803,14 +807,13 @@ fn flipped_bits_in_logs() {
     }
 }
 
-/// What the reader of the entries objects to is told with the place.
+/// An error of the reader of the entries comes back with the place.
 #[test]
 fn log_visitor_objects() {
     let file = log_of(&zxids(3..=4));
-    let refuse = |zxid: Zxid, _: &[u8]| if zxid == Zxid(4) { Err("no".into()) } else { Ok(()) };
-    let damage = LogReader::new(Zxid(2)).file(&file, Place::Newest, refuse).expect_err("refused");
-    assert_eq!(damage.seen, LogSeen::Refused("no".into()));
-    assert_eq!(damage.offset, log_of(&zxids(3..=3)).len());
+    let refuse = |zxid: Zxid, _: &[u8]| if zxid == Zxid(4) { Err("no") } else { Ok(()) };
+    let error = LogReader::new(Zxid(2)).file(&file, Place::Newest, refuse).expect_err("refused");
+    assert_eq!(error, LogError::Refused { error: "no", offset: log_of(&zxids(3..=3)).len() });
 }
 
 /// Names as ZooKeeper gives them, compressed ones included.

@@ -71,8 +71,8 @@ impl Summary {
     }
 }
 
-/// A [`Summary`] with percentiles. Values are microseconds; they are told apart to 1/16 of their
-/// size, and those above 2^36 (19 hours) are not told apart. 4 KiB from the first value on.
+/// A [`Summary`] with percentiles. Values are microseconds; they are distinguished to 1/16 of their
+/// size, and those above 2^36 (19 hours) are not distinguished. 4 KiB from the first value on.
 ///
 /// Java keeps 4,096 values drawn at random since the start; here all count.
 #[derive(Clone, Debug, Default)]
@@ -349,7 +349,7 @@ impl Merge for LastMinMax {
     }
 }
 
-/// Namespaces that are told apart; clients choose the names, so there is a limit.
+/// Namespaces that are counted apart; clients choose the names, so there is a limit.
 pub const NAMESPACES_MAX: usize = 256;
 
 /// Slots of a [`Namespaces`], a power of two, of which at most a quarter is taken.
@@ -362,7 +362,7 @@ const NAMESPACE_SLOTS: usize = 4 * NAMESPACES_MAX;
 #[derive(Clone, Debug, Default)]
 pub struct Namespaces {
     all: Vec<Counted>,
-    /// Empty before the first name. A name is in the slot that its key leads to, or in the first free one behind that.
+    /// Empty before the first name. A name is in the slot that its key leads to, or in the first free one after that.
     slots: Vec<Slot>,
     /// The one that was found last, and how long its name is: most traffic is about one namespace.
     last: Option<(u16, usize)>,
@@ -371,7 +371,7 @@ pub struct Namespaces {
 /// A name that was asked for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
-    /// As [`key_of`] says it.
+    /// As from [`key_of`].
     key: u64,
     /// 0 where the slot is free.
     length: u32,
@@ -517,7 +517,7 @@ impl Merge for Namespaces {
 
 /// Everything that is counted or measured where it happens.
 #[derive(Clone, Debug, Default)]
-#[allow(missing_docs)] // the types say it
+#[allow(missing_docs)] // each type has its description
 pub struct Metrics {
     pub counters: Counters,
     pub sizes: Sizes,
@@ -614,7 +614,7 @@ mod tests {
         for path in ["", "/", "//", "//x"] {
             assert_eq!(namespace(path.as_bytes()), None, "{path}");
         }
-        // More than are told apart, and than there are slots.
+        // More than are counted apart, and than there are slots.
         let mut some = Namespaces::default();
         for _ in 0..2 {
             for number in 0..NAMESPACES_MAX + 10 {

@@ -21,7 +21,7 @@ use crate::proto::Zxid;
 use crate::watch;
 use std::collections::BTreeMap;
 
-/// What `srvr`, `stat`, `mntr` and `envi` say the version is: ZooKeeper's that is spoken first, for
+/// The version in `srvr`, `stat`, `mntr` and `envi`: ZooKeeper's that is spoken first, for
 /// the tools that read a number there, then ours. `built_on` is like `2026-08-19 19:53 UTC`.
 pub fn version(built_on: &str) -> String {
     format!("3.9.4-zkfast-{}, built on {built_on}", env!("CARGO_PKG_VERSION"))
@@ -40,7 +40,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The word that tools look for behind `Mode: `.
+    /// The word that tools look for after `Mode: `.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Standalone => "standalone",
@@ -53,12 +53,12 @@ impl Mode {
 }
 
 /// Everything that a four-letter word may tell. What only one word tells may be left empty for the
-/// others; the field says which word that is. Times ending in `wall_ms` are milliseconds since 1970.
+/// others; the field's doc names that word. Times ending in `wall_ms` are milliseconds since 1970.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     /// As [`version`] writes it.
     pub version: String,
-    /// Whether requests are answered; most words have nothing to say before.
+    /// Whether requests are answered; most words have no figures before.
     pub serving: bool,
     /// What the server does in its ensemble.
     pub mode: Mode,
@@ -82,7 +82,7 @@ pub struct Status {
     pub quotas: BTreeMap<String, QuotaUse>,
     /// `conf`, and the sizes in it also for `dirs`.
     pub conf: Conf,
-    /// Name and value of what describes process and machine, behind the version; `envi`.
+    /// Name and value of what describes process and machine, after the version; `envi`.
     pub environment: Vec<(String, String)>,
     /// Client connections, also without a session, and the one that asks; `stat`, `cons`, `dump`.
     pub connections: Vec<Connection>,
@@ -200,7 +200,7 @@ pub struct Conf {
     pub max_session_timeout_ms: i32,
     /// -1 for the system's.
     pub client_port_listen_backlog: i32,
-    /// A member of an ensemble: what it lists behind the rest, line by line.
+    /// A member of an ensemble: what it lists after the rest, line by line.
     pub member: Vec<String>,
     /// 0 for a standalone server.
     pub server_id: i64,

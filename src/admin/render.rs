@@ -10,7 +10,7 @@ const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requ
 /// Microseconds, in which times are recorded, in a millisecond, in which ZooKeeper tells them.
 const MILLISECOND: u64 = 1000;
 
-/// The answer to `word`, whole; the connection is closed behind it.
+/// The answer to `word`, whole; the connection is closed after it.
 ///
 /// `srst`, `crst` and `stmk` only confirm: who gathers the status resets or sets.
 pub fn render(word: FourLetterWord, status: &Status) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 /// A word that a client may send instead of a handshake. Source: `FourLetterCommands`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // the words are ZooKeeper's; the page on them says what each answers
+#[allow(missing_docs)] // the words are ZooKeeper's; the page on them lists what each answers
 pub enum FourLetterWord {
     Conf,
     Cons,

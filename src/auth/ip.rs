@@ -202,7 +202,7 @@ mod tests {
         }
     }
 
-    /// A prefix covers what it says, to the bit, and never the other family.
+    /// A prefix covers its addresses, to the bit, and never the other family.
     #[test]
     fn prefixes() {
         assert!(matches("10.1.2.3", "10.1.2.3"));

@@ -25,7 +25,7 @@ use std::borrow::Cow;
 /// The id that passes every check has this scheme.
 const SUPER: &str = "super";
 
-/// An auth packet that adds nothing. The client is told [`ErrorCode::AuthFailed`] and disconnected.
+/// An auth packet that adds nothing. The client gets [`ErrorCode::AuthFailed`] and is disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no scheme of this name, or nothing for it to read")]
 pub struct AuthFailed;
@@ -33,7 +33,7 @@ pub struct AuthFailed;
 /// How ids come about and what they are worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// `user:hash` that makes a connection super; `None` if nobody can be.
+    /// `user:hash` that makes a connection super; `None` if no connection can be.
     /// Source: `zookeeper.DigestAuthenticationProvider.superDigest`.
     pub super_digest: Option<String>,
     /// Hash of the digest scheme. Source: `zookeeper.DigestAuthenticationProvider.digestAlg`.
@@ -89,7 +89,7 @@ impl Policy {
     /// The list to store for the one that a client with `ids` sent.
     ///
     /// Duplicates go first, then every entry is checked; `auth` becomes one entry for each id that
-    /// somebody vouched for.
+    /// a scheme vouched for.
     ///
     /// # Errors
     /// [`ErrorCode::InvalidAcl`] for an empty list, an entry that its scheme refuses, and `auth`
@@ -162,7 +162,7 @@ impl Policy {
         }
     }
 
-    /// Whether ids of `scheme` say who somebody is, and not only where; those are what `auth` means.
+    /// True if ids of `scheme` name a user, and not only an address; those are what `auth` means.
     fn is_authenticated(&self, scheme: &str) -> bool {
         match scheme {
             "digest" => self.digest_enabled,
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(digest(&policy, ""), [Id::new("digest", ":2jmj7l5rSw0yVb/vlWAYkK/YBwk=")]);
     }
 
-    /// The super digest adds the super id in front of the digest id, and only for its password.
+    /// The super digest adds the super id before the digest id, and only for its password.
     #[test]
     fn super_digest_makes_super() {
         let policy = Policy {
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(refuse(&[]), ErrorCode::InvalidAcl);
         for (scheme, id) in [
             ("world", "everyone"),
-            ("auth", ""), // an ip id vouches for nobody
+            ("auth", ""), // an ip id vouches for no user
             ("digest", "user"),
             ("digest", "user:"),
             ("digest", "a:b:c"),
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(refuse(&[raw(31, "world", "anyone"), raw(31, "ip", "x")]), ErrorCode::InvalidAcl);
     }
 
-    /// `auth` becomes every authenticated id of the connection, whatever its id part says, and
+    /// `auth` becomes every authenticated id of the connection, whatever its id part is, and
     /// duplicates are gone from what the client sent, not from what that makes.
     #[test]
     fn auth_expands() {
@@ -404,7 +404,7 @@ mod tests {
         assert!(!may(&[acl(Perms::READ, "digest", "a:1")], Perms::WRITE));
         assert!(may(&[acl(Perms::ALL, "ip", "10.0.0.0/8")], Perms::WRITE));
         assert!(!may(&[acl(Perms::ALL, "ip", "11.0.0.0/8")], Perms::WRITE));
-        // The same text under another scheme is somebody else.
+        // The same text under another scheme is another user.
         assert!(!may(&[acl(Perms::ALL, "sasl", "a:1")], Perms::WRITE));
         assert!(!may(&[acl(Perms::ALL, "world", "somebody")], Perms::WRITE));
         let open = Policy { skip_acl: true, ..Policy::default() };

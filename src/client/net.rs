@@ -207,7 +207,7 @@ impl Connection {
     }
 }
 
-/// Sends a four-letter word and gives all that the server says before it closes.
+/// Sends a four-letter word and gives all that the server sends before it closes.
 pub fn four_letter_word(address: SocketAddr, word: &str, timeout: Duration) -> Result<String, ClientError> {
     let mut stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;

@@ -262,7 +262,7 @@ pub struct Event {
     pub path: Vec<u8>,
 }
 
-/// What a server sends behind its connect response.
+/// What a server sends after its connect response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// An answer.
@@ -298,12 +298,12 @@ pub enum SessionError {
         /// Where the record ended.
         short: Short,
     },
-    /// Bytes behind a complete body.
+    /// Bytes after a complete body.
     #[error("reply to opcode {} has {bytes} bytes too many", op.0)]
     Rest {
         /// The request's opcode.
         op: OpCode,
-        /// How many.
+        /// The bytes after the body.
         bytes: usize,
     },
 }
@@ -367,7 +367,7 @@ impl Session {
         self.pending.len()
     }
 
-    /// The newest zxid that a reply or event told of: what to show when connecting again.
+    /// The newest zxid that a reply or event carried: what to send when connecting again.
     pub fn last_zxid(&self) -> Zxid {
         self.last_zxid
     }
@@ -644,7 +644,7 @@ mod tests {
         }
     }
 
-    /// A server that answers out of order, too much or too little is told apart.
+    /// A server that answers out of order, too much or too little is noticed.
     #[test]
     fn broken_servers_are_noticed() {
         let answer = |requests: &[Request], fill: &dyn Fn(&mut Vec<u8>)| {

@@ -10,7 +10,7 @@ use bytes::BufMut;
 pub struct ConnectRequest<'a> {
     /// 0 from every client there is.
     pub protocol_version: i32,
-    /// Newest zxid that the client saw an answer from; a server behind it must refuse.
+    /// Newest zxid that the client saw an answer from; a server whose newest is older must refuse.
     pub last_zxid_seen: Zxid,
     /// Session timeout that the client would like, in milliseconds.
     pub timeout_ms: i32,

@@ -1,13 +1,13 @@
-//! What a client can be told went wrong.
+//! Error codes in replies.
 
 /// The answer to a request that failed. Source: `KeeperException.Code`, Apache ZooKeeper 3.9.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
-#[allow(missing_docs)] // the names are ZooKeeper's, and say it
+#[allow(missing_docs)] // the names are ZooKeeper's
 pub enum ErrorCode {
     Ok = 0,
     SystemError = -1,
-    /// The operations of a multi behind the one that failed.
+    /// The operations of a multi after the one that failed.
     RuntimeInconsistency = -2,
     DataInconsistency = -3,
     ConnectionLoss = -4,
@@ -92,7 +92,7 @@ const ALL: &[ErrorCode] = {
     ]
 };
 
-/// A body that does not decode is the client's mistake, and told as such.
+/// A body that does not decode is the client's mistake, and answered as such.
 impl From<super::Short> for ErrorCode {
     fn from(_: super::Short) -> Self {
         Self::MarshallingError

@@ -32,7 +32,7 @@ pub fn put_event(out: &mut Vec<u8>, zxid: Option<Zxid>, kind: EventType, path: &
     });
 }
 
-/// A notification as a client reads it, behind its [`ReplyHeader`].
+/// A notification as a client reads it, after its [`ReplyHeader`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatcherEvent {
     /// Number of an [`EventType`].

@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
         self.buffer()
     }
 
-    /// The count in front of a `vector`; `None` is null.
+    /// The count before a `vector`; `None` is null.
     ///
     /// The count is checked against what is left (an item has `item_bytes_min` bytes at least), so
     /// that nothing is ever allocated for items that cannot be there.
@@ -134,7 +134,7 @@ pub trait JuteWrite: BufMut {
         self.put_buffer(Some(value));
     }
 
-    /// The count in front of a `vector`.
+    /// The count before a `vector`.
     fn put_count(&mut self, items: usize) {
         self.put_i32(i32::try_from(items).expect("no vector here has 2^31 items"));
     }
@@ -146,7 +146,7 @@ fn length_of(bytes: &[u8]) -> i32 {
     i32::try_from(bytes.len()).expect("no buffer here has 2^31 bytes")
 }
 
-/// Appends one frame to `out`: what `body` writes, behind its length.
+/// Appends one frame to `out`: what `body` writes, after its length.
 #[inline]
 pub fn frame(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();

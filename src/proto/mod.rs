@@ -29,7 +29,7 @@ pub use request::RequestHeader;
 pub use stat::Stat;
 pub use zxid::Zxid;
 
-/// Largest frame a server takes unless `jute.maxbuffer` says otherwise, in bytes after the length.
+/// Largest frame a server takes unless `jute.maxbuffer` sets another limit, in bytes after the length.
 /// Source: `BinaryInputArchive.maxBuffer`.
 pub const FRAME_BYTES_MAX_DEFAULT: usize = 0xFFFFF;
 

@@ -5,7 +5,7 @@ use super::zxid::Zxid;
 use super::{ErrorCode, OpCode};
 use bytes::BufMut;
 
-/// In front of every reply; 16 bytes.
+/// Begins every reply; 16 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyHeader {
     /// The request's xid.
@@ -46,7 +46,7 @@ pub fn put_status(out: &mut Vec<u8>, xid: i32, zxid: i64, code: ErrorCode) {
     jute::frame(out, |out| ReplyHeader { xid, zxid, err: code.to_wire() }.put(out));
 }
 
-/// In front of each operation and each result of a multi; 9 bytes.
+/// Begins each operation and each result of a multi; 9 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MultiHeader {
     /// Type of what follows; -1 for a failed result and for the end.

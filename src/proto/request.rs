@@ -6,7 +6,7 @@ use super::op::OpCode;
 use super::reply::MultiHeader;
 use super::zxid::Zxid;
 
-/// In front of every request but the first; 8 bytes.
+/// Begins every request but the first; 8 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestHeader {
     /// The client's number for this request, echoed in the reply.
@@ -153,7 +153,7 @@ fn path_or_null<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Short> {
 /// hundreds of thousands of paths.
 #[derive(Clone, Debug)]
 pub struct SetWatches<'a> {
-    /// The newest zxid that the client saw; changes after it are told at once.
+    /// The newest zxid that the client saw; the client is notified of changes after it at once.
     pub relative_zxid: Zxid,
     /// data, exist, child, persistent and persistent recursive watches, in that order.
     pub lists: [Vec<&'a [u8]>; 5],

@@ -17,7 +17,7 @@ use std::hash::BuildHasher;
 /// Source: `EphemeralType.CONTAINER_EPHEMERAL_OWNER`.
 const CONTAINER_OWNER: i64 = i64::MIN;
 
-/// Ids that are left out where the clock was set back behind those that are known: a minute's worth, and more sessions
+/// Ids that are left out where the clock was set back to before those that are known: a minute's worth, and more sessions
 /// than a server opens in its life.
 const ENDED_IDS_MAX: i64 = 1 << 32;
 
@@ -39,7 +39,7 @@ pub fn password(session_id: i64) -> [u8; PASSWORD_BYTES] {
     password
 }
 
-/// Whether `given` is the password of `session_id`. Session 0 is nobody's and has none.
+/// Whether `given` is the password of `session_id`. Session 0 belongs to no client and has none.
 pub fn is_password(session_id: i64, given: &[u8]) -> bool {
     session_id != 0 && given == password(session_id)
 }
@@ -58,8 +58,8 @@ pub fn first_session_id(server_id: u8, wall_ms: i64) -> i64 {
 pub fn next_session_id<'a>(server_id: u8, wall_ms: i64, known: impl Iterator<Item = &'a i64>) -> i64 {
     let highest = known.copied().filter(|id| (*id as u64 >> 56) as u8 == server_id).max();
     let first = first_session_id(server_id, wall_ms);
-    // Behind the highest that is alive are others, which have ended, or which its log does not tell of: their clients
-    // must not find somebody else's. Each start begins elsewhere, so that two in a row do not meet either.
+    // After the highest that is alive are others, which have ended, or which the log does not name: their clients
+    // must not find another client's. Each start begins elsewhere, so that two in a row do not meet either.
     let beyond = |highest: i64| {
         let elsewhere = (wall_ms as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) as i64 & (ENDED_IDS_MAX - 1);
         usable((highest | (ENDED_IDS_MAX - 1)).wrapping_add(1).wrapping_add(elsewhere))
@@ -141,7 +141,7 @@ impl<O: Copy + Eq> Tracker<O> {
         id
     }
 
-    /// Adds a session, or gives the one that is there a full `timeout_ms`. Says whether it is new.
+    /// Adds a session, or gives the one that is there a full `timeout_ms`. True if it is new.
     pub fn track(&mut self, id: i64, timeout_ms: i32, now_ms: i64) -> bool {
         let bucket = self.bucket_of(now_ms.saturating_add(i64::from(timeout_ms)));
         let (hasher, slots) = (&self.hasher, &mut self.slots);
@@ -374,7 +374,7 @@ mod tests {
     use super::*;
 
     /// A server whose clock was set back gives no id that it may have given: neither that of a session that is known
-    /// nor those behind it, which may have ended.
+    /// nor those after it, which may have ended.
     #[test]
     fn clock_set_back() {
         let wall_ms = 1_700_000_000_000;
@@ -487,7 +487,7 @@ mod tests {
     }
 
     /// Three thousand sessions that come, are touched and go at random, in a hundred thousand steps,
-    /// expire exactly as a plain map says.
+    /// expire exactly as in a plain map.
     #[test]
     fn agrees_with_a_map() {
         let mut tracker = Tracker::<u32>::new(500, 1, 3);

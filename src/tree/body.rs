@@ -10,7 +10,7 @@ use triomphe::ThinArc;
 /// which nearly every znode has and which costs nothing to share.
 pub type AclRef = Option<Arc<AclList>>;
 
-/// The entries behind a reference; the open list reads as empty, and an empty list permits all.
+/// The entries of a reference; the open list reads as empty, and an empty list permits all.
 pub fn acl_entries(acl: &AclRef) -> &[Acl] {
     acl.as_ref().map_or(&[], |list| list)
 }
@@ -44,7 +44,7 @@ pub struct Owner(pub i64);
 
 /// The high byte of what is not a session: 0xFF, which server ids stay below where TTLs are allowed.
 const EXTENDED_MASK: i64 = 0xFF << 56;
-/// The two bytes behind it number the feature; 0 is TTL.
+/// The two bytes after it number the feature; 0 is TTL.
 const EXTENDED_FEATURE_MASK: i64 = 0xFFFF << 40;
 /// The low five bytes hold the feature's value.
 const EXTENDED_VALUE_MASK: i64 = (1 << 40) - 1;
@@ -85,7 +85,7 @@ pub enum OwnerKind {
 }
 
 impl Owner {
-    /// Nobody's.
+    /// A persistent znode's.
     pub const PERSISTENT: Self = Self(0);
     /// A container's.
     pub const CONTAINER: Self = Self(i64::MIN);
@@ -146,7 +146,7 @@ impl Body {
         &self.0.slice[..self.0.header.header.path_bytes as usize]
     }
 
-    /// Its path, and its data right behind it.
+    /// Its path, and its data right after it.
     pub fn path_and_data(&self) -> &[u8] {
         &self.0.slice
     }

@@ -55,7 +55,7 @@ const NO_DIR: u32 = u32::MAX;
 pub enum Digests {
     /// The commit side: each change updates the digest.
     Kept,
-    /// A view, which never says one.
+    /// A view, which never shows one.
     Off,
 }
 
@@ -461,7 +461,7 @@ impl Tree {
         self.data_bytes
     }
 
-    /// Whether [`Tree::digest`] says anything.
+    /// True if [`Tree::digest`] is kept up to date.
     pub fn keeps_digests(&self) -> bool {
         self.settings.digests == Digests::Kept
     }
@@ -511,7 +511,7 @@ impl Tree {
         index
     }
 
-    /// Says where the parent's children hang.
+    /// Returns where the parent's children hang.
     fn link(&mut self, parent: NodeIndex, child: NodeIndex) -> u32 {
         let place = self.dir_or_insert(parent);
         let dir = &mut self.dirs[place as usize];

@@ -11,7 +11,7 @@ use crate::tree::{Body, Fixed, NodeIndex, Owner, Removed, Tree};
 pub struct Applied {
     /// In the order they were made.
     pub changes: Vec<Change>,
-    /// How to take the changes back; collected only while somebody may have to.
+    /// How to take the changes back; collected only while the caller may have to.
     pub undo: Option<Vec<Undo>>,
 }
 
@@ -194,7 +194,7 @@ impl Apply<'_> {
             return Err(ErrorCode::NodeExists);
         }
         let before = self.tree.child_stat(parent);
-        // Logs of 3.3 and older do not say it.
+        // Logs of 3.3 and older do not hold it.
         let parent_cversion = if parent_cversion == -1 { before.0.wrapping_add(1) } else { parent_cversion };
         let body = self.tree.make_body(node, data, fixed);
         self.make(Change::Created { body: body.clone(), parent_cversion });

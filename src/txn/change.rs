@@ -8,14 +8,14 @@ use crate::tree::{Body, NodeIndex, Tree};
 pub enum Change {
     /// A znode came.
     Created {
-        /// It.
+        /// The znode as created.
         body: Body,
         /// The parent's internal cversion afterwards, unless it is above that already.
         parent_cversion: i32,
     },
     /// A znode went.
     Deleted {
-        /// As it last was: whoever watched it is told by its ACL.
+        /// As it last was: its ACL decides which watchers are notified.
         body: Body,
     },
     /// Its data changed.
@@ -23,12 +23,12 @@ pub enum Change {
         /// As it is now.
         body: Body,
     },
-    /// Its ACL changed; nobody is told.
+    /// Its ACL changed; no watch is notified.
     Acl {
         /// As it is now.
         body: Body,
     },
-    /// A quota's statistics moved along; no zxid, no version, nobody is told.
+    /// A quota's statistics moved along; no zxid, no version, no watch is notified.
     Quota {
         /// The `zookeeper_stats` node as it is now.
         body: Body,
@@ -56,7 +56,7 @@ impl Change {
         }
     }
 
-    /// Makes the change in `tree`, which must be as the tree was that the change was made from; says where the znode
+    /// Makes the change in `tree`, which must be as the tree was that the change was made from; returns where the znode
     /// is, if it is still there.
     pub fn apply(&self, tree: &mut Tree, zxid: Zxid) -> Option<NodeIndex> {
         match self {

@@ -98,7 +98,7 @@ impl Txn<'_> {
     }
 }
 
-/// Appends one txn of a multi: its type, and its record behind its length. Source: `Txn`.
+/// Appends one txn of a multi: its type, and its record after its length. Source: `Txn`.
 pub fn put_sub_txn(out: &mut Vec<u8>, op: OpCode, txn: &Txn<'_>) {
     out.put_i32(op.0);
     jute::frame(out, |out| txn.put(out));
@@ -113,7 +113,7 @@ pub fn put_digest(out: &mut Vec<u8>, digest: u64) {
 /// Reads a logged txn: header, record, and the digest where there is one of our version.
 ///
 /// # Errors
-/// [`Short`] where the bytes do not make a txn of a known type: whoever wrote them is newer or broken.
+/// [`Short`] where the bytes do not make a txn of a known type: the server that wrote them is newer or broken.
 pub fn read<'a>(bytes: &'a [u8], acls: &mut AclTable) -> Result<(TxnHeader, Txn<'a>, Option<u64>), Short> {
     let mut reader = Reader::new(bytes);
     let header = TxnHeader::read(&mut reader)?;
@@ -136,7 +136,7 @@ pub fn without_digest(bytes: &[u8]) -> Result<&[u8], Short> {
     Ok(&bytes[..bytes.len() - reader.rest().len()])
 }
 
-/// Whether a closeSession's record is there, behind which a digest may follow: without one, what follows
+/// Whether a closeSession's record is there, after which a digest may follow: without one, what follows
 /// is the digest, or nothing. Two paths, which the digest's version would mean, are longer than that.
 fn lists_paths(rest: &[u8]) -> bool {
     const DIGEST_BYTES: usize = 12;

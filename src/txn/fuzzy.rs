@@ -12,7 +12,7 @@ use crate::tree::{Fixed, NodeIndex, Tree};
 /// Applies one txn as far as it goes: a znode that is there already stays and gets the ACL it was created
 /// with, one that is gone stays gone, and a parent's cversion and pzxid only go forward.
 ///
-/// Where Java leaves children behind whose parent was deleted and made again while the snapshot was taken,
+/// Where Java keeps children whose parent was deleted and made again while the snapshot was taken,
 /// they go with it: they are younger than this txn, and replay makes them again.
 pub fn apply_fuzzy(tree: &mut Tree, quotas: &mut Quotas, header: &TxnHeader, txn: &Txn<'_>) {
     match txn {

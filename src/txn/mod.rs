@@ -26,7 +26,7 @@ pub(crate) use quota::{limits_path, stats_path};
 use crate::proto::{OpCode, Zxid};
 use crate::tree::AclRef;
 
-/// In front of every logged txn; 32 bytes. Source: `TxnHeader`.
+/// Before every logged txn; 32 bytes. Source: `TxnHeader`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TxnHeader {
     /// Session that asked; 0 for the server's own.
@@ -76,7 +76,7 @@ pub enum Txn<'a> {
     Create(CreateTxn<'a>),
     /// A znode goes: delete and deleteContainer.
     Delete {
-        /// Which.
+        /// The znode.
         path: &'a [u8],
     },
     /// New data: setData and reconfig.
@@ -111,7 +111,7 @@ pub enum Txn<'a> {
     },
     /// A session ends, and its ephemerals with it.
     CloseSession {
-        /// The ephemerals; `None` in logs older than 3.7: whatever the tree says.
+        /// The ephemerals; `None` in logs older than 3.7: those of the tree.
         paths: Option<Vec<&'a [u8]>>,
     },
     /// A request failed: changes nothing, but has its place in the order.

@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(Limits::parse(b"count=x,bytes").text(), b"count=-1,bytes=-1");
     }
 
-    /// Texts at which Java's parser throws are told from those that it reads.
+    /// Texts at which Java's parser throws differ from those that it reads.
     #[test]
     fn strict_texts() {
         let parse = |text: &str| Limits::parse_strictly(Some(text.as_bytes())).map(|limits| limits.text());

@@ -34,7 +34,7 @@ impl Batch {
     ///
     /// # Panics
     /// Where `zxid` is not above that of the record before, or the txn is longer than
-    /// [`TXN_BYTES_MAX`]: whoever makes txns keeps to both.
+    /// [`TXN_BYTES_MAX`]: the commit side keeps to both.
     pub fn put(&mut self, zxid: Zxid, txn: impl FnOnce(&mut Vec<u8>)) {
         assert!(self.marker.is_none(), "a marker has a group of its own");
         assert!(zxid > self.last, "log goes back: {zxid} after {}", self.last);
@@ -84,8 +84,8 @@ impl Batch {
         std::iter::from_fn(move || {
             let length = u32::from_be_bytes(rest.get(..4)?.try_into().expect("four")) as usize;
             let zxid = u64::from_be_bytes(rest[4..RECORD_HEADER_BYTES].try_into().expect("eight"));
-            let (record, behind) = rest.split_at(RECORD_HEADER_BYTES + length);
-            rest = behind;
+            let (record, following) = rest.split_at(RECORD_HEADER_BYTES + length);
+            rest = following;
             Some((Zxid(zxid), &record[RECORD_HEADER_BYTES..]))
         })
     }
@@ -105,7 +105,7 @@ impl Batch {
         self.last
     }
 
-    /// Bytes behind the group's header.
+    /// Bytes after the group's header.
     fn body_bytes(&self) -> usize {
         if self.marker.is_some() { MARKER_BYTES } else { self.bytes.len() }
     }
@@ -148,7 +148,7 @@ pub struct GroupEncoder {
     pub(super) offset: usize,
     /// Chain value of the last group.
     pub(super) chain: u32,
-    /// Zxid of the last record, or of a marker behind it.
+    /// Zxid of the last record, or of a marker after it.
     pub(super) last: Zxid,
     /// Version of the segment's format; an older one has no markers.
     pub(super) version: u32,
@@ -179,7 +179,7 @@ impl GroupEncoder {
         self.offset
     }
 
-    /// Both.
+    /// Segment and offset of the next group.
     pub fn position(&self) -> Position {
         Position { segment: self.segment, offset: self.offset }
     }
@@ -197,7 +197,7 @@ impl GroupEncoder {
     /// Whether `batch` may stand in this segment, and fits into what is left of it; if not, the next segment
     /// is due.
     ///
-    /// A base begins a segment: where replay starts is then told by the segments' starts alone, also where
+    /// A base begins a segment: the segments' starts alone then show where replay starts, also where
     /// zxids went back. A segment that a version without markers began gets none.
     pub fn fits(&self, batch: &Batch) -> bool {
         let may_stand = match batch.marker {
@@ -272,12 +272,12 @@ impl GroupEncoder {
         written
     }
 
-    /// Bytes in front of the records.
+    /// Bytes before the records.
     fn head_bytes(&self) -> usize {
         GROUP_HEADER_BYTES + if self.group == 0 { SEGMENT_HEADER_BYTES } else { 0 }
     }
 
-    /// What stands in front of the records: the segment's header in group 0, the group's in each.
+    /// What stands before the records: the segment's header in group 0, the group's in each.
     fn head(&self, batch: &Batch) -> ([u8; SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES], usize) {
         let mut head = [0; SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES];
         let mut out = &mut head[..];
@@ -303,7 +303,7 @@ mod tests {
         batch
     }
 
-    /// A group ends exactly at a sector or block, or one byte behind it, with the room that it says.
+    /// A group ends exactly at a sector or block, or one byte after it, with the room that it names.
     #[test]
     fn sizes() {
         let mut encoder = GroupEncoder::new(1 << 16, 1, Zxid::ZERO);
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(encoder.encode(&batch(1, full), &mut out).bytes, 4096);
         // Without the segment's header there is room for as much more.
         assert_eq!(encoder.group_bytes(&batch(2, full + SEGMENT_HEADER_BYTES)), 4096);
-        assert_eq!(out[4096..], [0xFF; 4096], "nothing is written behind the group");
+        assert_eq!(out[4096..], [0xFF; 4096], "nothing is written after the group");
     }
 
     /// A log that goes back is a bug, whether inside a batch or between two.
@@ -325,7 +325,7 @@ mod tests {
         encoder.encode(&batch(5, 1), &mut [0; 4096]);
     }
 
-    /// After a marker the log goes on behind the marker's zxid; a base begins a segment, a truncation does not.
+    /// After a marker the log goes on after the marker's zxid; a base begins a segment, a truncation does not.
     #[test]
     fn markers() {
         let mut encoder = GroupEncoder::new(1 << 16, 1, Zxid::ZERO);

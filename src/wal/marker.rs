@@ -6,7 +6,7 @@ use crate::proto::Zxid;
 use bytes::BufMut;
 
 /// Stands in the log beside the txns and takes some of them back, since nothing durable is rewritten. Written and
-/// flushed as a group of its own; records behind it need only be above its zxid.
+/// flushed as a group of its own; records after it need only be above its zxid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marker {
     /// Records above `to` do not count: the leader never committed them. Source: `Learner`, TRUNC.
@@ -55,7 +55,7 @@ impl Marker {
     }
 }
 
-/// Which records count, from all the markers that are among and behind them.
+/// Which records count, from all the markers that are among and after them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cuts {
     /// For records with so many markers before them: the highest zxid that counts, `None` if none does.

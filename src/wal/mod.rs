@@ -6,7 +6,7 @@
 //! ```text
 //! segment  log.00000007, always SEGMENT_BYTES long
 //!   group  one group commit: whole blocks of 4 KiB, one in flight, never rewritten
-//!     sector  512 bytes that say by themselves whose they are: 16 of header, 496 of payload
+//!     sector  512 bytes that name their segment and group: 16 of header, 496 of payload
 //!       record  one txn, where the payloads of a group's sectors are put together
 //!       or a marker, alone in its group: what of the records before it counts no longer
 //! ```
@@ -81,7 +81,7 @@ const OWN_DIGESTS_SINCE: u32 = 3;
 /// First bytes of a segment's payload, at byte 16 of the file.
 const MAGIC: [u8; 8] = *b"ZKFASTLG";
 
-/// Magic, version (4), zxid of the last record before the segment (8): in front of its group 0.
+/// Magic, version (4), zxid of the last record before the segment (8): before its group 0.
 const SEGMENT_HEADER_BYTES: usize = 20;
 
 /// Chain value of the group before (4), number of records (4).
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// Replay starts in the segment that holds the first record behind the snapshot, or nowhere.
+    /// Replay starts in the segment that holds the first record after the snapshot, or nowhere.
     #[test]
     fn replay_starts_at_the_snapshot() {
         let segment = |number, after: Option<u64>| Segment { number, after: after.map(Zxid), is_base: false };

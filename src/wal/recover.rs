@@ -38,7 +38,7 @@ impl fmt::Display for Through {
     }
 }
 
-/// What recovery found that no crash leaves behind.
+/// What recovery found that no crash causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Seen {
     /// Segments always have their full length.
@@ -70,14 +70,14 @@ pub enum Seen {
         follower: Follower,
     },
     /// A sector of a group that ends before it.
-    #[error("a sector of group {0} lies behind that group's end: a cut tail was not cleared")]
+    #[error("a sector of group {0} lies after that group's end: a cut tail was not cleared")]
     Leftover(u32),
     /// A group of another log, or of another course of this one.
     #[error("group {group} follows a group with chain value {names:08x}, the one before it has {is:08x}")]
     Chain {
         /// Number of the group in its segment.
         group: u32,
-        /// Chain value of its predecessor, as it says.
+        /// Chain value of its predecessor, as its header has it.
         names: u32,
         /// Chain value of its predecessor.
         is: u32,
@@ -85,13 +85,13 @@ pub enum Seen {
     /// The segment begins elsewhere than the one before it ends.
     #[error("the segment begins after zxid {begins}, the one before it ends at {ends}")]
     Begin {
-        /// What the segment says.
+        /// What the segment's header has.
         begins: Zxid,
         /// Zxid of the last record before it.
         ends: Zxid,
     },
     /// A record that does not come after the one before it.
-    #[error("zxid {zxid} stands behind zxid {after}")]
+    #[error("zxid {zxid} stands after zxid {after}")]
     Order {
         /// Of the record.
         zxid: Zxid,
@@ -137,7 +137,7 @@ impl fmt::Display for Follower {
     }
 }
 
-/// The group that was being written when the server stopped, and was acknowledged to nobody.
+/// The group that was being written when the server stopped, and was acknowledged to no client.
 ///
 /// The shell fills its bytes with zeros and flushes them before it writes anything: what is left of
 /// it would otherwise mix with the group that takes its place.
@@ -180,7 +180,7 @@ pub enum Place {
 /// What a log holds, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry<'a> {
-    /// A txn. Whether it counts, the markers behind it tell.
+    /// A txn. The markers after it decide whether it counts.
     Txn(Zxid, &'a [u8]),
     /// A marker.
     Marker {
@@ -363,7 +363,7 @@ impl Recovery {
             0 => Some(Marker::decode(payload.take(MARKER_BYTES, scratch)?)?),
             _ => None,
         };
-        // A base says where the segment begins instead of where the one before ended; it knows that as well.
+        // A base holds where the segment begins, in place of where the one before ended; that is known as well.
         let follows = match marker {
             Some((Marker::Base { at }, from)) if begins == Some(at) => Some(from),
             Some((Marker::Base { .. }, _)) => return Err(Seen::Malformed("a base begins no segment")),
@@ -402,7 +402,7 @@ impl Recovery {
             self.records += 1;
         }
         if payload.at != payload.bytes {
-            return Err(Seen::Malformed("bytes behind the last record"));
+            return Err(Seen::Malformed("bytes after the last record"));
         }
         self.last = Some(last);
         Ok(())

@@ -1,4 +1,4 @@
-//! One sector: the smallest piece that a disk writes whole, so each says by itself whose it is.
+//! One sector: the smallest piece that a disk writes whole, so each names its segment and group itself.
 
 /// Bytes of a sector: the least that any disk writes at once, so that a crash never halves it.
 pub(super) const BYTES: usize = 512;
@@ -11,14 +11,14 @@ pub(super) const PAYLOAD_BYTES: usize = BYTES - HEADER_BYTES;
 
 /// The first sector of its group.
 const FIRST: u16 = 1;
-/// The last sector of its group that holds payload; behind it comes padding only.
+/// The last sector of its group that holds payload; after it comes padding only.
 const LAST: u16 = 2;
 
 /// A sector's header without its checksum, integers big-endian.
 ///
 /// | offset | bytes | field     |                                                              |
 /// |-------:|------:|-----------|--------------------------------------------------------------|
-/// |      0 |     4 | `crc32`   | of the 508 bytes behind it, started from the sector's index  |
+/// |      0 |     4 | `crc32`   | of the 508 bytes after it, started from the sector's index   |
 /// |      4 |     4 | `segment` | number of the segment it was written for, from 1             |
 /// |      8 |     4 | `group`   | number of the group in the segment, from 0                   |
 /// |     12 |     2 | `used`    | payload bytes: 496, fewer in the last one, 0 in padding      |
@@ -40,7 +40,7 @@ pub(super) enum Sector {
     /// What lies there before the segment's first write: zeros, or what the file held under the
     /// lower number that it had before it was recycled.
     Before,
-    /// Valid, but of a segment with a higher number: the file is not what its name says.
+    /// Valid, but of a segment with a higher number: the file is another one than its name.
     Newer(u32),
     /// None of these: the checksum is wrong, or the header cannot be.
     Bad,

@@ -128,10 +128,10 @@ fn recover(segments: &[Vec<u8>], first: u32) -> Result<(Vec<Record>, Recovery, E
     Ok((what_counts(records, &markers), recovery, end.expect("one segment at least")))
 }
 
-/// Without the records that markers took back; each marker stands behind so many records.
+/// Without the records that markers took back; each marker stands after so many records.
 fn what_counts(records: Vec<Record>, markers: &[(usize, Marker)]) -> Vec<Record> {
     let cuts = Cuts::of(&markers.iter().map(|(_, marker)| *marker).collect::<Vec<_>>());
-    let before = |place: usize| markers.iter().filter(|(behind, _)| *behind <= place).count();
+    let before = |place: usize| markers.iter().filter(|(after, _)| *after <= place).count();
     let records = records.into_iter().enumerate();
     records
         .filter(|(place, (zxid, _))| cuts.counts(*zxid, before(*place)))
@@ -139,8 +139,8 @@ fn what_counts(records: Vec<Record>, markers: &[(usize, Marker)]) -> Vec<Record>
         .collect()
 }
 
-/// Segments 2 and 3, each of a few groups with free room behind them; 3 is recycled from 1, whose
-/// sectors lie behind its tail. Returned with the records of both.
+/// Segments 2 and 3, each of a few groups with free room after them; 3 is recycled from 1, whose
+/// sectors lie after its tail. Returned with the records of both.
 fn small_log() -> (Log, Vec<Record>) {
     let mut log = Log::new(1);
     for _ in 0..7 {
@@ -174,7 +174,7 @@ fn round_trip() {
             let (records, recovery, end) = log.recover().expect("whole");
             assert_eq!(records.len() as u64, recovery.records());
             assert!(log.records.ends_with(&records) && end.torn.is_none());
-            let encoder = recovery.encoder(Zxid::ZERO).expect("ends behind it").expect("has segments");
+            let encoder = recovery.encoder(Zxid::ZERO).expect("ends after it").expect("has segments");
             assert_eq!(format!("{encoder:?}"), format!("{:?}", log.encoder));
             log.encoder = encoder;
             log.recycle();
@@ -543,7 +543,7 @@ fn marked_log() -> Log {
     log
 }
 
-/// Markers come back in their places, over segments; the encoder goes on behind the last one.
+/// Markers come back in their places, over segments; the encoder goes on after the last one.
 #[test]
 fn markers_round_trip() {
     let mut log = marked_log();
@@ -655,7 +655,7 @@ fn impossible_markers() {
         log.encoder.last = real;
         matches!(log.recover().map(|_| ()), Err(Damage { seen: Seen::Malformed(_) | Seen::Begin { .. }, .. }))
     };
-    assert!(refused(Marker::Truncate { to: Zxid(1) }, 99), "behind another end than the log's");
+    assert!(refused(Marker::Truncate { to: Zxid(1) }, 99), "after another end than the log's");
     assert!(refused(Marker::Truncate { to: Zxid(99) }, 99), "above the log's end");
     assert!(refused(Marker::Base { at: Zxid(1) }, 99), "of another log");
     // A base in the middle of a segment.
@@ -731,5 +731,5 @@ fn piece_by_piece() {
     let mut recovery = Recovery::new(SEGMENT_BYTES);
     recovery.next(&log.segments[0], 2, 0, 0, |_| ()).expect("whole");
     let cut = recovery.next(&log.segments[0][4096..], 2, 1, 4096, |_| ());
-    assert_eq!(cut, Ok(Next::Cut), "whoever knows that there is more sees that it does not come");
+    assert_eq!(cut, Ok(Next::Cut), "a reader that knows of more sees that it does not come");
 }

@@ -1,6 +1,6 @@
-//! One-shot, persistent and recursive watches; who is told of which change.
+//! One-shot, persistent and recursive watches; which connection is notified of which change.
 //!
-//! Invariants: a connection is told of one trigger at most once; the lists by path and by connection
+//! Invariants: a connection is notified of one trigger at most once; the lists by path and by connection
 //! hold the same watches; a path or connection without watches takes no space.
 //!
 //! Source: `DataTree`, `watch/WatchManager`, Apache ZooKeeper 3.9. Java has two managers, one for
@@ -34,7 +34,7 @@ enum Mode {
     Standard,
     /// Stays. In both tables: see [`Watches::add_persistent`].
     Persistent,
-    /// Stays, and is told of everything below the path, though not of lists of children. In the
+    /// Stays, and is notified of everything below the path, though not of lists of children. In the
     /// data table only: see [`Watches::add_recursive`].
     Recursive,
 }
@@ -130,8 +130,8 @@ struct Watcher {
     head: u32,
     /// Watches in the data table.
     data: u32,
-    /// The last trigger that this connection was told of.
-    told: u64,
+    /// The last trigger that this connection was notified of.
+    notified: u64,
 }
 
 /// Slots that are used again; a free slot is one that no list leads to.
@@ -155,7 +155,7 @@ impl<T> Slots<T> {
         u32::try_from(self.slots.len() - 1).expect("2^32 watches do not fit in memory")
     }
 
-    /// Gives much memory back with the last slot: a burst of watches leaves nothing behind.
+    /// Gives much memory back with the last slot: a burst of watches leaves no memory in use.
     fn remove(&mut self, slot: u32) {
         self.free.push(slot);
         if self.free.len() == self.slots.len() && self.slots.len() > KEPT_SLOTS {
@@ -190,7 +190,7 @@ pub struct Summary {
 
 /// The watches of one shard's connections.
 ///
-/// A trigger calls its `sink` once for each connection to be told, with the event's path, and clears
+/// A trigger calls its `sink` once for each connection to notify, with the event's path, and clears
 /// the one-shot watches that it meets whether or not the sink lets the event through. Which ACL
 /// decides about that follows from the event: the parent's for [`EventType::NodeChildrenChanged`],
 /// whose path is the parent; the znode's for the others, for [`EventType::NodeDeleted`] as it was
@@ -212,7 +212,7 @@ pub struct Watches {
     summary: Summary,
     child_watches: usize,
     recursive: usize,
-    /// Counts triggers, so that a connection with watches on several ancestors is told once.
+    /// Counts triggers, so that a connection with watches on several ancestors is notified once.
     trigger: u64,
 }
 
@@ -255,7 +255,7 @@ impl Watches {
         self.find(path, cnxn).is_some_and(|watch| self.watches[watch].bits & which.bits() != 0)
     }
 
-    /// Removes such watches of `cnxn` on `path`, and says whether there were any: removeWatches.
+    /// Removes such watches of `cnxn` on `path`, and returns whether there were any: removeWatches.
     pub fn remove(&mut self, path: &[u8], which: WatcherType, cnxn: Cnxn) -> bool {
         let Some(watch) = self.find(path, cnxn) else { return false };
         let before = self.watches[watch].bits;
@@ -361,7 +361,7 @@ impl Watches {
                 next = path_next;
                 if bits & tables != 0 {
                     let watcher = &mut self.watchers[watcher];
-                    watcher.told = self.trigger;
+                    watcher.notified = self.trigger;
                     sink(watcher.cnxn, event, path);
                     // This may end the path, whose list is then at its end.
                     self.set_bits(watch, bits & !(tables & STANDARD));
@@ -378,8 +378,8 @@ impl Watches {
                 let Watch { bits, path_next, watcher, .. } = self.watches[next];
                 next = path_next;
                 let watcher = &mut self.watchers[watcher];
-                if bits & RECURSIVE != 0 && watcher.told != self.trigger {
-                    watcher.told = self.trigger;
+                if bits & RECURSIVE != 0 && watcher.notified != self.trigger {
+                    watcher.notified = self.trigger;
                     sink(watcher.cnxn, event, path);
                 }
             }
@@ -470,7 +470,7 @@ impl Watches {
         match entry {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(vacant) => {
-                let slot = watchers.insert(Watcher { cnxn, head: NONE, data: 0, told: 0 });
+                let slot = watchers.insert(Watcher { cnxn, head: NONE, data: 0, notified: 0 });
                 vacant.insert(slot);
                 slot
             }
@@ -553,7 +553,7 @@ fn count(up: bool, total: &mut usize) {
     }
 }
 
-/// Counts a watch in or out, and says whether it is the first, or was the last.
+/// Counts a watch in or out, and returns whether it is the first, or was the last.
 fn step(up: bool, watches: &mut u32) -> bool {
     if up {
         *watches += 1;

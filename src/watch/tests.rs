@@ -4,28 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 const A: Cnxn = Cnxn(1);
 const B: Cnxn = Cnxn(2);
 
-type Told = Vec<(u32, EventType, String)>;
+type Notified = Vec<(u32, EventType, String)>;
 
-/// Runs a trigger, and gives what the sink was told, sorted by connection.
-fn told(run: impl FnOnce(&mut dyn FnMut(Cnxn, EventType, &[u8]))) -> Told {
-    let mut told = Told::new();
-    run(&mut |cnxn, event, path| told.push((cnxn.0, event, String::from_utf8_lossy(path).into_owned())));
-    told.sort_by_key(|event| event.0);
-    told
+/// Runs a trigger, and gives what the sink was given, sorted by connection.
+fn notified(run: impl FnOnce(&mut dyn FnMut(Cnxn, EventType, &[u8]))) -> Notified {
+    let mut notified = Notified::new();
+    run(&mut |cnxn, event, path| notified.push((cnxn.0, event, String::from_utf8_lossy(path).into_owned())));
+    notified.sort_by_key(|event| event.0);
+    notified
 }
 
-fn created(watches: &mut Watches, path: &str) -> Told {
+fn created(watches: &mut Watches, path: &str) -> Notified {
     let parent = crate::proto::path::split(path.as_bytes()).expect("absolute").0;
-    told(|mut sink| watches.created(path.as_bytes(), parent, &mut sink))
+    notified(|mut sink| watches.created(path.as_bytes(), parent, &mut sink))
 }
 
-fn deleted(watches: &mut Watches, path: &str) -> Told {
+fn deleted(watches: &mut Watches, path: &str) -> Notified {
     let parent = crate::proto::path::split(path.as_bytes()).expect("absolute").0;
-    told(|mut sink| watches.deleted(path.as_bytes(), parent, &mut sink))
+    notified(|mut sink| watches.deleted(path.as_bytes(), parent, &mut sink))
 }
 
-fn changed(watches: &mut Watches, path: &str) -> Told {
-    told(|mut sink| watches.data_changed(path.as_bytes(), &mut sink))
+fn changed(watches: &mut Watches, path: &str) -> Notified {
+    notified(|mut sink| watches.data_changed(path.as_bytes(), &mut sink))
 }
 
 fn event(cnxn: Cnxn, event: EventType, path: &str) -> (u32, EventType, String) {
@@ -110,7 +110,7 @@ fn persistent_stays() {
     }
 }
 
-/// Each type removes its own mode and says whether there was one; `Any` removes them all.
+/// Each type removes its own mode and returns whether there was one; `Any` removes them all.
 #[test]
 fn remove_by_type() {
     use WatcherType::*;
@@ -196,19 +196,19 @@ const RECURSIVE_BIT: u8 = 4;
 
 impl Model {
     fn trigger(&mut self, table: usize, path: &str, skip: &BTreeSet<u32>) -> BTreeSet<u32> {
-        let mut told = BTreeSet::new();
+        let mut notified = BTreeSet::new();
         self.tables[table].retain(|(watched, cnxn), bits| {
             if watched == path {
-                told.insert(*cnxn);
+                notified.insert(*cnxn);
                 *bits &= !STANDARD_BIT;
             } else if *bits & RECURSIVE_BIT != 0
                 && (watched == "/" || path.strip_prefix(watched.as_str()).is_some_and(|r| r.starts_with('/')))
             {
-                told.insert(*cnxn);
+                notified.insert(*cnxn);
             }
             *bits != 0
         });
-        told.difference(skip).copied().collect()
+        notified.difference(skip).copied().collect()
     }
 
     fn remove(&mut self, table: usize, path: &str, cnxn: u32, bits: u8) -> bool {
@@ -290,7 +290,7 @@ fn agrees_with_two_managers() {
                 } else {
                     (EventType::NodeDeleted, deleted(&mut watches, path))
                 };
-                let mut expected: Told = Vec::new();
+                let mut expected: Notified = Vec::new();
                 let data = model.trigger(0, path, &none);
                 expected.extend(data.iter().map(|&cnxn| event(Cnxn(cnxn), own, path)));
                 if kind == 11 {

@@ -207,7 +207,7 @@ fn short_ones() {
     check(FourLetterWord::TelnetClose, "");
 }
 
-/// A server that does not serve says so, except where the word is about the process.
+/// A server that does not serve answers so, except where the word is about the process.
 #[test]
 fn not_serving() {
     let status = Status { serving: false, ..status() };

@@ -1,87 +1,16 @@
-//! Every key of ZooKeeper 3.9: how Java reads it and what zkfast makes of it.
+//! Every key of ZooKeeper 3.9, in one table: name, default, limits, what becomes of it, what it means.
 //!
-//! One table serves the reader, `zkfast check` and the page of documentation (a test compares them).
+//! The reader takes defaults and limits from it, `zkfast check` its texts, suggestions their names, the command line its
+//! flags, and the page on configuration its last table (a test compares them).
 
-/// How Java turns the text into a value, and what it does with text that is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// `Integer.parseInt`; anything else stops the start.
-    Int,
-    /// `Long.parseLong`; anything else stops the start.
-    Long,
-    /// `true` or `false` in any case; anything else stops the start.
-    Bool,
-    /// `Integer.getInteger`: decimal, hexadecimal or octal; anything else is silently the default.
-    PropInt,
-    /// `Long.getLong`, likewise.
-    PropLong,
-    /// `true` in any case; anything else is false.
-    PropBool,
-    /// `yes` exactly; anything else is no.
-    OnlyYes,
-    /// `no` exactly; anything else is yes.
-    UnlessNo,
-    /// Any text.
-    Text,
-    /// Any text that reports must not show.
-    Secret,
-    /// Part of the ensemble: read by [`super::ensemble`], not trimmed.
-    Server,
-}
-
-/// Where Java looks for the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// `QuorumPeerConfig` knows it: in the file only.
-    File,
-    /// JVM property `zookeeper.KEY`, which the file sets as `KEY`.
-    Property,
-    /// JVM property `KEY`: Java ignores it in the file, zkfast does not.
-    Jvm,
-}
-
-/// What the key does in zkfast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// It does what it does in ZooKeeper.
-    Effective,
-    /// No effect, and nobody misses it: a note in `zkfast check`.
-    Moot(&'static str),
-    /// No effect, and somebody may miss it: a warning.
-    Missing(&'static str),
-    /// A warning when it is true, a note otherwise.
-    MissingWhenTrue(&'static str),
-    /// The server does not start.
-    Refused(&'static str),
-    /// The server does not start when it is true.
-    RefusedWhenTrue(&'static str),
-}
-
-/// One row.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Key {
-    /// As zoo.cfg has it; `ssl.*` stands for all that begin so, `server.N` for all of that form.
-    pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
-    pub(crate) source: Source,
-    pub(crate) effect: Effect,
-    pub(crate) default: &'static str,
-    pub(crate) about: &'static str,
-}
-
-const fn key(
-    name: &'static str,
-    kind: Kind,
-    source: Source,
-    effect: Effect,
-    default: &'static str,
-    about: &'static str,
-) -> Key {
-    Key { name, kind, source, effect, default, about }
-}
+use super::key::{
+    Key, Kind, Row, absent, boolean, file, int, jvm, long, only_yes, prop_bool, prop_int, prop_long,
+    property, property_or_bare, text, unless_false, unless_no,
+};
+use super::suggest::suggestion;
 
 /// Finds the row of a key as written, in its exact case as in Java.
-pub(crate) fn find(name: &str) -> Option<&'static Key> {
+pub(crate) fn find(name: &str) -> Option<&'static Row> {
     if let Some(row) = KEYS.iter().find(|row| row.name == name) {
         return Some(row);
     }
@@ -91,234 +20,250 @@ pub(crate) fn find(name: &str) -> Option<&'static Key> {
         _ if name.starts_with("group") => "group.N",
         _ if name.starts_with("weight") => "weight.N",
         _ if name.starts_with("metricsProvider.") => "metricsProvider.*",
-        _ if name.starts_with("ssl.") => "ssl.*",
-        _ if name.starts_with("authProvider.") => "authProvider.*",
+        _ if name.starts_with("ssl.") => SSL,
+        _ if name.starts_with("authProvider.") => AUTH_PROVIDER,
         _ => return None,
     };
     KEYS.iter().find(|row| row.name == family)
 }
 
-/// The table as Markdown, for the documentation and `zkfast check` without a file.
-pub fn keys_as_markdown() -> String {
-    let mut out = String::from("| key | default | verdict | meaning |\n|---|---|---|---|\n");
-    for row in KEYS {
-        let verdict = match row.effect {
-            Effect::Effective => "effective".to_owned(),
-            Effect::Moot(why) | Effect::Missing(why) => format!("no effect: {why}"),
-            Effect::MissingWhenTrue(why) => format!("no effect, `true` warns: {why}"),
-            Effect::Refused(why) => format!("refused: {why}"),
-            Effect::RefusedWhenTrue(why) => format!("`true` is refused: {why}"),
-        };
-        let jvm = if row.source == Source::Jvm { " (Java: `-D` only)" } else { "" };
-        out.push_str(&format!("| `{}`{jvm} | {} | {verdict} | {} |\n", row.name, row.default, row.about));
-    }
-    out
+/// The key that the server reads where the administrator's guide has another heading.
+pub(crate) fn of_guide(heading: &str) -> Option<&'static str> {
+    KEYS.iter().find(|row| row.guide == Some(heading)).map(|row| row.name)
 }
 
-/// All rows, in the order of the documentation.
+/// The key that was meant: one that differs in case, blanks or a byte order mark only, or in a few letters.
+pub(crate) fn near_miss(name: &str) -> Option<&'static str> {
+    let plain = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let plain = plain.strip_prefix("zookeeper.").unwrap_or(plain);
+    let names: Vec<&'static str> = KEYS.iter().map(|row| row.name).collect();
+    let same = names.iter().find(|known| known.eq_ignore_ascii_case(plain));
+    same.copied().or_else(|| suggestion(plain, &names))
+}
+
+/// The table as Markdown, for the page on configuration.
+pub fn keys_as_markdown() -> String {
+    let head = "| key | default | verdict | meaning |\n|---|---|---|---|\n".to_owned();
+    KEYS.iter().fold(head, |out, row| out + &row.as_markdown())
+}
+
+/// Family of the settings of TLS.
+pub(crate) const SSL: &str = "ssl.*";
+/// Family of the schemes of authentication.
+pub(crate) const AUTH_PROVIDER: &str = "authProvider.*";
+
+/// Makes the table, and a [`Key`] for each row that has a name and a type: those whose values the reader takes.
+macro_rules! keys {
+    ($($(_)? $($id:ident: $type:ty)? = $row:expr;)*) => {
+        /// All rows, in the order of the documentation.
+        pub(crate) static KEYS: &[Row] = &[$($row),*];
+        $($(pub(crate) static $id: Key<$type> = Key::of($row);)?)*
+    };
+}
+
 #[rustfmt::skip]
-pub(crate) const KEYS: &[Key] = &[
-    key("tickTime", Kind::Int, Source::File, Effect::Effective, "3000 (2000 without a file)", "Length of a tick, ms."),
-    key("minSessionTimeout", Kind::Int, Source::File, Effect::Effective, "2 ticks", "Shortest session timeout a client gets, ms; -1 is the default."),
-    key("maxSessionTimeout", Kind::Int, Source::File, Effect::Effective, "20 ticks", "Longest session timeout a client gets, ms; -1 is the default."),
-    key("dataDir", Kind::Text, Source::File, Effect::Effective, "none (zkfast-data without a file)", "Directory of snapshots, and of the log unless dataLogDir says otherwise."),
-    key("dataLogDir", Kind::Text, Source::File, Effect::Effective, "dataDir", "Directory of the transaction log."),
-    key("clientPort", Kind::Int, Source::File, Effect::Effective, "none (2181 without a file)", "TCP port for clients; 0 lets the system choose."),
-    key("clientPortAddress", Kind::Text, Source::File, Effect::Effective, "every interface", "Address or name to listen on for clients."),
-    key("clientPortListenBacklog", Kind::Int, Source::File, Effect::Effective, "-1", "Length of the listen queue; -1 leaves it to zkfast."),
-    key("maxClientCnxns", Kind::Int, Source::File, Effect::Effective, "60", "Connections from one address; 0 or less is no limit."),
-    key("maxCnxns", Kind::PropInt, Source::Property, Effect::Effective, "0", "Connections in all; 0 is no limit."),
-    key("nio.sessionlessCnxnTimeout", Kind::PropInt, Source::Property, Effect::Effective, "10000", "How long a connection may live without a session, ms."),
-    key("clientTcpKeepAlive", Kind::PropBool, Source::Property, Effect::Effective, "false", "TCP keep-alive on client connections."),
-    key("globalOutstandingLimit", Kind::PropInt, Source::Property, Effect::Effective, "1000", "Requests in progress above which connections are read no further."),
-    key("jute.maxbuffer", Kind::PropInt, Source::Jvm, Effect::Effective, "1048575", "Longest client frame, bytes; a connection may hold that much memory. A write is limited to 54 MiB (56,623,104 bytes) beside."),
-    key("jute.maxbuffer.extrasize", Kind::PropInt, Source::Property, Effect::Moot("zkfast's log and peers have limits of their own that fit every accepted frame"), "jute.maxbuffer", "Extra room for records from peers and disk, bytes."),
-    key("snapCount", Kind::PropInt, Source::Property, Effect::Effective, "100000", "Transactions between snapshots; less than 2 reads as 2."),
-    key("snapSizeLimitInKb", Kind::PropLong, Source::Property, Effect::Effective, "4194304", "Log bytes between snapshots, KiB; 0 or less is no limit."),
-    key("autopurge.snapRetainCount", Kind::Int, Source::File, Effect::Effective, "3", "Snapshots that purging keeps; less than 3 reads as 3."),
-    key("autopurge.purgeInterval", Kind::Int, Source::File, Effect::Effective, "1 (Java: 0)", "0 or less turns purging off; otherwise what is not needed goes after each snapshot."),
-    key("4lw.commands.whitelist", Kind::Text, Source::Property, Effect::Effective, "srvr,ruok,mntr,conf,isro (Java: srvr)", "Four-letter words that are answered; * is all, srvr always is."),
-    key("skipACL", Kind::OnlyYes, Source::Property, Effect::Effective, "no", "yes: ACLs are not checked."),
-    key("extendedTypesEnabled", Kind::PropBool, Source::Property, Effect::Effective, "false", "TTL nodes."),
-    key("emulate353TTLNodes", Kind::PropBool, Source::Property, Effect::Effective, "false", "With extendedTypesEnabled: TTL nodes that 3.5.3 made are known, too."),
-    key("enforceQuota", Kind::PropBool, Source::Property, Effect::Effective, "false", "Hard quotas are enforced."),
-    key("digest.enabled", Kind::PropBool, Source::Property, Effect::Effective, "true", "Tree digest per transaction."),
-    key("closeSessionTxn.enabled", Kind::PropBool, Source::Property, Effect::Effective, "true", "closeSession transactions list the ephemerals they delete."),
-    key("DigestAuthenticationProvider.superDigest", Kind::Secret, Source::Property, Effect::Effective, "none", "user:base64(hash(user:password)) of the super user."),
-    key("DigestAuthenticationProvider.digestAlg", Kind::Text, Source::Property, Effect::Effective, "SHA1", "Hash of scheme digest: SHA1, SHA-224, SHA-256, SHA-384, SHA-512, SHA-512/224, SHA-512/256."),
-    key("DigestAuthenticationProvider.enabled", Kind::PropBool, Source::Property, Effect::Effective, "true", "Scheme digest."),
-    key("enforce.auth.enabled", Kind::PropBool, Source::Property, Effect::Effective, "false", "Sessions must authenticate before anything else."),
-    key("enforce.auth.schemes", Kind::Text, Source::Property, Effect::Effective, "none", "Schemes that satisfy enforce.auth.enabled, by commas."),
-    key("sessionRequireClientSASLAuth", Kind::PropBool, Source::Property, Effect::RefusedWhenTrue("SASL is not served yet, so no client could do anything"), "false", "Sessions must authenticate by SASL."),
-    key("znode.container.checkIntervalMs", Kind::PropInt, Source::Jvm, Effect::Effective, "60000", "Time between sweeps of containers and TTL nodes, ms."),
-    key("znode.container.maxPerMinute", Kind::PropInt, Source::Jvm, Effect::Effective, "10000", "Containers and TTL nodes deleted per minute at most."),
-    key("znode.container.maxNeverUsedIntervalMs", Kind::PropLong, Source::Jvm, Effect::Effective, "0", "Age at which a container that never had a child is deleted, ms; 0 is never."),
-    key("largeRequestMaxBytes", Kind::PropInt, Source::Property, Effect::Moot("bytes of all requests in progress are limited, large or not"), "104857600", "Bytes of large requests in progress at most."),
-    key("largeRequestThreshold", Kind::PropInt, Source::Property, Effect::Moot("bytes of all requests in progress are limited, large or not"), "-1", "Bytes above which a request is large; -1 turns this off."),
-    key("datadir.autocreate", Kind::PropBool, Source::Property, Effect::Effective, "true", "Create missing data directories."),
-    key("readonlymode.enabled", Kind::PropBool, Source::Jvm, Effect::MissingWhenTrue("a server without a leader serves nobody; only the word isro is allowed by this"), "false", "A server without a leader serves reads."),
-    key("standaloneEnabled", Kind::Bool, Source::File, Effect::Effective, "true", "One server line, or none, is a standalone server; false makes it an ensemble of one."),
-    key("reconfigEnabled", Kind::Bool, Source::File, Effect::MissingWhenTrue("the configuration gets a version as in ZooKeeper; request reconfig is answered Unimplemented; servers are changed by configuration and restart"), "false", "Request reconfig is allowed."),
-    key("forceSync", Kind::UnlessNo, Source::Property, Effect::Missing("every acknowledged write is on disk: forceSync=no is ignored"), "yes", "no: acknowledge before the data is on disk."),
-    key("dynamicConfigFile", Kind::Text, Source::File, Effect::Effective, "none", "File with the server, group and weight lines."),
-    key("server.N", Kind::Server, Source::File, Effect::Effective, "none", "`host:quorumPort:electionPort[:participant or :observer][;[address:]clientPort]`."),
-    key("group.N", Kind::Server, Source::File, Effect::Effective, "none", "Ids of the servers in a group, by colons."),
-    key("weight.N", Kind::Server, Source::File, Effect::Effective, "1", "Weight of a server in its group."),
-    key("version", Kind::Server, Source::File, Effect::Effective, "0", "Version of the configuration, hexadecimal."),
-    key("peerType", Kind::Text, Source::File, Effect::Effective, "participant", "Role of this server; the server lines win."),
-    key("initLimit", Kind::Int, Source::File, Effect::Effective, "0", "Ticks a follower has for its first synchronization, and a new leader for a quorum of them."),
-    key("syncLimit", Kind::Int, Source::File, Effect::Effective, "0", "Ticks that leader and follower may be silent."),
-    key("connectToLearnerMasterLimit", Kind::Int, Source::File, Effect::Moot("a leader that cannot be reached for 1 s, or initLimit if that is less, is given up for another election"), "initLimit", "Ticks a follower has to connect to its leader."),
-    key("electionAlg", Kind::Int, Source::File, Effect::Effective, "3", "Election algorithm: 3 is the only one."),
-    key("electionPortBindRetry", Kind::PropInt, Source::Property, Effect::Effective, "3", "Tries to bind the election port, one a second; 0 is without end."),
-    key("quorumListenOnAllIPs", Kind::Bool, Source::File, Effect::Effective, "false", "Listen for peers on every interface, not only on the own server line's address."),
-    key("syncEnabled", Kind::Bool, Source::File, Effect::Moot("observers always write log and snapshots"), "true", "Observers write log and snapshots."),
-    key("observer.syncEnabled", Kind::PropBool, Source::Property, Effect::Moot("observers always write log and snapshots"), "true", "Observers write log and snapshots."),
-    key("observer.reconnectDelayMs", Kind::PropLong, Source::Property, Effect::Moot("an observer connects again at once"), "0", "Delay of an observer before it connects again, ms."),
-    key("observer.election.DelayMs", Kind::PropLong, Source::Property, Effect::Moot("an observer looks for the leader at once"), "200", "Delay of an observer before it looks for a leader, ms."),
-    key("observerMasterPort", Kind::Int, Source::File, Effect::Missing("followers serve no observers: those connect to the leader"), "0", "Port on which a follower serves observers."),
-    key("observerMaster.sizeLimit", Kind::PropInt, Source::Property, Effect::Moot("followers serve no observers"), "33554432", "Bytes a follower keeps for observers."),
-    key("localSessionsEnabled", Kind::Bool, Source::File, Effect::MissingWhenTrue("every session is known to the whole ensemble, and costs two transactions"), "false", "Sessions known to one server only."),
-    key("localSessionsUpgradingEnabled", Kind::Bool, Source::File, Effect::Moot("every session is known to the whole ensemble"), "false", "Local sessions become global when they need to."),
-    key("leaderServes", Kind::UnlessNo, Source::Property, Effect::Missing("the leader accepts clients, whatever this says"), "yes", "The leader accepts clients."),
-    key("cnxTimeout", Kind::PropInt, Source::Property, Effect::Moot("an attempt is given up after 2 s, and made again"), "5000", "Time to connect for an election, ms."),
-    key("quorumCnxnTimeoutMs", Kind::PropInt, Source::Property, Effect::Moot("during an election a voter that says nothing for 6 s gets a new connection"), "-1", "Read timeout of election connections, ms."),
-    key("quorum.cnxn.threads.size", Kind::Int, Source::File, Effect::Moot("zkfast has no such threads"), "20", "Threads for election connections."),
-    key("fastleader.minNotificationInterval", Kind::PropInt, Source::Property, Effect::Moot("votes are repeated after 200 ms, then after up to 1 s"), "200", "Shortest wait for votes, ms."),
-    key("fastleader.maxNotificationInterval", Kind::PropInt, Source::Property, Effect::Moot("votes are repeated after 200 ms, then after up to 1 s"), "60000", "Longest wait for votes, ms."),
-    key("leader.maxTimeToWaitForEpoch", Kind::PropInt, Source::Property, Effect::Moot("a leader waits 1 s, or initLimit if that is less, for a quorum to connect"), "-1", "Time a leader waits for epochs, ms."),
-    key("leader.maxConcurrentSnapSyncs", Kind::PropInt, Source::Property, Effect::Effective, "10", "Servers fed by snapshot at a time; further observers are sent away to come again, followers are counted and never sent away."),
-    key("leader.maxConcurrentDiffSyncs", Kind::PropInt, Source::Property, Effect::Moot("a difference comes from memory, or from the log in pieces that wait for the learner"), "100", "Followers fed by difference at a time."),
-    key("leader.ackLoggingFrequency", Kind::PropInt, Source::Property, Effect::Moot("a log line of the Java server"), "1000", "Acknowledgements between log lines."),
-    key("leader.closeSocketAsync", Kind::PropBool, Source::Property, Effect::Moot("zkfast never blocks on a close"), "false", "Close peer sockets in a thread of their own."),
-    key("learner.closeSocketAsync", Kind::PropBool, Source::Property, Effect::Moot("zkfast never blocks on a close"), "false", "Close peer sockets in a thread of their own."),
-    key("learner.asyncSending", Kind::PropBool, Source::Property, Effect::Moot("zkfast never blocks on a send"), "false", "Send to the leader in a thread of its own."),
-    key("leader.nodelay", Kind::Text, Source::Jvm, Effect::Moot("zkfast always sets it"), "true", "TCP_NODELAY towards followers."),
-    key("follower.nodelay", Kind::Text, Source::Jvm, Effect::Moot("zkfast always sets it"), "true", "TCP_NODELAY towards the leader."),
-    key("leaderConnectDelayDuringRetryMs", Kind::PropInt, Source::Property, Effect::Moot("a follower tries again after 10 ms"), "100", "Time between attempts to reach the leader, ms."),
-    key("follower.skipLearnerRequestToNextProcessor", Kind::PropBool, Source::Property, Effect::Moot("zkfast has no such pipeline"), "false", "Order of work in a follower."),
-    key("forward_learner_requests_to_commit_processor_disabled", Kind::PropBool, Source::Property, Effect::Moot("zkfast has no such pipeline"), "false", "Order of work in a leader."),
-    key("forceSnapshotSync", Kind::PropBool, Source::Property, Effect::Effective, "false", "Feed followers by snapshot always."),
-    key("tcpKeepAlive", Kind::PropBool, Source::Property, Effect::Effective, "false", "TCP keep-alive between peers."),
-    key("enableEagerACLCheck", Kind::PropBool, Source::Property, Effect::Moot("the leader checks ACLs, once"), "false", "Followers check ACLs before forwarding."),
-    key("multiAddress.enabled", Kind::Bool, Source::File, Effect::Effective, "false", "Several addresses per server line, tried in turn; the server listens on all of its own (Java 3.9.4 wants it as -Dzookeeper.multiAddress.enabled=true)."),
-    key("multiAddress.reachabilityCheckEnabled", Kind::Bool, Source::File, Effect::Moot("an address that is not reached is left for the next one, without a ping"), "true", "Ping the addresses of a peer."),
-    key("multiAddress.reachabilityCheckTimeoutMs", Kind::Int, Source::File, Effect::Moot("there is no such ping"), "1000", "Timeout of that ping, ms."),
-    key("oraclePath", Kind::Text, Source::File, Effect::Missing("no oracle is asked"), "none", "File that decides between two servers."),
-    key("commitLogCount", Kind::PropInt, Source::Property, Effect::Effective, "500", "Transactions at the end of the log that a start reads back for followers, 8 MiB at most; less than 500 reads as 500. While the server runs, the newest 8 MiB are in memory."),
-    key("snapshotSizeFactor", Kind::Text, Source::Property, Effect::Moot("a follower is fed from the newest 8 MiB of transactions in memory, from the log up to 128 MiB or a third of the newest snapshot, or else from a snapshot"), "0.33", "Log size, as a part of the snapshot, a follower is fed from."),
-    key("request_throttle_max_requests", Kind::PropInt, Source::Property, Effect::Missing("requests are limited by globalOutstandingLimit alone"), "0", "Requests in progress above which the throttler stalls; 0 is off."),
-    key("request_throttle_stall_time", Kind::PropInt, Source::Property, Effect::Moot("requests are limited by globalOutstandingLimit alone"), "100", "Stall of the throttler, ms."),
-    key("request_throttle_drop_stale", Kind::PropBool, Source::Property, Effect::Moot("requests are limited by globalOutstandingLimit alone"), "true", "The throttler drops requests of closed connections."),
-    key("request_stale_latency_check", Kind::PropBool, Source::Property, Effect::Moot("requests are limited by globalOutstandingLimit alone"), "false", "Requests older than their session timeout are stale."),
-    key("request_stale_connection_check", Kind::PropBool, Source::Property, Effect::Moot("requests are limited by globalOutstandingLimit alone"), "true", "Requests of closed connections are stale."),
-    key("request_throttler.shutdownTimeout", Kind::PropInt, Source::Property, Effect::Moot("requests are limited by globalOutstandingLimit alone"), "10000", "Time the throttler has to drain, ms."),
-    key("throttled_op_wait_time", Kind::PropInt, Source::Property, Effect::Missing("no request is answered ThrottledOp"), "0", "Wait after which a request is answered ThrottledOp, ms; 0 is never."),
-    key("connection_throttle_tokens", Kind::PropInt, Source::Property, Effect::Missing("connections are limited by maxCnxns and maxClientCnxns"), "0", "Connections that may arrive at once; 0 is off."),
-    key("connection_throttle_fill_time", Kind::PropInt, Source::Property, Effect::Moot("connections are limited by maxCnxns and maxClientCnxns"), "1", "Time between refills, ms."),
-    key("connection_throttle_fill_count", Kind::PropInt, Source::Property, Effect::Moot("connections are limited by maxCnxns and maxClientCnxns"), "1", "Tokens per refill."),
-    key("connection_throttle_freeze_time", Kind::PropInt, Source::Property, Effect::Moot("connections are limited by maxCnxns and maxClientCnxns"), "-1", "Time between changes of the drop probability, ms."),
-    key("connection_throttle_drop_increase", Kind::Text, Source::Property, Effect::Moot("connections are limited by maxCnxns and maxClientCnxns"), "0.02", "Step up of the drop probability."),
-    key("connection_throttle_drop_decrease", Kind::Text, Source::Property, Effect::Moot("connections are limited by maxCnxns and maxClientCnxns"), "0.002", "Step down of the drop probability."),
-    key("connection_throttle_decrease_ratio", Kind::Text, Source::Property, Effect::Moot("connections are limited by maxCnxns and maxClientCnxns"), "0", "Fill level below which the probability rises."),
-    key("connection_throttle_weight_enabled", Kind::PropBool, Source::Property, Effect::Moot("connections are limited by maxCnxns and maxClientCnxns"), "false", "Kinds of session weigh differently."),
-    key("connection_throttle_global_session_weight", Kind::PropInt, Source::Property, Effect::Moot("connections are limited by maxCnxns and maxClientCnxns"), "3", "Weight of a global session."),
-    key("connection_throttle_local_session_weight", Kind::PropInt, Source::Property, Effect::Moot("connections are limited by maxCnxns and maxClientCnxns"), "1", "Weight of a local session."),
-    key("connection_throttle_renew_session_weight", Kind::PropInt, Source::Property, Effect::Moot("connections are limited by maxCnxns and maxClientCnxns"), "2", "Weight of a renewed session."),
-    key("preAllocSize", Kind::PropLong, Source::Property, Effect::Moot("log segments are preallocated whole"), "65536", "Log preallocation, KiB."),
-    key("txnLogSizeLimitInKb", Kind::PropLong, Source::Property, Effect::Moot("log segments have a fixed size"), "-1", "Length of a log file, KiB."),
-    key("fsync.warningthresholdms", Kind::PropLong, Source::Property, Effect::Missing("fsyncs over 1000 ms are logged, whatever this says"), "1000", "fsync time above which the log says so, ms."),
-    key("flushDelay", Kind::PropLong, Source::Property, Effect::Moot("the log groups whatever waits while the last fsync runs"), "0", "Wait for more requests before an fsync, ms."),
-    key("maxWriteQueuePollTime", Kind::PropLong, Source::Property, Effect::Moot("the log groups whatever waits while the last fsync runs"), "flushDelay/3", "Wait for more requests before an fsync, ms."),
-    key("maxBatchSize", Kind::PropInt, Source::Property, Effect::Moot("the log groups whatever waits while the last fsync runs"), "1000", "Requests per fsync at most."),
-    key("snapshot.compression.method", Kind::Text, Source::Property, Effect::Moot("zkfast's snapshots have their own format"), "none", "gz or snappy for snapshots written."),
-    key("snapshot.trust.empty", Kind::PropBool, Source::Property, Effect::Effective, "false", "ZooKeeper's data is taken over also from a log without a snapshot, if it begins with the first txn."),
-    key("serializeLastProcessedZxid.enabled", Kind::PropBool, Source::Property, Effect::Moot("zkfast's snapshots always hold it"), "true", "Last zxid in snapshots."),
-    key("db.autocreate", Kind::PropBool, Source::Property, Effect::Effective, "true", "false: a member with an empty data directory does not vote until its leader has given it everything, unless dataDir holds a file named initialize."),
-    key("maxResponseCacheSize", Kind::PropInt, Source::Property, Effect::Moot("replies are encoded from the tree directly"), "400", "Cached getData replies."),
-    key("maxGetChildrenResponseCacheSize", Kind::PropInt, Source::Property, Effect::Moot("replies are encoded from the tree directly"), "400", "Cached getChildren replies."),
-    key("intBufferStartingSizeBytes", Kind::PropInt, Source::Property, Effect::Moot("a buffer of the Java server"), "1024", "First size of buffers, bytes."),
-    key("serverCnxnFactory", Kind::Text, Source::Property, Effect::Moot("zkfast has one kind of listener"), "NIO", "Java class for connections."),
-    key("nio.numSelectorThreads", Kind::PropInt, Source::Property, Effect::Moot("a thread per core: see --cores"), "by CPUs", "Selector threads."),
-    key("nio.numWorkerThreads", Kind::PropInt, Source::Property, Effect::Moot("a thread per core: see --cores"), "by CPUs", "Worker threads."),
-    key("nio.directBufferBytes", Kind::PropInt, Source::Property, Effect::Moot("a buffer of the Java server"), "65536", "Direct buffer, bytes."),
-    key("nio.shutdownTimeout", Kind::PropLong, Source::Property, Effect::Moot("a thread per core: see --cores"), "5000", "Time workers have to stop, ms."),
-    key("netty.advancedFlowControl.enabled", Kind::PropBool, Source::Property, Effect::Moot("zkfast does not use Netty"), "false", "Netty flow control."),
-    key("netty.server.outstandingHandshake.limit", Kind::PropInt, Source::Property, Effect::Moot("TLS is not served yet"), "-1", "TLS handshakes in progress."),
-    key("netty.server.earlyDropSecureConnectionHandshakes", Kind::PropBool, Source::Property, Effect::Moot("TLS is not served yet"), "false", "Drop handshakes early."),
-    key("commitProcessor.numWorkerThreads", Kind::PropInt, Source::Property, Effect::Moot("a thread per core: see --cores"), "by CPUs", "Worker threads."),
-    key("commitProcessor.maxReadBatchSize", Kind::PropInt, Source::Property, Effect::Moot("zkfast has no such pipeline"), "-1", "Reads between commits."),
-    key("commitProcessor.maxCommitBatchSize", Kind::PropInt, Source::Property, Effect::Moot("zkfast has no such pipeline"), "1", "Commits between reads."),
-    key("commitProcessor.shutdownTimeout", Kind::PropLong, Source::Property, Effect::Moot("zkfast has no such pipeline"), "5000", "Time workers have to stop, ms."),
-    key("watchManagerName", Kind::Text, Source::Property, Effect::Moot("zkfast has one way to keep watches"), "WatchManager", "Java class for watches."),
-    key("watcherCleanThreadsNum", Kind::PropInt, Source::Property, Effect::Moot("watches go with their connection"), "2", "Threads that drop dead watches."),
-    key("watcherCleanThreshold", Kind::PropInt, Source::Property, Effect::Moot("watches go with their connection"), "1000", "Dead watches before they are dropped."),
-    key("watcherCleanIntervalInSeconds", Kind::PropInt, Source::Property, Effect::Moot("watches go with their connection"), "600", "Seconds between drops."),
-    key("maxInProcessingDeadWatchers", Kind::PropInt, Source::Property, Effect::Moot("watches go with their connection"), "-1", "Dead watches kept at most."),
-    key("bitHashCacheSize", Kind::PropInt, Source::Property, Effect::Moot("zkfast has one way to keep watches"), "10", "Cache of a Java watch manager."),
-    key("jvm.pause.monitor", Kind::Bool, Source::File, Effect::Moot("there is no JVM"), "false", "Watch for pauses of the JVM."),
-    key("jvm.pause.warn-threshold.ms", Kind::Long, Source::File, Effect::Moot("there is no JVM"), "10000", "Pause that is warned of, ms."),
-    key("jvm.pause.info-threshold.ms", Kind::Long, Source::File, Effect::Moot("there is no JVM"), "1000", "Pause that is logged, ms."),
-    key("jvm.pause.sleep.time.ms", Kind::Long, Source::File, Effect::Moot("there is no JVM"), "500", "Time between looks, ms."),
-    key("jmx.log4j.disable", Kind::PropBool, Source::Property, Effect::Moot("there is no JMX"), "false", "JMX beans of log4j."),
-    key("audit.enable", Kind::PropBool, Source::Property, Effect::MissingWhenTrue("no audit log is written yet"), "false", "Audit log."),
-    key("audit.impl.class", Kind::Text, Source::Property, Effect::Moot("no audit log is written yet"), "a log file", "Java class of the audit log."),
-    key("messageTracker.Enabled", Kind::PropBool, Source::Property, Effect::Moot("a debugging aid of the Java server"), "false", "Keep the last messages of peers for the log."),
-    key("messageTracker.BufferSize", Kind::PropInt, Source::Property, Effect::Moot("a debugging aid of the Java server"), "10", "How many."),
-    key("pathStats.enabled", Kind::PropBool, Source::Property, Effect::Moot("a debugging aid of the Java server"), "false", "Count requests by path."),
-    key("pathStats.slotCapacity", Kind::PropInt, Source::Property, Effect::Moot("a debugging aid of the Java server"), "60", "Slots of those counts."),
-    key("pathStats.slotDuration", Kind::PropInt, Source::Property, Effect::Moot("a debugging aid of the Java server"), "15", "Seconds per slot."),
-    key("pathStats.maxDepth", Kind::PropInt, Source::Property, Effect::Moot("a debugging aid of the Java server"), "6", "Depth of paths counted."),
-    key("pathStats.sampleRate", Kind::Text, Source::Property, Effect::Moot("a debugging aid of the Java server"), "0.1", "Part of requests counted."),
-    key("pathStats.initialDelay", Kind::PropLong, Source::Property, Effect::Moot("a debugging aid of the Java server"), "5", "Minutes before the first report."),
-    key("pathStats.delay", Kind::PropLong, Source::Property, Effect::Moot("a debugging aid of the Java server"), "5", "Minutes between reports."),
-    key("pathStats.topPathMax", Kind::PropInt, Source::Property, Effect::Moot("a debugging aid of the Java server"), "20", "Paths per report."),
-    key("admin.enableServer", Kind::Text, Source::Property, Effect::Missing("the HTTP server is not there yet"), "true", "AdminServer (HTTP)."),
-    key("admin.serverAddress", Kind::Text, Source::Property, Effect::Missing("the HTTP server is not there yet"), "0.0.0.0", "Address of the AdminServer."),
-    key("admin.serverPort", Kind::PropInt, Source::Property, Effect::Missing("the HTTP server is not there yet"), "8080", "Port of the AdminServer."),
-    key("admin.commandURL", Kind::Text, Source::Property, Effect::Missing("the HTTP server is not there yet"), "/commands", "Path of the AdminServer's commands."),
-    key("admin.idleTimeout", Kind::PropInt, Source::Property, Effect::Moot("the HTTP server is not there yet"), "30000", "Idle HTTP connections live so long, ms."),
-    key("admin.httpVersion", Kind::PropInt, Source::Property, Effect::Moot("the HTTP server is not there yet"), "11", "HTTP version."),
-    key("admin.portUnification", Kind::PropBool, Source::Property, Effect::Moot("the HTTP server is not there yet"), "false", "HTTP and HTTPS on one port."),
-    key("admin.forceHttps", Kind::PropBool, Source::Property, Effect::MissingWhenTrue("the HTTP server is not there yet"), "false", "HTTPS only."),
-    key("admin.needClientAuth", Kind::PropBool, Source::Property, Effect::Moot("the HTTP server is not there yet"), "false", "Client certificates."),
-    key("admin.rateLimiterIntervalInMS", Kind::PropInt, Source::Property, Effect::Moot("the HTTP server is not there yet"), "300000", "Time between snapshots by HTTP, ms."),
-    key("admin.snapshot.enabled", Kind::PropBool, Source::Property, Effect::Moot("the HTTP server is not there yet"), "true", "Snapshots by HTTP."),
-    key("admin.restore.enabled", Kind::PropBool, Source::Property, Effect::Moot("the HTTP server is not there yet"), "true", "Restore by HTTP."),
-    key("metricsProvider.className", Kind::Text, Source::File, Effect::Missing("no metrics are exported over HTTP yet; word mntr has them"), "DefaultMetricsProvider", "Java class that exports metrics."),
-    key("metricsProvider.httpHost", Kind::Text, Source::File, Effect::Missing("no metrics are exported over HTTP yet; word mntr has them"), "0.0.0.0", "Address of the metrics."),
-    key("metricsProvider.httpPort", Kind::PropInt, Source::File, Effect::Missing("no metrics are exported over HTTP yet; word mntr has them"), "7000", "Port of the metrics."),
-    key("metricsProvider.*", Kind::Text, Source::File, Effect::Moot("settings of a Java class"), "none", "Other settings of the metrics provider."),
-    key("secureClientPort", Kind::Int, Source::File, Effect::Refused("TLS is not served yet; a client that expects TLS must not be given a plain port"), "none", "TCP port for clients with TLS."),
-    key("secureClientPortAddress", Kind::Text, Source::File, Effect::Refused("TLS is not served yet; a client that expects TLS must not be given a plain port"), "every interface", "Address of that port."),
-    key("client.portUnification", Kind::PropBool, Source::Property, Effect::MissingWhenTrue("TLS is not served yet"), "false", "TLS and plain clients on one port."),
-    key("client.certReload", Kind::PropBool, Source::Property, Effect::Moot("TLS is not served yet"), "false", "Certificates are read again when they change."),
-    key("sslQuorum", Kind::Bool, Source::File, Effect::MissingWhenTrue("TLS between servers is not there yet; an ensemble is refused then"), "false", "TLS between peers."),
-    key("sslQuorumReloadCertFiles", Kind::Bool, Source::File, Effect::Moot("TLS is not served yet"), "false", "Certificates are read again when they change."),
-    key("portUnification", Kind::Bool, Source::File, Effect::MissingWhenTrue("TLS between servers is not there yet: the port is plain"), "false", "TLS and plain peers on one port."),
-    key("fips-mode", Kind::PropBool, Source::Property, Effect::Moot("TLS is not served yet"), "true", "FIPS rules for TLS."),
-    key("ssl.*", Kind::Secret, Source::Property, Effect::Missing("TLS is not served yet"), "none", "TLS settings."),
-    key("authProvider.*", Kind::Text, Source::Property, Effect::Missing("schemes are world, auth, digest and ip; SASL and x509 are not served yet"), "none", "Java class of an authentication scheme."),
-    key("X509AuthenticationProvider.superUser", Kind::Text, Source::Property, Effect::Missing("TLS is not served yet"), "none", "Super user by certificate."),
-    key("superUser", Kind::Text, Source::Property, Effect::Missing("SASL is not served yet"), "none", "Super user by SASL."),
-    key("SASLAuthenticationProvider.superPassword", Kind::Secret, Source::Property, Effect::Missing("SASL is not served yet"), "none", "Password of the super user by SASL."),
-    key("letAnySaslUserDoX", Kind::Text, Source::Property, Effect::Missing("SASL is not served yet"), "none", "A SASL user who may do anything."),
-    key("allowSaslFailedClients", Kind::PropBool, Source::Property, Effect::Moot("SASL is not served yet"), "false", "Clients whose SASL failed may stay."),
-    key("IPAuthenticationProvider.usexforwardedfor", Kind::PropBool, Source::Property, Effect::Moot("the HTTP server is not there yet"), "false", "Trust X-Forwarded-For over HTTP."),
-    key("ensembleAuthName", Kind::Text, Source::Property, Effect::Missing("scheme ensemble is not served"), "none", "Names an ensemble answers to."),
-    key("java.security.auth.login.config", Kind::Text, Source::Jvm, Effect::Missing("SASL is not served yet"), "none", "JAAS file."),
-    key("sasl.serverconfig", Kind::Text, Source::Property, Effect::Moot("SASL is not served yet"), "Server", "Section of the JAAS file."),
-    key("kinit", Kind::Text, Source::Property, Effect::Moot("SASL is not served yet"), "/usr/bin/kinit", "Path of kinit."),
-    key("requireKerberosConfig", Kind::PropBool, Source::Property, Effect::Moot("SASL is not served yet"), "false", "Kerberos must be configured."),
-    key("kerberos.removeHostFromPrincipal", Kind::PropBool, Source::Property, Effect::Moot("SASL is not served yet"), "false", "Kerberos names without host."),
-    key("kerberos.removeRealmFromPrincipal", Kind::PropBool, Source::Property, Effect::Moot("SASL is not served yet"), "false", "Kerberos names without realm."),
-    key("kerberos.canonicalizeHostNames", Kind::PropBool, Source::Property, Effect::Moot("SASL is not served yet"), "false", "Resolve names for Kerberos."),
-    key("kerberos.minReLoginTimeMs", Kind::PropLong, Source::Property, Effect::Moot("SASL is not served yet"), "60000", "Time between Kerberos logins, ms."),
-    key("security.auth_to_local", Kind::Text, Source::Property, Effect::Moot("SASL is not served yet"), "DEFAULT", "Kerberos name rules."),
-    key("quorum.auth.enableSasl", Kind::Bool, Source::File, Effect::MissingWhenTrue("SASL between servers is not there yet"), "false", "SASL between peers."),
-    key("quorum.auth.serverRequireSasl", Kind::Bool, Source::File, Effect::MissingWhenTrue("SASL between servers is not there yet; an ensemble is refused then"), "false", "SASL between peers is required."),
-    key("quorum.auth.learnerRequireSasl", Kind::Bool, Source::File, Effect::MissingWhenTrue("SASL between servers is not there yet; an ensemble is refused then"), "false", "SASL between peers is required."),
-    key("quorum.auth.server.saslLoginContext", Kind::Text, Source::File, Effect::Moot("SASL is not served yet"), "QuorumServer", "Section of the JAAS file."),
-    key("quorum.auth.learner.saslLoginContext", Kind::Text, Source::File, Effect::Moot("SASL is not served yet"), "QuorumLearner", "Section of the JAAS file."),
-    key("quorum.auth.kerberos.servicePrincipal", Kind::Text, Source::File, Effect::Moot("SASL is not served yet"), "zkquorum/localhost", "Kerberos principal of peers."),
-];
+keys! {
+    TICK_TIME: i32 = file("tickTime", int(3000)).at_least(1).without_file("2000").flag("--tick-time").about("Length of a tick, ms.");
+    MIN_SESSION_TIMEOUT: i32 = file("minSessionTimeout", int(-1)).default_ticks(2).about("Shortest session timeout a client gets, ms; -1 is the default.");
+    MAX_SESSION_TIMEOUT: i32 = file("maxSessionTimeout", int(-1)).default_ticks(20).about("Longest session timeout a client gets, ms; -1 is the default.");
+    DATA_DIR: Option<String> = file("dataDir", absent(Kind::Text)).without_file("zkfast-data").flag("--data-dir").about("Directory of snapshots, and of the log unless dataLogDir says otherwise.");
+    DATA_LOG_DIR: Option<String> = file("dataLogDir", absent(Kind::Text)).default_is("dataDir").flag("--data-log-dir").about("Directory of the transaction log.");
+    CLIENT_PORT: Option<u16> = file("clientPort", absent(Kind::Int)).port().without_file("2181").flag("--client-port").about("TCP port for clients; 0 lets the system choose.");
+    CLIENT_PORT_ADDRESS: Option<String> = file("clientPortAddress", absent(Kind::Text)).default_is("every interface").without_file("127.0.0.1").flag("--client-port-address").about("Address or name to listen on for clients.");
+    CLIENT_PORT_LISTEN_BACKLOG: i32 = file("clientPortListenBacklog", int(-1)).about("Length of the listen queue; -1 leaves it to zkfast.");
+    MAX_CLIENT_CNXNS: u32 = file("maxClientCnxns", int(60)).not_negative().flag("--max-client-cnxns").about("Connections from one address; 0 is no limit.");
+    MAX_CNXNS: u32 = property("maxCnxns", prop_int(0)).not_negative().about("Connections in all; 0 is no limit.");
+    SESSIONLESS_CNXN_TIMEOUT: u32 = property("nio.sessionlessCnxnTimeout", prop_int(10_000)).at_least(1).about("How long a connection may live without a session, ms.");
+    CLIENT_TCP_KEEP_ALIVE: bool = property("clientTcpKeepAlive", prop_bool(false)).about("TCP keep-alive on client connections.");
+    GLOBAL_OUTSTANDING_LIMIT: u32 = property("globalOutstandingLimit", prop_int(1000)).not_negative().about("Requests in progress above which connections are read no further.");
+    JUTE_MAX_BUFFER: u32 = jvm("jute.maxbuffer", prop_int(0xF_FFFF)).at_least(1).about("Longest client frame, bytes; a connection may hold that much memory. A write is limited to 54 MiB (56,623,104 bytes) beside.");
+    _ = property("jute.maxbuffer.extrasize", absent(Kind::PropInt)).default_is("jute.maxbuffer").moot("zkfast's log and peers have limits of their own that fit every accepted frame").about("Extra room for records from peers and disk, bytes.");
+    SNAP_COUNT: u32 = property("snapCount", prop_int(100_000)).raised_to(2).about("Transactions between snapshots.");
+    SNAP_SIZE_LIMIT: u64 = property("snapSizeLimitInKb", prop_long(4_194_304)).not_negative().about("Log bytes between snapshots, KiB; 0 is no limit.");
+    SNAP_RETAIN_COUNT: u32 = file("autopurge.snapRetainCount", int(3)).raised_to(3).about("Snapshots that purging keeps.");
+    PURGE_INTERVAL: u32 = file("autopurge.purgeInterval", int(1)).not_negative().java_default("0").about("0 turns purging off; otherwise what is not needed goes after each snapshot.");
+    FOUR_LETTER_WORDS: String = property("4lw.commands.whitelist", text("srvr,ruok,mntr,conf,isro")).java_default("srvr").flag("--four-letter-words").about("Four-letter words that are answered; * is all, srvr always is.");
+    SKIP_ACL: bool = property("skipACL", only_yes()).about("yes: ACLs are not checked.");
+    EXTENDED_TYPES: bool = property("extendedTypesEnabled", prop_bool(false)).about("TTL nodes.");
+    EMULATE_353: bool = property("emulate353TTLNodes", prop_bool(false)).about("With extendedTypesEnabled: TTL nodes that 3.5.3 made are known, too.");
+    ENFORCE_QUOTA: bool = property("enforceQuota", prop_bool(false)).about("Hard quotas are enforced.");
+    DIGEST: bool = property("digest.enabled", prop_bool(true)).about("Tree digest per transaction.");
+    CLOSE_SESSION_TXN: bool = property("closeSessionTxn.enabled", prop_bool(true)).about("closeSession transactions list the ephemerals they delete.");
+    SUPER_DIGEST: Option<String> = property("DigestAuthenticationProvider.superDigest", absent(Kind::Secret)).about("user:base64(hash(user:password)) of the super user.");
+    DIGEST_ALG: String = property("DigestAuthenticationProvider.digestAlg", text("SHA1")).about("Hash of scheme digest: SHA1, SHA-224, SHA-256, SHA-384, SHA-512, SHA-512/224, SHA-512/256.");
+    DIGEST_AUTH: bool = property("DigestAuthenticationProvider.enabled", prop_bool(true)).about("Scheme digest.");
+    ENFORCE_AUTH: bool = property("enforce.auth.enabled", prop_bool(false)).about("Sessions must authenticate before anything else.");
+    ENFORCE_AUTH_SCHEMES: Option<String> = property("enforce.auth.schemes", absent(Kind::Text)).about("Schemes that satisfy enforce.auth.enabled, by commas.");
+    _ = property("sessionRequireClientSASLAuth", prop_bool(false)).refused_when_true("SASL is not served yet, so no client could do anything").about("Sessions must authenticate by SASL.");
+    CONTAINER_CHECK_INTERVAL: u32 = jvm("znode.container.checkIntervalMs", prop_int(60_000)).at_least(1).about("Time between sweeps of containers and TTL nodes, ms.");
+    CONTAINER_MAX_PER_MINUTE: u32 = jvm("znode.container.maxPerMinute", prop_int(10_000)).at_least(1).about("Containers and TTL nodes deleted per minute at most.");
+    CONTAINER_MAX_NEVER_USED: u64 = jvm("znode.container.maxNeverUsedIntervalMs", prop_long(0)).not_negative().about("Age at which a container that never had a child is deleted, ms; 0 is never.");
+    _ = property("largeRequestMaxBytes", prop_int(104_857_600)).moot("bytes of all requests in progress are limited, large or not").about("Bytes of large requests in progress at most.");
+    _ = property("largeRequestThreshold", prop_int(-1)).moot("bytes of all requests in progress are limited, large or not").about("Bytes above which a request is large; -1 turns this off.");
+    DATA_DIR_AUTOCREATE: bool = property("datadir.autocreate", prop_bool(true)).about("Create missing data directories.");
+    READ_ONLY_MODE: bool = jvm("readonlymode.enabled", prop_bool(false)).missing_when_true("a server without a leader serves nobody; only the word isro is allowed by this").about("A server without a leader serves reads.");
+    STANDALONE: bool = file("standaloneEnabled", boolean(true)).about("One server line, or none, is a standalone server; false makes it an ensemble of one.");
+    RECONFIG: bool = file("reconfigEnabled", boolean(false)).missing_when_true("the configuration gets a version as in ZooKeeper; request reconfig is answered Unimplemented; servers are changed by configuration and restart").about("Request reconfig is allowed.");
+    _ = property("forceSync", unless_no()).missing("every acknowledged write is on disk: forceSync=no is ignored").about("no: acknowledge before the data is on disk.");
+    DYNAMIC_CONFIG_FILE: Option<String> = file("dynamicConfigFile", absent(Kind::Text)).about("File with the server, group and weight lines.");
+    _ = file("server.N", absent(Kind::Server)).about("`host:quorumPort:electionPort[:participant or :observer][;[address:]clientPort]`.");
+    _ = file("group.N", absent(Kind::Server)).about("Ids of the servers in a group, by colons.");
+    _ = file("weight.N", absent(Kind::Server)).default_is("1").about("Weight of a server in its group.");
+    _ = file("version", absent(Kind::Server)).default_is("0").about("Version of the configuration, hexadecimal.");
+    PEER_TYPE: String = file("peerType", text("participant")).about("Role of this server; the server lines win.");
+    INIT_LIMIT: i32 = file("initLimit", int(0)).at_least_in_ensemble(1, "an ensemble wants a number of ticks; 10 is usual").about("Ticks a follower has for its first synchronization, and a new leader for a quorum of them.");
+    SYNC_LIMIT: i32 = file("syncLimit", int(0)).at_least_in_ensemble(1, "an ensemble wants a number of ticks; 5 is usual").about("Ticks that leader and follower may be silent.");
+    _ = file("connectToLearnerMasterLimit", absent(Kind::Int)).default_is("initLimit").moot("a leader that cannot be reached for 1 s, or initLimit if that is less, is given up for another election").about("Ticks a follower has to connect to its leader.");
+    _ = file("electionAlg", int(3)).only(3).about("Election algorithm.");
+    ELECTION_PORT_BIND_RETRY: u32 = property("electionPortBindRetry", prop_int(3)).default_if_negative().about("Tries to bind the election port, one a second; 0 is without end.");
+    LISTEN_ON_ALL_IPS: bool = file("quorumListenOnAllIPs", boolean(false)).about("Listen for peers on every interface, not only on the own server line's address.");
+    _ = file("syncEnabled", boolean(true)).moot("observers always write log and snapshots").about("Observers write log and snapshots.");
+    _ = property("observer.syncEnabled", prop_bool(true)).moot("observers always write log and snapshots").about("Observers write log and snapshots.");
+    _ = property("observer.reconnectDelayMs", prop_long(0)).moot("an observer connects again at once").about("Delay of an observer before it connects again, ms.");
+    _ = property("observer.election.DelayMs", prop_long(200)).moot("an observer looks for the leader at once").about("Delay of an observer before it looks for a leader, ms.");
+    _ = file("observerMasterPort", int(0)).missing("followers serve no observers: those connect to the leader").about("Port on which a follower serves observers.");
+    _ = property("observerMaster.sizeLimit", prop_int(33_554_432)).moot("followers serve no observers").about("Bytes a follower keeps for observers.");
+    _ = file("localSessionsEnabled", boolean(false)).missing_when_true("every session is known to the whole ensemble, and costs two transactions").about("Sessions known to one server only.");
+    _ = file("localSessionsUpgradingEnabled", boolean(false)).moot("every session is known to the whole ensemble").about("Local sessions become global when they need to.");
+    _ = property("leaderServes", unless_no()).missing("the leader accepts clients, whatever this says").about("The leader accepts clients.");
+    _ = property("cnxTimeout", prop_int(5000)).moot("an attempt is given up after 2 s, and made again").about("Time to connect for an election, ms.");
+    _ = property("quorumCnxnTimeoutMs", prop_int(-1)).moot("during an election a voter that says nothing for 6 s gets a new connection").about("Read timeout of election connections, ms.");
+    _ = file("quorum.cnxn.threads.size", int(20)).moot("zkfast has no such threads").about("Threads for election connections.");
+    _ = property("fastleader.minNotificationInterval", prop_int(200)).moot("votes are repeated after 200 ms, then after up to 1 s").about("Shortest wait for votes, ms.");
+    _ = property("fastleader.maxNotificationInterval", prop_int(60_000)).moot("votes are repeated after 200 ms, then after up to 1 s").about("Longest wait for votes, ms.");
+    _ = property("leader.maxTimeToWaitForEpoch", prop_int(-1)).guide("maxTimeToWaitForEpoch").moot("a leader waits 1 s, or initLimit if that is less, for a quorum to connect").about("Time a leader waits for epochs, ms.");
+    SNAP_SYNCS: i32 = property("leader.maxConcurrentSnapSyncs", prop_int(10)).at_least_in_ensemble(1, "no observer could be given the tree").guide("maxConcurrentSnapSyncs").about("Servers fed by snapshot at a time; further observers are sent away to come again, followers are counted and never sent away.");
+    _ = property("leader.maxConcurrentDiffSyncs", prop_int(100)).guide("maxConcurrentDiffSyncs").moot("a difference comes from memory, or from the log in pieces that wait for the learner").about("Followers fed by difference at a time.");
+    _ = property("leader.ackLoggingFrequency", prop_int(1000)).moot("a log line of the Java server").about("Acknowledgements between log lines.");
+    _ = property_or_bare("leader.closeSocketAsync", prop_bool(false)).moot("zkfast never blocks on a close").about("Close peer sockets in a thread of their own.");
+    _ = property_or_bare("learner.closeSocketAsync", prop_bool(false)).moot("zkfast never blocks on a close").about("Close peer sockets in a thread of their own.");
+    _ = property_or_bare("learner.asyncSending", prop_bool(false)).moot("zkfast never blocks on a send").about("Send to the leader in a thread of its own.");
+    _ = jvm("leader.nodelay", text("true")).moot("zkfast always sets it").about("TCP_NODELAY towards followers.");
+    _ = jvm("follower.nodelay", text("true")).moot("zkfast always sets it").about("TCP_NODELAY towards the leader.");
+    _ = property("leaderConnectDelayDuringRetryMs", prop_int(100)).moot("a follower tries again after 10 ms").about("Time between attempts to reach the leader, ms.");
+    _ = property("follower.skipLearnerRequestToNextProcessor", prop_bool(false)).moot("zkfast has no such pipeline").about("Order of work in a follower.");
+    _ = property("forward_learner_requests_to_commit_processor_disabled", prop_bool(false)).moot("zkfast has no such pipeline").about("Order of work in a leader.");
+    FORCE_SNAPSHOT_SYNC: bool = property("forceSnapshotSync", prop_bool(false)).about("Feed followers by snapshot always.");
+    TCP_KEEP_ALIVE: bool = property("tcpKeepAlive", prop_bool(false)).about("TCP keep-alive between peers.");
+    _ = property("enableEagerACLCheck", prop_bool(false)).moot("the leader checks ACLs, once").about("Followers check ACLs before forwarding.");
+    MULTI_ADDRESS: bool = file("multiAddress.enabled", boolean(false)).about("Several addresses per server line, tried in turn; the server listens on all of its own (Java 3.9.4 wants it as -Dzookeeper.multiAddress.enabled=true).");
+    _ = file("multiAddress.reachabilityCheckEnabled", boolean(true)).moot("an address that is not reached is left for the next one, without a ping").about("Ping the addresses of a peer.");
+    _ = file("multiAddress.reachabilityCheckTimeoutMs", int(1000)).moot("there is no such ping").about("Timeout of that ping, ms.");
+    _ = file("oraclePath", absent(Kind::Text)).missing("no oracle is asked").about("File that decides between two servers.");
+    COMMIT_LOG_COUNT: u32 = property("commitLogCount", prop_int(500)).raised_to(500).about("Transactions at the end of the log that a start reads back for followers, 8 MiB at most. While the server runs, the newest 8 MiB are in memory.");
+    _ = property("snapshotSizeFactor", text("0.33")).moot("a follower is fed from the newest 8 MiB of transactions in memory, from the log up to 128 MiB or a third of the newest snapshot, or else from a snapshot").about("Log size, as a part of the snapshot, a follower is fed from.");
+    _ = property("request_throttle_max_requests", prop_int(0)).guide("requestThrottleLimit").missing("requests are limited by globalOutstandingLimit alone").about("Requests in progress above which the throttler stalls; 0 is off.");
+    _ = property("request_throttle_stall_time", prop_int(100)).guide("requestThrottleStallTime").moot("requests are limited by globalOutstandingLimit alone").about("Stall of the throttler, ms.");
+    _ = property("request_throttle_drop_stale", prop_bool(true)).guide("requestThrottleDropStale").moot("requests are limited by globalOutstandingLimit alone").about("The throttler drops requests of closed connections.");
+    _ = property("request_stale_latency_check", prop_bool(false)).guide("requestStaleLatencyCheck").moot("requests are limited by globalOutstandingLimit alone").about("Requests older than their session timeout are stale.");
+    _ = property("request_stale_connection_check", prop_bool(true)).guide("requestStaleConnectionCheck").moot("requests are limited by globalOutstandingLimit alone").about("Requests of closed connections are stale.");
+    _ = property("request_throttler.shutdownTimeout", prop_int(10_000)).moot("requests are limited by globalOutstandingLimit alone").about("Time the throttler has to drain, ms.");
+    _ = property("throttled_op_wait_time", prop_int(0)).guide("throttledOpWaitTime").missing("no request is answered ThrottledOp").about("Wait after which a request is answered ThrottledOp, ms; 0 is never.");
+    _ = property("connection_throttle_tokens", prop_int(0)).guide("connectionMaxTokens").missing("connections are limited by maxCnxns and maxClientCnxns").about("Connections that may arrive at once; 0 is off.");
+    _ = property("connection_throttle_fill_time", prop_int(1)).guide("connectionTokenFillTime").moot("connections are limited by maxCnxns and maxClientCnxns").about("Time between refills, ms.");
+    _ = property("connection_throttle_fill_count", prop_int(1)).guide("connectionTokenFillCount").moot("connections are limited by maxCnxns and maxClientCnxns").about("Tokens per refill.");
+    _ = property("connection_throttle_freeze_time", prop_int(-1)).guide("connectionFreezeTime").moot("connections are limited by maxCnxns and maxClientCnxns").about("Time between changes of the drop probability, ms.");
+    _ = property("connection_throttle_drop_increase", text("0.02")).guide("connectionDropIncrease").moot("connections are limited by maxCnxns and maxClientCnxns").about("Step up of the drop probability.");
+    _ = property("connection_throttle_drop_decrease", text("0.002")).guide("connectionDropDecrease").moot("connections are limited by maxCnxns and maxClientCnxns").about("Step down of the drop probability.");
+    _ = property("connection_throttle_decrease_ratio", text("0")).guide("connectionDecreaseRatio").moot("connections are limited by maxCnxns and maxClientCnxns").about("Fill level below which the probability rises.");
+    _ = property("connection_throttle_weight_enabled", prop_bool(false)).moot("connections are limited by maxCnxns and maxClientCnxns").about("Kinds of session weigh differently.");
+    _ = property("connection_throttle_global_session_weight", prop_int(3)).moot("connections are limited by maxCnxns and maxClientCnxns").about("Weight of a global session.");
+    _ = property("connection_throttle_local_session_weight", prop_int(1)).moot("connections are limited by maxCnxns and maxClientCnxns").about("Weight of a local session.");
+    _ = property("connection_throttle_renew_session_weight", prop_int(2)).moot("connections are limited by maxCnxns and maxClientCnxns").about("Weight of a renewed session.");
+    _ = property("preAllocSize", prop_long(65_536)).moot("log segments are preallocated whole").about("Log preallocation, KiB.");
+    _ = property("txnLogSizeLimitInKb", prop_long(-1)).moot("log segments have a fixed size").about("Length of a log file, KiB.");
+    _ = property_or_bare("fsync.warningthresholdms", prop_long(1000)).missing("fsyncs over 1000 ms are logged, whatever this says").about("fsync time above which the log says so, ms.");
+    _ = property("flushDelay", prop_long(0)).moot("the log groups whatever waits while the last fsync runs").about("Wait for more requests before an fsync, ms.");
+    _ = property("maxWriteQueuePollTime", absent(Kind::PropLong)).default_is("flushDelay/3").moot("the log groups whatever waits while the last fsync runs").about("Wait for more requests before an fsync, ms.");
+    _ = property("maxBatchSize", prop_int(1000)).moot("the log groups whatever waits while the last fsync runs").about("Requests per fsync at most.");
+    _ = property("snapshot.compression.method", absent(Kind::Text)).moot("zkfast's snapshots have their own format").about("gz or snappy for snapshots written.");
+    SNAPSHOT_TRUST_EMPTY: bool = property("snapshot.trust.empty", prop_bool(false)).about("ZooKeeper's data is taken over also from a log without a snapshot, if it begins with the first txn.");
+    _ = property("serializeLastProcessedZxid.enabled", prop_bool(true)).moot("zkfast's snapshots always hold it").about("Last zxid in snapshots.");
+    DB_AUTOCREATE: bool = property("db.autocreate", prop_bool(true)).about("false: a member with an empty data directory does not vote until its leader has given it everything, unless dataDir holds a file named initialize.");
+    _ = property("maxResponseCacheSize", prop_int(400)).moot("replies are encoded from the tree directly").about("Cached getData replies.");
+    _ = property("maxGetChildrenResponseCacheSize", prop_int(400)).moot("replies are encoded from the tree directly").about("Cached getChildren replies.");
+    _ = property("intBufferStartingSizeBytes", prop_int(1024)).moot("a buffer of the Java server").about("First size of buffers, bytes.");
+    SERVER_CNXN_FACTORY: Option<String> = property("serverCnxnFactory", absent(Kind::Text)).default_is("NIO").moot("zkfast has one kind of listener").about("Java class for connections.");
+    _ = property("nio.numSelectorThreads", absent(Kind::PropInt)).default_is("by CPUs").moot("a thread per core: see --cores").about("Selector threads.");
+    _ = property("nio.numWorkerThreads", absent(Kind::PropInt)).default_is("by CPUs").moot("a thread per core: see --cores").about("Worker threads.");
+    _ = property("nio.directBufferBytes", prop_int(65_536)).moot("a buffer of the Java server").about("Direct buffer, bytes.");
+    _ = property("nio.shutdownTimeout", prop_long(5000)).moot("a thread per core: see --cores").about("Time workers have to stop, ms.");
+    _ = property("netty.advancedFlowControl.enabled", prop_bool(false)).guide("advancedFlowControlEnabled").moot("zkfast does not use Netty").about("Netty flow control.");
+    _ = property("netty.server.outstandingHandshake.limit", prop_int(-1)).guide("outstandingHandshake.limit").moot("TLS is not served yet").about("TLS handshakes in progress.");
+    _ = property("netty.server.earlyDropSecureConnectionHandshakes", prop_bool(false)).moot("TLS is not served yet").about("Drop handshakes early.");
+    _ = property("commitProcessor.numWorkerThreads", absent(Kind::PropInt)).default_is("by CPUs").moot("a thread per core: see --cores").about("Worker threads.");
+    _ = property("commitProcessor.maxReadBatchSize", prop_int(-1)).moot("zkfast has no such pipeline").about("Reads between commits.");
+    _ = property("commitProcessor.maxCommitBatchSize", prop_int(1)).moot("zkfast has no such pipeline").about("Commits between reads.");
+    _ = property("commitProcessor.shutdownTimeout", prop_long(5000)).moot("zkfast has no such pipeline").about("Time workers have to stop, ms.");
+    _ = property("watchManagerName", absent(Kind::Text)).default_is("WatchManager").moot("zkfast has one way to keep watches").about("Java class for watches.");
+    _ = property("watcherCleanThreadsNum", prop_int(2)).moot("watches go with their connection").about("Threads that drop dead watches.");
+    _ = property("watcherCleanThreshold", prop_int(1000)).moot("watches go with their connection").about("Dead watches before they are dropped.");
+    _ = property("watcherCleanIntervalInSeconds", prop_int(600)).moot("watches go with their connection").about("Seconds between drops.");
+    _ = property("maxInProcessingDeadWatchers", prop_int(-1)).moot("watches go with their connection").about("Dead watches kept at most.");
+    _ = property("bitHashCacheSize", prop_int(10)).moot("zkfast has one way to keep watches").about("Cache of a Java watch manager.");
+    _ = file("jvm.pause.monitor", boolean(false)).moot("there is no JVM").about("Watch for pauses of the JVM.");
+    _ = file("jvm.pause.warn-threshold.ms", long(10_000)).moot("there is no JVM").about("Pause that is warned of, ms.");
+    _ = file("jvm.pause.info-threshold.ms", long(1000)).moot("there is no JVM").about("Pause that is logged, ms.");
+    _ = file("jvm.pause.sleep.time.ms", long(500)).moot("there is no JVM").about("Time between looks, ms.");
+    _ = property("jmx.log4j.disable", prop_bool(false)).moot("there is no JMX").about("JMX beans of log4j.");
+    _ = property("audit.enable", prop_bool(false)).missing_when_true("no audit log is written yet").about("Audit log.");
+    _ = property("audit.impl.class", absent(Kind::Text)).default_is("a log file").moot("no audit log is written yet").about("Java class of the audit log.");
+    _ = property("messageTracker.Enabled", prop_bool(false)).moot("a debugging aid of the Java server").about("Keep the last messages of peers for the log.");
+    _ = property("messageTracker.BufferSize", prop_int(10)).moot("a debugging aid of the Java server").about("How many.");
+    _ = property("pathStats.enabled", prop_bool(false)).moot("a debugging aid of the Java server").about("Count requests by path.");
+    _ = property("pathStats.slotCapacity", prop_int(60)).moot("a debugging aid of the Java server").about("Slots of those counts.");
+    _ = property("pathStats.slotDuration", prop_int(15)).moot("a debugging aid of the Java server").about("Seconds per slot.");
+    _ = property("pathStats.maxDepth", prop_int(6)).moot("a debugging aid of the Java server").about("Depth of paths counted.");
+    _ = property("pathStats.sampleRate", text("0.1")).moot("a debugging aid of the Java server").about("Part of requests counted.");
+    _ = property("pathStats.initialDelay", prop_long(5)).moot("a debugging aid of the Java server").about("Minutes before the first report.");
+    _ = property("pathStats.delay", prop_long(5)).moot("a debugging aid of the Java server").about("Minutes between reports.");
+    _ = property("pathStats.topPathMax", prop_int(20)).moot("a debugging aid of the Java server").about("Paths per report.");
+    ADMIN_ENABLED: bool = property("admin.enableServer", unless_false()).missing("the HTTP server is not there yet").about("AdminServer (HTTP).");
+    ADMIN_ADDRESS: String = property("admin.serverAddress", text("0.0.0.0")).missing("the HTTP server is not there yet").about("Address of the AdminServer.");
+    ADMIN_PORT: u16 = property("admin.serverPort", prop_int(8080)).port().missing("the HTTP server is not there yet").about("Port of the AdminServer.");
+    ADMIN_COMMAND_URL: String = property("admin.commandURL", text("/commands")).missing("the HTTP server is not there yet").about("Path of the AdminServer's commands.");
+    _ = property("admin.idleTimeout", prop_int(30_000)).moot("the HTTP server is not there yet").about("Idle HTTP connections live so long, ms.");
+    _ = property("admin.httpVersion", prop_int(11)).moot("the HTTP server is not there yet").about("HTTP version.");
+    ADMIN_PORT_UNIFICATION: bool = property("admin.portUnification", prop_bool(false)).moot("the HTTP server is not there yet").about("HTTP and HTTPS on one port.");
+    ADMIN_FORCE_HTTPS: bool = property("admin.forceHttps", prop_bool(false)).missing_when_true("the HTTP server is not there yet").about("HTTPS only.");
+    _ = property("admin.needClientAuth", prop_bool(false)).moot("the HTTP server is not there yet").about("Client certificates.");
+    _ = property("admin.rateLimiterIntervalInMS", prop_int(300_000)).moot("the HTTP server is not there yet").about("Time between snapshots by HTTP, ms.");
+    _ = property("admin.snapshot.enabled", prop_bool(true)).moot("the HTTP server is not there yet").about("Snapshots by HTTP.");
+    _ = property("admin.restore.enabled", prop_bool(true)).moot("the HTTP server is not there yet").about("Restore by HTTP.");
+    METRICS_CLASS: Option<String> = file("metricsProvider.className", absent(Kind::Text)).default_is("DefaultMetricsProvider").missing("no metrics are exported over HTTP yet; word mntr has them").about("Java class that exports metrics.");
+    METRICS_HOST: String = file("metricsProvider.httpHost", text("0.0.0.0")).missing("no metrics are exported over HTTP yet; word mntr has them").about("Address of the metrics.");
+    METRICS_PORT: u16 = file("metricsProvider.httpPort", prop_int(7000)).port().missing("no metrics are exported over HTTP yet; word mntr has them").about("Port of the metrics.");
+    _ = file("metricsProvider.*", absent(Kind::Text)).moot("settings of a Java class").about("Other settings of the metrics provider.");
+    SECURE_CLIENT_PORT: Option<i32> = file("secureClientPort", absent(Kind::Int)).refused("TLS is not served yet; a client that expects TLS must not be given a plain port").about("TCP port for clients with TLS.");
+    _ = file("secureClientPortAddress", absent(Kind::Text)).default_is("every interface").refused("TLS is not served yet; a client that expects TLS must not be given a plain port").about("Address of that port.");
+    CLIENT_PORT_UNIFICATION: bool = property("client.portUnification", prop_bool(false)).missing_when_true("TLS is not served yet").about("TLS and plain clients on one port.");
+    _ = property("client.certReload", prop_bool(false)).moot("TLS is not served yet").about("Certificates are read again when they change.");
+    SSL_QUORUM: bool = file("sslQuorum", boolean(false)).missing_when_true("TLS between servers is not there yet; an ensemble is refused then").about("TLS between peers.");
+    _ = file("sslQuorumReloadCertFiles", boolean(false)).moot("TLS is not served yet").about("Certificates are read again when they change.");
+    PORT_UNIFICATION: bool = file("portUnification", boolean(false)).missing_when_true("TLS between servers is not there yet: the port is plain").about("TLS and plain peers on one port.");
+    _ = property("fips-mode", prop_bool(true)).moot("TLS is not served yet").about("FIPS rules for TLS.");
+    _ = property(SSL, absent(Kind::Secret)).missing("TLS is not served yet").about("TLS settings.");
+    _ = property(AUTH_PROVIDER, absent(Kind::Text)).missing("schemes are world, auth, digest and ip; SASL and x509 are not served yet").about("Java class of an authentication scheme.");
+    _ = property("X509AuthenticationProvider.superUser", absent(Kind::Text)).missing("TLS is not served yet").about("Super user by certificate.");
+    _ = property("superUser", absent(Kind::Text)).missing("SASL is not served yet").about("Super user by SASL.");
+    _ = property("SASLAuthenticationProvider.superPassword", absent(Kind::Secret)).missing("SASL is not served yet").about("Password of the super user by SASL.");
+    _ = property("letAnySaslUserDoX", absent(Kind::Text)).missing("SASL is not served yet").about("A SASL user who may do anything.");
+    _ = property("allowSaslFailedClients", prop_bool(false)).moot("SASL is not served yet").about("Clients whose SASL failed may stay.");
+    _ = property("IPAuthenticationProvider.usexforwardedfor", prop_bool(false)).moot("the HTTP server is not there yet").about("Trust X-Forwarded-For over HTTP.");
+    _ = property("ensembleAuthName", absent(Kind::Text)).missing("scheme ensemble is not served").about("Names an ensemble answers to.");
+    _ = jvm("java.security.auth.login.config", absent(Kind::Text)).missing("SASL is not served yet").about("JAAS file.");
+    _ = property("sasl.serverconfig", text("Server")).moot("SASL is not served yet").about("Section of the JAAS file.");
+    _ = property("kinit", text("/usr/bin/kinit")).moot("SASL is not served yet").about("Path of kinit.");
+    _ = property("requireKerberosConfig", prop_bool(false)).moot("SASL is not served yet").about("Kerberos must be configured.");
+    _ = property("kerberos.removeHostFromPrincipal", prop_bool(false)).moot("SASL is not served yet").about("Kerberos names without host.");
+    _ = property("kerberos.removeRealmFromPrincipal", prop_bool(false)).moot("SASL is not served yet").about("Kerberos names without realm.");
+    _ = property("kerberos.canonicalizeHostNames", prop_bool(false)).moot("SASL is not served yet").about("Resolve names for Kerberos.");
+    _ = property("kerberos.minReLoginTimeMs", prop_long(60_000)).moot("SASL is not served yet").about("Time between Kerberos logins, ms.");
+    _ = property("security.auth_to_local", text("DEFAULT")).moot("SASL is not served yet").about("Kerberos name rules.");
+    QUORUM_SASL: bool = file("quorum.auth.enableSasl", boolean(false)).missing_when_true("SASL between servers is not there yet").about("SASL between peers.");
+    SERVER_REQUIRES_SASL: bool = file("quorum.auth.serverRequireSasl", boolean(false)).missing_when_true("SASL between servers is not there yet; an ensemble is refused then").about("SASL between peers is required.");
+    LEARNER_REQUIRES_SASL: bool = file("quorum.auth.learnerRequireSasl", boolean(false)).missing_when_true("SASL between servers is not there yet; an ensemble is refused then").about("SASL between peers is required.");
+    _ = file("quorum.auth.server.saslLoginContext", text("QuorumServer")).moot("SASL is not served yet").about("Section of the JAAS file.");
+    _ = file("quorum.auth.learner.saslLoginContext", text("QuorumLearner")).moot("SASL is not served yet").about("Section of the JAAS file.");
+    _ = file("quorum.auth.kerberos.servicePrincipal", text("zkquorum/localhost")).moot("SASL is not served yet").about("Kerberos principal of peers.");
+}

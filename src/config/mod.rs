@@ -8,8 +8,10 @@
 //! ```
 //!
 //! A file means to zkfast what it means to Java (`QuorumPeerConfig` and `java.util.Properties`, 3.9.4),
-//! except where [`docs`] says otherwise; unknown keys are warned of and stop nothing. Files are read
-//! through a [`Loader`], so this module sees no file system and no environment.
+//! except where [`docs`] says otherwise; unknown keys are warned of and stop nothing. A [`Loader`] reads files,
+//! so this module sees no file system and no environment.
+//!
+//! One table, `keys.rs`, has name, default, limits, effect and meaning of every key. No other file repeats a default.
 
 mod check;
 mod cores;
@@ -17,10 +19,12 @@ mod ensemble;
 mod finding;
 #[cfg(test)]
 mod java_cases;
+mod key;
 mod keys;
 mod number;
 pub mod properties;
 mod read;
+mod reading;
 mod suggest;
 
 use crate::auth::DigestAlgorithm;
@@ -45,23 +49,23 @@ pub trait Loader {
     /// The bytes of a file.
     ///
     /// # Errors
-    /// Whatever the system says; the message is shown with the path.
+    /// What the system says; the finding shows it with the path.
     fn read(&self, path: &str) -> io::Result<Vec<u8>>;
 
-    /// Whether there is a plain file at `path`.
+    /// True if there is a plain file at `path`.
     fn is_file(&self, path: &str) -> bool;
 
-    /// Whether a host name has an address now.
+    /// Looks whether a host name has an address now.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; the finding shows it with the name.
     fn resolve(&self, host: &str) -> io::Result<()> {
         let _ = host;
         Ok(())
     }
 
-    /// What keeps a server with `config` from starting on this host, though nothing is wrong with the settings themselves:
-    /// each with its key or flag, which may be empty. Makes nothing.
+    /// What keeps a server with `config` from starting on this host though the settings themselves are right: each with
+    /// its key or flag, or an empty text. Makes nothing.
     fn obstacles(&self, config: &Config) -> Vec<(&'static str, String)> {
         let _ = config;
         Vec::new()
@@ -71,7 +75,7 @@ pub trait Loader {
 /// Everything a configuration comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sources<'a> {
-    /// Path of zoo.cfg; without one, zkfast starts standalone on its own defaults.
+    /// Path of zoo.cfg; without one, zkfast starts standalone on the settings that the key table has for that.
     pub file: Option<&'a str>,
     /// Environment variables with JVM flags and their contents: `("JVMFLAGS", "-Dzookeeper.skipACL=yes")`.
     pub jvm_flags: &'a [(&'static str, &'a str)],
@@ -132,10 +136,7 @@ pub struct FourLetterWords {
 }
 
 impl FourLetterWords {
-    /// Without the key: Java answers `srvr` alone, which leaves probes and dashboards in the dark.
-    pub const DEFAULT: [&'static str; 5] = ["srvr", "ruok", "mntr", "conf", "isro"];
-
-    /// Whether `word` is answered; case matters.
+    /// True if `word` is answered; case matters.
     pub fn allows(&self, word: &str) -> bool {
         self.all || self.words.iter().any(|w| w == word)
     }
@@ -149,24 +150,24 @@ impl FourLetterWords {
 /// The HTTP AdminServer: read and checked, not served yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// `admin.enableServer`, true
+    /// `admin.enableServer`
     pub enabled: bool,
-    /// `admin.serverAddress`, 0.0.0.0
+    /// `admin.serverAddress`
     pub address: String,
-    /// `admin.serverPort`, 8080
+    /// `admin.serverPort`
     pub port: u16,
-    /// `admin.commandURL`, /commands
+    /// `admin.commandURL`
     pub command_url: String,
 }
 
 /// The metrics provider: read and checked, not served yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsConfig {
-    /// `metricsProvider.className` is ZooKeeper's Prometheus provider; false by default
+    /// `metricsProvider.className` is ZooKeeper's Prometheus provider
     pub prometheus: bool,
-    /// `metricsProvider.httpHost`, 0.0.0.0
+    /// `metricsProvider.httpHost`
     pub http_host: String,
-    /// `metricsProvider.httpPort`, 7000
+    /// `metricsProvider.httpPort`
     pub http_port: u16,
 }
 
@@ -185,112 +186,113 @@ pub struct QuorumConfig {
     pub init_limit_ticks: i32,
     /// `syncLimit`, ticks; 0 is unset
     pub sync_limit_ticks: i32,
-    /// `quorumListenOnAllIPs`; false
+    /// `quorumListenOnAllIPs`
     pub listen_on_all_ips: bool,
-    /// `tcpKeepAlive`, between servers; false
+    /// `tcpKeepAlive`, between servers
     pub tcp_keep_alive: bool,
-    /// `commitLogCount`: txns at the log's end that a start reads back for followers; 500, never less
+    /// `commitLogCount`: txns at the log's end that a start reads back for followers
     pub commit_log_count: u32,
-    /// `leader.maxConcurrentSnapSyncs`: observers beyond so many trees under way are sent away; 10
+    /// `leader.maxConcurrentSnapSyncs`: with so many trees under way, the leader sends further observers away
     pub max_concurrent_snap_syncs: u32,
-    /// `forceSnapshotSync`: whoever joins gets the whole tree; false
+    /// `forceSnapshotSync`: every learner that joins gets the whole tree
     pub force_snapshot_sync: bool,
-    /// `db.autocreate`: a member whose data directory is empty votes; true
+    /// `db.autocreate`: a member whose data directory is empty votes
     pub db_autocreate: bool,
-    /// `electionPortBindRetry`: tries to bind the election port, a second apart; 3, `None` is without end
+    /// `electionPortBindRetry`: tries to bind the election port, a second apart; `None` is without end
     pub election_port_tries: Option<u32>,
 }
 
-/// The server's settings, checked. Names are those of zoo.cfg, units are in the names.
+/// The server's settings, checked. Names are those of zoo.cfg, units are in the names; defaults and limits are in the
+/// table of [`docs`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `clientPort`; `None` where a member of an ensemble has none, 2181 without a file
+    /// `clientPort`; `None` where a member of an ensemble has none
     pub client_port: Option<u16>,
     /// `clientPortAddress`, a name or an address; `None` is every interface
     pub client_port_address: Option<String>,
     /// `clientPortListenBacklog`; `None` leaves it to the shell
     pub client_port_listen_backlog: Option<u32>,
-    /// `dataDir`; `zkfast-data` in the current directory without a file
+    /// `dataDir`
     pub data_dir: PathBuf,
-    /// `dataLogDir`; `data_dir` by default
+    /// `dataLogDir`, or `data_dir`
     pub data_log_dir: PathBuf,
-    /// `datadir.autocreate`: create missing directories; true
+    /// `datadir.autocreate`: create missing directories
     pub data_dir_autocreate: bool,
-    /// `tickTime`; 3000 with a file as in Java, 2000 without
+    /// `tickTime`
     pub tick_time_ms: u32,
-    /// `minSessionTimeout`; two ticks. Signed as on the wire: a negative one bounds nothing
+    /// `minSessionTimeout`, signed as on the wire: a negative one bounds nothing
     pub min_session_timeout_ms: i32,
-    /// `maxSessionTimeout`; twenty ticks
+    /// `maxSessionTimeout`
     pub max_session_timeout_ms: i32,
-    /// `maxClientCnxns`, connections from one address; 60, 0 is no limit
+    /// `maxClientCnxns`, connections from one address; 0 is no limit
     pub max_client_cnxns: u32,
     /// `maxCnxns`, connections in all; 0 is no limit
     pub max_cnxns: u32,
-    /// `nio.sessionlessCnxnTimeout`: a connection without a session is closed after it; 10000
+    /// `nio.sessionlessCnxnTimeout`: a connection without a session is closed after it
     pub sessionless_cnxn_timeout_ms: u32,
-    /// `clientTcpKeepAlive`; false
+    /// `clientTcpKeepAlive`
     pub client_tcp_keep_alive: bool,
-    /// `globalOutstandingLimit`: requests in progress above which sockets are not read; 1000
+    /// `globalOutstandingLimit`: requests in progress above which sockets are not read
     pub global_outstanding_limit: u32,
-    /// `jute.maxbuffer`: longest frame from a client; 0xFFFFF
+    /// `jute.maxbuffer`: longest frame from a client
     pub jute_max_buffer_bytes: u32,
-    /// `snapCount`: transactions between snapshots; 100000, at least 2
+    /// `snapCount`: transactions between snapshots, at least 2
     pub snap_count: u32,
-    /// `snapSizeLimitInKb`: log between snapshots, KiB; 4 GiB, 0 is no limit
+    /// `snapSizeLimitInKb`: log between snapshots, KiB; 0 is no limit
     pub snap_size_limit_kb: u64,
-    /// `autopurge.snapRetainCount`; 3, never less
+    /// `autopurge.snapRetainCount`: snapshots that purging keeps
     pub snap_retain_count: u32,
-    /// `autopurge.purgeInterval`; 1 (Java: 0), 0 is never
+    /// `autopurge.purgeInterval`; 0 is never
     pub purge_interval_hours: u32,
     /// `4lw.commands.whitelist`
     pub four_letter_words: FourLetterWords,
-    /// `skipACL`; false
+    /// `skipACL`
     pub skip_acl: bool,
-    /// `extendedTypesEnabled` and `emulate353TTLNodes`: TTL nodes, and those of 3.5.3; off
+    /// `extendedTypesEnabled` and `emulate353TTLNodes`: TTL nodes, and those of 3.5.3
     pub extended_types: ExtendedTypes,
-    /// `enforceQuota`: hard quotas; false
+    /// `enforceQuota`: hard quotas
     pub enforce_quota: bool,
-    /// `digest.enabled`: tree digest; true
+    /// `digest.enabled`: tree digest
     pub digest_enabled: bool,
-    /// `snapshot.trust.empty`: ZooKeeper's log without a snapshot is taken over; false
+    /// `snapshot.trust.empty`: ZooKeeper's log without a snapshot is taken over
     pub snapshot_trust_empty: bool,
-    /// `closeSessionTxn.enabled`; true
+    /// `closeSessionTxn.enabled`: closeSession txns list the ephemerals they delete
     pub close_session_txn_enabled: bool,
     /// `DigestAuthenticationProvider.superDigest`, `user:hash`
     pub super_digest: Option<String>,
-    /// `DigestAuthenticationProvider.digestAlg`; SHA1
+    /// `DigestAuthenticationProvider.digestAlg`
     pub digest_alg: DigestAlgorithm,
-    /// `DigestAuthenticationProvider.enabled`; true
+    /// `DigestAuthenticationProvider.enabled`
     pub digest_auth_enabled: bool,
     /// `enforce.auth.enabled` and `enforce.auth.schemes`: a session must authenticate by one of these
     /// before anything else; `None` is off
     pub enforce_auth_schemes: Option<Vec<String>>,
-    /// `znode.container.checkIntervalMs`; 60000
+    /// `znode.container.checkIntervalMs`
     pub container_check_interval_ms: u32,
-    /// `znode.container.maxPerMinute`; 10000
+    /// `znode.container.maxPerMinute`
     pub container_max_per_minute: u32,
     /// `znode.container.maxNeverUsedIntervalMs`; 0 is never
     pub container_max_never_used_interval_ms: u64,
-    /// `standaloneEnabled`; true
+    /// `standaloneEnabled`
     pub standalone_enabled: bool,
-    /// `reconfigEnabled`; false
+    /// `reconfigEnabled`
     pub reconfig_enabled: bool,
-    /// `readonlymode.enabled`; false
+    /// `readonlymode.enabled`
     pub read_only_mode_enabled: bool,
     /// `--cores`: the CPU of each shard; `None` leaves it to the shell
     pub cores: Option<Vec<usize>>,
-    /// `--engine`; epoll
+    /// `--engine`
     pub engine: Engine,
-    /// Ensembles
+    /// What is read for ensembles
     pub quorum: QuorumConfig,
-    /// AdminServer
+    /// The HTTP AdminServer
     pub admin: AdminConfig,
-    /// Metrics provider
+    /// The metrics provider
     pub metrics: MetricsConfig,
 }
 
 impl Config {
-    /// Whether it is a member of an ensemble, be it of one; otherwise it is standalone.
+    /// True for a member of an ensemble, be it of one; false for a standalone server.
     pub fn is_distributed(&self) -> bool {
         !self.standalone_enabled || self.quorum.ensemble.participants() > 1
     }

@@ -1,0 +1,101 @@
+//! What becomes of each setting: overridden, unknown, refused, without effect, effective.
+
+use super::super::finding::{Origin, Severity};
+use super::super::key::{Fate, Key, Place, Row, Value};
+use super::super::keys;
+use super::Verdict;
+use super::classes;
+use super::entries::{Entries, layer};
+
+/// Keys beside `secureClientPort` that ask for TLS where they are true; without any, `ssl.*` does nothing in Java either.
+static TLS_SWITCHES: [&Key<bool>; 5] = [
+    &keys::CLIENT_PORT_UNIFICATION,
+    &keys::SSL_QUORUM,
+    &keys::PORT_UNIFICATION,
+    &keys::ADMIN_PORT_UNIFICATION,
+    &keys::ADMIN_FORCE_HTTPS,
+];
+
+/// Gives every entry its verdict, and says why.
+pub(super) fn settle(entries: &mut Entries) {
+    for at in 0..entries.all.len() {
+        let entry = &entries.all[at];
+        if let Some(winner) = entries.overriding(at) {
+            let is_lost = layer(&winner.origin) == layer(&entry.origin) && winner.text() != entry.text();
+            let message = format!("given again at {}, which counts", winner.origin);
+            entries.all[at].verdict = Verdict::Overridden;
+            entries.report_at(at, if is_lost { Severity::Warning } else { Severity::Note }, message);
+        } else if let Some(row) = entry.row {
+            known(entries, at, row);
+        } else {
+            let name = &entry.name;
+            let message = if let Some(read) = keys::of_guide(name) {
+                format!("ignored, as Java does: the guide calls it so, the server reads {read}")
+            } else if let Some(near) = keys::near_miss(name) {
+                format!("no key of ZooKeeper 3.9: ignored, as Java does; did you mean {near}?")
+            } else {
+                "no key of ZooKeeper 3.9: ignored, as Java does".to_owned()
+            };
+            entries.report_at(at, Severity::Warning, message);
+        }
+    }
+}
+
+/// A key of the table, in the entry that counts for it.
+fn known(entries: &mut Entries, at: usize, row: &Row) {
+    let entry = &entries.all[at];
+    let text = entry.text().to_owned();
+    let is_in_file = matches!(entry.origin, Origin::File { .. });
+    if entry.is_file_only_in_jvm() {
+        // Java has this one on both sides.
+        if entry.name != keys::MULTI_ADDRESS.name {
+            entries.all[at].verdict = Verdict::NoEffect;
+            let message = "Java reads this key in the file only: no effect here either";
+            return entries.report_at(at, Severity::Warning, message);
+        }
+    } else if entry.is_alias {
+        let message = format!("Java wants {} here, without zookeeper.; zkfast takes both", entry.name);
+        entries.report_at(at, Severity::Warning, message);
+    } else if is_in_file && row.place == Place::Jvm && row.fate == Fate::Effective {
+        let message = format!("Java reads it as -D{} only; zkfast obeys it here as well", row.name);
+        let severity = if row.is_default(&text) { Severity::Note } else { Severity::Warning };
+        entries.report_at(at, severity, message);
+    }
+    let reading = row.read(&text);
+    for (severity, message) in reading.remarks {
+        entries.report_at(at, severity, message);
+    }
+    let is_on = reading.value == Some(Value::Bool(true));
+    let warning_if = |is_missed| if is_missed { Severity::Warning } else { Severity::Note };
+    let (severity, why) = match row.fate {
+        Fate::Effective => return,
+        Fate::RefusedWhenTrue(_) if !is_on => return,
+        Fate::Refused(why) | Fate::RefusedWhenTrue(why) => (Severity::Error, why),
+        Fate::Moot(why) => (Severity::Note, why),
+        Fate::Missing(why) => (warning_if(!is_nothing_missed(entries, at, row)), why),
+        Fate::MissingWhenTrue(why) => (warning_if(is_on && !is_nothing_missed(entries, at, row)), why),
+    };
+    if entries.all[at].verdict == Verdict::Effective {
+        entries.all[at].verdict = Verdict::NoEffect;
+    }
+    entries.report_at(at, severity, why);
+}
+
+/// True if no user misses what a key without effect would do: its value asks for what zkfast does anyway, or belongs to
+/// something that is not asked for.
+fn is_nothing_missed(entries: &Entries, at: usize, row: &Row) -> bool {
+    let text = entries.all[at].text();
+    let exports = || entries.get(&keys::METRICS_CLASS).as_deref() == Some(classes::PROMETHEUS);
+    match row.name {
+        // Its default is what is not there.
+        name if name == keys::ADMIN_ENABLED.name => !entries.get(&keys::ADMIN_ENABLED),
+        name if name.starts_with("admin.") && !entries.get(&keys::ADMIN_ENABLED) => true,
+        name if name == keys::METRICS_CLASS.name => !exports() && classes::METRICS_PROVIDERS.contains(&text),
+        name if [keys::METRICS_HOST.name, keys::METRICS_PORT.name].contains(&name) && !exports() => true,
+        keys::AUTH_PROVIDER => classes::SERVED_AUTH_PROVIDERS.contains(&text),
+        keys::SSL => {
+            !entries.is_given(&keys::SECURE_CLIENT_PORT) && !TLS_SWITCHES.iter().any(|key| entries.get(key))
+        }
+        _ => row.is_default(text),
+    }
+}

@@ -1,0 +1,152 @@
+//! Settings of all sources, each checked by its row of the key table, into a [`Config`].
+//!
+//! [`sources`] lists them, [`fate`] says what becomes of each, and the other modules take the values that count: one for
+//! each subject.
+
+mod classes;
+mod entries;
+mod fate;
+mod member;
+mod quorum;
+mod server;
+mod session;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use super::finding::{Finding, Origin, Severity};
+use super::{Config, Loader, Sources, keys};
+use entries::Entries;
+use server::Directories;
+use session::Timeouts;
+
+/// What became of one setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Does what it does in ZooKeeper.
+    Effective,
+    /// Known, and without effect.
+    NoEffect,
+    /// The reason why the server does not start.
+    Refused,
+    /// No key of 3.9.
+    Unknown,
+    /// A later setting of the same key counts.
+    Overridden,
+}
+
+impl Verdict {
+    /// In one or two words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Effective => "effective",
+            Self::NoEffect => "no effect",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+            Self::Overridden => "overridden",
+        }
+    }
+}
+
+/// One setting of any source, for `zkfast check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// As written.
+    pub key: String,
+    /// As Java reads it, trimmed; `***` for secrets.
+    pub shown: String,
+    /// Where it stands.
+    pub origin: Origin,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why, or what else there is to say.
+    pub notes: Vec<String>,
+}
+
+/// A [`Config`] and everything that was found on the way.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// To be used only where [`Loaded::is_ok`]; otherwise defaults stand in for what was refused.
+    pub config: Config,
+    /// Every setting in the order of the sources.
+    pub settings: Vec<Setting>,
+    /// What was found about single settings, in their order; then what was found about several of them.
+    pub findings: Vec<Finding>,
+}
+
+impl Loaded {
+    /// True if no finding is an error.
+    pub fn is_ok(&self) -> bool {
+        self.findings.iter().all(|f| f.severity < Severity::Error)
+    }
+}
+
+/// Reads all sources. Never fails: what is wrong is among the findings.
+pub fn load(sources: &Sources<'_>, loader: &dyn Loader) -> Loaded {
+    let mut entries = sources::entries(sources, loader);
+    fate::settle(&mut entries);
+    let config = config(&mut entries, sources, loader);
+    let (settings, findings) = entries.into_report();
+    Loaded { config, settings, findings }
+}
+
+fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> Config {
+    let cores = sources::cores(entries, sources.overrides);
+    let engine = sources::engine(entries, sources.overrides);
+    let Directories { data: data_dir, log: data_log_dir } = server::directories(entries);
+    let Timeouts { tick_ms, min_ms, max_ms } = session::timeouts(entries);
+    let client_port_address = server::client_port_address(entries);
+    let enforce_auth_schemes = session::enforced_schemes(entries);
+    quorum::check_sasl(entries);
+    classes::check(entries);
+    let (quorum, lines) = quorum::quorum(entries, &data_dir, loader);
+    let backlog = entries.get(&keys::CLIENT_PORT_LISTEN_BACKLOG);
+    let mut config = Config {
+        client_port: entries.get(&keys::CLIENT_PORT),
+        client_port_address,
+        client_port_listen_backlog: u32::try_from(backlog).ok().filter(|&n| n > 0),
+        data_dir,
+        data_log_dir,
+        data_dir_autocreate: entries.get(&keys::DATA_DIR_AUTOCREATE),
+        tick_time_ms: tick_ms,
+        min_session_timeout_ms: min_ms,
+        max_session_timeout_ms: max_ms,
+        max_client_cnxns: entries.get(&keys::MAX_CLIENT_CNXNS),
+        max_cnxns: entries.get(&keys::MAX_CNXNS),
+        sessionless_cnxn_timeout_ms: entries.get(&keys::SESSIONLESS_CNXN_TIMEOUT),
+        client_tcp_keep_alive: entries.get(&keys::CLIENT_TCP_KEEP_ALIVE),
+        global_outstanding_limit: entries.get(&keys::GLOBAL_OUTSTANDING_LIMIT),
+        jute_max_buffer_bytes: entries.get(&keys::JUTE_MAX_BUFFER),
+        snap_count: entries.get(&keys::SNAP_COUNT),
+        snap_size_limit_kb: entries.get(&keys::SNAP_SIZE_LIMIT),
+        snap_retain_count: entries.get(&keys::SNAP_RETAIN_COUNT),
+        purge_interval_hours: entries.get(&keys::PURGE_INTERVAL),
+        four_letter_words: server::four_letter_words(entries),
+        skip_acl: entries.get(&keys::SKIP_ACL),
+        extended_types: server::extended_types(entries),
+        enforce_quota: entries.get(&keys::ENFORCE_QUOTA),
+        digest_enabled: entries.get(&keys::DIGEST),
+        snapshot_trust_empty: entries.get(&keys::SNAPSHOT_TRUST_EMPTY),
+        close_session_txn_enabled: entries.get(&keys::CLOSE_SESSION_TXN),
+        super_digest: session::super_digest(entries),
+        digest_alg: session::digest_alg(entries),
+        digest_auth_enabled: entries.get(&keys::DIGEST_AUTH),
+        enforce_auth_schemes,
+        container_check_interval_ms: entries.get(&keys::CONTAINER_CHECK_INTERVAL),
+        container_max_per_minute: entries.get(&keys::CONTAINER_MAX_PER_MINUTE),
+        container_max_never_used_interval_ms: entries.get(&keys::CONTAINER_MAX_NEVER_USED),
+        standalone_enabled: entries.get(&keys::STANDALONE),
+        reconfig_enabled: entries.get(&keys::RECONFIG),
+        read_only_mode_enabled: entries.get(&keys::READ_ONLY_MODE),
+        cores,
+        engine,
+        quorum,
+        admin: server::admin(entries),
+        metrics: server::metrics(entries),
+    };
+    member::take_own_line(entries, &mut config, lines);
+    server::check_client_port(entries, &config, lines, loader);
+    member::check(entries, &config, lines);
+    session::check_acls(entries);
+    config
+}

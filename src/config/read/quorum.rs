@@ -1,0 +1,179 @@
+//! The ensemble: its lines, from zoo.cfg or the dynamic file, and what its servers say to each other with.
+
+use std::path::Path;
+
+use super::super::ensemble::{Ensemble, Role, parse_version, version_of_file_name};
+use super::super::finding::{Origin, Severity};
+use super::super::properties::{self, Property};
+use super::super::{Loader, QuorumConfig, keys};
+use super::entries::{Entries, java_trim};
+use super::{Verdict, member};
+
+/// What became of the server, group and weight lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// All of them were read.
+    Taken,
+    /// One was refused, or the file of them was not read: what is missing may be in it, and is no error of its own.
+    Refused,
+}
+
+pub(super) fn quorum(entries: &mut Entries, data_dir: &Path, loader: &dyn Loader) -> (QuorumConfig, Lines) {
+    let (ensemble, lines) = ensemble(entries, loader);
+    if lines == Lines::Taken {
+        check_lines(entries, &ensemble);
+    }
+    let my_id = member::my_id(entries, data_dir, loader);
+    let peer_type = peer_type(entries, &ensemble, my_id, lines);
+    let quorum = QuorumConfig {
+        ensemble,
+        my_id,
+        dynamic_config_file: entries.get(&keys::DYNAMIC_CONFIG_FILE),
+        peer_type,
+        init_limit_ticks: entries.get(&keys::INIT_LIMIT),
+        sync_limit_ticks: entries.get(&keys::SYNC_LIMIT),
+        listen_on_all_ips: entries.get(&keys::LISTEN_ON_ALL_IPS),
+        tcp_keep_alive: entries.get(&keys::TCP_KEEP_ALIVE),
+        commit_log_count: entries.get(&keys::COMMIT_LOG_COUNT),
+        max_concurrent_snap_syncs: entries.get(&keys::SNAP_SYNCS).max(0).unsigned_abs(),
+        force_snapshot_sync: entries.get(&keys::FORCE_SNAPSHOT_SYNC),
+        db_autocreate: entries.get(&keys::DB_AUTOCREATE),
+        // Source: `QuorumCnxManager.Listener`.
+        election_port_tries: match entries.get(&keys::ELECTION_PORT_BIND_RETRY) {
+            0 => None,
+            tries => Some(tries),
+        },
+    };
+    (quorum, lines)
+}
+
+/// Reads the lines where they belong: in zoo.cfg, or in the dynamic file if there is one.
+fn ensemble(entries: &mut Entries, loader: &dyn Loader) -> (Ensemble, Lines) {
+    // Java 3.9.4 looks for it among the JVM's properties, whatever the file says.
+    let multi_address = entries.all.iter().any(|e| {
+        e.name == keys::MULTI_ADDRESS.name
+            && matches!(e.origin, Origin::Jvm { .. })
+            && e.text().eq_ignore_ascii_case("true")
+    });
+    let dynamic_config_file = entries.get(&keys::DYNAMIC_CONFIG_FILE);
+    let mut ensemble = Ensemble::default();
+    let findings = entries.findings.len();
+    for at in 0..entries.all.len() {
+        let entry = &entries.all[at];
+        if !entry.is_server_line() || entry.verdict != Verdict::Effective {
+            continue;
+        }
+        let taken = match &dynamic_config_file {
+            None => ensemble.take(&entry.name, &entry.raw_value, multi_address),
+            Some(_) if entry.name == "version" => Ok(()),
+            Some(_) => Err("belongs into dynamicConfigFile, which is set".to_owned()),
+        };
+        if let Err(message) = taken {
+            entries.report_at(at, Severity::Error, message);
+        }
+    }
+    if let Some(path) = &dynamic_config_file {
+        dynamic_file(entries, path, &mut ensemble, multi_address, loader);
+    }
+    let is_refused = entries.findings[findings..].iter().any(|finding| finding.severity == Severity::Error);
+    (ensemble, if is_refused { Lines::Refused } else { Lines::Taken })
+}
+
+/// What can be seen with all lines read.
+fn check_lines(entries: &mut Entries, ensemble: &Ensemble) {
+    let is_standalone = entries.get(&keys::STANDALONE);
+    for message in ensemble.check(is_standalone) {
+        entries.report(Severity::Error, None, "", message);
+    }
+    if let Some((sid, Role::Participant)) = ensemble.servers.iter().next().map(|(sid, s)| (sid, s.role))
+        && ensemble.servers.len() == 1
+        && is_standalone
+    {
+        let message = "the only server line: this is a standalone server, as in Java";
+        entries.warn(&format!("server.{sid}"), message);
+    }
+}
+
+/// The server's role: its own line counts.
+fn peer_type(entries: &mut Entries, ensemble: &Ensemble, my_id: Option<i64>, lines: Lines) -> Role {
+    let name = keys::PEER_TYPE.name;
+    let peer_type = Role::parse(&entries.get(&keys::PEER_TYPE)).unwrap_or_else(|message| {
+        entries.fault(name, message);
+        Role::default()
+    });
+    let by_line = my_id.and_then(|id| ensemble.servers.get(&id)).map_or(Role::Participant, |s| s.role);
+    if by_line == peer_type || lines == Lines::Refused {
+        return peer_type;
+    }
+    if entries.is_given(&keys::PEER_TYPE) {
+        let message = format!("{peer_type:?} differs from the server lines, which say {by_line:?} and count");
+        entries.warn(name, message.to_lowercase());
+    }
+    by_line
+}
+
+fn dynamic_file(
+    entries: &mut Entries,
+    path: &str,
+    ensemble: &mut Ensemble,
+    multi_address: bool,
+    loader: &dyn Loader,
+) {
+    let bytes = match loader.read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let message = format!("{path} cannot be read: {error}");
+            return entries.fault(keys::DYNAMIC_CONFIG_FILE.name, message);
+        }
+    };
+    let line = |line| Some(Origin::File { path: path.to_owned(), line });
+    let found = match properties::parse(&bytes) {
+        Ok(found) => found,
+        Err(error) => return entries.report(Severity::Error, line(error.line), "", error.to_string()),
+    };
+    ensemble.version = version_of_file_name(path).unwrap_or(0);
+    for (at, property) in found.iter().enumerate() {
+        let key = java_trim(&property.key);
+        let (severity, message) = if found[at + 1..].iter().any(|later| later.key == property.key) {
+            (Severity::Warning, "given again further down, which counts".to_owned())
+        } else {
+            match dynamic_line(property, key, path) {
+                Err(refusal) => refusal,
+                Ok(()) => match ensemble.take(key, &property.value, multi_address) {
+                    Ok(()) => continue,
+                    Err(message) => (Severity::Error, message),
+                },
+            }
+        };
+        entries.report(severity, line(property.line), key, message);
+    }
+}
+
+/// Whether a line belongs into the dynamic file.
+fn dynamic_line(property: &Property, key: &str, path: &str) -> Result<(), (Severity, String)> {
+    if key == "version" {
+        let version = parse_version(java_trim(&property.value));
+        let wanted = version.map_or("N".to_owned(), |version| format!("{version:x}"));
+        return Err((Severity::Error, format!("belongs into the name of the file: {path}.{wanted}")));
+    }
+    if !["server.", "group", "weight"].iter().any(|family| key.starts_with(family)) {
+        let message = "is no server, group or weight line, and only those belong here";
+        return Err((Severity::Error, message.to_owned()));
+    }
+    if property.key != key {
+        // Java accepts the line and then does not find it.
+        return Err((Severity::Warning, "blanks before the key: ignored".to_owned()));
+    }
+    Ok(())
+}
+
+/// Refuses keys that want others. Source: `QuorumPeerConfig.parseProperties`.
+pub(super) fn check_sasl(entries: &mut Entries) {
+    let enabled = &keys::QUORUM_SASL;
+    let (server, learner) = (&keys::SERVER_REQUIRES_SASL, &keys::LEARNER_REQUIRES_SASL);
+    for (key, wanted) in [(server, enabled), (learner, enabled), (server, learner)] {
+        if entries.get(key) && !entries.get(wanted) {
+            entries.fault(key.name, format!("wants {}=true", wanted.name));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What a server is without regard to others: directories, the port for clients, four-letter words, kinds of znodes.
+
+use core::net::Ipv6Addr;
+use std::path::PathBuf;
+
+use super::super::finding::{Origin, Severity};
+use super::super::key::Key;
+use super::super::{AdminConfig, Config, FourLetterWords, Loader, MetricsConfig, keys};
+use super::classes;
+use super::entries::{Entries, java_trim};
+use super::quorum::Lines;
+use crate::tree::ExtendedTypes;
+
+/// Words of `FourLetterCommands`.
+const FOUR_LETTER_WORDS: [&str; 18] = [
+    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr",
+    "stat", "stmk", "wchc", "wchp", "wchs",
+];
+
+/// Where the data is.
+pub(super) struct Directories {
+    pub(super) data: PathBuf,
+    pub(super) log: PathBuf,
+}
+
+pub(super) fn directories(entries: &mut Entries) -> Directories {
+    let log = directory(entries, &keys::DATA_LOG_DIR);
+    let data = directory(entries, &keys::DATA_DIR);
+    if data.is_none() {
+        entries.fault(keys::DATA_DIR.name, "is not set");
+    }
+    let data = data.unwrap_or_default();
+    Directories { log: log.unwrap_or_else(|| data.clone()), data }
+}
+
+fn directory(entries: &mut Entries, key: &Key<Option<String>>) -> Option<PathBuf> {
+    let text = entries.get(key)?;
+    let is_built_in = entries.entry(key.name).is_some_and(|entry| entry.origin == Origin::BuiltIn);
+    if text.is_empty() {
+        entries.fault(key.name, "is empty");
+    } else if text.contains(|c: char| c.is_control()) {
+        let message = format!("{text:?} holds a control character: in the file, a backslash is written \\\\");
+        entries.warn(key.name, message);
+    } else if !text.starts_with('/') && !is_built_in {
+        entries.remark(Severity::Note, key.name, "is relative to the directory the server starts in");
+    }
+    Some(PathBuf::from(text))
+}
+
+/// The name or address that clients connect to; `None` is every interface.
+pub(super) fn client_port_address(entries: &mut Entries) -> Option<String> {
+    let text = entries.get(&keys::CLIENT_PORT_ADDRESS)?;
+    if !entries.is_given(&keys::CLIENT_PORT) && !entries.is_unread {
+        entries.fault(keys::CLIENT_PORT_ADDRESS.name, "is set and clientPort is not");
+    }
+    if text.is_empty() {
+        // `InetAddress.getByName("")` is the loopback address.
+        entries.warn(keys::CLIENT_PORT_ADDRESS.name, "empty reads as 127.0.0.1, as in Java");
+        return Some("127.0.0.1".to_owned());
+    }
+    Some(without_brackets(&text).to_owned())
+}
+
+/// Says what keeps clients from connecting: no port, or a name without an address.
+pub(super) fn check_client_port(entries: &mut Entries, config: &Config, lines: Lines, loader: &dyn Loader) {
+    let is_missing = config.client_port.is_none() && !entries.is_given(&keys::CLIENT_PORT);
+    if is_missing && lines == Lines::Taken {
+        if config.is_distributed() {
+            let message = "is not set: this member takes no clients, as in Java; it may be set in its own line, after a \
+                           semicolon: server.N=host:port:port;2181";
+            entries.warn(keys::CLIENT_PORT.name, message);
+        } else {
+            let message = "is not set: no client could connect; set clientPort=2181";
+            entries.fault(keys::CLIENT_PORT.name, message);
+        }
+    }
+    if let Some(host) = config.client_port_address.as_deref().filter(|host| !is_ip(host))
+        && let Err(error) = loader.resolve(host)
+    {
+        entries.fault(keys::CLIENT_PORT_ADDRESS.name, format!("{host} has no address: {error}"));
+    }
+}
+
+/// Source: `FourLetterCommands.isEnabled`; the default is zkfast's.
+pub(super) fn four_letter_words(entries: &mut Entries) -> FourLetterWords {
+    let list = entries.get(&keys::FOUR_LETTER_WORDS);
+    let mut words = vec!["srvr".to_owned()];
+    let mut all = false;
+    for word in list.split(',').map(java_trim).filter(|w| !w.is_empty()) {
+        if word == "*" {
+            all = true;
+            break;
+        }
+        if !FOUR_LETTER_WORDS.contains(&word) {
+            entries.warn(keys::FOUR_LETTER_WORDS.name, format!("{word:?} is no four-letter word"));
+        }
+        if !words.iter().any(|w| w == word) {
+            words.push(word.to_owned());
+        }
+    }
+    if entries.get(&keys::READ_ONLY_MODE) && !words.iter().any(|w| w == "isro") {
+        words.push("isro".to_owned());
+    }
+    FourLetterWords { all, words }
+}
+
+/// Source: `EphemeralType`.
+pub(super) fn extended_types(entries: &mut Entries) -> ExtendedTypes {
+    match (entries.get(&keys::EXTENDED_TYPES), entries.get(&keys::EMULATE_353)) {
+        (true, true) => ExtendedTypes::Emulate353,
+        (true, false) => ExtendedTypes::On,
+        (false, false) => ExtendedTypes::Off,
+        (false, true) => {
+            let message = "does nothing without extendedTypesEnabled=true, as in Java";
+            entries.warn(keys::EMULATE_353.name, message);
+            ExtendedTypes::Off
+        }
+    }
+}
+
+pub(super) fn admin(entries: &Entries) -> AdminConfig {
+    AdminConfig {
+        enabled: entries.get(&keys::ADMIN_ENABLED),
+        address: entries.get(&keys::ADMIN_ADDRESS),
+        port: entries.get(&keys::ADMIN_PORT),
+        command_url: entries.get(&keys::ADMIN_COMMAND_URL),
+    }
+}
+
+pub(super) fn metrics(entries: &Entries) -> MetricsConfig {
+    MetricsConfig {
+        prometheus: entries.get(&keys::METRICS_CLASS).as_deref() == Some(classes::PROMETHEUS),
+        http_host: entries.get(&keys::METRICS_HOST),
+        http_port: entries.get(&keys::METRICS_PORT),
+    }
+}
+
+/// An address of IPv6 without the brackets that Java takes around it. Source: `InetAddress.getByName`.
+fn without_brackets(host: &str) -> &str {
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    // An interface may be named after it.
+    let is_v6 = |inner: &&str| inner.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
+    inner.filter(is_v6).unwrap_or(host)
+}
+
+/// True for an address, false for a name.
+pub(super) fn is_ip(host: &str) -> bool {
+    host.parse::<core::net::IpAddr>().is_ok()
+}

@@ -1,0 +1,81 @@
+//! What a session gets: timeouts, and who it may be.
+
+use super::super::keys;
+use super::super::reading::shorten;
+use super::entries::{Entries, java_trim};
+use crate::auth::DigestAlgorithm;
+
+/// The tick and the bounds of session timeouts, ms.
+pub(super) struct Timeouts {
+    pub(super) tick_ms: u32,
+    pub(super) min_ms: i32,
+    pub(super) max_ms: i32,
+}
+
+pub(super) fn timeouts(entries: &mut Entries) -> Timeouts {
+    let tick = entries.get(&keys::TICK_TIME);
+    let (min_key, max_key) = (&keys::MIN_SESSION_TIMEOUT, &keys::MAX_SESSION_TIMEOUT);
+    // Java's int arithmetic, so that absurd ticks are refused or taken as there.
+    let or_ticks = |given: i32, ticks: i32| if given == -1 { tick.wrapping_mul(ticks) } else { given };
+    let min = or_ticks(entries.get(min_key), min_key.ticks());
+    let max = or_ticks(entries.get(max_key), max_key.ticks());
+    if min > max && !entries.is_refused(&keys::TICK_TIME) {
+        let names = [min_key.name, max_key.name, keys::TICK_TIME.name];
+        let name = names.into_iter().find(|name| entries.at(name).is_some()).unwrap_or(min_key.name);
+        let message = format!(
+            "minSessionTimeout {min} ms is larger than maxSessionTimeout {max} ms (defaults are {} and {} ticks of {tick} \
+             ms)",
+            min_key.ticks(),
+            max_key.ticks()
+        );
+        entries.fault(name, message);
+    }
+    Timeouts { tick_ms: tick.unsigned_abs(), min_ms: min, max_ms: max }
+}
+
+pub(super) fn super_digest(entries: &mut Entries) -> Option<String> {
+    let text = entries.get(&keys::SUPER_DIGEST)?;
+    if !text.split_once(':').is_some_and(|(user, hash)| !user.is_empty() && !hash.is_empty()) {
+        let message = "is not user:base64(hash(user:password)), so no client can be the super user";
+        entries.warn(keys::SUPER_DIGEST.name, message);
+    }
+    Some(text)
+}
+
+pub(super) fn digest_alg(entries: &mut Entries) -> DigestAlgorithm {
+    let text = entries.get(&keys::DIGEST_ALG);
+    DigestAlgorithm::from_name(&text).unwrap_or_else(|| {
+        let message = format!("{} is not SHA1 or a hash of the SHA-2 family", shorten(&text));
+        entries.fault(keys::DIGEST_ALG.name, message);
+        DigestAlgorithm::default()
+    })
+}
+
+/// The schemes of which a session must use one; `None` if it need not. Source: `AuthenticationHelper`.
+pub(super) fn enforced_schemes(entries: &mut Entries) -> Option<Vec<String>> {
+    let name = keys::ENFORCE_AUTH_SCHEMES.name;
+    if !entries.get(&keys::ENFORCE_AUTH) {
+        return None;
+    }
+    let Some(list) = entries.get(&keys::ENFORCE_AUTH_SCHEMES) else {
+        entries.fault(keys::ENFORCE_AUTH.name, format!("is true, so {name} must be set"));
+        return None;
+    };
+    let is_digest_there = entries.get(&keys::DIGEST_AUTH);
+    let schemes: Vec<String> = list.split(',').map(|s| java_trim(s).to_owned()).collect();
+    for scheme in &schemes {
+        if scheme != "ip" && !(scheme == "digest" && is_digest_there) {
+            let there = if is_digest_there { "digest and ip" } else { "ip" };
+            entries.fault(name, format!("scheme {} is not available (there is {there})", shorten(scheme)));
+        }
+    }
+    Some(schemes)
+}
+
+/// Warns where ACLs protect nothing.
+pub(super) fn check_acls(entries: &mut Entries) {
+    if entries.get(&keys::SKIP_ACL) {
+        let message = "every client may read, change and delete everything";
+        entries.warn(keys::SKIP_ACL.name, message);
+    }
+}

@@ -1,0 +1,653 @@
+//! The reader on files, flags and command lines.
+
+use std::io;
+
+use super::super::{DigestAlgorithm, Overrides, Role};
+use super::*;
+use crate::tree::ExtendedTypes;
+
+struct OneFile<'a>(&'a str);
+
+impl Loader for OneFile<'_> {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        if path == "zoo.cfg" { Ok(self.0.as_bytes().to_vec()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    fn is_file(&self, _: &str) -> bool {
+        false
+    }
+}
+
+const BASE: &str = "dataDir=/d\nclientPort=2181\n";
+
+fn with(lines: &str) -> Loaded {
+    let text = format!("{BASE}{lines}");
+    load(&Sources { file: Some("zoo.cfg"), ..Sources::default() }, &OneFile(&text))
+}
+
+fn ok(lines: &str) -> Config {
+    let loaded = with(lines);
+    assert!(loaded.is_ok(), "{lines:?}: {:?}", loaded.findings);
+    loaded.config
+}
+
+fn said(loaded: &Loaded, severity: Severity) -> Vec<String> {
+    loaded.findings.iter().filter(|f| f.severity == severity).map(ToString::to_string).collect()
+}
+
+fn refused(lines: &str) -> String {
+    let errors = said(&with(lines), Severity::Error);
+    assert!(!errors.is_empty(), "{lines:?} is accepted");
+    errors.join("\n")
+}
+
+fn jvm(flags: &str, lines: &str) -> Loaded {
+    let text = format!("{BASE}{lines}");
+    let sources = Sources { file: Some("zoo.cfg"), jvm_flags: &[("JVMFLAGS", flags)], overrides: None };
+    load(&sources, &OneFile(&text))
+}
+
+/// Without a file zkfast is standalone on 2181 with a tick of 2000 ms, and has nothing to say.
+#[test]
+fn no_file() {
+    let loaded = load(&Sources::default(), &OneFile(""));
+    assert_eq!(loaded.findings, []);
+    let c = loaded.config;
+    assert_eq!((c.client_port, c.tick_time_ms), (Some(2181), 2000));
+    assert_eq!((c.min_session_timeout_ms, c.max_session_timeout_ms), (4000, 40000));
+    assert_eq!((c.data_dir.to_str(), c.data_log_dir.to_str()), (Some("zkfast-data"), Some("zkfast-data")));
+    assert!(!c.is_distributed());
+}
+
+/// Every default of a file that says next to nothing.
+#[test]
+fn defaults() {
+    let c = ok("");
+    assert_eq!(c.tick_time_ms, 3000);
+    assert_eq!((c.max_client_cnxns, c.max_cnxns, c.global_outstanding_limit), (60, 0, 1000));
+    assert_eq!((c.jute_max_buffer_bytes, c.sessionless_cnxn_timeout_ms), (0xFFFFF, 10_000));
+    assert_eq!((c.snap_count, c.snap_size_limit_kb, c.snap_retain_count), (100_000, 4_194_304, 3));
+    assert_eq!(c.purge_interval_hours, 1, "purging is on");
+    assert_eq!((c.container_check_interval_ms, c.container_max_per_minute), (60_000, 10_000));
+    assert_eq!(c.container_max_never_used_interval_ms, 0);
+    assert_eq!((c.skip_acl, c.extended_types, c.enforce_quota), (false, ExtendedTypes::Off, false));
+    assert_eq!((c.digest_enabled, c.close_session_txn_enabled, c.digest_auth_enabled), (true, true, true));
+    assert_eq!((c.standalone_enabled, c.reconfig_enabled), (true, false));
+    assert_eq!((c.super_digest, c.digest_alg, c.enforce_auth_schemes), (None, DigestAlgorithm::Sha1, None));
+    assert_eq!((c.client_port_address, c.client_port_listen_backlog, c.cores), (None, None, None));
+    for word in ["srvr", "ruok", "mntr", "conf", "isro"] {
+        assert!(c.four_letter_words.allows(word), "{word}");
+    }
+    assert!(!c.four_letter_words.allows("stat"));
+}
+
+/// Each key lands in its field.
+#[test]
+fn every_field() {
+    let c = ok(
+        "tickTime=1000\nminSessionTimeout=3000\nmaxSessionTimeout=9000\nmaxClientCnxns=0\nmaxCnxns=7\n\
+         dataLogDir=/l\nclientPortAddress=::1\nclientPortListenBacklog=128\nglobalOutstandingLimit=5\n\
+         snapCount=10\nsnapSizeLimitInKb=-1\nautopurge.snapRetainCount=4\nautopurge.purgeInterval=0\n\
+         skipACL=yes\nextendedTypesEnabled=true\nenforceQuota=true\ndigest.enabled=false\n\
+         closeSessionTxn.enabled=false\nlargeRequestMaxBytes=9\nlargeRequestThreshold=8\n\
+         nio.sessionlessCnxnTimeout=6\nclientTcpKeepAlive=true\ndatadir.autocreate=false\nreconfigEnabled=true\n\
+         DigestAuthenticationProvider.superDigest=super:x\nDigestAuthenticationProvider.digestAlg=sha-256\n\
+         enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip\ninitLimit=5\nsyncLimit=2\n\
+         admin.serverPort=9090\nadmin.enableServer=false\nmetricsProvider.httpPort=7001\n\
+         metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n",
+    );
+    assert_eq!((c.tick_time_ms, c.min_session_timeout_ms, c.max_session_timeout_ms), (1000, 3000, 9000));
+    assert_eq!((c.max_client_cnxns, c.max_cnxns, c.global_outstanding_limit), (0, 7, 5));
+    assert_eq!((c.data_dir.to_str(), c.data_log_dir.to_str()), (Some("/d"), Some("/l")));
+    assert_eq!((c.client_port_address.as_deref(), c.client_port_listen_backlog), (Some("::1"), Some(128)));
+    assert_eq!(
+        (c.snap_count, c.snap_size_limit_kb, c.snap_retain_count, c.purge_interval_hours),
+        (10, 0, 4, 0)
+    );
+    assert_eq!((c.skip_acl, c.extended_types, c.enforce_quota), (true, ExtendedTypes::On, true));
+    assert_eq!((c.digest_enabled, c.close_session_txn_enabled, c.reconfig_enabled), (false, false, true));
+    assert_eq!(
+        (c.sessionless_cnxn_timeout_ms, c.client_tcp_keep_alive, c.data_dir_autocreate),
+        (6, true, false)
+    );
+    assert_eq!((c.super_digest.as_deref(), c.digest_alg), (Some("super:x"), DigestAlgorithm::Sha256));
+    assert_eq!(c.enforce_auth_schemes, Some(vec!["digest".to_owned(), "ip".to_owned()]));
+    assert_eq!((c.quorum.init_limit_ticks, c.quorum.sync_limit_ticks), (5, 2));
+    assert_eq!((c.admin.enabled, c.admin.port), (false, 9090));
+    assert_eq!((c.metrics.prometheus, c.metrics.http_port), (true, 7001));
+}
+
+/// The whitelist follows Java: blanks, `*`, srvr always, an empty list, read-only mode.
+#[test]
+fn four_letter_words() {
+    let words = |lines: &str| ok(lines).four_letter_words;
+    let list = words("4lw.commands.whitelist= stat , ruok,,\n");
+    assert!(list.allows("stat") && list.allows("ruok") && list.allows("srvr"));
+    assert!(!list.allows("mntr") && !list.allows("isro") && !list.allows("STAT"));
+    assert!(words("4lw.commands.whitelist=stat,*,x\n").allows("wchp"));
+    assert_eq!(words("4lw.commands.whitelist=\n").words(), Some(&["srvr".to_owned()][..]));
+    assert!(words("4lw.commands.whitelist=ruok\nreadonlymode.enabled=true\n").allows("isro"));
+    let odd = with("4lw.commands.whitelist=stats\n");
+    assert_eq!(
+        said(&odd, Severity::Warning),
+        ["zoo.cfg:3: 4lw.commands.whitelist: \"stats\" is no four-letter word"]
+    );
+}
+
+/// Properties that Java reads with `getInteger` take hexadecimal and octal and fall back with a warning.
+#[test]
+fn lenient_numbers() {
+    assert_eq!(ok("snapCount=0x10\nglobalOutstandingLimit=010\n").snap_count, 16);
+    assert_eq!(ok("snapCount=0x10\nglobalOutstandingLimit=010\n").global_outstanding_limit, 8);
+    let many = with("snapCount=many\n");
+    assert!(many.is_ok());
+    assert_eq!(many.config.snap_count, 100_000);
+    assert!(
+        said(&many, Severity::Warning)[0].contains("\"many\" is not a number: the default, 100000, stays")
+    );
+    assert_eq!(ok("snapCount=0\n").snap_count, 2);
+    assert!(!ok("skipACL=true\n").skip_acl, "only yes is yes");
+    assert!(!ok("enforceQuota=yes\n").enforce_quota, "only true is true");
+}
+
+/// Errors name file, line, key, value and what would be right.
+#[test]
+fn messages() {
+    assert_eq!(
+        refused("tickTime=2000 # ms\n"),
+        "zoo.cfg:3: tickTime: \"2000 # ms\" is not a decimal number of 32 bits; a comment stands on a line of its own"
+    );
+    assert_eq!(refused("clientPort=70000\n"), "zoo.cfg:3: clientPort: port 70000 is not within 0 to 65535");
+    assert!(
+        refused("minSessionTimeout=90000\n").contains("90000 ms is larger than maxSessionTimeout 60000 ms")
+    );
+    assert!(refused("secureClientPort=2281\n").starts_with("zoo.cfg:3: secureClientPort: TLS is not served"));
+    assert!(refused("sessionRequireClientSASLAuth=true\n").contains("SASL is not served"));
+    assert!(refused("enforce.auth.enabled=true\n").contains("enforce.auth.schemes must be set"));
+    assert!(
+        refused("enforce.auth.enabled=true\nenforce.auth.schemes=sasl\n")
+            .contains("\"sasl\" is not available")
+    );
+    assert!(refused("DigestAuthenticationProvider.digestAlg=MD5\n").contains("\"MD5\" is not SHA1"));
+    assert!(refused("jute.maxbuffer=-1\n").contains("-1 is less than 1"));
+    assert!(refused("znode.container.maxPerMinute=0\n").contains("0 is less than 1"));
+    assert_eq!(
+        refused("dataDir=\\u12\n").lines().next(),
+        Some("zoo.cfg:3: \\u is not followed by four hexadecimal digits (a backslash is written \\\\)")
+    );
+}
+
+/// TTL nodes of 3.5.3, a long `jute.maxbuffer`, tries to bind, an empty snapshot: as Java takes them.
+#[test]
+fn taken_as_java_does() {
+    let types = |keys: &str| with(keys).config.extended_types;
+    assert_eq!(types("emulate353TTLNodes=true\n"), ExtendedTypes::Off);
+    assert_eq!(types("extendedTypesEnabled=true\n"), ExtendedTypes::On);
+    let both = "emulate353TTLNodes=true\nextendedTypesEnabled=true\n";
+    assert_eq!(types(both), ExtendedTypes::Emulate353);
+    let alone = said(&with("emulate353TTLNodes=true\n"), Severity::Warning);
+    assert!(alone[0].contains("does nothing without extendedTypesEnabled=true"), "{alone:?}");
+    let config = with("jute.maxbuffer=134217728\nsnapshot.trust.empty=true\n").config;
+    assert_eq!((config.jute_max_buffer_bytes, config.snapshot_trust_empty), (128 << 20, true));
+    let tries =
+        |value: &str| with(&format!("electionPortBindRetry={value}\n")).config.quorum.election_port_tries;
+    assert_eq!(["0", "7", "-1"].map(tries), [None, Some(7), Some(3)]);
+    assert_eq!(with("").config.quorum.election_port_tries, Some(3));
+}
+
+/// Classes of ZooKeeper's that 3.9.4 does not find keep it from starting, or are warned of, as there; of other
+/// people's classes nothing is known.
+#[test]
+fn classes() {
+    let factory = "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactry\n";
+    assert_eq!(
+        refused(factory),
+        "zoo.cfg:3: serverCnxnFactory: there is no class \"org.apache.zookeeper.server.NettyServerCnxnFactry\": \
+         3.9.4 does not start with it; did you mean org.apache.zookeeper.server.NettyServerCnxnFactory?"
+    );
+    let metrics = "metricsProvider.className=org.apache.zookeeper.metrics.NoSuch\n";
+    assert!(refused(metrics).contains("there is no class \"org.apache.zookeeper.metrics.NoSuch\""));
+    for (keys, expected) in [
+        ("authProvider.1=org.apache.zookeeper.server.auth.Nope\n", "3.9.4 warns of it and goes on"),
+        ("metricsProvider.className=com.example.Metrics\n", "a Java class that zkfast has no use for"),
+        ("serverCnxnFactory=com.example.Factory\n", "a Java class that zkfast has no use for"),
+    ] {
+        let loaded = with(keys);
+        assert!(loaded.is_ok(), "{keys}");
+        assert!(said(&loaded, Severity::Warning).iter().any(|line| line.contains(expected)), "{keys}");
+    }
+    let stock = "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
+                 authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+    assert!(!said(&with(stock), Severity::Warning).iter().any(|line| line.contains("class")));
+}
+
+/// A clientPortAddress that has no address is an error, as in Java; a number is not looked up.
+#[test]
+fn client_port_address_without_an_address() {
+    struct NoNames;
+    impl Loader for NoNames {
+        fn read(&self, _: &str) -> io::Result<Vec<u8>> {
+            Ok(b"dataDir=/d\nclientPort=1\nclientPortAddress=zk.invalid\n".to_vec())
+        }
+
+        fn is_file(&self, _: &str) -> bool {
+            false
+        }
+
+        fn resolve(&self, host: &str) -> io::Result<()> {
+            assert_eq!(host, "zk.invalid");
+            Err(io::Error::other("not known"))
+        }
+    }
+    let loaded = load(&Sources { file: Some("zoo.cfg"), ..Sources::default() }, &NoNames);
+    let expected = "zoo.cfg:3: clientPortAddress: zk.invalid has no address: not known";
+    assert_eq!(said(&loaded, Severity::Error), [expected]);
+    let overrides = Overrides { client_port_address: Some("10.0.0.1".to_owned()), ..Overrides::default() };
+    let sources = Sources { file: Some("zoo.cfg"), overrides: Some(&overrides), ..Sources::default() };
+    assert!(load(&sources, &NoNames).is_ok());
+}
+
+/// A file that is not there is an error with its name.
+#[test]
+fn missing_file() {
+    let loaded = load(&Sources { file: Some("nowhere.cfg"), ..Sources::default() }, &OneFile(""));
+    let errors = said(&loaded, Severity::Error);
+    assert!(errors[0].starts_with("nowhere.cfg: cannot be read"));
+    // One cause, one error.
+    assert_eq!(errors.len(), 1, "{errors:?}");
+}
+
+/// Unknown keys warn and stop nothing; a slip in case or a byte order mark is recognized.
+#[test]
+fn unknown_keys() {
+    let loaded = with("foo=1\nTickTime=5\n");
+    assert!(loaded.is_ok());
+    assert_eq!(loaded.config.tick_time_ms, 3000);
+    let warnings = said(&loaded, Severity::Warning);
+    assert_eq!(warnings[0], "zoo.cfg:3: foo: no key of ZooKeeper 3.9: ignored, as Java does");
+    assert!(
+        warnings[1]
+            .ends_with("TickTime: no key of ZooKeeper 3.9: ignored, as Java does; did you mean tickTime?")
+    );
+    let guide = said(&with("requestThrottleLimit=5\n"), Severity::Warning);
+    assert!(guide[0].ends_with("the server reads request_throttle_max_requests"), "{guide:?}");
+    assert!(keys::KEYS.iter().filter_map(|row| row.guide).all(|guide| keys::find(guide).is_none()));
+}
+
+/// What a user may miss warns, what nobody misses does not.
+#[test]
+fn without_effect() {
+    let quiet = with("nio.numWorkerThreads=4\njvm.pause.monitor=true\npreAllocSize=100\nsyncEnabled=false\n");
+    assert_eq!(said(&quiet, Severity::Warning), Vec::<String>::new());
+    assert!(quiet.settings[2..].iter().all(|s| s.verdict == Verdict::NoEffect && !s.notes.is_empty()));
+    assert_eq!(said(&with("forceSync=yes\n"), Severity::Warning), Vec::<String>::new());
+    let unsafe_sync = said(&with("forceSync=no\n"), Severity::Warning);
+    assert_eq!(
+        unsafe_sync,
+        ["zoo.cfg:3: forceSync: every acknowledged write is on disk: forceSync=no is ignored"]
+    );
+    let sasl = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+    assert!(said(&with(sasl), Severity::Warning)[0].contains("SASL and x509 are not served yet"));
+    assert!(said(&with("audit.enable=true\n"), Severity::Warning)[0].contains("no audit log"));
+    assert_eq!(said(&with("audit.enable=false\n"), Severity::Warning), Vec::<String>::new());
+}
+
+/// A key without effect warns where somebody misses what it asks for, and not where its value changes nothing.
+#[test]
+fn warnings_of_keys_without_effect() {
+    const METRICS: &str = "metricsProvider.className=org.apache.zookeeper.metrics";
+    let prometheus = format!("{METRICS}.prometheus.PrometheusMetricsProvider\n");
+    let default = format!("{METRICS}.impl.DefaultMetricsProvider\n");
+    let auth = "authProvider.1=org.apache.zookeeper.server.auth";
+    for quiet in [
+        "admin.enableServer=false\n",
+        "admin.enableServer=false\nadmin.serverPort=9090\nadmin.serverAddress=::1\nadmin.forceHttps=true\n",
+        "admin.serverPort=9090\nadmin.commandURL=/c\nadmin.enableServer=true\nadmin.enableServer=false\n",
+        "admin.serverPort=8080\nadmin.serverAddress=0.0.0.0\nadmin.commandURL=/commands\n",
+        &default,
+        &format!("{METRICS}.impl.NullMetricsProvider\n"),
+        &format!("metricsProvider.httpPort=7001\nmetricsProvider.httpHost=::1\n{default}"),
+        "metricsProvider.httpPort=7000\n",
+        "forceSync=yes\nleaderServes=yes\nobserverMasterPort=0\nfsync.warningthresholdms=1000\n",
+        "request_throttle_max_requests=0\nthrottled_op_wait_time=0x0\nconnection_throttle_tokens=0\n",
+        "localSessionsEnabled=false\nreconfigEnabled=false\naudit.enable=false\nsslQuorum=false\n",
+        "ssl.keyStore.location=/k\nssl.clientAuth=need\n",
+        &format!("{auth}.DigestAuthenticationProvider\n"),
+        &format!("{auth}.IPAuthenticationProvider\n"),
+        "jute.maxbuffer=1048575\n",
+        "snapCount=7\nsnapCount=7\n",
+    ] {
+        let mut warnings = said(&with(quiet), Severity::Warning);
+        warnings.retain(|line| !line.contains("given again"));
+        assert_eq!(warnings, [""; 0], "{quiet}");
+    }
+    assert_eq!(said(&with("snapCount=7\nsnapCount=7\n"), Severity::Warning), [""; 0]);
+    for (missed, expected) in [
+        ("admin.enableServer=true\n", 1),
+        ("admin.serverPort=9090\n", 1),
+        (prometheus.as_str(), 1),
+        (&format!("metricsProvider.httpPort=7001\n{prometheus}"), 2),
+        ("observerMasterPort=2191\n", 1),
+        ("oraclePath=none\n", 1),
+        ("ssl.keyStore.location=/k\nclient.portUnification=true\n", 2),
+        (&format!("{auth}.SASLAuthenticationProvider\n"), 1),
+        ("jute.maxbuffer=1048576\n", 1),
+        ("snapCount=7\nsnapCount=8\n", 1),
+    ] {
+        assert_eq!(said(&with(missed), Severity::Warning).len(), expected, "{missed}");
+    }
+}
+
+/// What cannot be known because a line or a file was refused is no error of its own.
+#[test]
+fn one_cause_one_error() {
+    let more = "server.2=b:3:4;22\nserver.3=c:5:6;23\n";
+    let port = "clientPort=2181\n";
+    let blank = "port \"21 \" is not a number (blanks around it count)";
+    let pipes = "2 addresses want -Dzookeeper.multiAddress.enabled=true";
+    for (cfg, expected) in [
+        (format!("{LIMITS}server.1=a:1:2;21 \n{more}"), format!("zoo.cfg:4: server.1: {blank}")),
+        (format!("{LIMITS}server.1=a:1:2|a:3:4;21\n{more}"), format!("zoo.cfg:4: server.1: {pipes}")),
+        (format!("{LIMITS}server.1=a:1:2;21 \n"), format!("zoo.cfg:4: server.1: {blank}")),
+        (
+            format!("{LIMITS}server.1=a:1:2;21 \nserver.2=b:3:4;22\npeerType=observer\n"),
+            format!("zoo.cfg:4: server.1: {blank}"),
+        ),
+        (
+            "dataDir=/d\ndynamicConfigFile=/none\n".to_owned(),
+            "zoo.cfg:2: dynamicConfigFile: /none cannot be read: entity not found".to_owned(),
+        ),
+        (
+            format!("initLimit=10\nsyncLimit=5\n{THREE}{port}"),
+            "dataDir: is not set (or give --data-dir)".to_owned(),
+        ),
+        (
+            "dataDir=/d\nclientPort=70000\nclientPortAddress=127.0.0.1\n".to_owned(),
+            "zoo.cfg:2: clientPort: port 70000 is not within 0 to 65535".to_owned(),
+        ),
+    ] {
+        let loaded = member(&cfg, Some("1"));
+        assert_eq!(said(&loaded, Severity::Error), [expected], "{cfg}");
+        assert_eq!(said(&loaded, Severity::Warning), [""; 0], "{cfg}");
+    }
+    let overrides = Overrides { client_port_address: Some("::1".to_owned()), ..Overrides::default() };
+    let sources = Sources { file: Some("nowhere"), overrides: Some(&overrides), ..Sources::default() };
+    let errors = said(&load(&sources, &OneFile("")), Severity::Error);
+    assert_eq!(errors, ["nowhere: cannot be read: entity not found"]);
+}
+
+/// An address of IPv6 may stand in brackets, in the file and as a flag; nothing else may.
+#[test]
+fn client_port_address_in_brackets() {
+    let address = |text: &str| ok(&format!("clientPortAddress={text}\n")).client_port_address;
+    assert_eq!(address("[::1]").as_deref(), Some("::1"));
+    assert_eq!(address("[::]").as_deref(), Some("::"));
+    assert_eq!(address("[fe80::1%eth0]").as_deref(), Some("fe80::1%eth0"));
+    assert_eq!(address("[127.0.0.1]").as_deref(), Some("[127.0.0.1]"), "which has no address");
+    let overrides = Overrides { client_port_address: Some("[::1]".to_owned()), ..Overrides::default() };
+    let sources = Sources { file: Some("zoo.cfg"), overrides: Some(&overrides), ..Sources::default() };
+    assert_eq!(load(&sources, &OneFile(BASE)).config.client_port_address.as_deref(), Some("::1"));
+}
+
+/// Keys with `zookeeper.` in front and JVM-only names work in the file, with a remark; the exact key wins.
+#[test]
+fn names_of_the_jvm() {
+    let loaded = with("zookeeper.skipACL=yes\njute.maxbuffer=4194304\nznode.container.checkIntervalMs=50\n");
+    assert!(loaded.is_ok() && loaded.config.skip_acl);
+    assert_eq!(loaded.config.jute_max_buffer_bytes, 4_194_304);
+    assert_eq!(loaded.config.container_check_interval_ms, 50);
+    assert!(said(&loaded, Severity::Warning)[0].contains("Java wants skipACL here"));
+    assert!(said(&loaded, Severity::Warning)[1].contains("-Djute.maxbuffer only"));
+    assert_eq!(ok("snapCount=7\nzookeeper.snapCount=9\n").snap_count, 7);
+}
+
+/// `JVMFLAGS` sets what a JVM property sets, the file wins over it, the rest is named and ignored.
+#[test]
+fn jvm_flags() {
+    let flags =
+        "-Xmx1g -Dzookeeper.snapCount=5 -Djute.maxbuffer=0x200000 -Dcom.example=1 -Dzookeeper.skipACL=yes";
+    let loaded = jvm(flags, "snapCount=6\n");
+    assert_eq!((loaded.config.snap_count, loaded.config.jute_max_buffer_bytes), (6, 0x20_0000));
+    assert!(loaded.config.skip_acl);
+    let warnings = said(&loaded, Severity::Warning);
+    assert_eq!(warnings[0], "JVMFLAGS: -Xmx1g ignored: there is no JVM");
+    let file_only = jvm("-Dzookeeper.tickTime=5", "");
+    assert_eq!(file_only.config.tick_time_ms, 3000);
+    assert!(said(&file_only, Severity::Warning)[0].contains("in the file only"));
+    let flags = [("JVMFLAGS", "-Dzookeeper.tickTime=5 -Dzookeeper.dataDir=/x")];
+    let no_file = load(&Sources { jvm_flags: &flags, ..Sources::default() }, &OneFile(""));
+    assert!(no_file.is_ok(), "{:?}", no_file.findings);
+    assert_eq!((no_file.config.tick_time_ms, no_file.config.data_dir.to_str()), (2000, Some("zkfast-data")));
+}
+
+/// Several addresses per server want the JVM property, as in 3.9.4.
+#[test]
+fn multi_address() {
+    let line = "server.1=a:1:2|b:3:4\n";
+    assert!(refused(line).contains("-Dzookeeper.multiAddress.enabled=true"));
+    assert!(refused(&format!("multiAddress.enabled=true\n{line}")).contains("2 addresses"));
+    let loaded = jvm("-Dzookeeper.multiAddress.enabled=true", line);
+    assert!(loaded.is_ok(), "{:?}", loaded.findings);
+    assert_eq!(loaded.config.quorum.ensemble.servers[&1].addresses.len(), 2);
+}
+
+/// Flags win over the file, defaults follow them, and they are checked like the file.
+#[test]
+fn overrides() {
+    let load_with = |overrides: &Overrides, text: &str| {
+        let sources = Sources { file: Some("zoo.cfg"), jvm_flags: &[], overrides: Some(overrides) };
+        load(&sources, &OneFile(text))
+    };
+    let overrides = Overrides {
+        client_port: Some(9999),
+        data_dir: Some("/flag".to_owned()),
+        tick_time_ms: Some(500),
+        cores: Some("0,2-3".to_owned()),
+        set: vec!["snapCount=12".to_owned()],
+        ..Overrides::default()
+    };
+    let loaded = load_with(&overrides, BASE);
+    assert!(loaded.is_ok(), "{:?}", loaded.findings);
+    let c = loaded.config;
+    assert_eq!((c.client_port, c.snap_count, c.cores), (Some(9999), 12, Some(vec![0, 2, 3])));
+    assert_eq!((c.data_dir.to_str(), c.data_log_dir.to_str()), (Some("/flag"), Some("/flag")));
+    assert_eq!((c.min_session_timeout_ms, c.max_session_timeout_ms), (1000, 10_000));
+    let only_flags = Overrides { data_dir: Some("/flag".to_owned()), ..Overrides::default() };
+    assert!(load_with(&only_flags, "clientPort=1\n").is_ok(), "a flag stands in for a missing key");
+    for wrong in [
+        Overrides { cores: Some("x".to_owned()), ..Overrides::default() },
+        Overrides { set: vec!["snapCount".to_owned()], ..Overrides::default() },
+        Overrides { set: vec!["tickTime=x".to_owned()], ..Overrides::default() },
+    ] {
+        assert!(!load_with(&wrong, BASE).is_ok(), "{wrong:?}");
+    }
+}
+
+/// One server line is a standalone server, with a warning; without a client port nothing starts.
+#[test]
+fn one_server_line() {
+    let one = with("server.1=a:1:2\n");
+    assert!(one.is_ok() && !one.config.is_distributed());
+    assert!(said(&one, Severity::Warning)[0].contains("standalone server"));
+    let sources = Sources { file: Some("zoo.cfg"), ..Sources::default() };
+    let silent = load(&sources, &OneFile("dataDir=/d\n"));
+    let expected =
+        "clientPort: is not set: no client could connect; set clientPort=2181 (or give --client-port)";
+    assert_eq!(said(&silent, Severity::Error), [expected]);
+}
+
+/// zoo.cfg and the file myid, if there is one.
+struct Member<'a> {
+    cfg: &'a str,
+    my_id: Option<&'a str>,
+}
+
+impl Loader for Member<'_> {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        let text = if path == "zoo.cfg" { Some(self.cfg) } else { self.my_id.filter(|_| path == "/d/myid") };
+        text.map(|text| text.as_bytes().to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn is_file(&self, path: &str) -> bool {
+        self.read(path).is_ok()
+    }
+}
+
+fn member(cfg: &str, my_id: Option<&str>) -> Loaded {
+    load(&Sources { file: Some("zoo.cfg"), ..Sources::default() }, &Member { cfg, my_id })
+}
+
+const LIMITS: &str = "dataDir=/d\ninitLimit=10\nsyncLimit=5\n";
+const THREE: &str = "server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\n";
+
+/// A member takes its client port from its own server line, or from clientPort, and needs no more than that.
+#[test]
+fn member_of_an_ensemble() {
+    let lines = "server.1=a:1:2;2181\nserver.2=b:1:2:observer;127.0.0.1:2182\nserver.3=c:1:2;2183\nserver.4=e:1:2;2184\n";
+    let loaded = member(&format!("{LIMITS}{lines}"), Some("2\n"));
+    assert_eq!(loaded.findings, []);
+    let c = loaded.config;
+    assert!(c.is_distributed());
+    assert_eq!((c.client_port, c.client_port_address.as_deref()), (Some(2182), Some("127.0.0.1")));
+    assert_eq!((c.quorum.my_id, c.quorum.peer_type), (Some(2), Role::Observer));
+    let loaded = member(
+        &format!("{LIMITS}{THREE}clientPort=2181\ntcpKeepAlive=true\ncommitLogCount=900\n"),
+        Some("3"),
+    );
+    assert_eq!(loaded.findings, []);
+    assert_eq!(loaded.config.client_port, Some(2181));
+    let quorum = loaded.config.quorum;
+    assert_eq!((quorum.tcp_keep_alive, quorum.commit_log_count), (true, 900));
+    assert_eq!((quorum.max_concurrent_snap_syncs, quorum.force_snapshot_sync), (10, false));
+    let more = "clientPort=2181\nleader.maxConcurrentSnapSyncs=3\nforceSnapshotSync=true\n";
+    let snaps = member(&format!("{LIMITS}{THREE}{more}"), Some("3"));
+    assert_eq!(snaps.findings, []);
+    let quorum = snaps.config.quorum;
+    assert_eq!((quorum.max_concurrent_snap_syncs, quorum.force_snapshot_sync), (3, true));
+    let few = member(&format!("{LIMITS}{THREE}clientPort=2181\ncommitLogCount=7\n"), Some("3"));
+    assert_eq!(few.config.quorum.commit_log_count, 500);
+    assert_eq!(
+        said(&few, Severity::Warning),
+        ["zoo.cfg:8: commitLogCount: 7 reads as 500, the least there is"]
+    );
+}
+
+/// Whatever keeps a member from starting is one line: key, value, what to do.
+#[test]
+fn not_a_member() {
+    let port = "clientPort=2181\n";
+    let three = format!("{LIMITS}{THREE}");
+    let refused = |cfg: &str, my_id: Option<&str>, expected: &str| {
+        assert_eq!(said(&member(cfg, my_id), Severity::Error), [expected], "{cfg:?} {my_id:?}");
+    };
+    let with_port = |more: &str| format!("{three}{port}{more}");
+    refused(
+        &with_port(""),
+        None,
+        "/d/myid is missing: write which of 1, 2, 3 this server is, in digits alone",
+    );
+    refused(
+        &with_port(""),
+        Some("4"),
+        "/d/myid: says 4, and there is no server.4: write which of 1, 2, 3 this server is, or add its line",
+    );
+    refused(
+        &with_port(""),
+        Some("one"),
+        "/d/myid: first line \"one\" is not a server number (blanks around it count)",
+    );
+    let without = format!("dataDir=/d\n{THREE}{port}");
+    refused(
+        &format!("{without}syncLimit=5\n"),
+        Some("1"),
+        "initLimit: is not set: an ensemble wants a number of ticks; 10 is usual",
+    );
+    refused(
+        &format!("{without}initLimit=10\nsyncLimit=0\n"),
+        Some("1"),
+        "zoo.cfg:7: syncLimit: 0 is less than 1: an ensemble wants a number of ticks; 5 is usual",
+    );
+    refused(
+        &format!("{without}initLimit=-1\nsyncLimit=5\n"),
+        Some("1"),
+        "zoo.cfg:6: initLimit: -1 is less than 1: an ensemble wants a number of ticks; 10 is usual",
+    );
+    refused(
+        &with_port("leader.maxConcurrentSnapSyncs=0\n"),
+        Some("1"),
+        "zoo.cfg:8: leader.maxConcurrentSnapSyncs: 0 is less than 1: no observer could be given the tree",
+    );
+    // A member without a client port serves the ensemble, as in Java.
+    let portless = member(&three, Some("1"));
+    assert!(portless.is_ok());
+    assert_eq!(portless.config.client_port, None);
+    assert!(said(&portless, Severity::Warning)[0].contains("this member takes no clients"));
+    refused(
+        &format!("{three}clientPort=3888\n"),
+        Some("2"),
+        "zoo.cfg:7: clientPort: 3888 is a port of this server's own line, server.2, as well",
+    );
+    refused(
+        &format!("{LIMITS}{port}server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=A:2888:3888\n"),
+        Some("1"),
+        "zoo.cfg:7: server.3: quorum port A:2888 is the quorum port of server.1 as well: each server listens on ports \
+         of its own",
+    );
+    refused(
+        &format!("{LIMITS}server.1=a:1:2;5\nserver.2=a:3:4;5\nserver.3=b:1:2;5\n"),
+        Some("1"),
+        "zoo.cfg:5: server.2: client port a:5 is the client port of server.1 as well: each server listens on ports of \
+         its own",
+    );
+    refused(
+        &format!("{LIMITS}server.1=a:1:2;2\nserver.2=b:3:4;5\nserver.3=c:1:2;5\n"),
+        Some("1"),
+        "zoo.cfg:4: server.1: client port a:2 is the election port of server.1 as well: each server listens on ports of \
+         its own",
+    );
+    let far = "server.1=a:1:2\nserver.2=b:1:2\nserver.255=c:1:2\n";
+    assert_eq!(said(&member(&format!("{LIMITS}{port}{far}"), Some("1")), Severity::Error), [""; 0]);
+    refused(
+        &format!("{LIMITS}{port}{far}extendedTypesEnabled=true\n"),
+        Some("1"),
+        "zoo.cfg:8: extendedTypesEnabled: true wants server numbers up to 254, and there is server.255: its sessions \
+         would look like the marks of TTL znodes; give it another number",
+    );
+    refused(
+        &with_port("server.257=d:1:2\n"),
+        Some("1"),
+        "zoo.cfg:8: server.257: its number ends in the same byte as that of server.1, so that their sessions would get \
+         the same ids: use numbers from 0 to 255",
+    );
+    refused(
+        &with_port("sslQuorum=true\n"),
+        Some("1"),
+        "zoo.cfg:8: sslQuorum: true, and zkfast has no TLS between servers: set it to false on all of them",
+    );
+}
+
+/// Numbers of servers that help nobody are mentioned.
+#[test]
+fn how_many_servers() {
+    let of = |servers: usize| {
+        let lines: String = (1..=servers).map(|sid| format!("server.{sid}=h{sid}:1:2\n")).collect();
+        member(&format!("{LIMITS}clientPort=2181\n{lines}"), Some("1"))
+    };
+    assert_eq!(of(3).findings, []);
+    assert_eq!(
+        said(&of(2), Severity::Warning),
+        ["2 servers with a vote serve only while both run: 3 go on without one"]
+    );
+    assert_eq!(said(&of(4), Severity::Note), ["4 servers with a vote go on without as many as 3 would"]);
+}
+
+/// Nothing that is read as a secret appears in settings or findings.
+#[test]
+fn secrets_stay_hidden() {
+    let loaded = with(
+        "ssl.keyStore.password=hunter2\nDigestAuthenticationProvider.superDigest=hunter2\n\
+         zookeeper.ssl.trustStore.password=hunter2\nSASLAuthenticationProvider.superPassword=hunter2\n\
+         my.password=hunter2\n",
+    );
+    assert!(!format!("{:?} {:?}", loaded.settings, loaded.findings).contains("hunter2"));
+}

@@ -1,11 +1,11 @@
-//! A seeded generator: the same seed makes the same load.
+//! Seeded random numbers: the same seed makes the same load.
 
 /// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The generator of one stream of a run.
+    /// The generator of one stream of a run; streams of the same seed are independent.
     pub const fn new(seed: u64, stream: u64) -> Self {
         Self(seed ^ stream.wrapping_mul(0xD1B5_4A32_D192_ED03))
     }
@@ -35,24 +35,25 @@ impl Random {
     }
 }
 
-/// Numbers below a bound, the small ones more often: number `k` as often as `1 / (k + 1)^exponent` says.
+/// Numbers below a bound, small ones more often: number `k` in proportion to `1 / (k + 1)^exponent`.
 ///
-/// Rejection-inversion (Hörmann, Derflinger, "Rejection-inversion to generate variates from monotone
-/// discrete distributions", TOMACS 1996): no table, and hardly more than one draw per number whatever the
-/// bound and the exponent.
+/// Rejection-inversion (Hörmann, Derflinger, "Rejection-inversion to generate variates from monotone discrete
+/// distributions", TOMACS 1996): it needs no table, and little more than one draw per number for any bound and
+/// exponent.
 #[derive(Clone, Copy, Debug)]
 pub struct Zipf {
     bound: f64,
     exponent: f64,
-    /// The integral of the hat over the first number, and over all.
+    /// The integral of the hat over the first number.
     first: f64,
+    /// The integral of the hat over all numbers.
     all: f64,
-    /// So near to a number from below, a draw is always taken.
+    /// A draw that is below a number by at most this is always accepted.
     near: f64,
 }
 
 impl Zipf {
-    /// Numbers below `bound`, which is 1 at least; `exponent` is above 0.
+    /// Numbers below `bound`, which is at least 1; `exponent` is above 0.
     pub fn new(bound: u32, exponent: f64) -> Self {
         assert!(bound > 0 && exponent > 0.0, "zipf of {bound} numbers with exponent {exponent}");
         let mut zipf = Self { bound: bound.into(), exponent, first: 0.0, all: 0.0, near: 0.0 };
@@ -62,7 +63,7 @@ impl Zipf {
         zipf
     }
 
-    /// A number.
+    /// Draws a number.
     pub fn draw(&self, random: &mut Random) -> u32 {
         loop {
             let area = self.all + random.unit() * (self.first - self.all);
@@ -90,17 +91,17 @@ impl Zipf {
     }
 }
 
-/// How often which key is asked for.
+/// How often each key is used.
 #[derive(Clone, Copy, Debug)]
 pub enum Keys {
-    /// Each of so many as often.
+    /// All of this many keys equally often.
     Uniform(u32),
-    /// The first ones more often.
+    /// The first keys more often.
     Zipf(Zipf),
 }
 
 impl Keys {
-    /// A key.
+    /// Draws a key.
     pub fn draw(&self, random: &mut Random) -> u32 {
         match self {
             Self::Uniform(keys) => random.below(*keys),
@@ -135,7 +136,7 @@ mod tests {
         assert!(seen.iter().all(|count| (9_000..11_000).contains(count)), "{seen:?}");
     }
 
-    /// Each number comes as often as its weight says, for exponents on both sides of 1 and 1 itself.
+    /// Each number comes in proportion to its weight, for exponents below, at and above 1.
     #[test]
     fn zipf_has_its_weights() {
         const DRAWS: u32 = 400_000;

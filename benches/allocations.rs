@@ -1,11 +1,11 @@
 //! Allocations of the parts, counted: `cargo bench --bench allocations`.
 //!
-//! A table on stdout: allocations and bytes per operation, the median of [`ROUNDS`] after a warm-up, so that a table
-//! that grows once in a while does not count. Limits are what was counted when they were set: a row is above one only
-//! by a change of the code, and with `--test` that fails. A program of its own, because counting costs time, and the
-//! other one measures that. Arguments are parts of names: only these rows run.
+//! Prints a table of allocations and bytes per operation: the median of [`ROUNDS`] after a warm-up, so that a hash
+//! table that grows now and then does not count. The limits are the counts of the day they were set: only a change of
+//! the code exceeds one, and with `--test` that fails. It is a program of its own, because counting costs time, which
+//! the other program measures. Arguments are parts of names: only rows with one of them run.
 
-#![allow(clippy::print_stdout, reason = "the table is what it is for")]
+#![allow(clippy::print_stdout, reason = "the program prints a table")]
 
 #[expect(dead_code, reason = "the other program uses the rest")]
 mod election;
@@ -21,10 +21,10 @@ use zkfast::proto::request::{Create, PathWatch, SetData};
 use zkfast::proto::{EventType, JuteWrite, Reader, RequestHeader, Stat, Zxid};
 use zkfast::tree::{Digests, ExtendedTypes, Settings, Tree};
 
-/// What is counted of each row.
+/// Counted passes of each row.
 const ROUNDS: usize = 51;
 
-/// Passes before it: maps and buffers grow to what they need.
+/// Passes before those, in which maps and buffers grow to the size they need.
 const WARM_UP: usize = 200;
 
 /// Znodes of the large tree.
@@ -42,7 +42,7 @@ fn main() {
     assert!(table.over.is_empty(), "more allocations than the limit: {}", table.over.join(", "));
 }
 
-/// Prints rows, and holds them against their limits where it tests.
+/// Prints rows and, with `--test`, compares them with their limits.
 #[derive(Default)]
 struct Table {
     wanted: Vec<String>,
@@ -56,7 +56,7 @@ impl Table {
         for argument in std::env::args().skip(1) {
             match argument.as_str() {
                 "--test" => table.tests = true,
-                // What cargo, and who runs the other program with the same flags, adds.
+                // cargo adds flags, and users pass those of the other program.
                 flag if flag.starts_with("--") => {}
                 name => table.wanted.push(name.to_owned()),
             }
@@ -68,7 +68,8 @@ impl Table {
         self.wanted.is_empty() || self.wanted.iter().any(|part| name.contains(part.as_str()))
     }
 
-    /// One row: `round` does its preparations, and gives what [`measure`] counted around `operations` of them.
+    /// Prints one row: `round` prepares and runs `operations` operations, and returns what [`measure`] counted for
+    /// them.
     fn row(&mut self, name: &str, operations: usize, limit: f64, mut round: impl FnMut() -> (u64, u64)) {
         if !self.wants(name) {
             return;
@@ -88,8 +89,8 @@ impl Table {
     }
 }
 
-/// What a znode of [`DATA_BYTES`] takes: what was asked of the allocator and not given back, which has no rounding and no
-/// gaps in it. The second tree is a view's.
+/// The memory of a znode of [`DATA_BYTES`]: bytes that the code asked for and did not free, without the allocator's
+/// rounding and gaps. The second tree is a view's.
 fn znodes(table: &mut Table) {
     let settings =
         Settings { extended_types: ExtendedTypes::Off, digests: Digests::Kept, hash_seed: fixture::SEED };
@@ -114,7 +115,7 @@ fn znodes(table: &mut Table) {
     }
 }
 
-/// Allocations and bytes of `work`.
+/// Number and bytes of the allocations of `work`.
 fn count(work: impl FnOnce()) -> (u64, u64) {
     let counted = measure(work);
     (counted.count_total, counted.bytes_total)
@@ -139,7 +140,7 @@ fn codec(table: &mut Table) {
         })
     });
     let create = fixture::create(1, &path, &data);
-    // The list of ACLs.
+    // The one allocation is the list of ACLs.
     table.row("codec/decode/create", 1, 1.0, || {
         count(|| {
             let mut reader = Reader::new(black_box(&create[4..]));
@@ -178,14 +179,14 @@ fn reads(table: &mut Table) {
         table.row(&name, pipelined, 0.0, || {
             let counted = count(|| server.view.receive(place, &frames, server.now));
             let bytes = server.view.output(place).len();
-            assert!(bytes > pipelined * DATA_BYTES, "reads are answered at once");
+            assert!(bytes > pipelined * DATA_BYTES, "a read has its reply at once");
             server.view.sent(place, bytes);
             counted
         });
     }
 }
 
-/// A write's way, stage by stage: a batch of one is dominated by what a batch costs, 64 by what a write does.
+/// A write, stage by stage: a batch of 1 shows the cost of a batch, one of 64 the cost of a write.
 fn writes(table: &mut Table) {
     let data = Random::new().data(DATA_BYTES);
     let fresh = |number: usize| format!("/bench/folder-{number:03}/fresh").into_bytes();
@@ -223,11 +224,11 @@ fn writes(table: &mut Table) {
     }
 }
 
-/// By stage, then set_data and create, then batches of 1 and of 64: what was counted, rounded up.
+/// Limits by stage, then by set_data and create, then by batches of 1 and of 64: the counts, rounded up.
 const WRITE_LIMITS: [[[f64; 2]; 2]; 3] =
     [[[2.0, 0.2], [2.0, 0.2]], [[3.0, 1.2], [6.0, 4.2]], [[0.0, 0.0], [0.0, 0.0]]];
 
-/// One set that 1,000 connections watch, per event.
+/// One set of a znode that 1,000 connections watch, per event.
 fn fan_out(table: &mut Table) {
     const WATCHERS: usize = 1000;
     let (path, data) = (fixture::path(7, 42), Random::new().data(DATA_BYTES));
@@ -243,7 +244,7 @@ fn fan_out(table: &mut Table) {
     });
 }
 
-/// Five servers that are connected, per server; the net's own buffers are in it.
+/// An election of five connected servers, per server; it includes the buffers of the network here.
 fn elections(table: &mut Table) {
     let mut ports = Ports::new(5);
     table.row("election/decide/servers=5", 5, 80.0, || count(|| ports.elect()));

@@ -1,10 +1,10 @@
-//! Requests through the state machines: commit side and view, without log, rings and sockets.
+//! Requests through the state machines of commit side and view, without log, rings and sockets.
 
 use crate::fixture::{self, DATA_BYTES, Random, Server};
 use criterion::{Criterion, Throughput};
 use std::time::{Duration, Instant};
 
-/// Requests in a batch, one of each connection: what a busy server finds waiting.
+/// Requests in a batch, one of each connection: as many as a busy server finds waiting.
 const BATCHES: [usize; 2] = [1, 64];
 
 /// Reads that one connection has in flight.
@@ -15,7 +15,7 @@ pub fn benches(criterion: &mut Criterion) {
     reads(criterion);
 }
 
-/// What a batch is made of, and what takes it back.
+/// The requests of a batch, and how to undo them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     SetData,
@@ -47,8 +47,8 @@ fn fresh(number: usize) -> Vec<u8> {
     format!("/bench/folder-{:03}/fresh-{number:05}", number % fixture::FOLDERS).into_bytes()
 }
 
-/// Runs `iters` batches and adds up one stage's time: 0 parse and send up, 1 check and make txns,
-/// 2 apply and answer, 3 all of it.
+/// Runs `iters` batches and returns the time of one stage: 0 decodes requests and sends them up, 1 checks them and
+/// makes txns, 2 applies them and replies, 3 is all of these.
 fn time(server: &mut Server, kind: Kind, batch: usize, stage: usize, iters: u64) -> Duration {
     let data = Random::new().data(DATA_BYTES);
     let mut took = [Duration::ZERO; 4];
@@ -95,7 +95,7 @@ fn reads(criterion: &mut Criterion) {
             b.iter(|| {
                 server.view.receive(place, &frames, server.now);
                 let bytes = server.view.output(place).len();
-                assert!(bytes > pipelined * DATA_BYTES, "reads are answered at once");
+                assert!(bytes > pipelined * DATA_BYTES, "a read has its reply at once");
                 server.view.sent(place, bytes);
             });
         });

@@ -1,4 +1,4 @@
-//! Requests from bytes, replies to bytes.
+//! Decodes requests and encodes replies.
 
 use crate::fixture::{self, Random};
 use criterion::{Criterion, Throughput};
@@ -11,6 +11,7 @@ use zkfast::proto::{EventType, JuteWrite, OpCode, Reader, RequestHeader, Stat, Z
 /// Operations of the multi.
 const MULTI_OPS: usize = 16;
 
+/// Names and bytes of the data of a znode.
 const SIZES: [(&str, usize); 3] = [("100B", 100), ("1KiB", 1 << 10), ("64KiB", 64 << 10)];
 
 pub fn benches(criterion: &mut Criterion) {
@@ -18,7 +19,7 @@ pub fn benches(criterion: &mut Criterion) {
     encode(criterion);
 }
 
-/// Without the four bytes of the length.
+/// A frame without the four bytes of its length.
 fn payload(frame: &[u8]) -> &[u8] {
     &frame[4..]
 }

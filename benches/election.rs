@@ -1,4 +1,4 @@
-//! A leader's election: what the servers' ports do for it, without sockets and without waiting.
+//! An election: the work of the servers' ports, without sockets and without waiting.
 
 use criterion::{BatchSize, Criterion, Throughput};
 use std::collections::{BTreeMap, VecDeque};
@@ -10,9 +10,10 @@ use zkfast::zab::election::{Candidate, ElectionPort, Output};
 use zkfast::zab::notification::ServerState;
 use zkfast::zab::quorum::Quorum;
 
+/// Sizes of ensembles.
 const SERVERS: [i64; 3] = [3, 5, 7];
 
-/// Any moment: nothing here waits for the clock.
+/// The time of all calls: nothing here waits for the clock.
 const NOW_MS: u64 = 1_000;
 
 pub fn benches(criterion: &mut Criterion) {
@@ -33,7 +34,7 @@ pub fn benches(criterion: &mut Criterion) {
     }
 }
 
-/// What reaches a port.
+/// What a port receives.
 #[derive(Debug)]
 enum Event {
     Accepted,
@@ -42,7 +43,7 @@ enum Event {
     Closed,
 }
 
-/// The election ports of all servers, and a net that hands everything over at once and in order.
+/// The election ports of all servers, and a network that delivers everything at once and in order.
 #[derive(Debug)]
 pub struct Ports {
     ports: BTreeMap<i64, ElectionPort>,
@@ -78,7 +79,7 @@ impl Ports {
         }
     }
 
-    /// All look for a leader, with logs that end alike; returns once all have the same.
+    /// All servers look for a leader, with logs that end at the same zxid; returns once all have the same leader.
     pub fn elect(&mut self) {
         self.leaders.clear();
         let own = Candidate { zxid: Zxid::new(7, 1000), peer_epoch: 7 };
@@ -94,8 +95,8 @@ impl Ports {
                 Event::Closed => port.closed(NOW_MS, link, out),
             });
         }
-        assert_eq!(self.leaders.len() as i64, servers, "somebody has no leader: {:?}", self.leaders);
-        assert!(self.leaders.values().all(|&leader| leader == servers), "the last number wins");
+        assert_eq!(self.leaders.len() as i64, servers, "a server has no leader: {:?}", self.leaders);
+        assert!(self.leaders.values().all(|&leader| leader == servers), "the greatest number wins");
     }
 
     fn call(&mut self, sid: i64, call: impl FnOnce(&mut ElectionPort, &mut Vec<Output>)) {
@@ -120,7 +121,7 @@ impl Ports {
                 Output::Close { link } => {
                     if let Some((peer, there)) = self.ends.remove(&(sid, link)) {
                         self.ends.remove(&(peer, there));
-                        // What was on its way to the side that closed is not read any more.
+                        // The side that closed no longer reads what is in flight to it.
                         self.events.retain(|(to, on, _)| (*to, *on) != (sid, link));
                         self.events.push_back((peer, there, Event::Closed));
                     }
@@ -129,7 +130,7 @@ impl Ports {
                     assert_eq!(
                         state == ServerState::Leading,
                         vote.leader == sid,
-                        "it leads if it was elected"
+                        "a server leads if it was elected"
                     );
                     self.leaders.insert(sid, vote.leader);
                 }

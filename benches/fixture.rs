@@ -1,4 +1,4 @@
-//! Seeded inputs, requests as clients send them, and a server that is only its state machines.
+//! Seeded inputs, requests as clients send them, and a server that has only its state machines.
 
 use bytes::BufMut;
 use std::collections::BTreeMap;
@@ -13,19 +13,19 @@ use zkfast::replica::{Commit, CommitSettings, Deltas, Now, Place, Proposed, Upli
 use zkfast::tree::{self, Digests, Fixed, Owner, Tree};
 use zkfast::wal::Batch;
 
-/// Seed of everything that is random here.
+/// Seed of all random inputs.
 pub const SEED: u64 = 0x7A6B_6661_7374;
 
-/// Folders of the tree that most benchmarks work on.
+/// Folders of the tree that most benchmarks use.
 pub const FOLDERS: usize = 100;
 
-/// Znodes in each of them.
+/// Znodes in each folder.
 pub const FILES: usize = 100;
 
-/// Bytes of data of each of those: what most users of ZooKeeper store.
+/// Bytes of data of each znode: as much as most users of ZooKeeper store.
 pub const DATA_BYTES: usize = 100;
 
-/// The same numbers in every run: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+/// Random numbers that are the same in every run: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
 pub struct Random(u64);
 
 impl Random {
@@ -55,13 +55,13 @@ pub fn path(folder: usize, file: usize) -> Vec<u8> {
     format!("/bench/folder-{folder:03}/file-{file:05}").into_bytes()
 }
 
-/// `count` of those paths, in no order.
+/// `count` of those paths, in random order.
 pub fn paths(count: usize) -> Vec<Vec<u8>> {
     let mut random = Random::new();
     (0..count).map(|_| path(random.below(FOLDERS), random.below(FILES))).collect()
 }
 
-/// A znode's own bookkeeping.
+/// The fixed part of a persistent znode that the txn `zxid` made.
 pub fn fixed(zxid: Zxid) -> Fixed {
     Fixed {
         czxid: zxid,
@@ -75,7 +75,7 @@ pub fn fixed(zxid: Zxid) -> Fixed {
     }
 }
 
-/// Puts a znode into `tree`, whose parent is there.
+/// Puts a znode into `tree`, which has its parent.
 pub fn add(tree: &mut Tree, path: &[u8], data: &[u8], zxid: Zxid) {
     let (parent, _) = zkfast::proto::path::split(path).unwrap();
     let parent = tree.find(parent).unwrap();
@@ -83,7 +83,7 @@ pub fn add(tree: &mut Tree, path: &[u8], data: &[u8], zxid: Zxid) {
     tree.insert(parent, body);
 }
 
-/// The tree that most benchmarks work on: [`FOLDERS`] times [`FILES`] znodes of [`DATA_BYTES`].
+/// The tree that most benchmarks use: [`FOLDERS`] times [`FILES`] znodes of [`DATA_BYTES`].
 pub fn tree(digests: Digests) -> Tree {
     let settings = tree::Settings { extended_types: tree::ExtendedTypes::Off, digests, hash_seed: SEED };
     let (mut tree, mut random, mut zxid) = (Tree::new(settings), Random::new(), Zxid::ZERO);
@@ -145,8 +145,8 @@ pub fn delete(xid: i32, path: &[u8]) -> Vec<u8> {
     })
 }
 
-/// A server that is only its state machines: one commit side, one view, and connections with sessions.
-/// Whatever is proposed counts as durable.
+/// A server that has only its state machines: one commit side, one view, and connections with sessions. A proposal
+/// counts as durable at once.
 pub struct Server {
     pub commit: Commit,
     pub view: View,
@@ -157,7 +157,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with the tree of [`tree`] and this many clients.
+    /// A server with the tree of [`tree`] and `clients` connections with sessions.
     pub fn new(clients: usize) -> Self {
         let now = Now { mono_us: 1_000_000, wall_ms: 1_700_000_000_000 };
         let settings = tree::Settings {
@@ -219,16 +219,16 @@ impl Server {
         self.view.receive(place, &frame, self.now);
         self.places.push(place);
         self.pass_on();
-        assert!(self.drain() > 0, "a client was not let in");
+        assert!(self.drain() > 0, "a client got no session");
     }
 
-    /// The next xid of whoever asks.
+    /// The next xid.
     pub fn next_xid(&mut self) -> i32 {
         self.xid += 1;
         self.xid
     }
 
-    /// Hands frames to the view, one a connection in turn, and gives what it sends up.
+    /// Hands frames to the view, one per connection in turn, and returns the uplink.
     pub fn send_up(&mut self, frames: &[Vec<u8>]) -> Uplink {
         let mut places = self.places.iter().cycle();
         for frame in frames {
@@ -237,7 +237,7 @@ impl Server {
         self.view.take_uplink().expect("writes go up")
     }
 
-    /// The commit side's part: checks a batch and makes its records and deltas.
+    /// Runs the commit side: it checks the requests and makes records and deltas.
     pub fn commit(&mut self, uplink: Uplink) -> Deltas {
         self.commit.submit(self.now, uplink);
         let Proposed { mut records, deltas, through, .. } =
@@ -248,7 +248,7 @@ impl Server {
         deltas
     }
 
-    /// Frames through both sides, answers left in the connections.
+    /// Passes frames through both sides and leaves the replies in the connections.
     pub fn pass(&mut self, frames: &[Vec<u8>]) {
         let uplink = self.send_up(frames);
         let deltas = self.commit(uplink);
@@ -261,7 +261,7 @@ impl Server {
         self.view.apply(&deltas, self.now);
     }
 
-    /// Has every client watch `path` for good.
+    /// Makes every client watch `path` with a persistent watch.
     pub fn watch(&mut self, path: &[u8]) {
         let watch = request(1, OpCode::ADD_WATCH, |out| {
             out.put_string(path);
@@ -274,7 +274,7 @@ impl Server {
         }
     }
 
-    /// Takes all connections' output away; its bytes.
+    /// Discards the output of all connections and returns its bytes.
     pub fn drain(&mut self) -> usize {
         let mut all = 0;
         while let Some(place) = self.view.next_listed() {

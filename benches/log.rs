@@ -1,4 +1,4 @@
-//! The log's bytes: groups encoded, a segment read back, txns replayed.
+//! The log's bytes: encodes groups, reads a segment back, replays txns.
 
 use crate::fixture::{self, DATA_BYTES, Random};
 use criterion::{BatchSize, Criterion, Throughput};
@@ -9,13 +9,13 @@ use zkfast::tree::{self, Digests};
 use zkfast::txn::{Txn, TxnHeader, put_digest};
 use zkfast::wal::{BLOCK_BYTES, Batch, Entry, GroupEncoder, Place, Recovery, SEGMENT_BYTES};
 
-/// Records in a group: one client, many, and as many as a full commit shard has.
+/// Records in a group: of one client, of many, and of a commit shard under full load.
 const BATCHES: [u32; 3] = [1, 64, 1024];
 
-/// A segment that is read back; as a real one, but shorter.
+/// Bytes of the segment that is read back; a real one is longer.
 const READ_BYTES: usize = 4 << 20;
 
-/// Txns that are replayed.
+/// Number of replayed txns.
 const REPLAYED: u32 = 10_000;
 
 pub fn benches(criterion: &mut Criterion) {
@@ -53,7 +53,7 @@ fn encode(criterion: &mut Criterion) {
         let mut out = vec![0; fresh().group_bytes(&batch)];
         group.throughput(Throughput::Bytes(batch.bytes() as u64));
         group.bench_function(format!("batch={records}"), |b| {
-            // Each time as the first group of a log: the same work, and zxids never run out.
+            // Each group is the first of a log, so that the work stays the same and zxids do not run out.
             b.iter(|| {
                 let written = fresh().encode(black_box(&batch), &mut out);
                 black_box((written, &out));

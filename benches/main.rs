@@ -1,8 +1,8 @@
-//! What the parts cost, without network and disk.
+//! Benchmarks of the parts, without network and disk.
 //!
-//! One file per subject, names as `subject/what/size`, throughput beside the time. Inputs come from
-//! [`fixture`], the same in every run. `cargo bench -- codec` runs a subject, `cargo bench -- --test`
-//! each benchmark once. Allocations are counted by a program of its own, `allocations`.
+//! One file per subject, names as `subject/what/size`, throughput beside the time. Inputs come from [`fixture`] and are
+//! the same in every run. `cargo bench -- codec` runs one subject, `cargo bench -- --test` runs each benchmark once. A
+//! separate program, `allocations`, counts allocations.
 
 mod apply;
 mod codec;

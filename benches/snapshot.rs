@@ -1,4 +1,4 @@
-//! Snapshots: a tree to bytes, bytes to a tree.
+//! Snapshots: from a tree to bytes and back.
 
 use crate::fixture;
 use criterion::{Criterion, Throughput};
@@ -26,7 +26,7 @@ pub fn benches(criterion: &mut Criterion) {
             assert_eq!(seen.znodes, images.len());
         });
     });
-    // The tree with its digest, as a start of the server builds it.
+    // The tree with its digest, as the server builds it when it starts.
     let settings =
         Settings { extended_types: ExtendedTypes::Off, digests: Digests::Kept, hash_seed: fixture::SEED };
     group.bench_function(format!("restore/{znodes}"), |b| {
@@ -50,7 +50,7 @@ fn encode(header: &Header, images: &[NodeImage]) -> Vec<u8> {
     bytes
 }
 
-/// Only looks: what reading and checksums cost.
+/// Counts znodes and keeps nothing, so that only reading and checksums cost time.
 #[derive(Default)]
 struct Seen {
     znodes: usize,

@@ -1,4 +1,4 @@
-//! A message from one shard to another: the channel alone, no task sleeps.
+//! A message from one shard to another: the channel alone, without threads that sleep.
 
 use criterion::{Criterion, Throughput};
 use std::hint::black_box;
@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use zkfast::server::spsc::{Notify, channel};
 
-/// Slots, as between the server's shards.
+/// Slots of a channel, as many as between the server's shards.
 const SLOTS: usize = 8;
 
 pub fn benches(criterion: &mut Criterion) {
@@ -23,7 +23,7 @@ pub fn benches(criterion: &mut Criterion) {
     group.bench_function("round_trip/two_threads", |b| b.iter_custom(round_trip));
 }
 
-/// `iters` messages one way, as fast as they go.
+/// Sends `iters` messages one way as fast as possible.
 fn stream(iters: u64) -> Duration {
     let (mut producer, mut consumer) = channel(SLOTS, Notify::default(), Notify::default());
     let reader = thread::spawn(move || {
@@ -45,20 +45,20 @@ fn stream(iters: u64) -> Duration {
     started.elapsed()
 }
 
-/// `iters` times there and back, one message on its way.
+/// Sends one message there and back, `iters` times.
 fn round_trip(iters: u64) -> Duration {
     let (mut there_in, mut there_out) = channel(SLOTS, Notify::default(), Notify::default());
     let (mut back_in, mut back_out) = channel::<Box<u64>>(SLOTS, Notify::default(), Notify::default());
     let echo = thread::spawn(move || {
         for _ in 0..iters {
             let message = take(&mut there_out);
-            assert!(back_in.put(message).is_ok(), "one message is on its way");
+            assert!(back_in.put(message).is_ok(), "one message is in flight");
         }
     });
     let started = Instant::now();
     let mut message = Box::new(0);
     for _ in 0..iters {
-        assert!(there_in.put(message).is_ok(), "one message is on its way");
+        assert!(there_in.put(message).is_ok(), "one message is in flight");
         message = take(&mut back_out);
     }
     let took = started.elapsed();

@@ -1,4 +1,4 @@
-//! The tree of znodes: what a view's and the commit side's copy do all day.
+//! The tree of znodes: the operations of a view's copy and of the commit side's.
 
 use crate::fixture::{self, DATA_BYTES, FILES, FOLDERS, Random};
 use criterion::{Criterion, Throughput};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use zkfast::proto::{JuteWrite, Zxid};
 use zkfast::tree::{Digests, NodeIndex, Tree};
 
-/// Paths that reads and writes go round.
+/// Number of paths that reads and writes use in turn.
 const PATHS: usize = 4096;
 
-/// Places of the tree that the server images at a time.
+/// Places of the tree in one slice of an image, as in the server.
 const SLICE: u32 = 128;
 
 pub fn benches(criterion: &mut Criterion) {
@@ -28,7 +28,7 @@ pub fn benches(criterion: &mut Criterion) {
             black_box((off.body(index).data(), off.stat(index)));
         });
     });
-    // With digests as the commit side, without as a view.
+    // The commit side keeps digests, a view does not.
     for (name, tree) in [("set_data/digest", &mut kept), ("set_data/view", &mut off)] {
         group.bench_function(name, |b| {
             let mut paths = paths.iter().cycle();
@@ -84,11 +84,11 @@ pub fn benches(criterion: &mut Criterion) {
     group.bench_function(format!("for_view/{}", FOLDERS * FILES), |b| b.iter(|| black_box(kept.for_view())));
 }
 
-/// Znodes that are created, and deleted again, in rounds: the tree stays as large as it was.
+/// Znodes that are created and deleted again in rounds, so that the tree keeps its size.
 struct Fresh(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Fresh {
-    /// One beside each of `paths`.
+    /// A fresh znode beside each of `paths`.
     fn new(paths: &[Vec<u8>]) -> Self {
         let fresh = paths.iter().enumerate().map(|(number, path)| {
             let (parent, _) = zkfast::proto::path::split(path).unwrap();
@@ -97,7 +97,7 @@ impl Fresh {
         Self(fresh.collect())
     }
 
-    /// Time to create, and time to delete, `iters` znodes.
+    /// The time to create and the time to delete `iters` znodes.
     fn rounds(&self, tree: &mut Tree, iters: u64, data: &[u8]) -> (Duration, Duration) {
         let mut took = (Duration::ZERO, Duration::ZERO);
         let mut left = iters as usize;

@@ -1,4 +1,4 @@
-//! Watches: registering, firing, and the events of a change in the connections that watch.
+//! Watches: set and fire them, and put the events of a change into the connections that watch.
 
 use crate::fixture::{self, DATA_BYTES, Random, Server};
 use criterion::{Criterion, Throughput};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use zkfast::proto::EventType;
 use zkfast::watch::{Cnxn, Table, Watches};
 
+/// Connections that watch a znode.
 const WATCHERS: [u32; 2] = [1, 1000];
 
 pub fn benches(criterion: &mut Criterion) {
@@ -19,10 +20,10 @@ fn table(criterion: &mut Criterion) {
     let path = fixture::path(7, 42);
     for watchers in WATCHERS {
         group.throughput(Throughput::Elements(watchers.into()));
-        let mut told = 0u64;
+        let mut fired = 0u64;
         let mut sink = |cnxn: Cnxn, kind: EventType, path: &[u8]| {
             black_box((cnxn, kind, path));
-            told += 1;
+            fired += 1;
         };
         let mut watches = Watches::new(fixture::SEED);
         group.bench_function(format!("one_shot/set_and_fire/{watchers}"), |b| {
@@ -35,11 +36,11 @@ fn table(criterion: &mut Criterion) {
         group.bench_function(format!("persistent/fire/{watchers}"), |b| {
             b.iter(|| watches.data_changed(&path, &mut sink));
         });
-        black_box(told);
+        black_box(fired);
     }
 }
 
-/// One set of a znode that so many connections watch: from the delta to the events in their buffers.
+/// One set of a znode that [`WATCHERS`] connections watch: from the delta to the events in their buffers.
 fn fan_out(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("watch/fan_out");
     let (path, data) = (fixture::path(7, 42), Random::new().data(DATA_BYTES));
@@ -58,7 +59,7 @@ fn fan_out(criterion: &mut Criterion) {
                     server.view.apply(&deltas, server.now);
                     took += started.elapsed();
                     let bytes = server.drain();
-                    assert!(bytes > watchers as usize * path.len(), "everybody is told");
+                    assert!(bytes > watchers as usize * path.len(), "every watcher gets an event");
                 }
                 took
             });

@@ -5,16 +5,16 @@
     benches/compare/compare.py --a zkfast --b zkfast               # how much two equal servers differ
     benches/compare/compare.py --a zkfast=OLD/zkfast --b zkfast    # before and after a change
     benches/compare/compare.py --a zkfast@io_uring --b zkfast      # one engine and the other
-    benches/compare/compare.py --floor                             # beside both, the least that can answer
+    benches/compare/compare.py --floor                             # also the least server that can reply
     benches/compare/compare.py --servers 3 --rows 'set 1x1,set 32x1,set 64x16'   # services of three servers each
     benches/compare/compare.py --rows 'mix 30000/s' --seconds 60   # tails: each round has snapshots in it
 
 Both servers run all the time; only one has work. A machine that others use drifts by tens of percent
-within minutes, so a ratio is taken inside each round, and its median and spread are what counts. The
-floor is `loadgen floor`: no tree, no ZooKeeper, sets that share one write and one fdatasync. What it takes,
-every server takes on this machine.
+within minutes, so a ratio is taken within each round, and its median and spread count. The floor is
+`loadgen floor`: no tree, no ZooKeeper, sets that share one write and one fdatasync. Every server takes at
+least as much as it on this machine.
 
-DIR holds the jars of org.apache.zookeeper:zookeeper:3.9.4 and what it depends on. The result
+DIR has the jars of org.apache.zookeeper:zookeeper:3.9.4 and of its dependencies. The result
 directory gets `runs.jsonl` (environment first, then each run as loadgen printed it, with its command)
 and `summary.txt` (what is printed here).
 """
@@ -38,7 +38,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# Name of a row: what loadgen is told beside server, time and seed.
+# Name of a row: arguments of loadgen beside server, time and seed.
 WORKLOADS = {
     "get 64x16": ["--workload", "get", "--connections", "64", "--in-flight", "16"],
     "set 64x16": ["--workload", "set", "--connections", "64", "--in-flight", "16"],
@@ -54,13 +54,13 @@ WORKLOADS = {
     **{f"mix {rate}/s": ["--workload", "mix", "--read-ratio", "0.9", "--rate", str(rate), "--connections", "32",
                          "--in-flight", "64", "--keys", "100000"] for rate in (30_000, 300_000)},
 }
-# Open loops, and what are not gets and sets, take their place only when they are asked for.
+# Open loops, connects and watches run only if --rows names them.
 OPEN_LOOPS = [name for name, options in WORKLOADS.items() if "--rate" in options]
 DEFAULT_ROWS = [name for name in WORKLOADS if name not in ("connect", "watch 1000", *OPEN_LOOPS)]
-# What the floor cannot do: it has no watches.
+# Rows that the floor cannot serve: it has no watches.
 FLOOR_LACKS = ["watch 1000"]
 
-# What is shown of a run: heading, key in loadgen's JSON.
+# Columns of a run: heading, key in loadgen's JSON.
 METRICS = [
     ("server CPU us/op", "server_cpu_us_per_op"),
     ("ops/s", "ops_per_s"),
@@ -71,11 +71,11 @@ METRICS = [
     ("fsyncs/op", "server_fsyncs_per_op"),
     ("loadgen's cores", "client_cores"),
 ]
-# What is shown of an open loop beside: its arrivals do not wait for a server that stands still. How late loadgen itself
-# was is in all of them.
+# Further columns of an open loop, whose arrivals do not wait for a server that stands still. Its latencies include the
+# time by which loadgen itself was late.
 OPEN_METRICS = [("p99.9 us", "p999_us"), ("max us", "max_us"), ("late, p99 ms", "late_p99_ms"),
                 ("late, max ms", "late_ms")]
-# What no run should have: such a run is told.
+# Counts that should be 0: the summary names a run that has some.
 TROUBLE = ["lost", "reconnects", "expired", "unsent"]
 
 CONFIG = """tickTime=2000
@@ -86,12 +86,12 @@ admin.enableServer=false
 4lw.commands.whitelist=srvr,mntr,isro
 """
 
-# What a zoo.cfg says beside where there are several servers.
+# Further lines of zoo.cfg for several servers.
 ENSEMBLE_CONFIG = """initLimit=10
 syncLimit=5
 """
 
-# Arguments that a record keeps, of this program and of those beside it.
+# Arguments that the record keeps, of this program and of the others in this folder.
 SETTINGS = {"servers", "rounds", "seconds", "warmup", "znodes", "writes", "sessions"}
 
 # How long a server may take to answer its first four-letter word, in seconds.
@@ -100,8 +100,8 @@ STOP_WAIT_S = 20
 
 
 def free_port():
-    """A port below those that the kernel gives to outgoing connections: a client that tries the port of a dead server
-    could else be given the same one, and meet itself."""
+    """A port below those that the kernel gives to outgoing connections: a client that connects to the port of a dead
+    server could otherwise get the same port and connect to itself."""
     while True:
         port = random.randrange(10000, 20000)
         with contextlib.suppress(OSError), socket.socket() as sock:
@@ -110,7 +110,7 @@ def free_port():
 
 
 def four_letters(port, word):
-    """The answer to a four-letter word, or None where there is none."""
+    """The answer to a four-letter word, or None without one."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as sock:
             sock.sendall(word.encode())
@@ -123,7 +123,7 @@ def four_letters(port, word):
 
 
 class Server:
-    """A server of ours, from its start to its end."""
+    """A server that this program starts and ends."""
 
     def __init__(self, spec, label, directory, args, sid=1, peers=()):
         self.label = label
@@ -148,7 +148,7 @@ class Server:
             jars = os.environ.get("ZKFAST_ZOOKEEPER_LIB", "")
             if not glob.glob(os.path.join(jars, "zookeeper-[0-9]*.jar")):
                 sys.exit("ZKFAST_ZOOKEEPER_LIB must name the directory of ZooKeeper's jars")
-            # Its log is off: what it costs is not ZooKeeper's.
+            # Its logging is off, because it is no part of the comparison.
             self.command = ["java", "-Xmx1g", "-Dzookeeper.forceSync=yes",
                             "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", os.path.join(jars, "*"),
                             "org.apache.zookeeper.server.quorum.QuorumPeerMain", path]
@@ -170,7 +170,7 @@ class Server:
         self.process = subprocess.Popen(self.command, stdout=self.log, stderr=self.log)
 
     def state(self):
-        """What srvr says: mode and newest zxid; None while it does not serve."""
+        """Mode and newest zxid by srvr; None while it does not serve."""
         answer = four_letters(self.port, "srvr")
         if not answer or "Mode:" not in answer:
             return None
@@ -232,7 +232,7 @@ class Service:
         self.version = self.servers[0].version
 
     def leader(self):
-        """The server that leads, waiting for one."""
+        """The server that leads; waits until one does."""
         until = time.monotonic() + START_WAIT_S
         while time.monotonic() < until:
             for server in self.servers:
@@ -240,7 +240,7 @@ class Service:
                 if state and state[0] in ("leader", "standalone"):
                     return server
             time.sleep(0.02)
-        sys.exit(f"{self.label}: nobody leads")
+        sys.exit(f"{self.label}: no server leads")
 
     def addresses(self):
         return ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
@@ -254,7 +254,7 @@ class Service:
 
 
 def loadgen(service, options, args):
-    """Runs loadgen on a service; returns what it printed, with the command."""
+    """Runs loadgen on a service; returns its record, with the command."""
     command = [args.loadgen, *options, "--server", service.addresses(), "--server-pid", service.pids(), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -264,7 +264,7 @@ def loadgen(service, options, args):
 
 
 def derived(run):
-    """A run with what follows from it."""
+    """A run with the figures that are computed from it."""
     more = {"client_cores": run["client_cpu_us_per_op"] * run["ops_per_s"] / 1e6}
     if "server_fsyncs" in run:
         more["server_fsyncs_per_op"] = run["server_fsyncs"] / run["ops"]
@@ -272,13 +272,13 @@ def derived(run):
 
 
 def trouble(run):
-    """What went wrong in it, as words; empty where nothing did."""
+    """What went wrong in a run, as text; empty if nothing did."""
     counts = {**{what: run.get(what, 0) for what in TROUBLE}, **run.get("errors", {})}
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def portable(value, directory):
-    """What is recorded names no place of this machine: another one has others."""
+    """The value without directories of this machine, which mean nothing on another one."""
     places = [(directory, "$DATA"), (ROOT, "."), (os.environ.get("ZKFAST_ZOOKEEPER_LIB"), "$ZKFAST_ZOOKEEPER_LIB")]
     text = json.dumps(value)
     for place, name in places:
@@ -301,7 +301,7 @@ def file_line(path, start):
 
 
 def environment(services, args, directory):
-    """What one must know to make sense of the figures, or to get them again."""
+    """What a reader must know to understand the figures, or to measure them again."""
     return {
         "what": "environment",
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -324,7 +324,7 @@ def environment(services, args, directory):
 
 
 def ratios(a_values, b_values):
-    """Median, least and greatest of the ratios of runs of the same round; None where one divides by zero."""
+    """Median, least and greatest of the ratios of runs of the same round; None if a divisor is zero."""
     if not a_values or len(a_values) != len(b_values) or not all(a_values):
         return None
     quotients = [b / a for a, b in zip(a_values, b_values)]
@@ -357,7 +357,7 @@ def summary(rows, runs, a, b, *others):
 
 
 def lone_set(server, args):
-    """A lone set against a bare write to the disk of the same log, in turn."""
+    """Single sets and bare writes to the disk of the same log, in turn."""
     command = [args.loadgen, "lone-set", "--server", f"127.0.0.1:{server.port}", "--dir", server.data,
                "--seconds", str(args.seconds), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -368,12 +368,12 @@ def lone_set(server, args):
 
 
 def build():
-    """Builds what is measured, so that it is what the sources say."""
+    """Builds the programs, so that they are those of the sources."""
     subprocess.run(["cargo", "build", "--release", "--workspace"], cwd=ROOT, check=True)
 
 
 def specs(args):
-    """The services to be measured: two, and the floor where it is asked for."""
+    """The services to measure: two, and the floor with --floor."""
     return [args.a, args.b, *(["floor"] if args.floor else [])]
 
 
@@ -394,7 +394,7 @@ def both(args, labels, directory):
 
 @contextlib.contextmanager
 def record(services, args, directory, out):
-    """What keeps entries in runs.jsonl, the environment first."""
+    """A function that writes entries to runs.jsonl; the environment is the first."""
     with open(os.path.join(out, "runs.jsonl"), "w", encoding="utf-8") as raw:
         def keep(entry):
             raw.write(json.dumps(portable(entry, directory)) + "\n")
@@ -407,14 +407,14 @@ def record(services, args, directory, out):
 def compare(args, labels, directory, out):
     with both(args, labels, directory) as services:
         with record(services, args, directory, out) as keep:
-            # Java compiles while it runs: all get the same first minute, which is not measured.
+            # Java compiles while it runs: all services get the same load first, which is not measured.
             for service in services:
                 for row in ("mix 64x16", "set 32x1"):
                     loadgen(service, [*WORKLOADS[row], "--seconds", str(args.first_warmup / 2)], args)
             runs = []
             for row in args.rows:
                 for turn in range(args.rounds):
-                    # Each side comes behind each other one.
+                    # Each service runs as often after the other as before it.
                     for service in services if turn % 2 == 0 else reversed(services):
                         if service.label == "floor" and row in FLOOR_LACKS:
                             continue
@@ -439,47 +439,48 @@ def compare(args, labels, directory, out):
 
 @contextlib.contextmanager
 def collected(args, labels, directory, out, summary):
-    """Both services, and a function that keeps a run and tells a line of it. Once all went well, `summary(runs, labels)` is
-    published."""
+    """Both services, and a function that records a run and prints a line about it.
+
+    If no run fails, `summary(runs, labels)` is published at the end."""
     runs = []
     with both(args, labels, directory) as services, record(services, args, directory, out) as keep:
-        def tell(run, line):
+        def report(run, line):
             keep(run)
             runs.append(run)
             print(line, file=sys.stderr)
 
-        yield services, tell
+        yield services, report
     publish(summary(runs, labels), out)
 
 
 def publish(text, out):
-    """Keeps what a comparison comes to beside its runs, and prints it."""
+    """Writes the summary of a comparison beside its runs, and prints it."""
     with open(os.path.join(out, "summary.txt"), "w", encoding="utf-8") as file:
         file.write(text + "\n")
     print(text)
 
 
 def arguments(description, rounds, servers):
-    """The parser of what all comparisons take."""
+    """The parser of the arguments that all comparisons take."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--a", default="zookeeper",
                         help="zookeeper, zkfast[@ENGINE][=PATH] or floor (default: zookeeper)")
-    parser.add_argument("--b", default="zkfast", help="likewise (default: zkfast)")
+    parser.add_argument("--b", default="zkfast", help="the same for the second service (default: zkfast)")
     parser.add_argument("--servers", type=int, default=servers, help=f"of each service (default: {servers})")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"(default: {rounds})")
     parser.add_argument("--cores", default="0-1", help="zkfast's (default: 0-1)")
     parser.add_argument("--zkfast", default=os.path.join(ROOT, "target/release/zkfast"))
     parser.add_argument("--loadgen", default=os.path.join(ROOT, "target/release/loadgen"))
-    parser.add_argument("--no-build", dest="build", action="store_false", help="take the binaries as they are")
+    parser.add_argument("--no-build", dest="build", action="store_false", help="use the binaries as they are")
     parser.add_argument("--dir", default=os.path.join(ROOT, "target"),
-                        help="where the servers' data is while they run; on the disk to measure")
+                        help="directory of the servers' data while they run, on the disk to measure")
     parser.add_argument("--out", help="result directory (default: benches/runs/DATE-MACHINE)")
     parser.set_defaults(floor=False)
     return parser
 
 
 def conduct(parser, args, measure):
-    """Calls `measure(args, labels, directory, out)` with what it needs around it."""
+    """Builds, makes the directories, and calls `measure(args, labels, directory, out)`."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     out = args.out or os.path.join(ROOT, "benches/runs", f"{datetime.date.today()}-{platform.node()}")
     if os.path.exists(os.path.join(out, "runs.jsonl")):
@@ -500,13 +501,14 @@ def conduct(parser, args, measure):
 def main():
     parser = arguments(__doc__, rounds=5, servers=1)
     parser.add_argument("--seconds", type=float, default=5, help="measured time of a run")
-    parser.add_argument("--warmup", type=float, default=1, help="time before it, in seconds")
-    parser.add_argument("--first-warmup", type=float, default=20, help="seconds of load on each server at first")
+    parser.add_argument("--warmup", type=float, default=1, help="time before the measured time, in seconds")
+    parser.add_argument("--first-warmup", type=float, default=20,
+                        help="seconds of load on each server before the first run")
     parser.add_argument("--rows", type=lambda text: text.split(","), default=DEFAULT_ROWS,
                         help=f"some of: {','.join(WORKLOADS)}")
     parser.add_argument("--no-lone-set", dest="lone_set", action="store_false",
-                        help="leave out the lone set against the bare disk")
-    parser.add_argument("--floor", action="store_true", help="measure the floor (above) in each round too")
+                        help="leave out the single sets and bare writes")
+    parser.add_argument("--floor", action="store_true", help="also measure the floor (above) in each round")
     args = parser.parse_args()
     if args.floor and (args.servers > 1 or "floor" in (args.a, args.b)):
         parser.error("there is one floor, and it is one server")

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""What an operation costs, in counts that a busy machine does not change: system calls, switches, bytes, instructions.
+"""The cost of an operation in counts that a busy machine does not change: system calls, switches, bytes, instructions.
 
     benches/compare/costs.py                          # zkfast: one server, three, five, seven, with observers
     benches/compare/costs.py --zookeeper LIBDIR       # and the calls of ZooKeeper, whose jars are in LIBDIR
 
-`calls` puts loadgen's load on servers and counts, while that is steady, each server's system calls by kind (perf,
-tracepoints: root), fdatasyncs among them, and its context switches and written bytes (/proc). They are divided by the
-requests that the servers say they received meanwhile. How many requests share a group, and so a call, depends on how
-fast the machine is; what a group costs does not.
+`calls` puts loadgen's load on servers and counts, while the load is steady, each server's system calls by kind (perf
+with tracepoints, as root), its context switches and its written bytes (/proc). It divides them by the requests that the
+servers received meanwhile, by their own count. How many requests share a group, and so a call, depends on the speed of
+the machine; the cost of a group does not.
 
-`instructions` has N requests answered under valgrind's callgrind, and then 2N by a second server: the difference is
-what N requests take, without the start. It is what the process executes itself, not what the kernel does for it.
+`instructions` sends N requests to a server under valgrind's callgrind, and 2N to a second one: the difference is the
+cost of N requests without the start. It counts instructions of the process itself, not those of the kernel.
 """
 
 import argparse
@@ -31,26 +31,27 @@ import time
 import compare
 import session
 
-# Voters, observers, loads: workload, connections, requests on their way on each. A lone connection is the leader's.
+# Voters, observers, loads: workload, connections, requests in flight on each. A single connection is to the leader.
 SERVICES = [(1, 0, ["get 48x16", "get 1x1", "set 48x16", "set 32x1", "set 1x1"]),
             (3, 0, ["set 48x16", "set 32x1", "set 1x1"]), (5, 0, ["set 1x1"]), (7, 0, ["set 1x1"]), (3, 2, ["set 1x1"])]
-# System calls that are told by name; what is left is one sum.
+# System calls that have a figure of their own; the others are one sum.
 CALLS = ["epoll_wait", "epoll_ctl", "recvfrom", "read", "sendto", "write", "writev", "futex", "pwrite64", "fdatasync",
          "timerfd_settime", "io_uring_enter", "sched_yield", "mmap", "munmap", "madvise"]
 ALL_CALLS = "raw_syscalls:sys_enter"
-# Requests received, behind which loadgen's set-up is done.
+# Requests after which loadgen has made its znodes.
 SETUP_REQUESTS = 3000
-# What callgrind is asked about: cores, and how many views serve on them (`Roles` in src/server/mod.rs).
+# --cores of the servers under callgrind, and the number of views on them (`Roles` in src/server/mod.rs).
 CORES = {"0": 1, "0-1": 1, "0,1,0": 2, "0,1,0,1,0": 3, "0,1,0,1,0,1,0,1,0,1": 8}
 CONNECTIONS, PIPELINED, KEYS, VALUE_BYTES, GET, SYNC = 8, 16, 128, 100, 4, 9
-# Functions that are told, with all that they call. Zeros ahead of the log are written in idle time: taken out.
+# Functions that have a figure, with all that they call. IDLE writes zeros after the end of the log when there is
+# nothing else to do: it is subtracted.
 FUNCTIONS = ["View::receive", "View::apply", "View::change", "View::reply", "Commit::submit", "Commit::check",
              "Commit::apply", "Commit::log", "LogWriter::group"]
 IDLE = "LogWriter::idle"
 
 
 class Service(compare.Service):
-    """Servers of one kind, the leader first."""
+    """Servers of one kind; the leader is the first."""
 
     def __init__(self, kind, voters, observers, directory, args):
         place = os.path.join(directory, f"{kind}-{voters}-{observers}")
@@ -65,7 +66,7 @@ class Service(compare.Service):
 
 
 class Counting:
-    """perf on one server: what it does between `tell("enable")` and `tell("disable")`."""
+    """perf on one server: counts between `command("enable")` and `command("disable")`."""
 
     def __init__(self, server, directory):
         self.path = os.path.join(directory, f"perf-{server.process.pid}")
@@ -77,7 +78,7 @@ class Counting:
         self.process = subprocess.Popen(command, pass_fds=(control, answer))
         list(map(os.close, (control, answer)))
 
-    def tell(self, word):
+    def command(self, word):
         os.write(self.control, f"{word}\n".encode())
         assert os.read(self.answer, 16), "perf does not count here; its reason is above"
 
@@ -94,14 +95,14 @@ class Counting:
         list(map(os.close, (self.control, self.answer)))
 
 
-def look(server):
-    """Requests that a server has received, and what /proc says of it."""
+def counters(server):
+    """Requests that a server has received, and its counters in /proc."""
     received = re.search(r"zk_packets_received\t(\d+)", compare.four_letters(server.port, "mntr") or "")
     proc = f"/proc/{server.process.pid}"
     found = {"requests": int(received.group(1)) if received else 0, "voluntary": 0, "involuntary": 0,
              "bytes": int(compare.file_line(f"{proc}/io", "write_bytes"))}
     for task in os.listdir(f"{proc}/task"):
-        # A thread may end meanwhile.
+        # A thread may end while it is read.
         with contextlib.suppress(OSError):
             found["voluntary"] += int(compare.file_line(f"{proc}/task/{task}/status", "voluntary_ctxt"))
             found["involuntary"] += int(compare.file_line(f"{proc}/task/{task}/status", "nonvoluntary_ctxt"))
@@ -109,11 +110,11 @@ def look(server):
 
 
 def count(service, row, args, directory):
-    """What each server did for a steady load; nothing where that ended before the counting."""
+    """Counts of each server under a steady load; empty if the load ended before the counting did."""
     workload, connections, in_flight = re.split("[ x]", row)
     command = [args.loadgen, "--workload", workload, "--connections", connections, "--in-flight", in_flight,
                "--seconds", str(args.seconds + 2), "--warmup", "0.1", "--server", service.addresses()]
-    received = lambda: sum(look(server)["requests"] for server in service.servers)
+    received = lambda: sum(counters(server)["requests"] for server in service.servers)
     start = received()
     with contextlib.ExitStack() as stack:
         counting = [Counting(server, directory) for server in service.servers]
@@ -123,12 +124,12 @@ def count(service, row, args, directory):
         while received() - start < SETUP_REQUESTS and load.poll() is None:
             time.sleep(0.05)
         for one in counting:
-            one.tell("enable")
-        before = [look(server) for server in service.servers]
+            one.command("enable")
+        before = [counters(server) for server in service.servers]
         time.sleep(args.seconds)
-        after = [look(server) for server in service.servers]
+        after = [counters(server) for server in service.servers]
         for one in counting:
-            one.tell("disable")
+            one.command("disable")
         is_steady = load.poll() is None
         assert load.wait() == 0, f"{' '.join(command)}: exit status {load.returncode}"
         servers = [{"role": server.state()[0], **{key: b[key] - a[key] for key in b}, "calls": one.result()}
@@ -139,29 +140,29 @@ def count(service, row, args, directory):
 
 def calls(kind, args, directory, keep, say):
     for voters, observers, rows in SERVICES:
-        # Java's others differ by what three show already.
+        # More Java servers show nothing that three do not.
         if kind == "zookeeper" and voters + observers > 3:
             continue
         service = Service(kind, voters, observers, directory, args)
         try:
             for server in service.servers:
-                told = ("label", "version", "command", "config")
-                keep({"what": "server", **{key: vars(server)[key] for key in told}})
+                kept = ("label", "version", "command", "config")
+                keep({"what": "server", **{key: vars(server)[key] for key in kept}})
             name = f"{kind}, {voters}" + f" + {observers} observers" * bool(observers)
             for row in rows:
-                # The first does not count: Java compiles, files grow. One that was held up is tried again.
+                # The first does not count, because Java compiles and files grow. An empty one is repeated.
                 runs = []
                 while len(runs) <= args.rounds:
                     if run := count(service, row, args, directory):
                         runs.append({**run, "kind": kind, "voters": voters, "observers": observers})
                 list(map(keep, runs[1:]))
-                tell(name, row, runs[1:], say)
+                say_calls(name, row, runs[1:], say)
         finally:
             service.stop()
 
 
-def tell(name, row, runs, say):
-    """A paragraph for each role, by medians of the rounds."""
+def say_calls(name, row, runs, say):
+    """Says a paragraph for each role, with medians of the rounds."""
     for role in sorted({server["role"] for run in runs for server in run["by_server"]}, key="leader".__ne__):
         found = [(run["ops"], [server for server in run["by_server"] if server["role"] == role]) for run in runs]
 
@@ -188,7 +189,7 @@ class Instrumented(compare.Server):
         super().start()
 
     def instructions(self):
-        """Of all that it ran, and of functions with what they call; it has stopped."""
+        """Instructions of the process, and of functions with all that they call; the server has stopped."""
         listed = subprocess.run(["callgrind_annotate", "--inclusive=yes", "--threshold=100", self.profile],
                                 capture_output=True, text=True, check=True).stdout
         found = {name: 0 for name in ["all", IDLE, *FUNCTIONS]}
@@ -201,8 +202,8 @@ class Instrumented(compare.Server):
 
 
 def requests(port, workload, number):
-    """Sends so many requests on several connections, a pipeline on each at a time, and looks at every answer."""
-    # Under valgrind, on a machine that has other work.
+    """Sends `number` requests on several connections, one pipeline on each at a time, and checks every reply."""
+    # A server under valgrind on a busy machine is slow.
     session.ANSWER_S, session.SESSION_TIMEOUT_MS = 600.0, 40000
     connections = [session.Connection(port, None, 0) for _ in range(CONNECTIONS)]
     data, bursts, paths = bytes(VALUE_BYTES), [b""] * CONNECTIONS, [f"/key-{key:03}" for key in range(KEYS)]
@@ -210,7 +211,7 @@ def requests(port, workload, number):
     for key, path in enumerate(paths):
         op, body = (GET, session.string(path) + b"\0") if workload == "get" else session.set_data(path, data)
         bursts[key % CONNECTIONS] += struct.pack(">iii", 8 + len(body), key, op) + body
-    # Other views may be behind.
+    # Other views may not have the znodes yet.
     for connection in connections:
         connection.call(SYNC, session.string("/"))
     for _ in range(number // KEYS):
@@ -218,7 +219,7 @@ def requests(port, workload, number):
             connection.sock.sendall(frames)
         for connection in connections:
             codes = [struct.unpack_from(">iqi", connection.receive())[2] for _ in range(PIPELINED)]
-            assert not any(codes), f"{workload}: an answer is an error: {codes}"
+            assert not any(codes), f"{workload}: a reply has an error: {codes}"
     for connection in connections:
         connection.call(session.CLOSE, b"")
         connection.close()
@@ -229,7 +230,7 @@ def instructions(args, directory, keep, say):
     for workload in ("get", "set"):
         for cores, views in CORES.items():
             if "1" in cores and os.cpu_count() < 2:
-                say(f"{workload}, --cores {cores}: left out: this machine has one")
+                say(f"{workload}, --cores {cores}: left out: this machine has one core")
                 continue
             found = []
             for number in (args.requests, 2 * args.requests):
@@ -259,12 +260,12 @@ def measure(args, labels, directory, out):
         keep({"what": "tools", "command": " ".join(sys.argv), "perf": compare.first_line(["perf", "--version"]),
               "valgrind": compare.first_line(["valgrind", "--version"])})
         if "calls" in args.parts and (not shutil.which("perf") or os.geteuid() != 0):
-            say("calls: left out: perf counts them, by tracepoints, which are root's")
+            say("calls: left out: perf counts them by tracepoints, which only root may use")
         elif "calls" in args.parts:
             for kind in labels[:1 + bool(args.zookeeper)]:
                 calls(kind, args, directory, keep, say)
         if "instructions" in args.parts and not shutil.which("callgrind_annotate"):
-            say("instructions: left out: valgrind counts them")
+            say("instructions: left out: there is no valgrind to count them")
         elif "instructions" in args.parts:
             instructions(args, directory, keep, say)
     compare.publish("\n".join(lines), out)
@@ -273,14 +274,14 @@ def measure(args, labels, directory, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="calls,instructions", help="one of them, or both (default)")
-    parser.add_argument("--zookeeper", metavar="LIBDIR", help="count ZooKeeper's calls too; its jars")
+    parser.add_argument("--zookeeper", metavar="LIBDIR", help="jars of Apache ZooKeeper; counts its calls too")
     parser.add_argument("--seconds", type=float, default=2, help="counted time of a round (default: 2)")
-    parser.add_argument("--rounds", type=int, default=3, help="behind one that does not count (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="after one that does not count (default: 3)")
     parser.add_argument("--requests", type=int, default=102_400, help="N of the instructions (default: 102400)")
     parser.add_argument("--cores", default="0-1", help="zkfast's, for calls (default: 0-1)")
     parser.add_argument("--zkfast", default=os.path.join(compare.ROOT, "target/release/zkfast"))
     parser.add_argument("--loadgen", default=os.path.join(compare.ROOT, "target/release/loadgen"))
-    parser.add_argument("--dir", default=os.path.join(compare.ROOT, "target"), help="where the servers' data is")
+    parser.add_argument("--dir", default=os.path.join(compare.ROOT, "target"), help="directory of the servers' data")
     parser.add_argument("--out", help="result directory (default: benches/runs/DATE-MACHINE-costs)")
     parser.set_defaults(a="zkfast", b="zookeeper", floor=False, servers=1, build=False)
     args = parser.parse_args()

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""How long nobody can write when the leader dies, and how long a write takes when it is stopped: two services in turn.
+"""How long no client can write after the leader dies, and how long a write takes while it stops: two services in turn.
 
     ZKFAST_ZOOKEEPER_LIB=DIR benches/compare/failover.py           # ZooKeeper against zkfast, 30 rounds
     benches/compare/failover.py --a zkfast --b zkfast=OTHER/zkfast --rounds 10
 
 Both services run all the time, each of `--servers` servers in the same configuration (tickTime 2000). A session per
-server writes one setData after the other, 2 ms apart; when its connection ends it goes on at once, with the same
-session, on the next server that takes it. In each round, of each service in turn, the leader gets SIGKILL, is started
-again, and once all serve the then leader gets SIGTERM, and is started again.
+server writes one setData after the other, 2 ms apart; when its connection ends it continues at once, with the same
+session, on the next server that takes it. In each round, for each service in turn, the leader gets SIGKILL and is
+started again; once all servers serve, the leader of that time gets SIGTERM and is started again.
 
-    next write     from the signal to the end of the first write that was sent after it and succeeds, by any session
-    longest write  from the moment when a session wants to write until it has been told that it has, attempts and
-                   new connections between them included; the slowest of all sessions of a round
+    next write     from the signal to the reply to the first successful write that any session sent after it
+    longest write  from the moment when a session wants to write to the reply, with all attempts and new connections
+                   between them; the slowest of all sessions of a round
 
-The figures go to runs.jsonl (environment first) and summary.txt, as those of compare.py do.
+The figures go to runs.jsonl (the environment first) and summary.txt, as in compare.py.
 """
 
 import signal
@@ -28,15 +28,15 @@ from session import CLOSE, Connection, Lost, create, set_data
 PATH = "/failover"
 # Between two writes of a session.
 PAUSE_S = 0.002
-# Writing before the signal, and after the first success.
+# Sessions write for this long before the signal, and after the first success.
 BEFORE_S = 0.5
 AFTER_S = 1.5
-# Nobody has written for so long after a leader's end: given up.
+# The program gives up if no session can write for this long after a leader's end.
 ROUND_S_MAX = 120
 
 
 class Writer(threading.Thread):
-    """A session that begins on one server and writes until it is told to stop."""
+    """A session that begins on one server and writes until `stopping` is set."""
 
     def __init__(self, ports, first):
         super().__init__(daemon=True)
@@ -95,7 +95,7 @@ class Writer(threading.Thread):
 
 
 def one(service, how):
-    """Ends the leader and looks at what writers notice."""
+    """Ends the leader and measures what the writers notice."""
     leader = service.leader()
     ports = [server.port for server in service.servers]
     writers = [Writer(ports, first) for first in range(len(ports))]
@@ -151,7 +151,7 @@ def summary(runs, labels):
             ("sessions expired", "sessions_expired"),
         ):
             if how == "SIGTERM" and key == "next_write_ms":
-                # A leader that is told to end may still take writes.
+                # A leader that gets SIGTERM may still take writes.
                 continue
             line = f"{how:<9} {heading:<26} "
             for label in labels:
@@ -162,13 +162,13 @@ def summary(runs, labels):
 
 
 def measure(args, labels, directory, out):
-    with compare.collected(args, labels, directory, out, summary) as (services, tell):
+    with compare.collected(args, labels, directory, out, summary) as (services, report):
         for turn in range(args.rounds):
             for service in services:
                 for how in (signal.SIGKILL, signal.SIGTERM):
                     run = {**one(service, how), "round": turn}
-                    tell(run, f"round {turn + 1} {service.label} {how.name}: next write {run['next_write_ms']:.0f} ms, "
-                              f"longest {run['longest_write_ms']:.0f} ms")
+                    report(run, f"round {turn + 1} {service.label} {how.name}: "
+                                f"next write {run['next_write_ms']:.0f} ms, longest {run['longest_write_ms']:.0f} ms")
 
 
 def main():

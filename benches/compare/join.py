@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""How long a server takes to join, by who leads, who joins, what it lacks, what goes on meanwhile, and the disk.
+"""How long a server takes to join, by the kind of leader and of learner, what it lacks, the load, and the disk.
 
     benches/compare/join.py                                # 40 cells, and Java to Java beside each: some two hours
     benches/compare/join.py --quick                        # the same cells with a tenth of the data: half an hour
-    benches/compare/join.py --cells 1-8,13 --no-java       # some of them, zkfast's side alone
+    benches/compare/join.py --cells 1-8,13 --no-java       # some of them, without Java to Java
     benches/compare/join.py --list                         # the cells
 
 The cells are chosen of all combinations so that each pair of values occurs, and as many triples as fit:
@@ -11,19 +11,19 @@ The cells are chosen of all combinations so that each pair of values occurs, and
     leader     java or zkfast; a second server of that kind makes the quorum with it
     learner    java, zkfast, or zkfast as an observer
     sync       SNAP: its directory is empty. DIFF: it lacks 200,000 setDatas of 100 bytes. TRUNC: it led once, and has
-               proposals that nobody else has
+               proposals that no other server has
     load       idle, 20 writes a second, or as many as the leader takes (all by the leader)
     znodes     500,000 of 100 bytes, or 300 of 900 KB; the writes are of 100 bytes or of 200 KB
     disk       as it is, or each server's slowed to 20 MB/s and 500 ms more for each flush
 
-    join s     from the start of the process until it serves; `in step` once it has what its leader had then
+    join s     from the start of the process until it serves; it is `in step` once it has what its leader had then
     tries      connections to the leader's quorum port that ended in a synchronisation, or should have
-    given      what the last of them was: a leader may choose otherwise than the cell says
-    lost       writes that were acknowledged meanwhile and are not on the learner, or not on the leader; and again on
-               each server once all got SIGKILL and were started again
+    given      the kind of the last synchronisation; a leader may choose another one than the cell names
+    lost       writes that were acknowledged meanwhile and are missing on the learner or on the leader, or on any
+               server after all got SIGKILL and were started again
 
-The ensembles begin on prepared directories, which are made once. The figures go to runs.jsonl (environment first),
-cells.csv and summary.txt.
+The ensembles begin on prepared directories, which are made once. The figures go to runs.jsonl (the environment
+first), cells.csv and summary.txt.
 """
 
 import argparse
@@ -51,15 +51,15 @@ FACTORS = {
 }
 CELLS = 40
 SLOW_BYTES_PER_S, SLOW_FLUSH_MS = 20_000_000, 500
-# Znodes that the DIFF is about.
+# Znodes that the writes of a DIFF change.
 DIFF_KEYS = 10_000
-# Proposals of the tail that nobody else has.
+# Proposals of a former leader that no other server has.
 TAIL = 100
 SECOND, LEADER, LEARNER = 1, 2, 3
 
 
 def is_java(cell):
-    """Whether it is what the others are held against."""
+    """Whether it is Java to Java, with which the others are compared."""
     return cell["leader"] == cell["learner"] == "java"
 
 
@@ -78,7 +78,7 @@ def cells():
         chosen.append(best)
         for size in sizes:
             covered[size] |= subsets(best, size)
-    # Java to Java stands beside each cell.
+    # Java to Java is measured beside each cell.
     pairs = set().union(*(subsets(row, 2) for row in itertools.product(*FACTORS.values())))
     missing = pairs - covered[2] - {((0, "java"), (1, "java"))}
     assert not missing, f"pairs that do not occur: {missing}"
@@ -90,12 +90,12 @@ def name(cell):
 
 
 def label(cell):
-    """Its name as that of a file."""
+    """Its name as part of the name of a file."""
     return "-".join(cell.values()).replace(" ", "").replace("/", "")
 
 
 class Templates:
-    """Directories that ensembles begin with, made when they are first asked for."""
+    """Directories that ensembles begin with, made when they are first used."""
 
     def __init__(self, args, directory, disk):
         self.args, self.directory, self.disk, self.made = args, directory, disk, set()
@@ -105,13 +105,13 @@ class Templates:
 
     def options(self, place):
         os.makedirs(place, exist_ok=True)
-        # Java's leader sends a DIFF only where the files of its log, whose length is rounded up, are below a tree.
+        # Java's leader sends a DIFF only if the files of its log, whose length is rounded up, are below its tree's.
         jvm = ["-Dzookeeper.snapshotSizeFactor=1.0", "-Dzookeeper.preAllocSize=1024"]
         return mixed.Options(self.args.zkfast, place, heap=self.args.heap, cores=self.args.cores, disk=self.disk,
                              jvm=jvm)
 
     def begin(self, size):
-        """Both kinds before and after what the DIFF is about."""
+        """Directories of both kinds before and after the writes of a DIFF."""
         if ("begin", size) in self.made:
             return
         count, value_bytes = shape(self.args, size)
@@ -158,9 +158,9 @@ class Templates:
             for member in others:
                 member.signal(signal.SIGSTOP)
             for number in range(TAIL):
-                body = set_data(f"/diff/{number}", b"nobody else has this")[1]
+                body = set_data(f"/diff/{number}", b"no other server has this")[1]
                 connection.send(struct.pack(">ii", number + 1, session.SET) + body)
-            # Its log is written within this time: nothing tells when.
+            # The leader's log has the proposals after this time; it does not report when.
             time.sleep(2)
             leader.kill()
             for member in others:
@@ -173,7 +173,7 @@ class Templates:
         self.made.add(("tail", size, kind))
 
     def of(self, cell):
-        """Directories of leader (and second), and of the learner."""
+        """Directories of the leader (and the second server), and of the learner."""
         kind = "java" if cell["learner"] == "java" else "zkfast"
         size = cell["znodes"]
         self.begin(size)
@@ -225,7 +225,7 @@ def loads(cell, leader, place):
 
 
 def run(cell, args, templates, directory, out):
-    """One cell: what join() tells, and what is wrong at the end."""
+    """Runs one cell: the figures of mixed.join(), and what is wrong at the end."""
     data, learners = templates.of(cell)
     place = os.path.join(directory, "cell")
     kind = "java" if cell["learner"] == "java" else "zkfast"
@@ -242,7 +242,7 @@ def run(cell, args, templates, directory, out):
             ensemble.start(ensemble.members[:2])
             ensemble.wait(ensemble.members[:2])
             leader = ensemble.leader()
-            # Java's leader sends TRUNC only before the first write of its epoch, a new session included; then a tree.
+            # Java's leader sends TRUNC only before the first write of its epoch, a new session included; later a tree.
             load_comes_late = cell["sync"] == "TRUNC" and cell["leader"] == "java"
             if not load_comes_late:
                 change(leader.port, 10)
@@ -258,7 +258,8 @@ def run(cell, args, templates, directory, out):
                 learner.start()
                 if load_comes_late and cell["load"] != "idle":
                     asked = f"Synchronizing with Learner sid: {learner.sid}"
-                    mixed.wait_for(lambda: asked in leader.said(since), mixed.SERVES_S_MAX, f"{learner} asks {leader}")
+                    mixed.wait_for(lambda: asked in leader.log_text(since), mixed.SERVES_S_MAX,
+                                   f"{learner} asks {leader}")
                     running.extend(loads(cell, leader, place))
 
             result |= mixed.join(learner, leader, args.limit, begin)
@@ -411,8 +412,8 @@ def main():
     parser.add_argument("--no-java", dest="java", action="store_false", help="leave out Java to Java")
     parser.add_argument("--no-restart", dest="restart", action="store_false", help="leave out the SIGKILL of all")
     parser.add_argument("--keep-data", action="store_true", help="keep the directories of what went wrong")
-    parser.add_argument("--limit", type=float, default=240, help="of a join, in seconds (default: 240)")
-    parser.add_argument("--znodes", type=int, default=500_000, help="of 100 bytes (default: 500000)")
+    parser.add_argument("--limit", type=float, default=240, help="limit of a join, in seconds (default: 240)")
+    parser.add_argument("--znodes", type=int, default=500_000, help="znodes of 100 bytes (default: 500000)")
     parser.add_argument("--large", type=int, default=300, help="znodes of 900 KB (default: 300)")
     parser.add_argument("--diff", type=int, default=200_000, help="txns of a DIFF (default: 200000)")
     args = parser.parse_args()

@@ -1,8 +1,8 @@
 """Ensembles of Java and zkfast servers at real sizes: what replace.py, join.py, stopped.py and the test of sizes share.
 
-A member has a place in its ensemble (a number, ports, server lines) and a kind, which may change: its next process runs
-the other server on the same place. A Load writes from a process of its own and knows what was acknowledged, so that
-`lost` can say at the end what is not there.
+A member has a place in its ensemble (a number, ports, server lines) and a kind, which may change: its next process may
+be the other server in the same place. A Load writes from a process of its own and knows which writes were acknowledged,
+so that `lost` finds the missing ones at the end.
 """
 
 import contextlib
@@ -32,17 +32,17 @@ SLOW_DISK = os.path.join(ROOT, "tests/preload/slow_disk.rs")
 GET, SYNC, MULTI = 4, 9, 14
 NODE_EXISTS = -110
 
-# A server under load on a slow disk takes its time; a client that gives up earlier only tells of itself.
+# A server under load on a slow disk is slow; a client that gives up earlier measures only its own impatience.
 ANSWER_S = session.ANSWER_S = 60.0
 session.SESSION_TIMEOUT_MS = 60_000
 SERVES_S_MAX = 120
 STOP_S_MAX = 60
-# Between two looks at what a server says and at its directory.
+# Time between two checks of a server and its directory.
 LOOK_S = 0.05
 
 SERVING = ("leader", "follower", "observer", "standalone")
 
-# Lines of a log that begin a try to synchronise: a learner of either kind asks a leader once for each election.
+# Lines of a log at the start of a synchronisation: a learner of either kind asks a leader once per election.
 TRIES = {
     "java": re.compile(r"QuorumPeer - (?:FOLLOWING|OBSERVING)$", re.M),
     "zkfast": re.compile(r"zab: elected: leader=", re.M),
@@ -85,7 +85,7 @@ def free_port(given=set()):
 
 
 class Disk:
-    """The disk of an ensemble: as it is, or each server's slower. It can change while they run."""
+    """The disk of an ensemble: as it is, or slower for each server. It can change while servers run."""
 
     def __init__(self, directory):
         self.library = os.path.join(directory, "libslow_disk.so")
@@ -110,7 +110,7 @@ class Disk:
 
 
 class Options:
-    """What all servers of an ensemble have in common. `zkfast` is a program, or a command with `{config}` in it."""
+    """Settings of all servers of an ensemble. `zkfast` is a program, or a command with `{config}` in it."""
 
     def __init__(self, zkfast, directory, tick_ms=2000, heap="1g", cores="0-1", disk=None, keys=None, jvm=()):
         self.zkfast, self.directory, self.heap, self.cores = zkfast, directory, heap, cores
@@ -134,7 +134,7 @@ class Member:
         return f"{self.kind} {self.sid}"
 
     def become(self, kind, data=None):
-        """The next process of this place is of `kind`, on an empty directory or on a copy of `data`."""
+        """Makes the next process of this place one of `kind`, on an empty directory or on a copy of `data`."""
         assert self.process is None or self.process.poll() is not None, f"{self} still runs"
         if self.generation:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -194,7 +194,7 @@ class Member:
         return fields["Mode"], int(fields["Zxid"], 16)
 
     def monitor(self):
-        """What mntr says."""
+        """The lines of mntr as a dictionary."""
         answer = compare.four_letters(self.port, "mntr") or ""
         return dict(line.split("\t", 1) for line in answer.splitlines() if "\t" in line)
 
@@ -208,7 +208,7 @@ class Member:
         self.log.close()
 
     def stop(self, limit_s=STOP_S_MAX):
-        """Ends the process in order; False where it had to be killed."""
+        """Ends the process by SIGTERM; False if it had to be killed."""
         if not self.runs():
             return True
         self.signal(signal.SIGTERM)
@@ -222,31 +222,32 @@ class Member:
         return True
 
     def mark(self):
-        """Where its log ends now."""
+        """The length of its log now."""
         return os.path.getsize(self.log_path) if os.path.exists(self.log_path) else 0
 
-    def said(self, since=0):
+    def log_text(self, since=0):
         with open(self.log_path, "rb") as file:
             file.seek(since)
             return file.read().decode(errors="replace")
 
     def last_words(self):
-        """The end of its log, without the connections that came meanwhile."""
-        lines = [line for line in self.said().splitlines() if " cnxn: " not in line and " NIOServerCnxn" not in line]
+        """The end of its log, without lines about connections."""
+        lines = [line for line in self.log_text().splitlines()
+                 if " cnxn: " not in line and " NIOServerCnxn" not in line]
         return "\n".join(line[:300] for line in lines[-15:])
 
     def tries(self, since=0):
-        """How often it has begun to synchronise with a leader."""
-        return len(TRIES[self.kind].findall(self.said(since)))
+        """How often it has begun to synchronise with a leader since a mark."""
+        return len(TRIES[self.kind].findall(self.log_text(since)))
 
     def syncs(self, since=0):
-        """The kinds of synchronisation that it was given, in order, as one word."""
+        """The kinds of synchronisation that it got since a mark, in order."""
         kinds = [found.groupdict().get("kind") or found.lastgroup
-                 for found in KINDS_OF_SYNC[self.kind].finditer(self.said(since))]
+                 for found in KINDS_OF_SYNC[self.kind].finditer(self.log_text(since))]
         return kinds
 
     def errors(self, since=0):
-        return ERROR_LINE[self.kind].findall(self.said(since))
+        return ERROR_LINE[self.kind].findall(self.log_text(since))
 
     def disk_bytes(self):
         """Blocks of its directory that are in use."""
@@ -266,7 +267,7 @@ class Member:
 
 
 class Ensemble:
-    """Members that are one service; they end with the `with`."""
+    """Members that form one service; they end with the `with` block."""
 
     def __init__(self, kinds, options, observers=()):
         self.options = options
@@ -318,7 +319,7 @@ class Ensemble:
 
 
 class Failed(Exception):
-    """What was to be measured did not come about."""
+    """A measurement that did not succeed."""
 
 
 def disk_bytes(directory):
@@ -336,7 +337,7 @@ def copy(source, target):
 
 
 class Watch(threading.Thread):
-    """Looks at the directory of a server while it runs: the most it was, and how much of it at the end."""
+    """Watches the directory of a server while it runs: `most_bytes` is its greatest size."""
 
     def __init__(self, member):
         super().__init__(daemon=True)
@@ -357,9 +358,9 @@ class Watch(threading.Thread):
 
 
 def join(member, leader, limit_s, begin=None, target=None):
-    """Starts a member (or does what `begin` does) and waits until it is in step: what that took.
+    """Starts a member (or calls `begin`) and waits until it is in step; returns the figures of that.
 
-    It has joined when it serves, and is in step when it has what its leader had at that moment, or `target`.
+    It has joined when it serves, and is in step when it has the zxid that its leader had then, or `target`.
     """
     leader.forget_peak()
     disk = member.options.disk
@@ -384,8 +385,9 @@ def join(member, leader, limit_s, begin=None, target=None):
         ended = time.monotonic()
     tries = member.tries(since)
     if leader.kind == "java" and leader.runs():
-        # What the leader counts is the truth: each time it is asked it says so.
-        tries = len(re.findall(rf"Synchronizing with Learner sid: {member.sid}\b", leader.said(leader_since))) or tries
+        # The leader's count is the right one: it logs each request to synchronise.
+        asked = rf"Synchronizing with Learner sid: {member.sid}\b"
+        tries = len(re.findall(asked, leader.log_text(leader_since))) or tries
     syncs = member.syncs(since)
     return {
         "joined_s": round(joined - begun, 2) if joined else None,
@@ -403,7 +405,7 @@ def join(member, leader, limit_s, begin=None, target=None):
         "errors": len(member.errors(since)),
         "leader_errors": len(leader.errors(leader_since)),
         "begun": begun, "ended": ended,
-        # Of all servers.
+        # These are sums over all servers.
         **({"flushes": disk.counts()[0] - counts[0], "written_bytes": disk.counts()[1] - counts[1]} if disk else {}),
     }
 
@@ -412,7 +414,7 @@ def join(member, leader, limit_s, begin=None, target=None):
 
 
 def value(number, size):
-    """What a znode holds that says which write it is from."""
+    """Data of a znode, with the number of the write that made it."""
     return number.to_bytes(8, "big") + b"y" * (size - 8)
 
 
@@ -421,7 +423,7 @@ def tree_path(number):
 
 
 def create_all(port, creates, batch_bytes=200_000):
-    """Creates znodes, `(path, data)` each, parents first; many in one multi, several multis on their way."""
+    """Creates znodes, `(path, data)` each, parents first; many in one multi, several multis in flight."""
     connection = Connection(port, None, 0)
     batch, size, multis = [], 0, []
 
@@ -448,7 +450,7 @@ def create_all(port, creates, batch_bytes=200_000):
 
 
 def tree(count, size):
-    """A thousand znodes to a parent, of `size` bytes each."""
+    """`count` znodes of `size` bytes, a thousand to a parent, and the parents before them."""
     yield "/tree", b""
     for number in range(count):
         if number % 1000 == 0:
@@ -457,7 +459,7 @@ def tree(count, size):
 
 
 def set_all(port, count, keys, size=100, in_flight=1000):
-    """So many setDatas of znodes of the tree, over and over."""
+    """Sends `count` setDatas of the first `keys` znodes of the tree, again and again."""
     connection = Connection(port, None, 0)
     for first in range(0, count, in_flight):
         batch = [set_data(tree_path(number * 7919 % keys), value(number, size))
@@ -470,7 +472,7 @@ def set_all(port, count, keys, size=100, in_flight=1000):
 
 
 def read_all(port, paths, in_flight=200):
-    """Data of each path (None where there is none), as of a moment after this call, by one connection."""
+    """Data of each path (None without a znode), no older than this call, on one connection."""
     connection = Connection(port, None, 0)
     if connection.session is None:
         raise Failed("no session to read by")
@@ -499,7 +501,7 @@ def read_all(port, paths, in_flight=200):
 
 
 def tree_damage(port, count, size, sample=1000, changed=False):
-    """Znodes of the tree that are not what was created (or, where they were `changed`, not whole), of a sample."""
+    """Znodes of a sample whose data is wrong: not what was created or, if they were `changed`, not whole."""
     numbers = random.Random(1).sample(range(count), min(sample, count))
     wrong = []
     for number, (path, data) in zip(numbers, read_all(port, map(tree_path, numbers), 200 if size < 10_000 else 4)):
@@ -513,7 +515,7 @@ def tree_damage(port, count, size, sample=1000, changed=False):
 
 
 class Load:
-    """Sets znodes of its own from its own process, `rate` a second or as many as `window` on their way allow."""
+    """Sets znodes of its own from a process of its own, `rate` a second or with `window` requests in flight."""
 
     def __init__(self, ports, name, directory, rate=None, window=1, size=100, keys=1000):
         self.results_path = os.path.join(directory, f"load-{name}")
@@ -526,7 +528,7 @@ class Load:
         self.process.start()
 
     def wait(self, count=1, limit_s=60):
-        """Returns once so many writes are acknowledged."""
+        """Returns once `count` writes are acknowledged."""
         until = time.monotonic() + limit_s
         while self.acknowledged.value < count:
             if time.monotonic() > until or not self.process.is_alive():
@@ -534,7 +536,7 @@ class Load:
             time.sleep(0.01)
 
     def stop(self):
-        """Ends it; what it knows."""
+        """Ends the load; returns its results."""
         self.stopping.set()
         self.process.join(2 * ANSWER_S)
         if self.process.is_alive():
@@ -551,7 +553,7 @@ def load_path(name, generation, key):
 
 
 def load(ports, name, rate, window, size, keys, results_path, acknowledged, stopping):
-    """The process of a Load. A session that is lost leaves writes of which nobody knows: the next has other znodes."""
+    """The process of a Load. A lost session leaves writes of unknown outcome: the next session uses other znodes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     attempted, acked = {}, {}
     acks, expired, reconnects, codes = [], 0, 0, {}
@@ -632,12 +634,12 @@ def load(ports, name, rate, window, size, keys, results_path, acknowledged, stop
                 connection = None
                 reconnects += 1
             ports.append(ports.pop(0))
-            # The server may have ended in the middle of what it was sent.
+            # The server may have ended in the middle of these requests: their outcome is unknown.
             pending.clear()
             time.sleep(0.02)
     if connection:
         with contextlib.suppress(Lost, OSError):
-            # What is on its way is waited for, so that little is of unknown outcome.
+            # Waits for the requests in flight, so that few have an unknown outcome.
             connection.sock.settimeout(ANSWER_S)
             for _, key, sent, _ in pending:
                 if struct.unpack_from(">iqi", connection.receive())[2] == 0:
@@ -651,14 +653,14 @@ def load(ports, name, rate, window, size, keys, results_path, acknowledged, stop
 
 
 def longest_gap(results, begun=0.0, ended=float("inf")):
-    """The longest time between two acknowledgements that meets the interval, in seconds."""
+    """The longest time between two acknowledgements that overlaps the interval, in seconds."""
     acks = results["acks"]
     gaps = [after - before for before, after in zip(acks, acks[1:]) if after >= begun and before <= ended]
     return max(gaps, default=None)
 
 
 def lost(port, results):
-    """Writes of a load that were acknowledged and are not there."""
+    """Acknowledged writes of a load that are missing on the server."""
     name = results["name"]
     keys = {load_path(name, *place): place for place in results["acked"]}
     missing = []
@@ -674,12 +676,12 @@ def lost(port, results):
 
 
 def arguments(parser):
-    """Options that all programs here take."""
+    """Adds the arguments that all programs with mixed ensembles take."""
     parser.add_argument("--zkfast", default=os.path.join(ROOT, "target/release/zkfast"))
-    parser.add_argument("--no-build", dest="build", action="store_false", help="take the binary as it is")
-    parser.add_argument("--dir", default=os.path.join(ROOT, "target"), help="where the servers' data is")
+    parser.add_argument("--no-build", dest="build", action="store_false", help="use the binary as it is")
+    parser.add_argument("--dir", default=os.path.join(ROOT, "target"), help="directory of the servers' data")
     parser.add_argument("--out", help="result directory (default: benches/runs/DATE-MACHINE)")
-    parser.add_argument("--heap", default="1g", help="of each JVM (default: 1g)")
+    parser.add_argument("--heap", default="1g", help="heap of each JVM (default: 1g)")
     parser.add_argument("--cores", default="0-1", help="zkfast's (default: 0-1)")
     parser.add_argument("--keep-logs", action="store_true", help="keep the logs of all servers, not only of failures")
     parser.set_defaults(a="zkfast", b="java", floor=False)
@@ -695,8 +697,8 @@ def seconds(span):
 
 
 def keep_log(member, out, name):
-    """Copies a log beside the results, its end if it is long."""
-    text = member.said()
+    """Copies a log beside the results; of a long one only start and end."""
+    text = member.log_text()
     with open(os.path.join(out, f"{name}-{member.kind}-{member.sid}.log"), "w", encoding="utf-8") as file:
         file.write(text if len(text) < 400_000 else text[:200_000] + "\n...\n" + text[-200_000:])
 

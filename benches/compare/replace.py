@@ -2,22 +2,22 @@
 """Three Java servers with a large tree are replaced one by one by empty zkfast servers, and those by Java servers.
 
     benches/compare/replace.py                                 # a million znodes of 60 bytes, tickTime 2000 and 500
-    benches/compare/replace.py --znodes 100000 --ticks 500     # a small one
-    benches/compare/replace.py --no-java                       # leave out the same with Java by Java
+    benches/compare/replace.py --znodes 100000 --ticks 500     # a smaller tree
+    benches/compare/replace.py --no-java                       # leave out the replacement of Java by Java
 
-One session writes `--rate` times a second all the time and goes on with the next server where its own ends. Each server
-gets SIGTERM, its directory is emptied, and the other kind starts on its place with the same server lines; the next one
-follows when it is in step. The leader is the last of each round.
+One session writes `--rate` times a second all the time and continues on the next server when its own ends. Each server
+gets SIGTERM, its directory is emptied, and the other kind starts in its place with the same server lines; the next
+server follows when that one is in step. The leader is the last of each round.
 
-    join s         from the start of the process until it serves; `in step` once it has what its leader had then
+    join s         from the start of the process until it serves; it is `in step` once it has what its leader had then
     tries          how often it asked a leader for what it lacked
     gap s          longest time between two acknowledged writes, from the SIGTERM to the join
-    disk MB        the most that its directory held meanwhile
-    lost           acknowledged writes that are not there at the end of the round, and damaged znodes of a sample; for
+    disk MB        the greatest size of its directory meanwhile
+    lost           acknowledged writes that are missing at the end of the round, and damaged znodes of a sample; for
                    each server
 
 A round ends with the first server that has not joined within `--limit` seconds. The figures go to runs.jsonl
-(environment first), replace.csv and summary.txt.
+(the environment first), replace.csv and summary.txt.
 """
 
 import argparse
@@ -36,27 +36,27 @@ LOADING_TICK_MS = 2000
 
 
 def replace(ensemble, old, kind, leader, limit_s):
-    """One server: what join() tells, with the end of the old process before it."""
+    """Replaces one server: the figures of mixed.join(), with those of the end of the old process."""
     begun = time.monotonic()
     in_order = old.stop()
     stopped = time.monotonic()
     old.become(kind)
     if leader is old:
-        # Whoever leads then is who it joins.
+        # It joins the server that leads after the election.
         leader = ensemble.leader()
     found = mixed.join(old, leader, limit_s)
     return {**found, "stop_s": round(stopped - begun, 2), "stopped_in_order": in_order, "begun": begun,
             "leader_kind": leader.kind}
 
 
-def round_of(ensemble, kind, args, tell):
-    """Replaces all three, the leader last; True where all joined."""
+def round_of(ensemble, kind, args, report):
+    """Replaces all three, the leader last; returns whether all joined."""
     leader = ensemble.leader()
     for member in sorted(ensemble.members, key=lambda member: member is leader):
         before = str(member)
         found = replace(ensemble, member, kind, leader, args.limit)
         leader = ensemble.leader() if found["in_step_s"] else leader
-        tell(member, {"from": before, "to": str(member), **found})
+        report(member, {"from": before, "to": str(member), **found})
         if not found["in_step_s"]:
             return False
     return True
@@ -89,13 +89,13 @@ def scenario(kinds, tick_ms, args, directory, out, keep, rows):
             load.wait()
             of_round = []
 
-            def tell(member, found):
+            def report(member, found):
                 of_round.append({"what": "replace", "scenario": label, "tick_ms": tick_ms, "round": turn, **found})
                 if args.keep_logs or found["tries"] != 1 or found["errors"] or not found["in_step_s"]:
                     mixed.keep_log(member, out, f"tick{tick_ms}-round{turn}-{'-'.join(kinds)}")
 
             try:
-                complete = round_of(ensemble, kind, args, tell)
+                complete = round_of(ensemble, kind, args, report)
                 # The gap after the last join belongs to it.
                 time.sleep(1)
             finally:
@@ -113,7 +113,7 @@ def scenario(kinds, tick_ms, args, directory, out, keep, rows):
 
 
 def check(ensemble, results, args):
-    """What is not there on the servers that serve; a number for each."""
+    """Missing writes and damaged znodes on each server that serves."""
     found = {}
     for member in ensemble.members:
         if member.state():
@@ -170,11 +170,11 @@ def measure(args, labels, directory, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     mixed.arguments(parser)
-    parser.add_argument("--znodes", type=int, default=1_000_000, help="of 60 bytes (default: 1000000)")
+    parser.add_argument("--znodes", type=int, default=1_000_000, help="znodes of 60 bytes (default: 1000000)")
     parser.add_argument("--rate", type=float, default=20, help="writes a second (default: 20)")
     parser.add_argument("--ticks", type=lambda text: [int(word) for word in text.split(",")], default=[2000, 500],
                         help="tickTime of each run, in ms (default: 2000,500)")
-    parser.add_argument("--limit", type=float, default=600, help="of a join, in seconds (default: 600)")
+    parser.add_argument("--limit", type=float, default=600, help="limit of a join, in seconds (default: 600)")
     parser.add_argument("--no-java", dest="java", action="store_false", help="leave out Java by Java")
     args = parser.parse_args()
     mixed.jars()

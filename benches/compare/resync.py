@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""A follower comes back after it has missed writes: time and bytes until it has them, two services in turn.
+"""A follower returns after it has missed writes: time and bytes until it has them; two services in turn.
 
     ZKFAST_ZOOKEEPER_LIB=DIR benches/compare/resync.py             # ZooKeeper against zkfast
     benches/compare/resync.py --znodes 10000 --writes 50000 --rounds 1
 
-In each round, of each service in turn: a follower gets SIGTERM and is started again at once, which tells what a start
-costs by itself; then it gets SIGTERM, `--writes` setDatas of 100 bytes go all over a tree of `--znodes` znodes, and it
-is started again. It has caught up when `srvr` tells the zxid of the leader, which nobody raises meanwhile.
+In each round, for each service in turn: a follower gets SIGTERM and is started again at once, which shows the cost of a
+start alone; then it gets SIGTERM, `--writes` setDatas go all over a tree of `--znodes` znodes of 100 bytes, and it is
+started again. It has caught up when its `srvr` has the leader's zxid, which no write raises meanwhile.
 
     serves after   from the start of the process to its first answer with a mode
     caught up      from the start of the process to the leader's zxid
-    received       bytes that came over its connection to the leader until then (`ss`, of iproute2)
-    written        bytes that the process sent to the disk until then
+    received       bytes that it received on its connection to the leader until then (`ss`, of iproute2)
+    written        bytes that the process wrote to the disk until then
     CPU            of the follower and of the leader from the start to then
 
-The figures go to runs.jsonl (environment first) and summary.txt, as those of compare.py do.
+The figures go to runs.jsonl (the environment first) and summary.txt, as in compare.py.
 """
 
 import itertools
@@ -29,7 +29,7 @@ import compare
 from session import CLOSE, Connection, create, set_data
 
 CATCH_UP_S_MAX = 300
-# Writes on their way at once.
+# Writes in flight.
 IN_FLIGHT = 1000
 
 
@@ -43,7 +43,7 @@ def usage(process):
 
 
 def received(process, port):
-    """Bytes that `process` has received from the quorum port `port`; None where ss does not tell."""
+    """Bytes that `process` has received from the quorum port `port`; None if ss does not report them."""
     done = subprocess.run(["ss", "-tinpHO", "dport", "=", f":{port}"], capture_output=True, text=True, check=False)
     for line in done.stdout.splitlines():
         found = re.search(r"bytes_received:(\d+)", line)
@@ -64,7 +64,7 @@ def write(service, requests):
 
 
 def path(number):
-    """Of a znode; a thousand have a parent in common."""
+    """Path of a znode; a thousand znodes have the same parent."""
     return f"/resync/{number // 1000}/{number}"
 
 
@@ -83,7 +83,7 @@ def changes(args):
 
 
 def restart(service, follower, what, missed):
-    """Stops the follower, writes, starts it and waits until it has all."""
+    """Stops the follower, writes, starts it and waits until it has caught up."""
     leader = service.leader()
     follower.stop()
     before = leader.state()[1]
@@ -139,7 +139,7 @@ def summary(runs, labels):
 
 
 def measure(args, labels, directory, out):
-    with compare.collected(args, labels, directory, out, summary) as (services, tell):
+    with compare.collected(args, labels, directory, out, summary) as (services, report):
         for service in services:
             # Makes the tree.
             write(service, tree(args))
@@ -149,14 +149,14 @@ def measure(args, labels, directory, out):
                 follower = next(server for server in service.servers if server is not leader)
                 for what, missed in (("plain restart", iter(())), ("missed writes", changes(args))):
                     run = {**restart(service, follower, what, missed), "round": turn}
-                    tell(run, f"round {turn + 1} {service.label}, {what}: caught up after "
-                              f"{run['caught_up_s']:.2f} s, {run['received_bytes']} bytes received")
+                    report(run, f"round {turn + 1} {service.label}, {what}: caught up after "
+                                f"{run['caught_up_s']:.2f} s, {run['received_bytes']} bytes received")
 
 
 def main():
     parser = compare.arguments(__doc__, rounds=3, servers=3)
-    parser.add_argument("--znodes", type=int, default=100_000, help="in the tree (default: 100000)")
-    parser.add_argument("--writes", type=int, default=300_000, help="that the follower misses (default: 300000)")
+    parser.add_argument("--znodes", type=int, default=100_000, help="znodes in the tree (default: 100000)")
+    parser.add_argument("--writes", type=int, default=300_000, help="writes that the follower misses (default: 300000)")
     args = parser.parse_args()
     if args.servers < 3:
         parser.error("a service that misses a server has three servers or more")

@@ -1,9 +1,9 @@
-"""A ZooKeeper session on a socket, with as little around it as can be: what it measures is the server."""
+"""A ZooKeeper session on a socket, with as little code as possible, so that it measures the server."""
 
 import socket
 import struct
 
-# A server that takes longer to answer is left.
+# A connection is lost if a reply takes longer than this.
 ANSWER_S = 2.0
 SESSION_TIMEOUT_MS = 20000
 
@@ -12,7 +12,7 @@ CREATE, SET, CLOSE = 1, 5, -11
 
 
 class Lost(Exception):
-    """The connection is of no use any more."""
+    """The connection has ended or is unusable."""
 
 
 class Connection:
@@ -49,11 +49,11 @@ class Connection:
         return data
 
     def call(self, op, body):
-        """Zxid and error code of the answer."""
+        """Sends a request; returns zxid and error code of the reply."""
         return self.pipeline([(op, body)])[0]
 
     def pipeline(self, requests):
-        """Sends all requests at once; zxid and error code of each answer."""
+        """Sends all requests at once; returns zxid and error code of each reply."""
         frames = []
         for op, body in requests:
             self.xid += 1
@@ -75,7 +75,7 @@ def string(text):
 
 
 def create(path, data):
-    """Operation and body of the create of a persistent znode that is open to all."""
+    """Operation and body of a create of a persistent znode whose ACL is open to all."""
     acl = struct.pack(">ii", 1, 31) + string("world") + string("anyone")
     return CREATE, string(path) + string(data) + acl + struct.pack(">i", 0)
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""How long a service takes to come up, and what it uses while it has nothing to do; two services in turn.
+"""How long a service takes to start, and what it uses while it has nothing to do; two services in turn.
 
     ZKFAST_ZOOKEEPER_LIB=DIR benches/compare/starts.py                # one server of each
     ZKFAST_ZOOKEEPER_LIB=DIR benches/compare/starts.py --servers 3    # three
 
-    cold       from the start of all processes in empty directories to the first write that is answered
-    restart    the same, where all were SIGKILLed after `--znodes` znodes and `--writes` setDatas of 100 bytes
+    cold       from the start of all processes in empty directories to the reply to the first write
+    restart    the same after SIGKILL of all, with `--znodes` znodes and `--writes` setDatas of 100 bytes in the log
     idle       CPU of all processes with `--sessions` sessions that only ping, in cores
 
-A client tries all servers in turn, a millisecond after each failure. The figures go to runs.jsonl (environment first)
-and summary.txt, as those of compare.py do.
+A client tries all servers in turn, a millisecond after each failure. The figures go to runs.jsonl (the environment
+first) and summary.txt, as in compare.py.
 """
 
 import os
@@ -27,7 +27,7 @@ NODE_EXISTS = -110
 
 
 def first_write(service, begun):
-    """Milliseconds from `begun` to the answer to the first create."""
+    """Milliseconds from `begun` to the reply to the first create."""
     turn = 0
     while time.monotonic() < begun + START_S_MAX:
         server = service.servers[turn % len(service.servers)]
@@ -85,7 +85,7 @@ def summary(runs, labels):
 
 def measure(args, labels, directory, out):
     with compare.collected(args, labels, directory, out, summary) as (services, keep):
-        def tell(what, label, turn, value):
+        def report(what, label, turn, value):
             run = {"what": what, "label": label, "round": turn, "value": value}
             keep(run, f"round {turn + 1} {label}, {what}: {value:.4g}")
 
@@ -94,21 +94,21 @@ def measure(args, labels, directory, out):
             resync.write(service, resync.changes(args))
         for turn in range(args.rounds):
             for service in services:
-                tell("idle", service.label, turn, idle(service, args))
+                report("idle", service.label, turn, idle(service, args))
             for service in services:
-                tell("restart", service.label, turn, restart(service))
+                report("restart", service.label, turn, restart(service))
                 service.leader()
             for spec, label in zip((args.a, args.b), labels):
                 place = os.path.join(directory, f"cold-{turn}-{label}")
                 os.makedirs(place)
-                tell("cold", label, turn, cold(spec, label, place, args))
+                report("cold", label, turn, cold(spec, label, place, args))
 
 
 def main():
     parser = compare.arguments(__doc__, rounds=5, servers=1)
-    parser.add_argument("--znodes", type=int, default=100_000, help="in the tree of a restart (default: 100000)")
-    parser.add_argument("--writes", type=int, default=200_000, help="behind it (default: 200000)")
-    parser.add_argument("--sessions", type=int, default=1000, help="that are idle (default: 1000)")
+    parser.add_argument("--znodes", type=int, default=100_000, help="znodes in the tree of a restart (default: 100000)")
+    parser.add_argument("--writes", type=int, default=200_000, help="writes after those (default: 200000)")
+    parser.add_argument("--sessions", type=int, default=1000, help="idle sessions (default: 1000)")
     args = parser.parse_args()
     compare.conduct(parser, args, measure)
 

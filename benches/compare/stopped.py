@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""A follower that stood still for 15 s and for 5 minutes under full load comes back: how long, in how many tries.
+"""A follower returns after it stood still for 15 s and for 5 minutes under full load: how long, in how many tries.
 
     benches/compare/stopped.py                                       # three zkfast servers
     benches/compare/stopped.py --kinds java,java,java                # three Java servers
     benches/compare/stopped.py --kinds java,zkfast,java --stopped 2 --rest 15
 
-In turn: SIGSTOP, after `--rest` seconds SIGCONT; then SIGKILL, after as long a start. Meanwhile two processes set
-znodes of `--bytes` on the leader, as many as it takes (or `--rate` a second).
+First it gets SIGSTOP and, `--rest` seconds later, SIGCONT; then SIGKILL and, as much later, a start. Meanwhile two
+processes set znodes of `--bytes` on the leader, as many as it takes (or `--rate` a second).
 
     back s         from SIGCONT, or from the start, until it serves and has all that its leader had at that moment
-    behind after   how many txns it lacks ten seconds later
+    behind after   txns that it lacks ten seconds later
     tries          how often it asked a leader for what it lacked
-    given          what it got: nothing where its connection outlived the rest
-    lost           acknowledged writes that are not there at the end, on any server
+    given          the kind of synchronization that it got; none if its connection outlived the rest
+    lost           acknowledged writes that are missing at the end, over all servers
 
-The figures go to runs.jsonl (environment first) and summary.txt.
+The figures go to runs.jsonl (the environment first) and summary.txt.
 """
 
 import argparse
@@ -32,7 +32,7 @@ TREE_ZNODES, TREE_BYTES = 100_000, 100
 
 
 def rest(member, leader, how, rest_s, limit_s):
-    """One rest, and what the return took."""
+    """One rest of a member; returns the figures of its return."""
     if how == "SIGSTOP":
         member.signal(signal.SIGSTOP)
     else:
@@ -134,14 +134,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     mixed.arguments(parser)
     words = lambda text: text.split(",")
-    parser.add_argument("--kinds", type=words, default=["zkfast"] * 3, help="of each server (default: zkfast)")
+    parser.add_argument("--kinds", type=words, default=["zkfast"] * 3, help="kind of each server (default: zkfast)")
     parser.add_argument("--stopped", type=int, default=0, help="number of the follower (default: any)")
     parser.add_argument("--rest", type=lambda text: [float(word) for word in words(text)], default=[15, 300],
                         help="in seconds (default: 15,300)")
     parser.add_argument("--how", type=words, default=["SIGSTOP", "SIGKILL"], help="(default: SIGSTOP,SIGKILL)")
-    parser.add_argument("--bytes", type=int, default=1000, help="of a write (default: 1000)")
+    parser.add_argument("--bytes", type=int, default=1000, help="bytes of a write (default: 1000)")
     parser.add_argument("--rate", type=float, help="writes a second (default: as many as the leader takes)")
-    parser.add_argument("--limit", type=float, default=240, help="of a return, in seconds (default: 240)")
+    parser.add_argument("--limit", type=float, default=240, help="limit of a return, in seconds (default: 240)")
     args = parser.parse_args()
     if "java" in args.kinds:
         mixed.jars()

@@ -1,7 +1,7 @@
 //! What a server counts and measures, under ZooKeeper's names.
 //!
 //! Every shard has its own [`Metrics`] and adds to it without a lock; the commit side merges them when it is asked.
-//! Each field has code that records it (`tests/tidy.rs`); `tests/compat/metrics.py` compares them with ZooKeeper's.
+//! Each field has code that records it (`tests/tidy`); `tests/compat/metrics.py` compares them with ZooKeeper's.
 
 use super::Namespace;
 

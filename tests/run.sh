@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc setup sim test uring benches kazoo kazoo3 zkcli lecture metrics size"
+STEPS="fmt core build clippy doc deny setup sim test uring benches kazoo kazoo3 zkcli lecture metrics size"
 # A step has no limit of time: how long it takes is what the machine makes of it. It is ended where nothing goes on:
 # for so many seconds it has written nothing, and used less CPU time than this in all of them (what servers use that
 # nobody asks anything) ...
@@ -30,6 +30,7 @@ core      the pure core stands without glommio, files, sockets and clocks, its t
 build     release build of the workspace: what the steps below run
 clippy    no lint speaks (cargo clippy, warnings are errors)
 doc       the documentation builds, no link in it dangles (cargo doc, warnings are errors)
+deny      licences, versions and sources of all crates (cargo-deny, tests/deny.toml); skipped where it cannot be had
 setup     kazoo and Apache ZooKeeper are installed (tests/setup/setup.sh)
 sim       2000 seeded histories of simulated ensembles (ZKFAST_SIM_SEEDS=FROM..TO for others)
 test      unit and tidy tests with overflow checks; integration, differential and crash tests of the release build
@@ -44,6 +45,20 @@ size      a tree of 250 MB, full load, slow flushes: servers stopped, emptied, k
 EOF
 }
 
+# Advisories come from a database that only the network has; a copy that is there is read.
+deny() {
+  local program checks="licenses bans sources"
+  program=$(tests/setup/setup.sh deny) || {
+    echo "0 passed, 0 failed, 1 skipped: no cargo-deny"
+    return 0
+  }
+  if [ -n "$(ls -A "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs" 2>/dev/null)" ]; then
+    checks="$checks advisories --disable-fetch"
+  fi
+  # shellcheck disable=SC2086  # words
+  "$program" --locked --config tests/deny.toml check $checks
+}
+
 # A test program in Rust is built with little optimization, which takes a tenth of a release build's time; the server
 # that it starts is the release build, as it is shipped.
 step() {
@@ -54,6 +69,7 @@ step() {
     build) cargo build --release --workspace ;;
     clippy) cargo clippy --workspace --all-targets -- -D warnings ;;
     doc) RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace ;;
+    deny) deny ;;
     setup) tests/setup/setup.sh python && tests/setup/setup.sh zookeeper ;;
     sim)
       ZKFAST_SIM_SEEDS=${ZKFAST_SIM_SEEDS:-0..2000} \

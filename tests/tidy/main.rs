@@ -115,6 +115,12 @@ fn every_source_file_is_reached() {
     assert_none(&findings, "a file that nothing reads");
 }
 
+/// All code of others comes from the registry, at a version and with a checksum.
+#[test]
+fn crates_come_from_the_registry() {
+    assert_none(&source_findings(&read("Cargo.lock")), "a crate comes from elsewhere");
+}
+
 /// Every metric has code that records it: a number that stays 0 looks like a measurement.
 #[test]
 fn every_metric_is_recorded() {
@@ -154,6 +160,25 @@ fn unrecorded(declared: &str, sources: &[String]) -> Vec<String> {
     };
     let silent = metric_fields(declared).into_iter().filter(|name| !is_recorded(name));
     silent.map(|name| format!("src/admin/metrics.rs: {name}")).collect()
+}
+
+/// Packages of a lock file that are neither of this workspace nor from the registry with a checksum.
+fn source_findings(lock: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    for package in lock.split("[[package]]").skip(1) {
+        let field = |name: &str| {
+            let line = package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
+            line.map(|value| value.trim_matches('"'))
+        };
+        let name = field("name").expect("a package has a name");
+        let is_ours = ["zkfast", "loadgen"].contains(&name) && field("source").is_none();
+        let is_registered = field("source") == Some("registry+https://github.com/rust-lang/crates.io-index")
+            && field("checksum").is_some();
+        if !is_ours && !is_registered {
+            findings.push(format!("Cargo.lock: {name} from {:?}", field("source")));
+        }
+    }
+    findings
 }
 
 fn runtime_findings(path: &str, text: &str) -> Vec<String> {
@@ -355,6 +380,20 @@ mod rules_find_what_is_wrong {
             foreign_findings("a.md", &bad),
             [format!("a.md:2: {}", FOREIGN[0]), format!("a.md:2: {}", FOREIGN[3])]
         );
+    }
+
+    /// A crate from a folder, from a repository, or without a checksum is found.
+    #[test]
+    fn sources() {
+        let registry = "source = \"registry+https://github.com/rust-lang/crates.io-index\"\n";
+        let lock = format!(
+            "version = 4\n\n[[package]]\nname = \"zkfast\"\n\n[[package]]\nname = \"a\"\n{registry}checksum = \"1\"\n\n\
+             [[package]]\nname = \"b\"\n{registry}\n[[package]]\nname = \"c\"\n\n\
+             [[package]]\nname = \"d\"\nsource = \"git+https://example.org/d\"\n"
+        );
+        let found = source_findings(&lock);
+        let names: Vec<&str> = found.iter().map(|f| f.split(' ').nth(1).unwrap()).collect();
+        assert_eq!(names, ["b", "c", "d"]);
     }
 
     /// A field that no code records is found, also where only a comment or a test names it.

@@ -4,7 +4,7 @@ use crate::fixture;
 use criterion::{Criterion, Throughput};
 use std::hint::black_box;
 use zkfast::proto::{Acl, Zxid};
-use zkfast::snapshot::{Header, Node, Visitor, decode};
+use zkfast::snapshot::{Header, Node, Refused, Visitor, decode};
 use zkfast::storage::{self, ImageEncoder};
 use zkfast::tree::{Digests, ExtendedTypes, NodeImage, Settings};
 
@@ -57,19 +57,19 @@ struct Seen {
 }
 
 impl Visitor for Seen {
-    fn header(&mut self, _: &Header) -> Result<(), String> {
+    fn header(&mut self, _: &Header) -> Result<(), Refused> {
         Ok(())
     }
 
-    fn session(&mut self, _: i64, _: i32) -> Result<(), String> {
+    fn session(&mut self, _: i64, _: i32) -> Result<(), Refused> {
         Ok(())
     }
 
-    fn acl(&mut self, _: u32, _: Vec<Acl>) -> Result<(), String> {
+    fn acl(&mut self, _: u32, _: Vec<Acl>) -> Result<(), Refused> {
         Ok(())
     }
 
-    fn node(&mut self, node: Node<'_>) -> Result<(), String> {
+    fn node(&mut self, node: Node<'_>) -> Result<(), Refused> {
         black_box(node);
         self.znodes += 1;
         Ok(())

@@ -7,6 +7,50 @@ use std::collections::BTreeMap;
 
 use super::number::{parse_int, parse_long};
 
+/// Why a line of the ensemble was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum LineError {
+    #[error("{0:?} is not a server or group number")]
+    Number(String),
+    #[error("server {0} has more than one line")]
+    TwoLines(i64),
+    #[error("server {0} is in more than one group")]
+    TwoGroups(i64),
+    #[error("weight {0:?} is not a number")]
+    Weight(String),
+    #[error("version {0:?} is not a hexadecimal number")]
+    Version(String),
+    #[error("{text:?} is not host:quorumPort:electionPort[:role][;[address:]clientPort]{}", third(text))]
+    Shape { text: String },
+    #[error("{0} addresses want -Dzookeeper.multiAddress.enabled=true")]
+    ManyAddresses(usize),
+    #[error("quorum and election port are both {0}")]
+    SamePort(u16),
+    #[error("role {0:?} is neither participant nor observer")]
+    Role(String),
+    #[error("the addresses of one server have different roles")]
+    TwoRoles,
+    #[error("port {text:?} is not a number{}", blanks(text))]
+    PortText { text: String },
+    #[error("port {0} is not within 0 to 65535")]
+    PortRange(i32),
+    #[error("{0:?} has [ and no ]")]
+    OpenBracket(String),
+    #[error("{0:?} has no port after its address")]
+    NoPort(String),
+}
+
+/// Remark on a server line with more than two halves.
+fn third(text: &str) -> &'static str {
+    let is_long = text.contains(";secure") || java_split(text, ';').len() > 2;
+    if is_long { "; a third part is not in 3.9" } else { "" }
+}
+
+/// Remark on a port that has blanks around it.
+fn blanks(text: &str) -> &'static str {
+    if text.trim() == text { "" } else { " (blanks around it count)" }
+}
+
 /// What a server is to the ensemble.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
@@ -18,11 +62,11 @@ pub enum Role {
 }
 
 impl Role {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, LineError> {
         match text.trim().to_lowercase().as_str() {
             "participant" => Ok(Self::Participant),
             "observer" => Ok(Self::Observer),
-            _ => Err(format!("role {text:?} is neither participant nor observer")),
+            _ => Err(LineError::Role(text.to_owned())),
         }
     }
 }
@@ -60,6 +104,23 @@ pub struct Server {
     pub client: Option<ClientAddress>,
 }
 
+impl Server {
+    /// What it listens on: which port that is, host, number.
+    fn sockets(&self) -> Vec<(&'static str, &str, u16)> {
+        let is_any = |host: &&str| host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+        let mut sockets = Vec::new();
+        for PeerAddress { host, quorum_port, election_port } in &self.addresses {
+            sockets.push(("quorum port", host.as_str(), *quorum_port));
+            sockets.push(("election port", host.as_str(), *election_port));
+            if let Some(client) = &self.client {
+                let client_host = client.host.as_deref().filter(|host| !is_any(host));
+                sockets.push(("client port", client_host.unwrap_or(host), client.port));
+            }
+        }
+        sockets
+    }
+}
+
 /// All servers and how their votes count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ensemble {
@@ -87,12 +148,15 @@ impl Ensemble {
     }
 
     /// Takes one line; key and value untrimmed, as Java does here.
-    pub(super) fn take(&mut self, key: &str, value: &str, multi_address: bool) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// [`LineError`], with the part that is wrong.
+    pub(super) fn take(&mut self, key: &str, value: &str, multi_address: bool) -> Result<(), LineError> {
         if let Some(id) = key.strip_prefix("server.") {
             let sid = sid(id)?;
             let server = parse_server(sid, value, multi_address)?;
             if self.servers.insert(sid, server).is_some() {
-                return Err(format!("server {sid} has more than one line"));
+                return Err(LineError::TwoLines(sid));
             }
         } else if key.starts_with("group") {
             self.hierarchical = true;
@@ -100,13 +164,13 @@ impl Ensemble {
             for member in java_split(value, ':') {
                 let member = sid(member)?;
                 if self.groups.insert(member, gid).is_some() {
-                    return Err(format!("server {member} is in more than one group"));
+                    return Err(LineError::TwoGroups(member));
                 }
             }
         } else if key.starts_with("weight") {
             self.hierarchical = true;
             let sid = sid(&key[key.find('.').map_or(0, |dot| dot + 1)..])?;
-            let weight = parse_long(value).ok_or_else(|| format!("weight {value:?} is not a number"))?;
+            let weight = parse_long(value).ok_or_else(|| LineError::Weight(value.to_owned()))?;
             self.weights.insert(sid, weight);
         } else {
             assert_eq!(key, "version", "a key that no ensemble has");
@@ -117,24 +181,7 @@ impl Ensemble {
 
     /// What can only be seen with all lines read, apart from limits and myid.
     pub(super) fn check(&self, standalone_enabled: bool) -> Vec<String> {
-        let mut errors = Vec::new();
-        if self.hierarchical {
-            for server in self.servers.values().filter(|s| s.role == Role::Participant) {
-                if !self.groups.contains_key(&server.sid) {
-                    errors.push(format!(
-                        "server {} is in no group, and there are group or weight lines",
-                        server.sid
-                    ));
-                }
-            }
-            for (sid, gid) in &self.groups {
-                // Java ends with a null pointer here.
-                let votes = self.servers.get(sid).is_some_and(|s| s.role == Role::Participant);
-                if !votes && !self.weights.contains_key(sid) {
-                    errors.push(format!("group {gid} names server {sid}, which is no participant"));
-                }
-            }
-        }
+        let mut errors = if self.hierarchical { self.check_groups() } else { Vec::new() };
         match (self.participants(), self.observers()) {
             (0, _) if !standalone_enabled => {
                 errors.push("standaloneEnabled=false wants at least one participant".to_owned());
@@ -147,6 +194,21 @@ impl Ensemble {
             }
             _ => {}
         }
+        errors
+    }
+
+    /// Every participant is in a group, and every member of a group is one or has a weight.
+    fn check_groups(&self) -> Vec<String> {
+        let votes = |sid: &i64| self.servers.get(sid).is_some_and(|s| s.role == Role::Participant);
+        let ungrouped = self.servers.keys().filter(|sid| votes(sid) && !self.groups.contains_key(sid));
+        let mut errors: Vec<String> = ungrouped
+            .map(|sid| format!("server {sid} is in no group, and there are group or weight lines"))
+            .collect();
+        // Java ends with a null pointer here.
+        let strangers = self.groups.iter().filter(|(sid, _)| !votes(sid) && !self.weights.contains_key(sid));
+        errors.extend(
+            strangers.map(|(sid, gid)| format!("group {gid} names server {sid}, which is no participant")),
+        );
         errors
     }
 
@@ -166,26 +228,15 @@ impl Ensemble {
                 );
                 found.insert((sid, other), message);
             }
-            for address in &server.addresses {
-                let mut ports = vec![
-                    ("quorum port", &address.host, address.quorum_port),
-                    ("election port", &address.host, address.election_port),
-                ];
-                if let Some(ClientAddress { host, port }) = &server.client {
-                    let is_any = |host: &&String| host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
-                    let host = host.as_ref().filter(|host| !is_any(host)).unwrap_or(&address.host);
-                    ports.push(("client port", host, *port));
-                }
-                for (what, host, port) in ports {
-                    let (other, its) = *taken.entry((host.to_lowercase(), port)).or_insert((sid, what));
-                    if (other, its) != (sid, what) {
-                        found.entry((sid, other)).or_insert_with(|| {
-                            format!(
-                                "{what} {host}:{port} is the {its} of server.{other} as well: each server listens on ports of \
-                                 its own"
-                            )
-                        });
-                    }
+            for (what, host, port) in server.sockets() {
+                let (other, its) = *taken.entry((host.to_lowercase(), port)).or_insert((sid, what));
+                if (other, its) != (sid, what) {
+                    found.entry((sid, other)).or_insert_with(|| {
+                        format!(
+                            "{what} {host}:{port} is the {its} of server.{other} as well: each server listens on ports of its \
+                             own"
+                        )
+                    });
                 }
             }
         }
@@ -193,43 +244,26 @@ impl Ensemble {
     }
 }
 
-fn sid(text: &str) -> Result<i64, String> {
-    parse_long(text).ok_or_else(|| format!("{text:?} is not a server or group number"))
+fn sid(text: &str) -> Result<i64, LineError> {
+    parse_long(text).ok_or_else(|| LineError::Number(text.to_owned()))
 }
 
 /// Hexadecimal, as in `zoo.cfg.dynamic.1a`.
-pub(super) fn parse_version(text: &str) -> Result<i64, String> {
-    i64::from_str_radix(text, 16).map_err(|_| format!("version {text:?} is not a hexadecimal number"))
+pub(super) fn parse_version(text: &str) -> Result<i64, LineError> {
+    i64::from_str_radix(text, 16).map_err(|_| LineError::Version(text.to_owned()))
 }
 
-fn parse_server(sid: i64, text: &str, multi_address: bool) -> Result<Server, String> {
-    let shape = || {
-        format!(
-            "{text:?} is not host:quorumPort:electionPort[:role][;[address:]clientPort]{}",
-            if text.contains(";secure") || java_split(text, ';').len() > 2 {
-                "; a third part is not in 3.9"
-            } else {
-                ""
-            }
-        )
-    };
+fn parse_server(sid: i64, text: &str, multi_address: bool) -> Result<Server, LineError> {
+    let shape = || LineError::Shape { text: text.to_owned() };
     let halves = java_split(text, ';');
-    if halves.is_empty() || halves.len() > 2 {
-        return Err(shape());
-    }
-    let client = match halves.get(1) {
-        None => None,
-        Some(client) => Some(match host_and_rest(client)?.as_slice() {
-            [only] => ClientAddress { host: None, port: port(only)? },
-            // An empty name is the own machine here as well.
-            ["", last] => ClientAddress { host: Some("localhost".to_owned()), port: port(last)? },
-            [host, last] => ClientAddress { host: Some((*host).to_owned()), port: port(last)? },
-            _ => return Err(shape()),
-        }),
+    let (peers, client) = match halves.as_slice() {
+        [peers] => (*peers, None),
+        [peers, client] => (*peers, Some(parse_client(client)?.ok_or_else(shape)?)),
+        _ => return Err(shape()),
     };
-    let parts = java_split(halves[0], '|');
+    let parts = java_split(peers, '|');
     if parts.len() > 1 && !multi_address {
-        return Err(format!("{} addresses want -Dzookeeper.multiAddress.enabled=true", parts.len()));
+        return Err(LineError::ManyAddresses(parts.len()));
     }
     let mut addresses = Vec::new();
     let mut role = None;
@@ -239,20 +273,15 @@ fn parse_server(sid: i64, text: &str, multi_address: bool) -> Result<Server, Str
         if rest.len() > 1 {
             return Err(shape());
         }
-        let address = PeerAddress {
-            // An empty name is the own machine, to Java.
-            host: if host.is_empty() { "localhost" } else { host }.to_owned(),
-            quorum_port: port(quorum)?,
-            election_port: port(election)?,
-        };
-        if address.quorum_port == address.election_port {
-            return Err(format!("quorum and election port are both {}", address.quorum_port));
+        let (quorum_port, election_port) = (port(quorum)?, port(election)?);
+        if quorum_port == election_port {
+            return Err(LineError::SamePort(quorum_port));
         }
-        addresses.push(address);
+        addresses.push(PeerAddress { host: or_localhost(host), quorum_port, election_port });
         if let [text] = rest {
             let this = Role::parse(text)?;
             if *role.get_or_insert(this) != this {
-                return Err("the addresses of one server have different roles".to_owned());
+                return Err(LineError::TwoRoles);
             }
         }
     }
@@ -262,20 +291,29 @@ fn parse_server(sid: i64, text: &str, multi_address: bool) -> Result<Server, Str
     Ok(Server { sid, addresses, role: role.unwrap_or_default(), client })
 }
 
-fn port(text: &str) -> Result<u16, String> {
-    let number = parse_int(text).ok_or_else(|| {
-        let blank = if text.trim() == text { "" } else { " (blanks around it count)" };
-        format!("port {text:?} is not a number{blank}")
-    })?;
-    u16::try_from(number).map_err(|_| format!("port {number} is not within 0 to 65535"))
+/// `port` or `host:port`; `None` for more fields than these.
+fn parse_client(text: &str) -> Result<Option<ClientAddress>, LineError> {
+    Ok(match host_and_rest(text)?.as_slice() {
+        [only] => Some(ClientAddress { host: None, port: port(only)? }),
+        [host, last] => Some(ClientAddress { host: Some(or_localhost(host)), port: port(last)? }),
+        _ => None,
+    })
+}
+
+/// An empty name is the own machine, to Java.
+fn or_localhost(host: &str) -> String {
+    if host.is_empty() { "localhost" } else { host }.to_owned()
+}
+
+fn port(text: &str) -> Result<u16, LineError> {
+    let number = parse_int(text).ok_or_else(|| LineError::PortText { text: text.to_owned() })?;
+    u16::try_from(number).map_err(|_| LineError::PortRange(number))
 }
 
 /// `host:a:b` or `[v6]:a:b` into its fields. Source: `ConfigUtils.getHostAndPort`.
-fn host_and_rest(text: &str) -> Result<Vec<&str>, String> {
+fn host_and_rest(text: &str) -> Result<Vec<&str>, LineError> {
     let Some(inner) = text.strip_prefix('[') else { return Ok(java_split(text, ':')) };
-    let Some((host, rest)) = inner.split_once(']') else {
-        return Err(format!("{text:?} has [ and no ]"));
-    };
+    let (host, rest) = inner.split_once(']').ok_or_else(|| LineError::OpenBracket(text.to_owned()))?;
     let mut after = rest.chars();
     if after.next().is_none() {
         return Ok(vec![host]);
@@ -283,7 +321,7 @@ fn host_and_rest(text: &str) -> Result<Vec<&str>, String> {
     // The character after the bracket is not looked at, as in Java.
     let rest = after.as_str();
     if rest.is_empty() {
-        return Err(format!("{text:?} has no port after its address"));
+        return Err(LineError::NoPort(text.to_owned()));
     }
     let mut fields = vec![host];
     fields.extend(java_split(rest, ':'));
@@ -312,7 +350,7 @@ pub(super) fn version_of_file_name(path: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn server(line: &str) -> Result<Server, String> {
+    fn server(line: &str) -> Result<Server, LineError> {
         parse_server(1, line, false)
     }
 
@@ -338,7 +376,8 @@ mod tests {
     /// Addresses of one server that disagree about its role are refused.
     #[test]
     fn roles_disagree() {
-        assert!(parse_server(1, "a:1:2:observer|b:3:4:participant", true).is_err());
+        let roles = parse_server(1, "a:1:2:observer|b:3:4:participant", true);
+        assert_eq!(roles, Err(LineError::TwoRoles));
     }
 
     /// Groups take their members, a member in two groups is refused.
@@ -349,7 +388,7 @@ mod tests {
         e.take("weight.1", "3", false).unwrap();
         assert_eq!(e.groups, BTreeMap::from([(1, 1), (2, 1)]));
         assert_eq!(e.weights, BTreeMap::from([(1, 3)]));
-        assert!(e.take("group.2", "2", false).unwrap_err().contains("more than one group"));
+        assert_eq!(e.take("group.2", "2", false), Err(LineError::TwoGroups(2)));
     }
 
     /// Versions in file names are hexadecimal, other suffixes are none.

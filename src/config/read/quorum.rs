@@ -64,7 +64,10 @@ fn ensemble(entries: &mut Entries, loader: &dyn Loader) -> (Ensemble, Lines) {
             continue;
         }
         let taken = match &dynamic_config_file {
-            None => ensemble.take(&entry.name, &entry.raw_value, multi_address),
+            None => {
+                let taken = ensemble.take(&entry.name, &entry.raw_value, multi_address);
+                taken.map_err(|error| error.to_string())
+            }
             Some(_) if entry.name == "version" => Ok(()),
             Some(_) => Err("belongs into dynamicConfigFile, which is set".to_owned()),
         };
@@ -97,8 +100,8 @@ fn check_lines(entries: &mut Entries, ensemble: &Ensemble) {
 /// The server's role: its own line counts.
 fn peer_type(entries: &mut Entries, ensemble: &Ensemble, my_id: Option<i64>, lines: Lines) -> Role {
     let name = keys::PEER_TYPE.name;
-    let peer_type = Role::parse(&entries.get(&keys::PEER_TYPE)).unwrap_or_else(|message| {
-        entries.fault(name, message);
+    let peer_type = Role::parse(&entries.get(&keys::PEER_TYPE)).unwrap_or_else(|error| {
+        entries.fault(name, error.to_string());
         Role::default()
     });
     let by_line = my_id.and_then(|id| ensemble.servers.get(&id)).map_or(Role::Participant, |s| s.role);
@@ -141,7 +144,7 @@ fn dynamic_file(
                 Err(refusal) => refusal,
                 Ok(()) => match ensemble.take(key, &property.value, multi_address) {
                     Ok(()) => continue,
-                    Err(message) => (Severity::Error, message),
+                    Err(error) => (Severity::Error, error.to_string()),
                 },
             }
         };

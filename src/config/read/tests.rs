@@ -342,7 +342,6 @@ fn warnings_of_keys_without_effect() {
 #[test]
 fn one_cause_one_error() {
     let more = "server.2=b:3:4;22\nserver.3=c:5:6;23\n";
-    let port = "clientPort=2181\n";
     let blank = "port \"21 \" is not a number (blanks around it count)";
     let pipes = "2 addresses want -Dzookeeper.multiAddress.enabled=true";
     for (cfg, expected) in [
@@ -358,7 +357,7 @@ fn one_cause_one_error() {
             "zoo.cfg:2: dynamicConfigFile: /none cannot be read: entity not found".to_owned(),
         ),
         (
-            format!("initLimit=10\nsyncLimit=5\n{THREE}{port}"),
+            format!("initLimit=10\nsyncLimit=5\n{THREE}{PORT}"),
             "dataDir: is not set (or give --data-dir)".to_owned(),
         ),
         (
@@ -498,6 +497,7 @@ fn member(cfg: &str, my_id: Option<&str>) -> Loaded {
 }
 
 const LIMITS: &str = "dataDir=/d\ninitLimit=10\nsyncLimit=5\n";
+const PORT: &str = "clientPort=2181\n";
 const THREE: &str = "server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\n";
 
 /// A member takes its client port from its own server line, or from clientPort, and needs no more than that.
@@ -532,95 +532,109 @@ fn member_of_an_ensemble() {
     );
 }
 
+/// The one error of a file and a number.
+fn refused_member(cfg: &str, my_id: Option<&str>, expected: &str) {
+    assert_eq!(said(&member(cfg, my_id), Severity::Error), [expected], "{cfg:?} {my_id:?}");
+}
+
+/// A file of three servers with a port for clients.
+fn three_with_port(more: &str) -> String {
+    format!("{LIMITS}{THREE}{PORT}{more}")
+}
+
 /// Whatever keeps a member from starting is one line: key, value, what to do.
 #[test]
 fn not_a_member() {
-    let port = "clientPort=2181\n";
-    let three = format!("{LIMITS}{THREE}");
-    let refused = |cfg: &str, my_id: Option<&str>, expected: &str| {
-        assert_eq!(said(&member(cfg, my_id), Severity::Error), [expected], "{cfg:?} {my_id:?}");
-    };
-    let with_port = |more: &str| format!("{three}{port}{more}");
-    refused(
-        &with_port(""),
+    refused_member(
+        &three_with_port(""),
         None,
         "/d/myid is missing: write which of 1, 2, 3 this server is, in digits alone",
     );
-    refused(
-        &with_port(""),
+    refused_member(
+        &three_with_port(""),
         Some("4"),
         "/d/myid: says 4, and there is no server.4: write which of 1, 2, 3 this server is, or add its line",
     );
-    refused(
-        &with_port(""),
+    refused_member(
+        &three_with_port(""),
         Some("one"),
         "/d/myid: first line \"one\" is not a server number (blanks around it count)",
     );
-    let without = format!("dataDir=/d\n{THREE}{port}");
-    refused(
+    let without = format!("dataDir=/d\n{THREE}{PORT}");
+    refused_member(
         &format!("{without}syncLimit=5\n"),
         Some("1"),
         "initLimit: is not set: an ensemble wants a number of ticks; 10 is usual",
     );
-    refused(
+    refused_member(
         &format!("{without}initLimit=10\nsyncLimit=0\n"),
         Some("1"),
         "zoo.cfg:7: syncLimit: 0 is less than 1: an ensemble wants a number of ticks; 5 is usual",
     );
-    refused(
+    refused_member(
         &format!("{without}initLimit=-1\nsyncLimit=5\n"),
         Some("1"),
         "zoo.cfg:6: initLimit: -1 is less than 1: an ensemble wants a number of ticks; 10 is usual",
     );
-    refused(
-        &with_port("leader.maxConcurrentSnapSyncs=0\n"),
+    refused_member(
+        &three_with_port("leader.maxConcurrentSnapSyncs=0\n"),
         Some("1"),
         "zoo.cfg:8: leader.maxConcurrentSnapSyncs: 0 is less than 1: no observer could be given the tree",
     );
+}
+
+/// Each server listens on ports of its own, and no member needs one for clients.
+#[test]
+fn ports_of_members() {
     // A member without a client port serves the ensemble, as in Java.
-    let portless = member(&three, Some("1"));
+    let portless = member(&format!("{LIMITS}{THREE}"), Some("1"));
     assert!(portless.is_ok());
     assert_eq!(portless.config.client_port, None);
     assert!(said(&portless, Severity::Warning)[0].contains("this member takes no clients"));
-    refused(
-        &format!("{three}clientPort=3888\n"),
+    refused_member(
+        &format!("{LIMITS}{THREE}clientPort=3888\n"),
         Some("2"),
         "zoo.cfg:7: clientPort: 3888 is a port of this server's own line, server.2, as well",
     );
-    refused(
-        &format!("{LIMITS}{port}server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=A:2888:3888\n"),
+    refused_member(
+        &format!("{LIMITS}{PORT}server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=A:2888:3888\n"),
         Some("1"),
         "zoo.cfg:7: server.3: quorum port A:2888 is the quorum port of server.1 as well: each server listens on ports \
          of its own",
     );
-    refused(
+    refused_member(
         &format!("{LIMITS}server.1=a:1:2;5\nserver.2=a:3:4;5\nserver.3=b:1:2;5\n"),
         Some("1"),
         "zoo.cfg:5: server.2: client port a:5 is the client port of server.1 as well: each server listens on ports of \
          its own",
     );
-    refused(
+    refused_member(
         &format!("{LIMITS}server.1=a:1:2;2\nserver.2=b:3:4;5\nserver.3=c:1:2;5\n"),
         Some("1"),
         "zoo.cfg:4: server.1: client port a:2 is the election port of server.1 as well: each server listens on ports of \
          its own",
     );
+}
+
+/// Servers' numbers make session ids, which must differ; peers speak without TLS.
+#[test]
+fn numbers_of_members() {
     let far = "server.1=a:1:2\nserver.2=b:1:2\nserver.255=c:1:2\n";
-    assert_eq!(said(&member(&format!("{LIMITS}{port}{far}"), Some("1")), Severity::Error), [""; 0]);
-    refused(
-        &format!("{LIMITS}{port}{far}extendedTypesEnabled=true\n"),
+    assert_eq!(said(&member(&format!("{LIMITS}{PORT}{far}"), Some("1")), Severity::Error), [""; 0]);
+    refused_member(
+        &format!("{LIMITS}{PORT}{far}extendedTypesEnabled=true\n"),
         Some("1"),
         "zoo.cfg:8: extendedTypesEnabled: true wants server numbers up to 254, and there is server.255: its sessions \
          would look like the marks of TTL znodes; give it another number",
     );
-    refused(
-        &with_port("server.257=d:1:2\n"),
+    refused_member(
+        &three_with_port("server.257=d:1:2\n"),
         Some("1"),
         "zoo.cfg:8: server.257: its number ends in the same byte as that of server.1, so that their sessions would get \
          the same ids: use numbers from 0 to 255",
     );
-    refused(
-        &with_port("sslQuorum=true\n"),
+    refused_member(
+        &three_with_port("sslQuorum=true\n"),
         Some("1"),
         "zoo.cfg:8: sslQuorum: true, and zkfast has no TLS between servers: set it to false on all of them",
     );

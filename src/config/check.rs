@@ -35,7 +35,7 @@ pub fn check(sources: &Sources<'_>, loader: &dyn Loader) -> Checked {
     Checked { loaded }
 }
 
-/// The text of [`check`], and whether a server would start.
+/// The text of [`check`], and true if a server would start.
 pub fn check_report(sources: &Sources<'_>, loader: &dyn Loader) -> (String, bool) {
     let checked = check(sources, loader);
     (checked.text(), checked.errors() == 0)

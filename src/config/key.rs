@@ -214,7 +214,7 @@ pub(crate) const fn jvm(name: &'static str, values: Values) -> Row {
     Row::new(name, Place::Jvm, values)
 }
 
-/// The table's columns, each with the default of its own that most rows have.
+/// Columns of the table that most rows leave empty.
 impl Row {
     const fn new(name: &'static str, place: Place, Values(kind, default): Values) -> Self {
         Self {

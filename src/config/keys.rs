@@ -101,7 +101,7 @@ keys! {
     _ = property("largeRequestMaxBytes", prop_int(104_857_600)).moot("bytes of all requests in progress are limited, large or not").about("Bytes of large requests in progress at most.");
     _ = property("largeRequestThreshold", prop_int(-1)).moot("bytes of all requests in progress are limited, large or not").about("Bytes above which a request is large; -1 turns this off.");
     DATA_DIR_AUTOCREATE: bool = property("datadir.autocreate", prop_bool(true)).about("Create missing data directories.");
-    READ_ONLY_MODE: bool = jvm("readonlymode.enabled", prop_bool(false)).missing_when_true("a server without a leader serves nobody; only the word isro is allowed by this").about("A server without a leader serves reads.");
+    READ_ONLY_MODE: bool = jvm("readonlymode.enabled", prop_bool(false)).missing_when_true("a server without a leader serves no client; this key only allows the word isro").about("A server without a leader serves reads.");
     STANDALONE: bool = file("standaloneEnabled", boolean(true)).about("One server line, or none, is a standalone server; false makes it an ensemble of one.");
     RECONFIG: bool = file("reconfigEnabled", boolean(false)).missing_when_true("the configuration gets a version as in ZooKeeper; request reconfig is answered Unimplemented; servers are changed by configuration and restart").about("Request reconfig is allowed.");
     _ = property("forceSync", unless_no()).missing("every acknowledged write is on disk: forceSync=no is ignored").about("no: acknowledge before the data is on disk.");
@@ -266,4 +266,31 @@ keys! {
     _ = file("quorum.auth.server.saslLoginContext", text("QuorumServer")).moot("SASL is not served yet").about("Section of the JAAS file.");
     _ = file("quorum.auth.learner.saslLoginContext", text("QuorumLearner")).moot("SASL is not served yet").about("Section of the JAAS file.");
     _ = file("quorum.auth.kerberos.servicePrincipal", text("zkquorum/localhost")).moot("SASL is not served yet").about("Kerberos principal of peers.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each key, flag and heading stands in one row, and no heading of the guide is a key.
+    #[test]
+    fn once_each() {
+        let names = KEYS.iter().map(|row| row.name);
+        let others = KEYS.iter().flat_map(|row| [row.flag, row.guide]).flatten();
+        let mut all: Vec<&str> = names.chain(others).collect();
+        all.sort_unstable();
+        let twice = all.windows(2).find(|pair| pair[0] == pair[1]);
+        assert_eq!(twice, None);
+    }
+
+    /// A family's row stands for all keys that begin like it.
+    #[test]
+    fn families() {
+        let name = |key: &str| find(key).map(|row| row.name);
+        assert_eq!(name("ssl.keyStore.location"), Some(SSL));
+        assert_eq!(name("authProvider.1"), Some(AUTH_PROVIDER));
+        assert_eq!(name("metricsProvider.httpPort"), Some(METRICS_PORT.name));
+        assert_eq!(name("server.1"), Some("server.N"));
+        assert_eq!(name("TickTime"), None);
+    }
 }

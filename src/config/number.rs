@@ -11,12 +11,12 @@ pub(super) fn parse_long(text: &str) -> Option<i64> {
     text.parse().ok()
 }
 
-/// `Integer.decode`, behind `Integer.getInteger`: `0x`, `0X` or `#` is hexadecimal, a leading 0 octal.
+/// `Integer.decode`, which `Integer.getInteger` calls: `0x`, `0X` or `#` is hexadecimal, a leading 0 octal.
 pub(super) fn decode_int(text: &str) -> Option<i32> {
     decode_long(text).and_then(|n| i32::try_from(n).ok())
 }
 
-/// `Long.decode`, behind `Long.getLong`.
+/// `Long.decode`, which `Long.getLong` calls.
 pub(super) fn decode_long(text: &str) -> Option<i64> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),

@@ -1,4 +1,4 @@
-//! What somebody may have meant.
+//! The word that a user may have meant.
 
 /// The word of `known` that `typed` differs from in the fewest letters, if these are few: a third of it at most.
 pub fn suggestion<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {

@@ -274,7 +274,7 @@ fn unknown_keys() {
     assert!(keys::KEYS.iter().filter_map(|row| row.guide).all(|guide| keys::find(guide).is_none()));
 }
 
-/// What a user may miss warns, what nobody misses does not.
+/// A key without effect warns where a user may miss it, and not otherwise.
 #[test]
 fn without_effect() {
     let quiet = with("nio.numWorkerThreads=4\njvm.pause.monitor=true\npreAllocSize=100\nsyncEnabled=false\n");
@@ -292,7 +292,7 @@ fn without_effect() {
     assert_eq!(said(&with("audit.enable=false\n"), Severity::Warning), Vec::<String>::new());
 }
 
-/// A key without effect warns where somebody misses what it asks for, and not where its value changes nothing.
+/// A key without effect warns where its value asks for what is not there, and not where the value changes nothing.
 #[test]
 fn warnings_of_keys_without_effect() {
     const METRICS: &str = "metricsProvider.className=org.apache.zookeeper.metrics";
@@ -640,7 +640,7 @@ fn numbers_of_members() {
     );
 }
 
-/// Numbers of servers that help nobody are mentioned.
+/// An even number of voters gets a remark.
 #[test]
 fn how_many_servers() {
     let of = |servers: usize| {

@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny setup sim test uring benches kazoo kazoo3 zkcli lecture metrics size"
+STEPS="fmt core build clippy doc deny loom setup sim test uring benches kazoo kazoo3 zkcli lecture metrics size"
 # A step has no limit of time: how long it takes is what the machine makes of it. It is ended where nothing goes on:
 # for so many seconds it has written nothing, and used less CPU time than this in all of them (what servers use that
 # nobody asks anything) ...
@@ -31,6 +31,7 @@ build     release build of the workspace: what the steps below run
 clippy    no lint speaks (cargo clippy, warnings are errors)
 doc       the documentation builds, no link in it dangles (cargo doc, warnings are errors)
 deny      licences, versions and sources of all crates (cargo-deny, tests/deny.toml); skipped where it cannot be had
+loom      the channel between shards in every order of its steps (loom, a model checker)
 setup     kazoo and Apache ZooKeeper are installed (tests/setup/setup.sh)
 sim       2000 seeded histories of simulated ensembles (ZKFAST_SIM_SEEDS=FROM..TO for others)
 test      unit and tidy tests with overflow checks; integration, differential and crash tests of the release build
@@ -70,6 +71,9 @@ step() {
     clippy) cargo clippy --workspace --all-targets -- -D warnings ;;
     doc) RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace ;;
     deny) deny ;;
+    loom)
+      RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/loom \
+        cargo test --no-default-features --test loom ;;
     setup) tests/setup/setup.sh python && tests/setup/setup.sh zookeeper ;;
     sim)
       ZKFAST_SIM_SEEDS=${ZKFAST_SIM_SEEDS:-0..2000} \

@@ -107,7 +107,8 @@ pub fn line_of(text: &str, at: usize) -> usize {
 
 /// A source without its tests, which stand at its end.
 pub fn before_tests(text: &str) -> &str {
-    text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(text)
+    let text = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    text.split("\n#[cfg(all(test, not(loom)))]\nmod tests").next().unwrap_or(text)
 }
 
 /// The names in `mod name;`.

@@ -12,8 +12,8 @@ pub(super) struct Attach {
 
 /// Attachments that wait until the session's former connection is silent.
 ///
-/// Invariant: of a session's attachments only the last one to come is granted, after every connection that
-/// had the session before has said that it sends nothing any more. A learner is granted one that was overtaken, too:
+/// Invariant: of a session's attachments only the last one to come is granted, after the views of all connections that
+/// had the session before have said that these send nothing any more. A learner is granted one that was overtaken, too:
 /// nothing is done that comes through it.
 #[derive(Debug, Default)]
 pub(super) struct Fencing {
@@ -31,7 +31,8 @@ impl Fencing {
         self.waiting.into_iter().map(|(_, attach)| attach)
     }
 
-    /// `former` sends nothing any more: who is to be told what, given each session's `owner`, and whether it `lives`.
+    /// `former` sends nothing any more: calls `tell` with each connection that has waited for it and its answer, given each
+    /// session's `owner`, and whether it `lives`.
     pub fn fenced(
         &mut self,
         former: CnxnId,
@@ -42,7 +43,7 @@ impl Fencing {
         while let Some(at) = self.waiting.iter().position(|(waits_for, _)| *waits_for == former) {
             let (_, attach) = self.waiting.swap_remove(at);
             let Attach { cnxn, session_id, timeout_ms } = attach;
-            // Views say so in any order: one that was overtaken may still wait for the session's first.
+            // Views say so in any order: an attachment that was overtaken may still wait for the session's first connection.
             let of_session = |(_, other): &&(CnxnId, Attach)| other.session_id == session_id;
             let is_owner = owner(session_id) == Some(cnxn.owner());
             if is_owner && let Some(&(waits_for, _)) = self.waiting.iter().find(of_session) {
@@ -52,7 +53,7 @@ impl Fencing {
             // A connection of this server was fenced when it was overtaken. A learner's was not, and a learner can only
             // be told that the session is gone, which it is not. Its client may have come last, too: one server's word
             // passes another's. If it did not, or asks for anything, it hears that the session has moved.
-            // Source: `Leader.revalidateSession`, which says yes to whoever asks while the session lives.
+            // Source: `Leader.revalidateSession`, which says yes to every server that asks while the session lives.
             let what = match is_owner || cnxn.learner().is_some() && lives(session_id) {
                 true => EntryKind::Attached { session_id, timeout_ms },
                 false => EntryKind::Refused { session_id },

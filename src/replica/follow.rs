@@ -7,7 +7,7 @@
 //!
 //! Clients may number their requests anew over each connection. That txn is the border: what a former connection asked,
 //! here or elsewhere, is in the log before it, or was refused because the session has moved, which is never the answer to
-//! what is asked behind the border. A leader of ZooKeeper's makes no such txn: there each request gets a number of this
+//! what is asked after the border. A leader of ZooKeeper's makes no such txn: there each request gets a number of this
 //! server's, [`Follow::own_cxids`].
 //!
 //! Invariants: a session's requests are with the leader in the order its client sent them, and those of a former
@@ -77,7 +77,7 @@ pub(super) struct Differs {
     pub is_hint: bool,
 }
 
-/// See the module's page.
+/// The commit side of a server that does not lead; the module's page says what it does.
 #[derive(Debug)]
 pub(super) struct Follow {
     pub core: Core,
@@ -97,7 +97,7 @@ pub(super) struct Follow {
     /// Clients that attach: their password was right, the leader has yet to say that the session lives.
     attaching: VecDeque<Attach>,
     fencing: Fencing,
-    /// Connections that have lost their session and have not said yet that they send nothing any more.
+    /// Connections that have lost their session, and may still send: their views have not said [`ViewRequest::Fenced`].
     leaving: Vec<(i64, CnxnId)>,
     /// Sessions that gave a sign of life since the leader was told last.
     touched: BTreeMap<i64, i32>,
@@ -143,7 +143,7 @@ impl Follow {
         }
     }
 
-    /// Gives the role up; nothing may be uncommitted. What clients asked for and no leader has answered is
+    /// Gives the role up; everything must be committed. What clients asked for and no leader has answered is
     /// given along.
     pub fn into_parts(mut self) -> (Core, BTreeMap<i64, i32>, BTreeMap<i64, CnxnId>, Uplink) {
         assert!(self.logged.is_empty(), "{} txns are in the log and not in the tree", self.logged.len());
@@ -183,10 +183,11 @@ impl Follow {
 
     /// The leader of `epoch` is there: whatever no leader has answered is sent, again where it was sent before.
     ///
-    /// Where this leader was followed before, it may have got some of it over the former connection and be about to
-    /// do it. So a sync of nobody's goes first, and the rest waits for its answer: what was not done by then did not
-    /// arrive.
+    /// A leader that was followed before may have got some of it over the former connection, and be about to do it. So
+    /// this server first sends a sync that no client asked for, and the rest waits for its answer: a request that is not
+    /// applied when the answer comes has never reached the leader.
     pub fn connect(&mut self, epoch: u32, of_java: bool) {
+        assert!(epoch >= self.epoch, "the leader of epoch {epoch} comes after that of {}", self.epoch);
         self.packets.clear();
         self.syncs.clear();
         self.of_java = of_java;
@@ -214,7 +215,7 @@ impl Follow {
                 put_request(&mut self.packets, session_id, request);
             }
         }
-        // One sync of a session stands behind the other; between sessions any order will do.
+        // The syncs of one session come in their order; between sessions any order will do.
         for (&session_id, requests) in &self.forwarded {
             let syncs = requests.iter().filter(|request| request.op == OpCode::SYNC);
             self.syncs.extend(syncs.map(|request| (session_id, request.number)));
@@ -365,7 +366,7 @@ impl Follow {
                 Revalidate { session: session_id, timeout: timeout_ms }.write(&mut self.packets);
             }
             self.attaching.push_back(attach);
-            // What the former connection asks from here on would come to the leader behind the attachment.
+            // What the former connection asks from here on would come to the leader after the attachment.
             if let Some(former) = self.owners.remove(&session_id) {
                 self.leaving.push((session_id, former));
                 self.core.say(Some(former), 0, EntryKind::Fence(former));
@@ -375,10 +376,9 @@ impl Follow {
 
     /// The leader's answer to the oldest attachment of `session_id`.
     pub fn revalidated(&mut self, session_id: i64, valid: bool) {
-        let Some(at) = self.attaching.iter().position(|attach| attach.session_id == session_id) else {
-            return;
-        };
-        let Some(attach) = self.attaching.remove(at) else { return };
+        let oldest = self.attaching.iter().position(|attach| attach.session_id == session_id);
+        // The client that asked was dropped since.
+        let Some(attach) = oldest.and_then(|at| self.attaching.remove(at)) else { return };
         let Attach { cnxn, timeout_ms, .. } = attach;
         if !valid {
             return self.core.say(Some(cnxn), 0, EntryKind::Refused { session_id });
@@ -402,26 +402,39 @@ impl Follow {
         fencing.fenced(former, owner, lives, |cnxn, what| core.say(Some(cnxn), 0, what));
     }
 
-    /// The leader's answer to the oldest sync: everything in front of it was committed before.
+    /// The leader's answer to the oldest sync: everything before it was committed before.
     pub fn synced(&mut self) {
+        // The clients that asked were dropped since.
         let Some((session_id, number)) = self.syncs.pop_front() else { return };
         if self.barrier == Some(number) {
             return self.send_again();
         }
-        let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
-        let Some(at) = requests.iter().position(|request| request.number == number) else { return };
-        let Some(request) = requests.remove(at) else { return };
-        if requests.is_empty() {
-            self.forwarded.remove(&session_id);
-        }
+        // A client whose session has ended or moved since was told so.
+        let Some(request) = self.take_forwarded(session_id, number) else { return };
+        assert_eq!(
+            request.op,
+            OpCode::SYNC,
+            "request {number} of session {session_id:#x} is answered as a sync"
+        );
         self.core.metrics.counters.request_commit_queued += 1;
         self.core.say(Some(request.cnxn), request.xid, EntryKind::Synced);
         self.refuse_unreadable(session_id);
     }
 
-    /// Answers the syncs in front of a request whose txn is about to be applied: their leader is gone, or it would have
+    /// Takes back one request of a session, unless it was answered or given up.
+    fn take_forwarded(&mut self, session_id: i64, number: u64) -> Option<Forwarded> {
+        let requests = self.forwarded.get_mut(&session_id)?;
+        let at = requests.iter().position(|request| request.number == number)?;
+        let request = requests.remove(at);
+        if requests.is_empty() {
+            self.forwarded.remove(&session_id);
+        }
+        request
+    }
+
+    /// Answers the syncs before a request whose txn is about to be applied: their leader is gone, or it would have
     /// answered them before. A new leader has the txn, so nobody led in between, and all that was committed when they
-    /// were asked is in front of it. What cannot be read is refused.
+    /// were asked comes before it. What cannot be read is refused.
     fn pass_syncs(&mut self, session_id: i64, cxid: i32) {
         let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
         let makes_txn = |request: &Forwarded| request.op != OpCode::SYNC && !request.is_unreadable;
@@ -429,6 +442,7 @@ impl Follow {
         if requests[at].cxid != cxid {
             return;
         }
+        // Syncs of a former leader, and what was never sent.
         for Forwarded { cnxn, xid, is_unreadable, .. } in requests.drain(..at) {
             let what = match is_unreadable {
                 true => EntryKind::Failed(ErrorCode::MarshallingError),
@@ -446,6 +460,8 @@ impl Follow {
 
     /// A txn goes to the log.
     pub fn log(&mut self, logged: Logged) {
+        let last = self.logged.back().map_or(self.core.last_txn, |last| last.zxid);
+        assert!(logged.zxid > last, "the log goes back: {} after {last}", logged.zxid);
         self.logged.push_back(logged);
     }
 
@@ -486,7 +502,7 @@ impl Follow {
     fn apply(&mut self, logged: &Logged) -> Result<Option<ReplayError>, ReplayError> {
         let mut reader = Reader::new(&logged.txn);
         let TxnHeader { session_id, cxid, op, .. } = TxnHeader::read(&mut reader)?;
-        // Of what was asked before the session was attached here. What this server waits for is refused so only behind the
+        // Of what was asked before the session was attached here. What this server waits for is refused so only after the
         // txn that attaches the session elsewhere, which gave it up.
         let is_of_former = !self.of_java && is_refused_as_moved(op, reader);
         if !is_of_former {
@@ -519,7 +535,7 @@ impl Follow {
     }
 
     /// A client is attached to its session, here or elsewhere: the connection that had it before, if it was one of this
-    /// server's, has it no longer, and what it asked for and nobody did will not be done. If the client is here, the
+    /// server's, has it no longer, and what it asked for and is not done will never be done. If the client is here, the
     /// leader's answer follows.
     fn attached_somewhere(&mut self, session_id: i64) {
         self.give_up(session_id, || EntryKind::Moved);
@@ -529,14 +545,14 @@ impl Follow {
         }
     }
 
-    /// What a session asked for and will not be done. Views count what they wait for, so each is told.
+    /// What a session asked for will not be done. Views count what they wait for, so each request is answered.
     fn give_up(&mut self, session_id: i64, what: impl Fn() -> EntryKind) {
         for Forwarded { cnxn, xid, .. } in self.forwarded.remove(&session_id).into_iter().flatten() {
             self.core.record(Some(cnxn), xid, what());
         }
     }
 
-    /// Whose the txn is that came back, if it is one of this server's clients'.
+    /// The connection and the xid of the request whose txn came back, if a client of this server asked for it.
     fn answered(&mut self, session_id: i64, cxid: i32) -> Option<(CnxnId, i32)> {
         let requests = self.forwarded.get_mut(&session_id)?;
         let front = requests.front()?;
@@ -556,7 +572,7 @@ fn put_request(out: &mut Vec<u8>, session_id: i64, request: &Forwarded) {
     ForwardedRequest { session: session_id, cxid, op, body }.write(out, ids);
 }
 
-/// Whether a txn refuses a request since its session has moved; `txn` is behind its header.
+/// Whether a txn refuses a request since its session has moved; `txn` comes after its header.
 fn is_refused_as_moved(op: OpCode, mut txn: Reader<'_>) -> bool {
     let is_moved =
         |txn: &mut Reader<'_>| txn.int().is_ok_and(|code| code == ErrorCode::SessionMoved.to_wire());
@@ -719,7 +735,7 @@ mod tests {
         }
     }
 
-    /// What cannot be read does not go to the leader, and is refused in its turn, also over a change of leaders.
+    /// A request that cannot be read does not go to the leader, and is refused in its turn, also over a change of leaders.
     #[test]
     fn unreadable_requests() {
         let mut follow = asked();

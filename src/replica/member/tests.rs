@@ -1,11 +1,15 @@
 //! One member, and peers that the test plays.
 
 use super::super::tests::{settings, tree_settings};
-use super::super::{View, ViewSettings};
+use super::super::{Entry, EntryKind, View, ViewSettings};
+use super::common::EARLY_LINKS_MAX;
+use super::connecting::Connecting;
+use super::leading::Synchronizing;
 use super::*;
 use crate::admin::{FourLetterWord, Whitelist};
 use crate::proto::OpCode;
 use crate::snapshot::java::{Encoder, Form};
+use crate::zab::leader::Leader;
 use crate::zab::message::{
     ForwardedRequest, LearnerInfo, PROTOCOL_VERSION_CUMULATIVE, PacketStream, PacketType, put_ack,
     put_ack_epoch, put_bare, put_leader_info, put_ping_answer, put_proposal, put_with, read_ack_epoch,
@@ -33,12 +37,36 @@ fn member(last: Zxid) -> Replica {
     Replica::member(member, settings(), Arc::default(), restored, epochs, History::new(last), at(0))
 }
 
+fn in_ensemble(replica: &mut Replica) -> &mut Member {
+    match &mut replica.role {
+        Role::Member(member) => member,
+        Role::Alone(_) => panic!("a member"),
+    }
+}
+
+/// Puts a follower into a phase that it would reach by events.
+fn become_phase(replica: &mut Replica, phase: impl FnOnce(Box<Follow>, &Common) -> Phase) {
+    let Member { common, phase: slot, .. } = in_ensemble(replica);
+    slot.change(|former| match former {
+        Phase::Settling(Settling { follow, .. })
+        | Phase::Electing(looking::Electing { follow, .. })
+        | Phase::Connecting(Connecting { follow, .. }) => (phase(follow, common), ()),
+        other => panic!("it is {}", other.name()),
+    });
+}
+
+/// It has heard that server 3 was elected, and tries to connect for a second from `retry_ms` on.
+fn connecting(replica: &mut Replica, link: Option<LinkId>, retry_ms: i64) {
+    become_phase(replica, |follow, _| {
+        let until_ms = retry_ms + 1000;
+        Phase::Connecting(Connecting { follow, sid: 3, link, retry_ms, until_ms, wants_all: false })
+    });
+}
+
 /// The same, connected to server 3, which leads epoch 9 and has heard where the log ends.
 fn learner(last: Zxid) -> Replica {
     let mut replica = member(last);
-    let (link, wants_all) = (Some(LINK), false);
-    let connecting = State::Connecting { sid: 3, link, retry_ms: 0, until_ms: 1000, wants_all };
-    replica.member.as_mut().expect("a member").state = connecting;
+    connecting(&mut replica, Some(LINK), 0);
     replica.connected(LINK, at(1));
     let mut bytes = Vec::new();
     put_leader_info(&mut bytes, 9, PROTOCOL_VERSION_CUMULATIVE);
@@ -49,9 +77,10 @@ fn learner(last: Zxid) -> Replica {
 /// Server 1 leads, and says so to whom connects.
 fn leader(last: Zxid) -> Replica {
     let mut replica = member(last);
-    let member = replica.member.as_mut().expect("a member");
-    let leader = Leader::new(member.settings.membership.clone(), member.epochs, last, 0);
-    member.state = State::Leading(Box::new(leader));
+    become_phase(&mut replica, |follow, common| {
+        let leader = Leader::new(common.settings.membership.clone(), common.epochs, last, 0);
+        Phase::Synchronizing(Synchronizing { leader: Box::new(leader), follow })
+    });
     replica
 }
 
@@ -227,7 +256,7 @@ fn all_instead_of_a_truncation() {
         replica.received(link, &bytes, at(6));
         let looks = |output: &Output| matches!(output, Output::Event(Event::Looking { .. }));
         assert!(outputs(&mut replica).iter().any(looks), "{kind:?}");
-        assert_eq!(replica.member.as_ref().map(|member| member.history.last()), Some(last));
+        assert_eq!(in_ensemble(&mut replica).common.history.last(), last);
     }
     let (mut replica, link) = begin();
     assert_eq!(say(&mut replica, link, 10), (last, 8), "the promise of another epoch tells what is here");
@@ -282,12 +311,11 @@ fn leader_that_makes_its_tree() {
     let image = |deltas: Deltas| deltas.entries.iter().any(|entry| matches!(entry.what, EntryKind::Image(_)));
     assert!(std::iter::from_fn(|| replica.take_published()).any(image), "server 2 waits for a tree");
     (1..=60).for_each(|s| replica.tick(at(s * 1000)));
-    let leads =
-        |replica: &Replica| matches!(replica.member.as_ref().expect("a member").state, State::Leading(_));
-    assert!(leads(&replica));
+    let leads = |replica: &mut Replica| in_ensemble(replica).phase.leader().is_some();
+    assert!(leads(&mut replica));
     replica.closed(LINK, at(60_500));
     (61..=64).for_each(|s| replica.tick(at(s * 1000)));
-    assert!(!leads(&replica), "nobody is left to follow");
+    assert!(!leads(&mut replica), "no server is left to follow");
 }
 
 /// A follower that comes back to its leader still has its clients' sessions there, and nobody else has.
@@ -381,14 +409,14 @@ fn tree_outlives_its_leader() {
     let tree = stored(&mut replica).expect("a tree to store");
     replica.closed(LINK, at(4));
     replica.tick(at(2_000));
-    assert!(matches!(replica.member.as_ref().expect("a member").state, State::Settling));
+    assert!(matches!(*in_ensemble(&mut replica).phase, Phase::Settling(_)));
     assert!(stored(&mut replica).is_none());
     replica.tree_stored(*tree);
     let base = replica.take_group(at(2_001)).expect("the log's new base");
     replica.durable(base, at(2_002));
-    let member = replica.member.as_ref().expect("a member");
-    assert!(matches!(member.state, State::Electing));
-    assert_eq!(member.history.last(), Zxid::new(8, 7));
+    let member = in_ensemble(&mut replica);
+    assert!(matches!(*member.phase, Phase::Electing(_)));
+    assert_eq!(member.common.history.last(), Zxid::new(8, 7));
 }
 
 /// A tree that cannot be stored leaves nothing behind, and the next attempt waits: each costs all of the tree.
@@ -399,19 +427,16 @@ fn tree_that_finds_no_room() {
     replica.tree_not_stored("no room".to_owned(), at(4));
     let failed = |output: &Output| matches!(output, Output::Event(Event::SyncFailed { sid: 3, sync: "SNAP", why, .. }) if why.contains("no room"));
     assert!(outputs(&mut replica).iter().any(failed));
-    let member = replica.member.as_ref().expect("a member");
-    assert!(matches!(member.state, State::Electing) && member.next_sync_ms >= 10_000);
+    let member = in_ensemble(&mut replica);
+    assert!(matches!(*member.phase, Phase::Electing(_)) && member.common.next_sync_ms >= 10_000);
     // Elections come and go, and the pause does not begin anew: an ensemble that needs this server would never form.
     let mut connects = false;
     for ms in (500..=12_000).step_by(500) {
-        let member = replica.member.as_mut().expect("a member");
         if ms % 1500 == 0 {
-            member.state = State::Settling;
-            replica.settle(at(ms));
-            let member = replica.member.as_mut().expect("a member");
-            let retry_ms = ms.max(member.next_sync_ms);
-            let until_ms = retry_ms + 1000;
-            member.state = State::Connecting { sid: 3, link: None, retry_ms, until_ms, wants_all: false };
+            become_phase(&mut replica, |follow, _| Phase::Settling(Settling::new(follow)));
+            replica.step(at(ms), |_, _| Next::StartElection);
+            let retry_ms = ms.max(in_ensemble(&mut replica).common.next_sync_ms);
+            connecting(&mut replica, None, retry_ms);
         }
         replica.tick(at(ms));
         let is_asked = |output: &Output| matches!(output, Output::Connect { port: Port::Quorum, .. });

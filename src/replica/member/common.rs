@@ -1,0 +1,334 @@
+//! What a member of an ensemble has in every phase, and what its phases work with.
+
+use super::event::{Event, Redundancy};
+use super::log_queue::LogQueue;
+use super::publisher::Publisher;
+use super::{MemberSettings, Output, Port};
+use crate::database::Database;
+use crate::proto::Zxid;
+use crate::replica::follow::{Differs, Follow};
+use crate::replica::{EntryKind, Now, Restart};
+use crate::zab::LinkId;
+use crate::zab::election::{ElectionPort, Output as ElectionOutput};
+use crate::zab::history::History;
+use crate::zab::leader::{Epochs, LeaderOutput, Membership};
+use crate::zab::notification::{ServerState, Vote};
+use crate::zab::quorum::with_version;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// How long the leader may take to answer as one. A server that was elected without knowing it gives up sooner, too.
+pub(super) const CONNECT_MS: i64 = 1_000;
+
+/// Pause before the third attempt in a row to synchronise; it doubles with each further one, up to [`PAUSE_MS_MAX`].
+/// The first two come at once, since a leader that has just begun may refuse once.
+const PAUSE_MS: i64 = 50;
+
+/// Longest pause between two attempts to synchronise.
+const PAUSE_MS_MAX: i64 = 800;
+
+/// Pause after a tree that the disk did not take.
+const PAUSE_NOT_STORED_MS: i64 = 10_000;
+
+/// Connections to the quorum port that are kept until this server knows whether it leads.
+pub(super) const EARLY_LINKS_MAX: usize = 64;
+
+/// How often a server without a leader says so.
+const UNSERVED_EVERY_MS: i64 = 30_000;
+
+/// What a member has in every phase.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub settings: MemberSettings,
+    pub election: ElectionPort,
+    /// Connections of the election port.
+    pub election_links: BTreeSet<LinkId>,
+    /// As they are on disk, or about to be.
+    pub epochs: Epochs,
+    /// See [`MemberSettings::repairing`].
+    pub repairing: bool,
+    /// The end of what the log was given.
+    pub history: History,
+    /// Attempts to synchronise in a row that failed.
+    pub failed_syncs: u32,
+    /// When the next attempt may begin.
+    pub next_sync_ms: i64,
+    /// Connections to the quorum port that came before this server knew whether it leads, and when: a follower that is
+    /// quicker than its leader need not come again.
+    pub early_links: BTreeMap<LinkId, i64>,
+    /// Since when it has served no client.
+    unavailable_us: Option<i64>,
+    next_link: u64,
+    /// Learners whose being in step was told: number, and whether they vote.
+    pub in_step: BTreeMap<LinkId, (i64, bool)>,
+    /// Since when this server has no leader, and when it said so last.
+    unserved_ms: Option<(i64, i64)>,
+    /// For the shell, oldest first.
+    pub outputs: VecDeque<Output>,
+}
+
+/// What a phase works with beside its own machines.
+pub(super) struct Context<'a> {
+    pub common: &'a mut Common,
+    pub log: &'a mut LogQueue,
+    pub publisher: &'a mut Publisher,
+    pub now: Now,
+}
+
+impl Common {
+    pub fn new(settings: MemberSettings, election: ElectionPort, epochs: Epochs, history: History) -> Self {
+        Self {
+            election,
+            election_links: BTreeSet::new(),
+            epochs,
+            repairing: settings.repairing,
+            history,
+            failed_syncs: 0,
+            next_sync_ms: 0,
+            early_links: BTreeMap::new(),
+            unavailable_us: None,
+            next_link: 0,
+            in_step: BTreeMap::new(),
+            unserved_ms: None,
+            outputs: VecDeque::new(),
+            settings,
+        }
+    }
+
+    /// Has the shell do this, after what it was told before.
+    pub fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// Tells people.
+    pub fn push_event(&mut self, event: Event) {
+        self.push(Output::Event(event));
+    }
+
+    /// Has the shell end a connection.
+    pub fn close(&mut self, link: LinkId) {
+        self.push(Output::Close { link });
+    }
+
+    /// Has the shell save what this server promises now.
+    pub fn save_epochs(&mut self, epochs: Epochs) {
+        assert!(
+            epochs.accepted >= self.epochs.accepted && epochs.current >= self.epochs.current,
+            "an epoch goes back: {epochs:?} after {:?}",
+            self.epochs
+        );
+        self.epochs = epochs;
+        let repairing = self.repairing;
+        self.push(Output::SaveEpochs { epochs, repairing });
+    }
+
+    /// Has the shell connect to the quorum port of `sid`.
+    pub fn connect(&mut self, sid: i64) -> LinkId {
+        let link = LinkId(LinkId::ASKED | self.next_link);
+        self.next_link += 1;
+        self.push(Output::Connect { link, sid, port: Port::Quorum });
+        link
+    }
+
+    /// What a leader sends of its own accord, not in answer to what it received.
+    pub fn send_of_leader(&mut self, out: Vec<LeaderOutput>) {
+        self.outputs.extend(out.into_iter().map(|output| match output {
+            LeaderOutput::Send(link, bytes) => Output::Send { link, bytes },
+            LeaderOutput::ReadLog(link, after) => Output::ReadLog(link, after),
+            other => unreachable!("nothing was received: {other:?}"),
+        }));
+    }
+
+    /// An attempt to synchronise has failed: the next one waits. The pause does not begin anew with each election.
+    pub fn sync_failed(&mut self, now_ms: i64) {
+        self.failed_syncs += 1;
+        let pause_ms = match self.failed_syncs {
+            0 | 1 => 0,
+            failed => (PAUSE_MS << (failed - 2).min(8)).min(PAUSE_MS_MAX),
+        };
+        self.next_sync_ms = self.next_sync_ms.max(now_ms + pause_ms);
+    }
+
+    /// The disk did not take a tree: the next attempt to synchronise waits, for each costs all of the tree.
+    pub fn tree_not_stored(&mut self, now_ms: i64) {
+        self.next_sync_ms = now_ms + PAUSE_NOT_STORED_MS;
+    }
+
+    /// A learner's connection has ended: what people are told of it, if they were told that it was in step.
+    pub fn lose(&mut self, link: LinkId, why: &dyn std::fmt::Display) -> Option<Event> {
+        let (sid, voter) = self.in_step.remove(&link)?;
+        let redundancy = self.redundancy();
+        Some(Event::LearnerLost { sid, voter, redundancy, why: why.to_string() })
+    }
+
+    /// How far this server, which leads, is from losing its quorum.
+    pub fn redundancy(&self) -> Redundancy {
+        let Membership { quorum, sid: own, .. } = &self.settings.membership;
+        let followers = || self.in_step.values().filter(|(_, voter)| *voter).map(|(sid, _)| *sid);
+        let is_quorum_without = |lost: i64| {
+            let rest = followers().filter(|sid| *sid != lost).chain([*own]);
+            quorum.contains_quorum(&quorum.set(rest))
+        };
+        let (in_step, of) = (followers().count() + 1, quorum.voters().count());
+        let may_lose_one = followers().count() > 0 && followers().all(is_quorum_without);
+        Redundancy { in_step, of, may_lose_one }
+    }
+
+    /// Whether it follows without a vote.
+    pub fn is_observer(&self) -> bool {
+        self.settings.is_observer || self.repairing
+    }
+
+    /// The ensemble's configuration as it is now, and its version.
+    pub fn config(&self) -> (Vec<u8>, i64) {
+        let membership = &self.settings.membership;
+        let version = membership.config_version.max(self.epochs.config_version);
+        (with_version(&membership.config_text, version), version)
+    }
+
+    /// Keeps a connection to the quorum port until this server knows whether it leads.
+    pub fn keep_early(&mut self, link: LinkId, now_ms: i64) {
+        self.early_links.insert(link, now_ms);
+        if self.early_links.len() > EARLY_LINKS_MAX
+            && let Some((oldest, _)) = self.early_links.pop_first()
+        {
+            self.close(oldest);
+        }
+        assert!(self.early_links.len() <= EARLY_LINKS_MAX, "{} early links", self.early_links.len());
+    }
+
+    /// Ends connections that came too early: the server that they wait for takes longer, or is another one. Their servers
+    /// look again.
+    pub fn close_early(&mut self, now_ms: i64) {
+        let outputs = &mut self.outputs;
+        self.early_links.retain(|link, since_ms| {
+            let is_kept = now_ms - *since_ms < CONNECT_MS;
+            if !is_kept {
+                outputs.push_back(Output::Close { link: *link });
+            }
+            is_kept
+        });
+    }
+
+    /// Since when it looks for a leader; it serves no client meanwhile.
+    pub fn note_looking(&mut self, now: Now) {
+        self.unavailable_us.get_or_insert(now.mono_us);
+    }
+
+    /// It serves clients again: since when it has not, if that is to be counted.
+    pub fn take_unavailable(&mut self) -> Option<i64> {
+        self.unavailable_us.take()
+    }
+
+    /// Says from time to time who is missing, while this server has no leader.
+    pub fn tell_of_quorum(&mut self, has_leader: bool, now_ms: i64) {
+        if has_leader {
+            self.unserved_ms = None;
+            return;
+        }
+        let (since_ms, said_ms) = self.unserved_ms.get_or_insert((now_ms, now_ms));
+        if now_ms - *said_ms < UNSERVED_EVERY_MS {
+            return;
+        }
+        *said_ms = now_ms;
+        let for_s = (now_ms - *since_ms) / 1000;
+        let Membership { quorum, sid: own, .. } = &self.settings.membership;
+        let (heard, silent): (Vec<i64>, Vec<i64>) =
+            quorum.voters().partition(|sid| sid == own || self.election.hears(*sid));
+        let is_quorum = quorum.contains_quorum(&quorum.set(heard.iter().copied()));
+        let of = heard.len() + silent.len();
+        let silent = silent.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        self.push_event(Event::Unserved { is_quorum, heard: heard.len(), of, silent, for_s });
+    }
+}
+
+impl Context<'_> {
+    /// Keeps entries of txns back that no leader has confirmed; what is no txn is published before them.
+    pub fn hold_unconfirmed(&mut self, follow: &mut Follow) {
+        let until_ms = self.now.mono_ms() + self.common.settings.membership.tick_ms;
+        self.publisher.hold(&mut follow.core, until_ms);
+    }
+
+    /// A leader confirms what was held: it is published, then the epoch begins, and clients are served.
+    pub fn release_held(&mut self, follow: &mut Follow, epoch: u32) {
+        let (config_text, config_version) = self.common.config();
+        self.publisher.publish_held(&mut follow.core);
+        follow.core.release();
+        follow.core.show_config(&config_text, config_version);
+        follow.core.begin_epoch(epoch);
+        self.publisher.publish_visible(&mut follow.core);
+        self.publisher.open();
+    }
+
+    /// What the leader proposed, and was gathered, becomes a group for the log.
+    pub fn append_gathered(&mut self) {
+        if let Some(batch) = self.log.append_gathered() {
+            self.common.history.push(batch);
+            // A learner needs none of it: a leader begins with what is kept.
+            self.common.history.trim(self.common.history.last());
+        }
+    }
+
+    /// Applies what the leader, or the log, says is committed.
+    pub fn commit_logged(&mut self, follow: &mut Follow, through: Zxid) {
+        match follow.commit(through, self.now) {
+            Ok(differ) => differ.into_iter().for_each(|Differs { why, is_hint }| {
+                let why = why.to_string();
+                self.common.push_event(match is_hint {
+                    true => Event::DigestHint { why },
+                    false => Event::Digest { why },
+                });
+            }),
+            Err(why) => self.common.push(Output::Diverged(why)),
+        }
+    }
+
+    /// The server leaves the leader that `follow` works for. All that was proposed is applied: the log has it, or is about
+    /// to. No quorum may have it, so clients do not see it until the next leader confirms it.
+    pub fn leave_leader(&mut self, follow: &mut Follow, of_java: bool) {
+        follow.disconnect();
+        if !follow.core.is_held() {
+            self.publisher.publish_visible(&mut follow.core);
+            self.hold_unconfirmed(follow);
+        }
+        if of_java {
+            // Its log does not tell which clients have moved to other servers.
+            self.publisher.drop_clients(follow);
+        }
+        self.append_gathered();
+        self.commit_logged(follow, self.common.history.last());
+    }
+
+    /// Goes on with another tree than before, which is durable, and the log ends with it.
+    pub fn adopt(&mut self, follow: &mut Follow, mut restored: Database) {
+        // Of the tree before.
+        self.publisher.publish_words(&mut follow.core);
+        self.publisher.publish_visible(&mut follow.core);
+        self.publisher.drop_clients(follow);
+        self.publisher.forget_held();
+        let (config_text, config_version) = self.common.config();
+        restored.set_config(&config_text, config_version);
+        let last = restored.zxid;
+        self.common.history = History::new(last);
+        self.log.restart_at(last);
+        let shown = (last, restored.tree.digest());
+        let sessions = restored.sessions.clone();
+        follow.reset(restored, shown);
+        let restart = Restart { tree: follow.core.tree.for_view(), sessions };
+        self.publisher.restart(shown, EntryKind::Reset(Arc::new(restart)));
+    }
+
+    /// Says that the server looks for a leader.
+    pub fn tell_looking(&mut self, served: bool, why: &str) {
+        let (zxid, epoch) = (self.common.history.last(), self.common.epochs.current);
+        self.common.push_event(Event::Looking { zxid, epoch, served, why: why.to_owned() });
+    }
+
+    /// Tells the election port what this server is in `epoch`, and has it tell the others.
+    pub fn settle_election(&mut self, state: ServerState, epoch: u32) -> Vec<ElectionOutput> {
+        let mut out = Vec::new();
+        let vote = Vote { peer_epoch: epoch.into(), ..self.common.election.vote() };
+        self.common.election.settle(state, vote, &mut out);
+        out
+    }
+}

@@ -1,0 +1,215 @@
+//! A member that was elected: it waits for a quorum that follows, then proposes.
+//!
+//! Invariants: `announced <= committed <= proposed`, and views are given nothing beyond `committed`. What is proposed is in
+//! the history as soon as the leader's machine has it.
+
+use super::common::{Common, Context};
+use super::event::Event;
+use super::looking::Settling;
+use super::phase::{Late, Next, Phase};
+use super::proposer::{Proposer, has_sync};
+use super::since;
+use crate::admin::LastMinMax;
+use crate::proto::Zxid;
+use crate::replica::follow::Follow;
+use crate::replica::{CnxnId, Commit, Deltas, EntryKind, Proposed, Request, Uplink, ViewRequest};
+use crate::zab::LinkId;
+use crate::zab::history::History;
+use crate::zab::leader::{Asked, Leader};
+use crate::zab::notification::ServerState;
+
+/// Bytes of learners' requests that wait for room in a group at which they are not listened to.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
+
+/// It was elected, and waits for a quorum that follows.
+#[derive(Debug)]
+pub(super) struct Synchronizing {
+    pub leader: Box<Leader>,
+    pub follow: Box<Follow>,
+}
+
+/// A quorum follows.
+#[derive(Debug)]
+pub(super) struct Leading {
+    pub leader: Box<Leader>,
+    pub proposer: Proposer,
+}
+
+impl Synchronizing {
+    /// A learner needs the tree: a view takes an image of it, with all that the log holds.
+    pub fn publish_image(&mut self, link: LinkId, cx: &mut Context<'_>) {
+        cx.publisher.publish_unconfirmed(&mut self.follow);
+        cx.publisher.publish_control(EntryKind::Image(link));
+    }
+
+    /// A quorum follows: the epoch begins.
+    pub fn established(self, epoch: u32, cx: &mut Context<'_>) -> (Phase, Next) {
+        let Self { leader, mut follow } = self;
+        assert!(leader.is_established(), "epoch {epoch} begins without a quorum");
+        cx.release_held(&mut follow, epoch);
+        let (core, sessions, owners, waiting) = follow.into_parts();
+        let zxid = core.last_txn;
+        let mut commit = Commit::of(core, sessions, cx.now);
+        commit.core_mut().metrics.proposal_size = LastMinMax::default();
+        commit.lead(owners);
+        commit.submit(cx.now, Uplink { term: cx.publisher.term(), ..waiting });
+        if let Some(since_us) = cx.common.take_unavailable() {
+            let times = &mut commit.core_mut().metrics.times;
+            times.unavailable_time.record(since(since_us, cx.now));
+            times.leader_unavailable_time.record(since(since_us, cx.now));
+        }
+        cx.common.push_event(Event::Leading { epoch, zxid });
+        let out = cx.settle_election(ServerState::Leading, epoch);
+        let leading = Leading { leader, proposer: Proposer::new(commit, true) };
+        (Phase::Leading(leading), Next::election(out))
+    }
+
+    /// Leads no longer.
+    pub fn leave(mut self, why: &str, cx: &mut Context<'_>) -> Settling {
+        self.leader.links().for_each(|link| cx.common.close(link));
+        cx.tell_looking(false, why);
+        cx.leave_leader(&mut self.follow, false);
+        Settling::new(self.follow)
+    }
+}
+
+impl Leading {
+    /// Whether bytes of learners may be received: what waits for room in a group is bounded.
+    pub fn may_receive(&self) -> bool {
+        self.proposer.commit.backlog_bytes() < BACKLOG_BYTES_MAX
+    }
+
+    /// Proposes what was checked, and appends it to the log.
+    pub fn propose(&mut self, proposed: Proposed, cx: &mut Context<'_>) {
+        let records = &proposed.records;
+        let metrics = &mut self.proposer.commit.core_mut().metrics;
+        metrics.counters.proposal_count += u64::from(records.records());
+        for (_, txn) in records.iter() {
+            metrics.proposal_size.record(cx.now.mono_us, txn.len() as u64);
+        }
+        let mut out = Vec::new();
+        self.leader.propose(records.iter(), &mut out);
+        let round = has_sync(&proposed.deltas).then(|| self.leader.begin_round(&mut out));
+        cx.common.send_of_leader(out);
+        match self.proposer.queue(proposed, round, cx.log, cx.now) {
+            Some(batch) => cx.common.history.push(batch),
+            None => self.publish_committed(cx),
+        }
+    }
+
+    /// Publishes what is committed, and tells the learners.
+    pub fn publish_committed(&mut self, cx: &mut Context<'_>) {
+        let (committed, confirmed) = (self.leader.committed(), self.leader.confirmed_round());
+        while let Some((deltas, through)) = self.proposer.take_committed(committed, confirmed, cx.log, cx.now)
+        {
+            self.answer_learners(&deltas, through, cx.common);
+            cx.publisher.publish(deltas);
+        }
+        // What is not here any more is read from the log.
+        let needed = self.leader.announced().min(cx.publisher.shown().0).min(cx.log.durable());
+        cx.common.history.trim(needed);
+    }
+
+    /// Tells the learners what is committed now, and answers what they asked for that is no txn: each answer in its
+    /// place between the commits, for a learner tells from that place which of its requests came before.
+    fn answer_learners(&mut self, deltas: &Deltas, through: Zxid, common: &mut Common) {
+        let (mut out, history) = (Vec::new(), &common.history);
+        for entry in &deltas.entries {
+            let Some(learner) = entry.to.and_then(CnxnId::learner) else { continue };
+            let answer = match entry.what {
+                EntryKind::Synced => None,
+                EntryKind::Attached { session_id, .. } => Some((session_id, true)),
+                EntryKind::Refused { session_id } => Some((session_id, false)),
+                // A txn: the learner has it from the log.
+                _ => continue,
+            };
+            self.leader.commit(entry.zxid, history, &mut out);
+            match answer {
+                None => self.leader.synced(learner, history, &mut out),
+                Some((session_id, valid)) => {
+                    self.leader.revalidated(learner, session_id, valid, history, &mut out);
+                }
+            }
+        }
+        self.leader.commit(through, history, &mut out);
+        common.send_of_leader(out);
+    }
+
+    /// A learner needs the tree: a view takes an image of it.
+    pub fn publish_image(&mut self, link: LinkId, cx: &mut Context<'_>) {
+        cx.publisher.publish_control(EntryKind::Image(link));
+    }
+
+    /// A learner asks for something.
+    pub fn asked(&mut self, learner: u32, asked: Asked, cx: &mut Context<'_>) -> Next {
+        let Some(sid) = self.leader.sid_of(learner) else { return Next::Late(Late::AskedByLostLearner) };
+        let from = CnxnId::of_learner(learner, sid);
+        let mut bytes = Vec::new();
+        let item = match asked {
+            Asked::Request { session_id, cxid, op, body, ids } => {
+                bytes = body;
+                let body = 0..bytes.len();
+                ViewRequest::Request(Request { cnxn: from, session_id, xid: cxid, op, body, ids: ids.into() })
+            }
+            Asked::CreateSession { session_id, timeout_ms } => {
+                ViewRequest::CreateSession { from, session_id, timeout_ms }
+            }
+            Asked::Revalidate { session_id, timeout_ms } => {
+                self.proposer.commit.core_mut().metrics.counters.revalidate_count += 1;
+                ViewRequest::Revalidate { from, session_id, timeout_ms }
+            }
+            Asked::Touched(sessions) => ViewRequest::Touched(sessions),
+        };
+        let (since_us, term) = (Some(cx.now.mono_us), cx.publisher.term());
+        self.proposer.commit.submit(cx.now, Uplink { bytes, items: vec![item], since_us, term });
+        Next::Done
+    }
+
+    /// Says which learners have come into step.
+    pub fn tell_of_learners(&self, common: &mut Common) {
+        let is_new = |link: &LinkId| !common.in_step.contains_key(link);
+        let new: Vec<_> = self.leader.in_step().filter(|(link, _, _)| is_new(link)).collect();
+        for (link, sid, voter) in new {
+            common.in_step.insert(link, (sid, voter));
+            if self.leader.is_non_voting_follower(link) {
+                common.push_event(Event::Unlisted { sid });
+            }
+            let redundancy = common.redundancy();
+            common.push_event(Event::LearnerInStep { sid, voter, redundancy });
+        }
+    }
+
+    /// Leads no longer. The tree has all that was proposed, so all of it goes to the log; the next leader says what of it
+    /// counts.
+    pub fn leave(self, why: &str, cx: &mut Context<'_>) -> Settling {
+        let Self { leader, proposer } = self;
+        leader.links().for_each(|link| cx.common.close(link));
+        cx.tell_looking(true, why);
+        let (commit, rest, mut groups) = proposer.into_parts(cx.log);
+        if let Some(Proposed { records, deltas, since_us, .. }) = rest {
+            groups.push(deltas);
+            if !records.is_empty() {
+                let batch = cx.log.append(records, since_us);
+                cx.common.history.push(batch);
+            }
+        }
+        let (core, sessions) = commit.into_core();
+        let mut follow = Follow::of(core, sessions, cx.now);
+        // What became of their clients' requests no server could tell them.
+        cx.publisher.drop_clients(&mut follow);
+        cx.hold_unconfirmed(&mut follow);
+        cx.publisher.hold_groups(groups.into_iter());
+        Settling::new(Box::new(follow))
+    }
+
+    /// Asserts what must hold after every call.
+    pub fn check(&self, history: &History, shown: Zxid) {
+        let (announced, committed) = (self.leader.announced(), self.leader.committed());
+        let proposed = history.last();
+        assert!(announced <= committed, "announced {announced}, committed {committed}");
+        assert!(committed <= proposed, "committed {committed}, proposed {proposed}");
+        // The start of an epoch is no txn.
+        let is_committed = shown <= committed || shown.counter() == 0;
+        assert!(is_committed, "views were given {shown}, committed {committed}");
+    }
+}

@@ -2,8 +2,9 @@
 
 use super::event::{Event, Redundancy};
 use super::log_queue::LogQueue;
+use super::output::{Output, Port};
 use super::publisher::Publisher;
-use super::{MemberSettings, Output, Port};
+use super::settings::MemberSettings;
 use crate::database::Database;
 use crate::proto::Zxid;
 use crate::replica::follow::{Differs, Follow};

@@ -1,12 +1,11 @@
 //! A member that connects to the server that was elected.
 
 use super::common::{CONNECT_MS, Context};
-use super::following::Following;
-use super::looking::Settling;
-use super::phase::Next;
+use super::next::Next;
+use super::settling::Settling;
 use crate::replica::follow::Follow;
 use crate::zab::LinkId;
-use crate::zab::learner::{Learner, LostLeader};
+use crate::zab::learner::LostLeader;
 
 /// Pause between two attempts to connect to the leader, which may not know yet that it is one.
 const CONNECT_RETRY_MS: i64 = 10;
@@ -23,7 +22,7 @@ pub(super) struct Connecting {
     pub retry_ms: i64,
     /// When it gives up.
     pub until_ms: i64,
-    /// See [`Learner::wanting_all`].
+    /// See [`Learner::wanting_all`](crate::zab::learner::Learner::wanting_all).
     pub wants_all: bool,
 }
 
@@ -62,17 +61,6 @@ impl Connecting {
     pub fn not_connected(&mut self, now_ms: i64) {
         self.link = None;
         self.retry_ms = now_ms + CONNECT_RETRY_MS;
-    }
-
-    /// The connection is there.
-    pub fn connected(self, link: LinkId, cx: &mut Context<'_>) -> (Following, Next) {
-        let Self { follow, sid, until_ms, wants_all, .. } = self;
-        let (common, now_ms) = (&*cx.common, cx.now.mono_ms());
-        let (membership, last) = (common.settings.membership.clone(), common.history.last());
-        let mut out = Vec::new();
-        let learner = Learner::new(membership, common.is_observer(), common.epochs, last, now_ms, &mut out)
-            .wanting_all(wants_all);
-        (Following::new(follow, learner, sid, link, until_ms, now_ms), Next::learner(out))
     }
 
     /// Gives up.

@@ -7,11 +7,11 @@
 use super::common::{Common, Context};
 use super::connecting::Connecting;
 use super::event::Event;
-use super::install::{Behind, Install, Marked, Receiving, Unfinished};
-use super::log_queue::LogQueue;
-use super::looking::Settling;
-use super::phase::{Late, Next, Phase};
-use super::{Output, since};
+use super::install::{AfterMarker, Behind, Install, Receiving, Unfinished};
+use super::log_queue::{LogQueue, since};
+use super::next::Next;
+use super::output::Output;
+use super::settling::Settling;
 use crate::admin::Metrics;
 use crate::database::{Builder, Database};
 use crate::proto::Zxid;
@@ -74,15 +74,15 @@ enum Service {
 }
 
 impl Following {
-    pub fn new(
-        follow: Box<Follow>,
-        learner: Learner,
-        sid: i64,
-        link: LinkId,
-        until_ms: i64,
-        now_ms: i64,
-    ) -> Self {
-        Self {
+    /// Connected to the leader: the learner says who it is.
+    pub fn begin(connecting: Connecting, link: LinkId, cx: &mut Context<'_>) -> (Self, Next) {
+        let Connecting { follow, sid, until_ms, wants_all, .. } = connecting;
+        let (common, now_ms) = (&*cx.common, cx.now.mono_ms());
+        let (membership, last) = (common.settings.membership.clone(), common.history.last());
+        let mut out = Vec::new();
+        let learner = Learner::new(membership, common.is_observer(), common.epochs, last, now_ms, &mut out)
+            .wanting_all(wants_all);
+        let following = Self {
             follow,
             learner,
             sid,
@@ -96,7 +96,8 @@ impl Following {
             said_ms: now_ms,
             bytes: 0,
             answered_ms: now_ms,
-        }
+        };
+        (following, Next::learner(out))
     }
 
     /// Whether clients are served.
@@ -291,17 +292,15 @@ impl Following {
         Next::election(cx.settle_election(state, epoch))
     }
 
-    /// The connection to the leader has ended.
-    pub fn closed(self: Box<Self>, cx: &mut Context<'_>) -> (Phase, Next) {
-        // It may not know yet that it leads.
-        if self.learner.is_unheard() {
-            let wants_all = self.learner.wants_all();
-            let Self { follow, sid, until_ms, .. } = *self;
-            let now_ms = cx.now.mono_ms();
-            let connecting = Connecting::after_a_pause(follow, sid, until_ms, wants_all, now_ms);
-            return (Phase::Connecting(connecting), Next::Done);
+    /// The connection to the leader has ended. A leader that has said nothing may not know yet that it leads, and is
+    /// connected to again; one that was heard is lost.
+    pub fn reconnect_if_unheard(self: Box<Self>, now_ms: i64) -> Result<Connecting, Box<Self>> {
+        if !self.learner.is_unheard() {
+            return Err(self);
         }
-        (Phase::Following(self), Next::leave_role(&LostLeader::Closed))
+        let wants_all = self.learner.wants_all();
+        let Self { follow, sid, until_ms, .. } = *self;
+        Ok(Connecting::after_a_pause(follow, sid, until_ms, wants_all, now_ms))
     }
 
     /// Leaves the leader.
@@ -368,7 +367,8 @@ impl Following {
         self.learner.take_tree(used);
         let Receiving { zxid, decoder, builder } = *receiving;
         let tail = decoder.finish().map_err(|damage| damage.to_string());
-        let tree = match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail).map_err(|why| why.to_string())) {
+        let tree = match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail).map_err(|why| why.to_string()))
+        {
             Ok(tree) => tree,
             Err(why) => return Next::leave_role(&LostLeader::Tree(why)),
         };
@@ -419,30 +419,34 @@ impl Following {
         }
     }
 
-    /// The disk has said whether the log can be cut after `to`. See [`Replica::truncate`](super::Replica::truncate).
-    pub fn truncate(mut self: Box<Self>, to: Zxid, is_possible: bool, cx: &mut Context<'_>) -> (Phase, Next) {
-        if !matches!(self.install, Install::Checking(asked) if asked == to) {
-            return (Phase::Following(self), Next::Late(Late::TruncationOfFormerLeader));
-        }
-        if is_possible {
-            self.install = Install::Unfinished(Unfinished::Truncating(to));
-            cx.log.append_marker(Marker::Truncate { to });
-            return (Phase::Following(self), Next::Done);
-        }
+    /// Whether the disk was asked if the log can be cut after `to`.
+    pub fn is_checking(&self, to: Zxid) -> bool {
+        matches!(self.install, Install::Checking(asked) if asked == to)
+    }
+
+    /// The log can be cut after `to`, and is told to.
+    pub fn truncate(&mut self, to: Zxid, cx: &mut Context<'_>) {
+        assert!(self.is_checking(to), "the log is cut after {to} while {:?}", self.install);
+        self.install = Install::Unfinished(Unfinished::Truncating(to));
+        cx.log.append_marker(Marker::Truncate { to });
+    }
+
+    /// The log cannot be cut after `to`: the leader is asked for everything, over a new connection.
+    pub fn ask_for_all(self: Box<Self>, to: Zxid, cx: &mut Context<'_>) -> Connecting {
+        assert!(self.is_checking(to), "the log cannot be cut after {to} while {:?}", self.install);
         cx.common.push_event(Event::CannotTruncate { sid: self.sid, to });
         cx.common.close(self.link);
-        let connecting = Connecting::for_all(self.follow, self.sid, cx);
-        (Phase::Connecting(connecting), Next::Done)
+        Connecting::for_all(self.follow, self.sid, cx)
     }
 
     /// The log has its marker.
     pub fn on_marker_durable(&mut self, cx: &mut Context<'_>) -> Next {
-        match self.take_unfinished("the log has a marker").marked(cx.common) {
-            Marked::Reload => {
+        match self.take_unfinished("the log has a marker").after_marker(cx.common) {
+            AfterMarker::Reload => {
                 self.install = Install::Unfinished(Unfinished::Reloading);
                 Next::Done
             }
-            Marked::Adopt(restored) => self.adopt(restored, cx),
+            AfterMarker::Adopt(restored) => self.adopt(restored, cx),
         }
     }
 

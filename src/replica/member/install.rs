@@ -9,9 +9,9 @@
 //! Storing is unfinished as well: a tree that is on its way to the disk is installed also where its leader is gone. It is
 //! exact, holds all that was committed when it was sent, and spares the next leader from sending it again.
 
-use super::Output;
 use super::common::Common;
 use super::log_queue::LogQueue;
+use super::output::Output;
 use crate::database::{Builder, Database, FuzzyReplay, ReplayError};
 use crate::proto::Zxid;
 use crate::replica::follow::Logged;
@@ -58,7 +58,7 @@ pub(super) struct Receiving {
 
 /// What follows once the log has a marker.
 #[derive(Debug)]
-pub(super) enum Marked {
+pub(super) enum AfterMarker {
     /// The shell reads the disk again.
     Reload,
     /// The log begins at this tree.
@@ -101,15 +101,15 @@ impl Unfinished {
     }
 
     /// The log has its marker.
-    pub fn marked(self, common: &mut Common) -> Marked {
+    pub fn after_marker(self, common: &mut Common) -> AfterMarker {
         match self {
             Self::Truncating(to) => {
                 common.push(Output::Reload(to));
-                Marked::Reload
+                AfterMarker::Reload
             }
             Self::Basing(restored) => {
                 common.push(Output::FinishInstall(restored.zxid));
-                Marked::Adopt(*restored)
+                AfterMarker::Adopt(*restored)
             }
             Self::Storing(_) | Self::Reloading => panic!("a marker in the log while {self:?}"),
         }

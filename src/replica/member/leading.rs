@@ -5,10 +5,10 @@
 
 use super::common::{Common, Context};
 use super::event::Event;
-use super::looking::Settling;
-use super::phase::{Late, Next, Phase};
+use super::log_queue::since;
+use super::next::{Late, Next};
 use super::proposer::{Proposer, has_sync};
-use super::since;
+use super::settling::Settling;
 use crate::admin::LastMinMax;
 use crate::proto::Zxid;
 use crate::replica::follow::Follow;
@@ -43,7 +43,7 @@ impl Synchronizing {
     }
 
     /// A quorum follows: the epoch begins.
-    pub fn established(self, epoch: u32, cx: &mut Context<'_>) -> (Phase, Next) {
+    pub fn established(self, epoch: u32, cx: &mut Context<'_>) -> (Leading, Next) {
         let Self { leader, mut follow } = self;
         assert!(leader.is_established(), "epoch {epoch} begins without a quorum");
         cx.release_held(&mut follow, epoch);
@@ -52,7 +52,7 @@ impl Synchronizing {
         let mut commit = Commit::of(core, sessions, cx.now);
         commit.core_mut().metrics.proposal_size = LastMinMax::default();
         commit.lead(owners);
-        commit.submit(cx.now, Uplink { term: cx.publisher.term(), ..waiting });
+        commit.submit(cx.now, Uplink { term: cx.publisher.serving_generation(), ..waiting });
         if let Some(since_us) = cx.common.take_unavailable() {
             let times = &mut commit.core_mut().metrics.times;
             times.unavailable_time.record(since(since_us, cx.now));
@@ -61,7 +61,7 @@ impl Synchronizing {
         cx.common.push_event(Event::Leading { epoch, zxid });
         let out = cx.settle_election(ServerState::Leading, epoch);
         let leading = Leading { leader, proposer: Proposer::new(commit, true) };
-        (Phase::Leading(leading), Next::election(out))
+        (leading, Next::election(out))
     }
 
     /// Leads no longer.
@@ -160,7 +160,7 @@ impl Leading {
             }
             Asked::Touched(sessions) => ViewRequest::Touched(sessions),
         };
-        let (since_us, term) = (Some(cx.now.mono_us), cx.publisher.term());
+        let (since_us, term) = (Some(cx.now.mono_us), cx.publisher.serving_generation());
         self.proposer.commit.submit(cx.now, Uplink { bytes, items: vec![item], since_us, term });
         Next::Done
     }

@@ -10,7 +10,6 @@
 //! Invariants: `durable <= appended`; both are equal once nothing waits and nothing is being written. One group at a time
 //! is being written. Gathered txns come after all appended ones.
 
-use super::since;
 use crate::proto::Zxid;
 use crate::replica::Now;
 use crate::replica::commit::GROUP_FIT_BYTES;
@@ -229,4 +228,9 @@ impl LogQueue {
             assert_eq!(self.durable, self.appended, "the log is idle, and not all of it is durable");
         }
     }
+}
+
+/// Microseconds since then.
+pub(super) fn since(then_us: i64, now: Now) -> u64 {
+    (now.mono_us - then_us).max(0) as u64
 }

@@ -16,16 +16,19 @@
 //! ```text
 //! what a server is    peers          what only a member has: other servers, and what it wants of its shell
 //!                     phase          the phases of a member, and the loop that runs what follows from an event
-//!                     looking        without a leader: Settling, Electing
+//!                     settling       without a leader, and the log is behind
+//!                     electing       without a leader
 //!                     connecting     to the server that was elected
 //!                     following      the leader; how a tree or a truncation is carried out stands in
 //!                     install        SNAP and TRUNC, step by step
 //!                     leading        Synchronizing, Leading
 //!                     proposer       the commit side and its groups: alone, or leading
+//!                     next           what follows from an event, and what comes late
 //! what it has always  common         a member's election port, history, connections, and what it has for the shell
 //!                     log_queue      groups that wait for the log
 //!                     publisher      what the views are given
-//! what others see     output, event  what the shell must do, and what people are told
+//! what others see     settings       how it is a member, and what it is to its ensemble
+//!                     output, event  what the shell must do, and what people are told
 //! ```
 //!
 //! Invariants: what views are given is committed. The tree is never ahead of the log when this server votes, and
@@ -34,20 +37,24 @@
 
 mod common;
 mod connecting;
+mod electing;
 mod event;
 mod following;
 mod install;
 mod leading;
 mod log_queue;
-mod looking;
+mod next;
 mod output;
 mod peers;
 mod phase;
 mod proposer;
 mod publisher;
+mod settings;
+mod settling;
 
 pub use event::{Event, Redundancy, Weight};
 pub use output::{Output, Port};
+pub use settings::{MemberSettings, Standing};
 
 use super::commit::{GROUP_BYTES_MAX, SLOW_GROUP_BYTES_MAX};
 use super::core::{Core, SessionClock};
@@ -56,54 +63,22 @@ use super::report::Answered;
 use super::{CnxnId, Commit, CommitSettings, Deltas, Now, Uplink, ViewRequest};
 use crate::admin::{Leading as LeadingStatus, Metrics, Mode};
 use crate::auth::Policy;
-use crate::config::Ensemble;
 use crate::database::Database;
 use crate::proto::Zxid;
 use crate::txn;
 use crate::wal::Batch;
-use crate::zab::LinkId;
 use crate::zab::election::ElectionPort;
 use crate::zab::history::History;
 use crate::zab::leader::{Epochs, Membership};
 use crate::zab::quorum::Quorum;
 use common::{Common, Context};
 use log_queue::{LogQueue, Taken};
-use looking::Settling;
-use phase::{Agenda, Next, Phase, Slot};
+use next::Next;
+use phase::{Agenda, Phase, Slot};
 use proposer::Proposer;
 use publisher::Publisher;
+use settling::Settling;
 use std::sync::Arc;
-
-/// How a server is a member.
-#[derive(Clone, Debug)]
-pub struct MemberSettings {
-    /// The servers.
-    pub ensemble: Ensemble,
-    /// What leaders and learners are told.
-    pub membership: Membership,
-    /// Whether it follows without a vote.
-    pub is_observer: bool,
-    /// Where its election port is, for the others: `host:port`.
-    pub election_address: String,
-    /// Whether its data was lost or damaged: it may have acknowledged what it does not know any more. It does not vote
-    /// until a leader has given it everything.
-    pub repairing: bool,
-}
-
-/// What a server is to its ensemble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// There is no ensemble.
-    Alone,
-    /// Without a leader.
-    Looking,
-    /// Leads, and clients are served.
-    Leading,
-    /// Follows, and clients are served.
-    Following,
-    /// The same without a vote.
-    Observing,
-}
 
 /// A server without its files, sockets and clocks.
 ///
@@ -380,10 +355,10 @@ impl Replica {
         self.proposer().is_some_and(|proposer| proposer.commit.has_more())
     }
 
-    /// Takes in what a view sends up. Of an uplink of an earlier term only what is about the server itself counts: the
+    /// Takes in what a view sends up. Of an uplink of an earlier generation only what is about the server itself counts: the
     /// clients of then are gone.
     pub fn submit(&mut self, now: Now, mut uplink: Uplink) {
-        if uplink.term != self.publisher.term() {
+        if uplink.term != self.publisher.serving_generation() {
             uplink.items.retain(|item| {
                 matches!(item, ViewRequest::FourLetterWord { .. } | ViewRequest::Report { .. })
             });
@@ -671,7 +646,7 @@ impl Member {
             }
             // What clients ask waits for a leader.
             Phase::Settling(Settling { follow, .. })
-            | Phase::Electing(looking::Electing { follow, .. })
+            | Phase::Electing(electing::Electing { follow, .. })
             | Phase::Connecting(connecting::Connecting { follow, .. })
             | Phase::Synchronizing(leading::Synchronizing { follow, .. }) => follow.submit(now, uplink),
         }
@@ -702,11 +677,6 @@ impl Member {
             Phase::Settling(_) => {}
         }
     }
-}
-
-/// Microseconds since then.
-fn since(then_us: i64, now: Now) -> u64 {
-    (now.mono_us - then_us).max(0) as u64
 }
 
 #[cfg(test)]

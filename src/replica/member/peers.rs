@@ -2,8 +2,9 @@
 
 use super::common::Context;
 use super::install::Install;
+use super::next::{Late, Next};
 use super::output::{Output, Port};
-use super::phase::{Late, Next, Phase, Slot};
+use super::phase::{Phase, Slot};
 use super::{Member, Replica, Role};
 use crate::database::Database;
 use crate::proto::Zxid;
@@ -113,12 +114,7 @@ impl Replica {
     /// for everything, over a new connection and at once, since it may need this server for its quorum. Nothing is
     /// taken back meanwhile: all that this server ever acknowledged is on its disk until what comes takes its place.
     pub fn truncate(&mut self, to: Zxid, is_possible: bool, now: Now) {
-        self.step(now, |slot, cx| {
-            slot.change(|phase| match phase {
-                Phase::Following(following) => following.truncate(to, is_possible, cx),
-                left => (left, Next::Late(Late::TruncationOfFormerLeader)),
-            })
-        });
+        self.step(now, |slot, cx| slot.change(|phase| phase.truncate(to, is_possible, cx)));
     }
 
     /// What the disk holds, after [`Output::Reload`].

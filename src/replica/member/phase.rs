@@ -14,19 +14,23 @@
 
 use super::common::{Common, Context};
 use super::connecting::Connecting;
+use super::electing::{Elected, Electing};
 use super::event::Event;
 use super::following::Following;
 use super::leading::{Leading, Synchronizing};
 use super::log_queue::LogQueue;
-use super::looking::{Electing, Settling};
+use super::next::{Late, Next};
+use super::output::{Output, Port};
 use super::proposer::Proposer;
-use super::{Output, Port, Standing};
+use super::settings::Standing;
+use super::settling::Settling;
+use crate::proto::Zxid;
 use crate::replica::core::Core;
 use crate::replica::follow::Follow;
 use crate::zab::LinkId;
 use crate::zab::election::Output as ElectionOutput;
 use crate::zab::leader::{Leader, LeaderOutput};
-use crate::zab::learner::LearnerOutput;
+use crate::zab::learner::LostLeader;
 use std::ops::{Deref, DerefMut};
 
 /// Roles that one event may end, far more than any does: elections that follow from elections would never end.
@@ -49,79 +53,6 @@ pub(super) enum Phase {
     Leading(Leading),
 }
 
-/// What follows from an event.
-#[derive(Debug)]
-pub(super) enum Next {
-    /// Nothing.
-    Done,
-    /// Nothing: the event is of something that has ended.
-    Late(Late),
-    /// The election port has said this.
-    Election(std::vec::IntoIter<ElectionOutput>),
-    /// The leader's machine has said this.
-    Leader(std::vec::IntoIter<LeaderOutput>),
-    /// The learner's machine has said this.
-    Learner(std::vec::IntoIter<LearnerOutput>),
-    /// The server leaves its leader, or leads no longer: why.
-    LeaveRole(String),
-    /// The log, or the disk, may be done with what the next election waits for.
-    StartElection,
-}
-
-/// What comes legally late. An event crosses the message that ends what it is about: the shell carries out outputs in their
-/// order, and only after the call that made them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Late {
-    /// Bytes of a connection that this server has left: its end is on the way to the shell.
-    BytesOfLeftLink,
-    /// The end of a connection that this server has left.
-    EndOfLeftLink,
-    /// A view has begun an image for a learner of a lead that is over.
-    ImageOfFormerLead,
-    /// The log has searched or read for a learner of a lead that is over.
-    LogOfFormerLead,
-    /// The disk was asked about a truncation that a former leader wanted.
-    TruncationOfFormerLeader,
-    /// A learner asks for something before the epoch begins. A zkfast server sends signs of life then, and all sessions get
-    /// their full time once the epoch has begun; others send nothing.
-    AskedBeforeEpoch,
-    /// A learner that is gone has asked; it asks again if it comes back.
-    AskedByLostLearner,
-}
-
-impl Next {
-    pub fn election(out: Vec<ElectionOutput>) -> Self {
-        if out.is_empty() { Self::Done } else { Self::Election(out.into_iter()) }
-    }
-
-    pub fn leader(out: Vec<LeaderOutput>) -> Self {
-        if out.is_empty() { Self::Done } else { Self::Leader(out.into_iter()) }
-    }
-
-    /// Also without an output: the follower's packets to its leader go after them.
-    pub fn learner(out: Vec<LearnerOutput>) -> Self {
-        Self::Learner(out.into_iter())
-    }
-
-    pub fn leave_role(why: &dyn std::fmt::Display) -> Self {
-        Self::LeaveRole(why.to_string())
-    }
-}
-
-impl Late {
-    /// Whether it can be late in this phase; if not, it should have been taken in.
-    fn may_come(self, phase: &Phase) -> bool {
-        match self {
-            Self::BytesOfLeftLink | Self::EndOfLeftLink | Self::ImageOfFormerLead | Self::LogOfFormerLead => {
-                phase.leader().is_none()
-            }
-            Self::TruncationOfFormerLeader => true,
-            Self::AskedBeforeEpoch => matches!(phase, Phase::Synchronizing(_)),
-            Self::AskedByLostLearner => matches!(phase, Phase::Leading(_)),
-        }
-    }
-}
-
 /// What is left to do of an event, the next step last; empty between two calls of the replica.
 #[derive(Debug, Default)]
 pub(super) struct Agenda(Vec<Next>);
@@ -135,7 +66,7 @@ impl Agenda {
         while let Some(next) = self.0.pop() {
             match next {
                 Next::Done => {}
-                Next::Late(late) => assert!(late.may_come(slot), "{late:?} while {}", slot.name()),
+                Next::Late(late) => assert!(slot.may_miss(late), "{late:?} while {}", slot.name()),
                 Next::Election(mut out) => {
                     match first_step(&mut out, |output| slot.run_election_output(output, cx)) {
                         None => {}
@@ -319,6 +250,18 @@ impl Phase {
         }
     }
 
+    /// Whether such an event can be late in this phase; if not, it should have been taken in.
+    fn may_miss(&self, late: Late) -> bool {
+        match late {
+            Late::BytesOfLeftLink | Late::EndOfLeftLink | Late::ImageOfFormerLead | Late::LogOfFormerLead => {
+                self.leader().is_none()
+            }
+            Late::TruncationOfFormerLeader => true,
+            Late::AskedBeforeEpoch => matches!(self, Self::Synchronizing(_)),
+            Late::AskedByLostLearner => matches!(self, Self::Leading(_)),
+        }
+    }
+
     /// The follower whose learner has said something: what it said is dropped when the phase is left.
     fn following_mut(&mut self) -> &mut Following {
         match self {
@@ -349,7 +292,7 @@ impl Phase {
     pub fn connected(self, link: LinkId, cx: &mut Context<'_>) -> (Self, Next) {
         match self {
             Self::Connecting(connecting) if connecting.link == Some(link) => {
-                let (following, next) = connecting.connected(link, cx);
+                let (following, next) = Following::begin(connecting, link, cx);
                 (Self::Following(Box::new(following)), next)
             }
             // The shell was told to give up this attempt, and had succeeded.
@@ -392,8 +335,28 @@ impl Phase {
                 connecting.not_connected(cx.now.mono_ms());
                 (Self::Connecting(connecting), Next::Done)
             }
-            Self::Following(following) if following.link == link => following.closed(cx),
+            Self::Following(following) if following.link == link => {
+                match following.reconnect_if_unheard(cx.now.mono_ms()) {
+                    Ok(connecting) => (Self::Connecting(connecting), Next::Done),
+                    Err(following) => (Self::Following(following), Next::leave_role(&LostLeader::Closed)),
+                }
+            }
             left => (left, Next::Late(Late::EndOfLeftLink)),
+        }
+    }
+
+    /// The disk has said whether the log can be cut after `to`. See [`Replica::truncate`](super::Replica::truncate).
+    pub fn truncate(self, to: Zxid, is_possible: bool, cx: &mut Context<'_>) -> (Self, Next) {
+        match self {
+            Self::Following(mut following) if following.is_checking(to) => {
+                if is_possible {
+                    following.truncate(to, cx);
+                    (Self::Following(following), Next::Done)
+                } else {
+                    (Self::Connecting(following.ask_for_all(to, cx)), Next::Done)
+                }
+            }
+            left => (left, Next::Late(Late::TruncationOfFormerLeader)),
         }
     }
 
@@ -480,7 +443,12 @@ impl Phase {
     /// Begins an election once the log has everything.
     fn start_election_if_durable(self, cx: &mut Context<'_>) -> (Self, Next) {
         match self {
-            Self::Settling(settling) => settling.start_election_if_durable(cx),
+            Self::Settling(settling) if settling.may_vote(cx.log) => {
+                let (electing, next) = Electing::begin(settling, cx);
+                (Self::Electing(electing), next)
+            }
+            // The log, or the disk, says when it goes on.
+            Self::Settling(settling) => (Self::Settling(settling), Next::Done),
             other => panic!("an election begins while {}", other.name()),
         }
     }
@@ -503,7 +471,10 @@ impl Slot {
             ElectionOutput::Unwelcome { link, why } => common.push_event(Event::Unwelcome { link, why }),
             ElectionOutput::Elected { vote, state, .. } => {
                 return self.change(|phase| match phase {
-                    Phase::Electing(electing) => electing.elected(vote, state, cx),
+                    Phase::Electing(electing) => match electing.elected(vote, state, cx) {
+                        Elected::Leader(synchronizing, next) => (Phase::Synchronizing(synchronizing), next),
+                        Elected::Follower(connecting) => (Phase::Connecting(connecting), Next::Done),
+                    },
                     other => panic!("elected as {state:?} while {}", other.name()),
                 });
             }
@@ -549,7 +520,10 @@ impl Slot {
             },
             LeaderOutput::Established(epoch) => {
                 return self.change(|phase| match phase {
-                    Phase::Synchronizing(synchronizing) => synchronizing.established(epoch, cx),
+                    Phase::Synchronizing(synchronizing) => {
+                        let (leading, next) = synchronizing.established(epoch, cx);
+                        (Phase::Leading(leading), next)
+                    }
                     other => panic!("epoch {epoch} begins while {}", other.name()),
                 });
             }

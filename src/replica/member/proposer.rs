@@ -3,8 +3,7 @@
 //! Invariants: groups are published in the order in which they were proposed, none before it is committed. A group with a
 //! sync in it also waits until a quorum has confirmed the lead since.
 
-use super::log_queue::LogQueue;
-use super::since;
+use super::log_queue::{LogQueue, since};
 use crate::admin::Metrics;
 use crate::proto::Zxid;
 use crate::replica::{Commit, Deltas, EntryKind, Now, Proposed};

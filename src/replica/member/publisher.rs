@@ -19,8 +19,8 @@ pub(super) struct Publisher {
     /// Entries of a former lead that no leader has confirmed yet, with no client to answer.
     held: VecDeque<Deltas>,
     service: Service,
-    /// How often clients were dropped; uplinks of earlier terms are void.
-    term: u32,
+    /// How often clients were dropped; uplinks of earlier generations are void.
+    serving_generation: u32,
 }
 
 /// Whether the views serve clients.
@@ -38,7 +38,7 @@ impl Publisher {
     /// For views that have everything through `shown.0`, and the digest then.
     pub fn new(shown: (Zxid, u64), is_open: bool) -> Self {
         let service = if is_open { Service::Open } else { Service::Dropped };
-        Self { published: VecDeque::new(), shown, held: VecDeque::new(), service, term: 0 }
+        Self { published: VecDeque::new(), shown, held: VecDeque::new(), service, serving_generation: 0 }
     }
 
     /// Newest entry that was published, and the digest then.
@@ -47,8 +47,8 @@ impl Publisher {
     }
 
     /// How often clients were dropped.
-    pub fn term(&self) -> u32 {
-        self.term
+    pub fn serving_generation(&self) -> u32 {
+        self.serving_generation
     }
 
     /// Whether entries of a former lead wait for a leader.
@@ -170,7 +170,7 @@ impl Publisher {
         self.publish_words(&mut follow.core);
         self.publish_visible(&mut follow.core);
         self.service = Service::Dropped;
-        self.term += 1;
+        self.serving_generation += 1;
         follow.drop_clients();
         self.publish_control(EntryKind::Serving(false));
     }

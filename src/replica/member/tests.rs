@@ -9,6 +9,7 @@ use super::*;
 use crate::admin::{FourLetterWord, Whitelist};
 use crate::proto::OpCode;
 use crate::snapshot::java::{Encoder, Form};
+use crate::zab::LinkId;
 use crate::zab::leader::Leader;
 use crate::zab::message::{
     ForwardedRequest, LearnerInfo, PROTOCOL_VERSION_CUMULATIVE, PacketStream, PacketType, put_ack,
@@ -49,7 +50,7 @@ fn become_phase(replica: &mut Replica, phase: impl FnOnce(Box<Follow>, &Common) 
     let Member { common, phase: slot, .. } = in_ensemble(replica);
     slot.change(|former| match former {
         Phase::Settling(Settling { follow, .. })
-        | Phase::Electing(looking::Electing { follow, .. })
+        | Phase::Electing(electing::Electing { follow, .. })
         | Phase::Connecting(Connecting { follow, .. }) => (phase(follow, common), ()),
         other => panic!("it is {}", other.name()),
     });

@@ -1,0 +1,35 @@
+//! How a server is a member, and what it is to its ensemble.
+
+use crate::config::Ensemble;
+use crate::zab::leader::Membership;
+
+/// How a server is a member.
+#[derive(Clone, Debug)]
+pub struct MemberSettings {
+    /// The servers.
+    pub ensemble: Ensemble,
+    /// What leaders and learners are told.
+    pub membership: Membership,
+    /// Whether it follows without a vote.
+    pub is_observer: bool,
+    /// Where its election port is, for the others: `host:port`.
+    pub election_address: String,
+    /// Whether its data was lost or damaged: it may have acknowledged what it does not know any more. It does not vote
+    /// until a leader has given it everything.
+    pub repairing: bool,
+}
+
+/// What a server is to its ensemble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no ensemble.
+    Alone,
+    /// Without a leader.
+    Looking,
+    /// Leads, and clients are served.
+    Leading,
+    /// Follows, and clients are served.
+    Following,
+    /// The same without a vote.
+    Observing,
+}

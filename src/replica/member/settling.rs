@@ -1,0 +1,53 @@
+//! A member without a leader whose log is behind.
+
+use super::common::Context;
+use super::install::{AfterMarker, Unfinished};
+use super::log_queue::LogQueue;
+use super::next::Next;
+use crate::database::Database;
+use crate::replica::follow::Follow;
+
+/// It has no leader, and the next election waits for the log.
+#[derive(Debug)]
+pub(super) struct Settling {
+    pub follow: Box<Follow>,
+    /// What a former leader wanted and the disk is carrying out.
+    pub unfinished: Option<Unfinished>,
+}
+
+impl Settling {
+    pub fn new(follow: Box<Follow>) -> Self {
+        Self { follow, unfinished: None }
+    }
+
+    /// True once the log has everything and nothing is under way for a former leader: what this server votes with is
+    /// what its log holds.
+    pub fn may_vote(&self, log: &LogQueue) -> bool {
+        self.unfinished.is_none() && log.is_idle()
+    }
+
+    /// What the disk is carrying out, which has reached its next step.
+    pub fn take_unfinished(&mut self, step: &str) -> Unfinished {
+        match self.unfinished.take() {
+            Some(unfinished) => unfinished,
+            None => panic!("{step}, and nothing is under way for a former leader"),
+        }
+    }
+
+    /// The log has its marker.
+    pub fn on_marker_durable(&mut self, cx: &mut Context<'_>) -> Next {
+        match self.take_unfinished("the log has a marker").after_marker(cx.common) {
+            AfterMarker::Reload => {
+                self.unfinished = Some(Unfinished::Reloading);
+                Next::Done
+            }
+            AfterMarker::Adopt(restored) => self.adopt(restored, cx),
+        }
+    }
+
+    /// Goes on with another tree, which the log ends with.
+    pub fn adopt(&mut self, restored: Database, cx: &mut Context<'_>) -> Next {
+        cx.adopt(&mut self.follow, restored);
+        Next::StartElection
+    }
+}

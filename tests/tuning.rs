@@ -1,4 +1,4 @@
-//! `tuning/check` on hosts that are made of files: each rule, where all is well and where it is not.
+//! `tuning/check` on hosts that consist of files: each rule finds a good setting and a bad one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const DISK: &str = "/sys/devices/pci0/0000:01/block/sda";
 const NIC: &str = "/sys/devices/pci0/0000:02";
 
-/// A host on which nothing is to be changed: four cores, a disk, a network card, a group with a memory limit.
+/// The files of a host on which nothing must be changed: four cores, a disk, a network card, a group with a memory limit.
 fn good() -> BTreeMap<String, String> {
     let disk = |name: &str| format!("{DISK}/{name}");
     let mut files: BTreeMap<String, String> = [
@@ -76,11 +76,11 @@ const MOUNTS: &str = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
     2 1 0:5 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
     3 1 8:0 / /data rw,relatime - xfs /dev/sda rw";
 
-/// Files below a folder that goes with this value.
+/// A host's files below a folder, which is removed with this value.
 struct Host(PathBuf);
 
 impl Host {
-    /// The good host with changes to files: new content, or `None` where it is to be absent.
+    /// The good host with changed files: their new content, or `None` to remove them.
     fn new(changes: &[(&str, Option<&str>)]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("tuning-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -134,7 +134,7 @@ impl Drop for Host {
 
 fn check(arguments: &[&str]) -> Output {
     static PYTHON: OnceLock<String> = OnceLock::new();
-    // `python3` may be a script that looks for one of several, which takes longer than all the rest.
+    // `python3` may be a script that searches for an interpreter, which takes longer than everything else.
     let python = PYTHON.get_or_init(|| {
         let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
         String::from_utf8(found.expect("Python 3").stdout).unwrap().trim().to_owned()
@@ -147,7 +147,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 
-/// The state that is told of a setting.
+/// The state of a setting in the output.
 fn state(output: &Output, setting: &str) -> String {
     let text = text(output);
     let mut lines = text.lines().map(str::split_whitespace);
@@ -158,7 +158,7 @@ fn state(output: &Output, setting: &str) -> String {
     state.unwrap_or_else(|| panic!("nothing of {setting} in:\n{text}"))
 }
 
-/// What is changed on the good host, and what is said then of which setting.
+/// Changes of the good host: the files, the setting, and its expected state.
 type Case = (&'static str, &'static str, &'static [(&'static str, Option<&'static str>)]);
 
 const CASES: [Case; 50] = [
@@ -173,7 +173,7 @@ const CASES: [Case; 50] = [
     ("nofile", "change", &[("/proc/self/limits", Some("Max open files 1024 4096 files"))]),
     ("cores", "change", &[("/proc/self/status", Some("Cpus_allowed_list: 0-1"))]),
     ("cores", "change", &[(CPU1_SIBLINGS, Some("0-1")), (CPU0_SIBLINGS, Some("0-1"))]),
-    // There is no third physical core to go to.
+    // There is no third physical core.
     (
         "cores",
         "ok",
@@ -199,7 +199,7 @@ const CASES: [Case; 50] = [
     ("thp", "change", &[("/sys/kernel/mm/transparent_hugepage/enabled", Some("[always] madvise never"))]),
     ("thp", "unseen", &[("/sys/kernel/mm/transparent_hugepage/enabled", None)]),
     ("governor", "change", &[("/sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", Some("powersave"))]),
-    // A core that is not zkfast's.
+    // A core that zkfast does not use.
     ("governor", "ok", &[("/sys/devices/system/cpu/cpu3/cpufreq/scaling_governor", Some("powersave"))]),
     ("c_states", "change", &[("/sys/devices/system/cpu/cpu0/cpuidle/state1/disable", Some("0"))]),
     ("clock", "change", &[(CLOCK, Some("hpet"))]),
@@ -251,7 +251,7 @@ const CPU1_SIBLINGS: &str = "/sys/devices/system/cpu/cpu1/topology/thread_siblin
 const CPU2_NODE1: &str = "/sys/devices/system/cpu/cpu2/node1/there";
 const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
 
-/// On the good host every rule sees its setting, finds it well, and the status is 0.
+/// On the good host every rule sees its setting and finds it good, and the status is 0.
 #[test]
 fn nothing_to_change() {
     let output = Host::new(&[]).check(&["--engine", "io_uring"]);
@@ -262,9 +262,9 @@ fn nothing_to_change() {
     }
 }
 
-/// What only io_uring wants is no matter of a host where nothing stands on it, such as a container as it comes.
+/// Rules that only io_uring needs do not apply to a host without `--engine io_uring`, such as a default container.
 #[test]
-fn epoll_wants_no_io_uring() {
+fn epoll_needs_no_io_uring() {
     let (disabled, limits) = ("/proc/sys/kernel/io_uring_disabled", "Max locked memory 65536 65536 bytes");
     let limits = format!("{limits}\nMax open files 1024 1048576 files");
     let host = Host::new(&[(disabled, Some("2")), ("/proc/self/limits", Some(limits.as_str()))]);
@@ -272,7 +272,7 @@ fn epoll_wants_no_io_uring() {
     assert_eq!(host.check(&["--engine", "io_uring"]).status.code(), Some(1));
 }
 
-/// Each rule says what is wrong, with status 1, and what it cannot see, with status 0.
+/// Each rule reports a bad setting with status 1, and a setting that it cannot see with status 0.
 #[test]
 fn each_rule() {
     let (host, good) = (Host::new(&[]), good());
@@ -288,7 +288,7 @@ fn each_rule() {
     assert_eq!(host.check(&[]).status.code(), Some(0), "all is as it was");
 }
 
-/// An empty host is a container that hides everything: nothing is wrong, and nothing crashes.
+/// On an empty host, like a container that hides everything, no rule fails or reports a bad setting.
 #[test]
 fn nothing_is_visible() {
     let empty = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tuning-{}-empty", std::process::id()));
@@ -300,7 +300,7 @@ fn nothing_is_visible() {
     assert!(!text(&output).contains("Traceback"), "{}", text(&output));
 }
 
-/// Groups of version 1 are read as well.
+/// The rules also read control groups of version 1.
 #[test]
 fn groups_of_version_1() {
     let mounts = format!(
@@ -322,7 +322,7 @@ fn groups_of_version_1() {
     assert_eq!(state(&output, "cpu_limit"), "change", "{}", text(&output));
 }
 
-/// `--apply` tells each command, sets what can be set, and the next look finds it well.
+/// `--apply` prints each command and sets what can be set. The next check finds these settings good.
 #[test]
 fn apply() {
     let host = Host::new(&[
@@ -350,12 +350,12 @@ fn apply() {
         assert!(text(&output).lines().any(|line| line == command), "{command} is not in:\n{}", text(&output));
     }
     assert_eq!(host.read("/proc/sys/net/core/somaxconn"), "1024");
-    // Limits of a unit are not this program's to set.
+    // This program does not set limits of a unit.
     let host = Host::new(&[("/proc/self/limits", Some("Max locked memory 65536 65536 bytes"))]);
     assert_eq!(host.check(&["--apply", "--engine", "io_uring"]).status.code(), Some(1));
 }
 
-/// A server that runs is known by its process: cores from its command line, limits and swapped memory its own.
+/// For a running server, the rules read cores from its command line, and limits and swapped memory of its process.
 #[test]
 fn of_a_server() {
     let host = Host::new(&[
@@ -373,7 +373,7 @@ fn of_a_server() {
     assert_eq!(check(&["--root", root, "--pid", "43"]).status.code(), Some(2));
 }
 
-/// What is not understood is refused with status 2, which is no finding.
+/// A usage error gives status 2, which is no finding.
 #[test]
 fn usage() {
     for wrong in [&["--only", "luck"][..], &["--cores", "x"], &["--pid", "0x1"], &["--bogus"]] {
@@ -382,7 +382,7 @@ fn usage() {
     }
 }
 
-/// The host that this test runs on is looked at without a crash.
+/// The check does not crash on the host that runs this test.
 #[test]
 fn this_host() {
     let output = check(&["--data-dir", env!("CARGO_TARGET_TMPDIR")]);
@@ -390,7 +390,7 @@ fn this_host() {
     assert!(text(&output).contains(" unseen\n"), "{}", text(&output));
 }
 
-/// With what `sysctl.d` sets, the rules that look at it are content; the unit grants what they ask for.
+/// With the values in `sysctl.d`, its rules find nothing to change, and the unit grants what the rules require.
 #[test]
 fn files_for_the_host_agree_with_the_rules() {
     let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""What each setting of the host brings here: the same load with it as it should not be, and as advised, in turn.
+"""Measures the effect of each setting of the host: the same load with a bad value and with the advised value, in turn.
 
-    sudo tuning/measure.py                         # all that can be set on this host, below five minutes
+    sudo tuning/measure.py                         # all that can be set on this host, in less than five minutes
     sudo tuning/measure.py --only thp,scheduler --minutes 10 --rounds 9
     sudo tuning/measure.py --readme                # also puts the table into tuning/README.md
 
-A setting is one row of `SETTINGS` below; those that cannot be set here are told, with the reason. `nothing` is no
-setting: both sides are alike, and its spread is what a difference must be above. Every run has a new server in an empty
-directory; the sides of a pair come as a b, b a, a b. All settings get back what they were, also after Ctrl-C.
+A setting is one row of `SETTINGS` below. Settings that cannot be changed here are printed with the reason. `nothing`
+changes no setting: both sides are the same, and a difference means something only above its spread. Every run has a new
+server in an empty directory, and the sides of a pair alternate (a b, b a, a b). In the end all settings are restored, also
+after Ctrl-C.
 
-Clients run on the same cores as the server. That hides part of what placement brings, and no packet passes a card:
-`irq_nic` cannot be measured so.
+Clients run on the same cores as the server. That hides part of the effect of placement, and no packet passes through a
+network card, so `irq_nic` cannot be measured.
 
 The figures go to `runs.jsonl` and `summary.md` in benches/runs/DATE-MACHINE-tuning, as those of benches/compare do.
 Exit status: 0, 1 if a run failed, 2 for a usage error.
@@ -40,7 +41,7 @@ import compare  # noqa: E402
 
 
 def load_check():
-    """The rules of `tuning/check`, whose name ends in nothing."""
+    """Imports the rules of `tuning/check`, whose name has no suffix."""
     loader = importlib.machinery.SourceFileLoader("check", os.path.join(HERE, "check"))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("check", loader))
     sys.modules["check"] = module
@@ -54,20 +55,20 @@ check = load_check()
 ROWS = ["set 1x1", "set 64x16", "get 64x16"]
 KEYS = 100_000
 WARMUP_S = 0.3
-# A server's start, its znodes and its end; measured here, on a loaded machine.
+# Seconds for a server's start, its znodes and its end, measured on a loaded machine.
 OVERHEAD_S = 2.5
 SECONDS_MIN = 0.5
 
-# What a row of the table tells: heading, key in loadgen's JSON.
+# Columns of the table: heading, key in loadgen's JSON.
 METRICS = [("p50", "p50_us"), ("p99", "p99_us"), ("CPU/op", "server_cpu_us_per_op"), ("memory", "server_rss_bytes")]
 
 
 class Impossible(Exception):
-    """A setting that cannot be tried here, and why."""
+    """A setting that this host does not let change, and the reason."""
 
 
 class Files:
-    """Files of the host that are written, and get back what they held."""
+    """Files of the host that the measurement writes and restores."""
 
     def __init__(self):
         self.former = {}
@@ -90,7 +91,7 @@ class Files:
 
 
 class Side:
-    """One side of a pair: its name, the cores of the server, the files to be written before it starts."""
+    """One side of a pair: its name, the server's cores, and the files to write before the start."""
 
     def __init__(self, name, cores, writes=()):
         self.name = name
@@ -110,7 +111,7 @@ def disk_interrupts(host):
 
 
 def order(host):
-    """The log's core apart from that of the disk's interrupt, then on it: `--cores` in two orders."""
+    """Two orders of `--cores`: the log on another core than the disk's interrupt, then on the same core."""
     place = 0 if len(host.cores) < 4 else 1
     at = {core for cores in disk_interrupts(host).values() for core in cores}
     near = [core for core in host.distinct if core in at]
@@ -179,7 +180,7 @@ SETTINGS = {
 
 
 def pairs(host, files, names):
-    """The settings that can be tried here, with their sides; tells of the others."""
+    """The settings that can be changed here, with their sides. Prints the others."""
     found = {}
     for name in names:
         try:
@@ -196,7 +197,7 @@ def pairs(host, files, names):
 
 
 def run(side, rows, seconds, args, directory, seed):
-    """Starts a server and puts each load on it; what loadgen said, row by row."""
+    """Starts a server and runs each load on it. Gives loadgen's rows."""
     place = tempfile.mkdtemp(dir=directory)
     changed = {"cores": check.listed(side.cores), "warmup": WARMUP_S, "seconds": seconds, "servers": 1}
     settings = types.SimpleNamespace(**{**vars(args), **changed})
@@ -213,7 +214,7 @@ def run(side, rows, seconds, args, directory, seed):
 
 
 def measure(found, seconds, args, directory, files, keep):
-    """All settings of a round, then the next round: what drifts over minutes meets all alike."""
+    """Measures all settings in each round, so that a drift over minutes affects all of them."""
     runs, begun = [], time.monotonic()
     for turn in range(args.rounds):
         spent = time.monotonic() - begun
@@ -238,7 +239,7 @@ def measure(found, seconds, args, directory, files, keep):
 
 
 def table(found, runs, rows):
-    """Markdown: medians before and after, and the ratio within a round with its spread; below 1 is better."""
+    """The table in Markdown: medians before and after, and the ratio within a round with its spread. Below 1 is better."""
     headings = " | ".join(f"{heading} ratio" for heading, _ in METRICS)
     lines = [f"| setting | from, to | load | {headings} | p50 us |",
              "|---|---|---|" + "---|" * len(METRICS) + "---|"]

@@ -1,8 +1,9 @@
-//! Many seeds: `ZKFAST_SIM_SEEDS=0..1000 cargo test --no-default-features --features sim --test sim`.
+//! Runs simulated histories of many seeds: `ZKFAST_SIM_SEEDS=0..1000 cargo test --no-default-features --features sim
+//! --test sim`.
 //!
-//! Without the variable a few are run. One that fails prints the command that replays it with its whole history.
+//! Without the variable it runs 50 seeds. For a seed that fails it prints the command that replays it with all events.
 
-#![allow(clippy::print_stdout)] // it is a program
+#![allow(clippy::print_stdout)] // this is a program
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use zkfast::sim::{Outcome, history};
 
-/// After so many seeds it says how many are done.
+/// Seeds between two lines about progress.
 const SEEDS_PER_LINE: u64 = 100;
 
 fn main() {
@@ -31,23 +32,11 @@ fn main() {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= to {
-                        return;
-                    }
-                    let tell = is_traced.then_some((|line: &str| println!("{line}")) as fn(&str));
-                    match catch_unwind(AssertUnwindSafe(|| history(seed, None, tell))) {
-                        Ok(outcome) => {
-                            if let Some(violation) = &outcome.violation {
-                                println!("seed {seed}: {violation}");
-                                failed.lock().expect("no poison").push((seed, violation.clone()));
-                            }
-                            total.lock().expect("no poison").add(&outcome);
-                        }
-                        Err(_) => failed.lock().expect("no poison").push((seed, "panic".to_owned())),
-                    }
-                    // What shows that it goes on, to whoever watches it.
+                let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < to);
+                while let Some(seed) = take() {
+                    let violation = run(seed, is_traced, &total);
+                    failed.lock().expect("no poison").extend(violation.map(|violation| (seed, violation)));
+                    // tests/run.sh ends a step without progress.
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                     if done.is_multiple_of(SEEDS_PER_LINE) {
                         println!("{done} of {} seeds", to - from);
@@ -74,4 +63,17 @@ fn main() {
     if !failed.is_empty() {
         std::process::exit(1);
     }
+}
+
+/// Runs the history of one seed and adds its outcome to `total`. Gives the violation, if there is one.
+fn run(seed: u64, is_traced: bool, total: &Mutex<Outcome>) -> Option<String> {
+    let print = is_traced.then_some((|line: &str| println!("{line}")) as fn(&str));
+    let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| history(seed, None, print))) else {
+        return Some("panic".to_owned());
+    };
+    total.lock().expect("no poison").add(&outcome);
+    if let Some(violation) = &outcome.violation {
+        println!("seed {seed}: {violation}");
+    }
+    outcome.violation
 }

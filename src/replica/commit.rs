@@ -3,7 +3,10 @@
 use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::report::SessionsTold;
-use super::{CnxnId, Deltas, EntryKind, MultiResult, Now, Request, Uplink, ViewRequest};
+use super::{
+    CnxnId, ControlKind, Deltas, EntryKind, MultiResult, Now, Request, SessionKind, TxnKind, Uplink,
+    ViewRequest,
+};
 use crate::auth::Policy;
 use crate::database::Database;
 use crate::proto::acl::RawAcl;
@@ -513,8 +516,10 @@ impl Commit {
         self.work.set(self.work.get().saturating_sub_unsigned(work));
     }
 
-    fn say(&mut self, to: Option<CnxnId>, xid: i32, what: EntryKind) {
-        self.core.say(to, xid, what);
+    /// Adds an entry for the views.
+    fn push(&mut self, to: Option<CnxnId>, xid: i32, what: impl Into<EntryKind>) {
+        debug_assert!(!self.core.is_held(), "a leader's txns are not held");
+        self.core.push_in_order(to, xid, what);
     }
 
     fn next_zxid(&mut self) -> Zxid {
@@ -553,8 +558,8 @@ impl Commit {
     fn fail(&mut self, asker: &Asker<'_>, code: ErrorCode) {
         let header = self.header(asker, OpCode::ERROR);
         self.log(&header, &Txn::Error { code: code.to_wire() });
-        let what = if code == ErrorCode::SessionMoved { EntryKind::Moved } else { EntryKind::Failed(code) };
-        self.say(asker.cnxn, asker.xid, what);
+        let what = if code == ErrorCode::SessionMoved { TxnKind::Moved } else { TxnKind::Failed(code) };
+        self.push(asker.cnxn, asker.xid, what);
     }
 
     /// Answers a request that fails before it has a place in the order. A learner learns of it by its txn
@@ -564,8 +569,8 @@ impl Commit {
             self.next_zxid();
             return self.fail(asker, code);
         }
-        let what = if code == ErrorCode::SessionMoved { EntryKind::Moved } else { EntryKind::Failed(code) };
-        self.say(asker.cnxn, asker.xid, what);
+        let what = if code == ErrorCode::SessionMoved { TxnKind::Moved } else { TxnKind::Failed(code) };
+        self.push(asker.cnxn, asker.xid, what);
     }
 
     fn request(&mut self, now: Now, request: &Request, body: &[u8]) {
@@ -575,17 +580,17 @@ impl Commit {
         if op == OpCode::SYNC && cnxn.learner().is_some() {
             // A learner counts the answers, and knows itself which sessions it has.
             self.heard(now, &[session_id]);
-            return self.say(Some(cnxn), xid, EntryKind::Synced);
+            return self.push(Some(cnxn), xid, TxnKind::Synced);
         }
         if !self.sessions.heard(session_id, self.session_ms(now)) {
             // A learner waits for a txn, and its client is to hear what became of its session.
             return match cnxn.learner() {
                 Some(_) => self.refuse(&asker, ErrorCode::SessionExpired),
-                None => self.say(Some(cnxn), xid, EntryKind::Dropped),
+                None => self.push(Some(cnxn), xid, TxnKind::Dropped),
             };
         }
         match op {
-            OpCode::SYNC => self.say(Some(cnxn), xid, EntryKind::Synced),
+            OpCode::SYNC => self.push(Some(cnxn), xid, TxnKind::Synced),
             // Of a client that has moved since it asked: it goes on there.
             OpCode::CLOSE_SESSION if self.check_session(&asker) == Err(ErrorCode::SessionMoved) => {
                 self.refuse(&asker, ErrorCode::SessionMoved);
@@ -626,7 +631,7 @@ impl Commit {
                 let header = self.header(asker, op);
                 self.apply(&header, &txn, None);
                 self.log(&header, &txn);
-                self.say(asker.cnxn, asker.xid, EntryKind::Done(op));
+                self.push(asker.cnxn, asker.xid, TxnKind::Done(op));
             }
         }
     }
@@ -709,8 +714,8 @@ impl Commit {
                 txn::put_digest(out, digest);
             }
         });
-        let what = if failed == Some(ErrorCode::SessionMoved) { EntryKind::Moved } else { EntryKind::Multi };
-        self.say(asker.cnxn, asker.xid, what);
+        let what = if failed == Some(ErrorCode::SessionMoved) { TxnKind::Moved } else { TxnKind::Multi };
+        self.push(asker.cnxn, asker.xid, what);
     }
 
     fn close_session(&mut self, asker: &Asker<'_>) {
@@ -726,7 +731,7 @@ impl Commit {
         self.apply(&header, &txn, None);
         self.log(&header, &txn);
         self.sessions.remove(asker.session_id);
-        self.say(asker.cnxn, asker.xid, EntryKind::SessionClosed { session_id: asker.session_id });
+        self.push(asker.cnxn, asker.xid, SessionKind::Closed { session_id: asker.session_id });
     }
 
     fn connect(
@@ -740,7 +745,7 @@ impl Commit {
     ) {
         // Signed, as in Java: -1 is before everything.
         if seen.to_wire() > self.committed.to_wire() {
-            return self.say(Some(cnxn), 0, EntryKind::Ahead { seen });
+            return self.push(Some(cnxn), 0, SessionKind::Ahead { seen });
         }
         let (min_ms, max_ms) =
             (self.core.settings.min_session_timeout_ms, self.core.settings.max_session_timeout_ms);
@@ -752,7 +757,7 @@ impl Commit {
         // The password first: who only guesses an id must not end its owner's connection.
         match session::is_password(session_id, password) {
             true => self.attach(now, Attach { cnxn, session_id, timeout_ms }),
-            false => self.say(Some(cnxn), 0, EntryKind::Refused { session_id }),
+            false => self.push(Some(cnxn), 0, SessionKind::Refused { session_id }),
         }
     }
 
@@ -766,7 +771,7 @@ impl Commit {
         let header =
             self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
         self.log(&header, &Txn::CreateSession { timeout_ms });
-        self.say(Some(cnxn), 0, EntryKind::SessionCreated { session_id, timeout_ms });
+        self.push(Some(cnxn), 0, SessionKind::Created { session_id, timeout_ms });
     }
 
     fn attach(&mut self, now: Now, attach: Attach) {
@@ -774,13 +779,13 @@ impl Commit {
         let known = !self.sessions.is_closing(session_id)
             && self.sessions.touch(session_id, timeout_ms, self.session_ms(now));
         if !known {
-            return self.say(Some(cnxn), 0, EntryKind::Refused { session_id });
+            return self.push(Some(cnxn), 0, SessionKind::Refused { session_id });
         }
         // From here on its client pings by what it is told now.
         self.sessions.set_timeout(session_id, timeout_ms);
         let former = self.sessions.owner(session_id).filter(|former| *former != cnxn.owner());
         if self.sessions.set_owner(session_id, cnxn.owner()).is_err() {
-            return self.say(Some(cnxn), 0, EntryKind::Refused { session_id });
+            return self.push(Some(cnxn), 0, SessionKind::Refused { session_id });
         }
         if self.leads {
             // A txn, so that its former server knows of it whoever leads next: what that still holds for the client
@@ -789,15 +794,15 @@ impl Commit {
             let header =
                 self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
             self.log(&header, &Txn::CreateSession { timeout_ms });
-            self.say(None, 0, EntryKind::SessionCreated { session_id, timeout_ms });
+            self.push(None, 0, SessionKind::Created { session_id, timeout_ms });
         }
         // An attachment that still waits was overtaken: its connection is fenced like any other. What a learner
         // still forwards for a connection that it lost is refused by its origin, and needs no fence.
         match former.filter(|former| former.learner().is_none()) {
-            None => self.say(Some(cnxn), 0, EntryKind::Attached { session_id, timeout_ms }),
+            None => self.push(Some(cnxn), 0, SessionKind::Attached { session_id, timeout_ms }),
             Some(former) => {
                 self.fencing.wait(former, attach);
-                self.say(Some(former), 0, EntryKind::Fence(former));
+                self.push(Some(former), 0, ControlKind::Fence(former));
             }
         }
     }
@@ -805,7 +810,12 @@ impl Commit {
     fn fenced(&mut self, former: CnxnId) {
         let Self { core, sessions, fencing, .. } = self;
         let lives = |id| sessions.get(id).is_some() && !sessions.is_closing(id);
-        fencing.fenced(former, |id| sessions.owner(id), lives, |cnxn, what| core.say(Some(cnxn), 0, what));
+        fencing.fenced(
+            former,
+            |id| sessions.owner(id),
+            lives,
+            |cnxn, what| core.push_in_order(Some(cnxn), 0, what),
+        );
     }
 
     /// Deletes containers and TTL nodes that are due, not too many at once.
@@ -842,7 +852,7 @@ impl Commit {
         let txn = Txn::Delete { path };
         self.apply(&header, &txn, None);
         self.log(&header, &txn);
-        self.say(None, 0, EntryKind::Done(OpCode::DELETE_CONTAINER));
+        self.push(None, 0, TxnKind::Done(OpCode::DELETE_CONTAINER));
     }
 
     fn owner_kind(&self, index: NodeIndex) -> OwnerKind {
@@ -1171,7 +1181,7 @@ mod tests {
         assert!(!commit.takes_uplinks(), "one, and no more");
         let mut groups = 0;
         let is_clients = |entry: &super::super::Entry| {
-            entry.to == Some(client) && matches!(entry.what, EntryKind::Done(_))
+            entry.to == Some(client) && matches!(entry.what, EntryKind::Txn(TxnKind::Done(_)))
         };
         loop {
             // The learner goes on sending.

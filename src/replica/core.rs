@@ -2,7 +2,10 @@
 
 use super::commit::GROUP_BYTES_MAX;
 use super::report::{self, Answered, Queries, SessionsTold};
-use super::{CnxnId, CommitSettings, Deltas, Entry, EntryKind, MultiResult, Now, ViewReport, ViewRequest};
+use super::{
+    CnxnId, CommitSettings, ControlKind, Deltas, Entry, EntryKind, MultiResult, Now, SessionKind, TxnKind,
+    ViewReport, ViewRequest,
+};
 use crate::admin::{FourLetterWord, Metrics, TRACE_MASK_DEFAULT};
 use crate::auth::Policy;
 use crate::database::{CONFIG_PATH, note_session, read_next};
@@ -47,7 +50,7 @@ pub(super) struct Core {
     held: Option<(Zxid, u64)>,
     asides: Deltas,
     /// What four-letter words ask views and tell clients: it has no place among txns, and waits for none.
-    words: Vec<(Option<CnxnId>, EntryKind)>,
+    words: Vec<(Option<CnxnId>, ControlKind)>,
     pub metrics: Metrics,
     queries: Queries,
     answered: Vec<Answered>,
@@ -135,14 +138,14 @@ impl Core {
     /// Nobody waits for an answer any more, but those who asked a four-letter word.
     pub fn unaddress(&mut self) {
         for entry in self.deltas.entries.iter_mut().chain(&mut self.asides.entries) {
-            if !matches!(entry.what, EntryKind::Text(_)) {
+            if !matches!(entry.what, EntryKind::Control(ControlKind::Text(_))) {
                 entry.to = None;
             }
         }
     }
 
     /// Entries of four-letter words, to be published as of now.
-    pub fn take_words(&mut self) -> Vec<(Option<CnxnId>, EntryKind)> {
+    pub fn take_words(&mut self) -> Vec<(Option<CnxnId>, ControlKind)> {
         std::mem::take(&mut self.words)
     }
 
@@ -162,7 +165,7 @@ impl Core {
         let start = Zxid::new(epoch, 0);
         if start > self.zxid {
             self.zxid = start;
-            self.say(None, 0, EntryKind::Epoch);
+            self.push_at_once(None, 0, ControlKind::Epoch);
         }
     }
 
@@ -177,20 +180,22 @@ impl Core {
         let body = self.tree.make_body(path, Some(text), Fixed { mzxid, ..before });
         self.tree.replace(index, body.clone());
         self.deltas.changes.push(Change::Data { body });
-        self.say(None, 0, EntryKind::Epoch);
+        self.push_at_once(None, 0, ControlKind::Epoch);
     }
 
-    /// Adds an entry for the views, as of now.
-    pub fn say(&mut self, to: Option<CnxnId>, xid: i32, what: EntryKind) {
+    /// Adds an entry for the views that has no place among txns: while those are held, it goes past them.
+    pub fn push_at_once(&mut self, to: Option<CnxnId>, xid: i32, what: impl Into<EntryKind>) {
+        let what = what.into();
         if let Some((zxid, digest)) = self.held {
             let entry = Entry { zxid, digest, to, xid, what, changes_end: 0, results_end: 0 };
             return self.asides.entries.push(entry);
         }
-        self.record(to, xid, what);
+        self.push_in_order(to, xid, what);
     }
 
-    /// Adds the entry of a txn that was applied.
-    pub fn record(&mut self, to: Option<CnxnId>, xid: i32, what: EntryKind) {
+    /// Adds an entry for the views after the txns that were applied: that of the last one, or one that must not pass it.
+    pub fn push_in_order(&mut self, to: Option<CnxnId>, xid: i32, what: impl Into<EntryKind>) {
+        let what = what.into();
         let (changes_end, results_end) = (self.deltas.changes.len(), self.deltas.results.len());
         let (zxid, digest) = (self.zxid, self.tree.digest());
         self.deltas.requests += u64::from(what.is_request());
@@ -225,12 +230,12 @@ impl Core {
         let session_id = header.session_id;
         let what = match &txn {
             Txn::Multi(txns) => return self.apply_multi(header, txns, digest),
-            Txn::Error { code } => failed(*code),
+            Txn::Error { code } => failed(*code).into(),
             Txn::CreateSession { timeout_ms } => {
-                EntryKind::SessionCreated { session_id, timeout_ms: *timeout_ms }
+                SessionKind::Created { session_id, timeout_ms: *timeout_ms }.into()
             }
-            Txn::CloseSession { .. } => EntryKind::SessionClosed { session_id },
-            _ => EntryKind::Done(header.op),
+            Txn::CloseSession { .. } => SessionKind::Closed { session_id }.into(),
+            _ => TxnKind::Done(header.op).into(),
         };
         self.apply_one(&header, &txn)?;
         Ok((header, what, self.applied(&header, digest)))
@@ -259,12 +264,9 @@ impl Core {
             let changes = (self.deltas.changes.len() - before) as u32;
             self.deltas.results.push(MultiResult { op: *op, err: 0, changes });
         }
-        let what = if matches!(culprit.map(failed), Some(EntryKind::Moved)) {
-            EntryKind::Moved
-        } else {
-            EntryKind::Multi
-        };
-        Ok((header, what, self.applied(&header, digest)))
+        let is_moved = culprit.map(failed) == Some(TxnKind::Moved);
+        let what = if is_moved { TxnKind::Moved } else { TxnKind::Multi };
+        Ok((header, what.into(), self.applied(&header, digest)))
     }
 
     fn apply_one(&mut self, header: &TxnHeader, txn: &Txn<'_>) -> Result<(), ReplayError> {
@@ -301,7 +303,7 @@ impl Core {
                 ViewRequest::FourLetterWord { cnxn, word, mask } => {
                     self.trace_mask = mask.unwrap_or(self.trace_mask);
                     let query = self.queries.ask(cnxn, word);
-                    self.words.push((None, EntryKind::Report { query, word }));
+                    self.words.push((None, ControlKind::Report { query, word }));
                 }
                 ViewRequest::Report { query, report } => self.report(now, query, *report, &sessions),
                 other => unreachable!("{other:?} is no inquiry"),
@@ -330,8 +332,8 @@ impl Core {
     }
 
     /// The answer to a four-letter word.
-    pub fn tell(&mut self, cnxn: CnxnId, text: Vec<u8>) {
-        self.words.push((Some(cnxn), EntryKind::Text(text.into())));
+    pub fn answer_four_letter_word(&mut self, cnxn: CnxnId, text: Vec<u8>) {
+        self.words.push((Some(cnxn), ControlKind::Text(text.into())));
     }
 
     /// Digests of the past, one every [`DIGEST_INTERVAL`] txns: what `hash` tells.
@@ -345,9 +347,9 @@ impl Core {
 }
 
 /// What the txn of a failed request says.
-fn failed(code: i32) -> EntryKind {
+fn failed(code: i32) -> TxnKind {
     match ErrorCode::from_wire(code) {
-        Some(ErrorCode::SessionMoved) => EntryKind::Moved,
-        known => EntryKind::Failed(known.unwrap_or(ErrorCode::SystemError)),
+        Some(ErrorCode::SessionMoved) => TxnKind::Moved,
+        known => TxnKind::Failed(known.unwrap_or(ErrorCode::SystemError)),
     }
 }

@@ -1,6 +1,6 @@
 //! Clients that attach to their session while a former connection of it is still open.
 
-use super::{CnxnId, EntryKind};
+use super::{CnxnId, SessionKind};
 
 /// A client that attaches to its session.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ impl Fencing {
         former: CnxnId,
         owner: impl Fn(i64) -> Option<CnxnId>,
         lives: impl Fn(i64) -> bool,
-        mut tell: impl FnMut(CnxnId, EntryKind),
+        mut tell: impl FnMut(CnxnId, SessionKind),
     ) {
         while let Some(at) = self.waiting.iter().position(|(waits_for, _)| *waits_for == former) {
             let (_, attach) = self.waiting.swap_remove(at);
@@ -55,8 +55,8 @@ impl Fencing {
             // passes another's. If it did not, or asks for anything, it hears that the session has moved.
             // Source: `Leader.revalidateSession`, which says yes to every server that asks while the session lives.
             let what = match is_owner || cnxn.learner().is_some() && lives(session_id) {
-                true => EntryKind::Attached { session_id, timeout_ms },
-                false => EntryKind::Refused { session_id },
+                true => SessionKind::Attached { session_id, timeout_ms },
+                false => SessionKind::Refused { session_id },
             };
             tell(cnxn, what);
         }

@@ -18,7 +18,7 @@ use super::commit::is_readable;
 use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::report::SessionsTold;
-use super::{CnxnId, EntryKind, Now, Request, Uplink, ViewRequest};
+use super::{CnxnId, ControlKind, EntryKind, Now, Request, SessionKind, TxnKind, Uplink, ViewRequest};
 use crate::admin::Metrics;
 use crate::database::{Database, ReplayError};
 use crate::proto::{ErrorCode, Id, OpCode, Reader, Zxid};
@@ -248,7 +248,7 @@ impl Follow {
         while requests.front().is_some_and(|first| first.is_unreadable)
             && let Some(Forwarded { cnxn, xid, .. }) = requests.pop_front()
         {
-            self.core.record(Some(cnxn), xid, EntryKind::Failed(ErrorCode::MarshallingError));
+            self.core.push_in_order(Some(cnxn), xid, TxnKind::Failed(ErrorCode::MarshallingError));
         }
         if requests.is_empty() {
             self.forwarded.remove(&session_id);
@@ -291,7 +291,7 @@ impl Follow {
                 ViewRequest::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
                     // Signed, as in Java: -1 is before everything.
                     if last_zxid_seen.to_wire() > self.core.zxid.to_wire() {
-                        self.core.say(Some(cnxn), 0, EntryKind::Ahead { seen: last_zxid_seen });
+                        self.core.push_at_once(Some(cnxn), 0, SessionKind::Ahead { seen: last_zxid_seen });
                         continue;
                     }
                     let settings = &self.core.settings;
@@ -325,10 +325,10 @@ impl Follow {
     fn request(&mut self, request: &Request, body: &[u8]) {
         let Request { cnxn, session_id, xid, op, ref ids, .. } = *request;
         if !self.sessions.contains_key(&session_id) {
-            return self.core.say(Some(cnxn), xid, EntryKind::Dropped);
+            return self.core.push_at_once(Some(cnxn), xid, TxnKind::Dropped);
         }
         if self.owners.get(&session_id) != Some(&cnxn) {
-            return self.core.say(Some(cnxn), xid, EntryKind::Moved);
+            return self.core.push_at_once(Some(cnxn), xid, TxnKind::Moved);
         }
         self.touch(session_id);
         let number = self.next_number;
@@ -360,7 +360,7 @@ impl Follow {
             }
             self.creating.insert(session_id, attach);
         } else if !session::is_password(session_id, password) {
-            self.core.say(Some(cnxn), 0, EntryKind::Refused { session_id });
+            self.core.push_at_once(Some(cnxn), 0, SessionKind::Refused { session_id });
         } else {
             if self.connected {
                 Revalidate { session: session_id, timeout: timeout_ms }.write(&mut self.packets);
@@ -369,7 +369,7 @@ impl Follow {
             // What the former connection asks from here on would come to the leader after the attachment.
             if let Some(former) = self.owners.remove(&session_id) {
                 self.leaving.push((session_id, former));
-                self.core.say(Some(former), 0, EntryKind::Fence(former));
+                self.core.push_at_once(Some(former), 0, ControlKind::Fence(former));
             }
         }
     }
@@ -381,16 +381,16 @@ impl Follow {
         let Some(attach) = oldest.and_then(|at| self.attaching.remove(at)) else { return };
         let Attach { cnxn, timeout_ms, .. } = attach;
         if !valid {
-            return self.core.say(Some(cnxn), 0, EntryKind::Refused { session_id });
+            return self.core.push_at_once(Some(cnxn), 0, SessionKind::Refused { session_id });
         }
         self.sessions.entry(session_id).and_modify(|known_ms| *known_ms = timeout_ms);
         let former = self.owners.insert(session_id, cnxn).filter(|former| *former != cnxn);
         if let Some(former) = former {
             self.leaving.push((session_id, former));
-            self.core.say(Some(former), 0, EntryKind::Fence(former));
+            self.core.push_at_once(Some(former), 0, ControlKind::Fence(former));
         }
         match self.leaving.iter().rev().find(|(left, _)| *left == session_id) {
-            None => self.core.say(Some(cnxn), 0, EntryKind::Attached { session_id, timeout_ms }),
+            None => self.core.push_at_once(Some(cnxn), 0, SessionKind::Attached { session_id, timeout_ms }),
             Some((_, former)) => self.fencing.wait(*former, attach),
         }
     }
@@ -399,7 +399,7 @@ impl Follow {
         let Self { core, sessions, owners, fencing, leaving, .. } = self;
         leaving.retain(|(_, left)| *left != former);
         let (owner, lives) = (|id| owners.get(&id).copied(), |id| sessions.contains_key(&id));
-        fencing.fenced(former, owner, lives, |cnxn, what| core.say(Some(cnxn), 0, what));
+        fencing.fenced(former, owner, lives, |cnxn, what| core.push_at_once(Some(cnxn), 0, what));
     }
 
     /// The leader's answer to the oldest sync: everything before it was committed before.
@@ -417,7 +417,7 @@ impl Follow {
             "request {number} of session {session_id:#x} is answered as a sync"
         );
         self.core.metrics.counters.request_commit_queued += 1;
-        self.core.say(Some(request.cnxn), request.xid, EntryKind::Synced);
+        self.core.push_at_once(Some(request.cnxn), request.xid, TxnKind::Synced);
         self.refuse_unreadable(session_id);
     }
 
@@ -445,10 +445,10 @@ impl Follow {
         // Syncs of a former leader, and what was never sent.
         for Forwarded { cnxn, xid, is_unreadable, .. } in requests.drain(..at) {
             let what = match is_unreadable {
-                true => EntryKind::Failed(ErrorCode::MarshallingError),
-                false => EntryKind::Synced,
+                true => TxnKind::Failed(ErrorCode::MarshallingError),
+                false => TxnKind::Synced,
             };
-            self.core.record(Some(cnxn), xid, what);
+            self.core.push_in_order(Some(cnxn), xid, what);
         }
     }
 
@@ -511,25 +511,27 @@ impl Follow {
         let is_known = self.sessions.contains_key(&session_id);
         let (header, what, differs) = self.core.apply_logged(&mut self.sessions, logged.zxid, &logged.txn)?;
         let to = match what {
-            EntryKind::SessionCreated { .. } if is_known => {
+            EntryKind::Session(SessionKind::Created { .. }) if is_known => {
                 self.attached_somewhere(session_id);
                 None
             }
-            EntryKind::SessionCreated { .. } => self.creating.remove(&session_id).map(|attach| {
-                self.owners.insert(session_id, attach.cnxn);
-                (attach.cnxn, 0)
-            }),
+            EntryKind::Session(SessionKind::Created { .. }) => {
+                self.creating.remove(&session_id).map(|attach| {
+                    self.owners.insert(session_id, attach.cnxn);
+                    (attach.cnxn, 0)
+                })
+            }
             _ if is_of_former => None,
             _ => self.answered(session_id, header.cxid),
         };
-        let is_closed = matches!(what, EntryKind::SessionClosed { .. });
+        let is_closed = matches!(what, EntryKind::Session(SessionKind::Closed { .. }));
         let (to, xid) = to.unzip();
-        self.core.record(to, xid.unwrap_or(header.cxid), what);
+        self.core.push_in_order(to, xid.unwrap_or(header.cxid), what);
         self.refuse_unreadable(session_id);
         if is_closed {
             self.owners.remove(&session_id);
             self.touched.remove(&session_id);
-            self.give_up(session_id, || EntryKind::Dropped);
+            self.give_up(session_id, TxnKind::Dropped);
         }
         Ok(differs)
     }
@@ -538,17 +540,17 @@ impl Follow {
     /// server's, has it no longer, and what it asked for and is not done will never be done. If the client is here, the
     /// leader's answer follows.
     fn attached_somewhere(&mut self, session_id: i64) {
-        self.give_up(session_id, || EntryKind::Moved);
+        self.give_up(session_id, TxnKind::Moved);
         if let Some(former) = self.owners.remove(&session_id) {
             self.leaving.push((session_id, former));
-            self.core.record(Some(former), 0, EntryKind::Fence(former));
+            self.core.push_in_order(Some(former), 0, ControlKind::Fence(former));
         }
     }
 
     /// What a session asked for will not be done. Views count what they wait for, so each request is answered.
-    fn give_up(&mut self, session_id: i64, what: impl Fn() -> EntryKind) {
+    fn give_up(&mut self, session_id: i64, what: TxnKind) {
         for Forwarded { cnxn, xid, .. } in self.forwarded.remove(&session_id).into_iter().flatten() {
-            self.core.record(Some(cnxn), xid, what());
+            self.core.push_in_order(Some(cnxn), xid, what);
         }
     }
 

@@ -42,6 +42,7 @@ use crate::tree::Tree;
 use crate::txn::Change;
 use crate::zab::LinkId;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -153,7 +154,7 @@ pub enum ViewRequest {
     },
     /// These sessions gave a sign of life.
     Touched(Vec<i64>),
-    /// A connection sends nothing any more; see [`EntryKind::Fence`].
+    /// A connection sends nothing any more; see [`ControlKind::Fence`].
     Fenced(CnxnId),
     /// A four-letter word that wants more than a view knows.
     FourLetterWord {
@@ -164,7 +165,7 @@ pub enum ViewRequest {
         /// The mask that `stmk` brings.
         mask: Option<i64>,
     },
-    /// A view's part of the answer to one; see [`EntryKind::Report`].
+    /// A view's part of the answer to one; see [`ControlKind::Report`].
     Report {
         /// Which question.
         query: u64,
@@ -240,8 +241,18 @@ pub struct Entry {
 }
 
 /// What an entry says.
-#[derive(Debug)]
 pub enum EntryKind {
+    /// What became of a request.
+    Txn(TxnKind),
+    /// What became of a session, or of a client's wish for one.
+    Session(SessionKind),
+    /// What the commit side asks of views, or tells them: no client waits for it as the answer to a request.
+    Control(ControlKind),
+}
+
+/// What became of a request. The view answers it, if the client is its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxnKind {
     /// A write succeeded.
     Done(OpCode),
     /// A request failed.
@@ -250,27 +261,24 @@ pub enum EntryKind {
     Multi,
     /// A sync's turn has come.
     Synced,
-    /// A leader's epoch begins: from here on its zxids count.
-    Epoch,
-    /// Whether clients are served from here on; if not, every connection ends.
-    Serving(bool),
-    /// A learner needs the tree as it is now: the first view takes an image of it.
-    Image(LinkId),
-    /// The tree is another from here on, and so are the sessions.
-    Reset(Arc<Restart>),
     /// The request was of a session that is gone: no answer, the connection is about to end.
     Dropped,
     /// The request came through a connection that its session has left: that connection ends.
     Moved,
+}
+
+/// What became of a session, or of a client's wish for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
     /// A session began.
-    SessionCreated {
+    Created {
         /// Its id.
         session_id: i64,
         /// Negotiated.
         timeout_ms: i32,
     },
-    /// A session ended, by its client's wish (`to`) or by time.
-    SessionClosed {
+    /// A session ended, because its client asked for it (`Entry::to`) or because it expired.
+    Closed {
         /// Its id.
         session_id: i64,
     },
@@ -291,6 +299,19 @@ pub enum EntryKind {
         /// What it has seen.
         seen: Zxid,
     },
+}
+
+/// What the commit side asks of views, or tells them.
+#[derive(Debug)]
+pub enum ControlKind {
+    /// A leader's epoch begins: from here on its zxids count. Also: the ensemble's configuration has another version.
+    Epoch,
+    /// Whether clients are served from here on; if not, every connection ends.
+    Serving(bool),
+    /// A learner needs the tree as it is now: the first view takes an image of it.
+    Image(LinkId),
+    /// The tree is another from here on, and so are the sessions.
+    Reset(Arc<Restart>),
     /// The session of this connection attaches elsewhere: it sends nothing from here on. The view says
     /// [`ViewRequest::Fenced`], and only then does the new connection hear that it is attached.
     Fence(CnxnId),
@@ -306,30 +327,50 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    /// Whether it is a txn, or a sync: what clients ask of the commit side.
+    /// True for a txn or a sync: what clients ask of the commit side.
     pub(crate) fn is_request(&self) -> bool {
         match self {
-            Self::Done(_)
-            | Self::Failed(_)
-            | Self::Multi
-            | Self::Synced
-            | Self::Moved
-            | Self::SessionCreated { .. }
-            | Self::SessionClosed { .. } => true,
-            Self::Epoch
-            | Self::Serving(_)
-            | Self::Image(_)
-            | Self::Reset(_)
-            | Self::Dropped
-            | Self::Attached { .. }
-            | Self::Refused { .. }
-            | Self::Ahead { .. }
-            | Self::Fence(_)
-            | Self::Report { .. }
-            | Self::Text(_) => false,
+            Self::Txn(kind) => *kind != TxnKind::Dropped,
+            Self::Session(SessionKind::Created { .. } | SessionKind::Closed { .. }) => true,
+            Self::Session(
+                SessionKind::Attached { .. } | SessionKind::Refused { .. } | SessionKind::Ahead { .. },
+            ) => false,
+            Self::Control(_) => false,
         }
     }
 }
+
+impl From<TxnKind> for EntryKind {
+    fn from(kind: TxnKind) -> Self {
+        Self::Txn(kind)
+    }
+}
+
+impl From<SessionKind> for EntryKind {
+    fn from(kind: SessionKind) -> Self {
+        Self::Session(kind)
+    }
+}
+
+impl From<ControlKind> for EntryKind {
+    fn from(kind: ControlKind) -> Self {
+        Self::Control(kind)
+    }
+}
+
+/// As its kind: which of the three it is, the kind says.
+impl fmt::Debug for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Txn(kind) => kind.fmt(f),
+            Self::Session(kind) => kind.fmt(f),
+            Self::Control(kind) => kind.fmt(f),
+        }
+    }
+}
+
+// Views go through many entries: a kind is a tag and two words.
+const _: () = assert!(size_of::<EntryKind>() <= 24);
 
 /// What a view begins with, or begins again with.
 #[derive(Clone, Debug)]

@@ -945,7 +945,8 @@ fn sweep_in_groups() {
     let (password, last_zxid_seen) = (Box::from([0; 16]), Zxid::ZERO);
     let connect = ViewRequest::Connect { cnxn, session_id: 0, password, timeout_ms: 20_000, last_zxid_seen };
     commit.submit(now, Uplink { items: vec![connect], ..Uplink::default() });
-    let EntryKind::SessionCreated { session_id, .. } = group(&mut commit).unwrap().deltas.entries[0].what
+    let EntryKind::Session(SessionKind::Created { session_id, .. }) =
+        group(&mut commit).unwrap().deltas.entries[0].what
     else {
         panic!("no session");
     };
@@ -957,7 +958,10 @@ fn sweep_in_groups() {
         let (op, body, ids) = (OpCode::CREATE_TTL, 0..bytes.len(), Arc::from([]));
         let request = Request { cnxn, session_id, xid: n, op, body, ids };
         commit.submit(now, Uplink { bytes, items: vec![ViewRequest::Request(request)], ..Uplink::default() });
-        assert!(matches!(group(&mut commit).unwrap().deltas.entries[0].what, EntryKind::Done(_)));
+        assert!(matches!(
+            group(&mut commit).unwrap().deltas.entries[0].what,
+            EntryKind::Txn(TxnKind::Done(_))
+        ));
     }
     let mut groups = 0;
     (now.mono_us, now.wall_ms) = (now.mono_us + 61_000_000, now.wall_ms + 61_000);

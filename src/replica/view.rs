@@ -6,7 +6,10 @@ use super::read::{
     BYTES_PER_WORK, ID_WORK, REQUEST_WORK, Read, WATCH_WORK, answer_bytes, is_long, put_error_result,
 };
 use super::report::ViewReport;
-use super::{CnxnId, Deltas, Entry, EntryKind, MultiResult, Now, Request, Restart, Uplink, ViewRequest};
+use super::{
+    CnxnId, ControlKind, Deltas, Entry, EntryKind, MultiResult, Now, Request, Restart, SessionKind, TxnKind,
+    Uplink, ViewRequest,
+};
 use crate::admin::{self, Connection, ConnectionSession, FourLetterWord, Metrics, Sizes, Summary, Whitelist};
 use crate::auth::{self, AclList, Policy};
 use crate::proto::event::{EventType, put_event};
@@ -1225,7 +1228,7 @@ impl View {
     }
 
     fn entry(&mut self, entry: &Entry, changes: &[Change], results: &[MultiResult], now: Now) {
-        if let EntryKind::Reset(restart) = &entry.what {
+        if let EntryKind::Control(ControlKind::Reset(restart)) = &entry.what {
             return self.reset(entry, restart);
         }
         assert!(entry.zxid >= self.zxid, "delta goes back: {} after {}", entry.zxid, self.zxid);
@@ -1236,7 +1239,7 @@ impl View {
         let mut body = std::mem::take(&mut self.scratch);
         body.clear();
         let mut changed = None;
-        if matches!(entry.what, EntryKind::Multi) {
+        if matches!(entry.what, EntryKind::Txn(TxnKind::Multi)) {
             self.multi(entry.zxid, changes, results, &mut body, now);
         } else {
             changed = self.changes(changes, entry.zxid, now);
@@ -1246,23 +1249,62 @@ impl View {
         if entry.zxid.counter() != 0 {
             self.last_txn = entry.zxid;
         }
-        match entry.what {
-            EntryKind::SessionCreated { session_id, timeout_ms } => {
-                self.sessions.insert(session_id, timeout_ms);
+        match &entry.what {
+            EntryKind::Txn(kind) => {
+                if let Some(to) = to {
+                    self.answer(to, |view, cnxn| {
+                        view.answer_request(entry, *kind, to, cnxn, changed, &mut body, now);
+                    });
+                }
             }
-            EntryKind::SessionClosed { session_id } => self.session_closed(entry, session_id),
-            EntryKind::Serving(serving) => self.serve(serving),
-            EntryKind::Image(link) => self.images_wanted.push_back(link),
-            EntryKind::Report { query, word } => {
-                let report = Box::new(self.report(word));
-                self.uplink.items.push(ViewRequest::Report { query, report });
+            EntryKind::Session(kind) => {
+                self.note_session(entry, *kind);
+                if let Some(to) = to {
+                    self.answer(to, |view, cnxn| view.answer_session(entry, *kind, to, cnxn, &mut body, now));
+                }
             }
-            _ => {}
-        }
-        if let Some(to) = to {
-            self.answer(entry, to, changed, &mut body, now);
+            EntryKind::Control(kind) => self.control(kind, to),
         }
         self.scratch = body;
+    }
+
+    /// Does what the commit side asks of every view, or tells one connection.
+    fn control(&mut self, kind: &ControlKind, to: Option<CnxnId>) {
+        match kind {
+            ControlKind::Epoch => {}
+            ControlKind::Reset(_) => unreachable!("the tree was replaced before"),
+            ControlKind::Serving(serving) => self.serve(*serving),
+            ControlKind::Image(link) => self.images_wanted.push_back(*link),
+            ControlKind::Report { query, word } => {
+                let report = Box::new(self.report(*word));
+                self.uplink.items.push(ViewRequest::Report { query: *query, report });
+            }
+            ControlKind::Fence(former) => {
+                let Some(to) = to else { return };
+                self.with_cnxn(to, |view, cnxn| {
+                    cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id });
+                    view.silence(to.slot, cnxn);
+                });
+                // A connection that is gone says nothing any more, either.
+                self.uplink.items.push(ViewRequest::Fenced(*former));
+            }
+            ControlKind::Text(text) => {
+                if let Some(to) = to {
+                    self.with_cnxn(to, |view, cnxn| view.answer_word(cnxn, text));
+                }
+            }
+        }
+    }
+
+    /// Keeps the list of sessions that are alive.
+    fn note_session(&mut self, entry: &Entry, kind: SessionKind) {
+        match kind {
+            SessionKind::Created { session_id, timeout_ms } => {
+                self.sessions.insert(session_id, timeout_ms);
+            }
+            SessionKind::Closed { session_id } => self.session_closed(entry, session_id),
+            SessionKind::Attached { .. } | SessionKind::Refused { .. } | SessionKind::Ahead { .. } => {}
+        }
     }
 
     /// Begins or ends serving clients. At the end every connection ends, answered or not: what became of its
@@ -1446,84 +1488,79 @@ impl View {
         }
     }
 
-    fn answer(
-        &mut self,
-        entry: &Entry,
-        to: CnxnId,
-        changed: Option<NodeIndex>,
-        body: &mut Vec<u8>,
-        now: Now,
-    ) {
-        let counted =
-            !matches!(entry.what, EntryKind::Fence(_) | EntryKind::Text(_) | EntryKind::Report { .. });
-        if counted {
-            self.outstanding -= 1;
-        }
-        let cnxn = self.take_cnxn(to);
-        let is_stale = cnxn.as_ref().is_none_or(|cnxn| cnxn.state == State::Closing);
-        self.metrics.counters.stale_replies += u64::from(counted && is_stale);
-        if let Some(mut cnxn) = cnxn {
-            self.answer_cnxn(entry, to, &mut cnxn, changed, body, now);
+    /// Works on a connection that is told of something, if it is still there.
+    fn with_cnxn(&mut self, to: CnxnId, work: impl FnOnce(&mut Self, &mut Cnxn)) {
+        if let Some(mut cnxn) = self.take_cnxn(to) {
+            work(self, &mut cnxn);
             Self::weigh(&mut self.out_bytes, &mut cnxn);
             Self::list(&mut self.listed, to.slot, &mut cnxn);
             self.cnxns[to.slot as usize].cnxn = Some(cnxn);
         }
-        // A connection that is gone says nothing any more, either.
-        if let EntryKind::Fence(former) = entry.what {
-            self.uplink.items.push(ViewRequest::Fenced(former));
-        }
     }
 
-    fn answer_cnxn(
+    /// The same, of one whose request is answered.
+    fn answer(&mut self, to: CnxnId, work: impl FnOnce(&mut Self, &mut Cnxn)) {
+        self.outstanding -= 1;
+        let is_stale = self.cnxn_mut(to).is_none_or(|cnxn| cnxn.state == State::Closing);
+        self.metrics.counters.stale_replies += u64::from(is_stale);
+        self.with_cnxn(to, work);
+    }
+
+    #[allow(clippy::too_many_arguments)] // the next commit takes this apart
+    fn answer_request(
         &mut self,
         entry: &Entry,
+        kind: TxnKind,
         to: CnxnId,
         cnxn: &mut Cnxn,
         changed: Option<NodeIndex>,
         body: &mut Vec<u8>,
         now: Now,
     ) {
-        match &entry.what {
-            EntryKind::SessionCreated { session_id, timeout_ms } if cnxn.state == State::Waiting => {
-                self.established(to.slot, cnxn, *session_id, *timeout_ms);
+        match kind {
+            TxnKind::Moved => cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id }),
+            TxnKind::Dropped => cnxn.close(CloseReason::SessionGone { session_id: cnxn.session_id }),
+            TxnKind::Done(op) => {
+                self.put_result(op, changed, body);
+                self.reply(entry, to, cnxn, ErrorCode::Ok, body, now);
+            }
+            TxnKind::Multi | TxnKind::Synced => self.reply(entry, to, cnxn, ErrorCode::Ok, body, now),
+            TxnKind::Failed(code) => self.reply(entry, to, cnxn, code, body, now),
+        }
+    }
+
+    fn answer_session(
+        &mut self,
+        entry: &Entry,
+        kind: SessionKind,
+        to: CnxnId,
+        cnxn: &mut Cnxn,
+        body: &mut Vec<u8>,
+        now: Now,
+    ) {
+        match kind {
+            SessionKind::Created { session_id, timeout_ms } if cnxn.state == State::Waiting => {
+                self.established(to.slot, cnxn, session_id, timeout_ms);
                 // As Java: a session that begins is its connection's first request. One that is attached to is none.
                 let latency_us = (now.mono_us - cnxn.asked_us).max(0) as u64;
                 self.metrics.latencies.updatelatency.record(latency_us);
                 self.note(cnxn, 0, OpCode::CREATE_SESSION, Some(latency_us), now);
             }
-            EntryKind::Attached { session_id, timeout_ms } if cnxn.state == State::Waiting => {
+            SessionKind::Attached { session_id, timeout_ms } if cnxn.state == State::Waiting => {
                 self.metrics.counters.connection_revalidate_count += 1;
-                self.established(to.slot, cnxn, *session_id, *timeout_ms);
+                self.established(to.slot, cnxn, session_id, timeout_ms);
             }
-            EntryKind::SessionCreated { .. } | EntryKind::Attached { .. } => {}
-            EntryKind::Refused { .. } if cnxn.state == State::Waiting => {
+            SessionKind::Refused { .. } if cnxn.state == State::Waiting => {
                 self.metrics.counters.connection_revalidate_count += 1;
                 self.take_buffer(cnxn);
                 let response = ConnectResponse::expired(cnxn.read_only.map(|_| false));
                 jute::frame(&mut cnxn.out, |out| response.put(out));
                 cnxn.close(CloseReason::Done);
             }
-            EntryKind::Refused { .. } => {}
-            EntryKind::Ahead { seen } => cnxn.close(CloseReason::ZxidAhead { seen: *seen, ours: self.zxid }),
-            EntryKind::Moved => cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id }),
-            EntryKind::Dropped => cnxn.close(CloseReason::SessionGone { session_id: cnxn.session_id }),
-            EntryKind::Fence(_) => {
-                cnxn.close(CloseReason::SessionMoved { session_id: cnxn.session_id });
-                self.silence(to.slot, cnxn);
-            }
-            EntryKind::Text(text) => self.answer_word(cnxn, text),
-            EntryKind::Report { .. }
-            | EntryKind::Epoch
-            | EntryKind::Serving(_)
-            | EntryKind::Image(_)
-            | EntryKind::Reset(_) => {}
-            EntryKind::Done(op) => {
-                self.put_result(*op, changed, body);
-                self.reply(entry, to, cnxn, ErrorCode::Ok, body, now);
-            }
-            EntryKind::Multi | EntryKind::Synced => self.reply(entry, to, cnxn, ErrorCode::Ok, body, now),
-            EntryKind::Failed(code) => self.reply(entry, to, cnxn, *code, body, now),
-            EntryKind::SessionClosed { .. } => {
+            // The connection is ending.
+            SessionKind::Created { .. } | SessionKind::Attached { .. } | SessionKind::Refused { .. } => {}
+            SessionKind::Ahead { seen } => cnxn.close(CloseReason::ZxidAhead { seen, ours: self.zxid }),
+            SessionKind::Closed { .. } => {
                 self.reply(entry, to, cnxn, ErrorCode::Ok, body, now);
                 cnxn.close(CloseReason::Done);
             }

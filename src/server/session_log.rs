@@ -1,7 +1,7 @@
 //! What becomes of sessions, at DEBUG: who made one, attached to it, was refused it, and why one ended.
 
 use super::logging::Text;
-use crate::replica::{Deltas, Entry, EntryKind, Place, View};
+use crate::replica::{Deltas, Entry, EntryKind, Place, SessionKind, View};
 use std::net::SocketAddr;
 
 /// Tells of the sessions in `batch`, which `view` is about to apply. A line is the view's whose client caused it; that of
@@ -11,23 +11,24 @@ pub fn tell(batch: &Deltas, view: &View) {
         return;
     }
     for Entry { to, xid, what, .. } in &batch.entries {
+        let EntryKind::Session(what) = *what else { continue };
         let is_ours = to.is_some_and(|to| to.view == view.number());
         let place = to.filter(|_| is_ours).map(|to| Place { slot: to.slot, generation: to.generation });
         let peer = place.and_then(|place| view.describe(place)).map(|(peer, _)| peer);
-        match *what {
-            EntryKind::SessionCreated { session_id, timeout_ms } if is_ours => {
+        match what {
+            SessionKind::Created { session_id, timeout_ms } if is_ours => {
                 log::debug!(target: "session", "made: session={session_id:#x} peer={} timeout_ms={timeout_ms}",
                     Peer(peer));
             }
-            EntryKind::Attached { session_id, timeout_ms } if is_ours => {
+            SessionKind::Attached { session_id, timeout_ms } if is_ours => {
                 log::debug!(target: "session", "attached: session={session_id:#x} peer={} timeout_ms={timeout_ms}",
                     Peer(peer));
             }
-            EntryKind::Refused { session_id } if is_ours => {
+            SessionKind::Refused { session_id } if is_ours => {
                 log::debug!(target: "session", "refused: session={session_id:#x} peer={} why={}", Peer(peer),
                     Text("it has ended, never was, or has another password"));
             }
-            EntryKind::SessionClosed { session_id }
+            SessionKind::Closed { session_id }
                 if is_ours || (view.number() == 0 && to.is_none_or(|to| to.learner().is_some())) =>
             {
                 let timeout_ms = view.timeout_of(session_id).unwrap_or(0);
@@ -40,7 +41,11 @@ pub fn tell(batch: &Deltas, view: &View) {
                 log::debug!(target: "session", "{event}: session={session_id:#x} peer={} timeout_ms={timeout_ms} why={}",
                     Peer(peer), Text(why));
             }
-            _ => {}
+            SessionKind::Created { .. }
+            | SessionKind::Closed { .. }
+            | SessionKind::Attached { .. }
+            | SessionKind::Refused { .. }
+            | SessionKind::Ahead { .. } => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use super::others::{Arrival, Image};
 use super::rt;
 use super::view_shard::ViewShard;
 use crate::proto::Zxid;
-use crate::replica::{Deltas, EntryKind};
+use crate::replica::{ControlKind, Deltas, EntryKind};
 use crate::snapshot::{self, Header};
 use crate::storage::{self, Folder, ImageEncoder, NewFile as _, SNAPSHOT_TMP, Storage};
 use crate::tree::ImageOf;
@@ -75,7 +75,7 @@ impl Plan {
     /// Counts what was applied, and begins a snapshot if one is due.
     pub fn count(&mut self, deltas: &Deltas, shard: &Rc<ViewShard>) {
         for entry in &deltas.entries {
-            if matches!(entry.what, EntryKind::Reset(_)) {
+            if matches!(entry.what, EntryKind::Control(ControlKind::Reset(_))) {
                 (self.newest, self.txns) = (entry.zxid, 0);
             }
             if entry.zxid > self.newest {

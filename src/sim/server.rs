@@ -7,8 +7,8 @@ use crate::auth::Policy;
 use crate::database::Database;
 use crate::proto::{OpCode, Zxid};
 use crate::replica::{
-    CommitSettings, Deltas, Entry, EntryKind, Event as MemberEvent, MemberSettings, Now, Output, Place,
-    Replica, Standing, Uplink, View, ViewRequest, ViewSettings,
+    CommitSettings, ControlKind, Deltas, Entry, EntryKind, Event as MemberEvent, MemberSettings, Now, Output,
+    Place, Replica, Standing, TxnKind, Uplink, View, ViewRequest, ViewSettings,
 };
 use crate::snapshot::java::{Encoder, Form};
 use crate::snapshot::{self, Header};
@@ -801,14 +801,14 @@ impl Cluster {
         let Some(process) = &mut self.servers[server].process else { return };
         for entry in &deltas.entries {
             match &entry.what {
-                EntryKind::Reset(restart) => {
+                EntryKind::Control(ControlKind::Reset(restart)) => {
                     process.tentative.clear();
                     process.confirmed = Zxid::ZERO;
                     process.published = entry.zxid;
                     process.tentative.push((entry.zxid, restart.tree.digest()));
                     continue;
                 }
-                EntryKind::Serving(is_serving) => process.is_serving = *is_serving,
+                EntryKind::Control(ControlKind::Serving(is_serving)) => process.is_serving = *is_serving,
                 _ => {}
             }
             process.published = entry.zxid;
@@ -889,7 +889,12 @@ impl Cluster {
                 process.replica.durable(batch, now);
             }
             Inside::Deltas { view, deltas } => {
-                if view == 0 && deltas.entries.iter().any(|entry| matches!(entry.what, EntryKind::Reset(_))) {
+                if view == 0
+                    && deltas
+                        .entries
+                        .iter()
+                        .any(|entry| matches!(entry.what, EntryKind::Control(ControlKind::Reset(_))))
+                {
                     // Of a tree that is no more.
                     process.image = None;
                     process.wanted.clear();
@@ -1217,7 +1222,7 @@ impl Cluster {
                     digest: 0,
                     to: Some(request.cnxn),
                     xid: request.xid,
-                    what: EntryKind::Synced,
+                    what: TxnKind::Synced.into(),
                     changes_end: 0,
                     results_end: 0,
                 }
@@ -1268,7 +1273,7 @@ fn mutate(mutation: Option<Mutation>, bytes: Vec<u8>, random: &mut super::Random
 
 fn brief(what: &EntryKind) -> String {
     match what {
-        EntryKind::Reset(_) => "Reset".to_owned(),
+        EntryKind::Control(ControlKind::Reset(_)) => "Reset".to_owned(),
         other => format!("{other:?}"),
     }
 }

@@ -8,7 +8,7 @@ use super::settings::MemberSettings;
 use crate::database::Database;
 use crate::proto::Zxid;
 use crate::replica::follow::{Differs, Follow};
-use crate::replica::{EntryKind, Now, Restart};
+use crate::replica::{ControlKind, Now, Restart};
 use crate::zab::LinkId;
 use crate::zab::election::{ElectionPort, Output as ElectionOutput};
 use crate::zab::history::History;
@@ -316,7 +316,7 @@ impl Context<'_> {
         let sessions = restored.sessions.clone();
         follow.reset(restored, shown);
         let restart = Restart { tree: follow.core.tree.for_view(), sessions };
-        self.publisher.restart(shown, EntryKind::Reset(Arc::new(restart)));
+        self.publisher.restart(shown, ControlKind::Reset(Arc::new(restart)));
     }
 
     /// Says that the server looks for a leader.

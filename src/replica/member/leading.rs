@@ -12,7 +12,10 @@ use super::settling::Settling;
 use crate::admin::LastMinMax;
 use crate::proto::Zxid;
 use crate::replica::follow::Follow;
-use crate::replica::{CnxnId, Commit, Deltas, EntryKind, Proposed, Request, Uplink, ViewRequest};
+use crate::replica::{
+    CnxnId, Commit, ControlKind, Deltas, EntryKind, Proposed, Request, SessionKind, TxnKind, Uplink,
+    ViewRequest,
+};
 use crate::zab::LinkId;
 use crate::zab::history::History;
 use crate::zab::leader::{Asked, Leader};
@@ -39,7 +42,7 @@ impl Synchronizing {
     /// A learner needs the tree: a view takes an image of it, with all that the log holds.
     pub fn publish_image(&mut self, link: LinkId, cx: &mut Context<'_>) {
         cx.publisher.publish_unconfirmed(&mut self.follow);
-        cx.publisher.publish_control(EntryKind::Image(link));
+        cx.publisher.publish_control(ControlKind::Image(link));
     }
 
     /// A quorum follows: the epoch begins.
@@ -117,9 +120,9 @@ impl Leading {
         for entry in &deltas.entries {
             let Some(learner) = entry.to.and_then(CnxnId::learner) else { continue };
             let answer = match entry.what {
-                EntryKind::Synced => None,
-                EntryKind::Attached { session_id, .. } => Some((session_id, true)),
-                EntryKind::Refused { session_id } => Some((session_id, false)),
+                EntryKind::Txn(TxnKind::Synced) => None,
+                EntryKind::Session(SessionKind::Attached { session_id, .. }) => Some((session_id, true)),
+                EntryKind::Session(SessionKind::Refused { session_id }) => Some((session_id, false)),
                 // A txn: the learner has it from the log.
                 _ => continue,
             };
@@ -137,7 +140,7 @@ impl Leading {
 
     /// A learner needs the tree: a view takes an image of it.
     pub fn publish_image(&mut self, link: LinkId, cx: &mut Context<'_>) {
-        cx.publisher.publish_control(EntryKind::Image(link));
+        cx.publisher.publish_control(ControlKind::Image(link));
     }
 
     /// A learner asks for something.

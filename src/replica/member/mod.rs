@@ -445,7 +445,7 @@ impl Replica {
 
     /// The answer to a four-letter word.
     pub fn tell(&mut self, cnxn: CnxnId, text: Vec<u8>) {
-        self.core().tell(cnxn, text);
+        self.core().answer_four_letter_word(cnxn, text);
     }
 }
 

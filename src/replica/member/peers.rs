@@ -33,7 +33,7 @@ impl Replica {
         }
     }
 
-    /// A view has begun the image that [`EntryKind::Image`](super::EntryKind::Image) asked for; its tree is as of `zxid`.
+    /// A view has begun the image that [`ControlKind::Image`](super::super::ControlKind::Image) asked for; its tree is as of `zxid`.
     pub fn image_begun(&mut self, link: LinkId, zxid: Zxid, now: Now) {
         self.step_leader(now, Late::ImageOfFormerLead, |leader, history, out| {
             leader.image_begun(link, zxid, now.mono_ms(), history, out);

@@ -6,7 +6,7 @@
 use super::log_queue::{LogQueue, since};
 use crate::admin::Metrics;
 use crate::proto::Zxid;
-use crate::replica::{Commit, Deltas, EntryKind, Now, Proposed};
+use crate::replica::{Commit, Deltas, EntryKind, Now, Proposed, TxnKind};
 use crate::txn::Change;
 use crate::wal::Batch;
 use std::collections::VecDeque;
@@ -152,5 +152,5 @@ impl Proposer {
 
 /// Whether a client's sync is among these entries.
 pub(super) fn has_sync(deltas: &Deltas) -> bool {
-    deltas.entries.iter().any(|entry| matches!(entry.what, EntryKind::Synced))
+    deltas.entries.iter().any(|entry| matches!(entry.what, EntryKind::Txn(TxnKind::Synced)))
 }

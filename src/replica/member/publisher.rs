@@ -6,7 +6,7 @@
 use crate::proto::Zxid;
 use crate::replica::core::Core;
 use crate::replica::follow::Follow;
-use crate::replica::{Deltas, Entry, EntryKind};
+use crate::replica::{ControlKind, Deltas, Entry, EntryKind};
 use std::collections::VecDeque;
 
 /// What goes to the views; see the module's page.
@@ -75,8 +75,8 @@ impl Publisher {
     }
 
     /// Publishes one entry that is no txn.
-    pub fn publish_control(&mut self, what: EntryKind) {
-        let (zxid, digest) = self.shown;
+    pub fn publish_control(&mut self, what: ControlKind) {
+        let ((zxid, digest), what) = (self.shown, what.into());
         let entry = Entry { zxid, digest, to: None, xid: 0, what, changes_end: 0, results_end: 0 };
         self.publish(Deltas { entries: vec![entry], ..Deltas::default() });
     }
@@ -85,7 +85,10 @@ impl Publisher {
     pub fn publish_words(&mut self, core: &mut Core) {
         let (zxid, digest) = self.shown;
         let words = core.take_words().into_iter();
-        let entry = |(to, what)| Entry { zxid, digest, to, xid: 0, what, changes_end: 0, results_end: 0 };
+        let entry = |(to, what)| {
+            let what = EntryKind::Control(what);
+            Entry { zxid, digest, to, xid: 0, what, changes_end: 0, results_end: 0 }
+        };
         self.publish(Deltas { entries: words.map(entry).collect(), ..Deltas::default() });
     }
 
@@ -141,7 +144,7 @@ impl Publisher {
     }
 
     /// The views show another tree from here on, as of `shown.0`.
-    pub fn restart(&mut self, shown: (Zxid, u64), reset: EntryKind) {
+    pub fn restart(&mut self, shown: (Zxid, u64), reset: ControlKind) {
         assert!(self.held.is_empty(), "entries before a tree at {} are held", shown.0);
         self.shown = shown;
         self.publish_control(reset);
@@ -150,7 +153,7 @@ impl Publisher {
     /// Clients are served from here on.
     pub fn open(&mut self) {
         if std::mem::replace(&mut self.service, Service::Open) == Service::Dropped {
-            self.publish_control(EntryKind::Serving(true));
+            self.publish_control(ControlKind::Serving(true));
         }
     }
 
@@ -172,7 +175,7 @@ impl Publisher {
         self.service = Service::Dropped;
         self.serving_generation += 1;
         follow.drop_clients();
-        self.publish_control(EntryKind::Serving(false));
+        self.publish_control(ControlKind::Serving(false));
     }
 }
 

@@ -1,7 +1,7 @@
 //! One member, and peers that the test plays.
 
 use super::super::tests::{settings, tree_settings};
-use super::super::{Entry, EntryKind, View, ViewSettings};
+use super::super::{ControlKind, Entry, EntryKind, View, ViewSettings};
 use super::common::EARLY_LINKS_MAX;
 use super::connecting::Connecting;
 use super::leading::Synchronizing;
@@ -170,10 +170,13 @@ fn word_while_the_log_is_written() {
     let word = ViewRequest::FourLetterWord { cnxn, word: FourLetterWord::Srvr, mask: None };
     replica.submit(at(2), Uplink { items: vec![word], ..Uplink::default() });
     let asked = replica.take_published().expect("the views are asked");
-    assert!(matches!(asked.entries[..], [Entry { what: EntryKind::Report { .. }, zxid: Zxid::ZERO, .. }]));
+    assert!(matches!(
+        asked.entries[..],
+        [Entry { what: EntryKind::Control(ControlKind::Report { .. }), zxid: Zxid::ZERO, .. }]
+    ));
     replica.tell(cnxn, b"Mode: standalone".to_vec());
     let told = replica.take_published().expect("the client is told");
-    assert!(matches!(told.entries[..], [Entry { what: EntryKind::Text(_), .. }]));
+    assert!(matches!(told.entries[..], [Entry { what: EntryKind::Control(ControlKind::Text(_)), .. }]));
     replica.durable(group, at(3));
     assert!(
         replica
@@ -309,7 +312,9 @@ fn leader_that_makes_its_tree() {
     promise(&mut replica, LINK, 2, Zxid::new(1, 2));
     assert!(outputs(&mut replica).iter().any(|output| matches!(output, Output::SaveEpochs { .. })));
     replica.log_found(LINK, None, at(2));
-    let image = |deltas: Deltas| deltas.entries.iter().any(|entry| matches!(entry.what, EntryKind::Image(_)));
+    let image = |deltas: Deltas| {
+        deltas.entries.iter().any(|entry| matches!(entry.what, EntryKind::Control(ControlKind::Image(_))))
+    };
     assert!(std::iter::from_fn(|| replica.take_published()).any(image), "server 2 waits for a tree");
     (1..=60).for_each(|s| replica.tick(at(s * 1000)));
     let leads = |replica: &mut Replica| in_ensemble(replica).phase.leader().is_some();

@@ -177,7 +177,7 @@ fn reads(table: &mut Table) {
         let frames: Vec<u8> = paths.iter().flat_map(|path| fixture::get_data(1, path)).collect();
         let name = format!("apply/view_receive/get_data/pipelined={pipelined}");
         table.row(&name, pipelined, 0.0, || {
-            let counted = count(|| server.view.receive(place, &frames, server.now));
+            let counted = count(|| _ = server.view.receive(place, &frames, server.now));
             let bytes = server.view.output(place).len();
             assert!(bytes > pipelined * DATA_BYTES, "a read has its reply at once");
             server.view.sent(place, bytes);

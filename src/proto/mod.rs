@@ -23,7 +23,7 @@ pub use connect::{ConnectRequest, ConnectResponse};
 pub use error::ErrorCode;
 pub use event::{EventType, WatcherEvent};
 pub use jute::{JuteWrite, Reader, Short};
-pub use op::OpCode;
+pub use op::{OpCode, OpKind};
 pub use reply::ReplyHeader;
 pub use request::RequestHeader;
 pub use stat::Stat;

@@ -43,3 +43,53 @@ impl OpCode {
     /// The txn of a request that failed; the type of a failed result in a multi.
     pub const ERROR: Self = Self(-1);
 }
+
+/// Which part of a server deals with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpKind {
+    /// The view that has the connection answers it from its tree; a ping, too.
+    Read,
+    /// The commit side gives it a place in the order: writes, sync, closeSession.
+    Ordered,
+    /// It says who the client is.
+    Authentication,
+    /// No client may send it, or there is no such operation.
+    Unknown,
+}
+
+impl OpCode {
+    /// Which part of a server deals with it, as a request.
+    #[inline]
+    pub const fn kind(self) -> OpKind {
+        match self {
+            Self::GET_DATA
+            | Self::EXISTS
+            | Self::GET_CHILDREN
+            | Self::GET_CHILDREN2
+            | Self::PING
+            | Self::GET_ACL
+            | Self::GET_ALL_CHILDREN_NUMBER
+            | Self::GET_EPHEMERALS
+            | Self::WHO_AM_I
+            | Self::MULTI_READ
+            | Self::ADD_WATCH
+            | Self::CHECK_WATCHES
+            | Self::REMOVE_WATCHES
+            | Self::SET_WATCHES
+            | Self::SET_WATCHES2 => OpKind::Read,
+            Self::CREATE
+            | Self::CREATE2
+            | Self::CREATE_CONTAINER
+            | Self::CREATE_TTL
+            | Self::DELETE
+            | Self::SET_DATA
+            | Self::SET_ACL
+            | Self::MULTI
+            | Self::RECONFIG
+            | Self::SYNC
+            | Self::CLOSE_SESSION => OpKind::Ordered,
+            Self::AUTH | Self::SASL => OpKind::Authentication,
+            _ => OpKind::Unknown,
+        }
+    }
+}

@@ -18,22 +18,19 @@
 //! Invariants: `view.zxid <= committed <= proposed = commit.zxid`; every request that a view sends up
 //! comes back as exactly one [`Entry`]; entries of one view keep its order.
 
-mod cnxn;
 mod commit;
 mod core;
 mod fencing;
 mod follow;
 mod group_delay;
 mod member;
-mod read;
 mod report;
 mod view;
 
-pub use cnxn::CloseReason;
 pub use commit::{Commit, CommitSettings, Proposed};
 pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, Standing, Weight};
 pub use report::{Answered, ViewReport};
-pub use view::{DeltasCursor, Place, View, ViewSettings, Wants};
+pub use view::{CloseReason, DeltasCursor, Place, View, ViewSettings, Wants};
 
 use crate::admin::FourLetterWord;
 
@@ -105,15 +102,8 @@ pub struct Uplink {
     pub items: Vec<ViewRequest>,
     /// When the first request of it came, by the view's clock.
     pub since_us: Option<i64>,
-    /// How often the view has stopped serving: what clients asked before that is nobody's any more.
-    pub term: u32,
-}
-
-impl Uplink {
-    /// A request is about to join.
-    fn begin(&mut self, now: Now) {
-        self.since_us.get_or_insert(now.mono_us);
-    }
+    /// Increases each time the view drops its clients: what they asked before is void.
+    pub serving_generation: u32,
 }
 
 /// One thing that a view asks of the commit side.

@@ -261,7 +261,7 @@ impl Net {
         for client in self.clients.iter_mut().filter(|client| client.closed.is_none()) {
             let view = &mut self.views[client.view];
             loop {
-                let wants = view.look_at(client.place, self.now);
+                let wants = view.poll_connection(client.place, self.now);
                 if wants.write && client.takes {
                     let bytes = view.output(client.place);
                     client.inbox.extend_from_slice(bytes);
@@ -1199,7 +1199,7 @@ fn output_of_a_busy_connection_stays_small() {
     for xid in 0..20_000 {
         net.send(a, &get(xid, "/x"));
         let view = &mut net.views[0];
-        let wants = view.look_at(place, net.now);
+        let wants = view.poll_connection(place, net.now);
         if wants.write && view.output(place).len() > 1 {
             let bytes = view.output(place).len() - 1;
             view.sent(place, bytes);
@@ -1525,7 +1525,7 @@ fn signs_of_life_of_who_is_not_served() {
     net.send(client, &get(3, "/big"));
     net.collect();
     assert_eq!((signs(&mut net), signs(&mut net)), (1, 0));
-    assert!(net.views[0].look_at(place, net.now).read, "it is read ahead");
+    assert!(net.views[0].poll_connection(place, net.now).read, "it is read ahead");
     net.send(client, &request(-2, OpCode::PING, |_| ()));
     assert_eq!((signs(&mut net), signs(&mut net)), (1, 0));
     net.views[0].sent(place, 100_000);

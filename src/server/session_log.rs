@@ -4,9 +4,9 @@ use super::logging::Text;
 use crate::replica::{Deltas, Entry, EntryKind, Place, SessionKind, View};
 use std::net::SocketAddr;
 
-/// Tells of the sessions in `batch`, which `view` is about to apply. A line is the view's whose client caused it; that of
-/// an end that no client of this server asked for is the first view's.
-pub fn tell(batch: &Deltas, view: &View) {
+/// Logs what becomes of sessions in `batch`, which `view` is about to apply. The view whose client caused it writes the line;
+/// of an end that no client of this server asked for, the first view does.
+pub fn log_sessions(batch: &Deltas, view: &View) {
     if !log::log_enabled!(target: "session", log::Level::Debug) {
         return;
     }

@@ -24,7 +24,7 @@ use std::time::Duration;
 const READ_BYTES: usize = 64 << 10;
 
 /// Reads after which a connection lets others have theirs; the view bounds the work that they ask for.
-const STEPS_PER_TURN: usize = 4;
+const READS_PER_TURN: usize = 4;
 
 /// Requests that a view may have handled on its own thread.
 const FEW: usize = 32;
@@ -220,7 +220,7 @@ impl ViewShard {
             })
             .await;
             let Some(batch) = batch else { return };
-            session_log::tell(&batch, &self.view.borrow());
+            session_log::log_sessions(&batch, &self.view.borrow());
             let mut cursor = DeltasCursor::default();
             // Only its own turns count: between two of them others have theirs.
             let mut took_us = 0;
@@ -366,30 +366,29 @@ impl ViewShard {
         place: Place,
         closing: &mut bool,
         cx: &mut Context<'_>,
-    ) -> Poll<std::io::Result<CloseReason>> {
-        let mut steps = 0;
+    ) -> Poll<io::Result<CloseReason>> {
+        let mut reads = 0;
         let now = self.now();
-        let mut is_first = true;
+        let mut view = self.view.borrow_mut();
+        let mut wants = view.poll_connection(place, now);
         loop {
-            if steps == STEPS_PER_TURN {
-                rt::again(cx);
-                return Poll::Pending;
-            }
-            let mut view = self.view.borrow_mut();
-            let wants = match std::mem::take(&mut is_first) {
-                true => view.look_at(place, now),
-                false => view.look_again(place, now),
-            };
             self.measure(&mut view, place, now);
             if view.has_uplink() {
                 self.uplink_notify.notify();
             }
+            if reads == READS_PER_TURN {
+                rt::again(cx);
+                return Poll::Pending;
+            }
             let mut blocked = false;
             if wants.write {
                 match stream.poll_write(cx, view.output(place)) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                     Poll::Ready(Ok(bytes)) => {
-                        view.sent(place, bytes);
+                        wants = match view.sent(place, bytes) {
+                            Some(wants) => wants,
+                            None => view.resume(place, now),
+                        };
                         continue;
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -415,16 +414,11 @@ impl ViewShard {
             }
             let mut scratch = self.scratch.borrow_mut();
             match stream.poll_read(cx, &mut scratch) {
-                Poll::Ready(Ok(0)) if view.describe(place).is_some_and(|(_, session_id)| session_id != 0) => {
-                    let why = "the client has ended the connection, and not its session";
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, why)));
-                }
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(CloseReason::Done)),
+                Poll::Ready(Ok(0)) => return Poll::Ready(hung_up(&view, place)),
                 Poll::Ready(Ok(bytes)) => {
-                    view.receive(place, &scratch[..bytes], now);
-                    self.measure(&mut view, place, now);
+                    wants = view.receive(place, &scratch[..bytes], now);
                     self.arrivals.update(|arrivals| arrivals + 1);
-                    steps += 1;
+                    reads += 1;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
@@ -449,5 +443,16 @@ impl ViewShard {
                 self.view.borrow_mut().cut(place);
             }
         }
+    }
+}
+
+/// What it means that a client has ended its connection: nothing, unless it had a session.
+fn hung_up(view: &View, place: Place) -> io::Result<CloseReason> {
+    match view.describe(place) {
+        Some((_, session_id)) if session_id != 0 => {
+            let why = "the client has ended the connection, and not its session";
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, why))
+        }
+        _ => Ok(CloseReason::Done),
     }
 }

@@ -1155,7 +1155,7 @@ impl Cluster {
                 side.sockets.insert(socket, place);
                 side.places.insert(place.slot, socket);
             }
-            (Arrival::Bytes(bytes), Some(place)) => side.view.receive(place, &bytes, now),
+            (Arrival::Bytes(bytes), Some(place)) => _ = side.view.receive(place, &bytes, now),
             (Arrival::Closed, Some(place)) => {
                 side.sockets.remove(&socket);
                 side.places.remove(&place.slot);
@@ -1181,7 +1181,7 @@ impl Cluster {
         if side.sockets.get(&socket) != Some(&place) {
             return;
         }
-        let wants = side.view.look_at(place, now);
+        let wants = side.view.poll_connection(place, now);
         if wants.write {
             let bytes = side.view.output(place).to_vec();
             side.view.sent(place, bytes.len());

@@ -55,7 +55,7 @@ impl Synchronizing {
         let mut commit = Commit::of(core, sessions, cx.now);
         commit.core_mut().metrics.proposal_size = LastMinMax::default();
         commit.lead(owners);
-        commit.submit(cx.now, Uplink { term: cx.publisher.serving_generation(), ..waiting });
+        commit.submit(cx.now, Uplink { serving_generation: cx.publisher.serving_generation(), ..waiting });
         if let Some(since_us) = cx.common.take_unavailable() {
             let times = &mut commit.core_mut().metrics.times;
             times.unavailable_time.record(since(since_us, cx.now));
@@ -163,8 +163,10 @@ impl Leading {
             }
             Asked::Touched(sessions) => ViewRequest::Touched(sessions),
         };
-        let (since_us, term) = (Some(cx.now.mono_us), cx.publisher.serving_generation());
-        self.proposer.commit.submit(cx.now, Uplink { bytes, items: vec![item], since_us, term });
+        let (since_us, serving_generation) = (Some(cx.now.mono_us), cx.publisher.serving_generation());
+        self.proposer
+            .commit
+            .submit(cx.now, Uplink { bytes, items: vec![item], since_us, serving_generation });
         Next::Done
     }
 

@@ -358,7 +358,7 @@ impl Replica {
     /// Takes in what a view sends up. Of an uplink of an earlier generation only what is about the server itself counts: the
     /// clients of then are gone.
     pub fn submit(&mut self, now: Now, mut uplink: Uplink) {
-        if uplink.term != self.publisher.serving_generation() {
+        if uplink.serving_generation != self.publisher.serving_generation() {
             uplink.items.retain(|item| {
                 matches!(item, ViewRequest::FourLetterWord { .. } | ViewRequest::Report { .. })
             });

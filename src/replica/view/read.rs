@@ -5,7 +5,7 @@ use crate::proto::acl::put_acls;
 use crate::proto::event::{EventType, put_event};
 use crate::proto::reply::MultiHeader;
 use crate::proto::request::{MultiOp, PathInt, PathWatch, WatchCursor, path, read_multi};
-use crate::proto::{Acl, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, RequestHeader};
+use crate::proto::{Acl, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader};
 use crate::tree::{NodeIndex, Tree};
 use crate::watch::{self, Table, WatcherType, Watches};
 use bytes::BufMut;
@@ -256,9 +256,8 @@ impl Read<'_> {
 }
 
 /// Bytes about that the answer to a read will have, as far as that is many. Only asked when memory is short.
-pub(super) fn answer_bytes(tree: &Tree, session_id: i64, frame: &[u8]) -> usize {
-    let mut reader = Reader::new(frame);
-    let Ok(RequestHeader { op, .. }) = RequestHeader::read(&mut reader) else { return 0 };
+pub(super) fn answer_bytes(tree: &Tree, session_id: i64, op: OpCode, body: &[u8]) -> usize {
+    let mut reader = Reader::new(body);
     let data = |path: &[u8]| tree.find(path).map_or(0, |index| tree.body(index).bytes().len());
     let children = |path: &[u8]| tree.find(path).map_or(0, |index| tree.child_count(index) as usize * 16);
     match op {

@@ -1,9 +1,9 @@
 //! One client connection as a view keeps it.
 
-use super::Now;
 use crate::admin::Summary;
 use crate::proto::request::WatchCursor;
 use crate::proto::{ErrorCode, Id, OpCode, Zxid};
+use crate::replica::Now;
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::fmt;
@@ -163,6 +163,15 @@ fn hint(first: &[u8; 4]) -> &'static str {
     }
 }
 
+/// A request as it arrived, its header read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incoming<'a> {
+    pub xid: i32,
+    pub op: OpCode,
+    /// What follows the header.
+    pub body: &'a [u8],
+}
+
 /// A request that cannot be answered yet, in the order in which answers are due.
 #[derive(Debug)]
 pub(super) enum Pending {
@@ -174,14 +183,21 @@ pub(super) enum Pending {
         /// A sync echoes it.
         path: Box<[u8]>,
     },
-    /// A read behind a write of the same session: the whole frame.
-    Deferred {
-        frame: Box<[u8]>,
-        ids: Arc<[Id]>,
-        came_us: i64,
-        /// How far a long setWatches is dealt with; `None` before its first turn.
-        done: Option<WatchCursor>,
-    },
+    /// A read after a write of the same session.
+    Deferred(Deferred),
+}
+
+/// A read that waits for a write of the same session.
+#[derive(Debug)]
+pub(super) struct Deferred {
+    pub xid: i32,
+    pub op: OpCode,
+    pub body: Box<[u8]>,
+    /// Who the connection had proved to be when it asked.
+    pub ids: Arc<[Id]>,
+    pub came_us: i64,
+    /// How far a long setWatches is dealt with; `None` before its first turn.
+    pub done: Option<WatchCursor>,
 }
 
 /// What `cons` shows of a connection. Source: `ServerCnxn.dumpConnectionInfo`.
@@ -218,15 +234,16 @@ impl CnxnStats {
     }
 }
 
+/// One client connection.
 #[derive(Debug)]
 pub(super) struct Cnxn {
-    pub generation: u32,
     pub peer: SocketAddr,
     pub state: State,
     pub session_id: i64,
     pub timeout_ms: i32,
-    /// Whether the client knows of read-only servers; `None` for clients that do not expect the byte.
+    /// True if the client has asked for a server that may be read-only; `None` for clients that do not expect that byte.
     pub read_only: Option<bool>,
+    /// Who the client has proved to be.
     pub ids: Arc<[Id]>,
     /// Bytes that have arrived and are not handled: part of a frame, or what had to wait.
     pub input: Vec<u8>,
@@ -236,11 +253,11 @@ pub(super) struct Cnxn {
     pub pending: VecDeque<Pending>,
     /// Deferred reads in `pending`.
     pub deferred: usize,
-    /// Bytes of the deferred frames in `pending`.
+    /// Bytes of their bodies.
     pub deferred_bytes: usize,
     /// Bytes of events in `out`, no less than those that are unsent.
     pub event_bytes: usize,
-    /// Unsent bytes that the view counts for it; see [`super::view::View`].
+    /// Unsent bytes that the view counts for it; see [`super::pool::Pool::weigh`].
     pub weighed: usize,
     /// When bytes of it were sent last, while many waited.
     pub moved_ms: i64,
@@ -252,18 +269,93 @@ pub(super) struct Cnxn {
     pub sasl_tokens: u32,
     /// Input is left although it may hold whole frames.
     pub stalled: bool,
-    /// In the view's list of those to look at.
+    /// It is in the view's list of connections to poll.
     pub listed: bool,
-    /// In the view's list of sessions that gave a sign of life.
+    /// It is in the view's list of connections that gave a sign of life.
     pub touched: bool,
     pub opened: Now,
+    /// Why it ends, once its state is [`State::Closing`].
     pub reason: CloseReason,
     pub stats: CnxnStats,
 }
 
 impl Cnxn {
+    /// A connection from which nothing has arrived.
+    pub fn new(peer: SocketAddr, id: Id, now: Now) -> Self {
+        Self {
+            peer,
+            state: State::Fresh,
+            session_id: 0,
+            timeout_ms: 0,
+            read_only: None,
+            ids: Arc::new([id]),
+            input: Vec::new(),
+            out: Vec::new(),
+            sent: 0,
+            pending: VecDeque::new(),
+            deferred: 0,
+            deferred_bytes: 0,
+            event_bytes: 0,
+            weighed: 0,
+            moved_ms: now.mono_ms(),
+            awaited: 0,
+            asked_us: now.mono_us,
+            sasl_tokens: 0,
+            stalled: false,
+            listed: false,
+            touched: false,
+            opened: now,
+            reason: CloseReason::Done,
+            stats: CnxnStats::new(),
+        }
+    }
+
     pub fn unsent(&self) -> usize {
         self.out.len() - self.sent
+    }
+
+    /// True if frames are read from it: it has a session, or may still ask for one.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Fresh | State::Established)
+    }
+
+    /// The read whose answer is due next, if it is one.
+    pub fn first_deferred(&self) -> Option<&Deferred> {
+        match self.pending.front() {
+            Some(Pending::Deferred(deferred)) => Some(deferred),
+            Some(Pending::Awaited { .. }) | None => None,
+        }
+    }
+
+    /// Takes the read whose answer is due next; [`Self::first_deferred`] says whether it is one.
+    pub fn take_deferred(&mut self) -> Option<Deferred> {
+        match self.pending.pop_front() {
+            Some(Pending::Deferred(deferred)) => {
+                self.deferred -= 1;
+                self.deferred_bytes -= deferred.body.len();
+                Some(deferred)
+            }
+            Some(awaited) => {
+                self.pending.push_front(awaited);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Puts a read first that needs another turn.
+    pub fn put_back(&mut self, deferred: Deferred) {
+        self.deferred += 1;
+        self.deferred_bytes += deferred.body.len();
+        self.pending.push_front(Pending::Deferred(deferred));
+    }
+
+    /// Puts a read after the requests that wait already.
+    pub fn defer(&mut self, Incoming { xid, op, body }: Incoming<'_>, came_us: i64) {
+        self.deferred += 1;
+        self.deferred_bytes += body.len();
+        let (body, ids) = (body.into(), self.ids.clone());
+        self.pending.push_back(Pending::Deferred(Deferred { xid, op, body, ids, came_us, done: None }));
     }
 
     /// Ends the connection once `out` is sent.
@@ -275,5 +367,31 @@ impl Cnxn {
             self.pending.clear();
             (self.deferred, self.deferred_bytes) = (0, 0);
         }
+    }
+
+    /// Ends the connection of a client that does not take what waits for it, which is given up.
+    pub fn give_up_output(&mut self, bytes: usize, limit: usize) {
+        (self.out, self.sent) = (Vec::new(), 0);
+        self.close(CloseReason::SlowReader { bytes, limit });
+    }
+
+    /// Checks that the counters are those of what they count. It goes through all that is pending: for debug builds.
+    pub fn check(&self) {
+        let deferred = || {
+            self.pending.iter().filter_map(|pending| match pending {
+                Pending::Deferred(deferred) => Some(deferred.body.len()),
+                Pending::Awaited { .. } => None,
+            })
+        };
+        debug_assert_eq!(self.deferred, deferred().count(), "deferred reads");
+        debug_assert_eq!(self.deferred_bytes, deferred().sum::<usize>(), "bytes of deferred reads");
+        debug_assert!(self.sent <= self.out.len(), "sent {} of {} bytes", self.sent, self.out.len());
+        // What a closing connection has asked for is forgotten here, and still answered by the commit side.
+        let awaited = self.pending.len() - self.deferred;
+        debug_assert!(
+            self.state == State::Closing || self.awaited as usize == awaited,
+            "{} requests are awaited, {awaited} are pending",
+            self.awaited
+        );
     }
 }

@@ -1,0 +1,128 @@
+//! A connection's turn when the commit side has answered: replies to writes, syncs and connect requests.
+
+use super::cnxn::{CloseReason, Pending, State};
+use super::turn::{Drain, Turn, UNREADABLE_PATH};
+use crate::proto::reply::{put_reply, put_status};
+use crate::proto::{ConnectResponse, ErrorCode, JuteWrite, OpCode, jute};
+use crate::replica::{Entry, SessionKind, TxnKind};
+use crate::session;
+
+impl Turn<'_> {
+    /// Answers a request: `body` is what follows the header of a reply that is a success.
+    pub fn answer_txn(&mut self, entry: &Entry, kind: TxnKind, body: &mut Vec<u8>) {
+        match kind {
+            TxnKind::Done(_) | TxnKind::Multi | TxnKind::Synced => self.reply(entry, ErrorCode::Ok, body),
+            TxnKind::Failed(code) => self.reply(entry, code, body),
+            TxnKind::Moved => {
+                self.cnxn.close(CloseReason::SessionMoved { session_id: self.cnxn.session_id });
+            }
+            TxnKind::Dropped => {
+                self.cnxn.close(CloseReason::SessionGone { session_id: self.cnxn.session_id });
+            }
+        }
+    }
+
+    /// Answers a connect request, or a closeSession.
+    pub fn answer_session(&mut self, entry: &Entry, kind: SessionKind, body: &mut Vec<u8>) {
+        let is_waiting = self.cnxn.state == State::Waiting;
+        match kind {
+            SessionKind::Created { session_id, timeout_ms } if is_waiting => {
+                self.establish(session_id, timeout_ms);
+                // As Java: a session that begins is its connection's first request. One that is attached to is none.
+                let latency_us = (self.now.mono_us - self.cnxn.asked_us).max(0) as u64;
+                self.tally.metrics.latencies.updatelatency.record(latency_us);
+                let (stats, zxid) = (&mut self.cnxn.stats, self.data.zxid);
+                stats.note_answer(0, OpCode::CREATE_SESSION, zxid, Some(latency_us), self.now);
+            }
+            SessionKind::Attached { session_id, timeout_ms } if is_waiting => {
+                self.tally.metrics.counters.connection_revalidate_count += 1;
+                self.establish(session_id, timeout_ms);
+            }
+            SessionKind::Refused { .. } if is_waiting => {
+                self.tally.metrics.counters.connection_revalidate_count += 1;
+                self.begin_answer();
+                let response = ConnectResponse::expired(self.cnxn.read_only.map(|_| false));
+                jute::frame(&mut self.cnxn.out, |out| response.put(out));
+                self.cnxn.close(CloseReason::Done);
+            }
+            SessionKind::Created { .. } | SessionKind::Attached { .. } | SessionKind::Refused { .. } => {
+                debug_assert_eq!(
+                    self.cnxn.state,
+                    State::Closing,
+                    "the answer to no connect request: {kind:?}"
+                );
+            }
+            SessionKind::Ahead { seen } => {
+                self.cnxn.close(CloseReason::ZxidAhead { seen, ours: self.data.zxid });
+            }
+            SessionKind::Closed { .. } => {
+                self.reply(entry, ErrorCode::Ok, body);
+                self.cnxn.close(CloseReason::Done);
+            }
+        }
+    }
+
+    /// Ends the connection, whose session attaches elsewhere: nothing is sent for the session from here on.
+    pub fn fence(&mut self) {
+        self.cnxn.close(CloseReason::SessionMoved { session_id: self.cnxn.session_id });
+        self.pool.silence(self.id.slot, self.cnxn);
+    }
+
+    fn establish(&mut self, session_id: i64, timeout_ms: i32) {
+        self.begin_answer();
+        let cnxn = &mut *self.cnxn;
+        cnxn.state = State::Established;
+        (cnxn.session_id, cnxn.timeout_ms) = (session_id, timeout_ms);
+        self.pool.by_session.insert(session_id, self.id.slot);
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout_ms,
+            session_id,
+            password: session::password(session_id),
+            read_only: cnxn.read_only.map(|_| false),
+        };
+        jute::frame(&mut cnxn.out, |out| response.put(out));
+    }
+
+    /// Answers the oldest request of the connection that is with the commit side.
+    fn reply(&mut self, entry: &Entry, mut code: ErrorCode, body: &mut Vec<u8>) {
+        assert!(self.cnxn.awaited > 0, "an answer to no request of {:?}: {entry:?}", self.id);
+        self.cnxn.awaited -= 1;
+        let (xid, op, sent_us, path) = match self.cnxn.pending.pop_front() {
+            Some(Pending::Awaited { xid, op, sent_us, path }) => (xid, op, sent_us, path),
+            Some(Pending::Deferred(_)) => unreachable!("answered before the entry was"),
+            None => {
+                assert_eq!(self.cnxn.state, State::Closing, "what {:?} asked for is forgotten", self.id);
+                return;
+            }
+        };
+        assert_eq!(xid, entry.xid, "answers of {:?} are out of order", self.id);
+        if op == OpCode::SYNC {
+            match &*path {
+                UNREADABLE_PATH => code = ErrorCode::MarshallingError,
+                path => body.put_string(path),
+            }
+        }
+        let zxid = entry.zxid;
+        let latency_us = (self.now.mono_us - sent_us).max(0) as u64;
+        let latencies = &mut self.tally.metrics.latencies;
+        match op {
+            // No txn, and so a read to Java.
+            OpCode::SYNC => latencies.readlatency.record(latency_us),
+            _ => latencies.updatelatency.record(latency_us),
+        }
+        self.cnxn.stats.note_answer(xid, op, self.data.zxid, Some(latency_us), self.now);
+        self.begin_answer();
+        let out = &mut self.cnxn.out;
+        let start = out.len();
+        match code {
+            ErrorCode::Ok => put_reply(out, xid, zxid, |out| out.extend_from_slice(body)),
+            code => put_status(out, xid, zxid.to_wire(), code),
+        }
+        self.tally.note_reply(out.len() - start, self.now);
+        // Nothing is answered after a closeSession.
+        if op != OpCode::CLOSE_SESSION && self.cnxn.deferred > 0 {
+            self.drain_deferred(Drain::UntilBackpressure);
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! A view: connections, reads, watches, and the committed tree.
+//!
+//! Three parts that know nothing of each other, each in a file of its own:
+//!
+//! | part | what it has |
+//! |---|---|
+//! | [`Connections`] | the connections by slot, and what they share: buffers, the work of a turn, lists |
+//! | [`Data`] | the committed tree, its sessions, who watches what |
+//! | [`Outbox`] | what goes to the commit side, and how much of it is not answered |
+//!
+//! A [`Turn`] borrows one connection beside the rest, takes its requests in (`turn`) and answers them (`turn`, `answer`).
+//! What was committed comes in through [`View::apply_some`] (`apply`).
+//!
+//! # Driving a view
+//!
+//! ```text
+//! place = view.open(peer, now)
+//! when the connection may have something to do, and whenever view.next_listed() names it:
+//!     wants = view.poll_connection(place, now)
+//!     loop
+//!         wants.write: send from view.output(place), then wants = view.sent(place, bytes) or view.resume(place, now)
+//!         wants.close: once all is sent, view.closed(place), and the place is gone
+//!         wants.again: let others have their turn, then poll again
+//!         wants.read:  wants = view.receive(place, bytes, now)
+//! after each of these, and after apply_some: view.take_uplink() goes to the commit side
+//! every 20 ms or so: view.tick(now)
+//! ```
+//!
+//! Invariants: an event is sent before every reply that shows its change; the replies of a connection have the order of its
+//! requests; a turn, also of deltas, does a bounded amount of work and one request or entry more.
+
+mod answer;
+mod apply;
+mod cnxn;
+mod connections;
+mod data;
+mod outbox;
+mod pool;
+mod read;
+mod report;
+mod tally;
+mod turn;
+
+pub use apply::DeltasCursor;
+pub use cnxn::CloseReason;
+
+use self::cnxn::{Cnxn, State};
+use self::connections::Connections;
+use self::data::Data;
+use self::outbox::Outbox;
+use self::pool::WORK_PER_TURN;
+use self::report::ip_text;
+use self::tally::Tally;
+use self::turn::{Turn, wants};
+use super::{CnxnId, Now, Uplink};
+use crate::admin::{Metrics, Whitelist};
+use crate::auth::Policy;
+use crate::proto::{Id, Zxid};
+use crate::tree::{ImageOf, NodeImage, Tree};
+use crate::watch::Watches;
+use crate::zab::LinkId;
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// How a view does its work.
+#[derive(Clone, Debug)]
+pub struct ViewSettings {
+    /// Its number; the commit side answers by it.
+    pub number: u16,
+    /// Largest frame: `jute.maxbuffer`.
+    pub frame_bytes_max: usize,
+    /// Writes outstanding in this view at which connections that have some wait:
+    /// `globalOutstandingLimit`.
+    pub outstanding_max: usize,
+    /// How long a connection may go without a connect request.
+    pub sessionless_timeout_ms: i64,
+    /// Four-letter words that are answered.
+    pub whitelist: Whitelist,
+    /// Schemes of which a client must have proved one before anything else; empty for none.
+    pub enforced_schemes: Vec<String>,
+    /// True if clients are served from the start; a member serves none before there is a leader.
+    pub serving: bool,
+    /// Seeds the hashes of what clients choose.
+    pub hash_seed: u64,
+}
+
+/// Names a connection of this view for the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its slot, small numbers that are used again.
+    pub slot: u32,
+    /// Which of the slot's connections.
+    pub generation: u32,
+}
+
+/// What the shell should do for a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Bytes are there to be sent: [`View::output`].
+    pub write: bool,
+    /// It takes bytes.
+    pub read: bool,
+    /// Its turn is over and it has more to do: it is to be polled again once others had their turn.
+    pub again: bool,
+    /// Once everything is sent the connection ends, for this reason.
+    pub close: Option<CloseReason>,
+}
+
+/// A thread's connections and its copy of the committed tree. See the module's page.
+#[derive(Debug)]
+pub struct View {
+    settings: ViewSettings,
+    connections: Connections,
+    data: Data,
+    outbox: Outbox,
+    tally: Tally,
+    /// When time passed last.
+    now_ms: i64,
+    /// Where the body of a reply is written.
+    scratch: Vec<u8>,
+}
+
+impl View {
+    /// A view of `tree`, which is as of `zxid`.
+    pub fn new(
+        settings: ViewSettings,
+        policy: Arc<Policy>,
+        tree: Tree,
+        zxid: Zxid,
+        sessions: BTreeMap<i64, i32>,
+        tree_digest: u64,
+    ) -> Self {
+        let data = Data {
+            policy,
+            tree,
+            watches: Watches::new(settings.hash_seed),
+            sessions,
+            zxid,
+            last_txn: zxid,
+            digest: tree_digest,
+            serving: settings.serving,
+            resets: 0,
+            images_wanted: VecDeque::new(),
+        };
+        Self {
+            connections: Connections::new(settings.number),
+            data,
+            outbox: Outbox::new(settings.outstanding_max),
+            tally: Tally::default(),
+            now_ms: 0,
+            scratch: Vec::new(),
+            settings,
+        }
+    }
+
+    /// What replies say: the last txn that the tree has, or the start of the leader's epoch if that is later.
+    pub fn zxid(&self) -> Zxid {
+        self.data.zxid
+    }
+
+    /// True while clients are served. If not, its tree may hold what no leader has confirmed.
+    pub fn is_serving(&self) -> bool {
+        self.data.serving
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.settings.number
+    }
+
+    /// True if there is anything for the commit side.
+    pub fn has_uplink(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn tree(&self) -> &Tree {
+        &self.data.tree
+    }
+
+    #[cfg(test)]
+    pub(super) fn sessions(&self) -> &BTreeMap<i64, i32> {
+        &self.data.sessions
+    }
+
+    /// Bytes that a connection's output takes, sent ones included.
+    #[cfg(test)]
+    pub(super) fn buffered_bytes(&self, place: Place) -> usize {
+        self.connections.get(place).out.len()
+    }
+
+    /// Connections that are open.
+    pub fn cnxn_count(&self) -> usize {
+        self.connections.count()
+    }
+
+    /// Takes a connection in.
+    pub fn open(&mut self, peer: SocketAddr, now: Now) -> Place {
+        let cnxn = Cnxn::new(peer, Id::new("ip", &ip_text(peer.ip())), now);
+        self.connections.open(cnxn, now.mono_ms() + self.settings.sessionless_timeout_ms)
+    }
+
+    /// Forgets a connection: its socket is closed.
+    pub fn closed(&mut self, place: Place) {
+        let cnxn = self.connections.close(place, &mut self.data.watches);
+        if cnxn.state != State::Closing {
+            self.tally.metrics.counters.connection_drop_count += 1;
+        }
+        // What came last counts although the connection is gone: the session lives on from then.
+        if cnxn.touched {
+            self.outbox.signs_mut().push(cnxn.session_id);
+        }
+        self.connections.pool.keep_buffer(cnxn.out);
+    }
+
+    /// Gives up what a closing connection has not taken. One that is gone already, or not closing, stays as it is.
+    pub fn cut(&mut self, place: Place) {
+        let id = self.connections.id_of(place);
+        if let Some((cnxn, pool)) = self.connections.find_id(id)
+            && cnxn.state == State::Closing
+        {
+            (cnxn.out, cnxn.sent) = (Vec::new(), 0);
+            pool.unweigh(cnxn);
+            pool.list(place.slot, cnxn);
+            self.connections.release_short();
+        }
+    }
+
+    /// A turn of the connection that the shell has open at `place`.
+    #[inline]
+    fn turn(&mut self, place: Place, now: Now) -> Turn<'_> {
+        let Self { settings, connections, data, outbox, tally, .. } = self;
+        let id = connections.id_of(place);
+        let (cnxn, pool) = connections.at(place);
+        Turn { id, now, cnxn, pool, data, outbox, tally, settings }
+    }
+
+    /// A turn of the connection that the commit side means by `id`, if it is still there.
+    #[inline]
+    fn turn_of(&mut self, id: CnxnId, now: Now) -> Option<Turn<'_>> {
+        let Self { settings, connections, data, outbox, tally, .. } = self;
+        let (cnxn, pool) = connections.find_id(id)?;
+        Some(Turn { id, now, cnxn, pool, data, outbox, tally, settings })
+    }
+
+    /// Begins a turn of a connection: lets it go on with what had to wait, and says what it wants.
+    pub fn poll_connection(&mut self, place: Place, now: Now) -> Wants {
+        self.connections.pool.work = WORK_PER_TURN;
+        self.resume(place, now)
+    }
+
+    /// The same within a turn.
+    pub fn resume(&mut self, place: Place, now: Now) -> Wants {
+        let mut turn = self.turn(place, now);
+        turn.go_on();
+        turn.finish()
+    }
+
+    /// Bytes have arrived, within a turn. Those that cannot be handled yet are kept; see [`Wants::read`].
+    pub fn receive(&mut self, place: Place, bytes: &[u8], now: Now) -> Wants {
+        let mut turn = self.turn(place, now);
+        turn.receive(bytes);
+        turn.finish()
+    }
+
+    /// What a connection has to send.
+    pub fn output(&self, place: Place) -> &[u8] {
+        let cnxn = self.connections.get(place);
+        &cnxn.out[cnxn.sent..]
+    }
+
+    /// So much of [`Self::output`] was sent. `None` if requests of the connection wait, perhaps for just that:
+    /// [`Self::resume`] lets them go on.
+    pub fn sent(&mut self, place: Place, bytes: usize) -> Option<Wants> {
+        let now_ms = self.now_ms;
+        let (cnxn, pool) = self.connections.at(place);
+        pool.sent(place.slot, cnxn, bytes, now_ms);
+        let wants = (!cnxn.stalled && cnxn.deferred == 0).then(|| wants(cnxn, pool));
+        self.connections.release_short();
+        wants
+    }
+
+    /// The next connection that has something to send, may go on or ends.
+    pub fn next_listed(&mut self) -> Option<Place> {
+        self.connections.next_listed()
+    }
+
+    /// Whose session a connection is, and where it comes from, for the log; `None` if it is gone.
+    pub fn describe(&self, place: Place) -> Option<(SocketAddr, i64)> {
+        self.connections.find(place).map(|cnxn| (cnxn.peer, cnxn.session_id))
+    }
+
+    /// The timeout of a session that is alive, in milliseconds.
+    pub fn timeout_of(&self, session_id: i64) -> Option<i32> {
+        self.data.sessions.get(&session_id).copied()
+    }
+
+    /// True if [`Self::measured`] is due.
+    pub fn is_unmeasured(&self) -> bool {
+        self.tally.unmeasured > 0
+    }
+
+    /// What has been received from a connection since the last call took so long to answer.
+    pub fn measured(&mut self, place: Place, took_us: u64) {
+        let (cnxn, _) = self.connections.at(place);
+        self.tally.measured(&mut cnxn.stats, took_us);
+    }
+
+    /// What this view's shell measures.
+    pub fn metrics_mut(&mut self) -> &mut Metrics {
+        &mut self.tally.metrics
+    }
+
+    /// What is to be sent to the commit side.
+    pub fn take_uplink(&mut self) -> Option<Uplink> {
+        let was_full = self.outbox.is_uplink_full();
+        let uplink = self.outbox.take()?;
+        if was_full {
+            self.connections.release_held_up();
+        }
+        Some(uplink)
+    }
+
+    /// Sessions that gave a sign of life since the last call. If it is not called, [`View::take_uplink`] has them.
+    pub fn take_signs(&mut self) -> Vec<i64> {
+        self.outbox.take_signs()
+    }
+
+    /// Through when [`View::take_signs`] has told of all of them, in microseconds of the monotonic clock.
+    pub fn heard_through_us(&self) -> i64 {
+        self.outbox.heard_through_us()
+    }
+
+    /// Ends connections whose time is over, and collects signs of life. Call it every 20 ms or so; `now` never goes back.
+    pub fn tick(&mut self, now: Now) {
+        self.now_ms = now.mono_ms();
+        self.connections.end_some(&mut self.data.watches);
+        self.connections.end_stuck(now.mono_ms());
+        let timeout_ms = self.settings.sessionless_timeout_ms;
+        while let Some(id) = self.connections.take_overdue(now.mono_ms()) {
+            if let Some((cnxn, pool)) = self.connections.find_id(id)
+                && cnxn.state == State::Fresh
+            {
+                cnxn.close(CloseReason::Sessionless { timeout_ms });
+                self.tally.metrics.counters.sessionless_connections_expired += 1;
+                pool.list(id.slot, cnxn);
+            }
+        }
+        if self.outbox.is_report_due(now) {
+            self.connections.take_touched(self.outbox.signs_mut());
+        }
+    }
+
+    /// The next learner that an image is to be taken for.
+    pub fn next_image_wanted(&mut self) -> Option<LinkId> {
+        self.data.images_wanted.pop_front()
+    }
+
+    /// Begins an image of the tree for a snapshot or a learner: as of which zxid, with which digest and sessions.
+    pub fn begin_image(&mut self, of: ImageOf) -> (Zxid, u64, Vec<(i64, i32)>) {
+        self.data.tree.begin_image_of(of);
+        let sessions = self.data.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
+        (self.data.last_txn, self.data.digest, sessions.collect())
+    }
+
+    /// How often the tree was replaced; an image that was begun before is of no tree any more.
+    pub fn resets(&self) -> u32 {
+        self.data.resets
+    }
+
+    /// Some more of the image, of `places` places and `bytes` bytes; false once that was all.
+    pub fn image_slice(&mut self, of: ImageOf, places: u32, bytes: usize, out: &mut Vec<NodeImage>) -> bool {
+        self.data.tree.image_slice_of(of, places, bytes, out)
+    }
+
+    /// Gives the image up.
+    pub fn abandon_image(&mut self, of: ImageOf) {
+        self.data.tree.abandon_image(of);
+    }
+}

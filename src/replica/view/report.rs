@@ -1,0 +1,114 @@
+//! What a view says of itself, for four-letter words.
+
+use super::View;
+use super::cnxn::{Cnxn, State};
+use crate::admin::{self, Connection, ConnectionSession, FourLetterWord, Metrics};
+use crate::auth;
+use crate::replica::ViewReport;
+use crate::watch;
+use core::net::{IpAddr, SocketAddr};
+
+impl View {
+    /// What this view adds to a four-letter word's answer.
+    pub(super) fn report(&mut self, word: FourLetterWord) -> ViewReport {
+        let report = ViewReport {
+            zxid: self.data.zxid,
+            received: self.tally.received,
+            sent: self.tally.sent,
+            latency: self.tally.metrics.latencies.of_requests(),
+            metrics: match word {
+                FourLetterWord::Mntr | FourLetterWord::Srvr | FourLetterWord::Stat => {
+                    self.tally.metrics.clone()
+                }
+                _ => Metrics::default(),
+            },
+            outstanding: self.outbox.outstanding(),
+            open: self.cnxn_count(),
+            watch_count: self.data.watches.len(),
+            watch_summary: self.data.watches.summary(),
+            connections: match word {
+                FourLetterWord::Stat | FourLetterWord::Cons | FourLetterWord::Dump => {
+                    let sessionless_ms = self.settings.sessionless_timeout_ms;
+                    self.connections.iter().map(|cnxn| connection(cnxn, sessionless_ms)).collect()
+                }
+                _ => Vec::new(),
+            },
+            watches: match word {
+                FourLetterWord::Wchc | FourLetterWord::Wchp => self.watches_by_session(),
+                _ => Vec::new(),
+            },
+        };
+        match word {
+            FourLetterWord::Srst => {
+                (self.tally.received, self.tally.sent) = (0, 0);
+                self.tally.metrics = Metrics::default();
+            }
+            FourLetterWord::Crst => self.connections.reset_stats(),
+            _ => {}
+        }
+        report
+    }
+
+    fn watches_by_session(&self) -> Vec<(i64, Box<[u8]>)> {
+        let session_of = |watch::Cnxn(slot)| self.connections.peek(slot).map_or(0, |cnxn| cnxn.session_id);
+        let watches = self.data.watches.by_cnxn().flat_map(|(cnxn, paths)| {
+            let session_id = session_of(cnxn);
+            paths.map(move |path| (session_id, Box::from(path)))
+        });
+        watches.collect()
+    }
+}
+
+fn connection(cnxn: &Cnxn, sessionless_ms: i64) -> Connection {
+    let (stats, session_id) = (&cnxn.stats, cnxn.session_id);
+    let session = ConnectionSession {
+        id: session_id,
+        last_op: stats.last_op.map_or("null", admin::last_op),
+        established_wall_ms: cnxn.opened.wall_ms,
+        timeout_ms: cnxn.timeout_ms,
+        last_cxid: stats.last_cxid.into(),
+        last_zxid: stats.last_zxid.to_wire(),
+        last_response_ms: stats.last_response.mono_ms(),
+        last_latency_us: stats.last_latency_us,
+        latency: stats.latency,
+    };
+    // Java's selector bits: 1 reads, 4 has something to write. It reads no further from a connection that waits
+    // for its session or for the answer to a word.
+    let reads = matches!(cnxn.state, State::Fresh | State::Established) && !cnxn.stalled;
+    let interest_ops = u8::from(reads) | u8::from(cnxn.unsent() > 0) << 2;
+    let timeout_ms = if session_id == 0 { sessionless_ms } else { cnxn.timeout_ms.into() };
+    let heard_ms = stats.last_response.wall_ms.max(cnxn.opened.wall_ms);
+    Connection {
+        peer: address_text(cnxn.peer),
+        interest_ops,
+        queued: cnxn.awaited.into(),
+        received: stats.received,
+        sent: stats.sent,
+        expires_wall_ms: next_interval(heard_ms + timeout_ms, sessionless_ms),
+        session: (session_id != 0).then_some(session),
+    }
+}
+
+/// An address as ZooKeeper writes it in an id of scheme `ip`.
+pub(super) fn ip_text(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(v4) => auth::ip_text_v4(v4.octets()),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => auth::ip_text_v4(v4.octets()),
+            None => auth::ip_text_v6(v6.octets()),
+        },
+    }
+}
+
+/// An address as Java's `InetSocketAddress` prints it, without the slash before it.
+fn address_text(address: SocketAddr) -> String {
+    match address.ip().to_canonical() {
+        IpAddr::V4(_) => format!("{}:{}", ip_text(address.ip()), address.port()),
+        IpAddr::V6(_) => format!("[{}]:{}", ip_text(address.ip()), address.port()),
+    }
+}
+
+/// Connections expire by intervals, rounded up. Source: `ExpiryQueue.roundToNextInterval`.
+fn next_interval(at_ms: i64, interval_ms: i64) -> i64 {
+    (at_ms.div_euclid(interval_ms.max(1)) + 1) * interval_ms.max(1)
+}

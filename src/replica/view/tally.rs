@@ -1,0 +1,111 @@
+//! What a view counts.
+
+use super::cnxn::CnxnStats;
+use crate::admin::Metrics;
+use crate::proto::{OpCode, Zxid};
+use crate::replica::Now;
+use crate::txn::Change;
+
+/// What a view counts, for four-letter words and metrics.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Packets from clients.
+    pub received: u64,
+    /// Replies and events to clients.
+    pub sent: u64,
+    /// Reads that were answered as soon as they came, since [`Self::measured`]: how long that took is not known yet.
+    pub unmeasured: u64,
+    pub metrics: Metrics,
+}
+
+impl Tally {
+    /// Counts a frame from a client.
+    #[inline]
+    pub fn note_frame(&mut self, stats: &mut CnxnStats, bytes: usize) {
+        self.received += 1;
+        self.metrics.counters.bytes_received_count += bytes as u64;
+        stats.received += 1;
+    }
+
+    /// Counts an answer or an event to a client.
+    #[inline]
+    pub fn note_sent(&mut self, stats: &mut CnxnStats) {
+        self.sent += 1;
+        stats.sent += 1;
+    }
+
+    /// Counts the bytes of a frame that is not the answer to a request; its length field is no part of them.
+    #[inline]
+    pub fn note_size(&mut self, frame: usize, now: Now) {
+        if frame > 0 {
+            self.metrics.client_response_size.record(now.mono_us, frame as u64 - 4);
+        }
+    }
+
+    /// Counts the bytes of a request's answer.
+    #[inline]
+    pub fn note_reply(&mut self, frame: usize, now: Now) {
+        self.metrics.counters.response_bytes += frame as u64 - 4;
+        self.note_size(frame, now);
+    }
+
+    /// Counts the bytes of an event.
+    #[inline]
+    pub fn note_event(&mut self, stats: &mut CnxnStats, frame: usize, now: Now) {
+        self.metrics.counters.watch_bytes += frame as u64 - 4;
+        self.note_size(frame, now);
+        self.note_sent(stats);
+    }
+
+    /// Counts the events of a setWatches, which are whole frames.
+    pub fn note_events(&mut self, stats: &mut CnxnStats, mut events: &[u8], now: Now) {
+        while let Some((length, rest)) = events.split_first_chunk::<4>() {
+            let length = u32::from_be_bytes(*length) as usize;
+            events = &rest[length..];
+            self.note_event(stats, 4 + length, now);
+        }
+    }
+
+    /// What was received from a connection since the last call took so long to answer: for reads, which were answered at
+    /// once, that is their latency. One reading of the clock serves all of them.
+    pub fn measured(&mut self, stats: &mut CnxnStats, took_us: u64) {
+        let reads = std::mem::take(&mut self.unmeasured);
+        if reads == 0 {
+            return;
+        }
+        let latencies = &mut self.metrics.latencies;
+        latencies.readlatency.record_n(took_us, reads);
+        latencies.read_final_proc_time_ms.record_n(took_us / reads, reads);
+        stats.latency.record_n(took_us, reads);
+        stats.last_latency_us = took_us;
+    }
+
+    /// Counts a write's bytes in its namespace.
+    pub fn note_write(&mut self, change: &Change) {
+        let namespaces = &mut self.metrics.namespaces;
+        match change {
+            Change::Created { body, .. } | Change::Data { body } => {
+                namespaces.write(body.path(), body.data().map_or(0, <[u8]>::len));
+            }
+            Change::Deleted { body } => namespaces.write(body.path(), 0),
+            Change::Acl { .. } | Change::Quota { .. } => {}
+        }
+    }
+}
+
+impl CnxnStats {
+    /// Notes that a request was answered, as of `zxid`; `latency_us` if it is known.
+    #[inline]
+    pub fn note_answer(&mut self, xid: i32, op: OpCode, zxid: Zxid, latency_us: Option<u64>, now: Now) {
+        if let Some(latency_us) = latency_us {
+            self.latency.record(latency_us);
+            self.last_latency_us = latency_us;
+        }
+        if xid >= 0 {
+            self.last_cxid = xid;
+        }
+        self.last_op = Some(op);
+        self.last_zxid = zxid;
+        self.last_response = now;
+    }
+}

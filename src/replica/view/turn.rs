@@ -1,0 +1,512 @@
+//! A connection's turn: takes requests in, answers reads, sends the rest to the commit side.
+
+use super::cnxn::{CloseReason, Cnxn, Deferred, Incoming, Pending, State};
+use super::data::Data;
+use super::outbox::Outbox;
+use super::pool::{OUT_BYTES_PAUSE, OUT_BYTES_PAUSE_SHORT, Pool};
+use super::read::{BYTES_PER_WORK, REQUEST_WORK, is_long};
+use super::report::ip_text;
+use super::tally::Tally;
+use super::{ViewSettings, Wants};
+use crate::admin::{self, FourLetterWord};
+use crate::proto::reply::{MultiHeader, ReplyHeader, put_reply, put_status};
+use crate::proto::request::{AuthPacket, WatchCursor, read_multi};
+use crate::proto::{
+    ConnectRequest, ErrorCode, Id, JuteWrite, OpCode, OpKind, Reader, RequestHeader, XID_PING, Zxid, jute,
+};
+use crate::replica::commit::WRITE_BYTES_MAX;
+use crate::replica::{CnxnId, Now, ViewRequest};
+
+/// Bytes that are read of a connection whose requests wait: what a client sends while it takes a large answer, or while
+/// the log is slow, shows that it lives. They hold a ping a second for an hour.
+const READ_AHEAD_BYTES: usize = 64 << 10;
+
+/// Unsent bytes at which a connection ends: only reads before a write of their own session get it there, since they cannot
+/// wait any longer.
+const OUT_BYTES_MAX: usize = 64 << 20;
+
+/// A larger buffer for input is given back once it is empty.
+const INPUT_BYTES_KEPT: usize = 4096;
+
+/// Bytes of the ids that one connection may prove: each request takes them along.
+const AUTH_IDS_BYTES_MAX: usize = 1 << 20;
+
+/// Requests that wait for their answer at which the connection waits.
+const DEFERRED_MAX: usize = 1024;
+
+/// Bytes of deferred reads at which it waits.
+const DEFERRED_BYTES_MAX: usize = 256 << 10;
+
+/// Reads after a connection's own writes at which its next write waits. They are answered before that write shows, whether
+/// the client takes the answers or not: this bounds what that may cost.
+const DEFERRED_BEFORE_WRITE_MAX: usize = 16;
+
+/// Tokens of an authentication that never succeeds which are answered.
+const SASL_TOKENS_MAX: u32 = 8;
+
+/// In place of the path of a sync that does not decode: no path that a client sends.
+pub(super) const UNREADABLE_PATH: &[u8] = b"\0";
+
+/// How far deferred reads are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drain {
+    /// While the client takes the answers, and for as long as the turn lasts.
+    UntilBackpressure,
+    /// All of them: what comes next must not show in them.
+    All,
+}
+
+/// What became of a four-letter word.
+enum Word {
+    Taken,
+    /// Its argument has not arrived yet.
+    NeedsMore,
+}
+
+/// A connection, and what it may touch of its view.
+pub(super) struct Turn<'v> {
+    pub id: CnxnId,
+    pub now: Now,
+    pub cnxn: &'v mut Cnxn,
+    pub pool: &'v mut Pool,
+    pub data: &'v mut Data,
+    pub outbox: &'v mut Outbox,
+    pub tally: &'v mut Tally,
+    pub settings: &'v ViewSettings,
+}
+
+impl Turn<'_> {
+    /// Ends the turn; says what the connection wants.
+    #[inline]
+    pub fn finish(self) -> Wants {
+        let Self { cnxn, pool, .. } = self;
+        pool.weigh(cnxn);
+        cnxn.check();
+        wants(cnxn, pool)
+    }
+
+    /// Ends the turn of a connection that the shell has not asked about: it is to poll it.
+    pub fn finish_listed(self) {
+        let Self { cnxn, pool, id, .. } = self;
+        pool.weigh(cnxn);
+        cnxn.check();
+        pool.list(id.slot, cnxn);
+    }
+
+    /// Goes on with what had to wait.
+    #[inline]
+    pub fn go_on(&mut self) {
+        if self.cnxn.deferred > 0 {
+            self.drain_deferred(Drain::UntilBackpressure);
+        }
+        if self.cnxn.stalled {
+            self.pump_input();
+        }
+    }
+
+    /// Handles bytes that have arrived, and keeps those that have to wait.
+    #[inline]
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.pool.hear(self.id.slot, self.cnxn);
+        if self.cnxn.input.is_empty() {
+            let used = self.pump(bytes);
+            if self.cnxn.state != State::Closing {
+                self.cnxn.input.extend_from_slice(&bytes[used..]);
+            }
+        } else {
+            self.cnxn.input.extend_from_slice(bytes);
+            self.pump_input();
+        }
+    }
+
+    fn pump_input(&mut self) {
+        let mut input = std::mem::take(&mut self.cnxn.input);
+        let used = self.pump(&input);
+        if self.cnxn.state != State::Closing {
+            input.drain(..used);
+            if input.is_empty() && input.capacity() > INPUT_BYTES_KEPT {
+                input = Vec::new();
+            }
+            self.cnxn.input = input;
+        }
+    }
+
+    /// Handles frames until they run out or have to wait; says how many bytes were used.
+    fn pump(&mut self, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        self.cnxn.stalled = false;
+        loop {
+            let Some((first, rest)) = bytes[used..].split_first_chunk::<4>() else { return used };
+            if self.pool.work <= 0 {
+                self.cnxn.stalled = true;
+                return used;
+            }
+            if self.must_wait() {
+                self.cnxn.stalled = self.cnxn.state != State::Closing;
+                return used;
+            }
+            if self.cnxn.state == State::Fresh
+                && let Some(word) = FourLetterWord::from_code(i32::from_be_bytes(*first))
+            {
+                return match self.four_letter_word(word, rest) {
+                    Word::Taken => bytes.len(),
+                    Word::NeedsMore => used,
+                };
+            }
+            let length = i32::from_be_bytes(*first);
+            let limit = self.settings.frame_bytes_max;
+            let Some(length) = usize::try_from(length).ok().filter(|length| *length <= limit) else {
+                self.cnxn.close(CloseReason::FrameLength { bytes: length, limit, first: *first });
+                return used;
+            };
+            let Some(frame) = rest.get(..length) else { return used };
+            if self.cnxn.state == State::Fresh {
+                self.tally.note_frame(&mut self.cnxn.stats, 4 + length);
+                self.connect(frame);
+            } else if !self.take_request(frame) {
+                self.cnxn.stalled = true;
+                return used;
+            }
+            used += 4 + length;
+        }
+    }
+
+    /// True if the connection's next frame must wait.
+    #[inline]
+    fn must_wait(&mut self) -> bool {
+        let Self { cnxn, pool, outbox, .. } = self;
+        if cnxn.state == State::Waiting
+            || cnxn.state == State::Closing
+            || cnxn.unsent() >= OUT_BYTES_PAUSE
+            || pool.is_short() && cnxn.unsent() >= OUT_BYTES_PAUSE_SHORT
+            || cnxn.pending.len() >= DEFERRED_MAX
+            || cnxn.deferred_bytes >= DEFERRED_BYTES_MAX
+        {
+            return true;
+        }
+        if cnxn.awaited > 0 && outbox.is_full() {
+            self.tally.metrics.counters.request_throttle_wait_count += 1;
+            pool.held_up.push(self.id.slot);
+            return true;
+        }
+        false
+    }
+
+    fn connect(&mut self, frame: &[u8]) {
+        let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
+            return self.cnxn.close(CloseReason::Malformed("connect request"));
+        };
+        let counters = &mut self.tally.metrics.counters;
+        if !self.data.serving {
+            counters.cnxn_closed_without_zk_server_running += 1;
+            return self.cnxn.close(CloseReason::NotServing);
+        }
+        counters.connection_request_count += 1;
+        self.cnxn.state = State::Waiting;
+        self.cnxn.read_only = request.read_only;
+        self.cnxn.asked_us = self.now.mono_us;
+        self.outbox.push_connect(self.id, &request, self.now);
+    }
+
+    /// Takes a four-letter word; `rest` is what follows it.
+    fn four_letter_word(&mut self, word: FourLetterWord, rest: &[u8]) -> Word {
+        let is_allowed = self.settings.whitelist.allows(word);
+        let mask = match word {
+            FourLetterWord::Stmk if is_allowed => {
+                match rest.first_chunk::<{ FourLetterWord::MASK_BYTES }>() {
+                    Some(mask) => Some(i64::from_be_bytes(*mask)),
+                    None => return Word::NeedsMore,
+                }
+            }
+            _ => None,
+        };
+        self.cnxn.state = State::Waiting;
+        // ZooKeeper counts a word as a packet, of its connection and of the server.
+        self.tally.note_frame(&mut self.cnxn.stats, 4);
+        if !is_allowed {
+            self.answer_word(&word.refusal());
+        } else if word == FourLetterWord::Ruok {
+            // A liveness probe asks this thread alone.
+            self.answer_word(&admin::render(word, &admin::Status::default()));
+        } else {
+            self.outbox.push_control(ViewRequest::FourLetterWord { cnxn: self.id, word, mask });
+        }
+        Word::Taken
+    }
+
+    /// Sends the answer to a four-letter word, and ends the connection after it.
+    pub fn answer_word(&mut self, text: &[u8]) {
+        self.tally.note_sent(&mut self.cnxn.stats);
+        self.cnxn.out.extend_from_slice(text);
+        self.cnxn.close(CloseReason::Done);
+    }
+
+    /// Takes a request in; false if it must wait.
+    #[inline]
+    fn take_request(&mut self, frame: &[u8]) -> bool {
+        debug_assert_eq!(self.cnxn.state, State::Established);
+        let mut reader = Reader::new(frame);
+        let Ok(RequestHeader { xid, op }) = RequestHeader::read(&mut reader) else {
+            self.tally.note_frame(&mut self.cnxn.stats, 4 + frame.len());
+            self.cnxn.close(CloseReason::Malformed("request header"));
+            return true;
+        };
+        let body = reader.rest();
+        if self.cnxn.deferred >= DEFERRED_BEFORE_WRITE_MAX && op.kind() == OpKind::Ordered
+            || self.pool.waits_for_room(self.id.slot, self.data, self.cnxn.session_id, op, body)
+        {
+            return false;
+        }
+        self.tally.note_frame(&mut self.cnxn.stats, 4 + frame.len());
+        self.request(Incoming { xid, op, body });
+        true
+    }
+
+    #[inline]
+    fn request(&mut self, request: Incoming<'_>) {
+        let Incoming { xid, op, body } = request;
+        match op.kind() {
+            OpKind::Authentication => self.authentication(request),
+            _ if !self.is_authenticated() => {
+                self.begin_answer();
+                put_status(&mut self.cnxn.out, xid, 0, ErrorCode::SessionClosedRequireSaslAuth);
+                self.tally.metrics.counters.auth_failed_count += 1;
+                self.cnxn.close(CloseReason::Auth(ErrorCode::SessionClosedRequireSaslAuth));
+            }
+            OpKind::Read if self.cnxn.pending.is_empty() && !is_long(op, body) => {
+                self.read(request, None, None);
+            }
+            OpKind::Read => {
+                self.cnxn.defer(request, self.now.mono_us);
+                // What is left after the first turn is done when the shell polls the connection.
+                self.drain_deferred(Drain::UntilBackpressure);
+                self.pool.list(self.id.slot, self.cnxn);
+            }
+            OpKind::Ordered if body.len() > WRITE_BYTES_MAX => {
+                self.cnxn.close(CloseReason::WriteTooLong { bytes: body.len(), limit: WRITE_BYTES_MAX });
+            }
+            OpKind::Ordered => self.send_up(request),
+            OpKind::Unknown => {
+                self.begin_answer();
+                put_status(&mut self.cnxn.out, xid, -1, ErrorCode::Unimplemented);
+                self.cnxn.close(CloseReason::UnknownOp(op));
+            }
+        }
+    }
+
+    /// True if the client has proved what it must prove before anything else.
+    #[inline]
+    fn is_authenticated(&self) -> bool {
+        let enforced = &self.settings.enforced_schemes;
+        enforced.is_empty()
+            || self.cnxn.ids.iter().any(|id| enforced.iter().any(|scheme| **scheme == *id.scheme))
+    }
+
+    fn send_up(&mut self, Incoming { xid, op, body }: Incoming<'_>) {
+        let mut path = Box::default();
+        if op == OpCode::SYNC {
+            match Reader::new(body).string() {
+                Ok(named) => path = named.unwrap_or_default().into(),
+                // Java finds out when it answers; nothing else depends on it.
+                Err(_) => path = UNREADABLE_PATH.into(),
+            }
+        }
+        let Self { cnxn, now, .. } = self;
+        self.pool.charge(REQUEST_WORK + body.len() / BYTES_PER_WORK);
+        self.outbox.push_request(self.id, cnxn.session_id, xid, op, body, cnxn.ids.clone(), *now);
+        cnxn.awaited += 1;
+        cnxn.pending.push_back(Pending::Awaited { xid, op, sent_us: now.mono_us, path });
+    }
+
+    fn authentication(&mut self, Incoming { xid, op, body }: Incoming<'_>) {
+        let before = self.cnxn.out.len();
+        match op {
+            OpCode::AUTH => self.authenticate(xid, body),
+            _ => self.sasl(xid, body),
+        }
+        let has_failed = matches!(self.cnxn.reason, CloseReason::Auth(_));
+        self.tally.metrics.counters.auth_failed_count += u64::from(has_failed);
+        self.tally.note_size(self.cnxn.out.len() - before, self.now);
+    }
+
+    fn authenticate(&mut self, xid: i32, body: &[u8]) {
+        let Ok(packet) = AuthPacket::read(&mut Reader::new(body)) else {
+            return self.cnxn.close(CloseReason::Malformed("auth packet"));
+        };
+        self.begin_answer();
+        let address = ip_text(self.cnxn.peer.ip());
+        let Ok(mut earned) = self.data.policy.authenticate(packet.scheme, packet.auth, &address) else {
+            return self.fail_authentication(xid);
+        };
+        let cnxn = &mut *self.cnxn;
+        self.pool.charge(cnxn.ids.len() * REQUEST_WORK / 8 + REQUEST_WORK);
+        earned.retain(|id| !cnxn.ids.contains(id));
+        if !earned.is_empty() {
+            let ids = [&cnxn.ids, &earned[..]].concat();
+            if ids.iter().map(|id| id.scheme.len() + id.id.len()).sum::<usize>() > AUTH_IDS_BYTES_MAX {
+                return self.fail_authentication(xid);
+            }
+            cnxn.ids = ids.into();
+        }
+        put_status(&mut cnxn.out, xid, 0, ErrorCode::Ok);
+    }
+
+    fn fail_authentication(&mut self, xid: i32) {
+        put_status(&mut self.cnxn.out, xid, 0, ErrorCode::AuthFailed);
+        self.cnxn.close(CloseReason::Auth(ErrorCode::AuthFailed));
+    }
+
+    /// A 3.9 server without a login configuration answers every token with null. There are clients that go on for ever then
+    /// (kazoo 2.11): after some tokens they are told that it failed.
+    fn sasl(&mut self, xid: i32, body: &[u8]) {
+        if !matches!(Reader::new(body).buffer(), Ok(Some(_))) {
+            return self.cnxn.close(CloseReason::Malformed("sasl token"));
+        }
+        self.cnxn.sasl_tokens += 1;
+        self.begin_answer();
+        if self.cnxn.sasl_tokens > SASL_TOKENS_MAX {
+            return self.fail_authentication(xid);
+        }
+        put_reply(&mut self.cnxn.out, xid, Zxid::ZERO, |out| out.put_buffer(None));
+    }
+
+    /// An answer is about to be written: gives the connection a buffer for it, and counts it.
+    #[inline]
+    pub fn begin_answer(&mut self) {
+        self.pool.lend_buffer(self.cnxn);
+        self.tally.note_sent(&mut self.cnxn.stats);
+    }
+
+    /// Answers a read. One that was deferred has the ids of when it came, at `came_us`.
+    #[inline]
+    fn read(&mut self, request: Incoming<'_>, ids: Option<&[Id]>, came_us: Option<i64>) {
+        let Incoming { xid, op, body } = request;
+        self.begin_answer();
+        let (start, zxid) = (self.cnxn.out.len(), self.data.zxid);
+        if op == OpCode::PING {
+            put_status(&mut self.cnxn.out, XID_PING, zxid.to_wire(), ErrorCode::Ok);
+            self.pool.charge(REQUEST_WORK / 2);
+            // Java's does not count among the bytes of replies.
+            self.tally.note_size(self.cnxn.out.len() - start, self.now);
+            return self.note_read(xid, op, came_us);
+        }
+        let cnxn = &mut *self.cnxn;
+        let (mut failed, mut events) = (None, Vec::new());
+        let mut read = self.data.read(self.id.slot, cnxn.session_id, ids.unwrap_or(&cnxn.ids));
+        put_reply(&mut cnxn.out, xid, zxid, |out| failed = read.answer(op, body, out, &mut events).err());
+        let appended = cnxn.out.len() - start + events.len();
+        self.pool.charge(REQUEST_WORK + read.work + appended / BYTES_PER_WORK);
+        if let Some(code) = failed {
+            cnxn.out.truncate(start);
+            jute::frame(&mut cnxn.out, |out| {
+                ReplyHeader { xid, zxid: zxid.to_wire(), err: code.to_wire() }.put(out);
+                // The one error with a body: 3.9 has begun the list of results when it finds a write.
+                if op == OpCode::MULTI_READ && read_multi(&mut Reader::new(body)).is_ok() {
+                    MultiHeader::END.put(out);
+                }
+            });
+        }
+        self.tally.note_reply(cnxn.out.len() - start, self.now);
+        if !events.is_empty() {
+            // Catch-up events go before the reply of the setWatches that they answer.
+            self.tally.note_events(&mut cnxn.stats, &events, self.now);
+            cnxn.out.splice(start..start, events);
+        }
+        self.note_read(xid, op, came_us);
+    }
+
+    /// Counts the answer to a read. How long one took that came just now, [`Tally::measured`] says.
+    #[inline(always)]
+    fn note_read(&mut self, xid: i32, op: OpCode, came_us: Option<i64>) {
+        let latency_us = came_us.map(|came_us| (self.now.mono_us - came_us).max(0) as u64);
+        match latency_us {
+            None => self.tally.unmeasured += 1,
+            Some(latency_us) => self.tally.metrics.latencies.readlatency.record(latency_us),
+        }
+        self.cnxn.stats.note_answer(xid, op, self.data.zxid, latency_us, self.now);
+    }
+
+    /// Answers deferred reads up to the next write, as far as `drain` says.
+    pub fn drain_deferred(&mut self, drain: Drain) {
+        while let Some(first) = self.cnxn.first_deferred() {
+            let limit = match drain {
+                Drain::UntilBackpressure => self.pool.pause_bytes(),
+                Drain::All => self.deferred_output_max(),
+            };
+            if self.cnxn.state != State::Established || self.cnxn.unsent() >= limit {
+                return;
+            }
+            let mut work = usize::MAX;
+            if drain == Drain::UntilBackpressure {
+                let Ok(left @ 1..) = usize::try_from(self.pool.work) else { return };
+                let (slot, session_id) = (self.id.slot, self.cnxn.session_id);
+                if self.pool.waits_for_room(slot, self.data, session_id, first.op, &first.body) {
+                    return;
+                }
+                work = left;
+            }
+            let mut deferred = self.cnxn.take_deferred().expect("looked at above");
+            if !self.catch_up(&mut deferred, work) {
+                self.cnxn.put_back(deferred);
+                continue;
+            }
+            let Deferred { xid, op, ref body, ref ids, came_us, .. } = deferred;
+            self.read(Incoming { xid, op, body }, Some(ids), Some(came_us));
+        }
+    }
+
+    /// Takes a long setWatches further, for so much work; true if the rest of it (or of whatever request this is) can be
+    /// answered at once.
+    fn catch_up(&mut self, deferred: &mut Deferred, work: usize) -> bool {
+        let Deferred { op, ref body, ref mut done, .. } = *deferred;
+        if !is_long(op, body) {
+            return true;
+        }
+        if done.is_none() {
+            // One that cannot be read is refused as a whole.
+            self.pool.charge(body.len() / BYTES_PER_WORK);
+            if WatchCursor::check(body, op).is_err() {
+                return true;
+            }
+        }
+        let cursor = done.get_or_insert_default();
+        let before = self.cnxn.out.len();
+        let mut read = self.data.read(self.id.slot, self.cnxn.session_id, &[]);
+        let is_done = read.set_watches(op, body, cursor, work, &mut self.cnxn.out);
+        self.pool.charge(read.work + (self.cnxn.out.len() - before) / BYTES_PER_WORK);
+        is_done
+    }
+
+    /// Answers the reads before a write whose turn has come, also those that waited because much is unsent: what they see
+    /// must not have the write in it. A client that has not room for them ends.
+    pub fn answer_reads_before_write(&mut self) {
+        self.drain_deferred(Drain::All);
+        if self.cnxn.first_deferred().is_some() {
+            let (bytes, limit) = (self.cnxn.unsent(), self.deferred_output_max());
+            self.cnxn.give_up_output(bytes, limit);
+        }
+    }
+
+    /// Unsent bytes at which reads before a write are not answered any more, and the connection ends.
+    fn deferred_output_max(&self) -> usize {
+        if self.pool.is_short() { OUT_BYTES_PAUSE } else { OUT_BYTES_MAX }
+    }
+}
+
+/// What a connection wants of the shell.
+#[inline]
+pub(super) fn wants(cnxn: &Cnxn, pool: &Pool) -> Wants {
+    let is_open = cnxn.is_open();
+    let has_more = cnxn.stalled || cnxn.deferred > 0 && can_drain(cnxn, pool);
+    Wants {
+        write: cnxn.unsent() > 0,
+        again: pool.work <= 0 && is_open && has_more,
+        read: is_open && (!cnxn.stalled || cnxn.input.len() < READ_AHEAD_BYTES),
+        close: (cnxn.state == State::Closing).then(|| cnxn.reason.clone()),
+    }
+}
+
+/// True if the next deferred read may be answered as far as its client is concerned.
+fn can_drain(cnxn: &Cnxn, pool: &Pool) -> bool {
+    cnxn.state == State::Established && cnxn.unsent() < pool.pause_bytes() && cnxn.first_deferred().is_some()
+}

@@ -32,7 +32,9 @@ pub(super) struct SessionClock {
     pub through_ms: i64,
 }
 
-/// See the module's page.
+/// What a commit side and a follower's side share, and hand to each other when the role changes.
+///
+/// Invariants: `last_txn <= zxid`; entries in `deltas` are in zxid order, and each change in it is of an entry.
 #[derive(Debug)]
 pub(super) struct Core {
     pub settings: CommitSettings,
@@ -46,10 +48,11 @@ pub(super) struct Core {
     pub last_txn: Zxid,
     /// What the views are to learn next.
     pub deltas: Deltas,
-    /// While [`Self::deltas`] may not be shown: what goes past them, as of which zxid and digest.
+    /// While [`Self::deltas`] may not be shown: as of which zxid and digest views are, for entries that go past them.
     held: Option<(Zxid, u64)>,
+    /// Entries that go past the deltas while those are held.
     asides: Deltas,
-    /// What four-letter words ask views and tell clients: it has no place among txns, and waits for none.
+    /// Questions of four-letter words to views, and answers to clients: they have no place among txns, and wait for none.
     words: Vec<(Option<CnxnId>, ControlKind)>,
     pub metrics: Metrics,
     queries: Queries,
@@ -63,7 +66,7 @@ pub(super) struct Core {
     pub next_session_id: Option<i64>,
     /// Bytes of records at which the rest waits for the next group.
     pub group_bytes_max: usize,
-    /// A view is so far behind that nothing more is to be made for it.
+    /// True while a view is so far behind that no more txns are to be made.
     pub views_lag: bool,
 }
 
@@ -109,7 +112,7 @@ impl Core {
         self.next_session_id.map_or(by_clock, |next| by_clock.max(next))
     }
 
-    /// Takes another tree, with which nobody is waiting for anything.
+    /// Takes another tree; no client waits for anything then.
     pub fn reset(&mut self, restored: Database) -> BTreeMap<i64, i32> {
         let Database { tree, quotas, acls, sessions, zxid } = restored;
         (self.tree, self.quotas, self.acls) = (tree, quotas, acls);
@@ -119,23 +122,23 @@ impl Core {
         sessions
     }
 
-    /// From here on entries of txns are kept back; views were given everything through `shown`.
+    /// From here on entries of txns are held back; views were given everything through `shown`.
     pub fn hold(&mut self, shown: (Zxid, u64)) {
         self.held = Some(shown);
     }
 
-    /// Whether entries of txns are kept back.
+    /// True while entries of txns are held back.
     pub fn is_held(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Entries of txns are not kept back any more.
+    /// Entries of txns are not held back any more.
     pub fn release(&mut self) {
-        assert!(self.asides.entries.is_empty(), "what was said meanwhile comes first");
+        assert!(self.asides.entries.is_empty(), "what went past the held entries comes first");
         self.held = None;
     }
 
-    /// Nobody waits for an answer any more, but those who asked a four-letter word.
+    /// No client waits for an answer any more, but those that asked a four-letter word.
     pub fn unaddress(&mut self) {
         for entry in self.deltas.entries.iter_mut().chain(&mut self.asides.entries) {
             if !matches!(entry.what, EntryKind::Control(ControlKind::Text(_))) {
@@ -155,13 +158,14 @@ impl Core {
         (!visible.entries.is_empty()).then(|| std::mem::take(visible))
     }
 
-    /// What is kept back.
+    /// What is held back.
     pub fn take_held(&mut self) -> Option<Deltas> {
         (!self.deltas.entries.is_empty()).then(|| std::mem::take(&mut self.deltas))
     }
 
     /// A leader's epoch begins: from here on replies say its zxids.
     pub fn begin_epoch(&mut self, epoch: u32) {
+        assert!(!self.is_held(), "epoch {epoch} begins before what is held was published");
         let start = Zxid::new(epoch, 0);
         if start > self.zxid {
             self.zxid = start;
@@ -169,8 +173,9 @@ impl Core {
         }
     }
 
-    /// The ensemble's configuration has another version: who reads or watches it sees that.
+    /// The ensemble's configuration has another version: clients that read or watch it see that.
     pub fn show_config(&mut self, text: &[u8], version: i64) {
+        assert!(!self.is_held(), "the configuration changes before what is held was published");
         let (path, mzxid) = (CONFIG_PATH, Zxid::from_wire(version));
         let Some(index) = self.tree.find(path) else { return };
         let before = self.tree.body(index).fixed().clone();
@@ -198,6 +203,14 @@ impl Core {
         let what = what.into();
         let (changes_end, results_end) = (self.deltas.changes.len(), self.deltas.results.len());
         let (zxid, digest) = (self.zxid, self.tree.digest());
+        debug_assert!(self.last_txn <= zxid, "txn {} is later than {zxid}", self.last_txn);
+        debug_assert!(
+            self.deltas
+                .entries
+                .last()
+                .is_none_or(|last| last.zxid <= zxid && last.changes_end <= changes_end),
+            "entries go back to {zxid}"
+        );
         self.deltas.requests += u64::from(what.is_request());
         self.deltas.entries.push(Entry { zxid, digest, to, xid, what, changes_end, results_end });
     }
@@ -214,8 +227,8 @@ impl Core {
         Some(digest)
     }
 
-    /// Applies a txn that was checked elsewhere, and checks that it fits; says what views are to be told of
-    /// it, and how its digest differs from the one it should leave. `sessions` are kept up to date.
+    /// Applies a txn that another server has checked, if it fits; gives back its entry's kind for the views, and how its digest
+    /// differs from the one it should leave. `sessions` are kept up to date.
     ///
     /// # Errors
     /// As [`Database::replay`], but for the digest.
@@ -247,7 +260,7 @@ impl Core {
         txns: &[(OpCode, Txn<'_>)],
         digest: Option<u64>,
     ) -> Result<(TxnHeader, EntryKind, Option<ReplayError>), ReplayError> {
-        // The one that failed: those behind it say so, those in front of it say nothing.
+        // The one that failed: the results after it say so, those before it say nothing.
         let culprit = txns.iter().find_map(|(_, txn)| match txn {
             Txn::Error { code } if !matches!(ErrorCode::from_wire(*code), Some(ErrorCode::Ok)) => Some(*code),
             _ => None,
@@ -278,14 +291,15 @@ impl Core {
 
     /// Notes a txn that was applied; gives back how its digest differs from the one it should leave.
     fn applied(&mut self, header: &TxnHeader, digest: Option<u64>) -> Option<ReplayError> {
+        assert!(header.zxid > self.last_txn, "txns go back: {} after {}", header.zxid, self.last_txn);
         (self.zxid, self.last_txn) = (header.zxid, header.zxid);
         let tree = self.note_digest()?;
         let logged = digest.filter(|logged| *logged != tree)?;
         Some(ReplayError::Digest { zxid: header.zxid, logged, tree })
     }
 
-    /// Takes out and handles what is about the server itself, in every role alike: what words ask, and what views say to
-    /// that. It waits for nothing else.
+    /// Takes out and handles what is about the server itself, in every role alike: four-letter words, and the reports of views
+    /// for them. They wait for nothing else.
     pub fn take_inquiries(
         &mut self,
         now: Now,
@@ -336,7 +350,7 @@ impl Core {
         self.words.push((Some(cnxn), ControlKind::Text(text.into())));
     }
 
-    /// Digests of the past, one every [`DIGEST_INTERVAL`] txns: what `hash` tells.
+    /// Digests of the past, one every [`DIGEST_INTERVAL`] txns: what `hash` shows.
     pub fn digests(&self) -> impl Iterator<Item = (Zxid, u64)> {
         self.digests.iter().copied()
     }

@@ -9,6 +9,7 @@ use crate::session;
 
 impl Turn<'_> {
     /// Answers a request: `body` is what follows the header of a reply that is a success.
+    #[inline]
     pub fn answer_txn(&mut self, entry: &Entry, kind: TxnKind, body: &mut Vec<u8>) {
         match kind {
             TxnKind::Done(_) | TxnKind::Multi | TxnKind::Synced => self.reply(entry, ErrorCode::Ok, body),

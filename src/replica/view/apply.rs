@@ -1,7 +1,7 @@
 //! How a view takes in what was committed: changes, then the events of those who watch, then the answer.
 
 use super::View;
-use super::cnxn::{CloseReason, State};
+use super::cnxn::{CloseReason, Cnxn, State};
 use super::pool::WORK_PER_TURN;
 use super::read::{ID_WORK, REQUEST_WORK, WATCH_WORK, put_error_result};
 use super::turn::Turn;
@@ -119,9 +119,13 @@ impl View {
         self.scratch = body;
     }
 
+    /// Answers the reads before a request of the same connection.
+    #[inline]
     fn answer_reads_before(&mut self, to: CnxnId, now: Now) {
-        let Some(mut turn) = self.turn_of(to, now) else { return };
-        if turn.cnxn.first_deferred().is_some() {
+        let is_due = |cnxn: &Cnxn| cnxn.deferred > 0 && cnxn.first_deferred().is_some();
+        if self.connections.find_id(to).is_some_and(|(cnxn, _)| is_due(cnxn))
+            && let Some(mut turn) = self.turn_of(to, now)
+        {
             turn.answer_reads_before_write();
             turn.finish_listed();
         }

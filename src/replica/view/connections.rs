@@ -104,6 +104,7 @@ impl Connections {
     }
 
     /// The connection that the commit side means by `id`, unless it is closed or another view's.
+    #[inline]
     pub fn find_id(&mut self, id: CnxnId) -> Option<(&mut Cnxn, &mut Pool)> {
         let slot = self.slots.get_mut(id.slot as usize)?;
         let is_it = id.view == self.view && slot.generation == id.generation;

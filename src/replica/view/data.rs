@@ -50,6 +50,7 @@ impl Data {
     }
 
     /// Notes that the tree is as of an entry of the deltas.
+    #[inline]
     pub fn advance(&mut self, zxid: Zxid, digest: u64) {
         assert!(zxid >= self.zxid, "delta goes back: {zxid} after {}", self.zxid);
         (self.zxid, self.digest) = (zxid, digest);
@@ -71,6 +72,7 @@ impl Data {
     }
 
     /// Appends what a write answers after its header: the path of what it created, the Stat of what it changed.
+    #[inline]
     pub fn put_result(&self, op: OpCode, changed: Option<NodeIndex>, out: &mut Vec<u8>) {
         let Some(changed) = changed else { return };
         let with_stat = match op {

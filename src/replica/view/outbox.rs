@@ -74,6 +74,7 @@ impl Outbox {
 
     /// Adds a request that the commit side gives a place in the order.
     #[allow(clippy::too_many_arguments)] // the fields of a request
+    #[inline]
     pub fn push_request(
         &mut self,
         cnxn: CnxnId,
@@ -119,6 +120,7 @@ impl Outbox {
     }
 
     /// The commit side has answered one request.
+    #[inline]
     pub fn answered(&mut self) {
         assert!(self.outstanding > 0, "an answer to no request");
         self.outstanding -= 1;

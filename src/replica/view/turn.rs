@@ -86,6 +86,7 @@ impl Turn<'_> {
     }
 
     /// Ends the turn of a connection that the shell has not asked about: it is to poll it.
+    #[inline]
     pub fn finish_listed(self) {
         let Self { cnxn, pool, id, .. } = self;
         pool.weigh(cnxn);

@@ -1,0 +1,144 @@
+//! Sessions: clients open them, attach to them and close them; those that nothing is heard of expire.
+
+use super::{Asker, Commit};
+use crate::proto::{ErrorCode, OpCode, Zxid};
+use crate::replica::fencing::Attach;
+use crate::replica::{CnxnId, ControlKind, Now, SessionKind};
+use crate::session;
+use crate::txn::Txn;
+
+/// Bytes of paths up to which a closeSession's txn lists them. ZooKeeper's servers read no txn that is longer than their
+/// `jute.maxbuffer` and some extra, neither from their leader nor from their own log: 1 MiB and as much by default, 1 MiB
+/// and 1 KiB at least.
+const CLOSE_SESSION_PATHS_BYTES_MAX: usize = 1_000_000;
+
+impl Commit {
+    /// These sessions gave a sign of life.
+    pub fn heard(&mut self, now: Now, sessions: &[i64]) {
+        let now_ms = self.session_ms(now);
+        sessions.iter().for_each(|id| _ = self.sessions.heard(*id, now_ms));
+    }
+
+    /// The time by which sessions live.
+    pub(super) fn session_ms(&self, now: Now) -> i64 {
+        now.mono_ms() + self.core.session_clock.ahead_ms
+    }
+
+    /// Checks that the session is alive and has the connection that asks.
+    pub(super) fn check_session(&mut self, asker: &Asker<'_>) -> Result<(), ErrorCode> {
+        match asker.cnxn {
+            Some(cnxn) => self.sessions.check(asker.session_id, cnxn.owner()),
+            None => Ok(()),
+        }
+    }
+
+    /// A client opens a session, or attaches to one; `seen` is the newest zxid that it has seen.
+    pub(super) fn connect(
+        &mut self,
+        now: Now,
+        cnxn: CnxnId,
+        session_id: i64,
+        password: &[u8],
+        timeout_ms: i32,
+        seen: Zxid,
+    ) {
+        // Signed, as in Java: -1 is before everything.
+        if seen.to_wire() > self.committed.to_wire() {
+            return self.push(Some(cnxn), 0, SessionKind::Ahead { seen });
+        }
+        let (min_ms, max_ms) =
+            (self.core.settings.min_session_timeout_ms, self.core.settings.max_session_timeout_ms);
+        let timeout_ms = timeout_ms.max(min_ms).min(max_ms);
+        if session_id == 0 {
+            let session_id = self.sessions.next_session_id();
+            return self.create_session(now, cnxn, session_id, timeout_ms);
+        }
+        // The password first: a client that only guesses an id must not end its owner's connection.
+        match session::is_password(session_id, password) {
+            true => self.attach(now, Attach { cnxn, session_id, timeout_ms }),
+            false => self.push(Some(cnxn), 0, SessionKind::Refused { session_id }),
+        }
+    }
+
+    /// Begins a session for `cnxn`.
+    pub(super) fn create_session(&mut self, now: Now, cnxn: CnxnId, session_id: i64, timeout_ms: i32) {
+        self.sessions.track(session_id, timeout_ms, self.session_ms(now));
+        if self.sessions.set_owner(session_id, cnxn.owner()).is_err() {
+            // A learner names one that is being closed: it hears of that.
+            return;
+        }
+        self.next_zxid();
+        let header =
+            self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
+        self.log(&header, &Txn::CreateSession { timeout_ms });
+        self.push(Some(cnxn), 0, SessionKind::Created { session_id, timeout_ms });
+    }
+
+    /// Attaches a client to its session, once the session's former connection is silent.
+    pub(super) fn attach(&mut self, now: Now, attach: Attach) {
+        let Attach { cnxn, session_id, timeout_ms } = attach;
+        let known = !self.sessions.is_closing(session_id)
+            && self.sessions.touch(session_id, timeout_ms, self.session_ms(now));
+        if !known {
+            return self.push(Some(cnxn), 0, SessionKind::Refused { session_id });
+        }
+        // From here on its client pings by what it is told now.
+        self.sessions.set_timeout(session_id, timeout_ms);
+        let former = self.sessions.owner(session_id).filter(|former| *former != cnxn.owner());
+        if self.sessions.set_owner(session_id, cnxn.owner()).is_err() {
+            return self.push(Some(cnxn), 0, SessionKind::Refused { session_id });
+        }
+        if self.leads {
+            // A txn, so that its former server knows of it whoever leads next: what that still holds for the client
+            // must not be done any more. To ZooKeeper's own servers it is a session that they know.
+            self.next_zxid();
+            let header =
+                self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
+            self.log(&header, &Txn::CreateSession { timeout_ms });
+            self.push(None, 0, SessionKind::Created { session_id, timeout_ms });
+        }
+        // An attachment that still waits was overtaken: its connection is fenced like any other. What a learner
+        // still forwards for a connection that it lost is refused by its origin, and needs no fence.
+        match former.filter(|former| former.learner().is_none()) {
+            None => self.push(Some(cnxn), 0, SessionKind::Attached { session_id, timeout_ms }),
+            Some(former) => {
+                self.fencing.wait(former, attach);
+                self.push(Some(former), 0, ControlKind::Fence(former));
+            }
+        }
+    }
+
+    /// A connection has said that it sends nothing any more.
+    pub(super) fn fenced(&mut self, former: CnxnId) {
+        let Self { core, sessions, fencing, .. } = self;
+        let lives = |id| sessions.get(id).is_some() && !sessions.is_closing(id);
+        fencing.fenced(
+            former,
+            |id| sessions.owner(id),
+            lives,
+            |cnxn, what| core.push_in_order(Some(cnxn), 0, what),
+        );
+    }
+
+    /// Ends a session, and deletes its ephemerals.
+    pub(super) fn close_session(&mut self, asker: &Asker<'_>) {
+        self.closed += 1;
+        self.next_zxid();
+        let header = self.header(asker, OpCode::CLOSE_SESSION);
+        let paths: Vec<Box<[u8]>> = self.core.tree.ephemerals(asker.session_id).map(Box::from).collect();
+        // Without the list, replicas delete what their trees say: the same, and never too long for a server to read.
+        let listed = self.core.settings.close_session_paths
+            && paths.iter().map(|path| path.len() + 4).sum::<usize>() < CLOSE_SESSION_PATHS_BYTES_MAX;
+        let listed = listed.then(|| paths.iter().map(|path| &**path).collect());
+        let txn = Txn::CloseSession { paths: listed };
+        self.apply(&header, &txn, None);
+        self.log(&header, &txn);
+        debug_assert_eq!(
+            self.core.tree.ephemerals(asker.session_id).next(),
+            None,
+            "an ephemeral outlives its session"
+        );
+        self.sessions.remove(asker.session_id);
+        self.push(asker.cnxn, asker.xid, SessionKind::Closed { session_id: asker.session_id });
+    }
+}

@@ -3,8 +3,8 @@
 use super::commit::GROUP_BYTES_MAX;
 use super::report::{self, Answered, Queries, SessionsTold};
 use super::{
-    CnxnId, CommitSettings, ControlKind, Deltas, Entry, EntryKind, MultiResult, Now, SessionKind, TxnKind,
-    ViewReport, ViewRequest,
+    CnxnId, CommitSettings, ControlKind, Deltas, Entry, EntryKind, MultiResult, Now, Origin, SessionKind,
+    TxnKind, ViewReport, ViewRequest,
 };
 use crate::admin::{FourLetterWord, Metrics, TRACE_MASK_DEFAULT};
 use crate::auth::Policy;
@@ -169,7 +169,7 @@ impl Core {
         let start = Zxid::new(epoch, 0);
         if start > self.zxid {
             self.zxid = start;
-            self.push_at_once(None, 0, ControlKind::Epoch);
+            self.push_at_once(None::<Origin>, 0, ControlKind::Epoch);
         }
     }
 
@@ -185,12 +185,12 @@ impl Core {
         let body = self.tree.make_body(path, Some(text), Fixed { mzxid, ..before });
         self.tree.replace(index, body.clone());
         self.deltas.changes.push(Change::Data { body });
-        self.push_at_once(None, 0, ControlKind::Epoch);
+        self.push_at_once(None::<Origin>, 0, ControlKind::Epoch);
     }
 
     /// Adds an entry for the views that has no place among txns: while those are held, it goes past them.
-    pub fn push_at_once(&mut self, to: Option<CnxnId>, xid: i32, what: impl Into<EntryKind>) {
-        let what = what.into();
+    pub fn push_at_once(&mut self, to: Option<impl Into<Origin>>, xid: i32, what: impl Into<EntryKind>) {
+        let (to, what) = (to.map(Into::into), what.into());
         if let Some((zxid, digest)) = self.held {
             let entry = Entry { zxid, digest, to, xid, what, changes_end: 0, results_end: 0 };
             return self.asides.entries.push(entry);
@@ -199,8 +199,8 @@ impl Core {
     }
 
     /// Adds an entry for the views after the txns that were applied: that of the last one, or one that must not pass it.
-    pub fn push_in_order(&mut self, to: Option<CnxnId>, xid: i32, what: impl Into<EntryKind>) {
-        let what = what.into();
+    pub fn push_in_order(&mut self, to: Option<impl Into<Origin>>, xid: i32, what: impl Into<EntryKind>) {
+        let (to, what) = (to.map(Into::into), what.into());
         let (changes_end, results_end) = (self.deltas.changes.len(), self.deltas.results.len());
         let (zxid, digest) = (self.zxid, self.tree.digest());
         debug_assert!(self.last_txn <= zxid, "txn {} is later than {zxid}", self.last_txn);

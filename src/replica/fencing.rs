@@ -4,8 +4,9 @@ use super::{CnxnId, SessionKind};
 
 /// A client that attaches to its session.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attach {
-    pub cnxn: CnxnId,
+pub(super) struct Attach<O = CnxnId> {
+    /// Where it comes from: a leader's may come from learners.
+    pub cnxn: O,
     pub session_id: i64,
     pub timeout_ms: i32,
 }
@@ -15,37 +16,43 @@ pub(super) struct Attach {
 /// Invariant: of a session's attachments only the last one to come is granted, after the views of all connections that
 /// had the session before have said that these send nothing any more. A learner is granted one that was overtaken, too:
 /// nothing is done that comes through it.
-#[derive(Debug, Default)]
-pub(super) struct Fencing {
-    waiting: Vec<(CnxnId, Attach)>,
+#[derive(Debug)]
+pub(super) struct Fencing<O = CnxnId> {
+    waiting: Vec<(CnxnId, Attach<O>)>,
 }
 
-impl Fencing {
+impl<O> Default for Fencing<O> {
+    fn default() -> Self {
+        Self { waiting: Vec::new() }
+    }
+}
+
+impl<O: Copy> Fencing<O> {
     /// `attach` waits for `former`.
-    pub fn wait(&mut self, former: CnxnId, attach: Attach) {
+    pub fn wait(&mut self, former: CnxnId, attach: Attach<O>) {
         self.waiting.push((former, attach));
     }
 
     /// Attachments that still wait.
-    pub fn into_waiting(self) -> impl Iterator<Item = Attach> {
+    pub fn into_waiting(self) -> impl Iterator<Item = Attach<O>> {
         self.waiting.into_iter().map(|(_, attach)| attach)
     }
 
-    /// `former` sends nothing any more: calls `tell` with each connection that has waited for it and its answer, given each
-    /// session's `owner`, and whether it `lives`.
+    /// `former` sends nothing any more: calls `tell` with each connection that has waited for it and its answer. `is_owner` is
+    /// true if the session still belongs to the one that attaches, `is_valid` if the answer is yes even so.
     pub fn fenced(
         &mut self,
         former: CnxnId,
-        owner: impl Fn(i64) -> Option<CnxnId>,
-        lives: impl Fn(i64) -> bool,
-        mut tell: impl FnMut(CnxnId, SessionKind),
+        is_owner: impl Fn(&Attach<O>) -> bool,
+        is_valid: impl Fn(&Attach<O>) -> bool,
+        mut tell: impl FnMut(O, SessionKind),
     ) {
         while let Some(at) = self.waiting.iter().position(|(waits_for, _)| *waits_for == former) {
             let (_, attach) = self.waiting.swap_remove(at);
             let Attach { cnxn, session_id, timeout_ms } = attach;
             // Views say so in any order: an attachment that was overtaken may still wait for the session's first connection.
-            let of_session = |(_, other): &&(CnxnId, Attach)| other.session_id == session_id;
-            let is_owner = owner(session_id) == Some(cnxn.owner());
+            let of_session = |(_, other): &&(CnxnId, Attach<O>)| other.session_id == session_id;
+            let is_owner = is_owner(&attach);
             if is_owner && let Some(&(waits_for, _)) = self.waiting.iter().find(of_session) {
                 self.waiting.push((waits_for, attach));
                 continue;
@@ -54,7 +61,7 @@ impl Fencing {
             // be told that the session is gone, which it is not. Its client may have come last, too: one server's word
             // passes another's. If it did not, or asks for anything, it hears that the session has moved.
             // Source: `Leader.revalidateSession`, which says yes to every server that asks while the session lives.
-            let what = match is_owner || cnxn.learner().is_some() && lives(session_id) {
+            let what = match is_owner || is_valid(&attach) {
                 true => SessionKind::Attached { session_id, timeout_ms },
                 false => SessionKind::Refused { session_id },
             };
@@ -66,22 +73,24 @@ impl Fencing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::{Origin, SessionOwner};
 
     /// An attachment that was overtaken by one through another server hears no "gone" while its session lives; there
     /// is no other answer for a learner. Its own server's connections were fenced when they were overtaken.
     #[test]
     fn overtaken_is_not_gone() {
         let former = CnxnId { view: 0, slot: 1, generation: 1 };
-        let (here, there) = (CnxnId { slot: 2, ..former }, CnxnId::of_learner(1, 6));
-        let winner = CnxnId::of_learner(2, 7);
-        let told = |cnxn, owner: Option<CnxnId>, is_alive| {
+        let (here, there) =
+            (Origin::Client(CnxnId { slot: 2, ..former }), Origin::Learner { learner: 1, sid: 6 });
+        let winner = Origin::Learner { learner: 2, sid: 7 };
+        let told = |cnxn: Origin, owner: Option<SessionOwner>, is_alive: bool| {
             let mut fencing = Fencing::default();
             fencing.wait(former, Attach { cnxn, session_id: 5, timeout_ms: 800 });
             let mut told = Vec::new();
             fencing.fenced(
                 former,
-                |_| owner,
-                |_| is_alive,
+                |attach| owner == Some(attach.cnxn.owner()),
+                |attach| attach.cnxn.learner().is_some() && is_alive,
                 |cnxn, what| told.push((cnxn, format!("{what:?}"))),
             );
             assert_eq!(told.len(), 1);

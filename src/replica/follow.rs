@@ -154,17 +154,18 @@ impl Follow {
                 let start = waiting.bytes.len();
                 waiting.bytes.extend_from_slice(&body);
                 let body = start..waiting.bytes.len();
-                waiting.items.push(ViewRequest::Request(Request { cnxn, session_id, xid, op, body, ids }));
+                let origin = cnxn.into();
+                waiting.items.push(ViewRequest::Request(Request { origin, session_id, xid, op, body, ids }));
             }
         }
         for Attach { cnxn, session_id, timeout_ms } in self.creating.into_values() {
-            waiting.items.push(ViewRequest::CreateSession { from: cnxn, session_id, timeout_ms });
+            waiting.items.push(ViewRequest::CreateSession { from: cnxn.into(), session_id, timeout_ms });
         }
         // Those that wait for a fence ask again: the former connection, which was told, sends nothing any more.
         for Attach { cnxn, session_id, timeout_ms } in
             self.attaching.into_iter().chain(self.fencing.into_waiting())
         {
-            waiting.items.push(ViewRequest::Revalidate { from: cnxn, session_id, timeout_ms });
+            waiting.items.push(ViewRequest::Revalidate { from: cnxn.into(), session_id, timeout_ms });
         }
         (self.core, self.sessions, self.owners, waiting)
     }
@@ -323,7 +324,8 @@ impl Follow {
     }
 
     fn request(&mut self, request: &Request, body: &[u8]) {
-        let Request { cnxn, session_id, xid, op, ref ids, .. } = *request;
+        let Request { origin, session_id, xid, op, ref ids, .. } = *request;
+        let cnxn = origin.client().expect("learners ask the leader");
         if !self.sessions.contains_key(&session_id) {
             return self.core.push_at_once(Some(cnxn), xid, TxnKind::Dropped);
         }
@@ -396,10 +398,10 @@ impl Follow {
     }
 
     fn fenced(&mut self, former: CnxnId) {
-        let Self { core, sessions, owners, fencing, leaving, .. } = self;
+        let Self { core, owners, fencing, leaving, .. } = self;
         leaving.retain(|(_, left)| *left != former);
-        let (owner, lives) = (|id| owners.get(&id).copied(), |id| sessions.contains_key(&id));
-        fencing.fenced(former, owner, lives, |cnxn, what| core.push_at_once(Some(cnxn), 0, what));
+        let is_owner = |attach: &Attach| owners.get(&attach.session_id) == Some(&attach.cnxn);
+        fencing.fenced(former, is_owner, |_| false, |cnxn, what| core.push_at_once(Some(cnxn), 0, what));
     }
 
     /// The leader's answer to the oldest sync: everything before it was committed before.
@@ -602,6 +604,7 @@ fn put_create(out: &mut Vec<u8>, attach: &Attach) {
 mod tests {
     use super::super::tests::{settings, tree_settings};
     use super::*;
+    use crate::replica::Origin;
     use crate::txn::Txn;
 
     const SESSION: i64 = 0x0100_0000_0000_0001;
@@ -644,7 +647,9 @@ mod tests {
 
     fn heard(follow: &mut Follow) -> Vec<(Option<CnxnId>, i32, String)> {
         let told = std::mem::take(&mut follow.core.deltas).entries;
-        told.into_iter().map(|entry| (entry.to, entry.xid, format!("{:?}", entry.what))).collect()
+        told.into_iter()
+            .map(|entry| (entry.to.and_then(Origin::client), entry.xid, format!("{:?}", entry.what)))
+            .collect()
     }
 
     /// What goes to the leader of what these views send: op and cxid.
@@ -666,7 +671,14 @@ mod tests {
 
     fn ask(follow: &mut Follow, cnxn: CnxnId, xid: i32, op: OpCode, body: &[u8]) {
         let now = Now { mono_us: 0, wall_ms: 1_700_000_000_000 };
-        let request = Request { cnxn, session_id: SESSION, xid, op, body: 0..body.len(), ids: Arc::from([]) };
+        let request = Request {
+            origin: cnxn.into(),
+            session_id: SESSION,
+            xid,
+            op,
+            body: 0..body.len(),
+            ids: Arc::from([]),
+        };
         follow.submit(
             now,
             Uplink { bytes: body.into(), items: vec![ViewRequest::Request(request)], ..Uplink::default() },

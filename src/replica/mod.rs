@@ -70,28 +70,62 @@ pub struct CnxnId {
     pub generation: u32,
 }
 
-impl CnxnId {
-    /// In place of a view's number: requests that a learner forwards.
-    const LEARNERS: u16 = u16::MAX;
+/// Where a request comes from, and its answer goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A client of this server.
+    Client(CnxnId),
+    /// A client of another server, which forwards its requests to this one, the leader.
+    Learner {
+        /// Which of the leader's connections to learners.
+        learner: u32,
+        /// The learner's server id.
+        sid: u32,
+    },
+}
 
-    /// Names what comes from a learner, server `sid`.
-    pub(crate) const fn of_learner(learner: u32, sid: i64) -> Self {
-        Self { view: Self::LEARNERS, slot: learner, generation: sid as u32 }
-    }
+/// Which connection, or which other server, may act for a session. A learner's sessions are its own over its next connection,
+/// too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum SessionOwner {
+    Client(CnxnId),
+    Server { sid: u32 },
+}
 
-    /// Whose a session is that asks through this: a learner's sessions are its own over its next connection, too.
-    fn owner(self) -> Self {
-        match self.learner() {
-            Some(_) => Self { slot: 0, ..self },
-            None => self,
+impl Origin {
+    /// The connection, of a client of this server.
+    pub fn client(self) -> Option<CnxnId> {
+        match self {
+            Self::Client(cnxn) => Some(cnxn),
+            Self::Learner { .. } => None,
         }
     }
 
-    /// The learner that it names, if it is none of this server's connections.
+    /// The learner, of a client of another server.
     pub(crate) fn learner(self) -> Option<u32> {
-        (self.view == Self::LEARNERS).then_some(self.slot)
+        match self {
+            Self::Client(_) => None,
+            Self::Learner { learner, .. } => Some(learner),
+        }
+    }
+
+    /// The owner of a session that is opened or attached to from here.
+    pub(crate) fn owner(self) -> SessionOwner {
+        match self {
+            Self::Client(cnxn) => SessionOwner::Client(cnxn),
+            Self::Learner { sid, .. } => SessionOwner::Server { sid },
+        }
     }
 }
+
+impl From<CnxnId> for Origin {
+    fn from(cnxn: CnxnId) -> Self {
+        Self::Client(cnxn)
+    }
+}
+
+// Every entry has one, or none, and every view goes through all entries.
+const _: () = assert!(size_of::<Option<Origin>>() == size_of::<Option<CnxnId>>());
 
 /// What a view sends up, oldest first.
 #[derive(Debug, Default)]
@@ -127,7 +161,7 @@ pub enum ViewRequest {
     /// A learner's client opens a session, whose id the learner chose.
     CreateSession {
         /// The learner.
-        from: CnxnId,
+        from: Origin,
         /// The new session.
         session_id: i64,
         /// Negotiated.
@@ -136,7 +170,7 @@ pub enum ViewRequest {
     /// A learner's client attaches to its session; the learner has seen the password.
     Revalidate {
         /// The learner.
-        from: CnxnId,
+        from: Origin,
         /// Which session.
         session_id: i64,
         /// Negotiated anew.
@@ -167,8 +201,8 @@ pub enum ViewRequest {
 /// A request for the commit side.
 #[derive(Debug)]
 pub struct Request {
-    /// Where to answer.
-    pub cnxn: CnxnId,
+    /// Where it comes from, and its answer goes to.
+    pub origin: Origin,
     /// Whose.
     pub session_id: i64,
     /// The client's number for it.
@@ -218,8 +252,8 @@ pub struct Entry {
     pub zxid: Zxid,
     /// The tree's digest then, 0 where none is kept: snapshots carry it.
     pub digest: u64,
-    /// Whom to answer, if anybody.
-    pub to: Option<CnxnId>,
+    /// Where its answer goes, if it answers a request.
+    pub to: Option<Origin>,
     /// The request's xid.
     pub xid: i32,
     /// What it was.

@@ -2,7 +2,7 @@
 //! its part, the shell fills in what only it can see.
 
 use super::core::Core;
-use super::{CnxnId, Now};
+use super::{CnxnId, Now, SessionOwner};
 use crate::admin::{self, Connection, FourLetterWord, Gauges, Merge, Metrics, QuotaUse, Status, Summary};
 use crate::proto::Zxid;
 use crate::session::Tracker;
@@ -61,7 +61,7 @@ pub(super) struct SessionsTold {
 
 impl SessionsTold {
     /// Those that this server expires.
-    pub fn of(sessions: &Tracker<CnxnId>, word: FourLetterWord) -> Self {
+    pub fn of(sessions: &Tracker<SessionOwner>, word: FourLetterWord) -> Self {
         let by_expiry = match word {
             FourLetterWord::Dump => sessions.buckets().map(|(at_ms, ids)| (at_ms, ids.collect())).collect(),
             _ => Vec::new(),

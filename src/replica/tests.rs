@@ -956,7 +956,8 @@ fn sweep_in_groups() {
         put_create(&mut bytes, &format!("/{long}{n}"), b"", 5);
         bytes.put_i64(1);
         let (op, body, ids) = (OpCode::CREATE_TTL, 0..bytes.len(), Arc::from([]));
-        let request = Request { cnxn, session_id, xid: n, op, body, ids };
+        let origin = cnxn.into();
+        let request = Request { origin, session_id, xid: n, op, body, ids };
         commit.submit(now, Uplink { bytes, items: vec![ViewRequest::Request(request)], ..Uplink::default() });
         assert!(matches!(
             group(&mut commit).unwrap().deltas.entries[0].what,

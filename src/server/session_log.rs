@@ -1,7 +1,7 @@
 //! What becomes of sessions, at DEBUG: who made one, attached to it, was refused it, and why one ended.
 
 use super::logging::Text;
-use crate::replica::{Deltas, Entry, EntryKind, Place, SessionKind, View};
+use crate::replica::{Deltas, Entry, EntryKind, Origin, Place, SessionKind, View};
 use std::net::SocketAddr;
 
 /// Logs what becomes of sessions in `batch`, which `view` is about to apply. The view whose client caused it writes the line;
@@ -12,8 +12,9 @@ pub fn log_sessions(batch: &Deltas, view: &View) {
     }
     for Entry { to, xid, what, .. } in &batch.entries {
         let EntryKind::Session(what) = *what else { continue };
-        let is_ours = to.is_some_and(|to| to.view == view.number());
-        let place = to.filter(|_| is_ours).map(|to| Place { slot: to.slot, generation: to.generation });
+        let client = to.and_then(Origin::client).filter(|to| to.view == view.number());
+        let is_ours = client.is_some();
+        let place = client.map(|to| Place { slot: to.slot, generation: to.generation });
         let peer = place.and_then(|place| view.describe(place)).map(|(peer, _)| peer);
         match what {
             SessionKind::Created { session_id, timeout_ms } if is_ours => {
@@ -29,7 +30,7 @@ pub fn log_sessions(batch: &Deltas, view: &View) {
                     Text("it has ended, never was, or has another password"));
             }
             SessionKind::Closed { session_id }
-                if is_ours || (view.number() == 0 && to.is_none_or(|to| to.learner().is_some())) =>
+                if is_ours || (view.number() == 0 && to.is_none_or(|to| to.client().is_none())) =>
             {
                 let timeout_ms = view.timeout_of(session_id).unwrap_or(0);
                 // The txn of an end by time answers no request.

@@ -1220,7 +1220,7 @@ impl Cluster {
                 Entry {
                     zxid,
                     digest: 0,
-                    to: Some(request.cnxn),
+                    to: Some(request.origin),
                     xid: request.xid,
                     what: TxnKind::Synced.into(),
                     changes_end: 0,

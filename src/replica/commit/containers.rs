@@ -37,7 +37,7 @@ impl Commit {
             return;
         }
         self.next_zxid();
-        let asker = Asker { cnxn: None, session_id: 0, xid: 0, ids: &[], now };
+        let asker = Asker { origin: None, session_id: 0, xid: 0, ids: &[], now };
         let header = self.header(&asker, OpCode::DELETE_CONTAINER);
         let txn = Txn::Delete { path };
         self.apply(&header, &txn, None);

@@ -22,7 +22,7 @@ use self::check::Expanded;
 use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::report::SessionsTold;
-use super::{CnxnId, Deltas, EntryKind, Now, Request, TxnKind, Uplink, ViewRequest};
+use super::{CnxnId, Deltas, EntryKind, Now, Origin, Request, SessionOwner, TxnKind, Uplink, ViewRequest};
 use crate::auth::Policy;
 use crate::database::Database;
 use crate::proto::request::Reconfig;
@@ -85,7 +85,8 @@ pub struct Proposed {
 
 /// Who asks, and when.
 struct Asker<'a> {
-    cnxn: Option<CnxnId>,
+    /// `None` of what the server does of itself.
+    origin: Option<Origin>,
     session_id: i64,
     xid: i32,
     ids: &'a [Id],
@@ -96,7 +97,7 @@ struct Asker<'a> {
 #[derive(Debug)]
 pub struct Commit {
     core: Core,
-    sessions: Tracker<CnxnId>,
+    sessions: Tracker<SessionOwner>,
     /// True if it leads an ensemble.
     leads: bool,
     /// Newest txn that the views were given.
@@ -115,7 +116,7 @@ pub struct Commit {
     expanded: Option<Expanded>,
     /// Sessions whose time is over and whose closeSession waits for room.
     expired: VecDeque<i64>,
-    fencing: Fencing,
+    fencing: Fencing<Origin>,
     containers_due: VecDeque<Box<[u8]>>,
     containers_checked_ms: i64,
     containers_deleted_ms: i64,
@@ -223,7 +224,7 @@ impl Commit {
     pub(super) fn lead(&mut self, owners: BTreeMap<i64, CnxnId>) {
         self.leads = true;
         for (session_id, cnxn) in owners {
-            let owned = self.sessions.set_owner(session_id, cnxn);
+            let owned = self.sessions.set_owner(session_id, SessionOwner::Client(cnxn));
             assert_eq!(owned, Ok(()), "session {session_id:#x} has an owner, and is not alive");
         }
     }
@@ -332,7 +333,7 @@ impl Commit {
             && self.work.get() > 0
             && let Some(session_id) = self.expired.pop_front()
         {
-            self.close_session(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now });
+            self.close_session(&Asker { origin: None, session_id, xid: 0, ids: &[], now });
         }
         while !self.is_full()
             && self.work.get() > 0
@@ -398,7 +399,7 @@ impl Commit {
         match item {
             ViewRequest::Request(request) => self.request(now, &request, &bytes[request.body.clone()]),
             ViewRequest::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
-                self.connect(now, cnxn, session_id, &password, timeout_ms, last_zxid_seen);
+                self.connect(now, cnxn.into(), session_id, &password, timeout_ms, last_zxid_seen);
             }
             ViewRequest::CreateSession { from, session_id, timeout_ms } => {
                 self.create_session(now, from, session_id, timeout_ms);
@@ -464,7 +465,7 @@ impl Commit {
     }
 
     /// Adds an entry for the views.
-    fn push(&mut self, to: Option<CnxnId>, xid: i32, what: impl Into<EntryKind>) {
+    fn push(&mut self, to: Option<Origin>, xid: i32, what: impl Into<EntryKind>) {
         debug_assert!(!self.core.is_held(), "a leader's txns are not held");
         self.core.push_in_order(to, xid, what);
     }
@@ -533,39 +534,39 @@ impl Commit {
         let header = self.header(asker, OpCode::ERROR);
         self.log(&header, &Txn::Error { code: code.to_wire() });
         let what = if code == ErrorCode::SessionMoved { TxnKind::Moved } else { TxnKind::Failed(code) };
-        self.push(asker.cnxn, asker.xid, what);
+        self.push(asker.origin, asker.xid, what);
     }
 
     /// Answers a request that fails before it has a place in the order. A learner learns of it by its txn
     /// only, so there it gets one.
     fn refuse(&mut self, asker: &Asker<'_>, code: ErrorCode) {
-        if asker.cnxn.is_some_and(|cnxn| cnxn.learner().is_some()) {
+        if asker.origin.is_some_and(|origin| origin.learner().is_some()) {
             self.next_zxid();
             return self.fail(asker, code);
         }
         let what = if code == ErrorCode::SessionMoved { TxnKind::Moved } else { TxnKind::Failed(code) };
-        self.push(asker.cnxn, asker.xid, what);
+        self.push(asker.origin, asker.xid, what);
     }
 
     /// Deals with a client's request.
     fn request(&mut self, now: Now, request: &Request, body: &[u8]) {
-        let Request { cnxn, session_id, xid, op, ref ids, .. } = *request;
-        let asker = Asker { cnxn: Some(cnxn), session_id, xid, ids, now };
+        let Request { origin, session_id, xid, op, ref ids, .. } = *request;
+        let asker = Asker { origin: Some(origin), session_id, xid, ids, now };
         self.charge(REQUEST_WORK + body.len() / BYTES_PER_WORK);
-        if op == OpCode::SYNC && cnxn.learner().is_some() {
+        if op == OpCode::SYNC && origin.learner().is_some() {
             // A learner counts the answers, and knows itself which sessions it has.
             self.heard(now, &[session_id]);
-            return self.push(Some(cnxn), xid, TxnKind::Synced);
+            return self.push(Some(origin), xid, TxnKind::Synced);
         }
         if !self.sessions.heard(session_id, self.session_ms(now)) {
             // A learner waits for a txn, and its client is to hear what became of its session.
-            return match cnxn.learner() {
+            return match origin.learner() {
                 Some(_) => self.refuse(&asker, ErrorCode::SessionExpired),
-                None => self.push(Some(cnxn), xid, TxnKind::Dropped),
+                None => self.push(Some(origin), xid, TxnKind::Dropped),
             };
         }
         match op {
-            OpCode::SYNC => self.push(Some(cnxn), xid, TxnKind::Synced),
+            OpCode::SYNC => self.push(Some(origin), xid, TxnKind::Synced),
             // Of a client that has moved since it asked: it goes on there.
             OpCode::CLOSE_SESSION if self.check_session(&asker) == Err(ErrorCode::SessionMoved) => {
                 self.refuse(&asker, ErrorCode::SessionMoved);

@@ -3,7 +3,7 @@
 use super::{Asker, Commit};
 use crate::proto::{ErrorCode, OpCode, Zxid};
 use crate::replica::fencing::Attach;
-use crate::replica::{CnxnId, ControlKind, Now, SessionKind};
+use crate::replica::{CnxnId, ControlKind, Now, Origin, SessionKind, SessionOwner};
 use crate::session;
 use crate::txn::Txn;
 
@@ -26,8 +26,8 @@ impl Commit {
 
     /// Checks that the session is alive and has the connection that asks.
     pub(super) fn check_session(&mut self, asker: &Asker<'_>) -> Result<(), ErrorCode> {
-        match asker.cnxn {
-            Some(cnxn) => self.sessions.check(asker.session_id, cnxn.owner()),
+        match asker.origin {
+            Some(origin) => self.sessions.check(asker.session_id, origin.owner()),
             None => Ok(()),
         }
     }
@@ -36,7 +36,7 @@ impl Commit {
     pub(super) fn connect(
         &mut self,
         now: Now,
-        cnxn: CnxnId,
+        origin: Origin,
         session_id: i64,
         password: &[u8],
         timeout_ms: i32,
@@ -44,66 +44,68 @@ impl Commit {
     ) {
         // Signed, as in Java: -1 is before everything.
         if seen.to_wire() > self.committed.to_wire() {
-            return self.push(Some(cnxn), 0, SessionKind::Ahead { seen });
+            return self.push(Some(origin), 0, SessionKind::Ahead { seen });
         }
         let (min_ms, max_ms) =
             (self.core.settings.min_session_timeout_ms, self.core.settings.max_session_timeout_ms);
         let timeout_ms = timeout_ms.max(min_ms).min(max_ms);
         if session_id == 0 {
             let session_id = self.sessions.next_session_id();
-            return self.create_session(now, cnxn, session_id, timeout_ms);
+            return self.create_session(now, origin, session_id, timeout_ms);
         }
         // The password first: a client that only guesses an id must not end its owner's connection.
         match session::is_password(session_id, password) {
-            true => self.attach(now, Attach { cnxn, session_id, timeout_ms }),
-            false => self.push(Some(cnxn), 0, SessionKind::Refused { session_id }),
+            true => self.attach(now, Attach { cnxn: origin, session_id, timeout_ms }),
+            false => self.push(Some(origin), 0, SessionKind::Refused { session_id }),
         }
     }
 
-    /// Begins a session for `cnxn`.
-    pub(super) fn create_session(&mut self, now: Now, cnxn: CnxnId, session_id: i64, timeout_ms: i32) {
+    /// Begins a session for the client at `origin`.
+    pub(super) fn create_session(&mut self, now: Now, origin: Origin, session_id: i64, timeout_ms: i32) {
         self.sessions.track(session_id, timeout_ms, self.session_ms(now));
-        if self.sessions.set_owner(session_id, cnxn.owner()).is_err() {
+        if self.sessions.set_owner(session_id, origin.owner()).is_err() {
             // A learner names one that is being closed: it hears of that.
             return;
         }
         self.next_zxid();
         let header =
-            self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
+            self.header(&Asker { origin: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
         self.log(&header, &Txn::CreateSession { timeout_ms });
-        self.push(Some(cnxn), 0, SessionKind::Created { session_id, timeout_ms });
+        self.push(Some(origin), 0, SessionKind::Created { session_id, timeout_ms });
     }
 
     /// Attaches a client to its session, once the session's former connection is silent.
-    pub(super) fn attach(&mut self, now: Now, attach: Attach) {
-        let Attach { cnxn, session_id, timeout_ms } = attach;
+    pub(super) fn attach(&mut self, now: Now, attach: Attach<Origin>) {
+        let Attach { cnxn: origin, session_id, timeout_ms } = attach;
         let known = !self.sessions.is_closing(session_id)
             && self.sessions.touch(session_id, timeout_ms, self.session_ms(now));
         if !known {
-            return self.push(Some(cnxn), 0, SessionKind::Refused { session_id });
+            return self.push(Some(origin), 0, SessionKind::Refused { session_id });
         }
         // From here on its client pings by what it is told now.
         self.sessions.set_timeout(session_id, timeout_ms);
-        let former = self.sessions.owner(session_id).filter(|former| *former != cnxn.owner());
-        if self.sessions.set_owner(session_id, cnxn.owner()).is_err() {
-            return self.push(Some(cnxn), 0, SessionKind::Refused { session_id });
+        let former = self.sessions.owner(session_id).filter(|former| *former != origin.owner());
+        if self.sessions.set_owner(session_id, origin.owner()).is_err() {
+            return self.push(Some(origin), 0, SessionKind::Refused { session_id });
         }
         if self.leads {
             // A txn, so that its former server knows of it whoever leads next: what that still holds for the client
             // must not be done any more. To ZooKeeper's own servers it is a session that they know.
             self.next_zxid();
-            let header =
-                self.header(&Asker { cnxn: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
+            let header = self
+                .header(&Asker { origin: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
             self.log(&header, &Txn::CreateSession { timeout_ms });
             self.push(None, 0, SessionKind::Created { session_id, timeout_ms });
         }
         // An attachment that still waits was overtaken: its connection is fenced like any other. What a learner
         // still forwards for a connection that it lost is refused by its origin, and needs no fence.
-        match former.filter(|former| former.learner().is_none()) {
-            None => self.push(Some(cnxn), 0, SessionKind::Attached { session_id, timeout_ms }),
-            Some(former) => {
+        match former {
+            Some(SessionOwner::Client(former)) => {
                 self.fencing.wait(former, attach);
-                self.push(Some(former), 0, ControlKind::Fence(former));
+                self.push(Some(former.into()), 0, ControlKind::Fence(former));
+            }
+            Some(SessionOwner::Server { .. }) | None => {
+                self.push(Some(origin), 0, SessionKind::Attached { session_id, timeout_ms });
             }
         }
     }
@@ -112,12 +114,13 @@ impl Commit {
     pub(super) fn fenced(&mut self, former: CnxnId) {
         let Self { core, sessions, fencing, .. } = self;
         let lives = |id| sessions.get(id).is_some() && !sessions.is_closing(id);
-        fencing.fenced(
-            former,
-            |id| sessions.owner(id),
-            lives,
-            |cnxn, what| core.push_in_order(Some(cnxn), 0, what),
-        );
+        let is_owner =
+            |attach: &Attach<Origin>| sessions.owner(attach.session_id) == Some(attach.cnxn.owner());
+        // A learner can only be told that the session is gone, which it is not.
+        let is_valid = |attach: &Attach<Origin>| attach.cnxn.learner().is_some() && lives(attach.session_id);
+        fencing.fenced(former, is_owner, is_valid, |origin, what| {
+            core.push_in_order(Some(origin), 0, what);
+        });
     }
 
     /// Ends a session, and deletes its ephemerals.
@@ -139,6 +142,6 @@ impl Commit {
             "an ephemeral outlives its session"
         );
         self.sessions.remove(asker.session_id);
-        self.push(asker.cnxn, asker.xid, SessionKind::Closed { session_id: asker.session_id });
+        self.push(asker.origin, asker.xid, SessionKind::Closed { session_id: asker.session_id });
     }
 }

@@ -13,7 +13,7 @@ fn sessions_are_judged_by_what_was_heard() {
     let at = |ms: i64| Now { mono_us: ms * 1000, wall_ms: 1_700_000_000_000 + ms };
     let mut commit = commit();
     let from = CnxnId { view: 0, slot: 1, generation: 1 };
-    commit.create_session(at(0), from, 7, 4000);
+    commit.create_session(at(0), from.into(), 7, 4000);
     let mut tick = |now, ahead_ms, through_ms| {
         commit.core_mut().session_clock = SessionClock { ahead_ms, through_ms };
         commit.tick(now);
@@ -29,20 +29,20 @@ fn sessions_are_judged_by_what_was_heard() {
 fn views_have_their_turn_beside_learners() {
     let now = Now { mono_us: 0, wall_ms: 1_700_000_000_000 };
     let mut commit = commit();
-    let learner = CnxnId::of_learner(0, 2);
-    let set = |cnxn: CnxnId, session_id: i64, count: i32| {
+    let learner = Origin::Learner { learner: 0, sid: 2 };
+    let set = |origin: Origin, session_id: i64, count: i32| {
         let mut bytes = Vec::new();
         bytes.put_string(b"/");
         bytes.put_buffer(Some(&vec![7; 1 << 20]));
         bytes.put_i32(-1);
         let request = |xid| {
             let (op, body, ids) = (OpCode::SET_DATA, 0..bytes.len(), Arc::from([]));
-            ViewRequest::Request(Request { cnxn, session_id, xid, op, body, ids })
+            ViewRequest::Request(Request { origin, session_id, xid, op, body, ids })
         };
         let items = (0..count).map(request).collect();
         Uplink { bytes: bytes.clone(), items, ..Uplink::default() }
     };
-    let client = CnxnId { view: 0, slot: 1, generation: 1 };
+    let client = Origin::Client(CnxnId { view: 0, slot: 1, generation: 1 });
     commit.create_session(now, learner, 2 << 56, 4000);
     commit.create_session(now, client, 1 << 56, 4000);
     commit.submit(now, set(learner, 2 << 56, 20));
@@ -74,7 +74,7 @@ fn creating_a_session_that_ends() {
     let mut commit = Commit::new(settings(), Arc::default(), Database::fresh(tree_settings()), now);
     let session_id = 0x0200_0000_0000_0001;
     let create = || {
-        let from = CnxnId::of_learner(0, 2);
+        let from = Origin::Learner { learner: 0, sid: 2 };
         let items = vec![ViewRequest::CreateSession { from, session_id, timeout_ms: 4000 }];
         Uplink { items, ..Uplink::default() }
     };

@@ -28,7 +28,7 @@ impl Commit {
                 let header = self.header(asker, op);
                 self.apply(&header, &txn, None);
                 self.log(&header, &txn);
-                self.push(asker.cnxn, asker.xid, TxnKind::Done(op));
+                self.push(asker.origin, asker.xid, TxnKind::Done(op));
             }
         }
     }
@@ -80,7 +80,7 @@ impl Commit {
         assert_eq!(results, ops.len(), "multi {} has a result for each operation", header.zxid);
         self.log_encoded(&header, &encoded);
         let what = if failed == Some(ErrorCode::SessionMoved) { TxnKind::Moved } else { TxnKind::Multi };
-        self.push(asker.cnxn, asker.xid, what);
+        self.push(asker.origin, asker.xid, what);
     }
 
     /// Checks one operation of a multi against what the ones before it did, does it and encodes it. False if the whole

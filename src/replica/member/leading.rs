@@ -13,7 +13,7 @@ use crate::admin::LastMinMax;
 use crate::proto::Zxid;
 use crate::replica::follow::Follow;
 use crate::replica::{
-    CnxnId, Commit, ControlKind, Deltas, EntryKind, Proposed, Request, SessionKind, TxnKind, Uplink,
+    Commit, ControlKind, Deltas, EntryKind, Origin, Proposed, Request, SessionKind, TxnKind, Uplink,
     ViewRequest,
 };
 use crate::zab::LinkId;
@@ -118,7 +118,7 @@ impl Leading {
     fn answer_learners(&mut self, deltas: &Deltas, through: Zxid, common: &mut Common) {
         let (mut out, history) = (Vec::new(), &common.history);
         for entry in &deltas.entries {
-            let Some(learner) = entry.to.and_then(CnxnId::learner) else { continue };
+            let Some(learner) = entry.to.and_then(Origin::learner) else { continue };
             let answer = match entry.what {
                 EntryKind::Txn(TxnKind::Synced) => None,
                 EntryKind::Session(SessionKind::Attached { session_id, .. }) => Some((session_id, true)),
@@ -146,13 +146,20 @@ impl Leading {
     /// A learner asks for something.
     pub fn asked(&mut self, learner: u32, asked: Asked, cx: &mut Context<'_>) -> Next {
         let Some(sid) = self.leader.sid_of(learner) else { return Next::Late(Late::AskedByLostLearner) };
-        let from = CnxnId::of_learner(learner, sid);
+        let from = Origin::Learner { learner, sid: sid as u32 };
         let mut bytes = Vec::new();
         let item = match asked {
             Asked::Request { session_id, cxid, op, body, ids } => {
                 bytes = body;
                 let body = 0..bytes.len();
-                ViewRequest::Request(Request { cnxn: from, session_id, xid: cxid, op, body, ids: ids.into() })
+                ViewRequest::Request(Request {
+                    origin: from,
+                    session_id,
+                    xid: cxid,
+                    op,
+                    body,
+                    ids: ids.into(),
+                })
             }
             Asked::CreateSession { session_id, timeout_ms } => {
                 ViewRequest::CreateSession { from, session_id, timeout_ms }

@@ -6,7 +6,7 @@
 use crate::proto::Zxid;
 use crate::replica::core::Core;
 use crate::replica::follow::Follow;
-use crate::replica::{ControlKind, Deltas, Entry, EntryKind};
+use crate::replica::{CnxnId, ControlKind, Deltas, Entry, EntryKind, Origin};
 use std::collections::VecDeque;
 
 /// What goes to the views; see the module's page.
@@ -85,8 +85,8 @@ impl Publisher {
     pub fn publish_words(&mut self, core: &mut Core) {
         let (zxid, digest) = self.shown;
         let words = core.take_words().into_iter();
-        let entry = |(to, what)| {
-            let what = EntryKind::Control(what);
+        let entry = |(to, what): (Option<CnxnId>, _)| {
+            let (to, what) = (to.map(Origin::Client), EntryKind::Control(what));
             Entry { zxid, digest, to, xid: 0, what, changes_end: 0, results_end: 0 }
         };
         self.publish(Deltas { entries: words.map(entry).collect(), ..Deltas::default() });

@@ -163,7 +163,7 @@ fn word_while_a_tree_is_installed() {
 fn word_while_the_log_is_written() {
     let mut replica = Replica::alone(settings(), Arc::default(), Database::fresh(tree_settings()), at(0));
     let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
-    let session = ViewRequest::CreateSession { from: cnxn, session_id: 7, timeout_ms: 10_000 };
+    let session = ViewRequest::CreateSession { from: cnxn.into(), session_id: 7, timeout_ms: 10_000 };
     replica.submit(at(1), Uplink { items: vec![session], ..Uplink::default() });
     let group = replica.take_group(at(1)).expect("a txn");
     assert!(replica.take_published().is_none(), "it is not durable");

@@ -11,7 +11,8 @@ use crate::proto::event::{EventType, put_event};
 use crate::proto::reply::MultiHeader;
 use crate::proto::{OpCode, Perms, Zxid, path};
 use crate::replica::{
-    CnxnId, ControlKind, Deltas, Entry, EntryKind, MultiResult, Now, SessionKind, TxnKind, ViewRequest,
+    CnxnId, ControlKind, Deltas, Entry, EntryKind, MultiResult, Now, Origin, SessionKind, TxnKind,
+    ViewRequest,
 };
 use crate::tree::NodeIndex;
 use crate::txn::Change;
@@ -75,7 +76,7 @@ impl View {
         if let EntryKind::Control(ControlKind::Reset(restart)) = &entry.what {
             return self.data.reset(entry.zxid, entry.digest, restart);
         }
-        let to = entry.to.filter(|to| to.view == self.settings.number);
+        let to = entry.to.and_then(Origin::client).filter(|to| to.view == self.settings.number);
         if let Some(to) = to {
             self.answer_reads_before(to, now);
         }
@@ -185,7 +186,7 @@ impl View {
             SessionKind::Closed { session_id } => {
                 self.data.sessions.remove(&session_id);
                 if let Some(id) = self.connections.id_of_session(session_id)
-                    && entry.to != Some(id)
+                    && entry.to != Some(Origin::Client(id))
                     && let Some((cnxn, pool)) = self.connections.find_id(id)
                 {
                     cnxn.close(CloseReason::SessionGone { session_id });

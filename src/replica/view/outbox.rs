@@ -88,8 +88,8 @@ impl Outbox {
         self.begin(now);
         let start = self.uplink.bytes.len();
         self.uplink.bytes.extend_from_slice(body);
-        let body = start..self.uplink.bytes.len();
-        self.uplink.items.push(ViewRequest::Request(Request { cnxn, session_id, xid, op, body, ids }));
+        let (origin, body) = (cnxn.into(), start..self.uplink.bytes.len());
+        self.uplink.items.push(ViewRequest::Request(Request { origin, session_id, xid, op, body, ids }));
     }
 
     /// Adds a client's wish to open a session, or to attach to one.

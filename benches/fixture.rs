@@ -4,7 +4,6 @@ use bytes::BufMut;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use zkfast::admin::Whitelist;
 use zkfast::auth::Policy;
 use zkfast::database::Database;
 use zkfast::proto::acl::put_acls;
@@ -168,34 +167,17 @@ impl Server {
         let restored =
             Database { tree: tree(Digests::Kept), zxid: Zxid(1 << 20), ..Database::fresh(settings) };
         let view_settings = ViewSettings {
-            number: 0,
             frame_bytes_max: 1 << 20,
             outstanding_max: usize::MAX,
             sessionless_timeout_ms: i64::MAX / 4,
-            whitelist: Whitelist::parse("*", false),
-            enforced_schemes: Vec::new(),
             serving: true,
             hash_seed: SEED,
+            ..ViewSettings::new(0)
         };
         let policy = Arc::new(Policy::default());
         let (view_tree, zxid) = (restored.tree.for_view(), restored.zxid);
         let view = View::new(view_settings, policy.clone(), view_tree, zxid, BTreeMap::new(), 0);
-        let commit_settings = CommitSettings {
-            views: 1,
-            tick_ms: 2000,
-            min_session_timeout_ms: 4000,
-            max_session_timeout_ms: 40_000,
-            server_id: 1,
-            extended_types: false,
-            enforce_quota: false,
-            reconfig_enabled: false,
-            digest_enabled: true,
-            close_session_paths: true,
-            container_check_interval_ms: 60_000,
-            container_max_per_minute: 10_000,
-            container_never_used_ms: 0,
-            hash_seed: SEED,
-        };
+        let commit_settings = CommitSettings { hash_seed: SEED, ..CommitSettings::new(1, 2000) };
         let commit = Commit::new(commit_settings, policy, restored, now);
         let mut server = Self { commit, view, places: Vec::new(), now, spare: Batch::default(), xid: 0 };
         for _ in 0..clients {

@@ -25,6 +25,7 @@ mod follow;
 mod group_delay;
 mod member;
 mod report;
+mod settings;
 mod view;
 
 pub use commit::{Commit, CommitSettings, Proposed};

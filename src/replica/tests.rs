@@ -25,20 +25,10 @@ pub(super) fn tree_settings() -> tree::Settings {
 
 pub(super) fn settings() -> CommitSettings {
     CommitSettings {
-        views: 2,
-        tick_ms: TICK_MS as i32,
-        min_session_timeout_ms: 2_000,
-        max_session_timeout_ms: 20_000,
-        server_id: 1,
         extended_types: true,
         enforce_quota: true,
-        reconfig_enabled: false,
-        digest_enabled: true,
-        close_session_paths: true,
-        container_check_interval_ms: 60_000,
-        container_max_per_minute: 10_000,
         container_never_used_ms: 300_000,
-        hash_seed: 1,
+        ..CommitSettings::new(2, TICK_MS as i32)
     }
 }
 
@@ -186,16 +176,7 @@ impl Net {
     fn restored(settings: CommitSettings, restored: Database) -> Self {
         let policy = Arc::new(Policy::default());
         let views = (0..settings.views).map(|number| {
-            let settings = ViewSettings {
-                number,
-                frame_bytes_max: 0xFFFFF,
-                outstanding_max: 1000,
-                sessionless_timeout_ms: 10_000,
-                whitelist: crate::admin::Whitelist::parse("*", false),
-                enforced_schemes: Vec::new(),
-                serving: true,
-                hash_seed: 1,
-            };
+            let settings = ViewSettings { serving: true, ..ViewSettings::new(number) };
             let (tree, sessions) = (restored.tree.for_view(), restored.sessions.clone());
             View::new(settings, policy.clone(), tree, restored.zxid, sessions, restored.tree.digest())
         });

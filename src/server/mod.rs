@@ -41,13 +41,13 @@ mod view_shard;
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
 pub use obstacles::obstacles;
 
-use crate::admin::{self, Conf, FourLetterWord, Status, Whitelist};
+use crate::admin::{self, Conf, FourLetterWord, Status};
 use crate::auth::Policy;
 use crate::config::{Config, Role};
 use crate::proto::Zxid;
 use crate::replica::{CommitSettings, MemberSettings, Now, Replica, View, ViewSettings};
 use crate::storage::Epochs;
-use crate::tree::{self, Digests, ExtendedTypes};
+use crate::tree::{self, Digests};
 use crate::zab::leader;
 use crate::zab::quorum::{config_text, with_version};
 use admission::Admission;
@@ -362,7 +362,6 @@ pub fn run(config: &Config) {
     let clock = Clock { start: Instant::now() };
     let member = config.is_distributed().then(|| others::settings(config));
     let member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
-    let frame_bytes_max = config.jute_max_buffer_bytes as usize;
     let roles = Roles::of(&cores(config));
     let shards = roles.views.len();
     let descriptors = preflight::check(shards, config.engine).unwrap_or_else(|why| exit(EXIT_HOST, why));
@@ -397,10 +396,6 @@ pub fn run(config: &Config) {
         writes: AtomicU64::new(0),
     });
     let about = Arc::new(About::new(config, &dir, port));
-    let whitelist = match config.four_letter_words.words() {
-        None => "*".to_owned(),
-        Some(words) => words.join(","),
-    };
 
     signals.serving();
     let commit_notify = Notify::default();
@@ -433,16 +428,7 @@ pub fn run(config: &Config) {
         signs.push(signs_of_view.clone());
         deltas.push(delta_in);
         targets.push(listener::Target { channel: accepted_in, notify: inbound.clone() });
-        let settings = ViewSettings {
-            number: number as u16,
-            frame_bytes_max,
-            outstanding_max: config.global_outstanding_limit.max(1) as usize,
-            sessionless_timeout_ms: config.sessionless_cnxn_timeout_ms.into(),
-            whitelist: Whitelist::parse(&whitelist, config.read_only_mode_enabled),
-            enforced_schemes: config.enforce_auth_schemes.clone().unwrap_or_default(),
-            serving: member.is_none(),
-            hash_seed,
-        };
+        let settings = ViewSettings::of(config, number as u16, hash_seed);
         let tree = restored.tree.for_view();
         let (zxid, sessions, digest) = (restored.zxid, restored.sessions.clone(), restored.tree.digest());
         let view = View::new(settings, policy.clone(), tree, zxid, sessions, digest);
@@ -466,22 +452,8 @@ pub fn run(config: &Config) {
         let inbox = others.as_ref().map(Others::inbox);
         view_mains.push((core, view, channels, plan, inbox));
     }
-    let settings = CommitSettings {
-        views: roles.views.len() as u16,
-        tick_ms: config.tick_time_ms as i32,
-        min_session_timeout_ms: config.min_session_timeout_ms,
-        max_session_timeout_ms: config.max_session_timeout_ms,
-        server_id: member.as_ref().map_or(1, |member| member.membership.sid as u8),
-        extended_types: config.extended_types != ExtendedTypes::Off,
-        enforce_quota: config.enforce_quota,
-        reconfig_enabled: config.reconfig_enabled,
-        digest_enabled: config.digest_enabled,
-        close_session_paths: config.close_session_txn_enabled,
-        container_check_interval_ms: config.container_check_interval_ms.into(),
-        container_max_per_minute: config.container_max_per_minute,
-        container_never_used_ms: config.container_max_never_used_interval_ms as i64,
-        hash_seed,
-    };
+    let sid = member.as_ref().map(|member| member.membership.sid);
+    let settings = CommitSettings::of(config, roles.views.len() as u16, sid, hash_seed);
     let mode = if member.is_some() { "ensemble" } else { "standalone" };
     let mut replica = match member {
         None => Replica::alone(settings, policy, restored, clock.now()),

@@ -353,14 +353,9 @@ impl Cluster {
         let settings = self.settings;
         let views = (0..settings.views).map(|number| {
             let settings = ViewSettings {
-                number,
-                frame_bytes_max: 0xFFFFF,
                 outstanding_max: 100,
                 sessionless_timeout_ms: 3_000,
-                whitelist: crate::admin::Whitelist::parse("*", false),
-                enforced_schemes: Vec::new(),
-                serving: false,
-                hash_seed: 1,
+                ..ViewSettings::new(number)
             };
             let (tree, sessions) = (restored.tree.for_view(), restored.sessions.clone());
             let digest = restored.tree.digest();
@@ -396,20 +391,9 @@ impl Cluster {
             election_address: format!("zk{}:3888", Self::sid(server)),
         };
         let commit = CommitSettings {
-            views: settings.views,
-            tick_ms: settings.tick_ms,
-            min_session_timeout_ms: 2 * settings.tick_ms,
-            max_session_timeout_ms: 20 * settings.tick_ms,
             server_id: Self::sid(server) as u8,
-            extended_types: false,
-            enforce_quota: false,
-            reconfig_enabled: false,
-            digest_enabled: true,
-            close_session_paths: true,
-            container_check_interval_ms: 60_000,
-            container_max_per_minute: 10_000,
             container_never_used_ms: 300_000,
-            hash_seed: 1,
+            ..CommitSettings::new(settings.views, settings.tick_ms)
         };
         let (zxid, digest) = (restored.zxid, restored.tree.digest());
         let zab_epochs = crate::zab::leader::Epochs {

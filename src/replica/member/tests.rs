@@ -6,7 +6,7 @@ use super::common::EARLY_LINKS_MAX;
 use super::connecting::Connecting;
 use super::leading::Synchronizing;
 use super::*;
-use crate::admin::{FourLetterWord, Whitelist};
+use crate::admin::FourLetterWord;
 use crate::proto::OpCode;
 use crate::snapshot::java::{Encoder, Form};
 use crate::zab::LinkId;
@@ -121,17 +121,14 @@ fn outputs(replica: &mut Replica) -> Vec<Output> {
 }
 
 fn view() -> View {
-    let settings = ViewSettings {
-        number: 0,
-        frame_bytes_max: 0xFFFFF,
-        outstanding_max: 1000,
-        sessionless_timeout_ms: 10_000,
-        whitelist: Whitelist::parse("*", false),
-        enforced_schemes: Vec::new(),
-        serving: false,
-        hash_seed: 1,
-    };
-    View::new(settings, Arc::default(), Database::fresh(tree_settings()).tree, Zxid::ZERO, BTreeMap::new(), 0)
+    View::new(
+        ViewSettings::new(0),
+        Arc::default(),
+        Database::fresh(tree_settings()).tree,
+        Zxid::ZERO,
+        BTreeMap::new(),
+        0,
+    )
 }
 
 /// What is asked of a server in the moment in which it gets its leader's tree goes in front of that tree: behind it,

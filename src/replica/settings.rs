@@ -1,0 +1,79 @@
+//! Settings of views and of the commit side: ZooKeeper's defaults, and what a configuration says.
+
+use super::{CommitSettings, ViewSettings};
+use crate::admin::Whitelist;
+use crate::config::Config;
+use crate::tree::ExtendedTypes;
+
+impl CommitSettings {
+    /// The defaults, for so many views and a tick of so many milliseconds.
+    pub fn new(views: u16, tick_ms: i32) -> Self {
+        Self {
+            views,
+            tick_ms,
+            min_session_timeout_ms: 2 * tick_ms,
+            max_session_timeout_ms: 20 * tick_ms,
+            server_id: 1,
+            extended_types: false,
+            enforce_quota: false,
+            reconfig_enabled: false,
+            digest_enabled: true,
+            close_session_paths: true,
+            container_check_interval_ms: 60_000,
+            container_max_per_minute: 10_000,
+            container_never_used_ms: 0,
+            hash_seed: 1,
+        }
+    }
+
+    /// What a configuration says, for so many views. `sid` is the server's id in its ensemble, if it has one.
+    pub fn of(config: &Config, views: u16, sid: Option<i64>, hash_seed: u64) -> Self {
+        Self {
+            views,
+            tick_ms: config.tick_time_ms as i32,
+            min_session_timeout_ms: config.min_session_timeout_ms,
+            max_session_timeout_ms: config.max_session_timeout_ms,
+            server_id: sid.map_or(1, |sid| sid as u8),
+            extended_types: config.extended_types != ExtendedTypes::Off,
+            enforce_quota: config.enforce_quota,
+            reconfig_enabled: config.reconfig_enabled,
+            digest_enabled: config.digest_enabled,
+            close_session_paths: config.close_session_txn_enabled,
+            container_check_interval_ms: config.container_check_interval_ms.into(),
+            container_max_per_minute: config.container_max_per_minute,
+            container_never_used_ms: config.container_max_never_used_interval_ms as i64,
+            hash_seed,
+        }
+    }
+}
+
+impl ViewSettings {
+    /// The defaults of a view that answers every four-letter word and serves once there is a leader.
+    pub fn new(number: u16) -> Self {
+        Self {
+            number,
+            frame_bytes_max: 0xFFFFF,
+            outstanding_max: 1000,
+            sessionless_timeout_ms: 10_000,
+            whitelist: Whitelist::parse("*", false),
+            enforced_schemes: Vec::new(),
+            serving: false,
+            hash_seed: 1,
+        }
+    }
+
+    /// What a configuration says.
+    pub fn of(config: &Config, number: u16, hash_seed: u64) -> Self {
+        let words = config.four_letter_words.words().map_or_else(|| "*".to_owned(), |words| words.join(","));
+        Self {
+            number,
+            frame_bytes_max: config.jute_max_buffer_bytes as usize,
+            outstanding_max: config.global_outstanding_limit.max(1) as usize,
+            sessionless_timeout_ms: config.sessionless_cnxn_timeout_ms.into(),
+            whitelist: Whitelist::parse(&words, config.read_only_mode_enabled),
+            enforced_schemes: config.enforce_auth_schemes.clone().unwrap_or_default(),
+            serving: !config.is_distributed(),
+            hash_seed,
+        }
+    }
+}

@@ -137,7 +137,7 @@ impl Apply<'_> {
                 let index = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
                 let before = self.tree.body(index).clone();
                 let fixed = Fixed { acl: acl.clone(), aversion: *version, ..before.fixed().clone() };
-                let body = self.tree.make_body(path, before.data(), fixed);
+                let body = self.tree.make_body_like(index, before.data(), fixed);
                 self.replace(index, body, |body| Change::Acl { body });
                 Ok(())
             }

@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test uring benches kazoo kazoo3 zkcli lecture metrics size"
+STEPS="fmt core build clippy doc deny loom setup sim test fuzz uring benches kazoo kazoo3 zkcli lecture metrics size"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -34,6 +34,7 @@ loom      the channel between shards in every order of its steps (loom, a model 
 setup     kazoo and Apache ZooKeeper are installed (tests/setup/setup.sh)
 sim       2000 seeded histories of simulated ensembles (ZKFAST_SIM_SEEDS=FROM..TO for others)
 test      unit and tidy tests with overflow checks; integration, differential and crash tests of the release build
+fuzz      every decoder for 10 s each, led by the code that inputs reach (libFuzzer; ZKFAST_FUZZ_SECONDS)
 uring     what is tested of a process on its own, again on the other engine (--engine io_uring)
 benches   every benchmark runs once (cargo bench -- --test)
 kazoo     kazoo's own test suite (tests/compat/kazoo)
@@ -59,6 +60,15 @@ deny() {
   "$program" --locked --config tests/deny.toml check $checks
 }
 
+# libFuzzer is C++; the step `test` has changed inputs without it.
+fuzz() {
+  command -v c++ >/dev/null || {
+    echo "0 passed, 0 failed, 1 skipped: no C++ compiler (c++) on PATH"
+    return 0
+  }
+  tests/fuzz/run.sh all "${ZKFAST_FUZZ_SECONDS:-10}"
+}
+
 # Test programs in Rust are built with little optimization, which takes a tenth of the time of a release build. The servers
 # that they start are the release build.
 step() {
@@ -78,6 +88,7 @@ step() {
       ZKFAST_SIM_SEEDS=${ZKFAST_SIM_SEEDS:-0..2000} \
         cargo test --release --no-default-features --features sim --test sim ;;
     test) cargo test --workspace --no-fail-fast ;;
+    fuzz) fuzz ;;
     uring) ZKFAST_ENGINE=io_uring cargo test --no-fail-fast --test it -- --skip ensemble --skip java_data ;;
     benches) cargo bench --benches -- --test ;;
     kazoo) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py ;;

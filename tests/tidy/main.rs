@@ -97,7 +97,7 @@ fn links_in_markdown_resolve() {
 #[test]
 fn every_source_file_is_reached() {
     let mut findings = Vec::new();
-    for member in ["src", "loadgen/src", "tests/it", "tests/tidy", "tests/loom"]
+    for member in ["src", "loadgen/src", "tests/it", "tests/tidy", "tests/fuzz", "tests/loom"]
         .into_iter()
         .filter(|member| root().join(member).is_dir())
     {

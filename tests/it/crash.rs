@@ -1,11 +1,10 @@
-//! SIGKILL at any moment: what was acknowledged is there, and nothing is there by half.
+//! SIGKILL at random moments: the server keeps every acknowledged write, and no half of a multi.
 //!
-//! Writers pipeline writes on znodes of their own, so that each knows exactly what its part of the
-//! tree may look like after a crash: as it was after some number of its requests, in their order,
-//! and not before the last acknowledged one. `ZKFAST_CRASH_ROUNDS` and `ZKFAST_CRASH_SEED` make
-//! other runs.
+//! Each writer pipelines writes on znodes of its own. So it knows what its part of the tree may be after a crash: the
+//! state after some number of its requests, in their order, and at least after the last acknowledged one.
+//! `ZKFAST_CRASH_ROUNDS` and `ZKFAST_CRASH_SEED` change the run.
 
-use crate::harness::{ANSWER_TIMEOUT, GroupDelay, Random, Server, alone, setting, under_test};
+use crate::harness::{ANSWER_TIMEOUT, Deadline, Random, Server, alone, setting, under_test};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,21 +15,22 @@ use zkfast::proto::{Acl, OpCode, Stat};
 
 const ROUNDS: u64 = 200;
 const WRITERS: usize = 4;
-/// Writes of one writer on their way at once.
+/// Writes of one writer in flight.
 const IN_FLIGHT: usize = 64;
-/// Znodes of each kind that a writer keeps.
+/// A writer deletes znodes of a kind while it has more than so many.
 const KEPT: usize = 12;
-/// Longest time that writers write before the kill.
+/// The longest time between the last writer's start and the kill.
 const WRITING_MS_MAX: usize = 80;
-/// Until when all writers are back after a restart; a writer whose zxid the server has lost never is.
-const COME_BACK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Sessions outlive every crash here: an ephemeral that is missing was lost.
+/// How long writers may take to attach after a restart. If the server has lost a zxid that a writer saw, that writer
+/// never attaches.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Sessions outlive every crash of this test: a missing ephemeral was lost.
 const SESSION_TIMEOUT_MS: i32 = 600_000;
 
-/// What the server's `zoo.cfg` says: snapshots often, so that crashes meet them.
+/// Keys of the server's `zoo.cfg`. Snapshots are frequent, so that crashes hit them.
 const KEYS: &[(&str, &str)] = &[("maxSessionTimeout", "900000"), ("snapCount", "2000")];
 
-/// Two hundred crashes under load lose nothing that was acknowledged and leave no half of a multi.
+/// Two hundred crashes under load lose no acknowledged write and leave no half of a multi.
 #[test]
 fn sigkill_under_load() {
     let _alone = alone();
@@ -46,7 +46,7 @@ fn sigkill_under_load() {
     let started = Instant::now();
     for round in 0..rounds {
         let writing = Duration::from_millis(random.below(WRITING_MS_MAX) as u64);
-        // Mostly once all write; now and then while they still attach and look.
+        // Usually all writers write before the kill; in one round of eight some may still attach and check.
         let quorum = if random.below(8) == 0 { 0 } else { WRITERS };
         let busy = AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -54,8 +54,8 @@ fn sigkill_under_load() {
                 scope.spawn(|| writer.round(round, &busy));
             }
             scope.spawn(|| visitor.round(round));
-            let mut group_delay = GroupDelay::new(COME_BACK_TIMEOUT);
-            while busy.load(Ordering::Relaxed) < quorum && !group_delay.is_over() {
+            let mut deadline = Deadline::new(ATTACH_TIMEOUT);
+            while busy.load(Ordering::Relaxed) < quorum && !deadline.is_over() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             std::thread::sleep(writing);
@@ -68,7 +68,7 @@ fn sigkill_under_load() {
             server.output()
         );
         acknowledged = writers.iter().map(|writer| writer.acknowledged).sum();
-        // One start in eight is cut short as well: recovery must survive its own crash.
+        // One start in eight is killed too: recovery must survive its own crash.
         if random.below(8) == 0 {
             server.spawn();
             std::thread::sleep(Duration::from_millis(random.below(40) as u64));
@@ -83,7 +83,7 @@ fn sigkill_under_load() {
     eprintln!("{rounds} crashes, {acknowledged} acknowledged writes, {:?}", started.elapsed());
 }
 
-/// One write; `n` numbers a writer's writes and is the data that they leave behind.
+/// One write. `n` is the number of the write, and the data that it leaves.
 #[derive(Clone, Copy, Debug)]
 enum Op {
     /// Sets `d` to n.
@@ -102,7 +102,7 @@ enum Op {
     DeleteEphemeral(u64),
 }
 
-/// A znode that is only ever set.
+/// A znode that the writer only sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Register {
     value: u64,
@@ -123,14 +123,14 @@ struct Model {
     m2: Register,
     multi: BTreeSet<u64>,
     multi_cversion: i32,
-    /// Number in the name, to data.
+    /// Data by the number in the name.
     sequential: BTreeMap<i32, u64>,
     sequential_cversion: i32,
     ephemeral: BTreeSet<u64>,
     ephemeral_cversion: i32,
 }
 
-/// How many znodes a parent has ever had, from its Stat: each create and each delete counts once.
+/// The number of znodes ever created below a parent. `cversion` counts each create and each delete.
 fn ever_created(cversion: i32, children: usize) -> i32 {
     i32::midpoint(cversion, i32::try_from(children).expect("few children"))
 }
@@ -169,12 +169,12 @@ impl Model {
         }
     }
 
-    /// A write that makes sense in this state.
+    /// Draws a write that succeeds in this state.
     fn draw(&self, random: &mut Random) -> Op {
         match random.below(7) {
             0 if self.multi.len() > KEPT => Op::DeleteMulti(*self.multi.first().expect("some")),
             1 if self.sequential.len() > KEPT => {
-                // The newest: its number must not come back.
+                // The newest, because its number must not be given again.
                 Op::DeleteSequential(*self.sequential.values().next_back().expect("some"))
             }
             2 if self.ephemeral.len() > KEPT => Op::DeleteEphemeral(*self.ephemeral.first().expect("some")),
@@ -186,7 +186,7 @@ impl Model {
     }
 }
 
-/// One session, what it wrote, and what it may find.
+/// One session, what it wrote, and what it may find after a crash.
 #[derive(Debug)]
 struct Writer {
     root: String,
@@ -196,9 +196,9 @@ struct Writer {
     next: u64,
     /// The tree after the last acknowledged write.
     model: Model,
-    /// Writes without an answer yet, in order.
+    /// Writes without an answer, in order.
     unanswered: VecDeque<(u64, Op)>,
-    /// The newest zxid that a write was answered with.
+    /// The newest zxid in an answer to a write.
     last_zxid: i64,
     /// The last acknowledged Set, with its zxid.
     last_set: (u64, i64),
@@ -233,9 +233,9 @@ impl Writer {
         }
     }
 
-    /// Checks what the last crash left, then writes until the next one.
+    /// Checks what the last crash left, then writes until the next crash.
     fn round(&mut self, round: u64, busy: &AtomicUsize) {
-        // The server may be killed before, or while, we look: then the next round looks.
+        // The server may be killed before or during the check; then the next round checks.
         let Ok(mut connection) = self.attach() else { return };
         let Ok(()) = self.check(round, &mut connection) else { return };
         busy.fetch_add(1, Ordering::Relaxed);
@@ -245,21 +245,21 @@ impl Writer {
     }
 
     fn attach_and_check(&mut self, round: u64) {
-        let mut connection = self.attach().expect("a server that nobody kills answers");
-        self.check(round, &mut connection).expect("a server that nobody kills answers");
+        let mut connection = self.attach().expect("a server that is not killed answers");
+        self.check(round, &mut connection).expect("a server that is not killed answers");
     }
 
-    /// The same session with the same password. A server that has lost a zxid that was seen would
-    /// close the connection, one that has lost the session would refuse it.
+    /// Attaches to the same session. A server that has lost a zxid that this writer saw would close the connection, one
+    /// that has lost the session would refuse it.
     fn attach(&mut self) -> Result<Connection, ClientError> {
         let attached = Connection::connect(self.address, &self.connect, ANSWER_TIMEOUT);
         assert!(!matches!(attached, Err(ClientError::Refused)), "{}: the session is lost", self.root);
         attached
     }
 
-    /// Compares the tree with what it may be, and goes on from there.
+    /// Checks that the tree is a state that it may have, and takes it as the new model.
     fn check(&mut self, round: u64, connection: &mut Connection) -> Result<(), ClientError> {
-        let found = self.look(connection)?;
+        let found = self.read_tree(connection)?;
         let before = self.model.clone();
         let unanswered = self.unanswered.len();
         loop {
@@ -280,7 +280,7 @@ impl Writer {
         Ok(())
     }
 
-    fn look(&self, connection: &mut Connection) -> Result<Model, ClientError> {
+    fn read_tree(&self, connection: &mut Connection) -> Result<Model, ClientError> {
         let mut model = Model::default();
         let mut data = |name: &str| -> Result<(u64, Stat), ClientError> {
             let path = format!("{}/{name}", self.root).into_bytes();
@@ -291,7 +291,7 @@ impl Writer {
         };
         let register = |(value, stat): (u64, Stat)| Register { value, version: stat.version };
         let (value, stat) = data("d")?;
-        // A Stat that was told does not change: the last Set shows the zxid that its answer had.
+        // The Stat in an answer must not change: the last Set still has the zxid of its answer.
         let (last, zxid) = self.last_set;
         assert!(value != last || last == 0 || stat.mzxid.to_wire() == zxid, "{}/d: {stat:?}", self.root);
         model.d = register((value, stat));
@@ -300,31 +300,31 @@ impl Writer {
         assert!(m1.0 == 0 || m1.1.mzxid == m2.1.mzxid, "{}: a multi of two zxids", self.root);
         (model.m1, model.m2) = (register(m1), register(m2));
 
-        let mut numbers: Vec<i32> = Vec::new();
-        for name in ["mc", "seq", "eph"] {
+        self.read_children(connection, &mut model)?;
+        Ok(model)
+    }
+
+    /// Reads the znodes below `mc`, `seq` and `eph`.
+    fn read_children(&self, connection: &mut Connection, model: &mut Model) -> Result<(), ClientError> {
+        let mut children = |name: &str| -> Result<(Vec<String>, i32), ClientError> {
             let path = format!("{}/{name}", self.root).into_bytes();
             let reply = connection.call(&Request::GetChildren2 { path, watch: false }, &mut Vec::new())?;
             let Body::Children { children, stat } = reply.body else { panic!("{name}: {reply:?}") };
-            let children = children.into_iter().map(|name| String::from_utf8(name).expect("a number"));
-            match name {
-                "mc" => {
-                    model.multi = children.map(|name| name.parse().expect("a number")).collect();
-                    model.multi_cversion = stat.cversion;
-                }
-                "seq" => {
-                    numbers = children.map(|name| name[2..].parse().expect("s- and a number")).collect();
-                    model.sequential_cversion = stat.cversion;
-                }
-                _ => {
-                    model.ephemeral = children.map(|name| name.parse().expect("a number")).collect();
-                    model.ephemeral_cversion = stat.cversion;
-                }
-            }
-        }
-        for number in numbers {
-            let path = format!("{}/seq/s-{number:010}", self.root).into_bytes();
+            let children = children.into_iter().map(|name| String::from_utf8(name).expect("ASCII"));
+            Ok((children.collect(), stat.cversion))
+        };
+        let number = |name: &String| name.parse::<u64>().expect("a number");
+        let (names, cversion) = children("mc")?;
+        (model.multi, model.multi_cversion) = (names.iter().map(number).collect(), cversion);
+        let (names, cversion) = children("eph")?;
+        (model.ephemeral, model.ephemeral_cversion) = (names.iter().map(number).collect(), cversion);
+        let (names, cversion) = children("seq")?;
+        model.sequential_cversion = cversion;
+        for name in names {
+            let number: i32 = name[2..].parse().expect("s- and a number");
+            let path = format!("{}/seq/{name}", self.root).into_bytes();
             let reply = connection.call(&Request::GetData { path, watch: false }, &mut Vec::new())?;
-            let Body::Data { data: Some(data), .. } = reply.body else { panic!("s-{number}: {reply:?}") };
+            let Body::Data { data: Some(data), .. } = reply.body else { panic!("{name}: {reply:?}") };
             model.sequential.insert(number, String::from_utf8_lossy(&data).parse().expect("a number"));
         }
         let own = self.connect.session.expect("attached").0;
@@ -334,12 +334,12 @@ impl Writer {
             let Body::Stat(stat) = reply.body else { panic!("eph/{n}: {reply:?}") };
             assert_eq!(stat.ephemeral_owner, own, "{}/eph/{n}: owner", self.root);
         }
-        Ok(model)
+        Ok(())
     }
 
-    /// Writes without pause until the connection ends; says why it ended.
+    /// Writes without pause until the connection ends. Gives the reason.
     fn write(&mut self, connection: &mut Connection) -> ClientError {
-        // What the tree is once everything on its way has been done.
+        // The tree once all writes in flight are applied.
         let mut ahead = self.model.clone();
         loop {
             while connection.session().pending() < IN_FLIGHT {
@@ -351,7 +351,7 @@ impl Writer {
                 self.unanswered.push_back((n, op));
             }
             if let Err(error) = connection.flush() {
-                // Answers that came before the end are in the socket still.
+                // The socket may still hold answers that arrived before the end.
                 while let Ok(incoming) = connection.receive() {
                     self.answered(incoming);
                 }
@@ -367,7 +367,9 @@ impl Writer {
     }
 
     fn answered(&mut self, incoming: Incoming) {
-        let Incoming::Reply(Reply { header, body, .. }) = incoming else { panic!("nobody watches here") };
+        let Incoming::Reply(Reply { header, body, .. }) = incoming else {
+            panic!("an event without a watch")
+        };
         let (n, op) = self.unanswered.pop_front().expect("an answer to something");
         assert_eq!(header.err, 0, "{}: {op:?}", self.root);
         assert!(header.zxid > self.last_zxid, "{}: zxid {} after {}", self.root, header.zxid, self.last_zxid);
@@ -414,19 +416,19 @@ impl Writer {
     }
 }
 
-/// Opens a session with an ephemeral znode each round and closes it in some: a closed session stays
-/// closed, an open one stays open.
+/// A client that opens a session with an ephemeral in each round and closes it in half of them. A closed session must
+/// stay closed after the crash, an open one must stay open.
 #[derive(Debug)]
 struct Visitor {
     address: SocketAddr,
     random: Random,
-    /// The session of the round before: its znode, how to attach, and what was acknowledged.
-    last: Option<(String, Connect, Told)>,
+    /// The last round's session: its znode, how to attach to it, and what the server acknowledged.
+    last: Option<(String, Connect, Acknowledged)>,
 }
 
-/// What the server said to a visitor.
+/// What a visitor sent, and what the server acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct Acknowledged {
     created: bool,
     close_sent: bool,
     closed: bool,
@@ -440,18 +442,18 @@ impl Visitor {
     fn round(&mut self, round: u64) {
         let fresh = Connect { timeout_ms: SESSION_TIMEOUT_MS, ..Connect::default() };
         let Ok(mut connection) = Connection::connect(self.address, &fresh, ANSWER_TIMEOUT) else { return };
-        if let Some((path, connect, told)) = &self.last {
+        if let Some((path, connect, acknowledged)) = &self.last {
             let stat = Request::Exists { path: path.clone().into_bytes(), watch: false };
             let Ok(reply) = connection.call(&stat, &mut Vec::new()) else { return };
             let there = reply.header.err == 0;
-            if told.closed {
+            if acknowledged.closed {
                 assert!(!there, "{path}: the ephemeral of a closed session, round {round}");
                 let attached = Connection::connect(self.address, connect, ANSWER_TIMEOUT);
                 let lives = attached.is_ok();
                 assert!(!lives, "{path}: a closed session lives again, round {round}");
-            } else if !told.close_sent {
+            } else if !acknowledged.close_sent {
                 assert!(
-                    there || !told.created,
+                    there || !acknowledged.created,
                     "{path}: an ephemeral of a live session is gone, round {round}"
                 );
                 let attached = Connection::connect(self.address, connect, ANSWER_TIMEOUT);
@@ -462,15 +464,15 @@ impl Visitor {
             }
         }
         let path = format!("/visitor-{round}");
-        let mut told = Told::default();
+        let mut acknowledged = Acknowledged::default();
         let made = connection.call(&create(&path, 0, 1), &mut Vec::new());
-        told.created = made.is_ok();
-        if told.created && self.random.percent(50) {
-            told.close_sent = true;
-            told.closed = connection.call(&Request::CloseSession, &mut Vec::new()).is_ok();
+        acknowledged.created = made.is_ok();
+        if acknowledged.created && self.random.percent(50) {
+            acknowledged.close_sent = true;
+            acknowledged.closed = connection.call(&Request::CloseSession, &mut Vec::new()).is_ok();
         }
         let connect = Connect { session: Some(connection.identity()), ..fresh };
-        self.last = Some((path, connect, told));
+        self.last = Some((path, connect, acknowledged));
     }
 }
 

@@ -1,8 +1,7 @@
-//! The same requests to zkfast and to Apache ZooKeeper: replies, errors, Stats, events and their
-//! order must be the same.
+//! zkfast and Apache ZooKeeper give the same replies, errors, Stats and events in the same order to the same requests.
 //!
-//! `ZKFAST_DIFF_SEED` runs one seed, `ZKFAST_DIFF_OPS` bounds its requests, `ZKFAST_DIFF_SEEDS` says
-//! how many seeds there are without one, `ZKFAST_DIFF_TRACE` shows every step. What counts as the same is written in `normal`.
+//! `ZKFAST_DIFF_SEED` runs one seed, `ZKFAST_DIFF_SEEDS` sets the number of seeds without it, `ZKFAST_DIFF_OPS` limits
+//! the requests of each, and `ZKFAST_DIFF_TRACE` prints every step. `normal` defines what counts as the same.
 
 mod cases;
 mod normal;
@@ -14,11 +13,11 @@ use pair::{Difference, Pair, Step};
 use program::{PLACES, Program};
 use std::time::Instant;
 
-/// Seeds of a run, and requests of each.
+/// Seeds of a run, and requests per seed.
 const SEEDS: u64 = 8;
 const OPS: u64 = 12_500;
 
-/// Random programs of five sessions over all requests: zkfast answers as ZooKeeper 3.9.4 does.
+/// zkfast answers random programs of five sessions, with all kinds of requests, as ZooKeeper 3.9.4 does.
 #[test]
 fn random_programs() {
     let _alone = alone();
@@ -32,7 +31,7 @@ fn random_programs() {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
-/// Two real servers never differ: what `normal` leaves out is enough.
+/// Two ZooKeeper servers never differ: `normal` leaves out enough.
 #[test]
 fn real_servers_agree() {
     let _alone = alone();
@@ -42,7 +41,7 @@ fn real_servers_agree() {
     }
 }
 
-/// Runs the program of `seed` until `ops` requests are made.
+/// Runs the program of `seed` for `ops` requests.
 fn run(kinds: [Kind; 2], seed: u64, ops: u64) -> Result<(), String> {
     let started = Instant::now();
     let mut pair = Pair::new(kinds, PLACES);

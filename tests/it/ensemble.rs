@@ -1,47 +1,47 @@
-//! Three servers as one service, under SIGKILL, SIGSTOP and cuts of the network: what clients saw is
-//! what ZooKeeper promises.
+//! Ensembles of three servers under SIGKILL, SIGSTOP and network cuts: clients see only what ZooKeeper's promises allow.
 //!
-//! `ZKFAST_UNDER_TEST=java` judges the real server, `java,zkfast,java` a mixed ensemble.
-//! `ZKFAST_FAULT_SECONDS`, `ZKFAST_FAULT_SEED` and `ZKFAST_FAULT_SERVERS` make other runs: ten minutes
-//! of faults are
+//! `ZKFAST_UNDER_TEST=java` judges Apache ZooKeeper, `java,zkfast,java` a mixed ensemble. `ZKFAST_FAULT_SECONDS`,
+//! `ZKFAST_FAULT_SEED` and `ZKFAST_FAULT_SERVERS` change the run. Ten minutes of faults:
 //!
 //! ```text
 //! ZKFAST_FAULT_SECONDS=600 cargo test --release --test it ensemble::faults -- --nocapture
 //! ```
 //!
-//! Servers get the test's environment. With `ZKFAST_BIN` naming a build that is broken on purpose,
-//! and `ZKFAST_FAULT_EXPECT=violation`, a run passes only if its clients notice.
+//! Servers get the test's environment. If `ZKFAST_BIN` names a build with a deliberate bug and `ZKFAST_FAULT_EXPECT` is
+//! `violation`, a run passes only if the checks notice the bug.
 
-mod beside_java;
 mod clients;
 pub mod cluster;
 mod disks;
 mod history;
+mod logs;
+mod mixed;
 mod mutations;
 mod nemesis;
 mod network;
-mod story;
 
-use crate::harness::{GroupDelay, Kind, alone, setting};
+use crate::harness::{Kind, alone, setting, wait_for};
 use clients::{AbortOnDrop, FINISH, RUN, Run};
 use cluster::{Cluster, START_TIMEOUT, Shape};
 use history::{Check, Entry, History, Op, Outcome, Violation, check, summary};
 use nemesis::{Means, unleash};
 use network::{Network, skip};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Of faults in each test.
+/// Seconds of faults in each test.
 const SECONDS: u64 = 25;
 const SERVERS: u64 = 3;
+/// Writes that clients must have acknowledged before a test takes its next step.
+const WRITES_PER_STEP: u64 = 300;
 const MIXED_CLIENTS: usize = 6;
 const LOCK_CLIENTS: usize = 3;
-/// Longest history whose changes are checked as well, which takes twenty times as long as the history.
+/// Longest history that is also checked with mutations, which takes twenty times as long as the check itself.
 const MUTATED_ENTRIES_MAX: usize = 150_000;
 /// How many violations a failing test shows.
 const SHOWN: usize = 20;
 
-/// Short ticks, so that many elections fit in; snapshots often, so that faults meet them.
+/// Short ticks, so that a run has many elections, and frequent snapshots, so that faults hit them.
 const KEYS: &[(&str, &str)] = &[
     ("tickTime", "500"),
     ("initLimit", "20"),
@@ -50,19 +50,19 @@ const KEYS: &[(&str, &str)] = &[
     ("snapCount", "2000"),
 ];
 
-/// For tests in which nobody is to lose its leader but by what the test does: a busy machine may keep a server from
-/// running for two seconds, which is all that [`KEYS`] allow.
+/// For tests in which a server may lose its leader only by what the test does. [`KEYS`] allow two seconds of silence,
+/// and a busy machine may keep a server from running for as long.
 const CALM_KEYS: &[(&str, &str)] =
     &[("tickTime", "500"), ("initLimit", "40"), ("syncLimit", "120"), ("maxSessionTimeout", "60000")];
 
-/// Servers that are killed and paused, the leader most of all, lose nothing and order everything.
+/// Servers that are killed and paused, the leader most often, break no promise to clients.
 #[test]
 fn faults_of_processes() {
     let _alone = alone();
     judge(Cluster::start(&shapes(), KEYS, None), Means::Processes);
 }
 
-/// Servers that do not hear each other, in one direction or both, lose nothing and order everything.
+/// Servers that are cut off from each other, in one direction or both, break no promise to clients.
 #[test]
 fn faults_of_the_network() {
     let _alone = alone();
@@ -73,8 +73,8 @@ fn faults_of_the_network() {
     }
 }
 
-/// A leader that nobody hears any more, and that is more patient than the others, does not answer a sync once another
-/// one leads: a read behind it would show what was.
+/// A leader that is cut off, and waits longer for its followers than they wait for it, answers no sync once another
+/// server leads. A read after that sync would be stale.
 #[test]
 fn faults_make_no_sync_stale() {
     let _alone = alone();
@@ -86,7 +86,7 @@ fn faults_make_no_sync_stale() {
         Err(reason) => return skip("ensemble::faults_make_no_sync_stale", &reason),
     };
     let mut cluster = Cluster::start(&shapes, KEYS, Some(network));
-    // Of equals, the one with the highest number is elected.
+    // Of servers with the same history, the one with the highest id is elected.
     while let leader = cluster.wait_for_leader(START_TIMEOUT)
         && leader != former
     {
@@ -97,32 +97,28 @@ fn faults_make_no_sync_stale() {
     }
     clients::prepare(cluster.address(former));
     let mut reader = clients::Reader::new(cluster.address(former));
-    assert_eq!(reader.read_synced(), 0, "nobody has written yet");
+    assert_eq!(reader.read_synced(), 0, "no client has written yet");
     let network = cluster.network().expect("made above");
     for sid in cluster.sids().filter(|sid| *sid != former) {
         network.cut(former, sid);
         network.cut(sid, former);
     }
-    let mut group_delay = GroupDelay::new(START_TIMEOUT);
-    let leader = loop {
-        let leader = cluster.wait_for_leader(START_TIMEOUT);
-        if leader != former {
-            break leader;
-        }
-        assert!(!group_delay.is_over(), "the others elect nobody");
-    };
+    let leader = wait_for(START_TIMEOUT, || match cluster.leader() {
+        Some(leader) if leader != former => Ok(leader),
+        other => Err(format!("the other servers elect no leader: {other:?}")),
+    });
     assert_eq!(clients::overwrite(cluster.address(leader)), 1);
-    assert_eq!(cluster.mode(former).as_deref(), Some("leader"), "it has not noticed yet");
+    assert_eq!(cluster.mode(former).as_deref(), Some("leader"), "the former leader has stepped down");
     let version = reader.try_read_synced();
     cluster.network().expect("made above").heal();
     cluster.wait_until_all_serve(START_TIMEOUT);
     let is_stale = version.is_some_and(|version| version < 1);
-    eprintln!("a sync at the former leader: version {version:?} after 1 was written");
+    eprintln!("a sync at the former leader: version {version:?}, after version 1 was written");
     assert_eq!(is_stale, std::env::var("ZKFAST_FAULT_EXPECT").is_ok_and(|what| what == "violation"));
 }
 
-/// Who leads, who follows and who observes is told; a stopped leader has a successor and comes back as a
-/// follower; what an observer is asked to write, all write.
+/// `srvr` and `mntr` show each server's role. A stopped leader gets a successor and rejoins as a follower, and a write
+/// through an observer reaches all servers.
 #[test]
 fn roles_change_hands() {
     let _alone = alone();
@@ -142,12 +138,12 @@ fn roles_change_hands() {
     assert_eq!(modes(&mut cluster), expected);
     for _ in 0..voters {
         let leader = cluster.wait_for_leader(START_TIMEOUT);
-        let told = cluster.mntr(leader);
-        assert_eq!(told.get("server_state").map(String::as_str), Some("leader"), "{told:?}");
+        let metrics = cluster.mntr(leader);
+        assert_eq!(metrics.get("server_state").map(String::as_str), Some("leader"), "{metrics:?}");
         assert_eq!(
-            told.get("synced_followers").map(String::as_str),
+            metrics.get("synced_followers").map(String::as_str),
             Some(&*(voters - 1).to_string()),
-            "{told:?}"
+            "{metrics:?}"
         );
         cluster.stop(leader);
         let successor = cluster.wait_for_leader(START_TIMEOUT);
@@ -155,7 +151,7 @@ fn roles_change_hands() {
         cluster.spawn(leader);
         cluster.wait_until_all_serve(START_TIMEOUT);
         assert_eq!(modes(&mut cluster), expected);
-        assert_eq!(cluster.leader(), Some(successor), "a server that comes back must not unseat the leader");
+        assert_eq!(cluster.leader(), Some(successor), "a server that rejoins must not depose the leader");
     }
     clients::prepare(cluster.address(observer));
     let trees: Vec<_> =
@@ -165,17 +161,17 @@ fn roles_change_hands() {
     assert!(violations.is_empty(), "{}", violations[0]);
 }
 
-/// Java servers are replaced by those under test one after the other, each with an empty disk, and these by
-/// Java servers again: sessions, ephemerals and zxids go on, and nothing is lost.
+/// Servers under test replace Java servers one by one, each starting with an empty disk, and Java servers replace these.
+/// No write is lost, and sessions, ephemerals and zxids go on.
 #[test]
 fn servers_are_replaced_one_by_one() {
     let _alone = alone();
     let ours = shapes();
     let java = vec![Shape::voter(Kind::Java); ours.len()];
     let mut cluster = Cluster::start(&java, KEYS, None);
-    let history = record(&mut cluster, |cluster| {
+    let history = record(&mut cluster, |cluster, run| {
         for (shape, sid) in ours.iter().chain(&java).zip((1..=ours.len()).cycle()) {
-            std::thread::sleep(Duration::from_millis(300));
+            run.wait_for_writes(WRITES_PER_STEP);
             cluster.stop(sid);
             cluster.forget(sid);
             cluster.reshape(sid, shape.clone());
@@ -189,14 +185,14 @@ fn servers_are_replaced_one_by_one() {
     assert!(violations.is_empty(), "{} violations, the first: {}", violations.len(), violations[0]);
 }
 
-/// Two of three servers that forget what they acknowledged are found out by the clients.
+/// If two of three servers lose their data, the checks notice it in what clients saw.
 #[test]
 fn faults_that_lose_writes_are_noticed() {
     let _alone = alone();
     let mut cluster = Cluster::start(&shapes(), KEYS, None);
     let sids: Vec<usize> = cluster.sids().collect();
-    let history = record(&mut cluster, |cluster| {
-        std::thread::sleep(Duration::from_secs(2));
+    let history = record(&mut cluster, |cluster, run| {
+        run.wait_for_writes(2 * WRITES_PER_STEP);
         for &sid in &sids {
             cluster.kill(sid);
         }
@@ -204,17 +200,16 @@ fn faults_that_lose_writes_are_noticed() {
             cluster.forget(sid);
             cluster.spawn(sid);
         }
-        // The others must find a leader that knows less, else they would teach it.
+        // The other server must find a leader without the lost writes. Before an election it would send them.
         cluster.wait_for_leader(START_TIMEOUT);
         for &sid in &sids[sids.len() / 2 + 1..] {
             cluster.spawn(sid);
         }
         cluster.wait_until_all_serve(START_TIMEOUT);
-        std::thread::sleep(Duration::from_secs(1));
     });
     let violations = check(&history);
     show(&violations);
-    assert!(!violations.is_empty(), "a lost history went unnoticed: {}", summary(&history));
+    assert!(!violations.is_empty(), "lost writes went unnoticed: {}", summary(&history));
 }
 
 fn shapes() -> Vec<Shape> {
@@ -225,18 +220,18 @@ fn shapes() -> Vec<Shape> {
     kinds.into_iter().cycle().take(servers).map(Shape::voter).collect()
 }
 
-/// Runs clients and faults and looks at what came of it.
+/// Runs clients and faults, and checks the history.
 fn judge(mut cluster: Cluster, means: Means) {
     let seed = setting("ZKFAST_FAULT_SEED", 1);
     let time = Duration::from_secs(setting("ZKFAST_FAULT_SECONDS", SECONDS));
     eprintln!("again: ZKFAST_FAULT_SEED={seed} cargo test --release --test it ensemble::faults");
     let mut report = None;
-    let history = record(&mut cluster, |cluster| report = Some(unleash(cluster, means, seed, time)));
+    let history = record(&mut cluster, |cluster, _| report = Some(unleash(cluster, means, seed, time)));
     eprintln!("{}; {}", report.expect("set above"), summary(&history));
     eprintln!("longest time without an acknowledged write: {:.1?}", longest_silence(&history));
     let violations = violations(&cluster, &history);
     if std::env::var("ZKFAST_FAULT_EXPECT").is_ok_and(|what| what == "violation") {
-        assert!(!violations.is_empty(), "this build is broken, but nobody noticed");
+        assert!(!violations.is_empty(), "this build has a bug, but no check noticed");
         return;
     }
     assert!(violations.is_empty(), "{} violations, the first: {}", violations.len(), violations[0]);
@@ -244,18 +239,19 @@ fn judge(mut cluster: Cluster, means: Means) {
         return;
     }
     let begun = Instant::now();
-    let blind = mutations::unnoticed(&history);
-    eprintln!("checked its mutations in {:.1?}", begun.elapsed());
-    assert!(blind.is_empty(), "changes of this very history that the checks do not notice: {blind:?}");
+    let unnoticed = mutations::unnoticed(&history);
+    eprintln!("checked mutations in {:.1?}", begun.elapsed());
+    assert!(unnoticed.is_empty(), "mutations of this history that the checks do not notice: {unnoticed:?}");
 }
 
-/// Lets clients work while `faults` happen, and reads all trees at the end.
-fn record(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> History {
+/// Records what clients see while `faults` runs, and reads all trees at the end.
+fn record(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster, &Run)) -> History {
     let run = Run {
         addresses: cluster.addresses(),
         begun: Instant::now(),
         seed: setting("ZKFAST_FAULT_SEED", 1),
         phase: AtomicU8::new(RUN),
+        acknowledged: AtomicU64::new(0),
     };
     clients::prepare(run.addresses[0]);
     let mut history = History::default();
@@ -269,7 +265,7 @@ fn record(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> History {
             let abandons = number == MIXED_CLIENTS;
             scope.spawn(move || clients::locker(run, number, abandons))
         }));
-        faults(cluster);
+        faults(cluster, run);
         run.phase.store(FINISH, Ordering::Relaxed);
         for thread in threads {
             history.clients.push(thread.join().expect("a client's record"));
@@ -282,24 +278,24 @@ fn record(cluster: &mut Cluster, faults: impl FnOnce(&mut Cluster)) -> History {
     history
 }
 
-/// What is wrong, but for what is known of Java. Shows it, and where there is something keeps the history.
+/// All violations but those that Java is known for. Prints them, and writes the history to a file if there are any.
 fn violations(cluster: &Cluster, history: &History) -> Vec<Violation> {
     let begun = Instant::now();
     let mut violations = check(history);
     eprintln!("checked in {:.1?}", begun.elapsed());
     show(&violations);
-    // A Java leader answers the sync of a client of its own like a read (`CommitProcessor.matchSyncs` 3.9), and a
-    // follower may have applied, and told its client of, a commit that the leader has not applied yet. Seen without
-    // any fault, by a sync one millisecond after the answer to the write. A follower's clients are safe.
+    // A Java leader answers the sync of its own client like a read (`CommitProcessor.matchSyncs` 3.9). A follower may
+    // have applied a commit, and have answered its client, before the leader applies it. This happens without any fault:
+    // one sync came a millisecond after the answer to the write. Clients of a follower are safe.
     if cluster.has(Kind::Java) {
         let all = violations.len();
         violations.retain(|violation| violation.check != Check::SyncRead);
-        eprintln!("stale reads behind a sync, allowed where Java may lead: {}", all - violations.len());
+        eprintln!("stale reads after a sync, allowed where Java may lead: {}", all - violations.len());
     }
     if !violations.is_empty() {
         let path = cluster.directory().join("history.txt");
         std::fs::write(&path, history.to_string()).expect("a file for the history");
-        eprintln!("all that the clients saw: {}", path.display());
+        eprintln!("the whole history: {}", path.display());
     }
     violations
 }

@@ -1,4 +1,4 @@
-//! Starts and stops real servers, and keeps what they said for when a test fails.
+//! Starts and stops real servers, and keeps their output, which a failing test shows.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -10,72 +10,89 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use zkfast::client::net::four_letter_word;
 
-/// How long a server may take until it serves.
+/// How long a server may take until it serves, on a quiet machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Until when an answer has to be there: what takes longer than this hangs, however busy the machine is.
+/// How long any answer may take. A server that needs longer hangs, however busy the machine is.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a four-letter word may take of which there is another try: a Java server that is asked while it starts may
-/// never answer that connection (a NullPointerException in `ZooKeeperServer.removeCnxn`).
+/// How long the answer to a four-letter word may take where the caller tries again. A Java server that is asked while it
+/// starts may never answer that connection (a NullPointerException in `ZooKeeperServer.removeCnxn`).
 pub const WORD_TIMEOUT: Duration = Duration::from_secs(3);
-/// How many times longer a wait may last on a busy machine.
+/// How many times longer a [`Deadline`] may be on a busy machine.
 const CROWDING_MAX: f64 = 20.0;
+/// Pause between two attempts of [`wait_for`].
+const POLL: Duration = Duration::from_millis(20);
 /// Lines of a server's output that a failing test shows.
 const LINES_SHOWN: usize = 40;
 
-/// Keeps the machine to one test at a time: several servers at once on two cores would make
-/// latencies, and so the tests that bound them, a matter of luck.
+/// Gives the machine to one test at a time. Several tests at once on two cores would make latencies, and so the tests
+/// that bound them, a matter of luck.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A limit of time that follows what the machine gives: with three threads that want to run for each core it lasts
+/// The end of a wait. On a busy machine it moves away: with three threads per core that want to run, the wait may last
 /// three times as long.
 #[derive(Debug)]
-pub struct GroupDelay {
+pub struct Deadline {
     left: Duration,
-    looked: Instant,
+    asked: Instant,
 }
 
-impl GroupDelay {
-    /// One that lasts for `limit` on a machine with nothing else to do.
+impl Deadline {
+    /// A deadline `limit` from now, on a machine with nothing else to do.
     pub fn new(limit: Duration) -> Self {
-        Self { left: limit, looked: Instant::now() }
+        Self { left: limit, asked: Instant::now() }
     }
 
-    /// Whether it is over; to be asked at each turn of the loop that waits.
+    /// True once the deadline has passed. The loop that waits must ask in each round: time counts by how busy the
+    /// machine is when it asks.
     pub fn is_over(&mut self) -> bool {
         let now = Instant::now();
-        let passed = now - std::mem::replace(&mut self.looked, now);
+        let passed = now - std::mem::replace(&mut self.asked, now);
         self.left = self.left.saturating_sub(passed.div_f64(crowding()));
         self.left.is_zero()
     }
 }
 
-/// Threads that want to run, for each core of the machine; 1 at least.
+/// Asks again and again until `attempt` gives a value. Panics with its last error once `limit` has passed on a quiet
+/// machine.
+#[track_caller]
+pub fn wait_for<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let mut deadline = Deadline::new(limit);
+    loop {
+        match attempt() {
+            Ok(value) => return value,
+            Err(error) => assert!(!deadline.is_over(), "not within {limit:?}: {error}"),
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Threads that want to run per core of the machine, at least 1.
 fn crowding() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let running = text.split(' ').nth(3).and_then(|tasks| tasks.split('/').next()?.parse::<f64>().ok());
     let cores = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
-    // The one that asks runs as well.
+    // The thread that asks runs as well.
     ((running.unwrap_or(0.0) - 1.0) / cores).clamp(1.0, CROWDING_MAX)
 }
 
-/// How long threads were ready to run and had no core, since they began; 0 where the kernel does not count it.
-fn kept_waiting(schedstat: &Path) -> Duration {
+/// How long a thread was ready to run and had no core, since its start; 0 where the kernel does not count it.
+fn runnable_without_core(schedstat: &Path) -> Duration {
     let text = fs::read_to_string(schedstat).unwrap_or_default();
     let nanoseconds = text.split_whitespace().nth(1).and_then(|field| field.parse().ok());
     Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
-/// [`kept_waiting`] of the calling thread and of all threads of a process.
-pub fn kept_waiting_with(process: u32) -> Duration {
-    let own = kept_waiting(Path::new("/proc/thread-self/schedstat"));
+/// [`runnable_without_core`], summed over the calling thread and all threads of a process.
+pub fn runnable_without_core_with(process: u32) -> Duration {
+    let own = runnable_without_core(Path::new("/proc/thread-self/schedstat"));
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    own + threads.map(|thread| kept_waiting(&thread.path().join("schedstat"))).sum::<Duration>()
+    own + threads.map(|thread| runnable_without_core(&thread.path().join("schedstat"))).sum::<Duration>()
 }
 
-/// A number from the environment, for runs longer or shorter than usual.
+/// A number from the environment, with which a run is longer or shorter than by `default`.
 pub fn setting(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
@@ -113,7 +130,7 @@ impl Random {
     }
 }
 
-/// A directory of a test's own, gone with it unless the test fails.
+/// A directory that belongs to one test. It is removed with this value unless the test fails.
 #[derive(Debug)]
 pub struct Directory(PathBuf);
 
@@ -128,7 +145,7 @@ impl Directory {
         Self(path)
     }
 
-    /// Where it is.
+    /// The directory's path.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -137,24 +154,23 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("kept for a look: {}", self.0.display());
+            eprintln!("kept for inspection: {}", self.0.display());
         } else {
             let _ = fs::remove_dir_all(&self.0);
         }
     }
 }
 
-/// Whose server.
+/// Which implementation a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The one under test.
+    /// This repository's server.
     Zkfast,
     /// Apache ZooKeeper 3.9.4.
     Java,
 }
 
-/// What the tests test: zkfast, unless `ZKFAST_UNDER_TEST=java` has them judge the real server, which
-/// tests the tests.
+/// Which server the tests judge: zkfast, or Apache ZooKeeper with `ZKFAST_UNDER_TEST=java`. The latter tests the tests.
 pub fn under_test() -> Kind {
     match std::env::var("ZKFAST_UNDER_TEST") {
         Ok(name) if name == "java" => Kind::Java,
@@ -162,7 +178,7 @@ pub fn under_test() -> Kind {
     }
 }
 
-/// A server process with a port and a data directory of its own. It dies with this value.
+/// A server process with its own port and data directory. Dropping this value kills it.
 #[derive(Debug)]
 pub struct Server {
     kind: Kind,
@@ -176,15 +192,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server whose `zoo.cfg` holds `keys` beside what every server here needs, and waits
-    /// until it answers.
+    /// Starts a server, and waits until it serves. Its `zoo.cfg` holds `keys` and the keys that every server here needs.
     pub fn start(kind: Kind, keys: &[(&str, &str)]) -> Self {
         let mut server = Self::new(kind, keys);
         server.start_again();
         server
     }
 
-    /// The same, not started yet.
+    /// As [`start`](Self::start), without starting the process.
     pub fn new(kind: Kind, keys: &[(&str, &str)]) -> Self {
         let directory = Directory::new(if kind == Kind::Java { "java" } else { "zkfast" });
         let address = free_address();
@@ -214,7 +229,7 @@ impl Server {
         }
     }
 
-    /// Its data directory.
+    /// The server's data directory.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
@@ -222,62 +237,62 @@ impl Server {
     /// Starts the process on the data directory as it is, and waits until it serves.
     pub fn start_again(&mut self) {
         self.spawn();
-        self.wait_until_it_answers();
+        self.wait_until_serving();
     }
 
-    /// What the next start's `zoo.cfg` says beside, or instead of, what it said so far.
+    /// Appends a key to `zoo.cfg`, for the next start. The last value of a key counts.
     pub fn set(&self, key: &str, value: &str) {
         let path = self.directory.path().join("zoo.cfg");
         let config = fs::read_to_string(&path).expect("zoo.cfg");
         fs::write(path, format!("{config}{key}={value}\n")).expect("zoo.cfg");
     }
 
-    /// What the next start gets for `--cores`.
+    /// Sets `--cores` of the next start.
     pub fn set_cores(&mut self, cores: &'static str) {
         self.cores = cores;
     }
 
-    /// Further arguments of the next start, of zkfast.
+    /// Adds arguments to zkfast's next start.
     pub fn set_arguments(&mut self, arguments: &'static [&'static str]) {
         self.arguments = arguments;
     }
 
-    /// Variables that the next starts get beside the test's own.
+    /// Sets variables of the next starts. The server also gets the test's own.
     pub fn set_environment(&mut self, environment: Vec<(&'static str, String)>) {
         self.environment = environment;
     }
 
-    /// How many descriptors the next start gets.
+    /// Limits the file descriptors of the next start.
     pub fn limit_descriptors(&mut self, descriptors: u32) {
         self.descriptors = Some(descriptors);
     }
 
-    /// Starts the process on the data directory as it is, and waits until it ends by itself: its status.
-    pub fn start_in_vain(&mut self) -> Option<i32> {
+    /// Starts the process on the data directory as it is, where it must fail, and gives its exit status.
+    pub fn start_and_fail(&mut self) -> Option<i32> {
         self.spawn();
         self.wait_for_end()
     }
 
-    /// Waits until the process ends by itself: its status, `None` where a signal ended it.
+    /// Waits until the process ends by itself. Gives its exit status, `None` if a signal ended it.
     pub fn wait_for_end(&mut self) -> Option<i32> {
-        let mut group_delay = GroupDelay::new(START_TIMEOUT);
+        let mut deadline = Deadline::new(START_TIMEOUT);
         loop {
             let child = self.child.as_mut().expect("just started");
             if let Some(status) = child.try_wait().expect("the state of a child") {
                 self.child = None;
                 return status.code();
             }
-            assert!(!group_delay.is_over(), "{:?} does not end\n{}", self.kind, self.output());
+            assert!(!deadline.is_over(), "{:?} does not end\n{}", self.kind, self.output());
             std::thread::sleep(Duration::from_millis(3));
         }
     }
 
-    /// Where its files are.
+    /// The directory of the server's files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Starts the process, and does not wait.
+    /// Starts the process without waiting for it.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "{:?} still runs", self.kind);
         let output = fs::File::options()
@@ -287,7 +302,6 @@ impl Server {
             .expect("a file for the server's output");
         let errors = output.try_clone().expect("a second handle of it");
         let mut command = self.command();
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.directory.path()).stdin(Stdio::null()).stdout(output).stderr(errors);
         command.envs(self.environment.iter().cloned());
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -315,8 +329,8 @@ impl Server {
             }
             Kind::Java => {
                 let mut command = Command::new("java");
-                // forceSync: the answers are compared, not what survives a power cut. The container keys
-                // are properties of the JVM only: the file's are not read by Java.
+                // forceSync: tests compare answers, not what survives a power cut. The key of containers is a property
+                // of the JVM: Java does not read it from the file.
                 command.args(["-Xmx512m", "-XX:+UseSerialGC", "-Dzookeeper.forceSync=no"]);
                 command.arg("-Dznode.container.checkIntervalMs=3600000");
                 command.args([JAVA_LOG, "-cp"]).arg(java_class_path());
@@ -326,11 +340,11 @@ impl Server {
         }
     }
 
-    /// Waits until it serves: until a quorum does, in an ensemble.
-    pub fn wait_until_it_answers(&mut self) {
-        let mut group_delay = GroupDelay::new(START_TIMEOUT);
+    /// Waits until the server serves; in an ensemble that takes a quorum.
+    pub fn wait_until_serving(&mut self) {
+        let mut deadline = Deadline::new(START_TIMEOUT);
         loop {
-            // Not `ruok`: Java says "imok" before it takes sessions.
+            // Not `ruok`: Java answers "imok" before it accepts sessions.
             if let Ok(answer) = four_letter_word(self.address, "isro", WORD_TIMEOUT)
                 && answer == "rw"
             {
@@ -341,33 +355,33 @@ impl Server {
                 self.child = None;
                 panic!("{:?} ended at its start: {status}\n{}", self.kind, self.output());
             }
-            assert!(!group_delay.is_over(), "{:?} does not come to serve\n{}", self.kind, self.output());
-            // Short: restarts are most of the crash test's time.
+            assert!(!deadline.is_over(), "{:?} does not serve\n{}", self.kind, self.output());
+            // A short pause: restarts take most of the crash test's time.
             std::thread::sleep(Duration::from_millis(3));
         }
     }
 
-    /// Where clients connect.
+    /// The client address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whose server it is.
+    /// The server's implementation.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The id of its process, which runs.
+    /// The id of the running process.
     pub fn process(&self) -> u32 {
         self.child.as_ref().expect("runs").id()
     }
 
-    /// Whether the process still runs.
+    /// True if the process still runs.
     pub fn is_alive(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// SIGKILL: nothing is flushed, nobody is told.
+    /// Sends SIGKILL: the server flushes nothing, and closes no connection in order.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -375,24 +389,24 @@ impl Server {
         }
     }
 
-    /// SIGTERM, and waits for the end; gives the exit status.
+    /// Sends SIGTERM, and waits for the end. Gives the exit status.
     pub fn stop(&mut self) -> Option<i32> {
         self.signal(Signal::TERM);
         let mut child = self.child.take().expect("runs");
         child.wait().expect("the end of a child").code()
     }
 
-    /// SIGSTOP: the process stands still.
+    /// Sends SIGSTOP, which suspends the process.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// SIGHUP.
+    /// Sends SIGHUP.
     pub fn hang_up(&self) {
         self.signal(Signal::HUP);
     }
@@ -403,7 +417,7 @@ impl Server {
         kill_process(pid, signal).expect("a child takes signals");
     }
 
-    /// Resident memory, in KiB.
+    /// The server's resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
         let pid = self.child.as_ref().expect("runs").id();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("/proc of a child");
@@ -411,12 +425,12 @@ impl Server {
         line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number of kB")
     }
 
-    /// The last lines of what the server wrote.
+    /// The last lines of the server's output.
     pub fn output(&self) -> String {
         tail(&self.output_file())
     }
 
-    /// All that the server wrote.
+    /// All of the server's output.
     pub fn whole_output(&self) -> String {
         fs::read_to_string(self.output_file()).expect("the server's output, in UTF-8")
     }
@@ -435,7 +449,7 @@ impl Drop for Server {
     }
 }
 
-/// The last lines of a server's output.
+/// The last lines of a server's output file.
 pub fn tail(path: &Path) -> String {
     let text = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -443,8 +457,8 @@ pub fn tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
 }
 
-/// Loopback ports that nobody listens on, each given once, below those that the kernel gives to outgoing
-/// connections: one of these could else have the port of a server that is about to start again.
+/// Free loopback ports, each given once. They lie below the range from which the kernel takes ports of outgoing
+/// connections: such a connection could take the port of a server between two starts.
 pub fn free_ports() -> impl Iterator<Item = u16> {
     const FIRST: u32 = 10_000;
     const COUNT: u32 = 20_000;
@@ -456,23 +470,24 @@ pub fn free_ports() -> impl Iterator<Item = u16> {
     ports.filter(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
 }
 
-/// An address of one. Another process may take it before we do; then the start fails with that server's own
+/// A loopback address with a free port. If another process takes the port first, the server's start fails, with its own
 /// message.
 pub fn free_address() -> SocketAddr {
     let port = free_ports().next().expect("there is always another one");
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// The binary under test: `ZKFAST_BIN` (`tests/run.sh` names the release build), or the one that was built with this
+/// The binary under test: `ZKFAST_BIN` (`tests/run.sh` names the release build), or else the one that was built with this
 /// test.
 pub fn zkfast_binary() -> PathBuf {
     std::env::var_os("ZKFAST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_zkfast").into(), PathBuf::from)
 }
 
-/// Has Java say what goes wrong, and nothing else.
+/// Makes Java log warnings and errors only.
 pub const JAVA_LOG: &str = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
 
-/// The jars of Apache ZooKeeper 3.9.4; `tests/setup/setup.sh` says where, and gets them if need be.
+/// The jars of Apache ZooKeeper 3.9.4. `tests/setup/setup.sh` prints where they are, and downloads them if they are
+/// absent.
 pub fn java_class_path() -> &'static str {
     static CLASS_PATH: OnceLock<String> = OnceLock::new();
     CLASS_PATH.get_or_init(|| {

@@ -1,32 +1,33 @@
-//! Data of a real Apache ZooKeeper 3.9.4, taken over; and data of zkfast that it starts on.
+//! zkfast imports data of Apache ZooKeeper 3.9.4, and ZooKeeper starts on what zkfast exports.
 //!
-//! What counts is what Java itself showed before it was killed: every znode with its data, ACL and Stat, and
-//! every session. Not what it shows after a restart: from a snapshot taken under load it comes back with
-//! orphans where a znode was deleted and made again, or not at all ("Failed to fetch acls").
+//! The tests compare with what Java showed before it was killed: every znode with its data, ACL and Stat, and every
+//! session. They do not compare with Java after a restart: from a snapshot taken under load, Java restarts with orphans
+//! where a znode was deleted and created again, or does not start ("Failed to fetch acls").
 //!
-//! With `ZKFAST_ZOOKEEPER_LIB` on the jars of a 3.6 or 3.8 all of it holds as well; with those of a 3.4 and
-//! `ZKFAST_JAVA_3_4=1`, `an_ensemble` and `killed_under_load`.
+//! All tests also pass with `ZKFAST_ZOOKEEPER_LIB` on the jars of 3.6 or 3.8. `an_ensemble` and `killed_under_load` pass
+//! with those of 3.4 and `ZKFAST_JAVA_3_4=1`.
 
 use crate::harness::{
-    ANSWER_TIMEOUT, Directory, GroupDelay, Kind, Random, Server, alone, free_address, setting, zkfast_binary,
+    ANSWER_TIMEOUT, Directory, Kind, Random, Server, alone, free_address, setting, wait_for, zkfast_binary,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use zkfast::client::net::{Connect, Connection, four_letter_word};
 use zkfast::client::{Body, Incoming, Request};
-use zkfast::proto::{Acl, Id, OpCode, Perms, Stat};
+use zkfast::proto::{Acl, Id, OpCode, Perms, Stat, Zxid};
 use zkfast::server::java_data::{self, Imported, JavaDataError, Options, Source};
 use zkfast::snapshot::java::parse_snapshot_name;
 use zkfast::tree::{Digests, ExtendedTypes, Settings};
 
-/// How long a quorum may take to come together, on a quiet machine.
+/// How long a quorum may take to form, on a quiet machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Of every server here. Sessions outlive the test, containers and TTL nodes stay.
+/// Keys of every server. Sessions outlive the test, and containers and TTL nodes are not deleted.
 const KEYS: &[(&str, &str)] = &[
     ("tickTime", "2000"),
     ("maxSessionTimeout", "900000"),
@@ -51,25 +52,19 @@ fn connect(address: SocketAddr) -> Connection {
     Connection::connect(address, &connect, ANSWER_TIMEOUT).expect("a session")
 }
 
-/// Waits until a session can be opened: once a server of the ensemble was killed, there is a quorum again.
-fn settle(address: SocketAddr) {
+/// Waits until the server accepts sessions, that is until the ensemble has a quorum.
+fn wait_for_quorum(address: SocketAddr) {
     let connect = Connect { timeout_ms: 600_000, ..Connect::default() };
-    let mut group_delay = GroupDelay::new(TIMEOUT);
-    loop {
-        match Connection::connect(address, &connect, ANSWER_TIMEOUT) {
-            Ok(mut connection) => {
-                return assert_eq!(call(&mut connection, &Request::CloseSession), Body::Empty);
-            }
-            Err(error) => assert!(!group_delay.is_over(), "{error}"),
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let mut connection = wait_for(TIMEOUT, || {
+        Connection::connect(address, &connect, ANSWER_TIMEOUT).map_err(|error| error.to_string())
+    });
+    assert_eq!(call(&mut connection, &Request::CloseSession), Body::Empty);
 }
 
-/// What a session may be attached with.
+/// Id and password of a session.
 type Identity = (i64, [u8; 16]);
 
-/// Attaches to a session that was opened before, and sees that it lives.
+/// Attaches to a session that must still be open.
 fn attach(address: SocketAddr, session: Identity) -> Connection {
     let connect = Connect { timeout_ms: 600_000, session: Some(session), ..Connect::default() };
     let connection = Connection::connect(address, &connect, ANSWER_TIMEOUT);
@@ -106,12 +101,12 @@ fn one_of(scheme: &str, id: &str) -> Vec<Acl> {
     ]
 }
 
-/// Whether the jars are those of a 3.4, which has neither create2 nor containers nor TTL nodes nor digests.
+/// True if the jars are those of 3.4, which has no create2, containers, TTL nodes or digests.
 fn is_3_4() -> bool {
     setting("ZKFAST_JAVA_3_4", 0) == 1
 }
 
-/// The request, as far as the server knows it.
+/// The request without what this version of Java does not know; `None` if it knows nothing of it.
 fn known(request: Request) -> Option<Request> {
     match request {
         Request::Create { op, .. }
@@ -127,14 +122,14 @@ fn known(request: Request) -> Option<Request> {
     }
 }
 
-/// Everything that a tree can hold; the sessions that are left open.
-fn fill(address: SocketAddr) -> Vec<Identity> {
-    let mut one = connect(address);
-    let mut two = connect(address);
-    let ephemeral = |path: &str, flags| {
-        known(create(OpCode::CREATE2, path, Some(b"e"), flags, vec![Acl::open()])).expect("known as create")
-    };
-    for request in [
+/// An ephemeral with flags 1, a sequential one with flags 3.
+fn ephemeral(path: &str, flags: i32) -> Request {
+    known(create(OpCode::CREATE2, path, Some(b"e"), flags, vec![Acl::open()])).expect("known as create")
+}
+
+/// Requests that together leave every kind of znode.
+fn every_kind_of_znode() -> Vec<Request> {
+    vec![
         node("/a"),
         node("/a/b"),
         node("/a/b/c"),
@@ -166,7 +161,7 @@ fn fill(address: SocketAddr) -> Vec<Identity> {
                 create(OpCode::CREATE_TTL, "/multi/ttl", None, 5, vec![Acl::open()]),
             ],
         },
-        // A quota: limits, and usage that follows.
+        // A quota: its limits, and its usage, which later requests change.
         node("/zookeeper/quota/a"),
         create(
             OpCode::CREATE,
@@ -184,14 +179,21 @@ fn fill(address: SocketAddr) -> Vec<Identity> {
         ),
         node("/a/counted"),
         set("/a/counted", "and changed"),
-    ] {
+    ]
+}
+
+/// Creates every kind of znode. Gives the sessions that it leaves open.
+fn fill(address: SocketAddr) -> Vec<Identity> {
+    let mut one = connect(address);
+    let mut two = connect(address);
+    for request in every_kind_of_znode() {
         if let Some(request) = known(request) {
             call(&mut one, &request);
         }
     }
     call(&mut two, &ephemeral("/two", 1));
     call(&mut two, &ephemeral("/a/two", 1));
-    // One that ends, with its ephemerals; and what fails, which is logged as well.
+    // A session that ends, with its ephemeral, and requests that fail, which Java logs too.
     let mut three = connect(address);
     call(&mut three, &ephemeral("/a/three", 1));
     call(&mut three, &Request::CloseSession);
@@ -206,24 +208,24 @@ fn fill(address: SocketAddr) -> Vec<Identity> {
     vec![one.identity(), two.identity()]
 }
 
-/// A znode as clients see it.
+/// Data, ACL and Stat of a znode.
 type Seen = (Option<Vec<u8>>, Vec<Acl>, Stat);
 
 /// A server's tree and sessions, as clients see them.
 #[derive(Debug, PartialEq)]
-struct Shown {
+struct Content {
     nodes: BTreeMap<String, Seen>,
     sessions: BTreeSet<i64>,
 }
 
-/// Walks the whole tree. The walker's own session does not count.
-fn show(address: SocketAddr) -> Shown {
+/// Reads the whole tree and all sessions but its own.
+fn read_content(address: SocketAddr) -> Content {
     let mut walker = connect(address);
     call(&mut walker, &Request::Auth { scheme: b"digest".to_vec(), auth: Some(b"super:admin".to_vec()) });
     let mut nodes = BTreeMap::new();
     let mut todo = vec!["/".to_owned()];
     while !todo.is_empty() {
-        // In bursts: a round trip a znode takes too long.
+        // Many requests at a time: a round trip per znode would take too long.
         let burst: Vec<String> = todo.split_off(todo.len().saturating_sub(200));
         for path in &burst {
             let path = path.clone().into_bytes();
@@ -249,14 +251,14 @@ fn show(address: SocketAddr) -> Shown {
         }
     }
     if is_3_4() {
-        // A 3.4 has no config node; a tree that began from nothing here has.
+        // 3.4 has no configuration znode; an empty tree of zkfast begins with one.
         nodes.retain(|path, _| !matches!(path.as_str(), "/zookeeper" | "/zookeeper/config"));
     }
     let own = walker.identity().0;
     let mut sessions = sessions(address);
     assert!(sessions.remove(&own), "the walker's session {own:#x} is not in the dump");
     call(&mut walker, &Request::CloseSession);
-    Shown { nodes, sessions }
+    Content { nodes, sessions }
 }
 
 fn sessions(address: SocketAddr) -> BTreeSet<i64> {
@@ -266,8 +268,8 @@ fn sessions(address: SocketAddr) -> BTreeSet<i64> {
     ids.map(|id| u64::from_str_radix(id, 16).expect("an id").cast_signed()).collect()
 }
 
-/// Asserts with the difference, not with both trees.
-fn assert_same(one: &Shown, other: &Shown, what: &str) {
+/// Asserts that both are equal, and shows the differences only.
+fn assert_same(one: &Content, other: &Content, what: &str) {
     let paths: BTreeSet<&String> = one.nodes.keys().chain(other.nodes.keys()).collect();
     let differ = |path: &&&String| one.nodes.get(**path) != other.nodes.get(**path);
     let differing: Vec<_> = paths.iter().filter(differ).collect();
@@ -296,7 +298,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Names in a folder, sorted, with their bytes' checksum: to see that nothing changed.
+/// Names, lengths and checksums of the files in a folder, to detect changes.
 fn fingerprint(folder: &Path) -> Vec<(String, usize, u32)> {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let mut files: Vec<_> = entries
@@ -318,11 +320,11 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// A copy of a killed ZooKeeper's data, and what that ZooKeeper showed last.
+/// A copy of the data of a ZooKeeper that was killed, and its last content.
 struct Killed {
-    /// Its dataDir.
+    /// A copy of its dataDir.
     copy: Directory,
-    shown: Shown,
+    content: Content,
     sessions: Vec<Identity>,
 }
 
@@ -330,11 +332,11 @@ fn killed(more: &[(&'static str, &'static str)], load: impl FnOnce(SocketAddr)) 
     let mut java = Server::start(Kind::Java, &keys(more));
     let sessions = fill(java.address());
     load(java.address());
-    let shown = show(java.address());
+    let content = read_content(java.address());
     java.kill();
     let directory = Directory::new("java-data");
     copy(&java.data(), directory.path());
-    Killed { copy: directory, shown, sessions }
+    Killed { copy: directory, content, sessions }
 }
 
 fn snapshots(data: &Path) -> Vec<PathBuf> {
@@ -364,7 +366,7 @@ fn import(data: &Path) -> Result<(Imported, Directory), JavaDataError> {
     Ok((imported, target))
 }
 
-/// A zkfast whose data directory holds what `data` holds.
+/// Starts zkfast on a copy of `data`.
 fn zkfast_on(data: &Path) -> Server {
     let mut server = Server::new(Kind::Zkfast, KEYS);
     copy(data, &server.data());
@@ -372,8 +374,8 @@ fn zkfast_on(data: &Path) -> Server {
     server
 }
 
-/// Both commands, all kinds of znodes: what Java had zkfast shows, sessions can be attached, and Java starts on
-/// what zkfast gives back, with the digest that it expects.
+/// `zkfast import` and `zkfast export` keep all kinds of znodes: zkfast has Java's content, clients can attach to the
+/// sessions, and Java starts on the exported data with the digest that it expects.
 #[test]
 fn there_and_back() {
     let _alone = alone();
@@ -384,19 +386,19 @@ fn there_and_back() {
     let refused = zkfast(&["import", text(killed.copy.path()), text(target.path())]);
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(3) && why.contains("extendedTypesEnabled"), "{why}");
-    // What is missing is a setting, however many snapshots there are.
+    // The error names the missing setting once, however many snapshots there are.
     assert_eq!(why.matches("is a TTL node").count(), 1, "{why}");
-    // What an import that was killed left is not taken for data, and goes.
+    // Leftovers of an import that was killed are not taken for data, and are removed.
     let left = target.path().join("zkfast-1.unfinished");
     fs::create_dir(&left).expect("made");
     fs::write(left.join("snapshot.ffffff"), "half of one").expect("written");
     let import = ["import", text(killed.copy.path()), text(target.path()), "--extended-types"];
     let done = zkfast(&import);
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
-    assert!(said.contains(&format!("znodes={} sessions=2", killed.shown.nodes.len())), "{said}");
-    assert!(said.contains("digest=agrees"), "{said}");
-    eprint!("{said}");
+    let report = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{report}{}", String::from_utf8_lossy(&done.stderr));
+    assert!(report.contains(&format!("znodes={} sessions=2", killed.content.nodes.len())), "{report}");
+    assert!(report.contains("digest=agrees"), "{report}");
+    eprint!("{report}");
     assert!(!left.exists() && !target.path().join("zkfast-1/snapshot.ffffff").exists());
     let again = zkfast(&import);
     let why = String::from_utf8_lossy(&again.stderr).into_owned();
@@ -404,51 +406,56 @@ fn there_and_back() {
     assert_eq!(fingerprint(&killed.copy.path().join("version-2")), before, "the old files changed");
 
     let mut server = zkfast_on(target.path());
-    assert_same(&killed.shown, &show(server.address()), "Java and zkfast");
+    assert_same(&killed.content, &read_content(server.address()), "Java and zkfast");
     let mut one = attach(server.address(), killed.sessions[0]);
     call(&mut one, &delete("/a/eph"));
     call(&mut one, &create(OpCode::CREATE, "/a/seq-", None, 2, vec![Acl::open()]));
     call(&mut attach(server.address(), killed.sessions[1]), &Request::CloseSession);
-    let shown = show(server.address());
+    let shown = read_content(server.address());
     assert!(!shown.nodes.contains_key("/two") && shown.sessions.len() == 1);
     server.kill();
 
+    export_to_java(&killed, &server, &shown);
+}
+
+/// The second half of [`there_and_back`]: Java starts on the export of `server`, whose content is `shown`.
+fn export_to_java(killed: &Killed, server: &Server, shown: &Content) {
     let mut java = Server::new(Kind::Java, KEYS);
     fs::remove_dir_all(java.data()).expect("removed");
     let done = zkfast(&["export", text(&server.data()), text(&java.data())]);
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
-    eprint!("{said}");
+    let report = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{report}{}", String::from_utf8_lossy(&done.stderr));
+    eprint!("{report}");
     let exported = Directory::new("exported");
     copy(&java.data(), exported.path());
-    // Java looks for a digest behind the tree, or not, by its own settings.
+    // Java's own setting decides whether it expects a digest after the tree.
     let mut without_digests = Server::new(Kind::Java, &keys(&[("digest.enabled", "false")]));
     copy(exported.path(), &without_digests.data());
     without_digests.start_again();
-    assert_same(&shown, &show(without_digests.address()), "zkfast and Java without digests");
-    // Its own snapshot, of another kind, lies beside the exported one.
+    assert_same(shown, &read_content(without_digests.address()), "zkfast and Java without digests");
+    // Java has written a snapshot without digests beside the exported one.
     without_digests.kill();
     without_digests.start_again();
-    assert_same(&shown, &show(without_digests.address()), "Java without digests, again");
+    assert_same(shown, &read_content(without_digests.address()), "Java without digests, again");
     without_digests.kill();
     java.start_again();
-    assert_same(&shown, &show(java.address()), "zkfast and Java");
+    assert_same(shown, &read_content(java.address()), "zkfast and Java");
     let numbers = four_letter_word(java.address(), "mntr", ANSWER_TIMEOUT).expect("mntr");
     let mismatches = numbers.lines().find(|line| line.starts_with("zk_digest_mismatches_count"));
     assert_eq!(mismatches.map(|line| line.ends_with("\t0")), Some(true), "{mismatches:?}");
     let mut one = attach(java.address(), killed.sessions[0]);
     call(&mut one, &node("/made-by-java"));
     java.kill();
-    // What Java went on with comes back, and what was exported as well.
+    // zkfast imports what Java wrote after that, and what it exported itself.
     let (imported, target) = self::import(&java.data()).expect("whole");
     assert!(imported.report.exact_from.is_some(), "{imported}");
-    assert!(show(zkfast_on(target.path()).address()).nodes.contains_key("/made-by-java"));
+    assert!(read_content(zkfast_on(target.path()).address()).nodes.contains_key("/made-by-java"));
     let (imported, _) = self::import(exported.path()).expect("whole");
     assert_eq!((imported.report.txns, imported.znodes), (0, shown.nodes.len()));
 }
 
-/// A server started on a dataDir of ZooKeeper takes the data over, says so, and leaves the old files alone;
-/// its next start takes its own.
+/// A server that starts on ZooKeeper's dataDir imports the data, logs that, and leaves the old files unchanged. Its next
+/// start uses its own files.
 #[test]
 fn a_server_takes_over() {
     let _alone = alone();
@@ -458,13 +465,13 @@ fn a_server_takes_over() {
     let before = fingerprint(&server.data().join("version-2"));
     server.start_again();
     let output = server.output();
-    let znodes = format!("znodes={} sessions=2", killed.shown.nodes.len());
+    let znodes = format!("znodes={} sessions=2", killed.content.nodes.len());
     assert!(output.contains("import: done:") && output.contains(&znodes), "{output}");
-    assert_same(&killed.shown, &show(server.address()), "Java and zkfast");
+    assert_same(&killed.content, &read_content(server.address()), "Java and zkfast");
     call(&mut connect(server.address()), &node("/after"));
     server.kill();
     server.start_again();
-    assert!(show(server.address()).nodes.contains_key("/after"));
+    assert!(read_content(server.address()).nodes.contains_key("/after"));
     assert_eq!(server.output().matches("import: done:").count(), 1);
     for session in killed.sessions {
         attach(server.address(), session);
@@ -472,7 +479,7 @@ fn a_server_takes_over() {
     assert_eq!(fingerprint(&server.data().join("version-2")), before, "the old files changed");
 }
 
-/// Snapshots packed by gzip and by snappy are read, whole and torn ones.
+/// zkfast reads snapshots that gzip or snappy has compressed, and skips one that is cut off.
 #[test]
 fn packed_snapshots() {
     let _alone = alone();
@@ -482,29 +489,29 @@ fn packed_snapshots() {
         let packed = files.iter().filter(|path| path.extension().is_some_and(|is| is == extension)).count();
         assert!(packed >= 2, "{files:?}");
         let (imported, target) = import(killed.copy.path()).expect("whole");
-        // What was being written when the server was killed is passed over.
+        // The import skips a snapshot that was unfinished when the server was killed.
         assert_eq!(imported.snapshot.as_ref(), files.iter().rev().nth(imported.passed_over));
         eprintln!("{method}: {imported}");
-        assert_same(&killed.shown, &show(zkfast_on(target.path()).address()), method);
-        // That one cut: an older one and more log come to the same.
+        assert_same(&killed.content, &read_content(zkfast_on(target.path()).address()), method);
+        // If the newest is cut off, an older snapshot and more of the log give the same.
         let newest = imported.snapshot.as_ref().expect("one");
         let bytes = fs::read(newest).expect("a file");
         fs::write(newest, &bytes[..bytes.len() - bytes.len() / 3]).expect("written");
         let (older, target) = import(killed.copy.path()).expect("the older one");
         assert_eq!((older.passed_over, older.zxid), (imported.passed_over + 1, imported.zxid));
-        assert_same(&killed.shown, &show(zkfast_on(target.path()).address()), method);
+        assert_same(&killed.content, &read_content(zkfast_on(target.path()).address()), method);
     }
 }
 
-/// Snapshots taken under load are fuzzy. From each of them, with the log behind it, comes the same exact tree:
-/// every digest in Java's log from there on is ours.
+/// Snapshots taken under load are fuzzy. From each of them and the log after it, zkfast makes the same exact tree: its
+/// digests equal all digests in Java's log from there on.
 #[test]
 fn snapshots_under_load() {
     let _alone = alone();
     let killed =
         killed(&[("snapCount", "1500")], |address| load(address, setting("ZKFAST_JAVA_LOAD", 12_000)));
     let mut files = snapshots(killed.copy.path());
-    // The newest may have been in the making.
+    // The newest may be unfinished.
     if import(killed.copy.path()).expect("whole").0.passed_over == 1 {
         fs::remove_file(files.pop().expect("several")).expect("removed");
     }
@@ -516,34 +523,42 @@ fn snapshots_under_load() {
         let name = files[number].file_name().expect("a name").to_str().expect("UTF-8");
         let (zxid, _) = parse_snapshot_name(name).expect("a snapshot");
         let exact_from = imported.report.exact_from.or(is_3_4().then_some(zxid)).expect("digests that agree");
-        // Java notes its digests behind the change: the next txn agrees at the latest, unless it is fuzzy.
+        // Java logs a digest after the change, so the next txn's digest agrees unless the snapshot is fuzzy.
         fuzzy += u32::from(exact_from.0 > zxid.0 + 1);
         eprintln!("{name}: {imported}");
         match &imported_first {
             None => {
-                assert_same(&killed.shown, &show(zkfast_on(target.path()).address()), "Java and zkfast");
+                assert_same(
+                    &killed.content,
+                    &read_content(zkfast_on(target.path()).address()),
+                    "Java and zkfast",
+                );
                 imported_first = Some(imported);
             }
             Some(first) => {
                 let same = |one: &Imported| (one.zxid, one.znodes, one.sessions);
                 assert_eq!(same(first), same(&imported), "from {name}");
                 if number == 0 {
-                    assert_same(&killed.shown, &show(zkfast_on(target.path()).address()), "from the oldest");
+                    assert_same(
+                        &killed.content,
+                        &read_content(zkfast_on(target.path()).address()),
+                        "from the oldest",
+                    );
                 }
             }
         }
-        // The next one is tried without those.
+        // The next round uses an older snapshot.
         fs::remove_file(&files[number]).expect("removed");
     }
     eprintln!("{} snapshots, {fuzzy} of them fuzzy", files.len());
     assert!(fuzzy > 0 || is_3_4(), "no snapshot of {} was fuzzy", files.len());
 }
 
-/// Writes from three sessions at once: creates, sequential and ephemeral ones, sets, deletes, multis, ACLs.
+/// Writes from three sessions at the same time: creates of all kinds, sets, deletes, multis and ACLs.
 fn load(address: SocketAddr, requests: u64) {
     let mut first = connect(address);
     call(&mut first, &node("/load"));
-    // Enough for a snapshot to take its time.
+    // Enough znodes for a snapshot to take some time.
     for place in 0..20 {
         call(&mut first, &node(&format!("/load/{place}")));
         for number in 0..200 {
@@ -594,7 +609,7 @@ fn write(address: SocketAddr, writer: u64, requests: u64) {
                 connection.receive().expect("an answer");
             }
         }
-        // Ephemerals go with their session now and then.
+        // Now and then the session ends, with its ephemerals.
         if number % 1000 == 999 {
             connection.flush().expect("sent");
             while connection.session().pending() > 0 {
@@ -609,39 +624,27 @@ fn write(address: SocketAddr, writer: u64, requests: u64) {
     }
 }
 
-/// Killed in the middle of writes, twice: what Java recovers, zkfast takes over, torn records or not.
+/// Java is killed under load several times. From its files, with a torn record or without, zkfast imports what Java
+/// itself recovers.
 #[test]
 fn killed_under_load() {
     let _alone = alone();
     let mut java = Server::start(Kind::Java, &keys(&[("snapCount", "2000")]));
     fill(java.address());
     for round in 0..setting("ZKFAST_JAVA_KILLS", 3) {
-        let address = java.address();
+        let (address, created) = (java.address(), AtomicU64::new(0));
+        let created = &created;
         std::thread::scope(|scope| {
             let writers = [0, 1].map(|writer| {
-                scope.spawn(move || {
-                    let mut connection = connect(address);
-                    for number in 0.. {
-                        let path = format!("/round-{round}-{writer}-{number}");
-                        connection.queue(&create(
-                            OpCode::CREATE,
-                            &path,
-                            Some(&[7; 3000]),
-                            0,
-                            vec![Acl::open()],
-                        ));
-                        if number % 50 == 49 && connection.flush().is_err() {
-                            break;
-                        }
-                        while connection.session().pending() > 100 {
-                            if connection.receive().is_err() {
-                                return;
-                            }
-                        }
-                    }
-                })
+                scope
+                    .spawn(move || create_until_killed(address, &format!("/round-{round}-{writer}"), created))
             });
-            std::thread::sleep(Duration::from_millis(700 + 130 * round));
+            // Snapshots are 1,000 to 2,000 txns apart: the kill hits one or more of them, at a different place per round.
+            let enough = 2_500 + 430 * round;
+            wait_for(ANSWER_TIMEOUT, || match created.load(Ordering::Relaxed) {
+                count if count >= enough => Ok(()),
+                count => Err(format!("{count} znodes were created, {enough} are wanted")),
+            });
             java.kill();
             writers.into_iter().for_each(|writer| writer.join().expect("a writer"));
         });
@@ -650,19 +653,41 @@ fn killed_under_load() {
         let (imported, target) = import(directory.path()).unwrap_or_else(|error| panic!("{error}"));
         eprintln!("round {round}: torn={} {imported}", imported.torn);
         java.start_again();
-        assert_same(&show(java.address()), &show(zkfast_on(target.path()).address()), "Java and zkfast");
+        assert_same(
+            &read_content(java.address()),
+            &read_content(zkfast_on(target.path()).address()),
+            "Java and zkfast",
+        );
     }
 }
 
-/// The newest zxid that a server has processed, as `srvr` tells it.
+/// Creates znodes `PREFIX-0`, `PREFIX-1` and so on until the connection ends, and counts answers.
+fn create_until_killed(address: SocketAddr, prefix: &str, created: &AtomicU64) {
+    let mut connection = connect(address);
+    for number in 0.. {
+        let path = format!("{prefix}-{number}");
+        connection.queue(&create(OpCode::CREATE, &path, Some(&[7; 3000]), 0, vec![Acl::open()]));
+        if number % 50 == 49 && connection.flush().is_err() {
+            return;
+        }
+        while connection.session().pending() > 100 {
+            if connection.receive().is_err() {
+                return;
+            }
+            created.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The newest zxid that a server has processed, from `srvr`.
 fn processed(address: SocketAddr) -> String {
     let answer = four_letter_word(address, "srvr", ANSWER_TIMEOUT).expect("srvr");
     let zxid = answer.lines().find_map(|line| line.strip_prefix("Zxid: "));
     zxid.unwrap_or_else(|| panic!("no zxid: {answer}")).to_owned()
 }
 
-/// Three servers in several epochs, with one that fell behind and got a snapshot from its leader: the
-/// directory of each is taken over, with its epochs, to the same tree.
+/// zkfast imports the directory of each of three Java servers, with its epochs, and gets the same tree from all. The
+/// servers went through several epochs, and one of them got a snapshot from its leader.
 #[test]
 fn an_ensemble() {
     let _alone = alone();
@@ -671,7 +696,7 @@ fn an_ensemble() {
         .zip(&ports)
         .map(|(id, [quorum, election])| (format!("server.{id}"), format!("127.0.0.1:{quorum}:{election}")))
         .collect();
-    // No snapshots under load: Java is started on its data again.
+    // No snapshots under load, since Java must start on its data again.
     let mut all =
         keys(&[("initLimit", "10"), ("syncLimit", "5"), ("snapCount", "100000"), ("commitLogCount", "100")]);
     all.extend(members.iter().map(|(key, value)| (&**key, &**value)));
@@ -683,32 +708,31 @@ fn an_ensemble() {
         })
         .collect();
     servers.iter_mut().for_each(Server::spawn);
-    servers.iter_mut().for_each(Server::wait_until_it_answers);
+    servers.iter_mut().for_each(Server::wait_until_serving);
     let sessions = fill(servers[0].address());
-    // The third one misses more than the leader keeps for a DIFF.
+    // The third server misses more txns than the leader keeps for a DIFF.
     servers[2].kill();
-    settle(servers[0].address());
+    wait_for_quorum(servers[0].address());
     load(servers[0].address(), 1500);
     servers[2].start_again();
-    // Epochs go by.
+    // Elections of new leaders, with new epochs.
     for victim in [0, 1] {
         servers[victim].kill();
-        settle(servers[2].address());
+        wait_for_quorum(servers[2].address());
         call(&mut connect(servers[2].address()), &node(&format!("/epoch-without-{victim}")));
         servers[victim].start_again();
-        settle(servers[2].address());
+        wait_for_quorum(servers[2].address());
     }
-    let mut shown = show(servers[2].address());
-    // Each server of Java's sets it at its own start, by its own clock.
+    let mut shown = read_content(servers[2].address());
+    // Each Java server writes this znode at its own start, with its own clock.
     assert_eq!(shown.nodes.remove("/zookeeper/config").is_some(), !is_3_4());
-    // The last txn ended the walker's session: two of three have logged it.
+    // The last txn closed the session of `read_content`; at least two of three servers have logged it.
     let newest = processed(servers[2].address());
-    let mut group_delay = GroupDelay::new(TIMEOUT);
     for server in &servers {
-        while processed(server.address()) != newest {
-            assert!(!group_delay.is_over(), "{} does not come to {newest}", server.address());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for(TIMEOUT, || match processed(server.address()) {
+            zxid if zxid == newest => Ok(()),
+            zxid => Err(format!("{} has processed {zxid}, and not {newest}", server.address())),
+        });
     }
     servers.iter_mut().for_each(Server::kill);
     for (id, server) in (1..).zip(&servers) {
@@ -718,7 +742,7 @@ fn an_ensemble() {
         eprintln!("server {id}: {epochs:?} {imported}");
         assert!(imported.zxid.epoch() >= 2 && epochs.current >= imported.zxid.epoch());
         let server = zkfast_on(target.path());
-        let mut ours = show(server.address());
+        let mut ours = read_content(server.address());
         ours.nodes.remove("/zookeeper/config");
         let missing: Vec<_> =
             shown.nodes.iter().filter(|(path, seen)| ours.nodes.get(*path) != Some(seen)).collect();
@@ -735,111 +759,174 @@ fn an_ensemble() {
     }
 }
 
-/// Nothing that is missing or damaged is passed over: each is refused with the file named, and nothing is made.
-#[test]
-fn refusals() {
-    let _alone = alone();
-    let mut java = Server::start(Kind::Java, &keys(&[("snapCount", "100000")]));
-    for round in 0..3 {
-        let mut connection = connect(java.address());
-        for number in 0..20 {
-            call(&mut connection, &node(&format!("/{round}-{number}")));
+/// A copy of a dataDir that a test damages before the import.
+struct Damage {
+    data: PathBuf,
+    /// In the order of their zxids.
+    snapshots: Vec<PathBuf>,
+    logs: Vec<PathBuf>,
+    /// The last zxid of the undamaged data.
+    zxid: Zxid,
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().expect("a name").to_string_lossy().into_owned()
+}
+
+impl Damage {
+    /// Data of a ZooKeeper that was killed four times: four snapshots and four logs.
+    fn new() -> (Self, Server) {
+        let mut java = Server::start(Kind::Java, &keys(&[("snapCount", "100000")]));
+        for round in 0..3 {
+            let mut connection = connect(java.address());
+            for number in 0..20 {
+                call(&mut connection, &node(&format!("/{round}-{number}")));
+            }
+            java.kill();
+            java.start_again();
         }
+        call(&mut connect(java.address()), &node("/last"));
         java.kill();
-        java.start_again();
+        let data = java.data();
+        let (snapshots, logs) = (snapshots(&data), logs(&data));
+        assert!(snapshots.len() == 4 && logs.len() == 4, "{snapshots:?} {logs:?}");
+        let mut damage = Self { data, snapshots, logs, zxid: Zxid::ZERO };
+        damage.zxid = damage.import(|_| ()).expect("whole");
+        (damage, java)
     }
-    call(&mut connect(java.address()), &node("/last"));
-    java.kill();
-    let (files, log_files) = (snapshots(&java.data()), logs(&java.data()));
-    assert!(files.len() == 4 && log_files.len() == 4, "{files:?} {log_files:?}");
-    let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
-    // Changes a copy, and gives what import says of it.
-    let said = |change: &dyn Fn(&Path)| {
+
+    /// Imports a copy of the data that `change` has damaged. Gives the last zxid.
+    fn import(&self, change: impl FnOnce(&Path)) -> Result<Zxid, String> {
         let directory = Directory::new("java-data");
-        copy(&java.data(), directory.path());
+        copy(&self.data, directory.path());
         change(&directory.path().join("version-2"));
         let target = Directory::new("imported");
         let source = Source::new(directory.path(), directory.path());
         let result = java_data::import(&source, target.path(), target.path(), options());
         let left = fs::read_dir(target.path()).expect("a folder").count();
-        assert_eq!(left, usize::from(result.is_ok()), "something is left behind");
+        assert_eq!(left, usize::from(result.is_ok()), "a failed import leaves files");
         result.map(|imported| imported.zxid).map_err(|error| error.to_string())
-    };
-    let remove = |folder: &Path, path: &Path| fs::remove_file(folder.join(name(path))).expect("removed");
-    let only_oldest = |folder: &Path| files[1..].iter().for_each(|file| remove(folder, file));
-    let zxid = said(&|_| ()).expect("whole");
-    assert_eq!(said(&|folder| only_oldest(folder)), Ok(zxid));
-    let refused = |change: &dyn Fn(&Path), words: &[&str]| {
-        let why = said(change).expect_err("refused");
+    }
+
+    /// Asserts that the import of the damaged copy fails, and that the error contains `words`.
+    #[track_caller]
+    fn assert_refused(&self, change: impl FnOnce(&Path), words: &[&str]) {
+        let why = self.import(change).expect_err("refused");
         assert!(words.iter().all(|word| why.contains(word)), "{why}: {words:?}");
-    };
-    let (first, middle, last) = (name(&log_files[0]), name(&log_files[1]), name(&log_files[3]));
-    refused(&|folder| files.iter().for_each(|file| remove(folder, file)), &["no snapshot", "--trust-empty"]);
-    refused(
-        &|folder| log_files.iter().for_each(|file| remove(folder, file)),
-        &["--log-dir", "--without-log"],
-    );
-    refused(
-        &|folder| {
+    }
+
+    fn remove(folder: &Path, file: &Path) {
+        fs::remove_file(folder.join(file_name(file))).expect("removed");
+    }
+
+    /// Removes all snapshots but the oldest.
+    fn keep_oldest_snapshot(&self, folder: &Path) {
+        self.snapshots[1..].iter().for_each(|file| Self::remove(folder, file));
+    }
+
+    /// Cuts a file to half of its length.
+    fn cut(folder: &Path, file: &Path) {
+        let bytes = fs::read(file).expect("a file");
+        fs::write(folder.join(file_name(file)), &bytes[..bytes.len() / 2]).expect("written");
+    }
+
+    /// Changes a byte of a log, which matters because only the oldest snapshot is left.
+    fn change_byte(&self, folder: &Path, log: &Path, at: usize, to: impl Fn(u8) -> u8) {
+        self.keep_oldest_snapshot(folder);
+        let mut bytes = fs::read(log).expect("a file");
+        bytes[at] = to(bytes[at]);
+        fs::write(folder.join(file_name(log)), bytes).expect("written");
+    }
+
+    fn missing_files(&self) {
+        let Self { snapshots, logs, zxid, .. } = self;
+        assert_eq!(self.import(|folder| self.keep_oldest_snapshot(folder)), Ok(*zxid));
+        self.assert_refused(
+            |folder| snapshots.iter().for_each(|file| Self::remove(folder, file)),
+            &["no snapshot", "--trust-empty"],
+        );
+        self.assert_refused(
+            |folder| logs.iter().for_each(|file| Self::remove(folder, file)),
+            &["--log-dir", "--without-log"],
+        );
+        let empty = |folder: &Path| {
             fs::remove_dir_all(folder).expect("removed");
             fs::create_dir(folder).expect("made");
-        },
-        &["neither a snapshot nor a log"],
-    );
-    // A log that is missing between the snapshot and the first, and between two.
-    let gap = |missing: &Path, folder: &Path| {
-        only_oldest(folder);
-        remove(folder, missing);
-    };
-    refused(&|folder| gap(&log_files[0], folder), &[&middle, "missing"]);
-    refused(&|folder| gap(&log_files[1], folder), &[&name(&log_files[2]), "missing"]);
-    // The last log gone: the snapshot in front of it still stands for all there was.
-    assert!(said(&|folder| remove(folder, &log_files[3])).expect("less") < zxid);
-    // All snapshots cut; only the newer ones cut, and the log in front of them gone.
-    let cut = |folder: &Path, path: &Path| {
-        let bytes = fs::read(path).expect("a file");
-        fs::write(folder.join(name(path)), &bytes[..bytes.len() / 2]).expect("written");
-    };
-    refused(
-        &|folder| files.iter().for_each(|file| cut(folder, file)),
-        &["no snapshot", "cut off", &name(&files[3])],
-    );
-    refused(
-        &|folder| {
-            files[1..].iter().for_each(|file| cut(folder, file));
-            log_files[1..].iter().for_each(|file| remove(folder, file));
-        },
-        &["the log ends at", "cannot be used"],
-    );
-    // Bytes changed: in an entry, in a length, an end mark gone; other versions; an empty log in the middle.
-    let change = |folder: &Path, file: &str, at: usize, to: &dyn Fn(u8) -> u8| {
-        only_oldest(folder);
-        let path = folder.join(file);
-        let mut bytes = fs::read(&path).expect("a file");
-        bytes[at] = to(bytes[at]);
-        fs::write(path, bytes).expect("written");
-    };
-    refused(&|folder| change(folder, &first, 60, &|byte| byte ^ 4), &[&first, "byte 16", "checksum"]);
-    refused(&|folder| change(folder, &first, 27, &|byte| byte ^ 1), &[&first, "byte 16"]);
-    refused(&|folder| change(folder, &first, 27, &|_| 0), &[&first, "byte 16"]);
-    refused(&|folder| change(folder, &middle, 7, &|_| 3), &[&middle, "version 3"]);
-    refused(&|folder| change(folder, &middle, 3, &|_| 3), &[&middle, "no txn log"]);
-    refused(
-        &|folder| {
-            only_oldest(folder);
-            fs::write(folder.join(&middle), b"").expect("written");
-        },
-        &[&middle, "cut off"],
-    );
-    let is_fine = said(&|folder| fs::write(folder.join("log.ffff"), b"").expect("written"));
-    assert_eq!(is_fine, Ok(zxid), "an empty last log is a crash at its birth");
-    // The last record cut off anywhere was never acknowledged, or says that it was.
-    let bytes = fs::read(&log_files[3]).expect("a file");
-    let end = bytes.iter().rposition(|byte| *byte != 0).expect("entries") + 1;
-    let cut_at =
-        |length: usize, folder: &Path| fs::write(folder.join(&last), &bytes[..length]).expect("written");
-    assert!(said(&|folder| cut_at(end - 3, folder)).expect("torn") < zxid);
-    assert_eq!(said(&|folder| cut_at(end, folder)), Ok(zxid));
+        };
+        self.assert_refused(empty, &["neither a snapshot nor a log"]);
+        // A log is missing between the snapshot and the next log, and between two logs.
+        for missing in [0, 1] {
+            let gap = |folder: &Path| {
+                self.keep_oldest_snapshot(folder);
+                Self::remove(folder, &logs[missing]);
+            };
+            self.assert_refused(gap, &[&file_name(&logs[missing + 1]), "missing"]);
+        }
+        // Without the last log, the snapshot before it still has all of its txns.
+        assert!(self.import(|folder| Self::remove(folder, &logs[3])).expect("less") < *zxid);
+    }
+
+    fn damaged_snapshots(&self) {
+        let Self { snapshots, logs, .. } = self;
+        self.assert_refused(
+            |folder| snapshots.iter().for_each(|file| Self::cut(folder, file)),
+            &["no snapshot", "cut off", &file_name(&snapshots[3])],
+        );
+        // Only the oldest snapshot is whole, and the logs after it are missing.
+        let without_logs = |folder: &Path| {
+            snapshots[1..].iter().for_each(|file| Self::cut(folder, file));
+            logs[1..].iter().for_each(|file| Self::remove(folder, file));
+        };
+        self.assert_refused(without_logs, &["the log ends at", "cannot be used"]);
+    }
+
+    fn damaged_logs(&self) {
+        let [first, middle, _, last] = &self.logs[..] else { panic!("four logs") };
+        let names = [first, middle].map(|log| file_name(log));
+        let [first_name, middle_name] = names.each_ref().map(String::as_str);
+        // In an entry, in its length, and an end mark that is gone.
+        self.assert_refused(
+            |folder| self.change_byte(folder, first, 60, |byte| byte ^ 4),
+            &[first_name, "byte 16", "checksum"],
+        );
+        self.assert_refused(
+            |folder| self.change_byte(folder, first, 27, |byte| byte ^ 1),
+            &[first_name, "byte 16"],
+        );
+        self.assert_refused(|folder| self.change_byte(folder, first, 27, |_| 0), &[first_name, "byte 16"]);
+        // Another version, another magic number, an empty log in the middle.
+        self.assert_refused(|folder| self.change_byte(folder, middle, 7, |_| 3), &[middle_name, "version 3"]);
+        self.assert_refused(
+            |folder| self.change_byte(folder, middle, 3, |_| 3),
+            &[middle_name, "no txn log"],
+        );
+        let emptied = |folder: &Path| {
+            self.keep_oldest_snapshot(folder);
+            fs::write(folder.join(middle_name), b"").expect("written");
+        };
+        self.assert_refused(emptied, &[middle_name, "cut off"]);
+        let with_empty_log = self.import(|folder| fs::write(folder.join("log.ffff"), b"").expect("written"));
+        assert_eq!(with_empty_log, Ok(self.zxid), "an empty last log is a crash right after its creation");
+        // A last record that is cut off was never acknowledged.
+        let bytes = fs::read(last).expect("a file");
+        let end = bytes.iter().rposition(|byte| *byte != 0).expect("entries") + 1;
+        let cut_at = |length: usize| {
+            let bytes = &bytes[..length];
+            self.import(|folder| fs::write(folder.join(file_name(last)), bytes).expect("written"))
+        };
+        assert!(cut_at(end - 3).expect("torn") < self.zxid);
+        assert_eq!(cut_at(end), Ok(self.zxid));
+    }
+}
+
+/// The import skips no missing or damaged file: it fails, names the file and leaves nothing. So does a server's start.
+#[test]
+fn refusals() {
+    let _alone = alone();
+    let (damage, java) = Damage::new();
+    damage.missing_files();
+    damage.damaged_snapshots();
+    damage.damaged_logs();
     // Files in the wrong folder.
     let directory = Directory::new("java-data");
     copy(&java.data(), directory.path());
@@ -849,11 +936,11 @@ fn refusals() {
     let target = Directory::new("imported");
     let why = java_data::import(&source, target.path(), target.path(), options()).expect_err("refused");
     assert!(why.to_string().contains("belongs into"), "{why}");
-    // A server refuses in the same words, and does not start empty.
+    // A server gives the same error, and does not start with an empty tree.
     let mut server = Server::new(Kind::Zkfast, KEYS);
     copy(&java.data(), &server.data());
-    files.iter().for_each(|file| remove(&server.data().join("version-2"), file));
-    assert_eq!(server.start_in_vain(), Some(3));
+    damage.snapshots.iter().for_each(|file| Damage::remove(&server.data().join("version-2"), file));
+    assert_eq!(server.start_and_fail(), Some(3));
     assert!(server.output().contains("--trust-empty"), "{}", server.output());
     assert!(!server.data().join("zkfast-1").exists());
 }

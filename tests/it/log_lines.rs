@@ -1,26 +1,30 @@
-//! What a server's log says, line by line: its shape as text and as JSON, sessions, storms, SIGHUP.
+//! A server's log: the format of its lines as text and as JSON, and lines about sessions, hostile connections, peers and
+//! SIGHUP.
 
-use crate::harness::{
-    ANSWER_TIMEOUT, Directory, GroupDelay, Kind, Server, alone, free_address, zkfast_binary,
-};
+use crate::harness::{ANSWER_TIMEOUT, Directory, Kind, Server, alone, free_address, wait_for, zkfast_binary};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use zkfast::client::Request;
 use zkfast::client::net::{ClientError, Connect, Connection, four_letter_word};
 
-/// A line, taken apart.
+/// Bytes that a pipe holds.
+const PIPE_BYTES: usize = 64 << 10;
+
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// ERROR to TRACE.
+    /// The level, from ERROR to TRACE.
     pub level: String,
-    /// What part of the server says it.
+    /// The part of the server that wrote it.
     pub target: String,
-    /// What happened.
+    /// The message.
     pub what: String,
     fields: BTreeMap<String, String>,
 }
@@ -31,7 +35,7 @@ impl Line {
         self.fields.get(key).map(String::as_str)
     }
 
-    /// One of text: `TIME LEVEL target: what: key=value key="two words"`.
+    /// Parses a line of text: `TIME LEVEL target: what: key=value key="two words"`.
     pub fn of_text(line: &str) -> Option<Self> {
         let (_time, rest) = line.split_once(' ')?;
         let (level, rest) = rest.split_once(' ')?;
@@ -52,7 +56,7 @@ impl Line {
         Some(Self { level: level.to_owned(), target: target.to_owned(), what: what.to_owned(), fields })
     }
 
-    /// One of JSON, of strings, numbers and one object of these.
+    /// Parses a line of JSON: an object of strings, numbers and one inner object of these.
     fn of_json(line: &str) -> Option<Self> {
         let mut rest = line;
         let mut object = json_object(&mut rest)?;
@@ -69,7 +73,7 @@ impl Line {
     }
 }
 
-/// What stands before the closing quote, and what follows it.
+/// The text before the closing quote without escapes, and the rest after the quote.
 fn quoted_value(text: &str) -> Option<(String, &str)> {
     let (mut value, mut chars) = (String::new(), text.char_indices());
     while let Some((at, c)) = chars.next() {
@@ -82,7 +86,7 @@ fn quoted_value(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// Keys and values, inner objects as they are.
+/// Keys and values of a JSON object. An inner object stays text.
 fn json_object(rest: &mut &str) -> Option<BTreeMap<String, String>> {
     let mut object = BTreeMap::new();
     *rest = rest.strip_prefix('{')?;
@@ -113,24 +117,20 @@ fn json_object(rest: &mut &str) -> Option<BTreeMap<String, String>> {
     }
 }
 
-/// Every line so far; each has the shape.
+/// All lines so far. Panics if one does not parse.
 fn lines(server: &Server, of: fn(&str) -> Option<Line>) -> Vec<Line> {
     let output = server.whole_output();
-    // The last one may be on its way.
+    // The server may still write the last line.
     let whole = output.rfind('\n').map_or("", |end| &output[..end]);
     whole.lines().map(|line| of(line).unwrap_or_else(|| panic!("not a line of the log: {line}"))).collect()
 }
 
-/// Waits for a line.
-fn wait_for(server: &Server, of: fn(&str) -> Option<Line>, is_it: impl Fn(&Line) -> bool) -> Line {
-    let mut group_delay = GroupDelay::new(Duration::from_secs(20));
-    loop {
-        if let Some(line) = lines(server, of).into_iter().find(|line| is_it(line)) {
-            return line;
-        }
-        assert!(!group_delay.is_over(), "no such line:\n{}", server.whole_output());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+/// Waits for a line for which `is_it` is true.
+fn wait_for_line(server: &Server, of: fn(&str) -> Option<Line>, is_it: impl Fn(&Line) -> bool) -> Line {
+    wait_for(Duration::from_secs(20), || {
+        let found = lines(server, of).into_iter().find(|line| is_it(line));
+        found.ok_or_else(|| format!("no such line:\n{}", server.whole_output()))
+    })
 }
 
 fn session_of(connection: &Connection) -> String {
@@ -141,7 +141,7 @@ fn address_of(connection: &Connection) -> String {
     connection.socket().and_then(|socket| socket.local_addr()).expect("an address").to_string()
 }
 
-/// At DEBUG and as JSON, each session is told: when it is made, attached, refused, closed and expired.
+/// At level DEBUG the server logs when each session is made, attached, refused, closed and expired; the lines are JSON.
 #[test]
 fn sessions_as_json() {
     let _alone = alone();
@@ -150,8 +150,8 @@ fn sessions_as_json() {
     server.start_again();
     let connect = Connect { timeout_ms: 2_000, ..Connect::default() };
     let open = |connect: &Connect| Connection::connect(server.address(), connect, ANSWER_TIMEOUT);
-    let told = |what: &str, session: &str| {
-        let line = wait_for(&server, Line::of_json, |line| {
+    let logged = |what: &str, session: &str| {
+        let line = wait_for_line(&server, Line::of_json, |line| {
             line.target == "session" && line.what == what && line.field("session") == Some(session)
         });
         assert_eq!(line.level, "DEBUG", "{line:?}");
@@ -160,33 +160,33 @@ fn sessions_as_json() {
 
     let first = open(&connect).expect("a session");
     let session = session_of(&first);
-    let line = told("made", &session);
+    let line = logged("made", &session);
     assert_eq!(line.field("peer"), Some(&*address_of(&first)), "{line:?}");
     assert_eq!(line.field("timeout_ms"), Some("2000"), "{line:?}");
 
     let again = Connect { session: Some(first.identity()), timeout_ms: 3_000, ..connect.clone() };
     let mut second = open(&again).expect("the same session");
-    let line = told("attached", &session);
+    let line = logged("attached", &session);
     assert_eq!(line.field("peer"), Some(&*address_of(&second)), "{line:?}");
     assert_eq!(line.field("timeout_ms"), Some("3000"), "{line:?}");
     second.call(&Request::CloseSession, &mut Vec::new()).expect("an answer");
-    let line = told("closed", &session);
+    let line = logged("closed", &session);
     assert_eq!(line.field("peer"), Some(&*address_of(&second)), "{line:?}");
     assert!(line.field("why").is_some_and(|why| why.contains("client")), "{line:?}");
     assert!(matches!(open(&again), Err(ClientError::Refused)), "it is closed");
-    told("refused", &session);
+    logged("refused", &session);
 
     let silent = open(&connect).expect("a session");
     let session = session_of(&silent);
     drop(silent);
-    let line = told("expired", &session);
+    let line = logged("expired", &session);
     assert_eq!(line.field("timeout_ms"), Some("2000"), "{line:?}");
     assert_eq!(server.stop(), Some(0));
     let last = lines(&server, Line::of_json).pop().expect("lines");
     assert_eq!((&*last.level, &*last.what), ("INFO", "stopped"), "{last:?}");
 }
 
-/// Hostile connections are some lines and a count, which together are all of them; SIGHUP is a line and nothing else.
+/// Of many hostile connections the server logs some as lines and the rest as a count. SIGHUP only gives a line.
 #[test]
 fn storms_are_counted() {
     const CONNECTIONS: u64 = 170;
@@ -202,12 +202,14 @@ fn storms_are_counted() {
     }
     for mut stream in ends {
         stream.set_read_timeout(Some(ANSWER_TIMEOUT)).expect("a timeout");
-        // Closed, or reset with bytes unread.
+        // The server closes the connection, or resets it if bytes are unread.
         assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
     }
     server.hang_up();
-    wait_for(&server, Line::of_text, |line| line.field("signal") == Some("SIGHUP") && line.level == "INFO");
-    let answer = four_letter_word(server.address(), "ruok", ANSWER_TIMEOUT).expect("it lives");
+    wait_for_line(&server, Line::of_text, |line| {
+        line.field("signal") == Some("SIGHUP") && line.level == "INFO"
+    });
+    let answer = four_letter_word(server.address(), "ruok", ANSWER_TIMEOUT).expect("an answer to ruok");
     assert_eq!(answer, "imok");
     assert_eq!(server.stop(), Some(0));
     let windows = begun.elapsed().as_secs() / 10 + 1;
@@ -229,7 +231,7 @@ fn storms_are_counted() {
     );
 }
 
-/// A peer that cannot be reached, and one whose name leads nowhere, are named with address and reason.
+/// The server logs address and reason of a peer that cannot be reached and of one whose name has no address, once each.
 #[test]
 fn peers_are_named() {
     let _alone = alone();
@@ -248,7 +250,7 @@ fn peers_are_named() {
     for (sid, address) in
         [("2", format!("127.0.0.1:{}", other[1])), ("3", format!("no-such-host.invalid:{}", other[1]))]
     {
-        let line = wait_for(&server, Line::of_text, |line| {
+        let line = wait_for_line(&server, Line::of_text, |line| {
             line.what == "unreachable"
                 && line.field("sid") == Some(sid)
                 && line.field("port") == Some("election")
@@ -256,7 +258,8 @@ fn peers_are_named() {
         assert_eq!((&*line.level, line.field("address")), ("WARN", Some(&*address)), "{line:?}");
         assert!(line.field("why").is_some_and(|why| !why.is_empty()), "{line:?}");
     }
-    // Once for each reason: attempts go on, a second apart.
+    // Attempts go on, a second apart, and each reason is logged once. Attempts that log nothing cannot be observed, so
+    // this waits for the time of three.
     std::thread::sleep(Duration::from_secs(3));
     let lines = lines(&server, Line::of_text);
     let named: Vec<_> = lines
@@ -268,7 +271,7 @@ fn peers_are_named() {
     assert_eq!(named.len(), distinct.len(), "{named:?}");
 }
 
-/// A process that ends with this.
+/// A process that is killed with this value.
 struct Process(Child);
 
 impl Drop for Process {
@@ -278,8 +281,8 @@ impl Drop for Process {
     }
 }
 
-/// A reader of the log that hangs keeps nobody from being served, and the server from no end. One that reads on learns how
-/// many lines it has missed.
+/// While the reader of the log pipe hangs, the server serves clients and can stop. A reader that goes on gets a line
+/// with the number of lost lines.
 #[test]
 fn readers_that_hang() {
     let _alone = alone();
@@ -290,49 +293,58 @@ fn readers_that_hang() {
         command.args(["--log-level", "debug"]).stderr(Stdio::piped());
         let mut process = Process(command.spawn().expect("it starts"));
         let child = &mut process.0;
-        let mut group_delay = GroupDelay::new(ANSWER_TIMEOUT);
-        while four_letter_word(address, "ruok", ANSWER_TIMEOUT).is_err() {
-            assert!(!group_delay.is_over(), "it does not come to serve");
-            thread::sleep(Duration::from_millis(5));
-        }
-        // Those that have ended count among the clients of one address until the server has noticed.
+        wait_for(ANSWER_TIMEOUT, || {
+            four_letter_word(address, "ruok", ANSWER_TIMEOUT).map_err(|error| error.to_string())
+        });
+        // A closed connection counts against `maxClientCnxns` until the server has noticed its end.
         let open = || {
-            let mut group_delay = GroupDelay::new(ANSWER_TIMEOUT);
-            while let Err(error) = Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT) {
-                assert!(!group_delay.is_over(), "{error}");
-                thread::sleep(Duration::from_millis(5));
-            }
+            wait_for(ANSWER_TIMEOUT, || {
+                let connection = Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT);
+                connection.map(drop).map_err(|error| error.to_string())
+            });
         };
-        // Their lines are several times what a pipe holds.
+        // Their lines take several times as many bytes as fit into a pipe.
         (0..1000).for_each(|_| open());
         let mut log = child.stderr.take().expect("a pipe");
         let reader = reads_on.then(|| {
+            let (read, mut before) = (Arc::new(AtomicUsize::new(0)), 0);
+            let counter = read.clone();
             let reader = thread::spawn(move || {
-                let mut text = String::new();
-                log.read_to_string(&mut text).map(|_| text)
+                let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
+                loop {
+                    match log.read(&mut buffer)? {
+                        0 => return Ok::<_, std::io::Error>(text),
+                        bytes => text.extend_from_slice(&buffer[..bytes]),
+                    }
+                    counter.store(text.len(), Ordering::Relaxed);
+                }
             });
-            thread::sleep(Duration::from_millis(300));
+            // Once the pipe is empty, the server's next line says how many lines were lost.
+            wait_for(ANSWER_TIMEOUT, || {
+                let now = read.load(Ordering::Relaxed);
+                let is_all = now >= PIPE_BYTES && now == std::mem::replace(&mut before, now);
+                is_all.then_some(()).ok_or_else(|| format!("{now} bytes of the log were read"))
+            });
             open();
             reader
         });
         let process = Pid::from_raw(child.id().cast_signed()).expect("a process");
         kill_process(process, Signal::TERM).expect("it runs");
-        let mut group_delay = GroupDelay::new(ANSWER_TIMEOUT);
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("the state of a child") {
-                break status;
-            }
-            assert!(!group_delay.is_over(), "it does not end");
-            thread::sleep(Duration::from_millis(5));
-        };
+        let status = wait_for(ANSWER_TIMEOUT, || {
+            child
+                .try_wait()
+                .expect("the state of a child")
+                .ok_or_else(|| "the server does not end".to_owned())
+        });
         assert_eq!(status.code(), Some(0));
         let Some(reader) = reader else { continue };
-        let text = reader.join().expect("it reads").expect("UTF-8");
+        let text = reader.join().expect("the reader does not panic").expect("a pipe");
+        let text = String::from_utf8(text).expect("UTF-8");
         let lines: Vec<Line> = text.lines().map(|line| Line::of_text(line).expect(line)).collect();
-        let told =
+        let lost =
             lines.iter().find(|line| line.what == "lines were lost").and_then(|line| line.field("count"));
         let count: u64 =
-            told.unwrap_or_else(|| panic!("of lost lines nothing:\n{text}")).parse().expect("a number");
+            lost.unwrap_or_else(|| panic!("no line about lost lines:\n{text}")).parse().expect("a number");
         assert!(count > 100 && lines.len() > 100, "{count} lost, {} read", lines.len());
     }
 }

@@ -1,4 +1,4 @@
-//! Tests with real processes: `zkfast` and Apache ZooKeeper on loopback ports of their own.
+//! Tests of real processes: `zkfast` and Apache ZooKeeper, each on its own loopback ports.
 
 mod harness;
 
@@ -6,11 +6,12 @@ mod crash;
 mod differential;
 mod ensemble;
 mod hostile;
+mod inputs;
 mod java_data;
 mod log_lines;
 mod pause;
+mod preload;
 mod settings;
 mod slow_disk;
 mod stalls;
-mod taken;
 mod words;

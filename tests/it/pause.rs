@@ -1,6 +1,6 @@
-//! Servers that stand still for a while: a virtual machine that is moved, a laptop that sleeps.
+//! Servers that are suspended for a while, like a virtual machine that migrates or a laptop that sleeps.
 
-use crate::harness::{ANSWER_TIMEOUT, GroupDelay, Kind, Server, alone};
+use crate::harness::{ANSWER_TIMEOUT, Kind, Server, alone, wait_for};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use zkfast::client::Request;
@@ -8,14 +8,14 @@ use zkfast::client::net::{ClientError, Connect, Connection};
 use zkfast::proto::{Acl, OpCode};
 
 const TICK_MS: u64 = 200;
-/// Session timeouts of the attempts. A machine that keeps the client from coming back for as long as its session lasts
-/// shows nothing; then the next one is tried.
+/// Session timeouts of the attempts. If the machine keeps the client from running for as long as its session's timeout,
+/// the attempt proves nothing, and the test tries the next timeout.
 const TIMEOUTS_MS: [i32; 4] = [1_000, 2_000, 4_000, 8_000];
 
-/// A pause far beyond the timeout of a session does not end it: its client could not be heard. It
-/// attaches again with its ephemerals, and is ended when it really is silent.
+/// A session survives a pause of the server of four times its timeout: the server could not hear the client. The client
+/// attaches again and has its ephemerals. When it is silent while the server runs, the session expires.
 #[test]
-fn pause_expires_nobody() {
+fn pause_expires_no_session() {
     let _alone = alone();
     let ticks = TICK_MS.to_string();
     let server = Server::start(Kind::Zkfast, &[("tickTime", &ticks), ("maxSessionTimeout", "10000")]);
@@ -25,7 +25,7 @@ fn pause_expires_nobody() {
     );
 }
 
-/// Whether a session with that timeout outlives a pause; false where the client came back too late to tell.
+/// True if a session with that timeout survives a pause; false if the client came back too late to decide.
 fn survives_a_pause(server: &Server, timeout_ms: i32) -> bool {
     let timeout = Duration::from_millis(u64::from(timeout_ms.unsigned_abs()));
     let connect = Connect { timeout_ms, ..Connect::default() };
@@ -41,6 +41,7 @@ fn survives_a_pause(server: &Server, timeout_ms: i32) -> bool {
 
     server.pause();
     let silent = heard.elapsed();
+    // The length of the pause is the test's input: a suspended server shows no condition to wait for.
     sleep(4 * timeout);
     let resumed = Instant::now();
     server.resume();
@@ -54,14 +55,13 @@ fn survives_a_pause(server: &Server, timeout_ms: i32) -> bool {
     let heard = Instant::now();
     assert_eq!(client.call(&exists, &mut Vec::new()).expect("an answer").header.err, 0);
 
-    // Silence that the server did hear.
+    // The client is silent while the server runs.
     drop(client);
     let mut other = open(&Connect { timeout_ms: 10_000, ..Connect::default() }).expect("a session");
-    let mut group_delay = GroupDelay::new(10 * timeout);
-    while other.call(&exists, &mut Vec::new()).expect("an answer").header.err != -101 {
-        assert!(!group_delay.is_over(), "a silent session lives on");
-        sleep(Duration::from_millis(TICK_MS / 4));
-    }
+    wait_for(10 * timeout, || match other.call(&exists, &mut Vec::new()).expect("an answer").header.err {
+        -101 => Ok(()),
+        _ => Err("a silent session lives on".to_owned()),
+    });
     assert!(heard.elapsed() >= timeout, "a session ended {:?} after it was heard", heard.elapsed());
     true
 }

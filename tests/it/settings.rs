@@ -1,4 +1,4 @@
-//! Starts with other settings than before, and with what the host grants.
+//! Restarts with changed settings, and starts with few resources.
 
 use crate::harness::{ANSWER_TIMEOUT, Kind, Server, alone};
 use std::fs;
@@ -6,7 +6,7 @@ use zkfast::client::net::{Connect, Connection};
 use zkfast::client::{Incoming, Request};
 use zkfast::proto::{Acl, OpCode};
 
-/// The data directory cannot be used.
+/// Exit status of a server that cannot use its data directory.
 const EXIT_DATA: i32 = 3;
 
 fn client(server: &Server) -> Connection {
@@ -24,8 +24,8 @@ fn exists(server: &Server, path: &str) -> bool {
     client(server).call(&exists, &mut Vec::new()).expect("an answer").header.err == 0
 }
 
-/// A server whose `dataLogDir` is changed does not start without its log, though no snapshot of its own
-/// making says that there was one; with the former setting it has everything.
+/// A server whose `dataLogDir` has changed does not start without its log, although no snapshot shows that a log
+/// existed. With the former setting it has everything.
 #[test]
 fn log_elsewhere() {
     let _alone = alone();
@@ -35,7 +35,7 @@ fn log_elsewhere() {
     assert_eq!(create(&mut client(&server), "/kept"), 0);
     server.kill();
     server.set("dataLogDir", &one);
-    assert_eq!(server.start_in_vain(), Some(EXIT_DATA));
+    assert_eq!(server.start_and_fail(), Some(EXIT_DATA));
     assert!(server.output().contains("dataLogDir"), "{}", server.output());
 
     let folder = |base: &str| std::path::Path::new(base).join("zkfast-1");
@@ -45,14 +45,14 @@ fn log_elsewhere() {
     server.kill();
     for wrong in [&other, &data] {
         server.set("dataLogDir", wrong);
-        assert_eq!(server.start_in_vain(), Some(EXIT_DATA), "{wrong}");
+        assert_eq!(server.start_and_fail(), Some(EXIT_DATA), "{wrong}");
     }
     server.set("dataLogDir", &one);
     server.start_again();
     assert!(exists(&server, "/kept"));
 }
 
-/// Digests may be turned off and on again: the log has them for some txns and not for others.
+/// A server restarts with digests disabled and enabled again, on a log that has digests for some txns only.
 #[test]
 fn digests_off_and_on() {
     let _alone = alone();
@@ -66,8 +66,8 @@ fn digests_off_and_on() {
     }
 }
 
-/// On one core, on two, and with a thread for the log, a server that is told to stop does, with status 0, and has what it
-/// acknowledged when it starts again.
+/// With one core, with two, and with a thread for the log, a server exits with status 0 on SIGTERM and has every
+/// acknowledged write after the next start.
 #[test]
 fn stops_on_any_number_of_cores() {
     let _alone = alone();
@@ -82,7 +82,7 @@ fn stops_on_any_number_of_cores() {
     assert_eq!(server.stop(), Some(0), "{}", server.output());
 }
 
-/// Connections that use up all descriptors do not keep the log from its next segment.
+/// When connections use up all descriptors, the log can still begin its next segment.
 #[test]
 fn descriptors_used_up() {
     let _alone = alone();
@@ -92,7 +92,7 @@ fn descriptors_used_up() {
     server.start_again();
     let mut writer = client(&server);
     assert_eq!(create(&mut writer, "/d"), 0);
-    // Those beyond the limit wait in the listen queue.
+    // Connections over the limit wait in the listen queue.
     let _idle: Vec<_> =
         (0..120).map(|_| Connection::open(server.address(), ANSWER_TIMEOUT).expect("a connection")).collect();
     let data = Some(vec![7; 1_000_000]);

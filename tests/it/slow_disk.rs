@@ -1,22 +1,24 @@
-//! Disks whose flushes take long, that fill up or fail in the midst: what was acknowledged is there after SIGKILL.
+//! Disks that flush slowly, fill up or fail while clients write: after SIGKILL the server still has every acknowledged
+//! write.
 //!
-//! Servers run with a library (`tests/preload/disk.rs`) that makes each flush take some milliseconds more, or has calls
-//! fail. Writers record what was acknowledged; after each end of the server, all of it must be there: value and version.
-//! `ZKFAST_SLOW_DISK_SECONDS` makes longer runs: so many seconds of writing for each setting, with a SIGKILL every ten.
+//! A library (`tests/preload/disk.rs`) delays each flush of a server by some milliseconds, or makes calls fail. Writers
+//! record what was acknowledged. After each end of the server, all of it must be there, by value and version.
+//! `ZKFAST_SLOW_DISK_SECONDS` makes runs longer: so many seconds of writing per setting, with a SIGKILL every ten
+//! seconds.
 //!
 //! ```text
 //! ZKFAST_SLOW_DISK_SECONDS=600 cargo test --release --test it slow_disk -- --nocapture
 //! ```
 
 use crate::ensemble::cluster::{Cluster, START_TIMEOUT, Shape};
-use crate::harness::{Kind, Server, alone, setting, zkfast_binary};
+use crate::harness::{Kind, Server, alone, setting, wait_for, zkfast_binary};
+use crate::preload::faulty_disk;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use zkfast::client::net::{ClientError, Connect, Connection};
@@ -24,18 +26,18 @@ use zkfast::client::{Body, Incoming, Reply, Request};
 use zkfast::proto::{Acl, OpCode, Zxid};
 
 const WRITERS: usize = 24;
-/// A group of these is written as it is, and the log's segments follow each other quickly.
+/// Bytes of a value. A group of such values is written at once, and the log soon needs its next segment.
 const LARGE: usize = 500_000;
-/// A group of these has its blocks zeroed first, and segments are made ahead.
+/// Bytes of a value. The blocks of a group of such values are zeroed first, and segments are made ahead.
 const SMALL: usize = 8_000;
-/// Longest time between two SIGKILLs.
+/// The longest time between two SIGKILLs.
 const ROUND: Duration = Duration::from_secs(10);
-/// Bytes of values after which a round ends early: all of it stays in the log.
+/// A round ends early after so many bytes of values, all of which stay in the log.
 const ROUND_BYTES_MAX: u64 = 3 << 30;
 const ROUND_BYTES_MAX_IN_MEMORY: u64 = 500 << 20;
-/// Until when any answer has to be there, on a machine that does other things as well.
+/// How long any answer may take, on a machine that does other things as well.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Status of a server that cannot write its log, and of one that cannot use its data.
+/// Exit status of a server that cannot write its log, and of one that cannot use its data.
 const EXIT_LOG: i32 = 10;
 const EXIT_DATA: i32 = 3;
 const ENOSPC: i32 = 28;
@@ -43,8 +45,8 @@ const EIO: i32 = 5;
 const EACCES: i32 = 13;
 const EAGAIN: i32 = 11;
 
-/// One server, killed under load on disks of all speeds, keeps what it acknowledged. (Several makers of a segment once
-/// wrote zeros over it: with 10 ms a flush, three of four runs lost groups.)
+/// A standalone server that is killed under load on disks of five speeds keeps what it acknowledged. (Several threads
+/// that prepared the same segment once wrote zeros over it: with 10 ms per flush, three of four runs lost groups.)
 #[test]
 fn sigkill_alone() {
     let _alone = alone();
@@ -52,7 +54,7 @@ fn sigkill_alone() {
         [(2, LARGE, 5), (5, LARGE, 6), (10, SMALL, 8), (10, LARGE, 6), (30, LARGE, 4)]
     {
         rounds(seconds, |round, time| {
-            // With purging, old segments are used again and hardly any is made; without, many are.
+            // With purging, the server reuses old segments and creates few; without, it creates many.
             let purge: &[_] = &[("snapCount", "1500"), ("autopurge.purgeInterval", "1")];
             let keys = if round % 2 == 1 { purge } else { &[] };
             killed_alone(flush_ms, bytes, time, keys, ROUND_BYTES_MAX)
@@ -60,12 +62,12 @@ fn sigkill_alone() {
     }
 }
 
-/// The same with the log in memory, which is no device that direct I/O is for.
+/// The same with the log on a tmpfs, which does not support direct I/O.
 #[test]
 fn sigkill_with_the_log_in_memory() {
     let _alone = alone();
     let Some(memory) = Memory::new() else {
-        return eprintln!("left out: /dev/shm has no room");
+        return eprintln!("left out: /dev/shm has too little room");
     };
     for flush_ms in [2, 10] {
         rounds(2, |round, time| {
@@ -84,7 +86,7 @@ fn sigkill_with_the_log_in_memory() {
     }
 }
 
-/// Three servers, of which the leader is killed, then all: each has what was acknowledged.
+/// Of three servers the leader is killed, then all: after a restart each server has what was acknowledged.
 #[test]
 fn sigkill_of_one_and_of_all() {
     let _alone = alone();
@@ -95,17 +97,17 @@ fn sigkill_of_one_and_of_all() {
             let bytes = if round % 2 == 0 { LARGE } else { SMALL };
             let mut cluster = Cluster::new(&vec![Shape::voter(Kind::Zkfast); 3], KEYS, None);
             for sid in cluster.sids() {
-                cluster.set_environment(sid, disk(flush_ms, ""));
+                cluster.set_environment(sid, faulty_disk(flush_ms, ""));
                 cluster.spawn(sid);
             }
             cluster.wait_until_all_serve(START_TIMEOUT);
             let mut writers = Writers::new(&cluster.addresses(), bytes);
-            // Half of the time with three, the rest without the first leader.
+            // Three servers for half of the time, two for the rest.
             writers.run(|writing| {
-                writing.last(time / 2, ROUND_BYTES_MAX / 6);
+                writing.go_on(time / 2, ROUND_BYTES_MAX / 6);
                 let leader = cluster.wait_for_leader(START_TIMEOUT);
                 cluster.kill(leader);
-                writing.last(time / 2, ROUND_BYTES_MAX / 6);
+                writing.go_on(time / 2, ROUND_BYTES_MAX / 6);
                 for sid in cluster.sids() {
                     cluster.kill(sid);
                 }
@@ -124,8 +126,8 @@ fn sigkill_of_one_and_of_all() {
     }
 }
 
-/// A disk that fills up, or fails a write or a flush, ends the server, which says why; with a disk that works it has all
-/// that was acknowledged.
+/// A full disk, a failed write or a failed flush of the log ends the server, which logs the reason. Started on a good
+/// disk it has what was acknowledged.
 #[test]
 fn the_log_fails_under_load() {
     let _alone = alone();
@@ -135,26 +137,30 @@ fn the_log_fails_under_load() {
         (format!("write /log. {ENOSPC} 30000000"), SMALL, free),
         (format!("write /log. {EIO} 60000000"), LARGE, "check the disk"),
         (format!("flush /log. {EIO} 40"), SMALL, "check the disk"),
-        // Where the next segment begins.
+        // The first write of the second segment.
         (format!("write /log.00000002 {EIO} 0"), LARGE, "check the disk"),
         (format!("open /segment. {ENOSPC} 1"), LARGE, free),
     ] {
         let mut server = Server::new(Kind::Zkfast, &[]);
-        server.set_environment(disk(2, &fault));
+        server.set_environment(faulty_disk(2, &fault));
         server.start_again();
         let mut writers = Writers::new(&[server.address()], bytes);
-        writers.run(|writing| writing.last(ANSWER_TIMEOUT, u64::MAX));
+        writers.run(|writing| writing.go_on(ANSWER_TIMEOUT, u64::MAX));
         let status = server.wait_for_end();
         assert_eq!(status, Some(EXIT_LOG), "{fault}\n{}", server.output());
-        assert!(server.output().contains(hint), "{fault}: what to do is not said\n{}", server.output());
+        assert!(
+            server.output().contains(hint),
+            "{fault}: the log does not say what to do\n{}",
+            server.output()
+        );
         server.set_environment(Vec::new());
         server.start_again();
         writers.check(server.address());
-        assert!(writers.acknowledged() > 0, "{fault}: nothing was acknowledged before it");
+        assert!(writers.acknowledged() > 0, "{fault}: no write was acknowledged before the fault");
     }
 }
 
-/// So does one of three, and the two others go on.
+/// A failed flush ends one of three servers, and the two others go on.
 #[test]
 fn the_log_of_one_fails() {
     let _alone = alone();
@@ -162,7 +168,7 @@ fn the_log_of_one_fails() {
     let victim = 2;
     for sid in cluster.sids() {
         let fault = if sid == victim { format!("flush /log. {EIO} 60") } else { String::new() };
-        cluster.set_environment(sid, disk(5, &fault));
+        cluster.set_environment(sid, faulty_disk(5, &fault));
         cluster.spawn(sid);
     }
     cluster.wait_until_all_serve(START_TIMEOUT);
@@ -173,7 +179,7 @@ fn the_log_of_one_fails() {
     writers.run(|writing| {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         while status.is_none() && !writing.is_over(deadline) {
-            writing.last(Duration::from_millis(100), u64::MAX);
+            writing.go_on(Duration::from_millis(100), u64::MAX);
             status = cluster.ended(victim);
         }
         for sid in cluster.sids().filter(|sid| *sid != victim) {
@@ -191,23 +197,23 @@ fn the_log_of_one_fails() {
     }
 }
 
-/// A disk that has room for the log, and for no segment ahead, ends nothing.
+/// A disk with room for the log but not for a segment made ahead ends no server.
 #[test]
 fn no_room_for_a_spare() {
     let _alone = alone();
     let mut server = Server::new(Kind::Zkfast, &[]);
-    server.set_environment(disk(0, &format!("write /spare. {ENOSPC} 0")));
+    server.set_environment(faulty_disk(0, &format!("write /spare. {ENOSPC} 0")));
     server.start_again();
     let mut writers = Writers::new(&[server.address()], SMALL);
     writers.run(|writing| {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         while !server.output().contains("no segment could be prepared ahead") && !writing.is_over(deadline) {
-            writing.last(Duration::from_millis(100), u64::MAX);
+            writing.go_on(Duration::from_millis(100), u64::MAX);
         }
-        // Over the end of the segment, which has no successor yet.
+        // The log goes on into a second segment, which was not made ahead.
         let second = server.data().join("zkfast-1/log.00000002");
         while !second.exists() && !writing.is_over(deadline) {
-            writing.last(Duration::from_millis(100), u64::MAX);
+            writing.go_on(Duration::from_millis(100), u64::MAX);
         }
         assert!(second.exists(), "too little was written\n{}", server.output());
         server.kill();
@@ -218,20 +224,20 @@ fn no_room_for_a_spare() {
     writers.check(server.address());
 }
 
-/// Where no thread is to be had, the server goes on: without segments made ahead, and with a view that writes its
-/// snapshots itself. (It ended as by a bug.)
+/// A server that cannot create threads goes on: no segments are made ahead, and a view writes its snapshots itself. (The
+/// server once panicked.)
 #[test]
 fn no_thread_for_a_spare() {
     let _alone = alone();
     let mut server = Server::new(Kind::Zkfast, &[("snapCount", "1000")]);
     let flag = server.directory().join("no-threads");
-    server.set_environment(disk(0, &format!("thread {} {EAGAIN} 0", flag.display())));
+    server.set_environment(faulty_disk(0, &format!("thread {} {EAGAIN} 0", flag.display())));
     server.start_again();
-    // It answers before all of its threads are there.
-    let deadline = Instant::now() + ANSWER_TIMEOUT;
-    while !server.output().contains("started: ") && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    // The server answers before it has created all of its threads.
+    wait_for(ANSWER_TIMEOUT, || match server.output() {
+        output if output.contains("started: ") => Ok(()),
+        output => Err(output),
+    });
     fs::write(&flag, "").expect("a file");
     let mut writers = Writers::new(&[server.address()], SMALL);
     writers.run(|writing| {
@@ -243,16 +249,16 @@ fn no_thread_for_a_spare() {
             names.contains("log.00000002") && snapshots.count() > 1
         };
         while !enough() && !writing.is_over(deadline) {
-            writing.last(Duration::from_millis(100), u64::MAX);
+            writing.go_on(Duration::from_millis(100), u64::MAX);
         }
         assert!(server.is_alive() && enough(), "too little was written\n{}", server.output());
         server.kill();
     });
-    let told = fs::read_to_string(server.directory().join("output.log")).expect("what it said");
-    // On io_uring files are another library's threads.
+    let output = server.whole_output();
+    // With io_uring, another library has the threads for files.
     let is_uring = std::env::var("ZKFAST_ENGINE").is_ok_and(|engine| engine == "io_uring");
     assert!(
-        told.contains("for lack of a thread") && (is_uring || told.contains("no thread for files")),
+        output.contains("for lack of a thread") && (is_uring || output.contains("no thread for files")),
         "{}",
         server.output()
     );
@@ -261,8 +267,8 @@ fn no_thread_for_a_spare() {
     writers.check(server.address());
 }
 
-/// Files that cannot be read are not damaged: the start says which, and changes nothing; with the right to read them the
-/// server has everything. A snapshot on a bad block is passed over, for the log has all of it. (That was a SIGBUS.)
+/// A server that cannot read a file does not start, names the file and changes nothing; once it may read the file it has
+/// everything. A snapshot on a bad block is skipped, since the log has all of it. (That was a SIGBUS.)
 #[test]
 fn files_that_cannot_be_read() {
     let _alone = alone();
@@ -278,7 +284,7 @@ fn files_that_cannot_be_read() {
             snapshots.count() > 2 && names.contains("log.00000002")
         };
         while !enough() && !writing.is_over(deadline) {
-            writing.last(Duration::from_millis(100), u64::MAX);
+            writing.go_on(Duration::from_millis(100), u64::MAX);
         }
         assert!(enough(), "{:?}", names(&folder));
         server.kill();
@@ -290,16 +296,16 @@ fn files_that_cannot_be_read() {
         format!("open /snapshot. {EACCES} 0"),
     ] {
         let before = names(&folder);
-        server.set_environment(disk(0, &fault));
-        assert_eq!(server.start_in_vain(), Some(EXIT_DATA), "{fault}\n{}", server.output());
-        let told = server.output();
-        let last = told.lines().last().unwrap_or_default();
+        server.set_environment(faulty_disk(0, &fault));
+        assert_eq!(server.start_and_fail(), Some(EXIT_DATA), "{fault}\n{}", server.output());
+        let output = server.output();
+        let last = output.lines().last().unwrap_or_default();
         let name = fault.split_whitespace().nth(1).expect("four words");
-        assert!(last.contains("cannot be read") && last.contains(name), "{fault}\n{told}");
+        assert!(last.contains("cannot be read") && last.contains(name), "{fault}\n{output}");
         assert_eq!(names(&folder), before, "{fault}: files were changed");
     }
     let before = names(&folder);
-    server.set_environment(disk(0, &format!("read /snapshot. {EIO} 0")));
+    server.set_environment(faulty_disk(0, &format!("read /snapshot. {EIO} 0")));
     server.start_again();
     writers.check(server.address());
     server.kill();
@@ -309,13 +315,13 @@ fn files_that_cannot_be_read() {
     writers.check(server.address());
 }
 
-/// An import says which file of ZooKeeper's log the disk does not give. (That was a SIGBUS.)
+/// An import names the file of ZooKeeper's log that cannot be read. (That was a SIGBUS.)
 #[test]
 fn files_to_import_that_cannot_be_read() {
     let _alone = alone();
     let mut server = Server::start(Kind::Java, &[]);
     let mut writers = Writers::new(&[server.address()], SMALL);
-    writers.run(|writing| writing.last(Duration::from_secs(1), u64::MAX));
+    writers.run(|writing| writing.go_on(Duration::from_secs(1), u64::MAX));
     server.kill();
     let data = server.data();
     let target = data.join("imported");
@@ -325,14 +331,15 @@ fn files_to_import_that_cannot_be_read() {
             command.arg("import").args([&data, &target]).envs(environment).output().expect("it runs");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (status, told) = import(disk(0, &format!("read /version-2/log. {EIO} 0")));
-    assert_eq!(status, Some(EXIT_DATA), "{told}");
-    assert!(told.contains("/version-2/log.") && told.contains("Input/output error"), "{told}");
-    let (status, told) = import(Vec::new());
-    assert_eq!(status, Some(0), "{told}");
+    let (status, output) = import(faulty_disk(0, &format!("read /version-2/log. {EIO} 0")));
+    assert_eq!(status, Some(EXIT_DATA), "{output}");
+    assert!(output.contains("/version-2/log.") && output.contains("Input/output error"), "{output}");
+    let (status, output) = import(Vec::new());
+    assert_eq!(status, Some(0), "{output}");
 }
 
-/// A member that may not read its log ends, and keeps its vote and its data for when it may. (It moved all aside.)
+/// A member without the right to read its log exits and leaves its files alone. Once it may read them it serves with all
+/// of its data. (It moved its files aside.)
 #[test]
 fn a_member_that_may_not_read_its_log() {
     let _alone = alone();
@@ -340,23 +347,16 @@ fn a_member_that_may_not_read_its_log() {
     let mut writers = Writers::new(&cluster.addresses(), SMALL);
     let victim = 1;
     writers.run(|writing| {
-        writing.last(Duration::from_secs(1), u64::MAX);
+        writing.go_on(Duration::from_secs(1), u64::MAX);
         for sid in cluster.sids() {
             cluster.kill(sid);
         }
     });
     let folder = cluster.data(victim).join("zkfast-1");
     let before = names(&folder);
-    cluster.set_environment(victim, disk(0, &format!("open /log. {EACCES} 0")));
+    cluster.set_environment(victim, faulty_disk(0, &format!("open /log. {EACCES} 0")));
     cluster.spawn(victim);
-    let deadline = Instant::now() + START_TIMEOUT;
-    let status = loop {
-        if let Some(status) = cluster.ended(victim) {
-            break status;
-        }
-        assert!(Instant::now() < deadline, "it still runs:\n{}", cluster.output(victim));
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let status = cluster.wait_for_exit(victim, START_TIMEOUT);
     assert_eq!(status, Some(EXIT_DATA), "{}", cluster.output(victim));
     assert!(cluster.output(victim).contains("cannot be read"), "{}", cluster.output(victim));
     assert_eq!(names(&folder), before, "files were moved");
@@ -373,7 +373,7 @@ fn a_member_that_may_not_read_its_log() {
 /// Short ticks, so that an election does not take most of a round.
 const KEYS: &[(&str, &str)] = &[("tickTime", "500"), ("initLimit", "40"), ("syncLimit", "20")];
 
-/// Writes for so many seconds, a round after the other.
+/// Runs rounds for so many seconds of writing. `round` gets its number and its time, and gives the acknowledged writes.
 fn rounds(default_seconds: u64, mut round: impl FnMut(u64, Duration) -> u64) {
     let seconds = setting("ZKFAST_SLOW_DISK_SECONDS", default_seconds);
     let (mut left, mut number, mut acknowledged) = (Duration::from_secs(seconds), 0, 0);
@@ -383,33 +383,33 @@ fn rounds(default_seconds: u64, mut round: impl FnMut(u64, Duration) -> u64) {
         (left, number) = (left - time, number + 1);
     }
     eprintln!("{number} rounds in {seconds} s, {acknowledged} acknowledged writes, all there");
-    assert!(acknowledged > 0, "nothing was acknowledged: nothing was tested");
+    assert!(acknowledged > 0, "no write was acknowledged: nothing was tested");
 }
 
-/// A round of one server; gives the writes that were acknowledged.
+/// One round of a standalone server. Gives the number of acknowledged writes.
 fn killed_alone(flush_ms: u64, bytes: usize, time: Duration, keys: &[(&str, &str)], bytes_max: u64) -> u64 {
     let mut server = Server::new(Kind::Zkfast, keys);
-    server.set_environment(disk(flush_ms, ""));
+    server.set_environment(faulty_disk(flush_ms, ""));
     server.start_again();
     let mut writers = Writers::new(&[server.address()], bytes);
     let begun = Instant::now();
     writers.run(|writing| {
         let process = server.process();
-        writing.last_while(time, bytes_max, || {
+        writing.go_on_while(time, bytes_max, || {
             let twice = open_twice(process, &server.data());
-            assert!(twice.is_none(), "{twice:?} is open twice to be written to");
+            assert!(twice.is_none(), "{twice:?} is open for writing twice");
         });
-        assert!(server.is_alive(), "it ended\n{}", server.output());
+        assert!(server.is_alive(), "the server ended\n{}", server.output());
         server.kill();
     });
     let took = begun.elapsed();
-    // What comes after a crash is written to the same log.
+    // After the crash the server writes to the same log.
     for flush_ms in [flush_ms, 0] {
-        server.set_environment(disk(flush_ms, ""));
+        server.set_environment(faulty_disk(flush_ms, ""));
         server.start_again();
         writers.check(server.address());
         writers.run(|writing| {
-            writing.last(Duration::from_millis(100), bytes_max);
+            writing.go_on(Duration::from_millis(100), bytes_max);
             server.kill();
         });
     }
@@ -423,41 +423,14 @@ fn killed_alone(flush_ms: u64, bytes: usize, time: Duration, keys: &[(&str, &str
     acknowledged
 }
 
-/// What a server's environment is with a disk of this kind.
-fn disk(flush_ms: u64, faults: &str) -> Vec<(&'static str, String)> {
-    vec![
-        ("LD_PRELOAD", library().display().to_string()),
-        ("FAULTY_DISK_FLUSH_US", (flush_ms * 1000).to_string()),
-        ("FAULTY_DISK_FAULTS", faults.to_owned()),
-    ]
-}
-
-/// The library, which is built when it is first asked for.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        // Under its name only once it is whole: another run of the tests may use it.
-        let (new, path) = (folder.join(format!("disk-{}.so", std::process::id())), folder.join("disk.so"));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/preload/disk.rs");
-        let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let mut command = Command::new(compiler);
-        command.args(["--edition", "2024", "--crate-type", "cdylib", "-O", "-o"]).arg(&new).arg(source);
-        let built = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        assert!(built.status.success(), "{command:?}: {}", String::from_utf8_lossy(&built.stderr));
-        fs::rename(&new, &path).expect("a name");
-        path
-    })
-}
-
-/// A file that a process has open twice in order to write to it: two parts of it may write over each other. In this way
-/// makers of segments wrote zeros to the log.
+/// A file that a process has open for writing twice, so that two parts of the process may overwrite each other's bytes.
+/// In this way the threads that prepare segments wrote zeros to the log.
 fn open_twice(process: u32, folder: &Path) -> Option<PathBuf> {
     let mut seen = BTreeSet::new();
     for entry in fs::read_dir(format!("/proc/{process}/fd")).ok()?.flatten() {
         let number = entry.file_name();
         let information = Path::new("/proc").join(process.to_string()).join("fdinfo").join(&number);
-        // It may be closed meanwhile.
+        // The process may have closed it by now.
         let (Ok(path), Ok(file), Ok(information)) =
             (fs::read_link(entry.path()), fs::metadata(entry.path()), fs::read_to_string(information))
         else {
@@ -473,18 +446,18 @@ fn open_twice(process: u32, folder: &Path) -> Option<PathBuf> {
     None
 }
 
-/// The files of a folder, but for those that were being made when the server ended: a start removes them.
+/// Names of the files of a folder. Unfinished files are left out: the next start removes them.
 fn names(folder: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(folder).expect("a folder");
     let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     names.filter(|name| !name.ends_with(".tmp")).collect()
 }
 
-/// A folder in memory, gone with this.
+/// A folder on the tmpfs `/dev/shm`, removed with this value.
 struct Memory(PathBuf);
 
 impl Memory {
-    /// `None` where there is no room.
+    /// `None` if the tmpfs has too little room.
     fn new() -> Option<Self> {
         let shared = Path::new("/dev/shm");
         let output = Command::new("df").args(["--output=avail", "-k"]).arg(shared).output().ok()?;
@@ -502,58 +475,59 @@ impl Drop for Memory {
     }
 }
 
-/// Each has a znode of its own, which it sets again and again, one write at a time.
+/// Clients that each set a znode of their own again and again, one request at a time.
 struct Writers {
     addresses: Vec<SocketAddr>,
     records: Vec<Record>,
 }
 
-/// What is known of one writer's znode.
+/// What one writer knows of its znode.
 #[derive(Clone, Debug)]
 struct Record {
     path: Vec<u8>,
     value_bytes: usize,
-    /// Number and version of the last set that was acknowledged, and when.
+    /// The last acknowledged write: its number, the znode's version, and its zxid.
     acknowledged: Option<(u64, i32, Zxid)>,
-    /// Number of the last one that was sent.
+    /// Number of the last write that was sent.
     sent: u64,
-    /// How many were acknowledged.
+    /// Acknowledged writes.
     count: u64,
 }
 
-/// Writers that write.
+/// Writers at work.
 struct Writing<'a> {
     bytes: &'a AtomicU64,
     running: &'a AtomicUsize,
 }
 
 impl Writing<'_> {
-    /// Whether there is nothing more to wait for: all writers have lost their server, or it is time.
+    /// True if the wait must end: all writers have lost their servers, or the deadline has passed.
     fn is_over(&self, deadline: Instant) -> bool {
         self.running.load(Ordering::Relaxed) == 0 || Instant::now() >= deadline
     }
 
-    /// Waits for so long, until so many bytes more were acknowledged, or until all writers have lost their server.
-    fn last(&self, time: Duration, bytes: u64) {
-        self.last_while(time, bytes, || {});
+    /// Lets the writers write for so long, or until so many more bytes are acknowledged, or all writers have lost their
+    /// servers.
+    fn go_on(&self, time: Duration, bytes: u64) {
+        self.go_on_while(time, bytes, || {});
     }
 
-    /// The same, looking again and again.
-    fn last_while(&self, time: Duration, bytes: u64, look: impl Fn()) {
+    /// As [`go_on`](Self::go_on), and calls `inspect` every 10 ms.
+    fn go_on_while(&self, time: Duration, bytes: u64, inspect: impl Fn()) {
         let deadline = Instant::now() + time;
         let limit = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
         while Instant::now() < deadline
             && self.bytes.load(Ordering::Relaxed) < limit
             && self.running.load(Ordering::Relaxed) > 0
         {
-            look();
+            inspect();
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
 impl Writers {
-    /// Writers of values of this size, which connect to these servers in turn.
+    /// Writers of values of this size. They are spread over the servers.
     fn new(addresses: &[SocketAddr], value_bytes: usize) -> Self {
         let record = |number| Record {
             path: format!("/w{number}").into_bytes(),
@@ -565,7 +539,7 @@ impl Writers {
         Self { addresses: addresses.to_vec(), records: (0..WRITERS).map(record).collect() }
     }
 
-    /// Has all write until `end` returns; that must end their server, unless it ended by itself.
+    /// Lets all writers write until `end` returns. `end` must kill their servers, unless these exit by themselves.
     fn run(&mut self, end: impl FnOnce(&Writing<'_>)) {
         let (bytes, running, over) = (AtomicU64::new(0), AtomicUsize::new(WRITERS), AtomicBool::new(false));
         std::thread::scope(|scope| {
@@ -573,20 +547,20 @@ impl Writers {
                 let address = self.addresses[number % self.addresses.len()];
                 let (bytes, running, over) = (&bytes, &running, &over);
                 scope.spawn(move || {
-                    // A server that is gone before it answers, or in the midst, is what this is about.
+                    // The tests end servers before or while they answer, so a closed connection is expected.
                     let end = record.write(address, bytes, over);
                     running.fetch_sub(1, Ordering::Relaxed);
                     let is_end = matches!(end, Ok(()) | Err(ClientError::Closed | ClientError::Io(_)));
                     assert!(is_end, "{}: {end:?}", String::from_utf8_lossy(&record.path));
                 });
             }
-            // Where `end` panics, they must not write on.
-            let _over = Over(&over);
+            // If `end` panics, the writers must stop.
+            let _stop = StopOnDrop(&over);
             end(&Writing { bytes: &bytes, running: &running });
         });
     }
 
-    /// Finds all that was acknowledged at this server.
+    /// Checks that this server has every acknowledged write.
     fn check(&mut self, address: SocketAddr) {
         let mut connection =
             Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT).expect("a server that serves");
@@ -602,17 +576,17 @@ impl Writers {
     }
 }
 
-/// Says that it is over when it goes.
-struct Over<'a>(&'a AtomicBool);
+/// Stops the writers when it is dropped.
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 impl Record {
-    /// The value of this number: no byte of another's is right in it.
+    /// The value of a write. It differs from the value of the write before in every byte after the number.
     fn value(&self, number: u64) -> Vec<u8> {
         let mut value = format!("{number:012}").into_bytes();
         value.resize(self.value_bytes, (number % 251) as u8);
@@ -649,16 +623,16 @@ impl Record {
         Ok(())
     }
 
-    /// Compares the znode with what it may be, and goes on from there.
+    /// Checks the znode against the record, and takes what it finds as the new record.
     fn check(&mut self, connection: &mut Connection) {
         let path = String::from_utf8_lossy(&self.path).into_owned();
         let get = Request::GetData { path: self.path.clone(), watch: false };
         let Reply { header, body, .. } = connection.call(&get, &mut Vec::new()).expect("an answer");
         let Some((number, version, zxid)) = self.acknowledged else {
-            // Its creation was not acknowledged, and may have been done all the same.
+            // The create was not acknowledged, and may have been applied all the same.
             assert!(header.err == 0 || header.err == -101, "{path}: {header:?}");
             if let Body::Data { stat, .. } = body {
-                assert_eq!(stat.version, 0, "{path}: it was set before it was made");
+                assert_eq!(stat.version, 0, "{path}: it was set before it was created");
                 self.acknowledged = Some((0, 0, stat.mzxid));
             }
             return;

@@ -1,11 +1,10 @@
-//! Disks that take long over a flush, or hang for a while: sessions live and end as their clients do, and servers go on.
+//! Disks that flush slowly or hang for a while: sessions live as long as their clients ping, and servers go on.
 
 use crate::ensemble::cluster::{Cluster, START_TIMEOUT, Shape};
-use crate::harness::{Directory, Kind, Server, alone};
+use crate::harness::{Kind, Server, alone, wait_for};
+use crate::preload::SlowDisk;
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{JoinHandle, sleep};
@@ -14,77 +13,14 @@ use zkfast::client::Request;
 use zkfast::client::net::{Connect, Connection};
 use zkfast::proto::{Acl, OpCode};
 
-/// Longer than any hang here.
+/// How long an answer may take: longer than any hang of these tests.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 const TICK_MS: u64 = 500;
+/// Session timeout of clients that ping.
 const TIMEOUT_MS: i32 = 2000;
-
-/// Makes each `fdatasync` of a process wait as the file says that `SLOW_DISK` names: so many milliseconds, and, where
-/// `once` follows, only the next one.
-const LIBRARY: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-int fdatasync(int fd)
-{
-    int (*flush)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
-    const char *path = getenv("SLOW_DISK");
-    int file = path ? open(path, O_RDWR) : -1;
-    if (file >= 0) {
-        char text[64] = {0};
-        if (read(file, text, sizeof text - 1) > 0) {
-            long ms = atol(text);
-            if (ms > 0 && strstr(text, "once"))
-                (void)!ftruncate(file, 0);
-            struct timespec wait = {ms / 1000, ms % 1000 * 1000000};
-            nanosleep(&wait, NULL);
-        }
-        close(file);
-    }
-    return flush(fd);
-}
-"#;
-
-/// A disk whose pace a test sets.
-struct SlowDisk {
-    directory: Directory,
-}
-
-impl SlowDisk {
-    fn new() -> Self {
-        let directory = Directory::new("slow-disk");
-        let (source, library) = (directory.path().join("slow.c"), directory.path().join("slow.so"));
-        fs::write(&source, LIBRARY).expect("the library's source");
-        let mut compiler = Command::new("cc");
-        let built = compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl");
-        assert!(built.status().expect("cc, which links Rust programs too").success());
-        fs::write(directory.path().join("pace"), "").expect("the pace");
-        Self { directory }
-    }
-
-    fn environment(&self) -> Vec<(&'static str, String)> {
-        let path = |name| self.directory.path().join(name).display().to_string();
-        vec![("LD_PRELOAD", path("slow.so")), ("SLOW_DISK", path("pace"))]
-    }
-
-    fn set(&self, pace: &str) {
-        fs::write(self.directory.path().join("pace"), pace).expect("the pace");
-    }
-
-    /// Waits until a hang that was to come once has begun.
-    fn wait_until_it_hangs(&self) {
-        let deadline = Instant::now() + START_TIMEOUT;
-        while !fs::read(self.directory.path().join("pace")).expect("the pace").is_empty() {
-            assert!(Instant::now() < deadline, "nobody writes");
-            sleep(Duration::from_millis(5));
-        }
-    }
-}
+const PING_INTERVAL: Duration = Duration::from_millis(200);
+/// Pings that take as long as the timeout of their session.
+const PINGS_PER_TIMEOUT: u64 = TIMEOUT_MS as u64 / PING_INTERVAL.as_millis() as u64;
 
 fn open(address: SocketAddr) -> Connection {
     let connect = Connect { timeout_ms: TIMEOUT_MS, ..Connect::default() };
@@ -104,16 +40,16 @@ fn exists(path: &str) -> Request {
     Request::Exists { path: path.into(), watch: false }
 }
 
-/// A client that does the same again and again beside the test.
-struct Busy {
+/// A client that repeats a round of requests on a thread of its own.
+struct Background {
     stop: Arc<AtomicBool>,
-    /// Rounds that are done.
+    /// Finished rounds.
     rounds: Arc<AtomicU64>,
     thread: JoinHandle<()>,
 }
 
-impl Busy {
-    /// Sets `path` to `bytes` bytes, `at_once` requests on their way.
+impl Background {
+    /// Sets `path` to `bytes` bytes, `at_once` requests at a time.
     fn writer(address: SocketAddr, path: &str, bytes: usize, at_once: usize) -> Self {
         let mut connection =
             Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT).expect("a session");
@@ -122,17 +58,17 @@ impl Busy {
         Self::new(move || {
             (0..at_once).for_each(|_| _ = connection.queue(&set));
             let flushed = connection.flush();
-            // A server that stops hangs up.
+            // A server that stops closes its connections.
             flushed.is_ok() && (0..at_once).all(|_| connection.receive().is_ok())
         })
     }
 
-    /// Pings, and keeps `/alive`, which goes with its session.
+    /// Pings, and owns the ephemeral `/alive`, which is deleted when its session ends.
     fn pinger(address: SocketAddr) -> Self {
         let mut connection = open(address);
         assert_eq!(code(&mut connection, &create("/alive", b"", 1)), 0);
         Self::new(move || {
-            sleep(Duration::from_millis(200));
+            sleep(PING_INTERVAL);
             connection.call(&Request::Ping, &mut Vec::new()).is_ok()
         })
     }
@@ -152,14 +88,23 @@ impl Busy {
         self.rounds.load(Ordering::Relaxed)
     }
 
+    /// Waits for so many more rounds.
+    fn wait_for_rounds(&self, rounds: u64) {
+        let enough = self.rounds() + rounds;
+        wait_for(ANSWER_TIMEOUT, || match self.rounds() {
+            done if done >= enough => Ok(()),
+            done => Err(format!("{done} rounds, {enough} are wanted: the client has lost its connection?")),
+        });
+    }
+
     fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("it does not panic");
+        self.thread.join().expect("the client does not panic");
     }
 }
 
-/// On a slow disk with a steady writer, what a dead client held is free about as soon as on a quick one: the time that the
-/// commit shard waits for its disk counts, since clients are heard meanwhile.
+/// On a slow disk with a steady writer, the session of a dead client expires about as soon as on a fast one. The time in
+/// which the commit shard waits for its disk counts, since the views receive clients' requests in this time.
 #[test]
 fn dead_clients_end() {
     const FLUSH_MS: u64 = 600;
@@ -171,24 +116,24 @@ fn dead_clients_end() {
     server.start_again();
     let mut dead = open(server.address());
     assert_eq!(code(&mut dead, &create("/lock", b"", 1)), 0);
-    let writer = Busy::writer(server.address(), "/busy", 100, 1);
+    let writer = Background::writer(server.address(), "/busy", 100, 1);
     let mut other =
         Connection::connect(server.address(), &Connect::default(), ANSWER_TIMEOUT).expect("a session");
-    disk.set(&FLUSH_MS.to_string());
+    disk.delay_flushes(Duration::from_millis(FLUSH_MS));
     drop(dead);
     let died = Instant::now();
     while code(&mut other, &exists("/lock")) == 0 {
-        // Its timeout, a tick, and a few flushes until the end of its session is durable: a quarter of this.
-        assert!(died.elapsed() < Duration::from_secs(20), "the lock of a dead client stays");
+        // The timeout, a tick, and some flushes until the end of the session is durable take a quarter of this.
+        assert!(died.elapsed() < Duration::from_secs(20), "the lock of a dead client is still held");
         sleep(Duration::from_millis(50));
     }
     eprintln!("the lock was free after {:?}, {} flushes", died.elapsed(), writer.rounds());
-    disk.set("");
+    disk.delay_flushes(Duration::ZERO);
     writer.stop();
 }
 
-/// A client that pings outlives a disk that hangs with more writes waiting than a group has room for, and so does the
-/// server, although it writes nothing for longer than a shard may stand still.
+/// A disk hangs while more writes wait than fit in a group. No session of a client that pings expires, and the server
+/// lives, although it writes nothing for longer than a shard may block.
 #[test]
 fn hangs_end_no_session() {
     let _alone = alone();
@@ -198,16 +143,17 @@ fn hangs_end_no_session() {
         server.set_environment(disk.environment());
         server.set_cores(cores);
         server.start_again();
-        let pinger = Busy::pinger(server.address());
-        // 6 MB on their way from each.
-        let writers = ["/a", "/b"].map(|path| Busy::writer(server.address(), path, 20_000, 300));
-        sleep(Duration::from_millis(500));
-        disk.set(&format!("{hang_ms} once"));
-        disk.wait_until_it_hangs();
+        let pinger = Background::pinger(server.address());
+        // Each writer has 6 MB in flight.
+        let writers = ["/a", "/b"].map(|path| Background::writer(server.address(), path, 20_000, 300));
+        writers.iter().for_each(|writer| writer.wait_for_rounds(1));
+        disk.delay_next_flush(Duration::from_millis(hang_ms));
+        disk.wait_until_delayed();
         let rounds = pinger.rounds();
         sleep(Duration::from_millis(hang_ms));
-        eprintln!("cores {cores}: {} pings were answered meanwhile", pinger.rounds() - rounds);
-        sleep(Duration::from_millis(4 * TIMEOUT_MS.unsigned_abs() as u64));
+        eprintln!("cores {cores}: {} pings were answered during the hang", pinger.rounds() - rounds);
+        // A session that the hang had made expire would be gone by now.
+        pinger.wait_for_rounds(4 * PINGS_PER_TIMEOUT);
         assert!(server.is_alive(), "the server ended");
         let mut other = open(server.address());
         assert_eq!(
@@ -215,7 +161,7 @@ fn hangs_end_no_session() {
             0,
             "cores {cores}: a client that pings lost its session"
         );
-        writers.into_iter().for_each(Busy::stop);
+        writers.into_iter().for_each(Background::stop);
         pinger.stop();
     }
 }
@@ -227,8 +173,8 @@ fn ensemble() -> Cluster {
     Cluster::new(&vec![Shape::voter(Kind::Zkfast); 3], &keys, None)
 }
 
-/// Starts the ensemble; a follower, and not the leader, has the disk.
-fn start(cluster: &mut Cluster, disk: &SlowDisk) -> usize {
+/// Starts the ensemble such that a follower uses the slow disk. Gives that follower.
+fn start_with_slow_follower(cluster: &mut Cluster, disk: &SlowDisk) -> usize {
     cluster.set_environment(1, disk.environment());
     for sid in cluster.sids() {
         cluster.spawn(sid);
@@ -244,57 +190,53 @@ fn start(cluster: &mut Cluster, disk: &SlowDisk) -> usize {
     1
 }
 
-/// A follower whose disk hangs for far longer than its clients' timeouts, and than its leader's group_delay, stays with its
-/// leader and tells it that they live.
+/// A follower's disk hangs for far longer than its clients' timeouts and than the leader's `syncLimit`. The follower
+/// keeps its leader, and reports to it that the clients live.
 #[test]
 fn a_hang_of_a_follower_ends_no_session() {
     const HANG_MS: u64 = 8_000;
     let _alone = alone();
     let disk = SlowDisk::new();
     let mut cluster = ensemble();
-    let follower = start(&mut cluster, &disk);
+    let follower = start_with_slow_follower(&mut cluster, &disk);
     let leader = cluster.wait_for_leader(START_TIMEOUT);
-    let pinger = Busy::pinger(cluster.address(follower));
-    let writer = Busy::writer(cluster.address(leader), "/busy", 100, 4);
-    sleep(Duration::from_millis(1000));
-    disk.set(&format!("{HANG_MS} once"));
-    disk.wait_until_it_hangs();
+    let pinger = Background::pinger(cluster.address(follower));
+    let writer = Background::writer(cluster.address(leader), "/busy", 100, 4);
+    pinger.wait_for_rounds(1);
+    writer.wait_for_rounds(1);
+    disk.delay_next_flush(Duration::from_millis(HANG_MS));
+    disk.wait_until_delayed();
     let (pings, writes) = (pinger.rounds(), writer.rounds());
     sleep(Duration::from_millis(HANG_MS / 2));
-    assert_eq!(cluster.mode(follower).as_deref(), Some("follower"), "it answers in the middle of it");
+    assert_eq!(cluster.mode(follower).as_deref(), Some("follower"), "no answer during the hang");
     sleep(Duration::from_millis(HANG_MS / 2));
     let (pings, writes) = (pinger.rounds() - pings, writer.rounds() - writes);
-    eprintln!("meanwhile {pings} pings and {writes} writes of others");
+    eprintln!("{pings} pings and {writes} writes during the hang");
     assert!(pings >= 4 && writes >= 4, "{pings} pings, {writes} writes");
-    sleep(Duration::from_millis(2 * TIMEOUT_MS.unsigned_abs() as u64));
+    pinger.wait_for_rounds(2 * PINGS_PER_TIMEOUT);
     let mut other = open(cluster.address(leader));
     assert_eq!(code(&mut other, &exists("/alive")), 0, "a client that pings lost its session");
     writer.stop();
     pinger.stop();
 }
 
-/// A follower that is told to stop while others write without pause, faster than its disk, stops in order.
+/// A follower that gets SIGTERM while clients write faster than its disk flushes stops in order, with status 0.
 #[test]
 fn stops_in_order_under_load() {
     let _alone = alone();
     let disk = SlowDisk::new();
     let mut cluster = ensemble();
-    let follower = start(&mut cluster, &disk);
+    let follower = start_with_slow_follower(&mut cluster, &disk);
     let leader = cluster.wait_for_leader(START_TIMEOUT);
-    let writers = ["/a", "/b", "/c", "/d"].map(|path| Busy::writer(cluster.address(leader), path, 1000, 50));
-    disk.set("10");
-    sleep(Duration::from_millis(1000));
+    let writers =
+        ["/a", "/b", "/c", "/d"].map(|path| Background::writer(cluster.address(leader), path, 1000, 50));
+    disk.delay_flushes(Duration::from_millis(10));
+    writers.iter().for_each(|writer| writer.wait_for_rounds(20));
     let process = cluster.process(follower);
     kill_process(Pid::from_raw(process.cast_signed()).expect("a process"), Signal::TERM).expect("a signal");
-    let told = Instant::now();
-    let status = loop {
-        if let Some(status) = cluster.ended(follower) {
-            break status;
-        }
-        assert!(told.elapsed() < Duration::from_secs(30), "it does not stop\n{}", cluster.output(follower));
-        sleep(Duration::from_millis(20));
-    };
-    eprintln!("stopped after {:?}", told.elapsed());
+    let signalled = Instant::now();
+    let status = cluster.wait_for_exit(follower, Duration::from_secs(30));
+    eprintln!("stopped after {:?}", signalled.elapsed());
     assert_eq!(status, Some(0), "{}", cluster.output(follower));
-    writers.into_iter().for_each(Busy::stop);
+    writers.into_iter().for_each(Background::stop);
 }

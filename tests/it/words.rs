@@ -1,32 +1,32 @@
-//! What the four-letter words of a running server say, beside those of a real 3.9.4 after the same traffic.
+//! Answers to four-letter words: zkfast gives the same as ZooKeeper 3.9.4 after the same traffic.
 //!
-//! Every line is compared. Only what differs by nature is replaced first: ports, times, sizes, ids of sessions, the epoch
-//! of a zxid in an ensemble; and lists are sorted, since Java's order is that of hash tables. `mntr` has tests of its own.
-//! `ZKFAST_UNDER_TEST=java` compares the real server with itself, which tests the test.
+//! The tests compare every line. Before that they replace what must differ (ports, times, sizes, session ids, the epoch
+//! of a zxid in an ensemble) and sort lists, which Java keeps in hash tables. `mntr` has other tests.
+//! `ZKFAST_UNDER_TEST=java` compares ZooKeeper with itself, which tests the tests.
 
 mod parsers;
 
 use crate::ensemble::cluster::{Cluster, START_TIMEOUT, Shape};
-use crate::harness::{Kind, Server, alone, under_test};
+use crate::harness::{Kind, Server, alone, under_test, wait_for};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zkfast::client::net::{Connect, Connection, four_letter_word};
 use zkfast::client::{Incoming, Request};
 use zkfast::proto::{Acl, OpCode};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Sessions of the traffic, by timeout: a busy machine does not let them expire while the test runs.
+/// Timeouts of the traffic's two sessions, long enough that neither expires during the test on a busy machine.
 const BUSY_TIMEOUT_MS: i32 = 40_000;
 const QUIET_TIMEOUT_MS: i32 = 30_000;
-/// Writes of the traffic: two digests of the tree are told of, one every 128 txns.
+/// Writes of the traffic. `hash` then has two digests of the tree, one per 128 txns.
 const WRITES: usize = 280;
-/// `nio.sessionlessCnxnTimeout`, by which Java rounds the expiry of connections.
+/// `nio.sessionlessCnxnTimeout`: Java rounds the expiry of connections to it.
 const CNXN_INTERVAL_MS: i64 = 10_000;
-/// What the mask of `stmk` is set to.
+/// The trace mask that the test sets with `stmk`.
 const MASK: i64 = 77;
-/// Values that `envi` has in common on one machine; the others tell of process or of Java.
+/// Keys of `envi` whose values depend on the machine only. The others depend on the process or on Java.
 const SAME_ENVIRONMENT: [&str; 7] =
     ["java.io.tmpdir", "java.compiler", "os.name", "os.arch", "os.version", "user.name", "user.home"];
 
@@ -34,14 +34,14 @@ const SAME_ENVIRONMENT: [&str; 7] =
 struct Traffic {
     busy: Connection,
     quiet: Connection,
-    /// Connections without a session, which stay open while words are asked.
+    /// Connections without a session, open while the test sends words.
     idle: Vec<TcpStream>,
 }
 
 impl Traffic {
-    /// The same requests to any server. `place` is a znode of its own.
+    /// Sends the same requests to any server. `place` is a znode for this traffic only.
     fn new(address: SocketAddr, place: &str) -> Self {
-        // What the wait for the server's start has counted goes.
+        // Resets the counts from the wait for the server's start.
         four_letter_word(address, "srst", ANSWER_TIMEOUT).expect("an answer");
         let session = |timeout_ms| {
             let connect = Connect { timeout_ms, ..Connect::default() };
@@ -77,11 +77,12 @@ impl Traffic {
         Self { busy, quiet, idle }
     }
 
-    /// What each word says, in this order: `srst` and `crst` change what others say.
-    fn ask(&self, address: SocketAddr) -> Vec<(&'static str, String)> {
+    /// The answers to all words. The order matters, since `srst` and `crst` change later answers.
+    fn answers(&self, address: SocketAddr) -> Vec<(&'static str, String)> {
         let word = |word| four_letter_word(address, word, ANSWER_TIMEOUT).expect("an answer");
         let mut answers = Vec::new();
-        // Java counts an answer of more than 2048 bytes as several packets: `envi` comes after what tells of them.
+        // Java counts an answer of more than 2048 bytes as several packets, so `envi` comes after the words with packet
+        // counts.
         for name in [
             "ruok", "isro", "gtmk", "conf", "cons", "stat", "srvr", "dirs", "dump", "wchs", "wchc", "wchp",
             "hash", "envi",
@@ -90,7 +91,7 @@ impl Traffic {
         }
         answers.push(("stmk", set_mask(address)));
         answers.push(("gtmk", word("gtmk")));
-        // Counted from here on: each of these words, and its answer.
+        // From here on the servers count these words and their answers.
         for name in ["srst", "srvr", "crst", "cons", "stat"] {
             answers.push((name, word(name)));
         }
@@ -103,7 +104,7 @@ impl Traffic {
     }
 }
 
-/// `stmk` and its eight bytes, in one piece: Java does not wait for the rest.
+/// Sends `stmk` and its eight bytes at once, since Java does not wait for the rest. Gives the answer.
 fn set_mask(address: SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(ANSWER_TIMEOUT)).expect("a socket");
@@ -113,9 +114,9 @@ fn set_mask(address: SocketAddr) -> String {
     answer
 }
 
-/// What a server said, with what differs by nature replaced.
+/// Replaces in answers what must differ between servers.
 struct Normal {
-    /// Ids of sessions.
+    /// Names for session ids.
     names: BTreeMap<String, &'static str>,
     is_member: bool,
 }
@@ -170,11 +171,11 @@ impl Normal {
         }
     }
 
-    /// Addresses of clients and ids of sessions, which stand in several words.
+    /// Replaces client addresses and session ids, which occur in several words.
     fn common(&self, answer: &str) -> String {
         let mut text = answer.to_owned();
         for (id, name) in &self.names {
-            // An id may begin another one.
+            // One id may be a prefix of another.
             for end in [",", "\n", ":", "\t"] {
                 text = text.replace(&format!("{id}{end}"), &format!("{name}{end}"));
             }
@@ -199,14 +200,14 @@ impl Normal {
                 let figures: Vec<&str> = figures.split('/').collect();
                 let [min, avg, max] = figures[..] else { panic!("{line}") };
                 let [min, max] = [min, max].map(|figure| figure.parse::<u64>().expect("milliseconds"));
-                // A double, with a point.
+                // A decimal number with a point.
                 assert!(avg.contains('.') && avg.parse::<f64>().is_ok() && min <= max, "{line}");
                 key.to_owned()
             }
             Some((key @ "Zxid", zxid)) => {
                 format!("{key}: {}", self.zxid(zxid.strip_prefix("0x").expect("hexadecimal")))
             }
-            // Sizes of proposals: Java's contain a header of its own.
+            // Java's proposal sizes include a header that zkfast's proposals do not have.
             Some((key @ "Proposal sizes last/min/max", sizes)) => {
                 assert_eq!(sizes.split('/').filter(|size| size.parse::<i64>().is_ok()).count(), 3, "{line}");
                 key.to_owned()
@@ -215,14 +216,14 @@ impl Normal {
         }
     }
 
-    /// Without the epoch where an election counts it.
+    /// A zxid, without its epoch for a member of an ensemble: elections increase it.
     fn zxid(&self, hex: &str) -> String {
         let zxid = u64::from_str_radix(hex, 16).unwrap_or_else(|_| panic!("{hex} is no zxid"));
         if self.is_member { format!("EPOCH+{:#x}", zxid & 0xffff_ffff) } else { format!("{zxid:#x}") }
     }
 
-    /// Sets of what expires at the same time are Java's rounding of its own clock, and it keeps sets that are empty: they
-    /// are taken apart. When each expires is checked.
+    /// Joins the sets of `dump`: Java groups what expires at the same time by its own clock, and keeps empty sets.
+    /// Checks the time at which each set expires.
     fn dump(&self, text: &str) -> String {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
         let mut sections: Vec<(String, Vec<String>)> = Vec::new();
@@ -234,9 +235,9 @@ impl Normal {
                 let longest = i64::from(BUSY_TIMEOUT_MS) + CNXN_INTERVAL_MS;
                 let soonest = i64::from(QUIET_TIMEOUT_MS) - 2 * CNXN_INTERVAL_MS;
                 let limits = match count {
-                    // One that has passed may be there still.
+                    // An empty set whose time has passed may still exist.
                     "0" => now_ms - 60_000..=now_ms + longest,
-                    // A date has no milliseconds. An idle connection may be about to go.
+                    // A date has no milliseconds, and an idle connection may be about to expire.
                     _ => now_ms - 1000 + soonest.min(0)..=now_ms + longest,
                 };
                 assert!(limits.contains(&at_ms), "{line}: {at_ms} at {now_ms}");
@@ -250,7 +251,7 @@ impl Normal {
                 items.push(line.to_owned());
             } else {
                 owner.clear();
-                // `Session Sets (2)/(3):` has the number of sets first.
+                // The first number in `Session Sets (2)/(3):` counts sets.
                 let heading = match line.split_once(" Sets (") {
                     Some((what, counts)) => {
                         format!("{what} Sets {}", counts.split_once('/').expect("two numbers").1)
@@ -270,6 +271,7 @@ impl Normal {
     }
 }
 
+/// Applies `normal` to each line.
 fn by_line(text: &str, normal: impl Fn(&str) -> String) -> String {
     text.split_inclusive('\n')
         .map(|line| match line.strip_suffix('\n') {
@@ -279,7 +281,7 @@ fn by_line(text: &str, normal: impl Fn(&str) -> String) -> String {
         .collect()
 }
 
-/// The lines of a block sorted, those before and after it as they are.
+/// Sorts the lines of one block, and leaves those before and after it in place.
 fn sorted_block(text: &str, is_in: impl Fn(&str) -> bool) -> String {
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
     if let Some(from) = lines.iter().position(|line| is_in(line)) {
@@ -289,7 +291,7 @@ fn sorted_block(text: &str, is_in: impl Fn(&str) -> bool) -> String {
     lines.concat()
 }
 
-/// Lines, each followed by lines that are indented: both sorted.
+/// Sorts lines, together with the indented lines after each, and sorts these too.
 fn sorted_groups(text: &str) -> String {
     let mut groups: Vec<Vec<&str>> = Vec::new();
     let (body, end) = text.strip_suffix("\n\n").map_or((text, ""), |body| (body, "\n\n"));
@@ -305,7 +307,7 @@ fn sorted_groups(text: &str) -> String {
     format!("{}{end}", lines.join("\n"))
 }
 
-/// A line of `cons`: times and latencies are taken out of it, once they make sense.
+/// A line of `cons` without times and latencies, whose plausibility it checks.
 fn connection(line: &str) -> String {
     let Some((head, fields)) = line.split_once("](") else { return line.to_owned() };
     let fields = fields.strip_suffix(')').expect("a parenthesis");
@@ -314,7 +316,7 @@ fn connection(line: &str) -> String {
         let (key, value) = field.split_once('=').expect("a key and a value");
         match key {
             "est" | "lresp" => {
-                // Java's own beginning of time for the latter.
+                // The time 0 of `lresp` is Java's own.
                 let ms: i64 = value.parse().expect("milliseconds");
                 assert!(ms >= 0, "{line}");
                 format!("{key}={}", if ms == 0 { "0" } else { "TIME" })
@@ -325,7 +327,7 @@ fn connection(line: &str) -> String {
             }
             "lzxid" if !["0xffffffffffffffff", "0x0"].contains(&value) => {
                 assert!(u64::from_str_radix(&value[2..], 16).is_ok(), "{line}");
-                // That of the server's tree when it answered: other clients may have written meanwhile.
+                // The zxid of the server's tree at the time of the answer. Other clients may have written since.
                 format!("{key}=ZXID")
             }
             _ => field.to_owned(),
@@ -377,16 +379,33 @@ fn java_date_ms(text: &str) -> i64 {
     (((days * 24 + clock[0]) * 60 + clock[1]) * 60 + clock[2]) * 1000
 }
 
-/// What a server says, word by word; the parsers of monitoring tools read the same server.
+/// A server's answers, with replacements, by word. `polls` words that the test sent before do not count: `srst` resets
+/// the counts between the first and the second `srvr`.
 fn observe(
     address: SocketAddr,
     traffic: &Traffic,
     names: &BTreeMap<String, &'static str>,
     is_member: bool,
+    polls: u64,
 ) -> Vec<(String, String)> {
     let normal = Normal { names: names.clone(), is_member };
-    let answers = traffic.ask(address);
-    answers.iter().map(|(word, answer)| ((*word).to_owned(), normal.answer(word, answer))).collect()
+    let answers = traffic.answers(address);
+    let reset = answers.iter().position(|(word, _)| *word == "srst").expect("one of the words");
+    let normal_answer = |(at, (word, answer)): (usize, &(&str, String))| {
+        let answer = if at < reset { without_polls(answer, polls) } else { answer.clone() };
+        ((*word).to_owned(), normal.answer(word, &answer))
+    };
+    answers.iter().enumerate().map(normal_answer).collect()
+}
+
+/// An answer to `stat` or `srvr`, with packet counts as if the test had not sent `polls` words.
+fn without_polls(answer: &str, polls: u64) -> String {
+    by_line(answer, |line| match line.split_once(": ") {
+        Some((key @ ("Received" | "Sent"), packets)) => {
+            format!("{key}: {}", packets.parse::<u64>().expect("a number of packets") - polls)
+        }
+        _ => line.to_owned(),
+    })
 }
 
 #[track_caller]
@@ -397,9 +416,9 @@ fn compare(what: &str, java: &[(String, String)], ours: &[(String, String)]) {
     }
 }
 
-/// A server of its own says what Java's says, also of a client that came over IPv6.
+/// A standalone server gives Java's answers, also about a client with an IPv6 address.
 #[test]
-fn alone_beside_java() {
+fn standalone_like_java() {
     let _alone = alone();
     let all = |kind| {
         let server = Server::start(kind, &[("clientPortAddress", "::")]);
@@ -408,14 +427,14 @@ fn alone_beside_java() {
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
         traffic.idle.push(TcpStream::connect(v6).expect("IPv6 on the loopback interface"));
         let names = traffic.names();
-        let answers = observe(address, &traffic, &names, false);
+        let answers = observe(address, &traffic, &names, false, 0);
         parsers::all(address, "standalone");
         answers
     };
     compare("standalone", &all(Kind::Java), &all(under_test()));
 }
 
-/// A mask that comes in pieces is waited for, and no other word meanwhile.
+/// The server waits for the rest of a trace mask, and answers other words in this time.
 #[test]
 fn pieces() {
     let _alone = alone();
@@ -432,7 +451,7 @@ fn pieces() {
     assert_eq!((answer.as_str(), word("gtmk").as_str()), ("77", "77"));
 }
 
-/// A session that is attached to again has no request yet: neither its operation nor its xid are those of before.
+/// After a client attaches again to a session, `cons` shows no operation and no xid of the former connection.
 #[test]
 fn attached_again() {
     let _alone = alone();
@@ -447,11 +466,11 @@ fn attached_again() {
         assert_eq!(again.identity(), session);
         let names = [(format!("{:#x}", session.0), "AGAIN")].into();
         let word = |word| four_letter_word(server.address(), word, ANSWER_TIMEOUT).expect("an answer");
-        // Until the connection before is gone.
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
-        while word("cons").matches("sid=").count() > 1 {
-            assert!(Instant::now() < deadline, "{}", word("cons"));
-        }
+        // Waits until the server has noticed the end of the former connection.
+        wait_for(ANSWER_TIMEOUT, || match word("cons") {
+            answer if answer.matches("sid=").count() > 1 => Err(answer),
+            _ => Ok(()),
+        });
         let normal = Normal { names, is_member: false };
         let before = normal.answer("cons", &word("cons"));
         word("crst");
@@ -462,9 +481,9 @@ fn attached_again() {
     assert_eq!(cons(under_test()), java, "left is zkfast");
 }
 
-/// Leader, follower and observer say what Java's say.
+/// Leader, follower and observer give the answers of Java's leader, follower and observer.
 #[test]
-fn members_beside_java() {
+fn members_like_java() {
     let _alone = alone();
     let all = |kind| {
         let observer = Shape { observer: true, ..Shape::voter(kind) };
@@ -492,13 +511,17 @@ fn members_beside_java() {
             let answer = cluster.word(sid, "srvr").unwrap_or_default();
             answer.lines().find(|line| line.starts_with("Zxid: ")).map(str::to_owned)
         };
-        let deadline = Instant::now() + START_TIMEOUT;
-        while zxid(1).is_none() || zxid(1) != zxid(2) || zxid(2) != zxid(3) {
-            assert!(Instant::now() < deadline, "the servers do not come to the same txn");
-        }
+        let mut polls = 0;
+        wait_for(START_TIMEOUT, || {
+            polls += 1;
+            match [1, 2, 3].map(zxid) {
+                [Some(a), Some(b), Some(c)] if a == b && b == c => Ok(()),
+                zxids => Err(format!("the servers have different zxids: {zxids:?}")),
+            }
+        });
         roles.each_ref().map(|(role, sid)| {
             let traffic = &traffic[usize::from(*role != "leader") + usize::from(*role == "observer")];
-            let answers = observe(cluster.address(*sid), traffic, &names, true);
+            let answers = observe(cluster.address(*sid), traffic, &names, true, polls);
             parsers::all(cluster.address(*sid), role);
             (*role, answers)
         })

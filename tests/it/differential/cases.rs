@@ -1,6 +1,6 @@
-//! Which error wins: a table that both servers are held to.
+//! Tables of requests whose answers must be the same on both servers: precedence of errors, watches and sessions.
 //!
-//! `expected` is what Apache ZooKeeper 3.9.4 answers; the whole reply is compared as well.
+//! `expected` is the code that Apache ZooKeeper 3.9.4 gives. The tests also compare the whole replies.
 
 use super::pair::{Attach, Difference, Pair, Step};
 use super::program::plain_create;
@@ -60,8 +60,8 @@ fn exists(at: &str, watch: bool) -> Request {
     Request::Exists { path: path(at), watch }
 }
 
-/// The requests that every table starts from.
-fn ground() -> Vec<Request> {
+/// Creates the znodes that the tables use.
+fn initial_znodes() -> Vec<Request> {
     vec![
         create("/p"),
         create("/p/full"),
@@ -74,12 +74,14 @@ fn ground() -> Vec<Request> {
     ]
 }
 
-/// Lone requests and their codes, one after the other on one session.
-fn lone() -> Vec<(Request, i32)> {
+/// A request and the code of its answer.
+type Case = (Request, i32);
+
+/// Checks of create in their order: mode, path, ACL, parent, permission, full path, existence, ephemeral parent.
+fn create_cases() -> Vec<Case> {
     use OpCode as Op;
     let ttl_max = (1 << 40) - 1;
     vec![
-        // create: mode, path, ACL, parent, permission, full path, exists, ephemeral parent.
         (make(Op::CREATE, "bad", bad_acl(), 7, -1), -8),
         (make(Op::CREATE, "/missing/x", bad_acl(), 5, -1), -8),
         (make(Op::CREATE2, "/p/five", open(), 5, -1), -8),
@@ -111,7 +113,12 @@ fn lone() -> Vec<(Request, i32)> {
         (make(Op::CREATE_CONTAINER, "/p/zero", open(), 0, -1), 0),
         (make(Op::CREATE_CONTAINER, "/p/eight", open(), 8, -1), -8),
         (create("/zookeeper/mine"), 0),
-        // delete: path, parent, permission on the parent, node, version, children.
+    ]
+}
+
+/// Checks of delete in their order: path, parent, permission on the parent, znode, version, children.
+fn delete_cases() -> Vec<Case> {
+    vec![
         (delete("/", 5), -8),
         (delete("", 5), -8),
         (delete("/zookeeper", 5), -8),
@@ -125,6 +132,12 @@ fn lone() -> Vec<(Request, i32)> {
         (delete("/p/full", 0), -111),
         (delete("/p/full/", 0), -101),
         (delete("/p/zero", -2), -103),
+    ]
+}
+
+/// Checks of setData and setACL in their order: path, ACL, znode, permission, version.
+fn set_cases() -> Vec<Case> {
+    vec![
         // setData: path, node, permission, version.
         (set("p", 5), -8),
         (set("/p/\u{1}", 5), -8),
@@ -144,7 +157,12 @@ fn lone() -> Vec<(Request, i32)> {
         (set_acl("/p/admin", open(), 5), -103),
         (set_acl("/p/admin", only(16), 0), 0),
         (set_acl("/p/admin", only(17), 0), -103),
-        // Reads look, and do not judge a path.
+    ]
+}
+
+/// Reads look a path up and do not check its form.
+fn read_cases() -> Vec<Case> {
+    vec![
         (get("p"), -101),
         (get("/p/"), -101),
         (get("/p/\0"), -101),
@@ -162,14 +180,19 @@ fn lone() -> Vec<(Request, i32)> {
         (Request::GetAcl { path: path("/p/x") }, -101),
         (Request::Sync { path: path("/nothing/here") }, 0),
         (Request::Sync { path: path("") }, 0),
-        // Numbers that are no mode or type; nothing to remove.
+    ]
+}
+
+/// Watch modes and types that do not exist, watches that are not set, and requests that cannot be parsed.
+fn other_cases() -> Vec<Case> {
+    vec![
+        // Unknown modes and types, and watches that are not set.
         (Request::AddWatch { path: path("/p"), mode: 2 }, -5),
         (Request::CheckWatches { path: path("/p"), kind: 0 }, -5),
         (Request::RemoveWatches { path: path("/p"), kind: 9 }, -5),
         (Request::CheckWatches { path: path("/p"), kind: 3 }, -121),
         (Request::RemoveWatches { path: path("/p/x"), kind: 1 }, -121),
         (Request::RemoveWatches { path: path("/p/x"), kind: 2 }, 0),
-        // The rest.
         (Request::Reconfig { joining: None, leaving: None, new_members: None, config_id: -1 }, -123),
         (Request::Raw { op: OpCode::CREATE, body: Vec::new() }, -5),
         (Request::Raw { op: OpCode::CREATE, body: (-1i32).to_be_bytes().to_vec() }, -5),
@@ -182,7 +205,12 @@ fn lone() -> Vec<(Request, i32)> {
     ]
 }
 
-/// Multis and the codes of their results; an empty list of codes is an answer without results.
+/// Single requests with the codes of their answers, one after the other on one session.
+fn single_requests() -> Vec<Case> {
+    [create_cases(), delete_cases(), set_cases(), read_cases(), other_cases()].concat()
+}
+
+/// Multis, the code of the answer and the codes of its results. An empty list stands for an answer without results.
 fn multis() -> Vec<(Vec<Request>, i32, Vec<i32>)> {
     vec![
         (vec![], 0, vec![]),
@@ -217,13 +245,13 @@ fn multis() -> Vec<(Vec<Request>, i32, Vec<i32>)> {
     ]
 }
 
-/// Which error wins, for every write and read, alone and in multis.
+/// If several errors apply to a request, both servers answer with the same one, for single requests and in multis.
 #[test]
 fn precedence_of_errors() {
     let _alone = alone();
     let mut table = Table::new(2);
-    table.step("ground", 0, Step::Burst(ground()));
-    for (request, expected) in lone() {
+    table.step("initial znodes", 0, Step::Burst(initial_znodes()));
+    for (request, expected) in single_requests() {
         let name = super::pair::show_request(&request);
         table.step(&name, 0, Step::Burst(vec![request]));
         let got = table.pair.replies.first().map(|reply| reply.header.err);
@@ -244,7 +272,7 @@ fn precedence_of_errors() {
         let expected = Some((err, codes));
         table.expect(&name, got == expected, &format!("{got:?} instead of {expected:?}"));
     }
-    // What is under way counts: the same path three times, without waiting.
+    // The server checks a request against those in flight: the same path several times, without waiting.
     let name = "a pipelined create, delete, create";
     table.step(name, 0, Step::Burst(vec![create("/p/k"), delete("/p/k", 0), create("/p/k"), set("/p/k", 1)]));
     let codes: Vec<i32> = table.pair.replies.iter().map(|reply| reply.header.err).collect();
@@ -252,76 +280,83 @@ fn precedence_of_errors() {
     table.finish();
 }
 
-/// Each kind of watch against each kind of change: who is told what, in which order, and once.
+/// For each kind of watch and each kind of change, both servers send the same events, in the same order, once.
 #[test]
 fn watches_and_changes() {
     let _alone = alone();
     let mut table = Table::new(3);
-    let watch = |at: &str, mode: i32| Request::AddWatch { path: path(at), mode };
-    let read = |at: &str| {
-        vec![
-            Request::GetData { path: path(at), watch: true },
-            Request::GetChildren { path: path(at), watch: true },
-            exists(at, true),
-        ]
-    };
-    let changes = || {
-        vec![
-            create("/w/c"),
-            set("/w/c", -1),
-            create("/w/c/d"),
-            set("/w", -1),
-            set_acl("/w/c", open(), -1),
-            delete("/w/c/d", -1),
-            delete("/w/c", -1),
-            Request::Multi {
-                ops: vec![create("/w/c"), set("/w/c", 0), create("/w/c/d"), delete("/w/c/d", 0)],
-            },
-            Request::Multi { ops: vec![set("/w/c", -1), check("/w", 77)] },
-            delete("/w/c", -1),
-        ]
-    };
     table.step("the watched", 0, Step::Burst(vec![create("/w"), create("/v")]));
     let kinds: Vec<(&str, Vec<Request>)> = vec![
         ("none", vec![]),
-        ("one-shot on the parent", read("/w")),
-        ("one-shot on the child", read("/w/c")),
-        ("one-shot on both", [read("/w"), read("/w/c")].concat()),
+        ("one-shot on the parent", watch_once("/w")),
+        ("one-shot on the child", watch_once("/w/c")),
+        ("one-shot on both", [watch_once("/w"), watch_once("/w/c")].concat()),
         ("persistent on the parent", vec![watch("/w", 0)]),
         ("recursive on the parent", vec![watch("/w", 1)]),
         ("recursive on the root", vec![watch("/", 1)]),
         (
             "all modes on one path",
-            [read("/w/c"), vec![watch("/w/c", 0), watch("/w/c", 1), watch("/w", 1)]].concat(),
+            [watch_once("/w/c"), vec![watch("/w/c", 0), watch("/w/c", 1), watch("/w", 1)]].concat(),
         ),
     ];
     for (name, watches) in kinds {
         table.step(name, 1, Step::Burst(watches.clone()));
         table.step(name, 2, Step::Burst(watches));
-        // By somebody else, and by one of the watchers.
-        table.step(name, 0, Step::Burst(changes()));
-        table.step(name, 2, Step::Burst(changes()));
+        // By a session without watches, and by one of the watchers.
+        table.step(name, 0, Step::Burst(watched_changes()));
+        table.step(name, 2, Step::Burst(watched_changes()));
         for at in ["/w", "/w/c", "/"] {
             let remove = |kind| Request::RemoveWatches { path: path(at), kind };
             table.step(name, 1, Step::Burst(vec![remove(4), remove(5), remove(1), remove(2), remove(3)]));
             table.step(name, 2, Step::Burst(vec![remove(3), remove(3)]));
         }
     }
-    // Only who may read a znode is told of it; a one-shot watch is spent all the same.
+    // Only a session that may read a znode gets its events; a one-shot watch is used up all the same.
     table.step("closed", 1, Step::Burst(vec![watch("/", 1), exists("/w/secret", true)]));
     table.step("closed", 0, Step::Burst(vec![make(OpCode::CREATE, "/w/secret", only(30), 0, -1)]));
     table.step("closed", 0, Step::Burst(vec![set("/w/secret", -1)]));
     table.step("closed", 0, Step::Burst(vec![set_acl("/w/secret", open(), -1)]));
     table.step("closed", 0, Step::Burst(vec![set("/w/secret", -1), delete("/w/secret", -1)]));
-    // A session that ends takes its ephemerals along; it hears of it itself.
+    // The end of a session deletes its ephemerals, and the session itself gets these events.
     table.step("close", 2, Step::Burst(vec![ephemeral("/w/e1"), ephemeral("/v/e2"), ephemeral("/e3")]));
-    table.step(
-        "close",
-        2,
-        Step::Burst([read("/w"), vec![watch("/w/e1", 0), Request::CloseSession]].concat()),
-    );
+    let close = [watch_once("/w"), vec![watch("/w/e1", 0), Request::CloseSession]].concat();
+    table.step("close", 2, Step::Burst(close));
     table.step("close", 2, Step::Attach(Attach::New { timeout_ms: 600_000 }));
-    // setWatches catches up with what has happened since a zxid, and registers the rest.
+    catch_up(&mut table);
+    table.finish();
+}
+
+fn watch(at: &str, mode: i32) -> Request {
+    Request::AddWatch { path: path(at), mode }
+}
+
+/// Sets all one-shot watches on a path.
+fn watch_once(at: &str) -> Vec<Request> {
+    vec![
+        Request::GetData { path: path(at), watch: true },
+        Request::GetChildren { path: path(at), watch: true },
+        exists(at, true),
+    ]
+}
+
+/// Every kind of change of `/w` and `/w/c`.
+fn watched_changes() -> Vec<Request> {
+    vec![
+        create("/w/c"),
+        set("/w/c", -1),
+        create("/w/c/d"),
+        set("/w", -1),
+        set_acl("/w/c", open(), -1),
+        delete("/w/c/d", -1),
+        delete("/w/c", -1),
+        Request::Multi { ops: vec![create("/w/c"), set("/w/c", 0), create("/w/c/d"), delete("/w/c/d", 0)] },
+        Request::Multi { ops: vec![set("/w/c", -1), check("/w", 77)] },
+        delete("/w/c", -1),
+    ]
+}
+
+/// setWatches gives events for changes after a zxid, and sets the other watches.
+fn catch_up(table: &mut Table) {
     table.pair.rebase();
     table.step("catch-up", 0, Step::Burst(vec![create("/w/new"), set("/v", -1), delete("/w/new", -1)]));
     let lists = || {
@@ -335,22 +370,19 @@ fn watches_and_changes() {
         let old = Request::SetWatches { relative_zxid, lists: [data, exist, child] };
         table.step("catch-up", 2, Step::Burst(vec![old]));
     }
-    table.step(
-        "catch-up",
-        0,
-        Step::Burst(vec![create("/gone"), set("/v", -1), set("/w", -1), create("/w/new")]),
-    );
-    table.finish();
+    let changes = vec![create("/gone"), set("/v", -1), set("/w", -1), create("/w/new")];
+    table.step("catch-up", 0, Step::Burst(changes));
 }
 
-/// Handshakes: new, again, stolen, refused, old clients, negotiated timeouts; and expiry.
+/// Both servers give the same answers to handshakes (new, attached again, stolen, refused, of old clients, with
+/// negotiated timeouts), auth, unknown operations and large frames, and at expiry.
 #[test]
 fn sessions() {
     let _alone = alone();
     let mut table = Table::new(3);
     for timeout_ms in [-1, 0, 1, 3_999, 4_000, 5_000, 40_001, 899_999, 900_000, i32::MAX] {
         table.step("negotiation", 1, Step::Attach(Attach::New { timeout_ms }));
-        // Closed at once: a session that expires takes a zxid whenever its time has come.
+        // The session is closed at once, since its expiry would take a zxid at any time.
         table.step("negotiation", 1, Step::Burst(vec![Request::CloseSession]));
     }
     table.step("owner", 1, Step::Attach(Attach::New { timeout_ms: 600_000 }));
@@ -394,7 +426,7 @@ fn sessions() {
     table.step("too big", 1, Step::Attach(Attach::Again { read_only: Some(false) }));
     table.step("close", 1, Step::Burst(vec![Request::CloseSession]));
     table.step("close", 1, Step::Attach(Attach::New { timeout_ms: 8_000 }));
-    // Expiry: in one txn, told to who watches.
+    // Expiry is one txn, and watchers get its events.
     table.step("expiry", 1, Step::Burst(vec![ephemeral("/expires"), Request::Ping]));
     table.step("expiry", 0, Step::Burst(vec![exists("/expires", true)]));
     let waited = table.pair.wait_for_event(0);
@@ -407,7 +439,7 @@ fn auth(scheme: &str, bytes: &[u8]) -> Request {
     Request::Auth { scheme: path(scheme), auth: Some(bytes.to_vec()) }
 }
 
-/// Runs steps and collects what differs, so that one run shows all of it.
+/// Runs steps and collects differences, so that one run shows all of them.
 struct Table {
     pair: Pair,
     failures: Vec<String>,
@@ -426,7 +458,7 @@ impl Table {
     fn note(&mut self, name: &str, made: Result<(), Difference>) {
         if let Err(Difference { text }) = made {
             self.failures.push(format!("{name}: {text}"));
-            // What follows is compared from here on, not with a zxid that is off by one.
+            // Without this, all later zxids would differ by one.
             self.pair.rebase();
         }
     }

@@ -1,11 +1,11 @@
-//! Turns what a server sent into text that two servers must agree on, byte for byte.
+//! Turns answers and events into text that must be equal on two servers, byte for byte.
 //!
-//! | differs by nature    | becomes                                                                 |
+//! | must differ          | becomes                                                                 |
 //! |----------------------|-------------------------------------------------------------------------|
-//! | zxid                 | its distance from the program's first; 0 and -1 stay                    |
-//! | ctime, mtime         | `ok` if the txn with that zxid always shows this time, and it is recent |
+//! | zxid                 | its distance from the program's first zxid; 0 and -1 stay               |
+//! | ctime, mtime         | `ok` if this txn always has this time, and the time is recent           |
 //! | session id           | the number of the session in order of creation                          |
-//! | order of children    | sorted, as Java's is that of a hash table                               |
+//! | order of children    | sorted, since Java keeps them in a hash table                           |
 //! | order of identities, of ephemerals, of entries that `auth` stands for | sorted, likewise       |
 //! | order of the deletions of one closeSession | sorted by path, likewise                          |
 
@@ -15,15 +15,15 @@ use std::time::{Duration, SystemTime};
 use zkfast::client::{Body, Event, Incoming, OpResult, Reply};
 use zkfast::proto::{Acl, ConnectResponse, Stat};
 
-/// How far a server's times may be from the test's own clock: they share it.
+/// How far a server's times may be from the test's own, by the same clock.
 const CLOCK_SLACK: Duration = Duration::from_secs(5);
-/// Data up to this many bytes is shown, more is told by length and checksum.
+/// Longest data that is shown. Longer data becomes its length and checksum.
 const DATA_SHOWN_BYTES: usize = 40;
 
-/// What one server's answers are relative to.
+/// What the text of one server's answers refers to.
 #[derive(Debug)]
 pub struct Normal {
-    /// Newest zxids at the moments from which on is counted anew, oldest first.
+    /// Zxids from which later ones are counted, oldest first.
     bases: Vec<i64>,
     time_of: HashMap<i64, i64>,
     sessions: HashMap<i64, usize>,
@@ -31,20 +31,20 @@ pub struct Normal {
 }
 
 impl Normal {
-    /// Zxids count from `zxid_base`.
+    /// Counts zxids from `zxid_base`.
     pub fn new(zxid_base: i64) -> Self {
         let sessions = HashMap::new();
         Self { bases: vec![zxid_base], time_of: HashMap::new(), sessions, started: SystemTime::now() }
     }
 
-    /// Counts zxids above this one from it; those up to it stay what they are. Behind a difference
-    /// this keeps all that follows from being different too.
+    /// Counts zxids above `zxid_base` from it. After a difference between the servers this keeps later zxids equal.
+    /// Zxids up to `zxid_base` keep their former base.
     pub fn rebase(&mut self, zxid_base: i64) {
         self.bases.push(zxid_base);
     }
 
     fn base(&self) -> i64 {
-        *self.bases.last().expect("there is always one")
+        *self.bases.last().expect("there is always a base")
     }
 
     /// A distance from the base as this server's zxid.
@@ -74,7 +74,7 @@ impl Normal {
         }
     }
 
-    /// The time of the txn `zxid`, which is one and the same wherever it shows.
+    /// The time of the txn `zxid`, which must be the same in all answers.
     fn time(&mut self, zxid: i64, ms: i64) -> &'static str {
         if zxid == 0 {
             return if ms == 0 { "0" } else { "not 0" };
@@ -107,7 +107,7 @@ impl Normal {
         )
     }
 
-    /// A connect response; a session not seen before gets the next number.
+    /// A connect response. A new session gets the next number.
     pub fn connect(&mut self, response: &ConnectResponse) -> String {
         let next = self.sessions.len();
         if response.session_id != 0 {
@@ -178,8 +178,7 @@ impl Normal {
     }
 }
 
-/// Sorts what `close_zxid` alone brought: runs of events of a closeSession, which Java deletes in the
-/// order of a hash set.
+/// Sorts runs of events of the closeSession with `close_zxid`: Java deletes its ephemerals in the order of a hash set.
 pub fn sort_close(items: &mut [(i64, String)], close_zxid: i64) {
     let mut start = 0;
     while start < items.len() {
@@ -195,8 +194,8 @@ pub fn show(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes.escape_ascii())
 }
 
-/// A path as Java would have it: Java decodes what a client sends, with U+FFFD for what it cannot,
-/// and encodes it anew, surrogate by surrogate; zkfast keeps a client's bytes.
+/// A path as Java would send it. Java decodes a client's bytes, with U+FFFD for invalid ones, and encodes the string
+/// again, surrogate by surrogate. zkfast keeps the client's bytes.
 fn path_text(path: &[u8]) -> String {
     let mut whole = Vec::with_capacity(path.len());
     let mut rest = path;

@@ -1,4 +1,4 @@
-//! Two servers in lock step: each step goes to both, and both must say the same.
+//! Two servers in lock step: each step goes to both, and both must give the same answers and events.
 
 use super::normal::{Normal, sort_close};
 use crate::harness::{ANSWER_TIMEOUT, Kind, Server};
@@ -6,8 +6,8 @@ use zkfast::client::net::{ClientError, Connect, Connection};
 use zkfast::client::{Incoming, Reply, Request};
 use zkfast::proto::{OpCode, Zxid};
 
-/// What both servers' `zoo.cfg` say. Sessions outlive any pause of the test, and the sweeper of
-/// containers and TTL nodes stays away, as both go by the clock.
+/// Keys of both servers. What depends on the clock is off: sessions outlive any pause of the test, and containers and
+/// TTL nodes are not deleted.
 const KEYS: &[(&str, &str)] = &[
     ("tickTime", "2000"),
     ("maxSessionTimeout", "900000"),
@@ -18,45 +18,45 @@ const KEYS: &[(&str, &str)] = &[
     ("DigestAuthenticationProvider.superDigest", "super:xQJmxLMiHGwaqBvst5y6rkB6HQs="),
 ];
 
-/// Session timeout that every session here asks for.
+/// Session timeout that every session requests.
 const TIMEOUT_MS: i32 = 600_000;
 
-/// What is done to a session's connection; the other sessions only listen.
+/// What the test does on a session's connection. The other sessions only receive events.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Requests sent at once, their answers read in order. `SetWatches` carries its zxid as distance
-    /// from the program's base.
+    /// Sends requests without waiting, then reads the answers. The zxid of a `SetWatches` is a distance from the
+    /// program's base.
     Burst(Vec<Request>),
-    /// Bytes behind which the server closes the connection.
+    /// Sends bytes after which the server must close the connection.
     Break(Vec<u8>),
-    /// One request behind whose answer the server closes the connection.
+    /// Sends a request after whose answer the server must close the connection.
     Last(Request),
-    /// Connects anew with the id and password of the session in that place.
+    /// Connects again, usually to the same session.
     Attach(Attach),
 }
 
-/// Ways to come back.
+/// Ways to connect again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attach {
-    /// The old connection is closed first; `read_only` is what the connect request says of it.
+    /// Closes the old connection first.
     Again {
-        /// `None` sends 44 bytes, as clients before 3.4 do.
+        /// The flag in the connect request. `None` leaves it out, as clients before 3.4 do: the request has 44 bytes.
         read_only: Option<bool>,
     },
-    /// The old connection is still open: the server closes it.
+    /// Leaves the old connection open: the server must close it.
     Steal,
-    /// With a wrong password; then with the right one.
+    /// Tries a wrong password, then the right one.
     WrongPassword,
-    /// Claiming to have seen a zxid of the future; then the true one.
+    /// Claims to have seen a future zxid, then the true one.
     FromTheFuture,
-    /// As a new session; the old one, if still alive, stays as it is.
+    /// Opens a new session. The old session stays open.
     New {
         /// Session timeout to ask for.
         timeout_ms: i32,
     },
 }
 
-/// One server with its sessions, by place.
+/// One server and its sessions, by place.
 #[derive(Debug)]
 struct Side {
     server: Server,
@@ -64,7 +64,7 @@ struct Side {
     places: Vec<Option<Connection>>,
 }
 
-/// Items of one connection, in the order in which they came, each with its zxid.
+/// Answers and events of one connection, in the order of their arrival, each with its zxid.
 type Seen = Vec<(i64, String)>;
 
 impl Side {
@@ -90,7 +90,7 @@ impl Side {
     }
 
     fn connection(&mut self, place: usize) -> &mut Connection {
-        self.places[place].as_mut().expect("every step leaves its place connected")
+        self.places[place].as_mut().expect("every step leaves a connection in its place")
     }
 
     fn send(&mut self, place: usize, requests: &[Request]) {
@@ -98,7 +98,7 @@ impl Side {
             let request = self.absolute(request);
             self.connection(place).queue(&request);
         }
-        // A connection that is closed by now says so when its answers are read.
+        // If the server has closed the connection, reading the answers will show it.
         let _ = self.connection(place).flush();
     }
 
@@ -112,7 +112,7 @@ impl Side {
         request
     }
 
-    /// Reads until everything in flight is answered, or, if `to_the_end`, until the server closes.
+    /// Reads until all requests are answered or, with `to_the_end`, until the server closes the connection.
     fn collect(&mut self, place: usize, to_the_end: bool, replies: &mut Vec<Reply>) -> Seen {
         let Self { places, normal, .. } = self;
         let connection = places[place].as_mut().expect("connected");
@@ -138,7 +138,7 @@ impl Side {
         seen
     }
 
-    /// Opens a connection in `place`; what had been there is dropped.
+    /// Opens a connection in `place`, and drops the former one.
     fn connect(&mut self, place: usize, connect: &Connect) -> String {
         let opened = Connection::open(self.server.address(), ANSWER_TIMEOUT).and_then(|mut connection| {
             connection.handshake(connect)?;
@@ -168,8 +168,8 @@ impl Side {
             }
             Attach::Steal => {
                 seen.push(self.connect(place, &right));
-                // Java forgets the connection of a session that had just come back, when it notices the
-                // end of the one before (`NIOServerCnxnFactory.removeCnxn`): it may leave the old one open.
+                // Java may leave the old connection open: when it notices the end of a session's former connection, it
+                // forgets the new one (`NIOServerCnxnFactory.removeCnxn`).
                 if self.server.kind() != Kind::Java {
                     let mut old = old;
                     let end = loop {
@@ -207,14 +207,14 @@ impl Side {
     }
 }
 
-/// Where two servers parted.
+/// A difference between the two servers.
 #[derive(Debug)]
 pub struct Difference {
-    /// What happened, for a reader.
+    /// What differs, and after which requests.
     pub text: String,
 }
 
-/// Two servers and a number of sessions, each of which exists on both.
+/// Two servers with the same number of sessions each.
 #[derive(Debug)]
 pub struct Pair {
     sides: [Side; 2],
@@ -228,7 +228,7 @@ impl Pair {
         Self { sides: kinds.map(|kind| Side::new(kind, places)), replies: Vec::new() }
     }
 
-    /// Tells `program` what the last step brought.
+    /// Gives `program` the replies to the last step.
     pub fn teach(&self, program: &mut super::program::Program) {
         program.learn(&self.replies, |zxid| self.sides[0].normal.distance(zxid));
     }
@@ -240,13 +240,17 @@ impl Pair {
         }
     }
 
-    /// Makes `step` on the session in `place` of both servers, then hears what the other sessions were told.
+    /// Does `step` on both servers, in the session in `place`, and compares all answers and the events of the other
+    /// sessions.
+    ///
+    /// # Errors
+    /// The first difference.
     pub fn step(&mut self, place: usize, step: &Step) -> Result<(), Difference> {
         let [a, b] = &mut self.sides;
         let mut replies = [Vec::new(), Vec::new()];
         let mut seen = match step {
             Step::Burst(requests) => {
-                // Both servers work at the same time; each is read when it is ready.
+                // Both servers get the requests before the test reads any answer, so they work at the same time.
                 let closes = requests.iter().any(|request| request.op() == OpCode::CLOSE_SESSION);
                 a.send(place, requests);
                 b.send(place, requests);
@@ -282,14 +286,14 @@ impl Pair {
         };
         if ended {
             let text =
-                format!("both end the connection in place {place} behind {}: {:?}", show_step(step), seen[0]);
+                format!("both end the connection in place {place} after {}: {:?}", show_step(step), seen[0]);
             return Err(Difference { text });
         }
         if changes(step) { self.listen(place, step, closes) } else { Ok(()) }
     }
 
-    /// Compares what each session but the one in `actor` was told. A sync is the barrier: its reply
-    /// comes behind the events of everything that was committed before.
+    /// Compares the events of all sessions but the one in `actor`. Each sends a sync, whose reply follows all events of
+    /// earlier commits.
     fn listen(&mut self, actor: usize, step: &Step, closes: [i64; 2]) -> Result<(), Difference> {
         let places = self.sides[0].places.len();
         let sync = [Request::Sync { path: b"/".to_vec() }];
@@ -309,7 +313,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Waits, on both servers, for the next item of the session in `place`, and compares.
+    /// Waits for the next event of the session in `place` on both servers, and compares.
     pub fn wait_for_event(&mut self, place: usize) -> Result<(), Difference> {
         let seen = self.sides.each_mut().map(|side| {
             let received = side.connection(place).receive();
@@ -325,7 +329,7 @@ impl Pair {
     }
 }
 
-/// Whether other sessions may hear of `step`.
+/// True if other sessions may get events of `step`.
 fn changes(step: &Step) -> bool {
     let Step::Burst(requests) = step else { return !matches!(step, Step::Attach(_)) };
     requests.iter().any(|request| {
@@ -353,35 +357,35 @@ fn changes(step: &Step) -> bool {
 
 fn compare(place: usize, step: &Step, seen: &[Seen; 2]) -> Result<(), Difference> {
     let [a, b] = seen;
-    // Silence on both sides would be equal, and would hide that nothing was compared.
+    // Two timeouts would be equal, and hide that nothing was compared.
     let silent =
         |item: Option<&(i64, String)>| item.is_some_and(|item| item.1.starts_with("no answer within"));
     let differs = (0..a.len().max(b.len()))
         .find(|&i| a.get(i).map(|x| &x.1) != b.get(i).map(|x| &x.1) || silent(a.get(i)));
     let Some(at) = differs else { return Ok(()) };
     let line = |seen: &Seen, i: usize| seen.get(i).map_or("(nothing)".into(), |item| item.1.clone());
-    let mut text = format!("the session in place {place} was told different things\n");
+    let mut text = format!("the session in place {place} got different answers or events\n");
     for i in at.saturating_sub(2)..at {
         text += &format!("  both:  {}\n", line(a, i));
     }
     text += &format!("  first:  {}\n  second: {}\n", line(a, at), line(b, at));
     text += &match step {
         Step::Burst(requests) => {
-            // Items count events too: the request that differs is the one with as many replies before it.
+            // Events count as items too: the request that differs is the one with as many replies before it.
             let before = a[..at.min(a.len())].iter().filter(|item| item.1.starts_with("reply")).count();
             let shown = requests.iter().enumerate().take(before + 1).skip(before.saturating_sub(3));
             let lines: Vec<String> =
                 shown.map(|(i, r)| format!("  request {i}: {}", show_request(r))).collect();
             format!("in a burst of {}:\n{}", requests.len(), lines.join("\n"))
         }
-        Step::Break(bytes) => format!("behind {} bytes {:02x?}", bytes.len(), &bytes[..bytes.len().min(64)]),
+        Step::Break(bytes) => format!("after {} bytes {:02x?}", bytes.len(), &bytes[..bytes.len().min(64)]),
         Step::Last(request) => show_request(request),
         Step::Attach(attach) => format!("{attach:?}"),
     };
     Err(Difference { text })
 }
 
-/// A step, a request a line.
+/// A step as text, with one request per line.
 pub fn show_step(step: &Step) -> String {
     match step {
         Step::Burst(requests) => requests.iter().map(show_request).collect::<Vec<_>>().join("\n   "),
@@ -391,12 +395,12 @@ pub fn show_step(step: &Step) -> String {
     }
 }
 
-/// A request with its byte strings as text; long ones cut.
+/// A request as text. Byte strings become text, and long ones are cut.
 pub fn show_request(request: &Request) -> String {
     let debug = format!("{request:?}");
     let mut text = String::new();
     let mut rest = debug.as_str();
-    // `Vec<u8>` prints as `[47, 97]`: a list of nothing but numbers becomes a string.
+    // A `Vec<u8>` prints as `[47, 97]`, so a list of numbers becomes a string.
     while let Some(open) = rest.find('[') {
         let (before, list) = rest.split_at(open);
         text += before;

@@ -1,4 +1,4 @@
-//! Random programs: what sessions do, drawn from a seed and from what the servers answered so far.
+//! Random programs: the steps of several sessions, drawn from a seed and from the answers so far.
 
 use super::pair::{Attach, Step};
 use crate::harness::Random;
@@ -8,19 +8,19 @@ use zkfast::proto::{Acl, OpCode, Perms, Zxid, acl::Id};
 
 /// Sessions of a program.
 pub const PLACES: usize = 5;
-/// Sequential znodes that a program remembers, to use them again.
+/// Sequential znodes that a program remembers for later requests.
 const REMEMBERED: usize = 24;
-/// Paths asked to be watched that a program remembers.
+/// Watched paths that a program remembers per session.
 const WATCHED: usize = 12;
-/// Most requests of one burst.
+/// Most requests of a burst.
 const BURST_MAX: usize = 40;
-/// Under here a quota counts. Java checks quotas against what is applied, not against what is on its
-/// way, so that only lone requests have one right answer here.
+/// The subtree with a quota. Java checks quotas against the applied state and not against requests in flight, so only
+/// single requests have a predictable answer here.
 const QUOTA_ROOT: &[u8] = b"/q";
 
 const NAMES: &[&str] = &["a", "b", "c", "n-", "...", "ä€"];
 
-/// Paths that no create takes; reads answer that there is no such znode.
+/// Invalid paths: creates refuse them, and for reads such a znode does not exist.
 const BAD_PATHS: &[&[u8]] = &[
     b"a",
     b"/a/",
@@ -46,11 +46,11 @@ const BAD_PATHS: &[&[u8]] = &[
 pub struct Program {
     random: Random,
     remembered: Vec<Vec<u8>>,
-    /// Whose turn it is.
+    /// The place of the session that makes the next step.
     place: usize,
     /// The last paths that each session asked to watch.
     watched: [VecDeque<Vec<u8>>; PLACES],
-    /// What has to happen to a place before anything else can.
+    /// Steps that must come before any other step in their place.
     owed: Option<(usize, Step)>,
     newest_zxid: i64,
 }
@@ -68,7 +68,7 @@ impl Program {
         }
     }
 
-    /// What every program starts with: a few znodes, and a quota.
+    /// The first step of every program: some znodes, and a quota.
     pub fn opening() -> Step {
         let create = |path: &[u8], data: &[u8]| plain_create(path, Some(data));
         Step::Burst(vec![
@@ -85,7 +85,7 @@ impl Program {
         ])
     }
 
-    /// The next step and the place of the session that makes it. `left` bounds its requests.
+    /// Gives the next step and the place of its session. The step has at most `left` requests.
     pub fn next(&mut self, left: usize) -> (usize, Step) {
         if let Some(owed) = self.owed.take() {
             return owed;
@@ -94,7 +94,7 @@ impl Program {
         self.place = place;
         let step = match self.random.below(100) {
             0..72 => self.burst(left),
-            72..86 => Step::Burst(vec![self.lone()]),
+            72..86 => Step::Burst(vec![self.single_request()]),
             86..90 => Step::Burst(vec![self.auth()]),
             90 => {
                 let mut requests = self.requests(self.random.clone().below(5));
@@ -117,7 +117,7 @@ impl Program {
                 ]))
             }
             _ => {
-                // Back on a new connection, as clients do it: watches again, caught up.
+                // A client sets its watches again after it has connected again.
                 let watches = Step::Burst(vec![self.set_watches()]);
                 self.owed = Some((place, watches));
                 Step::Attach(Attach::Again { read_only: Some(false) })
@@ -126,7 +126,7 @@ impl Program {
         (place, step)
     }
 
-    /// Learns from the first server's replies, which are the second's as well.
+    /// Learns from the replies to the last step, which are the same on both servers.
     pub fn learn(&mut self, replies: &[Reply], distance_of: impl Fn(i64) -> i64) {
         for reply in replies {
             if reply.header.zxid > 0 {
@@ -149,9 +149,9 @@ impl Program {
         Step::Burst(self.requests(count.min(left.max(1))))
     }
 
-    /// At most `count` requests. A setACL is the last one: Java checks what is behind it against the
-    /// old ACL until the new one is applied, so that there is no one right answer
-    /// (`PrepRequestProcessor` keeps the old list in its change record).
+    /// At most `count` requests, with a setACL only at the end: Java checks later requests against the old ACL until the
+    /// new one is applied, so their answers are not predictable (`PrepRequestProcessor` keeps the old list in its change
+    /// record).
     fn requests(&mut self, count: usize) -> Vec<Request> {
         let mut requests = Vec::new();
         while requests.len() < count
@@ -184,7 +184,7 @@ impl Program {
             52..57 => Request::GetChildren2 { path: self.read_path(), watch: self.random.percent(50) },
             57..60 => Request::GetAcl { path: self.read_path() },
             60..64 => {
-                // The root stays open, or half of all requests would end there.
+                // The root's ACL stays open. Otherwise half of all requests would fail because of it.
                 let path = self.path();
                 let acl = if path == b"/" { vec![Acl::open()] } else { self.acl() };
                 Request::SetAcl { path, acl, version: self.version() }
@@ -213,8 +213,8 @@ impl Program {
         }
     }
 
-    /// A request that must be alone: quotas, big data.
-    fn lone(&mut self) -> Request {
+    /// A request that must be the only one in flight: with a quota, or with much data.
+    fn single_request(&mut self) -> Request {
         let child = [QUOTA_ROOT, b"/", self.random.pick(NAMES).as_bytes()].concat();
         let bytes = *self.random.pick(&[0, 10, 60, 120, 290]);
         let data = Some(vec![b'q'; bytes]);
@@ -251,13 +251,14 @@ impl Program {
         }
     }
 
-    /// Auth changes what follows and, in Java, overtakes what is on its way: alone as well.
+    /// An auth request, also the only one in flight: it affects later requests and, in Java, overtakes requests in
+    /// flight.
     fn auth(&mut self) -> Request {
         let auth = *self.random.pick(&[&b"u1:p1"[..], b"u1:p1", b"u2:p2", b"super:admin", b"a:b:c"]);
         Request::Auth { scheme: b"digest".to_vec(), auth: Some(auth.to_vec()) }
     }
 
-    /// Something behind whose answer the server closes.
+    /// A step after which the server closes the connection.
     fn breaking(&mut self) -> Step {
         match self.random.below(7) {
             0 => Step::Last(Request::Raw {
@@ -282,12 +283,12 @@ impl Program {
             13..15 => (*self.random.pick(&[OpCode::CREATE, OpCode::CREATE2]), 3, -1),
             15 => (OpCode::CREATE_CONTAINER, 4, -1),
             16 => (OpCode::CREATE_TTL, *self.random.pick(&[5, 6]), 100_000_000),
-            // Modes under the wrong opcode, modes that are none, TTLs that are none.
+            // Modes with the wrong opcode, unknown modes, invalid TTLs.
             17 => (OpCode::CREATE2, *self.random.pick(&[4, 5, 6, 7, -1, 127]), -1),
             18 => (OpCode::CREATE_CONTAINER, *self.random.pick(&[0, 1, 2, 3, 5, 9]), -1),
             _ => {
-                // createTTL in a mode without TTL passes Java's checks if ttl is negative, and ends the server when
-                // it is applied (`EphemeralType.TTL.toEphemeralOwner`).
+                // A createTTL with a mode without TTL passes Java's checks if its ttl is negative, and ends the server
+                // when the txn is applied (`EphemeralType.TTL.toEphemeralOwner`).
                 let flags = *self.random.pick(&[0, 1, 4, 5, 6, 8]);
                 let none = if matches!(flags, 5 | 6) { -1 } else { 7 };
                 let ttl = *self.random.pick(&[0, none, 1 << 40, (1 << 40) - 1, i64::MAX, 50]);
@@ -301,7 +302,7 @@ impl Program {
         Request::Create { op, path, data: self.data(), acl: self.acl(), flags, ttl_ms }
     }
 
-    /// A multi that mostly succeeds: on a znode of its own, with versions counted along.
+    /// A multi that usually succeeds, on a znode of its own, with the right versions.
     fn careful_multi(&mut self) -> Request {
         let path = [b"/w", &self.random.next().to_string().as_bytes()[..6]].concat();
         let flags = *self.random.pick(&[0, 0, 1, 4, 5]);
@@ -350,7 +351,7 @@ impl Program {
         }
         let count = *self.random.pick(&[0, 1, 2, 2, 3, 3, 4, 6]);
         let mut ops = Vec::new();
-        // On one path, so that later operations see what earlier ones did.
+        // On one path, so that later operations depend on earlier ones.
         let path = self.path();
         let fresh = [b"/m", &self.random.next().to_string().as_bytes()[..4]].concat();
         for _ in 0..count {
@@ -406,12 +407,12 @@ impl Program {
         Request::SetWatches { relative_zxid, lists: [data, exist, child] }
     }
 
-    /// A request whose body ends early, or has more than it should, or lacks its path.
+    /// A request whose body is cut, too long, or without its path.
     fn malformed(&mut self) -> Request {
         let whole = loop {
             let request = self.request();
             let op = request.op();
-            // These have no body to spoil, or answer with what they could not read.
+            // These have no body to damage, or their answer contains what the server could not read.
             if !matches!(request, Request::Raw { .. })
                 && ![OpCode::PING, OpCode::WHO_AM_I, OpCode::AUTH].contains(&op)
             {
@@ -512,7 +513,7 @@ impl Program {
     }
 }
 
-/// A persistent znode open to all.
+/// A create of a persistent znode with an open ACL.
 pub fn plain_create(path: &[u8], data: Option<&[u8]>) -> Request {
     Request::Create {
         op: OpCode::CREATE,

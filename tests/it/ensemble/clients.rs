@@ -1,67 +1,79 @@
-//! Clients that write and read without pause, whatever happens to the servers, and keep a record.
+//! Clients that write and read while faults happen to the servers, and record what they see.
 
 use super::history::{
     Call, Entry, FENCE, LOCK, Node, Op, Outcome, QUEUE, REGISTERS, Tree, Value, number_of, register,
 };
-use crate::harness::{ANSWER_TIMEOUT as HANGS, Random};
+use crate::harness::{ANSWER_TIMEOUT as HANGS, Random, wait_for};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use zkfast::client::net::{ClientError, Connect, Connection};
 use zkfast::client::{Body, Incoming, Reply, Request};
 use zkfast::proto::{Acl, OpCode, PASSWORD_BYTES, Zxid};
 
-/// After so long without an answer a client goes to another server.
+/// A client that gets no answer for so long connects to another server.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
-/// That of readers: longer than any pause, so that a leader that stood still over the election of another
-/// one finds their requests when it goes on, and must not answer them as if nothing had happened.
+/// The same for clients that only read. It is longer than any pause: a leader that was suspended while another was
+/// elected finds their requests when it resumes, and must not answer them with stale data.
 const PATIENT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Pause between two attempts to connect.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
-/// How often one of the lockers leaves a session without a word, its znode being in the lock's way.
+/// How often one of the lockers abandons a session whose znode is in the queue of the lock.
 const ABANDON_EVERY: Duration = Duration::from_secs(15);
-/// When it does so first.
+/// When it abandons its first session.
 const ABANDON_FIRST: Duration = Duration::from_secs(4);
-/// Until when a client must have found a server once all faults are over.
+/// How long a client may take to find a server after all faults.
 const FINISH_TIMEOUT: Duration = HANGS;
-/// Sessions that outlive every fault, and some that may not.
+/// Timeout of sessions that outlive every fault, and of sessions that may expire during one.
 const LONG_SESSION_MS: i32 = 60_000;
 const SHORT_SESSION_MS: i32 = 4_000;
-/// Requests that a client has under way at once.
+/// Most requests of a client in flight.
 const BATCH: usize = 6;
-/// Share of creates and setDatas.
+/// Percentage of creates and setDatas.
 const WRITES_PERCENT: usize = 40;
-/// Answers that a walk over the tree waits for at once.
+/// Znodes that a walk over the tree reads at a time.
 const WALK_BATCH: usize = 256;
 
 /// [`Run::phase`] while clients work.
 pub const RUN: u8 = 0;
-/// [`Run::phase`] when they have to come to an end in good order.
+/// [`Run::phase`] when clients must finish in order.
 pub const FINISH: u8 = 1;
-/// [`Run::phase`] when the test has failed and nobody waits for them.
+/// [`Run::phase`] when the test has failed: clients stop at once.
 pub const ABORT: u8 = 2;
 
 /// What all clients of a run share.
 #[derive(Debug)]
 pub struct Run {
-    /// Servers.
+    /// Client addresses of the servers.
     pub addresses: Vec<SocketAddr>,
-    /// Time 0 of the record.
+    /// Time 0 of the history.
     pub begun: Instant,
-    /// Seed of what the clients do.
+    /// Seed of the clients' requests.
     pub seed: u64,
     /// [`RUN`], [`FINISH`] or [`ABORT`].
     pub phase: AtomicU8,
+    /// Acknowledged writes of all clients.
+    pub acknowledged: AtomicU64,
 }
 
 impl Run {
+    /// Waits until clients have so many more acknowledged writes.
+    pub fn wait_for_writes(&self, writes: u64) {
+        let acknowledged = || self.acknowledged.load(Ordering::Relaxed);
+        let enough = acknowledged() + writes;
+        wait_for(HANGS, || match acknowledged() {
+            count if count >= enough => Ok(()),
+            count => Err(format!("{count} acknowledged writes, {enough} are wanted")),
+        });
+    }
+
     fn phase(&self) -> u8 {
         self.phase.load(Ordering::Relaxed)
     }
 }
 
-/// Lets clients end when the thread that leads the test unwinds.
+/// Ends the clients if the test's own thread panics.
 #[derive(Debug)]
 pub struct AbortOnDrop<'a>(pub &'a Run);
 
@@ -73,7 +85,7 @@ impl Drop for AbortOnDrop<'_> {
     }
 }
 
-/// Creates what the clients work on.
+/// Creates the znodes that the clients use.
 pub fn prepare(address: SocketAddr) {
     let mut connection =
         Connection::connect(address, &Connect::default(), HANGS).expect("a session in a whole ensemble");
@@ -85,15 +97,15 @@ pub fn prepare(address: SocketAddr) {
     connection.call(&Request::CloseSession, &mut Vec::new()).expect("an answer");
 }
 
-/// How long a reader waits for an answer that should not come.
+/// How long a reader waits for an answer that must not come.
 const READER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A session at one server, which reads the first register behind a sync.
+/// A session at one server. It reads the first register after a sync.
 #[derive(Debug)]
 pub struct Reader(Connection);
 
 impl Reader {
-    /// Connects.
+    /// Opens a session.
     pub fn new(address: SocketAddr) -> Self {
         let connect = Connect { timeout_ms: LONG_SESSION_MS, ..Connect::default() };
         Self(Connection::connect(address, &connect, HANGS).expect("a session in a whole ensemble"))
@@ -112,7 +124,7 @@ impl Reader {
     fn read_synced_within(&mut self, timeout: Duration) -> Option<i32> {
         let path = register(0).into_bytes();
         let sync = self.ask(&Request::Sync { path: path.clone() }, timeout)?;
-        assert_eq!(sync.header.err, 0, "a sync is answered, or is not");
+        assert_eq!(sync.header.err, 0, "a sync fails only with its connection");
         match self.ask(&Request::GetData { path, watch: false }, timeout)?.body {
             Body::Data { stat, .. } => Some(stat.version),
             body => panic!("a register holds {body:?}"),
@@ -124,12 +136,12 @@ impl Reader {
         self.0.flush().ok()?;
         match self.0.receive_within(timeout).ok()? {
             Incoming::Reply(reply) => Some(reply),
-            Incoming::Event(event) => panic!("nobody watches: {event:?}"),
+            Incoming::Event(event) => panic!("an event without a watch: {event:?}"),
         }
     }
 }
 
-/// Writes the first register; its version then.
+/// Writes the first register. Gives its new version.
 pub fn overwrite(address: SocketAddr) -> i32 {
     let mut connection =
         Connection::connect(address, &Connect::default(), HANGS).expect("a session with a quorum");
@@ -141,8 +153,8 @@ pub fn overwrite(address: SocketAddr) -> i32 {
     }
 }
 
-/// Works on registers and sequential znodes, in batches; gives its record. Every third client reads
-/// only, and is patient.
+/// A client that reads and writes registers and creates sequential znodes, in batches. Gives its record. Every third such
+/// client only reads, with a longer timeout for answers.
 pub fn mixed(run: &Run, number: usize) -> Vec<Entry> {
     let mut client =
         Client::new(run, number, if number.is_multiple_of(3) { SHORT_SESSION_MS } else { LONG_SESSION_MS });
@@ -161,8 +173,8 @@ pub fn mixed(run: &Run, number: usize) -> Vec<Entry> {
     client.log
 }
 
-/// Takes the lock, writes what it guards, gives it back; gives its record. One that `abandons` leaves its session to
-/// expire now and then.
+/// A client that takes the lock, writes the register that it guards, and releases it. Gives its record. One that
+/// `abandons` lets a session expire now and then.
 pub fn locker(run: &Run, number: usize, abandons: bool) -> Vec<Entry> {
     let mut client = Client::new(run, number, SHORT_SESSION_MS);
     client.abandons = abandons.then(|| run.begun + ABANDON_FIRST);
@@ -175,7 +187,7 @@ pub fn locker(run: &Run, number: usize, abandons: bool) -> Vec<Entry> {
     client.log
 }
 
-/// A session, and another one when it is over.
+/// A client with a session, which it replaces when the session ends.
 struct Client<'a> {
     run: &'a Run,
     number: usize,
@@ -187,10 +199,10 @@ struct Client<'a> {
     session: Option<(i64, [u8; PASSWORD_BYTES])>,
     last_zxid: Zxid,
     pending: VecDeque<(Call, u64)>,
-    /// Newest version seen.
+    /// The newest version seen, per register.
     versions: [i32; REGISTERS],
     watched: [bool; REGISTERS],
-    /// When this client leaves its session to expire; and the znodes that it has left so.
+    /// When this client abandons its next session, and the tokens of the znodes of sessions that it has abandoned.
     abandons: Option<Instant>,
     abandoned: Vec<i64>,
     log: Vec<Entry>,
@@ -221,7 +233,7 @@ impl<'a> Client<'a> {
         u64::try_from(self.run.begun.elapsed().as_nanos()).expect("a short run")
     }
 
-    /// Finds a server that takes the session. False if it has not until `until`, or until the run ends.
+    /// Connects the session to a server. False if that has not succeeded at `until`, or when the run ends.
     fn attach(&mut self, until: Option<Instant>) -> bool {
         loop {
             if self.connection.is_some() {
@@ -282,7 +294,7 @@ impl<'a> Client<'a> {
         self.pending.push_back((call, now));
     }
 
-    /// Sends what is queued and waits for all answers. False if the connection is lost.
+    /// Sends queued requests and waits for all answers. False if the connection is lost.
     fn exchange(&mut self) -> bool {
         let mut last = None;
         self.exchange_for(&mut last)
@@ -290,7 +302,7 @@ impl<'a> Client<'a> {
 
     fn exchange_for(&mut self, last: &mut Option<(Outcome, Body)>) -> bool {
         let connection = self.connection.as_mut().expect("attached");
-        // Answers to what came before a failed write may be there all the same.
+        // Even if the write failed, answers to earlier requests may have arrived.
         let sent = connection.flush();
         while !self.pending.is_empty() {
             let connection = self.connection.as_mut().expect("attached");
@@ -309,7 +321,7 @@ impl<'a> Client<'a> {
         true
     }
 
-    /// Takes events that come while nothing is asked.
+    /// Takes an event that arrives without a request.
     fn idle(&mut self) {
         let connection = self.connection.as_mut().expect("attached");
         match connection.receive_within(Duration::from_millis(1)) {
@@ -353,6 +365,9 @@ impl<'a> Client<'a> {
                     && reply.header.err == 0
                 {
                     self.watched[key] = true;
+                }
+                if matches!(outcome, Outcome::Written { .. } | Outcome::Created { .. }) {
+                    self.run.acknowledged.fetch_add(1, Ordering::Relaxed);
                 }
                 self.log.push(Entry::Op(Op { call, invoke, complete: at, outcome }));
                 *last = Some((outcome, reply.body));
@@ -399,7 +414,7 @@ impl<'a> Client<'a> {
 
     fn read(&mut self, key: usize, watch: bool, synced: bool) {
         let call = Call::Read { key, watch, synced };
-        // The sync counts as the read's beginning.
+        // The read counts from the start of its sync.
         let path = register(key).into_bytes();
         if synced {
             self.queue(Call::Other, &Request::Sync { path: path.clone() });
@@ -445,7 +460,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Asks one thing until there is an answer from a live session; `None` if the session or the run ended.
+    /// Sends one request. Gives its outcome, which is unknown if the connection was lost; `None` if the session or the
+    /// run ended.
     fn ask(&mut self, call: Call, request: &Request) -> Option<(Outcome, Body)> {
         let session = self.session?.0;
         self.queue(call, request);
@@ -453,7 +469,7 @@ impl<'a> Client<'a> {
         if self.exchange_for(&mut last) {
             return last;
         }
-        // Only who is told that the session is over may go on without it.
+        // The client may only go on without the session once a server has refused it.
         self.attach(None);
         if self.session.map(|(id, _)| id) != Some(session) || self.connection.is_none() {
             return None;
@@ -461,17 +477,17 @@ impl<'a> Client<'a> {
         Some((Outcome::Unknown, Body::Empty))
     }
 
-    /// One round of the lock. Where it ends early the session is over, or is ended: its znode is gone then.
+    /// Takes and releases the lock once. Where that fails, the session is closed, which deletes its znode.
     fn lock(&mut self) {
         let request = create(&format!("{LOCK}/l-"), Value::default(), 3);
         let Some((Outcome::Created { number: token, .. }, _)) = self.ask(Call::Enqueue, &request) else {
-            // It may be there without our knowing its name.
+            // The znode may exist under a name that this client does not know.
             return self.end_session(None);
         };
         if self.abandons.is_some_and(|at| Instant::now() >= at) {
             return self.abandon(token);
         }
-        if self.await_turn(token).is_some() {
+        if self.wait_for_turn(token).is_some() {
             let at = self.now();
             self.log.push(Entry::Granted { at, token });
             if self.write_under_lock(token).is_none() {
@@ -491,7 +507,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Is gone without a word; the servers have to find out, and to delete its znode.
+    /// Drops the connection without closing the session. The servers must expire it and delete its znode.
     fn abandon(&mut self, token: i64) {
         if let Some(connection) = self.connection.take() {
             connection.shut_down();
@@ -501,9 +517,9 @@ impl<'a> Client<'a> {
         self.abandons = Some(Instant::now() + ABANDON_EVERY);
     }
 
-    fn await_turn(&mut self, token: i64) -> Option<()> {
+    fn wait_for_turn(&mut self, token: i64) -> Option<()> {
         while self.run.phase() == RUN {
-            // A stale answer does no harm: it shows a time after the own create, so what came before is in it.
+            // A stale answer does no harm: it is newer than the client's own create, so it has every earlier znode.
             let request = Request::GetChildren { path: LOCK.into(), watch: false };
             let (_, body) = self.ask(Call::Other, &request)?;
             if let Body::Paths(children) = body {
@@ -524,7 +540,7 @@ impl<'a> Client<'a> {
             let (outcome, _) = self.ask(read, &request)?;
             let Outcome::Read { version, value, .. } = outcome else { continue };
             if value.token > token {
-                // Somebody came after us: the session must be over by now.
+                // A later holder has written: this session must have ended.
                 return None;
             }
             let value = self.value(token);
@@ -537,10 +553,10 @@ impl<'a> Client<'a> {
         Some(())
     }
 
-    /// Closes the session, and makes sure that it is closed; gives up at `until`, or when the run ends.
+    /// Closes the session, and repeats that until it is known to be closed, until `until` or until the run ends.
     fn end_session(&mut self, until: Option<Instant>) {
         while self.session.is_some() && self.attach(until) {
-            // A session that the servers ended meanwhile has been replaced by attach.
+            // `attach` has replaced a session that has expired.
             let connection = self.connection.as_mut().expect("attached");
             let mut events = Vec::new();
             match connection.call(&Request::CloseSession, &mut events) {
@@ -550,7 +566,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Looks at everything once more, so that a watch that was lost shows, and closes the session.
+    /// Reads every register once more, which shows lost watches, and closes the session.
     fn finish(&mut self) {
         if self.run.phase() == ABORT {
             return;
@@ -568,7 +584,7 @@ impl<'a> Client<'a> {
                 break;
             }
         }
-        self.await_expiry(until);
+        self.wait_for_expiry(until);
         self.end_session(Some(until));
         if self.session.is_some() {
             self.broken("the session cannot be closed after all faults are over".to_owned());
@@ -577,8 +593,8 @@ impl<'a> Client<'a> {
 }
 
 impl Client<'_> {
-    /// Waits for the end of the sessions that were abandoned. Where a znode of theirs stays, the trees show it.
-    fn await_expiry(&mut self, until: Instant) {
+    /// Waits until the abandoned sessions have expired. If a znode of theirs stays, the trees show it.
+    fn wait_for_expiry(&mut self, until: Instant) {
         while !self.abandoned.is_empty() && Instant::now() < until && self.attach(Some(until)) {
             let request = Request::GetChildren { path: LOCK.into(), watch: false };
             if let Some((_, Body::Paths(children))) = self.ask(Call::Other, &request) {
@@ -601,10 +617,10 @@ fn create(path: &str, value: Value, flags: i32) -> Request {
     }
 }
 
-/// Reads all znodes of one server, behind a sync.
+/// Reads all znodes of one server, after a sync.
 ///
 /// # Errors
-/// Of the connection; the caller tries again.
+/// The connection failed; the caller may try again.
 pub fn walk(address: SocketAddr) -> Result<Tree, ClientError> {
     let mut connection = Connection::connect(address, &Connect::default(), HANGS)?;
     connection.call(&Request::Sync { path: b"/".to_vec() }, &mut Vec::new())?;

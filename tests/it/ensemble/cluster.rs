@@ -1,9 +1,9 @@
-//! Servers that form an ensemble, each with a directory, ports and, if wanted, a network of its own.
+//! Servers of one ensemble, each with its own directory, ports and, if a test needs it, network namespace.
 
 use super::network::Network;
 use crate::harness::{
-    ANSWER_TIMEOUT, Directory, GroupDelay, JAVA_LOG, Kind, WORD_TIMEOUT, free_ports, java_class_path, tail,
-    zkfast_binary,
+    ANSWER_TIMEOUT, Deadline, Directory, JAVA_LOG, Kind, WORD_TIMEOUT, free_ports, java_class_path, tail,
+    wait_for, zkfast_binary,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
@@ -15,25 +15,25 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use zkfast::client::net::four_letter_word;
 
-/// How long an ensemble may take until all of it serves, JVMs included; longer on a busy machine ([`GroupDelay`]).
+/// How long an ensemble may take until all of its servers serve, JVMs included, on a quiet machine ([`Deadline`]).
 pub const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a server may take to end on SIGTERM.
+/// How long a server may take to exit after SIGTERM, on a quiet machine.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
-/// What one server is to be.
+/// Implementation, role and keys of one server.
 #[derive(Clone, Debug)]
 pub struct Shape {
-    /// Whose.
+    /// Its implementation.
     pub kind: Kind,
-    /// Whether it only listens: no vote, no acknowledgement.
+    /// True for an observer: no vote, no acknowledgement.
     pub observer: bool,
-    /// Keys of its own `zoo.cfg`, behind those of all.
+    /// Keys of its own `zoo.cfg`, after those of all servers.
     pub keys: Vec<(String, String)>,
 }
 
 impl Shape {
-    /// A server with a vote and nothing special.
+    /// A voter without keys of its own.
     pub fn voter(kind: Kind) -> Self {
         Self { kind, observer: false, keys: Vec::new() }
     }
@@ -52,8 +52,8 @@ struct Member {
     environment: Vec<(&'static str, String)>,
 }
 
-/// The servers. Their ids are 1, 2, 3 and so on. They die with this value; where a test fails, it
-/// shows what they said last.
+/// The servers of an ensemble. Their ids are 1, 2, 3 and so on. Dropping this value kills them, and shows their last
+/// lines if the test fails.
 #[derive(Debug)]
 pub struct Cluster {
     members: Vec<Member>,
@@ -64,11 +64,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Writes the configurations; starts nothing. `keys` go into every `zoo.cfg`.
+    /// An ensemble without processes. `keys` go into every `zoo.cfg`.
     pub fn new(shapes: &[Shape], keys: &[(&str, &str)], network: Option<Network>) -> Self {
         let mut ports = free_ports();
         let mut port = |fixed| match network {
-            // A namespace has all ports for itself.
+            // In a namespace of its own a server may use any port.
             Some(_) => fixed,
             None => ports.next().expect("a free port"),
         };
@@ -102,7 +102,7 @@ impl Cluster {
         cluster
     }
 
-    /// All ids.
+    /// The ids of all servers.
     pub fn sids(&self) -> std::ops::RangeInclusive<usize> {
         1..=self.members.len()
     }
@@ -111,33 +111,33 @@ impl Cluster {
         &self.members[sid - 1]
     }
 
-    /// Where clients of `sid` connect.
+    /// The client address of `sid`.
     pub fn address(&self, sid: usize) -> SocketAddr {
         let member = self.member(sid);
         SocketAddr::new(member.address, member.client_port)
     }
 
-    /// Where clients connect, in the order of the ids.
+    /// The client addresses, in the order of the ids.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.sids().map(|sid| self.address(sid)).collect()
     }
 
-    /// The network, if it can be cut.
+    /// The network that tests can cut, if there is one.
     pub fn network(&self) -> Option<&Network> {
         self.network.as_ref()
     }
 
-    /// Whether one of the servers is of this kind.
+    /// True if one of the servers is of this kind.
     pub fn has(&self, kind: Kind) -> bool {
         self.members.iter().any(|member| member.shape.kind == kind)
     }
 
-    /// What `sid` is from its next start on.
+    /// Gives `sid` another implementation or role, from its next start on.
     pub fn reshape(&mut self, sid: usize, shape: Shape) {
         self.members[sid - 1].shape = shape;
     }
 
-    /// Variables that the next starts of `sid` get beside the test's own.
+    /// Sets variables of the next starts of `sid`. The server also gets the test's own.
     pub fn set_environment(&mut self, sid: usize, environment: Vec<(&'static str, String)>) {
         self.members[sid - 1].environment = environment;
     }
@@ -147,19 +147,19 @@ impl Cluster {
         self.place(sid).join("data")
     }
 
-    /// From its next start on, each server of Java's has the `server` lines in a dynamic file of this version.
+    /// From the next start on, each Java server has the `server` lines in a dynamic file of this version.
     pub fn set_java_config_version(&mut self, version: u64) {
         self.java_config_version = Some(version);
     }
 
-    /// Empties the data directory of `sid`, which must not run: a server that forgets what it
-    /// acknowledged, which no ensemble can make good.
+    /// Empties the data directory of `sid`, which must not run. The server loses what it acknowledged, and no ensemble
+    /// can make up for that.
     pub fn forget(&mut self, sid: usize) {
         assert!(!self.is_running(sid), "server {sid} runs");
         fs::remove_dir_all(self.data(sid)).expect("a data directory");
     }
 
-    /// Starts the process on what its data directory holds, and does not wait.
+    /// Starts the process on its data directory as it is, without waiting for it.
     pub fn spawn(&mut self, sid: usize) {
         assert!(!self.is_running(sid), "server {sid} runs already");
         let config = self.configure(sid);
@@ -175,8 +175,8 @@ impl Cluster {
         member.paused = false;
     }
 
-    /// The environment of the test is the server's: a build that can be broken on purpose is told so
-    /// by a variable, and chosen by `ZKFAST_BIN`.
+    /// The server gets the test's environment. So `ZKFAST_BIN` can name a build with deliberate bugs, and a variable can
+    /// switch one of them on.
     fn command(&self, sid: usize, config: &Path) -> Command {
         let program = |path: &Path| match &self.network {
             Some(network) => network.command(sid, path),
@@ -236,13 +236,13 @@ impl Cluster {
         path
     }
 
-    /// Whether the process is there, paused or not; one that has ended by itself is not.
+    /// True if the process exists, paused or not.
     pub fn is_running(&mut self, sid: usize) -> bool {
         self.ended(sid);
         self.member(sid).child.is_some()
     }
 
-    /// The status of a process that has ended by itself, `None` inside where a signal ended it.
+    /// The status of a process that has ended by itself; the inner `None` if a signal ended it.
     pub fn ended(&mut self, sid: usize) -> Option<Option<i32>> {
         let child = self.members[sid - 1].child.as_mut()?;
         let status = child.try_wait().expect("the state of a child")?;
@@ -250,48 +250,51 @@ impl Cluster {
         Some(status.code())
     }
 
-    /// The last lines of what it wrote.
+    /// Waits until `sid` exits by itself. Gives its status, `None` if a signal ended it.
+    pub fn wait_for_exit(&mut self, sid: usize, timeout: Duration) -> Option<i32> {
+        wait_for(timeout, || {
+            self.ended(sid).ok_or_else(|| format!("server {sid} still runs:\n{}", self.output(sid)))
+        })
+    }
+
+    /// The last lines of its output.
     pub fn output(&self, sid: usize) -> String {
         tail(&self.output_file(sid))
     }
 
-    /// All that it wrote.
+    /// All of its output.
     pub fn whole_output(&self, sid: usize) -> String {
         fs::read_to_string(self.output_file(sid)).expect("the server's output, in UTF-8")
     }
 
-    /// Whether it stands still by [`pause`](Self::pause).
+    /// True between [`pause`](Self::pause) and [`resume`](Self::resume).
     pub fn is_paused(&self, sid: usize) -> bool {
         self.member(sid).paused
     }
 
-    /// The process id of `sid`, which runs.
+    /// The process id of `sid`, which must run.
     pub fn process(&self, sid: usize) -> u32 {
         self.member(sid).child.as_ref().expect("runs").id()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self, sid: usize) {
         self.members[sid - 1].kill();
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM, and waits for the end.
     pub fn stop(&mut self, sid: usize) {
         self.signal(sid, Signal::TERM);
-        let mut group_delay = GroupDelay::new(STOP_TIMEOUT);
-        while self.is_running(sid) {
-            assert!(!group_delay.is_over(), "server {sid} does not end on SIGTERM");
-            std::thread::sleep(POLL);
-        }
+        self.wait_for_exit(sid, STOP_TIMEOUT);
     }
 
-    /// SIGSTOP.
+    /// Sends SIGSTOP.
     pub fn pause(&mut self, sid: usize) {
         self.signal(sid, Signal::STOP);
         self.members[sid - 1].paused = true;
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn resume(&mut self, sid: usize) {
         self.signal(sid, Signal::CONT);
         self.members[sid - 1].paused = false;
@@ -302,7 +305,7 @@ impl Cluster {
         kill_process(pid, signal).expect("a child takes signals");
     }
 
-    /// Answer of `sid` to a four-letter word; `None` if it does not run, or stands still.
+    /// The answer of `sid` to a four-letter word; `None` if the server does not run or is paused.
     pub fn word(&self, sid: usize, word: &str) -> Option<String> {
         if self.is_paused(sid) {
             return None;
@@ -314,13 +317,13 @@ impl Cluster {
         four_letter_word(self.address(sid), word, timeout).ok()
     }
 
-    /// What `sid` says it is: leader, follower, observer, or nothing while it looks for a leader.
+    /// The mode of `sid`: leader, follower or observer; `None` while it looks for a leader.
     pub fn mode(&self, sid: usize) -> Option<String> {
         let answer = self.word(sid, "srvr")?;
         answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
     }
 
-    /// The metrics of `sid`, without `zk_` in front.
+    /// The metrics of `sid`, without the prefix `zk_`.
     pub fn mntr(&self, sid: usize) -> BTreeMap<String, String> {
         let answer = self.word(sid, "mntr").unwrap_or_default();
         let pair = |line: &str| line.split_once('\t').map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -328,8 +331,8 @@ impl Cluster {
         answer.lines().filter_map(pair).map(plain).collect()
     }
 
-    /// Who says that it leads; `None` if nobody does. An old leader may still say so: of two, the one
-    /// with the newer epoch counts.
+    /// The server whose mode is leader. A former leader may not have noticed yet: of two, the one with the newer epoch
+    /// counts.
     pub fn leader(&mut self) -> Option<usize> {
         let epoch = |answer: &str| {
             let zxid = answer.lines().find_map(|line| line.strip_prefix("Zxid: 0x"))?;
@@ -337,29 +340,22 @@ impl Cluster {
         };
         let candidates =
             self.sids().filter(|&sid| self.is_running(sid) && !self.is_paused(sid)).collect::<Vec<_>>();
-        let says = |sid: usize| {
+        let epoch_led = |sid: usize| {
             let answer = self.word(sid, "srvr").filter(|answer| answer.contains("Mode: leader"))?;
             Some((epoch(&answer)?, sid))
         };
-        candidates.into_iter().filter_map(says).max().map(|(_, sid)| sid)
+        candidates.into_iter().filter_map(epoch_led).max().map(|(_, sid)| sid)
     }
 
-    /// Waits until somebody leads.
+    /// Waits until a server leads.
     pub fn wait_for_leader(&mut self, timeout: Duration) -> usize {
-        let mut group_delay = GroupDelay::new(timeout);
-        loop {
-            if let Some(leader) = self.leader() {
-                return leader;
-            }
-            assert!(!group_delay.is_over(), "nobody leads within {timeout:?}");
-            std::thread::sleep(POLL);
-        }
+        wait_for(timeout, || self.leader().ok_or_else(|| "no server leads".to_owned()))
     }
 
-    /// Waits until every server that runs has joined a leader and takes sessions; how long it took.
+    /// Waits until every server has joined a leader and serves. Gives the time that this took.
     pub fn wait_until_all_serve(&mut self, timeout: Duration) -> Duration {
         let begun = Instant::now();
-        let mut group_delay = GroupDelay::new(timeout);
+        let mut deadline = Deadline::new(timeout);
         loop {
             let mut missing = Vec::new();
             let mut leaders = 0;
@@ -378,14 +374,14 @@ impl Cluster {
             }
             let waited = begun.elapsed();
             assert!(
-                !group_delay.is_over(),
+                !deadline.is_over(),
                 "{leaders} leaders, servers {missing:?} do not serve after {waited:?}"
             );
             std::thread::sleep(POLL);
         }
     }
 
-    /// Where its files are: those of each server below, and what a test wants to keep if it fails.
+    /// The directory of the servers' directories. A test may put files there that a failure must keep.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }

@@ -1,11 +1,11 @@
-//! Disks that lie, fill up, or belong to servers that hardly began: one server of three says so, and comes back without
-//! an operator. What a machine that loses its power does to a disk is the simulator's part.
+//! Damaged files, full disks, and servers that end right after their start: one server of three logs what is wrong, and
+//! serves again without an operator. The simulator tests what a power cut does to a disk.
 
 use super::CALM_KEYS as KEYS;
 use super::clients;
 use super::cluster::{Cluster, START_TIMEOUT, Shape};
 use super::network::skip;
-use crate::harness::{ANSWER_TIMEOUT, GroupDelay, Kind, Random, alone};
+use crate::harness::{ANSWER_TIMEOUT, Kind, Random, alone, wait_for};
 use crate::log_lines::Line;
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -18,15 +18,17 @@ use zkfast::client::net::{Connect, Connection};
 use zkfast::client::{Incoming, Request};
 use zkfast::proto::{Acl, OpCode};
 
-/// How long something may take until it shows, on a quiet machine.
+/// How long a server may take to exit or to log a line, on a quiet machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Status of a process whose log could not be written.
+/// Exit status of a server that cannot write its log.
 const EXIT_LOG: i32 = 10;
-/// Requests on their way at once.
+/// Milliseconds of a tick, as in [`KEYS`].
+const TICK_MS: i32 = 500;
+/// Requests in flight.
 const PIPELINE: usize = 64;
-/// Data of znodes of which a log soon has many blocks.
+/// Bytes of a znode's data that soon fill many blocks of a log.
 const SMALL: usize = 3_000;
-/// Data of znodes that soon fill a disk.
+/// Bytes of a znode's data that soon fill a disk.
 const LARGE: usize = 900_000;
 
 fn servers() -> [Shape; 3] {
@@ -41,13 +43,13 @@ fn data(index: usize, bytes: usize) -> Vec<u8> {
     format!("{index} ").into_bytes().into_iter().cycle().take(bytes).collect()
 }
 
-/// Creates znodes, pipelined, and has an answer to each.
+/// Creates znodes, with several requests in flight, and waits for all answers.
 fn create(address: SocketAddr, indices: std::ops::Range<usize>, bytes: usize) {
     let mut connection =
         Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT).expect("a session");
     let take = |connection: &mut Connection| match connection.receive().expect("a reply") {
         Incoming::Reply(reply) => assert_eq!(reply.header.err, 0, "{reply:?}"),
-        Incoming::Event(event) => panic!("nobody watches: {event:?}"),
+        Incoming::Event(event) => panic!("an event without a watch: {event:?}"),
     };
     let mut waiting = 0;
     for index in indices {
@@ -64,7 +66,7 @@ fn create(address: SocketAddr, indices: std::ops::Range<usize>, bytes: usize) {
     connection.call(&Request::CloseSession, &mut Vec::new()).expect("the end of the session");
 }
 
-/// All servers show the same, and all that was acknowledged.
+/// Asserts that all servers have the same tree, with every znode that was acknowledged.
 fn assert_whole(cluster: &Cluster, count: usize, bytes: usize) {
     let trees: Vec<_> =
         cluster.sids().map(|sid| clients::walk(cluster.address(sid)).expect("a tree")).collect();
@@ -77,13 +79,36 @@ fn assert_whole(cluster: &Cluster, count: usize, bytes: usize) {
     }
 }
 
-/// One that follows.
+/// A server that follows.
 fn follower(cluster: &mut Cluster) -> usize {
     let leader = cluster.wait_for_leader(START_TIMEOUT);
     cluster.sids().find(|&sid| sid != leader).expect("three servers")
 }
 
-/// Files of a server whose names begin so, in order.
+/// Waits until a leader has counted four ticks: it expires a session with that timeout whose client is gone.
+fn wait_for_four_ticks(address: SocketAddr) {
+    let open = |timeout_ms| {
+        let connect = Connect { timeout_ms, ..Connect::default() };
+        Connection::connect(address, &connect, ANSWER_TIMEOUT).expect("a session")
+    };
+    let (mut silent, mut observer) = (open(4 * TICK_MS), open(60_000));
+    let (path, acl) = (b"/silent".to_vec(), vec![Acl::open()]);
+    let create =
+        Request::Create { op: OpCode::CREATE, path: path.clone(), data: None, acl, flags: 1, ttl_ms: -1 };
+    assert_eq!(silent.call(&create, &mut Vec::new()).expect("an answer").header.err, 0);
+    assert_eq!(silent.response().timeout_ms, 4 * TICK_MS);
+    silent.shut_down();
+    wait_for(TIMEOUT, || {
+        let exists = Request::Exists { path: path.clone(), watch: false };
+        match observer.call(&exists, &mut Vec::new()).expect("an answer").header.err {
+            0 => Err("the session of a silent client lives".to_owned()),
+            _ => Ok(()),
+        }
+    });
+    observer.call(&Request::CloseSession, &mut Vec::new()).expect("the end of the session");
+}
+
+/// Files of a server whose names begin with `prefix`, in order.
 fn files(cluster: &Cluster, sid: usize, prefix: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(cluster.data(sid).join("zkfast-1")).expect("the server's files");
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
@@ -92,36 +117,39 @@ fn files(cluster: &Cluster, sid: usize, prefix: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Changes one bit.
+/// Flips one bit of a file.
 fn flip(file: &Path, offset: u64) {
     let file = File::options().read(true).write(true).open(file).expect("a file to damage");
     let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).expect("as long as that");
+    file.read_exact_at(&mut byte, offset).expect("a file of this length");
     byte[0] ^= 0x10;
     file.write_all_at(&byte, offset).expect("a disk");
 }
 
-/// A server that finds its log damaged says where, takes everything from the leader by itself, and has its vote
-/// again: without it there would be no quorum once the other follower is gone.
+/// A server with a damaged log names the file, takes all data from the leader, and votes again: without its vote there
+/// would be no quorum after the other follower is killed.
 #[test]
 fn damaged_log_is_repaired_by_the_leader() {
     let _alone = alone();
-    // No snapshot: the log is all that there is.
+    // Without snapshots the log is the only copy.
     let keys = [KEYS, &[("snapCount", "1000000")]].concat();
     let mut cluster = Cluster::start(&servers(), &keys, None);
     let victim = follower(&mut cluster);
     create(cluster.address(victim), 0..2_000, SMALL);
     cluster.kill(victim);
     let log = files(&cluster, victim, "log.").remove(0);
-    // Six megabytes were acknowledged; this is in the midst of them.
+    // An offset in the middle of six acknowledged megabytes.
     flip(&log, 2_000_100);
     let leader = cluster.wait_for_leader(START_TIMEOUT);
     create(cluster.address(leader), 2_000..2_200, SMALL);
     cluster.spawn(victim);
     cluster.wait_until_all_serve(START_TIMEOUT);
-    let told = cluster.output(victim);
+    let output = cluster.output(victim);
     let name = log.file_name().expect("a file").to_string_lossy();
-    assert!(told.contains(&*name) && told.contains("damage"), "the file is not named:\n{told}");
+    assert!(
+        output.contains(&*name) && output.contains("damage"),
+        "the log does not name the file:\n{output}"
+    );
     assert_whole(&cluster, 2_200, SMALL);
     let other = cluster.sids().find(|&sid| sid != victim && sid != leader).expect("three servers");
     cluster.kill(other);
@@ -132,7 +160,7 @@ fn damaged_log_is_repaired_by_the_leader() {
     assert_whole(&cluster, 2_300, SMALL);
 }
 
-/// So does one whose snapshots are all damaged, after the log before them was purged.
+/// A server whose snapshots are all damaged, after the log before them was purged, takes all data from the leader.
 #[test]
 fn damaged_snapshots_are_replaced_by_the_leader() {
     let _alone = alone();
@@ -148,19 +176,22 @@ fn damaged_snapshots_are_replaced_by_the_leader() {
     }
     cluster.spawn(victim);
     cluster.wait_until_all_serve(START_TIMEOUT);
-    let told = cluster.output(victim);
-    assert!(told.contains("snapshot") && told.contains("damage"), "nothing is said:\n{told}");
+    let output = cluster.output(victim);
+    assert!(
+        output.contains("snapshot") && output.contains("damage"),
+        "the log does not name the damage:\n{output}"
+    );
     assert_whole(&cluster, 3_000, SMALL);
 }
 
-/// A server whose disk is full ends with a status that says so, the others go on, and once there is room it only needs
-/// to be started.
+/// A server with a full disk exits with the status for that, the others go on, and once the disk has room the server
+/// serves after a plain start.
 #[test]
 fn full_disk_ends_one_server_which_comes_back() {
     let _alone = alone();
     let mut cluster = Cluster::new(&servers(), KEYS, None);
     let victim = 2;
-    let disk = match Disk::mount(&cluster.data(victim), "96m") {
+    let disk = match Tmpfs::mount(&cluster.data(victim), "96m") {
         Ok(disk) => disk,
         Err(reason) => return skip("ensemble::disks::full_disk_ends_one_server_which_comes_back", &reason),
     };
@@ -170,17 +201,10 @@ fn full_disk_ends_one_server_which_comes_back() {
     cluster.wait_until_all_serve(START_TIMEOUT);
     let healthy = cluster.sids().find(|&sid| sid != victim).expect("three servers");
     create(cluster.address(healthy), 0..150, LARGE);
-    let mut group_delay = GroupDelay::new(TIMEOUT);
-    let status = loop {
-        if let Some(status) = cluster.ended(victim) {
-            break status;
-        }
-        assert!(!group_delay.is_over(), "it still runs:\n{}", cluster.output(victim));
-        thread::sleep(Duration::from_millis(20));
-    };
-    let told = cluster.output(victim);
-    assert_eq!(status, Some(EXIT_LOG), "{told}");
-    assert!(told.contains("free some space"), "{told}");
+    let status = cluster.wait_for_exit(victim, TIMEOUT);
+    let output = cluster.output(victim);
+    assert_eq!(status, Some(EXIT_LOG), "{output}");
+    assert!(output.contains("free some space"), "{output}");
     cluster.wait_for_leader(START_TIMEOUT);
     create(cluster.address(healthy), 150..160, LARGE);
     disk.grow("1g").expect("the same disk, larger");
@@ -189,7 +213,8 @@ fn full_disk_ends_one_server_which_comes_back() {
     assert_whole(&cluster, 160, LARGE);
 }
 
-/// Servers that all end at any moment of their first second start again and serve, with nothing done to their files.
+/// Servers that are all killed at a random moment of their first second start again and serve, without repairs to their
+/// files.
 #[test]
 fn servers_that_end_in_their_first_second_start_again() {
     let _alone = alone();
@@ -199,6 +224,7 @@ fn servers_that_end_in_their_first_second_start_again() {
         for sid in cluster.sids() {
             cluster.spawn(sid);
         }
+        // The moment of the kill is the test's input, so this is a time and not a condition.
         thread::sleep(Duration::from_millis(random.below(600) as u64));
         for sid in cluster.sids() {
             cluster.kill(sid);
@@ -213,8 +239,8 @@ fn servers_that_end_in_their_first_second_start_again() {
     }
 }
 
-/// A server that comes with the data of another ensemble, whose epoch is later, deposes nobody and brings nothing; with
-/// an empty directory it is one of the others again.
+/// A server with data of another ensemble, and of a later epoch, neither deposes the leader nor adds its data. With an
+/// empty directory it joins.
 #[test]
 fn data_of_another_ensemble_stays_out() {
     let _alone = alone();
@@ -237,13 +263,12 @@ fn data_of_another_ensemble_stays_out() {
     run("cp", &["-r", &other.data(victim).display().to_string()], &cluster.data(victim)).expect("a copy");
     drop(other);
     cluster.spawn(victim);
-    let mut group_delay = GroupDelay::new(TIMEOUT);
-    while !cluster.output(leader).contains("another ensemble") {
-        assert!(!group_delay.is_over(), "the leader says nothing:\n{}", cluster.output(leader));
-        thread::sleep(Duration::from_millis(20));
-    }
-    // So does the server itself, as what it most likely is where nobody mixed up directories.
-    let is_told = |line: Line| {
+    wait_for(TIMEOUT, || match cluster.output(leader) {
+        output if output.contains("another ensemble") => Ok(()),
+        output => Err(format!("the leader does not log it:\n{output}")),
+    });
+    // The server itself logs what is most likely: that the others have lost their data. Mixed-up directories are rare.
+    let is_the_warning = |line: Line| {
         let fields = (line.field("leader"), line.field("epoch"), line.field("own_epoch"));
         line.level == "WARN"
             && line.what == "the others' data is older than this server's"
@@ -252,13 +277,14 @@ fn data_of_another_ensemble_stays_out() {
             && line.field("why").is_some_and(|why| why.contains("lost its data"))
             && line.field("do").is_some()
     };
-    let mut group_delay = GroupDelay::new(TIMEOUT);
-    while !cluster.whole_output(victim).lines().filter_map(Line::of_text).any(is_told) {
-        assert!(!group_delay.is_over(), "the server says nothing:\n{}", cluster.output(victim));
-        thread::sleep(Duration::from_millis(20));
-    }
-    // Several ticks, of which each would do to depose it.
-    thread::sleep(Duration::from_secs(2));
+    wait_for(TIMEOUT, || {
+        let is_logged = cluster.whole_output(victim).lines().filter_map(Line::of_text).any(is_the_warning);
+        is_logged
+            .then_some(())
+            .ok_or_else(|| format!("the server does not log it:\n{}", cluster.output(victim)))
+    });
+    // Each of these ticks would suffice to depose the leader.
+    wait_for_four_ticks(cluster.address(leader));
     assert_eq!((cluster.leader(), cluster.mode(victim)), (Some(leader), None));
     create(cluster.address(leader), 20..30, SMALL);
     assert!(!clients::walk(cluster.address(leader)).expect("a tree").contains_key(&path(100)));
@@ -269,10 +295,10 @@ fn data_of_another_ensemble_stays_out() {
     assert_whole(&cluster, 30, SMALL);
 }
 
-/// A file system of a few megabytes, in memory.
-struct Disk(PathBuf);
+/// A file system of a limited size, in memory.
+struct Tmpfs(PathBuf);
 
-impl Disk {
+impl Tmpfs {
     fn mount(place: &Path, size: &str) -> Result<Self, String> {
         fs::create_dir_all(place).map_err(|error| error.to_string())?;
         run("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], place)?;
@@ -284,9 +310,9 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for Tmpfs {
     fn drop(&mut self) {
-        // Lazily: servers may still have files there.
+        // A lazy unmount: servers may still have files open.
         let _ = run("umount", &["-l"], &self.0);
     }
 }

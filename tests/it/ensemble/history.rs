@@ -1,35 +1,35 @@
-//! What clients asked and what they saw, and whether ZooKeeper's promises allow it.
+//! Histories of clients' operations, and the checks that compare them with ZooKeeper's promises.
 //!
-//! Clients write down every operation with the times of its start and its end; an operation whose
-//! connection ended first has an unknown outcome: it may have been done, now, later or never. After
-//! the run [`check`] looks at all of it together with the trees that the servers hold at the end.
+//! Clients record every operation with the times of its start and its end. If the connection ends before the answer, the
+//! outcome is unknown: the servers may apply the operation at any later time, or never. After the run, [`check`] examines
+//! the history together with the trees of all servers.
 //!
-//! Every write carries an id of its own as data, and a setData is answered with the znode's new
-//! version. So the order of a register's writes is known, and linearizability needs no search: an
-//! operation that starts after another has ended must not come before it in the order of versions.
+//! Every write has a unique id as data, and the answer to a setData has the znode's new version. So the order of a
+//! register's writes is known, and linearizability needs no search: an operation that starts after another has ended must
+//! not precede it in the order of versions.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use zkfast::proto::Stat;
 
-/// Code of setData with an expected version that is not the znode's.
+/// Code of a setData whose expected version is not the znode's version.
 pub const BAD_VERSION: i32 = -103;
-/// Code of an operation on a znode that is not there.
+/// Code of an operation on a znode that does not exist.
 pub const NO_NODE: i32 = -101;
-/// Codes with which a write has certainly not been done: the session has ended or has moved away.
+/// Codes that prove that a write was not applied: the session has expired or has moved to another server.
 const REFUSALS: [i32; 2] = [-112, -118];
 
-/// Registers that clients read and write; number [`FENCE`] is the one that lock holders write.
+/// Number of registers that clients read and write. Register [`FENCE`] is for holders of the lock.
 pub const REGISTERS: usize = 5;
-/// What the lock guards: it holds the token of the holder that wrote last.
+/// The register that the lock guards. It holds the token of its last writer.
 pub const FENCE: usize = REGISTERS - 1;
 /// Parent of the sequential znodes.
 pub const QUEUE: &str = "/queue";
 /// Parent of the lock's ephemeral sequential znodes.
 pub const LOCK: &str = "/lock";
 
-/// Holds who the servers are. Java writes it at each start into its own tree, at its own time: a server
-/// that has not been restarted for as long has another Stat there (`ZKDatabase.initConfigInZKDatabase` 3.9).
+/// The ensemble's configuration. A Java server writes this znode into its own tree at each start, with its own clock, so
+/// the Stats differ between servers (`ZKDatabase.initConfigInZKDatabase` 3.9).
 const CONFIG: &str = "/zookeeper/config";
 
 /// Path of a register.
@@ -37,37 +37,37 @@ pub fn register(key: usize) -> String {
     format!("/register-{key}")
 }
 
-/// Number in the name of a sequential znode.
+/// The number at the end of a sequential znode's name.
 pub fn number_of(path: &[u8]) -> Option<i64> {
     std::str::from_utf8(path.rsplit(|&byte| byte == b'-').next()?).ok()?.parse().ok()
 }
 
-/// The data of a write: no two writes have the same id. 0 is what a register is created with.
+/// The data of a write. No two writes have the same id; registers are created with id 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value {
-    /// Which write.
+    /// The write's id.
     pub id: u64,
-    /// Number of the writer's znode in the lock; 0 where no lock is involved.
+    /// Number of the writer's znode in the lock; 0 without a lock.
     pub token: i64,
 }
 
 impl Value {
-    /// As it lies in the znode.
+    /// The value as a znode's data.
     pub fn bytes(self) -> Vec<u8> {
         format!("{} {}", self.id, self.token).into_bytes()
     }
 
-    /// What lies in a znode; `None` where no client of ours wrote it.
+    /// Parses a znode's data; `None` if no client of this test wrote it.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (id, token) = std::str::from_utf8(bytes).ok()?.split_once(' ')?;
         Some(Self { id: id.parse().ok()?, token: token.parse().ok()? })
     }
 }
 
-/// What a client asked for.
+/// An operation that a client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// getData of a register; `synced` if a sync went right before it, on the same connection.
+    /// getData of a register; `synced` if the client sent a sync right before it.
     Read { key: usize, watch: bool, synced: bool },
     /// setData of a register.
     Write { key: usize, value: Value, expected: Option<i32> },
@@ -75,9 +75,9 @@ pub enum Call {
     Append { value: Value },
     /// Ephemeral sequential create below [`LOCK`].
     Enqueue,
-    /// delete of the own znode below [`LOCK`]; `again` if an attempt before had no answer.
+    /// delete of the client's own znode below [`LOCK`]; `again` if an earlier attempt got no answer.
     Release { token: i64, again: bool },
-    /// Anything that only its zxid is looked at of.
+    /// Any other request. The checks use only its zxid.
     Other,
 }
 
@@ -87,25 +87,25 @@ impl Call {
     }
 }
 
-/// What became of it.
+/// The result of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The connection ended before the answer.
+    /// The connection ended before the answer arrived.
     Unknown,
-    /// An answer with an error code.
+    /// The answer has an error code.
     Refused { zxid: i64, code: i32 },
-    /// Of a read.
+    /// The answer to a read.
     Read { zxid: i64, version: i32, mzxid: i64, value: Value },
-    /// Of a write.
+    /// The answer to a setData.
     Written { zxid: i64, version: i32, mzxid: i64 },
-    /// Of the creates: number in the name.
+    /// The answer to a sequential create, with the number in the name.
     Created { zxid: i64, number: i64 },
-    /// Of all else.
+    /// The answer to any other request.
     Done { zxid: i64 },
 }
 
 impl Outcome {
-    /// What the answer's header said; `None` without an answer.
+    /// The zxid in the answer's header; `None` without an answer.
     pub fn zxid(self) -> Option<i64> {
         match self {
             Self::Unknown => None,
@@ -121,39 +121,39 @@ impl Outcome {
 /// One operation; times are nanoseconds since the run began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Op {
-    /// What was asked.
+    /// The request.
     pub call: Call,
-    /// When, at the latest, before it was sent.
+    /// A time before the request was sent.
     pub invoke: u64,
-    /// When its answer was there, or the connection was given up.
+    /// When the answer arrived, or the client gave up the connection.
     pub complete: u64,
-    /// What came back.
+    /// The result.
     pub outcome: Outcome,
 }
 
-/// What happened to one client, in the order in which it saw it.
+/// One entry of a client's record, in the order of its observations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// An operation, where its answer came or its connection ended.
+    /// An operation, at the time of its answer or of the connection's end.
     Op(Op),
-    /// The data watch of a register fired; `zxid` is -1 where setWatches caught up.
+    /// The data watch of a register fired; `zxid` is -1 if the event answers a setWatches.
     Event { at: u64, key: usize, zxid: i64 },
-    /// The own znode is the first of the lock's.
+    /// The client got the lock: its znode is the first in the queue.
     Granted { at: u64, token: i64 },
-    /// Connected, with a new session or an old one.
+    /// The client connected, with a new session or its former one.
     Attached { at: u64, session: i64, server: usize },
-    /// The session is over: closed or abandoned by the client, or given up by the servers.
+    /// The session ended: the client closed or abandoned it, or it expired.
     Ended { at: u64, session: i64 },
-    /// A server broke the wire protocol, an answer out of order for example.
+    /// A server broke the wire protocol, with an answer out of order for example.
     Broken { at: u64, what: String },
 }
 
 /// A znode as a client reads it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its data.
+    /// The znode's data.
     pub data: Option<Vec<u8>>,
-    /// Its Stat.
+    /// The znode's Stat.
     pub stat: Stat,
 }
 
@@ -164,19 +164,19 @@ impl fmt::Debug for Node {
     }
 }
 
-/// All znodes of one server by path.
+/// All znodes of one server, by path.
 pub type Tree = BTreeMap<String, Node>;
 
-/// A whole run.
+/// What clients and servers showed in one run.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// What each client saw.
+    /// The record of each client.
     pub clients: Vec<Vec<Entry>>,
-    /// The tree of each server at the end, when no client is left.
+    /// The tree of each server after all clients have finished, with the server's id.
     pub trees: Vec<(usize, Tree)>,
 }
 
-/// One entry a line, a client after the other.
+/// Prints one entry per line, client by client.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (client, entries) in self.clients.iter().enumerate() {
@@ -191,33 +191,33 @@ impl fmt::Display for History {
     }
 }
 
-/// Which promise is broken.
+/// The promise that a check is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Check {
-    /// Registers are linearizable in their writes, and no write is lost, doubled or made up.
+    /// Writes of a register are linearizable, and no write is lost, applied twice or made up.
     Register,
-    /// A read right behind a sync is linearizable.
+    /// A read right after a sync is linearizable.
     SyncRead,
-    /// A session's zxids and versions never go back, and its own writes are seen.
+    /// Zxids and versions that a session sees never go back, and it sees its own writes.
     Session,
-    /// A watch fires once, after a change, before anything newer is seen, across reconnects too.
+    /// A watch fires once, after a change and before the client sees anything newer, across reconnects too.
     Watch,
-    /// Sequential znodes are numbered 0, 1, 2 in the order of their creation; none is lost or doubled.
+    /// Sequential znodes get the numbers 0, 1, 2 ... in the order of their creation; none is lost or created twice.
     Sequence,
-    /// One holder at a time; ephemeral znodes live as long as their session; tokens never go back.
+    /// The lock has one holder at a time, ephemerals live as long as their sessions, and tokens never go back.
     Lock,
-    /// All servers hold the same tree.
+    /// All servers have the same tree.
     Trees,
-    /// Answers come in the order of the requests and are well formed.
+    /// Answers are well formed and come in the order of the requests.
     Protocol,
 }
 
 /// One broken promise.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// Which.
+    /// The promise.
     pub check: Check,
-    /// The operations that show it.
+    /// The operations that prove the violation.
     pub what: String,
 }
 
@@ -227,7 +227,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Everything in `history` that ZooKeeper's promises do not allow.
+/// All violations of ZooKeeper's promises in `history`.
 pub fn check(history: &History) -> Vec<Violation> {
     let mut found = Found::default();
     let registers = Registers::learn(history, &mut found);
@@ -239,7 +239,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     found.0
 }
 
-/// How much of each kind a history holds: a run that did nothing shows nothing.
+/// Counts the entries of each kind, as text. A run that did nothing proves nothing.
 pub fn summary(history: &History) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in history.clients.iter().flatten() {
@@ -273,7 +273,7 @@ impl Found {
     }
 }
 
-/// Where an entry stands, and the operation in it; for messages.
+/// An operation and its place in the history, for messages.
 #[derive(Clone, Copy)]
 struct Seen<'a> {
     client: usize,
@@ -303,7 +303,7 @@ fn operations(history: &History) -> impl Iterator<Item = Seen<'_>> {
     })
 }
 
-/// What is known of one version of a register.
+/// A version of a register that was observed.
 #[derive(Clone, Debug)]
 struct Fact {
     value: Value,
@@ -312,16 +312,16 @@ struct Fact {
 }
 
 struct Registers<'a> {
-    /// By version.
+    /// The observed versions of each register.
     facts: Vec<BTreeMap<i32, Fact>>,
     operations: Vec<Vec<Seen<'a>>>,
-    /// Who tried to write a value.
+    /// The operation that tried to write a value, by the value's id.
     writers: HashMap<u64, Seen<'a>>,
     has_trees: bool,
 }
 
 impl<'a> Registers<'a> {
-    /// Collects which version held which value, and reports what contradicts itself.
+    /// Collects the value of each version, and reports contradictions.
     fn learn(history: &'a History, found: &mut Found) -> Self {
         let mut all = Self {
             facts: vec![BTreeMap::new(); REGISTERS],
@@ -332,18 +332,18 @@ impl<'a> Registers<'a> {
         for seen in operations(history) {
             match (seen.op.call, seen.op.outcome) {
                 (Call::Read { key, .. }, Outcome::Read { version, mzxid, value, .. }) => {
-                    all.fact(key, version, Fact { value, mzxid, source: seen.to_string() }, found);
+                    all.add_fact(key, version, Fact { value, mzxid, source: seen.to_string() }, found);
                     all.operations[key].push(seen);
                 }
                 (Call::Write { key, value, .. }, outcome) => {
                     if let Outcome::Written { version, mzxid, .. } = outcome {
-                        all.fact(key, version, Fact { value, mzxid, source: seen.to_string() }, found);
+                        all.add_fact(key, version, Fact { value, mzxid, source: seen.to_string() }, found);
                     }
                     all.operations[key].push(seen);
                     all.writers.insert(value.id, seen);
                 }
                 (Call::Read { .. }, Outcome::Refused { code, .. }) if !REFUSALS.contains(&code) => {
-                    found.add(Check::Register, format!("a register is not there: {seen}"));
+                    found.add(Check::Register, format!("a register does not exist: {seen}"));
                 }
                 _ => {}
             }
@@ -364,14 +364,14 @@ impl<'a> Registers<'a> {
                         format!("version {version} is lost: {} and {}", newer.source, fact.source),
                     );
                 }
-                all.fact(key, node.stat.version, fact, found);
+                all.add_fact(key, node.stat.version, fact, found);
             }
         }
         all.check_writers(found);
         all
     }
 
-    fn fact(&mut self, key: usize, version: i32, fact: Fact, found: &mut Found) {
+    fn add_fact(&mut self, key: usize, version: i32, fact: Fact, found: &mut Found) {
         let known = self.facts[key].entry(version).or_insert_with(|| fact.clone());
         if (known.value, known.mzxid) != (fact.value, fact.mzxid) {
             let what = format!("two states of version {version}: {} and {}", known.source, fact.source);
@@ -379,7 +379,7 @@ impl<'a> Registers<'a> {
         }
     }
 
-    /// Every value that was seen was written, once, by an operation that was not refused.
+    /// Every observed value was written once, by an operation that was not refused.
     fn check_writers(&self, found: &mut Found) {
         for facts in &self.facts {
             let mut before: Option<(i32, &Fact)> = None;
@@ -404,7 +404,7 @@ impl<'a> Registers<'a> {
                     continue;
                 }
                 let Some(writer) = self.writers.get(&fact.value.id) else {
-                    found.add(Check::Register, format!("nobody wrote this: {}", fact.source));
+                    found.add(Check::Register, format!("no client wrote this: {}", fact.source));
                     continue;
                 };
                 if let Outcome::Refused { .. } = writer.op.outcome {
@@ -421,14 +421,14 @@ impl<'a> Registers<'a> {
         }
     }
 
-    /// What has ended before an operation starts comes before it.
+    /// An operation that has ended before another one starts precedes it.
     fn check_order(&self, found: &mut Found) {
         for (facts, operations) in self.facts.iter().zip(&self.operations) {
             let versions: HashMap<u64, i32> =
                 facts.iter().map(|(&version, fact)| (fact.value.id, version)).collect();
             let version = |seen: &Seen<'_>| match (seen.op.outcome, seen.op.call) {
                 (Outcome::Read { version, .. } | Outcome::Written { version, .. }, _) => Some(version),
-                // Not answered, but seen by others.
+                // A write without an answer that other clients have seen.
                 (Outcome::Unknown, Call::Write { value, .. }) => versions.get(&value.id).copied(),
                 _ => None,
             };
@@ -454,10 +454,8 @@ impl<'a> Registers<'a> {
                         found.add(Check::Register, what);
                     }
                     (Call::Read { synced: true, .. }, Some(own), Some((newest, before))) if own < newest => {
-                        found.add(
-                            Check::SyncRead,
-                            format!("a stale read behind a sync: {before} then {seen}"),
-                        );
+                        found
+                            .add(Check::SyncRead, format!("a stale read after a sync: {before} then {seen}"));
                     }
                     _ => {}
                 }
@@ -472,7 +470,7 @@ impl<'a> Registers<'a> {
         }
     }
 
-    /// A setData may fail for its version only if the znode had another one at some time meanwhile.
+    /// A setData may fail with BADVERSION only if the znode had another version at some time during the operation.
     fn check_refusal(
         &self,
         facts: &BTreeMap<i32, Fact>,
@@ -498,15 +496,15 @@ impl<'a> Registers<'a> {
             Some(fact) => {
                 self.writers.get(&fact.value.id).is_some_and(|writer| writer.op.invoke < seen.op.complete)
             }
-            // Somebody without an answer may have written it, unless the register never went on.
+            // A write without an answer may have made it. The trees would show a later version.
             None => !self.has_trees || facts.range(expected + 1..).next().is_some(),
         };
         if !changed {
-            found.add(Check::Register, format!("the expected version was right all the time: {seen}"));
+            found.add(Check::Register, format!("the znode had the expected version all the time: {seen}"));
         }
     }
 
-    /// The first change of a register behind `version` that anybody knows of.
+    /// The first observed version of a register after `version`.
     fn next_change(&self, key: usize, version: i32) -> Option<&Fact> {
         self.facts[key].range(version + 1..).next().map(|(_, fact)| fact)
     }
@@ -514,16 +512,16 @@ impl<'a> Registers<'a> {
 
 /// What one session has seen so far.
 #[derive(Debug, Default)]
-struct View {
+struct SessionView {
     zxid: i64,
     versions: [Option<i32>; REGISTERS],
-    /// Registers under a watch: version and entry of the read that set it.
+    /// For each watched register, the version and the entry of the read that set the watch.
     watched: [Option<(i32, usize)>; REGISTERS],
 }
 
 fn check_sessions(history: &History, registers: &Registers<'_>, found: &mut Found) {
     for (client, entries) in history.clients.iter().enumerate() {
-        let mut view = View::default();
+        let mut view = SessionView::default();
         for (index, entry) in entries.iter().enumerate() {
             match entry {
                 Entry::Op(op) => check_reply(&mut view, registers, Seen { client, index, op }, found),
@@ -531,7 +529,7 @@ fn check_sessions(history: &History, registers: &Registers<'_>, found: &mut Foun
                     let place = format!("client {client} entry {index}: {entry:?}");
                     check_event(&mut view, registers, *key, *zxid, &place, found);
                 }
-                Entry::Ended { .. } => view = View::default(),
+                Entry::Ended { .. } => view = SessionView::default(),
                 Entry::Broken { what, .. } => {
                     found.add(Check::Protocol, format!("client {client} entry {index}: {what}"));
                 }
@@ -541,7 +539,7 @@ fn check_sessions(history: &History, registers: &Registers<'_>, found: &mut Foun
     }
 }
 
-fn check_reply(view: &mut View, registers: &Registers<'_>, seen: Seen<'_>, found: &mut Found) {
+fn check_reply(view: &mut SessionView, registers: &Registers<'_>, seen: Seen<'_>, found: &mut Found) {
     let Some(zxid) = seen.op.outcome.zxid() else { return };
     if zxid < view.zxid {
         found.add(Check::Session, format!("zxid {zxid:#x} after {:#x}: {seen}", view.zxid));
@@ -595,7 +593,7 @@ fn check_reply(view: &mut View, registers: &Registers<'_>, seen: Seen<'_>, found
 }
 
 fn check_event(
-    view: &mut View,
+    view: &mut SessionView,
     registers: &Registers<'_>,
     key: usize,
     zxid: i64,
@@ -603,7 +601,7 @@ fn check_event(
     found: &mut Found,
 ) {
     let Some((version, since)) = view.watched[key].take() else {
-        found.add(Check::Watch, format!("nobody watches: {place}"));
+        found.add(Check::Watch, format!("no watch is set: {place}"));
         return;
     };
     let Some(change) = registers.next_change(key, version) else {
@@ -613,7 +611,7 @@ fn check_event(
     if zxid <= 0 {
         return;
     }
-    // Changes that nobody saw may lie before the first that is known.
+    // The first observed change may follow others that no client saw.
     let armed_at = registers.facts[key].get(&version).map_or(0, |fact| fact.mzxid);
     if zxid > change.mzxid || zxid <= armed_at {
         found.add(
@@ -622,20 +620,21 @@ fn check_event(
         );
     }
     if zxid < view.zxid {
-        found.add(Check::Watch, format!("event behind zxid {:#x}: {place}", view.zxid));
+        found.add(Check::Watch, format!("event after zxid {:#x}: {place}", view.zxid));
     }
     view.zxid = view.zxid.max(zxid);
 }
 
 fn check_sequence(history: &History, found: &mut Found) {
-    let mut numbers: BTreeMap<i64, Seen<'_>> = BTreeMap::new();
+    // Acknowledged creates by the number that they got, and all creates by the id of their value.
+    let mut acknowledged: BTreeMap<i64, Seen<'_>> = BTreeMap::new();
     let mut attempts: HashMap<u64, Seen<'_>> = HashMap::new();
     for seen in operations(history) {
         let Call::Append { value } = seen.op.call else { continue };
         attempts.insert(value.id, seen);
         match seen.op.outcome {
             Outcome::Created { number, .. } => {
-                if let Some(other) = numbers.insert(number, seen) {
+                if let Some(other) = acknowledged.insert(number, seen) {
                     found.add(Check::Sequence, format!("one number for two: {other} and {seen}"));
                 }
             }
@@ -646,65 +645,74 @@ fn check_sequence(history: &History, found: &mut Found) {
         }
     }
     let zxid = |seen: &Seen<'_>| seen.op.outcome.zxid().unwrap_or_default();
-    for (before, seen) in numbers.values().zip(numbers.values().skip(1)) {
+    for (before, seen) in acknowledged.values().zip(acknowledged.values().skip(1)) {
         if zxid(before) >= zxid(seen) {
             found.add(Check::Sequence, format!("numbers and zxids disagree: {before} and {seen}"));
         }
     }
     for (server, tree) in &history.trees {
-        let children = children_of(tree, QUEUE);
-        let mut ids = HashSet::new();
-        for (expected, (&number, node)) in (0..).zip(&children) {
-            if number != expected {
-                found.add(Check::Sequence, format!("server {server} has no number {expected} but {number}"));
-                break;
-            }
-            let value = node.data.as_deref().and_then(Value::read);
-            match value.and_then(|value| attempts.get(&value.id)) {
-                None => found
-                    .add(Check::Sequence, format!("nobody created {number} of server {server}: {node:?}")),
-                Some(seen) => {
-                    if let Outcome::Refused { .. } = seen.op.outcome {
-                        found.add(
-                            Check::Sequence,
-                            format!("refused, yet {number} of server {server}: {seen}"),
-                        );
-                    }
-                    if !ids.insert(value) {
-                        found
-                            .add(Check::Sequence, format!("done twice, {number} of server {server}: {seen}"));
-                    }
-                }
-            }
+        check_queue(*server, &children_of(tree, QUEUE), &acknowledged, &attempts, found);
+    }
+    check_sequence_order(history, &acknowledged, &attempts, found);
+}
+
+/// The queue of one server holds the numbers 0, 1, 2 ..., each from one create that was not refused, and every
+/// acknowledged create.
+fn check_queue(
+    server: usize,
+    children: &BTreeMap<i64, &Node>,
+    acknowledged: &BTreeMap<i64, Seen<'_>>,
+    attempts: &HashMap<u64, Seen<'_>>,
+    found: &mut Found,
+) {
+    let mut add = |what| found.add(Check::Sequence, what);
+    let value_of = |node: &Node| Value::read(node.data.as_deref()?);
+    let mut values = HashSet::new();
+    for (expected, (&number, node)) in (0..).zip(children) {
+        if number != expected {
+            add(format!("server {server} has no number {expected} but {number}"));
+            break;
         }
-        for (number, seen) in &numbers {
-            let there = children.get(number).and_then(|node| Value::read(node.data.as_deref()?));
-            if Some(seen.op.call) != there.map(|value| Call::Append { value }) {
-                found.add(Check::Sequence, format!("lost on server {server}, which has {there:?}: {seen}"));
-            }
+        let value = value_of(node);
+        let Some(seen) = value.and_then(|value| attempts.get(&value.id)) else {
+            add(format!("no client created {number} of server {server}: {node:?}"));
+            continue;
+        };
+        if let Outcome::Refused { .. } = seen.op.outcome {
+            add(format!("refused, yet {number} of server {server}: {seen}"));
+        }
+        if !values.insert(value) {
+            add(format!("done twice, {number} of server {server}: {seen}"));
         }
     }
-    // Those without an answer that are there have a place in the order as well.
-    let mut all: Vec<(i64, Seen<'_>)> = numbers.iter().map(|(&number, &seen)| (number, seen)).collect();
-    let ended: Vec<(i64, Seen<'_>)> = {
-        let mut ended = all.clone();
-        ended.sort_by_key(|(_, seen)| seen.op.complete);
-        ended
-    };
-    if let Some((_, tree)) = history.trees.first() {
-        for (number, node) in children_of(tree, QUEUE) {
-            if let Some(value) = node.data.as_deref().and_then(Value::read)
-                && let Some(seen) = attempts.get(&value.id)
-                && seen.op.outcome == Outcome::Unknown
-            {
-                all.push((number, *seen));
-            }
+    for (number, seen) in acknowledged {
+        let there = children.get(number).and_then(|node| value_of(node));
+        if Some(seen.op.call) != there.map(|value| Call::Append { value }) {
+            add(format!("lost on server {server}, which has {there:?}: {seen}"));
         }
     }
-    all.sort_by_key(|(_, seen)| seen.op.invoke);
-    let mut ended = ended.into_iter().peekable();
+}
+
+/// A create that starts after another one has ended gets a greater number.
+fn check_sequence_order(
+    history: &History,
+    acknowledged: &BTreeMap<i64, Seen<'_>>,
+    attempts: &HashMap<u64, Seen<'_>>,
+    found: &mut Found,
+) {
+    let mut by_end: Vec<_> = acknowledged.iter().map(|(&number, &seen)| (number, seen)).collect();
+    let mut by_start = by_end.clone();
+    // A create without an answer has a place in the order too if its znode exists.
+    let children = history.trees.first().map(|(_, tree)| children_of(tree, QUEUE)).unwrap_or_default();
+    by_start.extend(children.into_iter().filter_map(|(number, node)| {
+        let seen = *attempts.get(&Value::read(node.data.as_deref()?)?.id)?;
+        (seen.op.outcome == Outcome::Unknown).then_some((number, seen))
+    }));
+    by_end.sort_by_key(|(_, seen)| seen.op.complete);
+    by_start.sort_by_key(|(_, seen)| seen.op.invoke);
+    let mut ended = by_end.into_iter().peekable();
     let mut greatest: Option<(i64, Seen<'_>)> = None;
-    for (number, seen) in all {
+    for (number, seen) in by_start {
         while let Some(before) = ended.next_if(|(_, before)| before.op.complete < seen.op.invoke) {
             if greatest.is_none_or(|(greatest, _)| before.0 > greatest) {
                 greatest = Some(before);
@@ -713,15 +721,13 @@ fn check_sequence(history: &History, found: &mut Found) {
         if let Some((greatest, before)) = greatest
             && number <= greatest
         {
-            found.add(
-                Check::Sequence,
-                format!("{number} after {greatest} had been given: {before} then {seen}"),
-            );
+            let what = format!("{number} after {greatest} had been given: {before} then {seen}");
+            found.add(Check::Sequence, what);
         }
     }
 }
 
-/// Children of `parent` whose names end in a number, by it.
+/// The sequential children of `parent`, by number.
 fn children_of<'a>(tree: &'a Tree, parent: &str) -> BTreeMap<i64, &'a Node> {
     let prefix = format!("{parent}/");
     tree.range(prefix.clone()..)
@@ -730,10 +736,10 @@ fn children_of<'a>(tree: &'a Tree, parent: &str) -> BTreeMap<i64, &'a Node> {
         .collect()
 }
 
-/// A time at which somebody certainly held the lock.
+/// A time in which one client certainly held the lock.
 struct Hold {
     granted: u64,
-    /// The last time at which its znode was certainly there.
+    /// The last time at which its znode certainly existed.
     held: u64,
     what: String,
 }
@@ -741,41 +747,7 @@ struct Hold {
 fn check_lock(history: &History, registers: &Registers<'_>, found: &mut Found) {
     let mut holds: BTreeMap<i64, Hold> = BTreeMap::new();
     for (client, entries) in history.clients.iter().enumerate() {
-        let mut current: Option<i64> = None;
-        for (index, entry) in entries.iter().enumerate() {
-            match entry {
-                Entry::Granted { at, token } => {
-                    let what = format!("client {client} entry {index} token {token}");
-                    let hold = Hold { granted: *at, held: *at, what };
-                    if let Some(other) = holds.insert(*token, hold) {
-                        found.add(Check::Lock, format!("a second holder of token {token}: {}", other.what));
-                    }
-                    current = Some(*token);
-                }
-                Entry::Ended { .. } => current = None,
-                Entry::Op(op) => {
-                    let seen = Seen { client, index, op };
-                    if let (Call::Release { again: false, .. }, Outcome::Refused { code: NO_NODE, .. }) =
-                        (op.call, op.outcome)
-                    {
-                        found.add(Check::Lock, format!("the ephemeral of a live session is gone: {seen}"));
-                    }
-                    // A write that has an answer met a live session at the leader after its start. A read
-                    // says nothing: a follower may not know yet that the session is over.
-                    let alive =
-                        op.call.is_write() && op.outcome != Outcome::Unknown && !is_refusal(op.outcome);
-                    if let Some(hold) = current.and_then(|token| holds.get_mut(&token)) {
-                        if alive {
-                            hold.held = hold.held.max(op.invoke);
-                        }
-                        if let Call::Release { .. } = op.call {
-                            current = None;
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
+        collect_holds(client, entries, &mut holds, found);
     }
     let mut longest: Option<&Hold> = None;
     for hold in holds.values() {
@@ -800,10 +772,46 @@ fn check_lock(history: &History, registers: &Registers<'_>, found: &mut Found) {
     }
     for (server, tree) in &history.trees {
         for (path, node) in tree.iter().filter(|(_, node)| node.stat.ephemeral_owner != 0) {
-            found.add(
-                Check::Lock,
-                format!("all sessions ended, but server {server} has {path}: {:?}", node.stat),
-            );
+            let what = format!("all sessions ended, but server {server} has {path}: {:?}", node.stat);
+            found.add(Check::Lock, what);
+        }
+    }
+}
+
+/// Adds the times at which one client held the lock, by token.
+fn collect_holds(client: usize, entries: &[Entry], holds: &mut BTreeMap<i64, Hold>, found: &mut Found) {
+    let mut current: Option<i64> = None;
+    for (index, entry) in entries.iter().enumerate() {
+        let op = match entry {
+            Entry::Granted { at, token } => {
+                let what = format!("client {client} entry {index} token {token}");
+                let hold = Hold { granted: *at, held: *at, what };
+                if let Some(other) = holds.insert(*token, hold) {
+                    found.add(Check::Lock, format!("a second holder of token {token}: {}", other.what));
+                }
+                current = Some(*token);
+                continue;
+            }
+            Entry::Ended { .. } => {
+                current = None;
+                continue;
+            }
+            Entry::Op(op) => op,
+            Entry::Event { .. } | Entry::Attached { .. } | Entry::Broken { .. } => continue,
+        };
+        let is_first_release = matches!(op.call, Call::Release { again: false, .. });
+        if is_first_release && matches!(op.outcome, Outcome::Refused { code: NO_NODE, .. }) {
+            let seen = Seen { client, index, op };
+            found.add(Check::Lock, format!("the ephemeral of a live session is gone: {seen}"));
+        }
+        let Some(hold) = current.and_then(|token| holds.get_mut(&token)) else { continue };
+        // An answered write reached the leader while the session was live, after the write's start. A read proves
+        // nothing: a follower may not know yet that the session has ended.
+        if op.call.is_write() && op.outcome != Outcome::Unknown && !is_refusal(op.outcome) {
+            hold.held = hold.held.max(op.invoke);
+        }
+        if let Call::Release { .. } = op.call {
+            current = None;
         }
     }
 }

@@ -1,12 +1,12 @@
-//! A check that never fails is worth nothing: changes of a good history, each of which one check must
-//! notice.
+//! Tests of the checks: each mutation breaks one promise in a good history, and one check must notice it.
 
 use super::history::{
     BAD_VERSION, Call, Check, Entry, FENCE, History, Node, Op, Outcome, QUEUE, check, number_of, register,
 };
 use zkfast::proto::Zxid;
 
-/// A change: what it breaks, who must notice, and how; false where the history has nothing to change.
+/// A mutation: its name, the check that must notice it, and a function that makes it. The function gives false if the
+/// history has nothing to mutate.
 type Mutation = (&'static str, Check, fn(&mut History) -> bool);
 
 const MUTATIONS: &[Mutation] = &[
@@ -15,17 +15,17 @@ const MUTATIONS: &[Mutation] = &[
     ("a write that was done was refused", Check::Register, refuse_a_done_write),
     ("a refusal without reason", Check::Register, refuse_without_reason),
     ("the last write is lost", Check::Register, lose_last_write),
-    ("a read behind a sync is stale", Check::SyncRead, stale_synced_read),
+    ("a read after a sync is stale", Check::SyncRead, stale_synced_read),
     ("a zxid goes back", Check::Session, zxid_goes_back),
     ("a session reads older data", Check::Session, reads_go_back),
     ("a watch is lost", Check::Watch, lose_event),
-    ("an event comes behind what it tells of", Check::Watch, late_event),
+    ("an event comes after its change was seen", Check::Watch, late_event),
     ("a watch fires twice", Check::Watch, double_event),
     ("a sequential znode is lost", Check::Sequence, lose_sequential),
     ("a number is given twice", Check::Sequence, same_number),
     ("numbers against time", Check::Sequence, swap_numbers),
     ("a create is done twice", Check::Sequence, double_create),
-    ("two hold the lock", Check::Lock, two_holders),
+    ("two clients hold the lock", Check::Lock, two_holders),
     ("a holder's token goes back", Check::Lock, token_goes_back),
     ("an ephemeral of no session", Check::Lock, leftover_ephemeral),
     ("an ephemeral ends before its session", Check::Lock, early_end_of_ephemeral),
@@ -34,11 +34,11 @@ const MUTATIONS: &[Mutation] = &[
     ("answers out of order", Check::Protocol, out_of_order),
 ];
 
-/// Names of the changes of `history`, which is good, that the checks do not notice.
+/// Names of the mutations of the good `history` that the checks do not notice.
 pub fn unnoticed(history: &History) -> Vec<&'static str> {
-    let is_unnoticed = |(_, aim, mutate): &&Mutation| {
+    let is_unnoticed = |(_, expected, mutate): &&Mutation| {
         let mut changed = history.clone();
-        mutate(&mut changed) && !check(&changed).iter().any(|violation| violation.check == *aim)
+        mutate(&mut changed) && !check(&changed).iter().any(|violation| violation.check == *expected)
     };
     MUTATIONS.iter().filter(is_unnoticed).map(|&(name, _, _)| name).collect()
 }
@@ -60,7 +60,7 @@ fn read_another_value(history: &mut History) -> bool {
     false
 }
 
-/// A version of register 0 that two writes around it are answered for.
+/// Moves a write of register 0 after the end of the last one.
 fn write_after_successor(history: &mut History) -> bool {
     let written = |op: &Op| match (op.call, op.outcome) {
         (Call::Write { key: 0, .. }, Outcome::Written { version, .. }) => Some(version),
@@ -103,7 +103,7 @@ fn refuse_a_done_write(history: &mut History) -> bool {
 }
 
 fn refuse_without_reason(history: &mut History) -> bool {
-    // Behind the end of all others nobody changes anything.
+    // After the end of all operations no client changes anything.
     let end = ops(history).map(|op| op.complete).max().unwrap_or_default();
     let mut newest = None;
     for op in ops(history) {
@@ -193,7 +193,7 @@ fn zxid_goes_back(history: &mut History) -> bool {
     false
 }
 
-/// Old data is allowed until the session has seen newer data.
+/// A session may read old data only until it has seen newer data.
 fn reads_go_back(history: &mut History) -> bool {
     for entries in &mut history.clients {
         let mut oldest = None;
@@ -217,7 +217,7 @@ fn reads_go_back(history: &mut History) -> bool {
     false
 }
 
-/// An event, and an answer behind it in the same session.
+/// The place of an event that an answer in the same session follows.
 fn event(history: &History) -> Option<(usize, usize)> {
     for (client, entries) in history.clients.iter().enumerate() {
         for (index, pair) in entries.windows(2).enumerate() {
@@ -264,7 +264,7 @@ fn lose_sequential(history: &mut History) -> bool {
     true
 }
 
-/// The numbers of two creates of which the second starts after the first has ended.
+/// The numbers of two creates; the second starts after the first has ended.
 fn two_creates(history: &mut History) -> Option<[i64; 2]> {
     let mut first: Option<(i64, u64)> = None;
     for op in ops(history) {
@@ -325,7 +325,7 @@ fn double_create(history: &mut History) -> bool {
 }
 
 fn two_holders(history: &mut History) -> bool {
-    // Somebody who wrote between its grant and its release, and the one after it.
+    // A holder that wrote between its grant and its release, and the next holder.
     let mut grants = Vec::new();
     for (client, entries) in history.clients.iter().enumerate() {
         for (index, entry) in entries.iter().enumerate() {
@@ -418,7 +418,7 @@ mod tests {
     use crate::harness::Random;
     use zkfast::proto::Stat;
 
-    /// A server that does all it is asked at once, and clients whose clocks are right.
+    /// A history of a server that applies every request at once, and of clients with exact clocks.
     struct Ideal {
         random: Random,
         time: u64,
@@ -563,7 +563,7 @@ mod tests {
         }
     }
 
-    /// The checks have nothing to say about servers that keep every promise.
+    /// The checks find nothing in histories that keep every promise.
     #[test]
     fn good_histories_pass() {
         for seed in 0..40 {
@@ -572,16 +572,16 @@ mod tests {
         }
     }
 
-    /// Each change of a good history is noticed, by the check that it aims at.
+    /// Each mutation of a good history is noticed by the check for the promise that it breaks.
     #[test]
     fn every_mutation_is_noticed() {
         for seed in 0..20 {
             let history = Ideal::run(seed, 400);
             for (name, _, mutate) in MUTATIONS {
-                assert!(mutate(&mut history.clone()), "seed {seed}: nothing to change for: {name}");
+                assert!(mutate(&mut history.clone()), "seed {seed}: nothing to mutate for: {name}");
             }
-            let blind = unnoticed(&history);
-            assert!(blind.is_empty(), "seed {seed}: {blind:?}");
+            let unnoticed = unnoticed(&history);
+            assert!(unnoticed.is_empty(), "seed {seed}: {unnoticed:?}");
         }
     }
 }

@@ -1,52 +1,53 @@
-//! What happens to the servers: a seed is a sequence of faults and of the calm between them.
+//! Faults of servers and network: a seed gives a sequence of faults and pauses.
 
 use super::cluster::{Cluster, START_TIMEOUT};
 use crate::harness::Random;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Which faults there may be.
+/// Which kinds of faults a run has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Means {
-    /// SIGKILL, SIGSTOP and SIGTERM, one after the other too.
+    /// SIGKILL, SIGSTOP and SIGTERM, also one after the other.
     Processes,
-    /// Cuts of the network, and now and then one of the others on top.
+    /// Network cuts, and now and then a fault of processes.
     Network,
 }
 
-/// Longest calm between two faults.
+/// The longest pause between two faults.
 const CALM_MS: usize = 1200;
-/// How long a fault is, from and to: over before anybody gives up whom he does not hear, or lasting until others
-/// lead. In between, who was cut off leads again with all that it wrote alone, and nothing shows.
+/// Shortest and longest duration of a fault. A short one ends before any server gives up its leader, a long one lasts
+/// until another server leads. After a duration between the two, a leader that was cut off leads again with all that it
+/// wrote alone, and the checks have nothing to find.
 const SHORT_MS: (usize, usize) = (200, 1500);
 const LONG_MS: (usize, usize) = (3000, 5500);
-/// How long a leader stands alone before all are killed: shorter than anybody's group_delay.
+/// How long a leader is without followers before all are killed: less than `syncLimit`.
 const ALONE_MS: usize = 800;
 
 /// One fault, from its beginning to its end.
 #[derive(Clone, Debug)]
 enum Fault {
-    /// SIGKILL, all at once; started again at its end.
+    /// SIGKILL of all at once; they start when the fault ends.
     Kill(Vec<usize>),
-    /// SIGTERM: a planned stop, which hands over; started again at its end.
+    /// SIGTERM, a planned stop; the server starts when the fault ends.
     Stop(usize),
-    /// SIGKILL, and started again at once.
+    /// SIGKILL and an immediate start.
     Restart(usize),
-    /// SIGSTOP; SIGCONT at its end.
+    /// SIGSTOP; SIGCONT when the fault ends.
     Pause(Vec<usize>),
-    /// SIGSTOP of these, and after [`ALONE_MS`] SIGKILL of these and the leader: what only that one has is on its disk.
-    /// These start at once, the leader at the end.
+    /// SIGSTOP of the followers, and after [`ALONE_MS`] SIGKILL of all: some proposals are only on the leader's disk. The
+    /// followers start at once, the leader when the fault ends.
     Strand(usize, Vec<usize>),
-    /// What the first sends to the second is lost.
+    /// What the first server of a pair sends to the second is lost.
     Cut(Vec<(usize, usize)>),
 }
 
-/// How a sequence of faults went.
+/// Summary of a sequence of faults.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// How many faults there were.
+    /// Number of faults.
     pub faults: usize,
-    /// Longest time from the end of a fault until all servers served again, where that was waited for.
+    /// Longest time from the end of a fault until all servers served again, where the run waited for that.
     pub recovery_max: Duration,
 }
 
@@ -56,7 +57,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Lets faults happen for `time`, then ends them all and waits until every server serves.
+/// Makes faults for `time`, then ends the last one and waits until all servers serve.
 pub fn unleash(cluster: &mut Cluster, means: Means, seed: u64, time: Duration) -> Report {
     let mut random = Random(seed);
     let begun = Instant::now();
@@ -65,13 +66,13 @@ pub fn unleash(cluster: &mut Cluster, means: Means, seed: u64, time: Duration) -
         sleep_ms(100 + random.below(CALM_MS));
         let Some((name, fault)) = draw(cluster, means, &mut random) else { continue };
         let (from, to) = if random.percent(50) { SHORT_MS } else { LONG_MS };
-        let held = from + random.below(to - from);
-        eprintln!("{:8.3} s  {name} for {held} ms", begun.elapsed().as_secs_f64());
+        let duration = from + random.below(to - from);
+        eprintln!("{:8.3} s  {name} for {duration} ms", begun.elapsed().as_secs_f64());
         begin(cluster, &fault);
-        sleep_ms(held);
+        sleep_ms(duration);
         end(cluster, &fault);
         report.faults += 1;
-        // Else the next fault meets an ensemble that still mends itself.
+        // In the other cases the next fault hits an ensemble that still recovers.
         if random.percent(70) {
             report.recovery_max = report.recovery_max.max(cluster.wait_until_all_serve(START_TIMEOUT));
         }
@@ -86,7 +87,7 @@ fn sleep_ms(ms: usize) {
     std::thread::sleep(Duration::from_millis(ms as u64));
 }
 
-/// A fault for the ensemble as it is; `None` if nobody leads.
+/// A random fault for the ensemble in its present state; `None` without a leader.
 fn draw(cluster: &mut Cluster, means: Means, random: &mut Random) -> Option<(String, Fault)> {
     let leader = cluster.leader()?;
     let all: Vec<usize> = cluster.sids().collect();
@@ -127,15 +128,15 @@ fn draw(cluster: &mut Cluster, means: Means, random: &mut Random) -> Option<(Str
     } else {
         match random.below(8) {
             0..2 => (format!("cut off leader {leader}"), Fault::Cut(both(&[leader], &others))),
-            2 => (format!("leader {leader} is not heard"), Fault::Cut(cut(&[leader], &others))),
-            3 => (format!("leader {leader} does not hear"), Fault::Cut(cut(&others, &[leader]))),
+            2 => (format!("leader {leader} cannot send"), Fault::Cut(cut(&[leader], &others))),
+            3 => (format!("leader {leader} cannot receive"), Fault::Cut(cut(&others, &[leader]))),
             4 => (format!("cut off follower {follower}"), Fault::Cut(both(&[follower], &but_follower))),
-            5 => (format!("follower {follower} does not hear"), Fault::Cut(cut(&but_follower, &[follower]))),
+            5 => (format!("follower {follower} cannot receive"), Fault::Cut(cut(&but_follower, &[follower]))),
             6 => {
-                let name = format!("leader {leader} and follower {follower} do not meet");
+                let name = format!("cut between leader {leader} and follower {follower}");
                 (name, Fault::Cut(both(&[leader], &[follower])))
             }
-            _ => (format!("nobody meets: {all:?}"), Fault::Cut(both(&all, &all))),
+            _ => (format!("cut between all: {all:?}"), Fault::Cut(both(&all, &all))),
         }
     })
 }
@@ -152,7 +153,7 @@ fn begin(cluster: &mut Cluster, fault: &Fault) {
         Fault::Strand(leader, others) => {
             others.iter().for_each(|&sid| cluster.pause(sid));
             sleep_ms(ALONE_MS);
-            // The leader last: it would be told that the others are gone, and that is no harm.
+            // The leader goes last. It notices that the followers' connections end, which does no harm.
             others.iter().for_each(|&sid| cluster.kill(sid));
             cluster.kill(*leader);
             others.iter().for_each(|&sid| cluster.spawn(sid));

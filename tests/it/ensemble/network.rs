@@ -1,8 +1,8 @@
-//! A network that can be cut: one namespace per server, joined by a bridge, all made here.
+//! A network that tests can cut: one namespace per server, joined by a bridge.
 //!
-//! A cut is a wrong hardware address for the other server, so that frames leave and reach nobody:
-//! nothing is refused, open connections simply hear no more, and each direction is cut by itself.
-//! That needs `ip` and the right to make namespaces (root), no packet filter.
+//! A cut gives a server a wrong hardware address for the other server, so that its frames are lost. No connection is
+//! refused or reset, and each direction is cut separately. That needs `ip` and the right to create namespaces (root),
+//! but no packet filter.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write as _;
@@ -10,12 +10,12 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The first part of the names of our namespaces; the id of the test's process follows.
+/// The names of the namespaces begin with this, followed by the test's process id.
 const PREFIX: &str = "zkfast-";
-/// Hardware address that nobody has.
-const NOBODY: &str = "02:5a:4b:00:00:fe";
+/// A hardware address that no server has.
+const UNUSED: &str = "02:5a:4b:00:00:fe";
 
-/// Namespaces `zkfast-PID-SID` and a bridge; gone with this value.
+/// Namespaces `zkfast-PID-SID` and a bridge, removed with this value.
 #[derive(Debug)]
 pub struct Network {
     process: u32,
@@ -25,12 +25,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// Makes the namespaces of servers 1 to `servers`.
+    /// Creates the namespaces of servers 1 to `servers`.
     ///
     /// # Errors
-    /// What this machine does not allow.
+    /// The command that this machine does not allow.
     pub fn new(servers: usize) -> Result<Self, String> {
-        remove_those_of_the_dead();
+        remove_leftovers();
         let process = std::process::id();
         let [_, _, high, low] = process.to_be_bytes();
         let bridge = format!("zkb{process:x}");
@@ -54,37 +54,38 @@ impl Network {
         Ok(network)
     }
 
-    /// Where server `sid` listens; reachable from here and from all servers.
+    /// The address of server `sid`, reachable from the test and from all servers.
     pub fn address(&self, sid: usize) -> Ipv4Addr {
         let [a, b, c] = self.subnet;
         Ipv4Addr::new(a, b, c, u8::try_from(sid).expect("few servers"))
     }
 
-    /// `program` as a command that runs in the namespace of `sid`, under its own process id.
+    /// A command that runs `program` in the namespace of `sid`. The process keeps the id of the command's child.
     pub fn command(&self, sid: usize, program: &Path) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace(sid)]).arg(program);
         command
     }
 
-    /// From now on, what `from` sends to `to` is lost.
+    /// Loses from now on what `from` sends to `to`.
     pub fn cut(&self, from: usize, to: usize) {
-        self.teach(from, to, NOBODY);
+        self.set_neighbour(from, to, UNUSED);
     }
 
-    /// All servers reach each other again.
+    /// Lets all servers reach each other again.
     pub fn heal(&self) {
         for from in 1..=self.servers {
             for to in (1..=self.servers).filter(|&to| to != from) {
-                self.teach(from, to, &hardware(to));
+                self.set_neighbour(from, to, &hardware(to));
             }
         }
     }
 
-    fn teach(&self, from: usize, to: usize, hardware: &str) {
+    fn set_neighbour(&self, from: usize, to: usize, hardware: &str) {
         let (name, address) = (self.namespace(from), self.address(to).to_string());
         let neighbour = ["neigh", "replace", &address, "lladdr", hardware, "dev", "eth0", "nud", "permanent"];
-        ip(&[&["-n", &name], &neighbour[..]].concat()).expect("a neighbour in a namespace of ours");
+        ip(&[&["-n", &name], &neighbour[..]].concat())
+            .expect("a neighbour entry in a namespace of this test");
     }
 
     fn namespace(&self, sid: usize) -> String {
@@ -99,7 +100,7 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         for sid in 1..=self.servers {
-            // The cable first: a namespace lives on while a socket of it does.
+            // The cable goes first: a namespace exists as long as a socket in it.
             let _ = ip(&["link", "del", &self.cable(sid)]);
             let _ = ip(&["netns", "del", &self.namespace(sid)]);
         }
@@ -111,8 +112,8 @@ fn hardware(sid: usize) -> String {
     format!("02:5a:4b:00:00:{sid:02x}")
 }
 
-/// Removes what a test left that was killed: servers in namespaces of its own, and these.
-fn remove_those_of_the_dead() {
+/// Removes namespaces, and servers in them, of tests that were killed.
+fn remove_leftovers() {
     for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
@@ -140,8 +141,8 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
     Err(format!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// Says on the test's own standard error, past the test harness, that a test did not run. tests/run.sh
-/// counts the line as a skipped test.
+/// Writes to standard error, past libtest's capture, that a test did not run. `tests/run.sh` counts the line as a skipped
+/// test.
 pub fn skip(test: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
 }

@@ -1,4 +1,4 @@
-//! How monitoring tools read the words, in code of our own: the shapes that they look for, and what they do without.
+//! Parsers of monitoring tools, written anew: the formats that these tools expect, and the lines that they ignore.
 //!
 //! | tool | words |
 //! |---|---|
@@ -13,7 +13,7 @@ use super::ANSWER_TIMEOUT;
 use std::net::SocketAddr;
 use zkfast::client::net::four_letter_word;
 
-/// All of them on one server that serves; `mode` is what it is.
+/// Runs all parsers on one server; `mode` is the server's mode.
 pub fn all(address: SocketAddr, mode: &str) {
     let word = |word| four_letter_word(address, word, ANSWER_TIMEOUT).expect("an answer");
     assert_eq!(word("ruok"), "imok");
@@ -38,7 +38,7 @@ fn int(text: &str) -> i64 {
     text.parse().unwrap_or_else(|_| panic!("{text:?} is no integer"))
 }
 
-/// Lines at fixed places: the version first, clients up to an empty line, the figures in one order.
+/// Datadog expects lines at fixed places: the version, clients up to an empty line, then the figures in one order.
 fn datadog(stat: &str, mntr: &str, mode: &str) {
     let mut lines = stat.lines();
     let version = lines.next().expect("the version");
@@ -60,7 +60,7 @@ fn datadog(stat: &str, mntr: &str, mode: &str) {
     assert_eq!(after_colon(lines.next(), "Mode").to_lowercase(), mode);
     assert!(int(after_colon(lines.next(), "Node count")) > 0);
 
-    // Two words a line; what is no integer, or more words, is left out with a warning.
+    // Two words per line. The agent skips other lines and values that are no integers, with a warning.
     let mut lines = mntr.lines();
     assert!(lines.next().is_some_and(|line| line.starts_with("zk_version\t")), "{mntr}");
     let pairs: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once('\t')).collect();
@@ -72,7 +72,7 @@ fn datadog(stat: &str, mntr: &str, mode: &str) {
     }
 }
 
-/// Keys by what a line contains; connections by one shape, which only those without a session have.
+/// Metricbeat finds keys by what a line contains, and connections by a format that only those without a session have.
 fn metricbeat(srvr: &str, cons: &str, mode: &str) {
     let first = srvr.lines().next().expect("the version");
     let (_, rest) = first.split_once(": ").expect("a colon");
@@ -106,12 +106,12 @@ fn metricbeat(srvr: &str, cons: &str, mode: &str) {
         Some([port, interest, queued, received, sent].map(|field| field.parse().unwrap_or(-1)))
     };
     let found: Vec<[i64; 5]> = cons.lines().filter_map(shape).filter(|fields| fields[4] >= 0).collect();
-    // The one that asks is among them, with its own word received.
+    // The connection that sent `cons` is among them, and has received that word.
     assert!(found.iter().any(|fields| fields[1..] == [0, 0, 1, 0]), "{cons}");
     assert!(found.iter().flatten().all(|field| *field >= 0), "{cons}");
 }
 
-/// `zk_`, word characters, points and hyphens, blanks, the same: nothing else may stand in a line.
+/// Each line must be `zk_`, word characters, points and hyphens, blanks, and the same characters again.
 fn word_pairs(mntr: &str) -> Vec<(String, String)> {
     let is_word = |letter: char| letter.is_alphanumeric() || "_.-".contains(letter);
     mntr.lines()
@@ -119,7 +119,7 @@ fn word_pairs(mntr: &str) -> Vec<(String, String)> {
             let rest = line.strip_prefix("zk_").unwrap_or_else(|| panic!("{line:?} does not begin with zk_"));
             let (key, value) =
                 rest.split_once(char::is_whitespace).unwrap_or_else(|| panic!("{line:?}: one word"));
-            // Only as far as it is a word: the version goes on with `, built on`.
+            // The tool takes the first word of a value: the version has `, built on` after it.
             let value: String = value.trim_start().chars().take_while(|&letter| is_word(letter)).collect();
             assert!(key.chars().all(is_word) && !value.is_empty(), "{line:?}");
             (key.to_owned(), value)
@@ -127,7 +127,7 @@ fn word_pairs(mntr: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A line that does not fit is an error, and ends the reading of that server.
+/// For Telegraf, a line of another format is an error, after which it reads nothing more from this server.
 fn telegraf(mntr: &str, mode: &str) {
     let pairs = word_pairs(mntr);
     assert!(pairs.iter().any(|(key, value)| key == "server_state" && value == mode), "{mntr}");
@@ -135,7 +135,7 @@ fn telegraf(mntr: &str, mode: &str) {
     assert!(pairs.iter().filter(|(_, value)| value.parse::<i64>().is_ok()).count() > 20, "{mntr}");
 }
 
-/// These keys, as numbers with or without a point.
+/// Netdata reads these keys, as integers or decimal numbers.
 fn netdata(mntr: &str, mode: &str) {
     const KEYS: [&str; 13] = [
         "num_alive_connections",
@@ -166,7 +166,8 @@ fn netdata(mntr: &str, mode: &str) {
     assert_eq!(value("server_state").as_deref(), Some(mode));
 }
 
-/// One expression for all of `srvr`, one for a line of `cons` that has a session and was answered.
+/// go-zookeeper has one expression for all of `srvr`, and one for a line of `cons` with a session and an answered
+/// request.
 fn go_zookeeper(srvr: &str, cons: &str, mode: &str) {
     let mut lines = srvr.lines();
     let version = after_colon(lines.next(), "Zookeeper version");
@@ -210,12 +211,12 @@ fn go_zookeeper(srvr: &str, cons: &str, mode: &str) {
         }
         fields.next().is_none().then_some(session_id)
     };
-    // Java's shows a session from its beginning on, with `lcxid=0x0`; after `crst` it is one without `lcxid`.
+    // Java shows a new session with `lcxid=0x0`, and after `crst` without `lcxid`.
     let with_session = cons.lines().filter(|line| line.contains("sid=") && line.contains("lcxid=")).count();
     assert_eq!(cons.lines().filter_map(client).filter(|id| *id != 0).count(), with_session, "{cons}");
 }
 
-/// The collector warns of each line that does not fit, and leaves out what is no integer.
+/// The collector warns about each line of another format, and skips values that are no integers.
 fn open_telemetry(mntr: &str, mode: &str) {
     let pairs = word_pairs(mntr);
     let value = |key: &str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
@@ -235,7 +236,7 @@ fn open_telemetry(mntr: &str, mode: &str) {
         "packets_sent",
         "fsync_threshold_exceed_count",
     ] {
-        // The last one is not in every version.
+        // Not every version has the last one.
         if let Some(value) = value(key) {
             int(value);
         } else {

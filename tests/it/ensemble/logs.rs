@@ -1,54 +1,46 @@
-//! What the logs of an ensemble tell an operator: each change once, at the level it deserves, with its fields.
+//! Log lines of an ensemble for its operator: each change is logged once, at the right level, with its fields.
 
 use super::CALM_KEYS;
 use super::cluster::{Cluster, START_TIMEOUT, Shape};
-use crate::harness::{GroupDelay, Kind, alone};
+use crate::harness::{Kind, alone, wait_for};
 use crate::log_lines::Line;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
-use std::time::Duration;
 
-/// A server's log, as far as it was looked at.
+/// A server's log, read up to some line.
 struct Log {
     sid: usize,
+    /// Lines that were read.
     seen: usize,
 }
 
 impl Log {
-    /// What comes from here on.
+    /// The lines that the server writes from now on.
     fn from_now(cluster: &Cluster, sid: usize) -> Self {
         Self { sid, seen: cluster.whole_output(sid).lines().count() }
     }
 
-    /// Waits for the next line that says `what` with these fields, and looks from behind it on.
+    /// Waits for the next line with the message `what` and these fields, and reads on after it.
     fn next(&mut self, cluster: &Cluster, level: &str, what: &str, fields: &[(&str, &str)]) -> Line {
-        let mut group_delay = GroupDelay::new(START_TIMEOUT);
-        loop {
+        let (at, line) = wait_for(START_TIMEOUT, || {
             let output = cluster.whole_output(self.sid);
             let lines = output.lines().enumerate().skip(self.seen);
-            let found = lines.filter_map(|(at, line)| Some((at, Line::of_text(line)?))).find(|(_, line)| {
+            let mut lines = lines.filter_map(|(at, line)| Some((at, Line::of_text(line)?)));
+            let found = lines.find(|(_, line)| {
                 line.what == what && fields.iter().all(|(key, value)| line.field(key) == Some(value))
             });
-            if let Some((at, line)) = found {
-                assert_eq!(line.level, level, "{line:?}");
-                self.seen = at + 1;
-                return line;
-            }
-            assert!(
-                !group_delay.is_over(),
-                "server {} does not say {what:?} {fields:?}:\n{output}",
-                self.sid
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+            found.ok_or_else(|| format!("server {} does not log {what:?} {fields:?}:\n{output}", self.sid))
+        });
+        assert_eq!(line.level, level, "{line:?}");
+        self.seen = at + 1;
+        line
     }
 }
 
-/// A follower that is killed and comes back, and a quorum that is lost and comes back.
+/// The leader logs a follower that is lost and comes back, and a quorum that is lost and comes back.
 #[test]
-fn losses_and_returns_are_told() {
+fn losses_and_returns_are_logged() {
     let _alone = alone();
     let shapes: [Shape; 3] = std::array::from_fn(|_| Shape::voter(Kind::Zkfast));
     let mut cluster = Cluster::start(&shapes, CALM_KEYS, None);
@@ -93,7 +85,7 @@ fn losses_and_returns_are_told() {
     log.next(&cluster, "INFO", if leads { "leading" } else { "following" }, &[]);
 }
 
-/// Where the server's other port for that is, as its file says: 0 for the quorum's, 1 for the election's.
+/// A server's quorum port (`which` is 0) or election port (1), from its configuration file.
 fn port_of(cluster: &Cluster, sid: usize, which: usize) -> SocketAddr {
     let file = cluster.directory().join(format!("server-{sid}/zoo.cfg"));
     let text = fs::read_to_string(file).expect("its file");
@@ -103,28 +95,28 @@ fn port_of(cluster: &Cluster, sid: usize, which: usize) -> SocketAddr {
     format!("{}:{}", fields[0], fields[1 + which]).parse().expect("an address")
 }
 
-/// Strangers on the ports between servers are told of, with their address.
+/// A server logs the address of each connection to its quorum or election port that does not come from a member.
 #[test]
-fn strangers_are_told_of() {
+fn strangers_are_logged() {
     let _alone = alone();
     let shapes: [Shape; 3] = std::array::from_fn(|_| Shape::voter(Kind::Zkfast));
     let mut cluster = Cluster::start(&shapes, CALM_KEYS, None);
     let leader = cluster.wait_for_leader(START_TIMEOUT);
-    let knock = |which, bytes: &[u8]| {
-        let mut stream = TcpStream::connect(port_of(&cluster, leader, which)).expect("it listens");
-        stream.write_all(bytes).expect("it takes them");
+    let connect_as_stranger = |which, bytes: &[u8]| {
+        let mut stream = TcpStream::connect(port_of(&cluster, leader, which)).expect("a listening port");
+        stream.write_all(bytes).expect("room for a few bytes");
         let peer = stream.local_addr().expect("an address").to_string();
-        // Until it hangs up.
+        // Waits until the server closes the connection.
         let _ = stream.read_to_end(&mut Vec::new());
         peer
     };
     let mut log = Log::from_now(&cluster, leader);
-    let peer = knock(1, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n");
+    let peer = connect_as_stranger(1, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n");
     let ended = "connection to the election port ended";
     log.next(&cluster, "WARN", ended, &[("peer", &peer)]);
-    let peer = knock(1, &(leader as i64).to_be_bytes());
+    let peer = connect_as_stranger(1, &(leader as i64).to_be_bytes());
     let line = log.next(&cluster, "WARN", ended, &[("peer", &peer)]);
     assert!(line.field("why").is_some_and(|why| why.contains("myid")), "{line:?}");
-    let peer = knock(0, &[0xff; 64]);
+    let peer = connect_as_stranger(0, &[0xff; 64]);
     log.next(&cluster, "WARN", "learner turned away", &[("peer", &peer)]);
 }

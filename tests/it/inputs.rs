@@ -1,7 +1,7 @@
-//! Files, keys, bytes and machines that ZooKeeper takes, and what it does with them: zkfast beside a real 3.9.4, or held
-//! to what that was seen to do. And what zkfast does where nobody told it anything.
+//! Files, keys, requests and command lines at the edge of what is valid: zkfast does what ZooKeeper 3.9.4 does, which
+//! runs beside it or was observed before. And what zkfast does with its defaults.
 
-use crate::harness::{Directory, Kind, Server, alone, free_address, free_ports, zkfast_binary};
+use crate::harness::{Directory, Kind, Server, alone, free_address, free_ports, wait_for, zkfast_binary};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -40,7 +40,7 @@ fn stat(connection: &mut Connection, path: &str) -> Option<Stat> {
     }
 }
 
-/// A string or buffer of jute's; `None` is null.
+/// A string or buffer in jute; `None` is null.
 fn buffer(bytes: Option<&[u8]>) -> Vec<u8> {
     match bytes {
         None => (-1i32).to_be_bytes().to_vec(),
@@ -48,7 +48,7 @@ fn buffer(bytes: Option<&[u8]>) -> Vec<u8> {
     }
 }
 
-/// A request that no client of ours would send, on a session of its own: the answer's code.
+/// Sends a request that our client cannot send, on a new session. Gives the code of the answer, `None` without one.
 fn raw(address: SocketAddr, op: i32, body: &[u8]) -> Option<i32> {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(ANSWER_TIMEOUT)).expect("a socket");
@@ -67,7 +67,7 @@ fn raw(address: SocketAddr, op: i32, body: &[u8]) -> Option<i32> {
     Some(i32::from_be_bytes(answer[12..16].try_into().expect("four bytes")))
 }
 
-/// Null as the path of a watch is a name like another to Java, where nothing looks it up in the tree.
+/// Null is a valid path of a watch, as in Java, where a request does not look the path up in the tree.
 #[test]
 fn null_paths_of_watches() {
     const CHECK_WATCHES: i32 = 17;
@@ -107,11 +107,11 @@ fn null_paths_of_watches() {
     }
 }
 
-/// With `enforceQuota`, limits and usage that do not parse fail what would be checked against them with -5.
+/// With `enforceQuota`, a write that must be checked against a limit or usage that does not parse fails with -5.
 #[test]
 fn quotas_that_do_not_parse() {
     let _alone = alone();
-    let told = |kind| {
+    let codes = |kind| {
         let server = Server::start(kind, &[("enforceQuota", "true")]);
         let mut client = connect(server.address());
         let mut codes = Vec::new();
@@ -153,12 +153,12 @@ fn quotas_that_do_not_parse() {
         }
         codes
     };
-    let java = told(Kind::Java);
+    let java = codes(Kind::Java);
     assert!(java.contains(&-5) && java.contains(&-125), "{java:?}");
-    assert_eq!(told(Kind::Zkfast), java, "left is zkfast");
+    assert_eq!(codes(Kind::Zkfast), java, "left is zkfast");
 }
 
-/// A log of ZooKeeper's, as it would write it: each txn creates a znode, and says what its parent's counter is then.
+/// Writes a txn log as ZooKeeper would: each txn creates a znode and has its parent's `cversion` after that.
 fn write_log(data: &Path, creates: &[(&str, i32)]) {
     let folder = data.join("version-2");
     fs::create_dir_all(&folder).expect("a folder");
@@ -210,8 +210,8 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// A parent's counter of creations ends at 2^31 - 1, in what is replicated as well: zkfast takes over what a 3.9.4 logged
-/// there, and shows the same Stats from there on. The log has no snapshot: `snapshot.trust.empty`.
+/// `cversion` overflows after 2^31 - 1, also in txns. zkfast imports a log of 3.9.4 from there, and shows the same Stats
+/// afterwards. The log has no snapshot, so Java needs `snapshot.trust.empty`.
 #[test]
 fn counters_at_their_end() {
     let _alone = alone();
@@ -232,7 +232,7 @@ fn counters_at_their_end() {
         ] {
             seen.push(i64::from(code(&mut client, &request)));
             let Stat { cversion, children, pzxid, .. } = stat(&mut client, "/p").expect("is there");
-            // Not which txn it was: sessions that end have some of their own.
+            // Whether pzxid moves, not its value: sessions that end have txns too.
             let moves = before.replace(pzxid).is_none_or(|before| before != pzxid);
             seen.extend([cversion.into(), children.into(), i64::from(moves)]);
         }
@@ -244,7 +244,7 @@ fn counters_at_their_end() {
 
     let target = Directory::new("imported");
     let config = java.directory().join("zoo.cfg");
-    // Java predicts the digest of a tree whose counter goes on, and warns of its own.
+    // Java predicts digests as if the counter did not overflow, and warns about its own log.
     let into = target.path().join("data");
     let imported = zkfast(&["import", "--no-digest", "--config", text(&config), text(&into)]);
     assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
@@ -255,13 +255,13 @@ fn counters_at_their_end() {
     java.start_again();
     let names = ["x", "y", "z", "t-"];
     assert_eq!(more(&ours, names), more(&java, names), "left is zkfast");
-    // And it reads its own log.
+    // zkfast can read its own log after that.
     ours.kill();
     ours.start_again();
 }
 
-/// A server takes ZooKeeper's data over as 3.9.4 starts on it: a snapshot without a log, with a warning, and a log without
-/// a snapshot if `snapshot.trust.empty` says so. The command does with --config, and names the flags without.
+/// zkfast imports what 3.9.4 starts on: a snapshot without a log, with a warning, and a log without a snapshot if
+/// `snapshot.trust.empty` is set. `zkfast import` does so with --config, and names the necessary flags without.
 #[test]
 fn halves_of_a_data_directory() {
     let _alone = alone();
@@ -301,9 +301,9 @@ fn halves_of_a_data_directory() {
                     assert!(warned.contains("WARN") && warned.contains("there is a"), "{warned}");
                 }
             } else {
-                assert!(server.start_in_vain().is_some_and(|status| status != 0), "{kind:?} starts");
+                assert!(server.start_and_fail().is_some_and(|status| status != 0), "{kind:?} starts");
             }
-            // The command reads what the server would.
+            // `zkfast import` accepts what the server accepts.
             if kind == Kind::Zkfast {
                 let (config, data) = (server.directory().join("zoo.cfg"), Directory::new("source"));
                 keep(prefix, data.path());
@@ -329,23 +329,29 @@ fn halves_of_a_data_directory() {
     }
 }
 
-/// `jute.maxbuffer` may be 128 MiB: a value of 50 MiB is written, read and there after a restart; what no log takes ends
-/// its connection with a line that says so, and nobody else's.
+/// With a `jute.maxbuffer` of 128 MiB, clients can write and read a value of 50 MiB, also after a restart. A request
+/// that is too large for the log ends its own connection, with a log line, and no other.
 #[test]
 fn long_frames() {
     const LONG: usize = 50 << 20;
     const TOO_LONG: usize = 60 << 20;
     let _alone = alone();
-    let mut server = Server::start(Kind::Zkfast, &[("jute.maxbuffer", "134217728")]);
-    let (mut client, mut other) = (connect(server.address()), connect(server.address()));
+    // A busy machine takes half a minute for these frames, and no session may expire in this time.
+    let keys = [("jute.maxbuffer", "134217728"), ("maxSessionTimeout", "300000")];
+    let mut server = Server::start(Kind::Zkfast, &keys);
+    let open = || {
+        let connect = Connect { timeout_ms: 300_000, ..Connect::default() };
+        Connection::connect(server.address(), &connect, ANSWER_TIMEOUT).expect("a session")
+    };
+    let (mut client, mut other) = (open(), open());
     let value = |bytes: usize| vec![0x5a; bytes];
     assert_eq!(code(&mut client, &create("/long", Some(&value(LONG)), 0)), 0);
     let set = Request::SetData { path: b"/long".to_vec(), data: Some(value(LONG + 1)), version: 0 };
     assert_eq!(code(&mut client, &set), 0);
     let too_long = create("/longer", Some(&value(TOO_LONG)), 0);
-    assert!(client.call(&too_long, &mut Vec::new()).is_err(), "no log takes it");
+    assert!(client.call(&too_long, &mut Vec::new()).is_err(), "the request is too large for the log");
     assert!(server.output().contains("the log takes"), "{}", server.output());
-    // The limit that the page names, wherever it does.
+    // The log line and the page on configuration name the same limit.
     let page = include_str!("../../src/docs/configuration.md");
     assert!(
         server.output().contains("56623104") && page.contains("54 MiB (56,623,104 bytes)"),
@@ -386,22 +392,22 @@ impl Running {
         Self(command.spawn().expect("zkfast runs"))
     }
 
-    /// Until `is_there`, or the process ended.
+    /// Waits until `is_there` is true of the log, and gives the log. The process must not end before.
     fn wait(&mut self, directory: &Path, mut is_there: impl FnMut(&str) -> bool) -> String {
-        let deadline = Instant::now() + START_TIMEOUT;
-        loop {
+        wait_for(START_TIMEOUT, || {
             let log = fs::read_to_string(directory.join("output.log")).expect("a file");
             if is_there(&log) {
-                return log;
+                return Ok(log);
             }
             let ended = self.0.try_wait().expect("the state of a child");
-            assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}\n{log}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            assert!(ended.is_none(), "{ended:?}\n{log}");
+            Err(log)
+        })
     }
 }
 
-/// Who starts it without a word gets a server for this machine alone, with files for this user alone.
+/// Started without a configuration file, the server accepts connections from this machine only, and only its user can
+/// read its files.
 #[test]
 fn started_without_a_file() {
     let _alone = alone();
@@ -411,7 +417,7 @@ fn started_without_a_file() {
     let local = SocketAddr::from(([127, 0, 0, 1], port));
     server.wait(directory.path(), |log| log.contains("started:"));
     assert_eq!(code(&mut connect(local), &create("/mine", None, 0)), 0);
-    // Another address of the loopback interface is not listened on.
+    // The server does not listen on other loopback addresses.
     assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 2], port))).is_err());
     let mut modes = BTreeMap::new();
     let mut todo = vec![directory.path().join("zkfast-data")];
@@ -426,7 +432,7 @@ fn started_without_a_file() {
     assert!(modes.len() >= 3, "{modes:?}");
 }
 
-/// A client port that is taken for good ends the start with a line that names the flag.
+/// If another process holds the client port, the start fails with a line that names the flag for another port.
 #[test]
 fn a_client_port_that_is_taken() {
     let _alone = alone();
@@ -436,14 +442,14 @@ fn a_client_port_that_is_taken() {
     let data = directory.path().join("data");
     let output = zkfast(&["-p", &port, "--data-dir", text(&data), "--cores", "0"]);
     assert_eq!(output.status.code(), Some(4));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains(&format!("clientPort={port}")) && said.contains("--client-port names another"),
-        "{said}"
+        report.contains(&format!("clientPort={port}")) && report.contains("--client-port names another"),
+        "{report}"
     );
 }
 
-/// A member waits for its own ports, goes on without an address of several that it does not have, and serves its ensemble
+/// A member waits until its quorum and election ports are free, skips one of its addresses that has no host, and runs
 /// without a client port.
 #[test]
 fn ports_of_a_member() {
@@ -483,7 +489,7 @@ fn ports_of_a_member() {
     assert!(!log.contains("ERROR"), "{log}");
     drop((directory, server));
 
-    // Without an address, but with its colon, the client port is for this machine.
+    // With an empty address before the colon, the client port listens on this machine only.
     let (directory, mut server) = start("empty-client-address", &format!("{own};:{client}"), None, "");
     server.wait(directory.path(), serves);
     assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 2], client))).is_err());
@@ -493,7 +499,7 @@ fn ports_of_a_member() {
     server.wait(directory.path(), |log| log.contains("clientPort=none") && log.contains("started:"));
     drop(server);
 
-    // Given up in the end, with what to set.
+    // In the end the server gives up, and names the key to set.
     let unknown = format!("host.invalid:{quorum}:{election}");
     let (directory, mut server) = start("unknown", &unknown, Some(client), "electionPortBindRetry=1\n");
     let status = server.0.wait().expect("the end of a child");
@@ -502,22 +508,18 @@ fn ports_of_a_member() {
     assert!(log.contains("electionPortBindRetry"), "{log}");
 }
 
-/// What is typed wrongly is told once, with what may have been meant, and the statuses are those of `--help`.
+/// Runs zkfast. Gives status, standard output and standard error.
+fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = zkfast(args);
+    let [stdout, stderr] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (output.status.code(), stdout, stderr)
+}
+
+/// The command line reports each typing error once, with a suggestion, and exits with the statuses that `--help` lists.
 #[test]
 fn command_line() {
     let _alone = alone();
-    let directory = Directory::new("typed");
-    let file = |name: &str, text: &str| {
-        let path = directory.path().join(name);
-        fs::write(&path, text).expect("written");
-        path
-    };
-    let run = |args: &[&str]| {
-        let output = zkfast(args);
-        let [stdout, stderr] =
-            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        (output.status.code(), stdout, stderr)
-    };
     for words in [&["chek", "zoo.cfg"][..], &["chek"][..]] {
         let (status, _, stderr) = run(words);
         assert_eq!(status, Some(2), "{stderr}");
@@ -529,26 +531,10 @@ fn command_line() {
     assert_eq!(stderr.lines().filter(|line| line.contains("absent.cfg")).count(), 1, "{stderr}");
     assert!(!stderr.contains("is not set"), "{stderr}");
 
-    let good = file("good.cfg", "dataDir=/tmp/none\nclientPort=2181\n");
-    let warned = file("warned.cfg", "dataDir=/tmp/none\nclientPort=2181\ntickTme=2000\n");
-    let bad = file(
-        "bad.cfg",
-        &format!("dataDir={}\nclientPort=2181\nclientPortAddress=host.invalid\n", good.display()),
-    );
-    let check = |path: &Path, more: &[&str]| run(&[&["check", text(path)][..], more].concat());
-    for (path, plain, strict) in [(&good, 0, 0), (&warned, 0, 1), (&bad, 1, 1)] {
-        assert_eq!(check(path, &[]).0, Some(plain), "{}", path.display());
-        assert_eq!(check(path, &["--strict"]).0, Some(strict), "{}", path.display());
-    }
-    assert!(
-        check(&warned, &[]).1.contains("tickTme: no key")
-            || check(&warned, &[]).1.contains("did you mean tickTime?")
-    );
-    let (_, report, _) = check(&bad, &[]);
-    assert!(report.contains("is a file, and no directory"), "{report}");
-    assert!(report.contains("host.invalid has no address"), "{report}");
-    let (_, json, _) = check(&bad, &["--json"]);
-    assert!(json.starts_with("{\"ok\":false,\"errors\":2,") && json.ends_with("]}\n"), "{json}");
+    let directory = Directory::new("typed");
+    let good = directory.path().join("good.cfg");
+    fs::write(&good, "dataDir=/tmp/none\nclientPort=2181\n").expect("written");
+    check_reports(directory.path(), &good);
 
     let (status, version, _) = run(&["--version"]);
     assert_eq!(status, Some(0));
@@ -568,7 +554,7 @@ fn command_line() {
     assert!(script.contains("_zkfast()") && script.contains("--client-port-address"), "{script}");
     let (_, page, _) = run(&["man"]);
     assert!(page.contains(".TH zkfast") && page.contains("client\\-port"), "{page}");
-    // Where the data is, must be said once.
+    // Exactly one argument must say where the data is.
     let (status, _, stderr) = run(&["import", "/tmp/none"]);
     assert_eq!(status, Some(2));
     assert!(stderr.contains("--config"), "{stderr}");
@@ -577,7 +563,33 @@ fn command_line() {
     assert!(stderr.contains("--config says where"), "{stderr}");
 }
 
-/// A directory below the system's temporary one, which other users reach; gone with this value.
+/// `zkfast check` exits with 0 for a good file, with 1 for an error, and with --strict also for a warning.
+fn check_reports(directory: &Path, good: &Path) {
+    let file = |name: &str, text: &str| {
+        let path = directory.join(name);
+        fs::write(&path, text).expect("written");
+        path
+    };
+    let warned = file("warned.cfg", "dataDir=/tmp/none\nclientPort=2181\ntickTme=2000\n");
+    let bad = file(
+        "bad.cfg",
+        &format!("dataDir={}\nclientPort=2181\nclientPortAddress=host.invalid\n", good.display()),
+    );
+    let check = |path: &Path, more: &[&str]| run(&[&["check", text(path)][..], more].concat());
+    for (path, plain, strict) in [(good, 0, 0), (&warned, 0, 1), (&bad, 1, 1)] {
+        assert_eq!(check(path, &[]).0, Some(plain), "{}", path.display());
+        assert_eq!(check(path, &["--strict"]).0, Some(strict), "{}", path.display());
+    }
+    let (_, report, _) = check(&warned, &[]);
+    assert!(report.contains("tickTme: no key") || report.contains("did you mean tickTime?"), "{report}");
+    let (_, report, _) = check(&bad, &[]);
+    assert!(report.contains("is a file, and no directory"), "{report}");
+    assert!(report.contains("host.invalid has no address"), "{report}");
+    let (_, json, _) = check(&bad, &["--json"]);
+    assert!(json.starts_with("{\"ok\":false,\"errors\":2,") && json.ends_with("]}\n"), "{json}");
+}
+
+/// A directory below the system's temporary directory, where other users can reach it. It is removed with this value.
 struct Shared(PathBuf);
 
 impl Drop for Shared {
@@ -586,34 +598,81 @@ impl Drop for Shared {
     }
 }
 
-/// Where a server cannot keep its data, `check` says so without making anything, with the key; where it can, it says "ok".
-#[test]
-fn check_and_directories() {
-    /// Anybody but root, whom no permission stops.
-    const NOBODY: u32 = 65_534;
-    let _alone = alone();
-    let place = Shared(std::env::temp_dir().join(format!("zkfast-check-{}", std::process::id())));
-    let root = place.0.as_path();
-    fs::create_dir(root).expect("made");
-    let is_root = fs::metadata(root).expect("is there").uid() == 0;
-    let mode = |path: &Path, mode: u32| {
+/// A user without rights, since no permission stops root.
+const UNPRIVILEGED: u32 = 65_534;
+
+/// A user other than root, with a copy of zkfast and with directories of any mode.
+struct UnprivilegedUser {
+    root: Shared,
+    program: PathBuf,
+    is_root: bool,
+}
+
+impl UnprivilegedUser {
+    fn new() -> Self {
+        let root = Shared(std::env::temp_dir().join(format!("zkfast-check-{}", std::process::id())));
+        fs::create_dir(&root.0).expect("made");
+        let is_root = fs::metadata(&root.0).expect("is there").uid() == 0;
+        // The unprivileged user may not reach the folder of the build.
+        let program = root.0.join("zkfast");
+        let this = Self { root, program, is_root };
+        Self::set_mode(&this.root.0, 0o755);
+        fs::copy(zkfast_binary(), &this.program).expect("copied");
+        Self::set_mode(&this.program, 0o755);
+        this
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
-    };
-    let give = |path: &Path| {
-        if is_root {
-            chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+    }
+
+    /// Gives a file to the user that runs zkfast.
+    fn give(&self, path: &Path) {
+        if self.is_root {
+            chown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).expect("root may");
         }
-    };
-    mode(root, 0o755);
-    // Where the tests are built may be closed to others.
-    let program = root.join("zkfast");
-    fs::copy(zkfast_binary(), &program).expect("copied");
-    mode(&program, 0o755);
-    let run = |args: &[&str]| {
-        let mut command = Command::new(&program);
-        command.args(args).current_dir(root).env_remove("JVMFLAGS");
-        if is_root {
-            command.uid(NOBODY).gid(NOBODY);
+    }
+
+    fn directory(&self, name: &str, mode: u32) -> PathBuf {
+        let path = self.root.0.join(name);
+        fs::create_dir(&path).expect("made");
+        self.give(&path);
+        Self::set_mode(&path, mode);
+        path
+    }
+
+    /// A data directory of zkfast, whose inner folder has this mode.
+    fn data_directory(&self, name: &str, mode: u32) -> PathBuf {
+        let path = self.directory(name, 0o755);
+        let folder = path.join("zkfast-1");
+        fs::create_dir(&folder).expect("made");
+        fs::write(folder.join("lock"), "").expect("written");
+        self.give(&folder);
+        self.give(&folder.join("lock"));
+        Self::set_mode(&folder, mode);
+        path
+    }
+
+    /// A data directory of ZooKeeper, whose folder and snapshot have these modes.
+    fn java_directory(&self, name: &str, mode: u32, snapshot_mode: u32) -> PathBuf {
+        let path = self.directory(name, 0o755);
+        let folder = path.join("version-2");
+        let snapshot = folder.join("snapshot.0");
+        fs::create_dir(&folder).expect("made");
+        fs::write(&snapshot, "").expect("written");
+        self.give(&snapshot);
+        Self::set_mode(&snapshot, snapshot_mode);
+        self.give(&folder);
+        Self::set_mode(&folder, mode);
+        path
+    }
+
+    /// Runs zkfast as the unprivileged user. Gives its status and its output. A server that does not end is killed.
+    fn run(&self, args: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(&self.program);
+        command.args(args).current_dir(&self.root.0).env_remove("JVMFLAGS");
+        if self.is_root {
+            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("zkfast runs");
         let deadline = Instant::now() + START_TIMEOUT;
@@ -622,94 +681,77 @@ fn check_and_directories() {
         }
         let _ = child.kill();
         let output = child.wait_with_output().expect("its output");
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
-    };
-    let made = |name: &str, bits: u32| {
-        let path = root.join(name);
-        fs::create_dir(&path).expect("made");
-        give(&path);
-        mode(&path, bits);
-        path
-    };
-    let with_folder = |name: &str, bits: u32| {
-        let path = made(name, 0o755);
-        let folder = path.join("zkfast-1");
-        fs::create_dir(&folder).expect("made");
-        give(&folder);
-        fs::write(folder.join("lock"), "").expect("written");
-        give(&folder.join("lock"));
-        mode(&folder, bits);
-        path
-    };
-    let open = made("open", 0o755);
+        let both = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&both).into_owned())
+    }
+}
+
+/// `zkfast check` reports each directory that the server could not use, with the key, and creates nothing. For a usable
+/// directory it reports "ok".
+#[test]
+fn check_and_directories() {
+    let _alone = alone();
+    let user = UnprivilegedUser::new();
+    let root = user.root.0.as_path();
+    let open = user.directory("open", 0o755);
     let file = root.join("file");
     fs::write(&file, "").expect("written");
     let dangling = root.join("dangling");
     symlink("/nowhere/at/all", &dangling).expect("made");
-    let closed = made("closed", 0);
-    let read_only = made("read-only", 0o555);
-    let lock_of_another = with_folder("lock-of-another", 0o755);
-    mode(&lock_of_another.join("zkfast-1/lock"), 0o400);
+    let closed = user.directory("closed", 0);
+    let read_only = user.directory("read-only", 0o555);
+    let lock_of_another = user.data_directory("lock-of-another", 0o755);
+    UnprivilegedUser::set_mode(&lock_of_another.join("zkfast-1/lock"), 0o400);
     for (path, why) in [
         (read_only.clone(), "Permission denied"),
         (read_only.join("new/one"), "Permission denied"),
         (closed.clone(), "Permission denied"),
         (closed.join("below"), "Permission denied"),
-        (made("without-listing", 0o300), "Permission denied"),
-        (with_folder("folder", 0o500), "Permission denied"),
+        (user.directory("without-listing", 0o300), "Permission denied"),
+        (user.data_directory("folder", 0o500), "Permission denied"),
         (lock_of_another, "Permission denied"),
         (dangling.clone(), "is a symbolic link to /nowhere/at/all, which is not there"),
         (dangling.join("below"), "is a symbolic link"),
         (file.join("below"), "is a file, and no directory"),
     ] {
-        let (status, report) = run(&["check", "-p", "0", "--data-dir", text(&path)]);
-        assert!(status == Some(1) && report.contains(why) && report.contains("dataDir"), "{why}: {report}");
-        let (status, report) =
-            run(&["check", "-p", "0", "--data-dir", text(&open), "--data-log-dir", text(&path)]);
-        assert!(
-            status == Some(1) && report.contains(why) && report.contains("dataLogDir"),
-            "{why}: {report}"
-        );
-        let (status, log) = run(&["-p", "0", "--cores", "0", "--data-dir", text(&path)]);
+        let only_data = ["check", "-p", "0", "--data-dir", text(&path)];
+        let as_log = ["check", "-p", "0", "--data-dir", text(&open), "--data-log-dir", text(&path)];
+        for (args, key) in [(&only_data[..], "dataDir"), (&as_log, "dataLogDir")] {
+            let (status, report) = user.run(args);
+            assert!(status == Some(1) && report.contains(why) && report.contains(key), "{why}: {report}");
+        }
+        let (status, log) = user.run(&["-p", "0", "--cores", "0", "--data-dir", text(&path)]);
         assert_eq!(status, Some(3), "{}: {log}", path.display());
     }
-    // Data of ZooKeeper's that this user cannot see is not nothing: the server would start empty.
-    let of_java = |name: &str, make: &dyn Fn(&Path)| {
-        let path = made(name, 0o755);
-        make(&path.join("version-2"));
-        path
-    };
-    let with_file = |folder: &Path, bits: u32, of_file: u32| {
-        fs::create_dir(folder).expect("made");
-        let file = folder.join("snapshot.0");
-        fs::write(&file, "").expect("written");
-        give(&file);
-        mode(&file, of_file);
-        give(folder);
-        mode(folder, bits);
-    };
-    for (path, why) in [
-        (of_java("folder-of-java", &|folder| with_file(folder, 0, 0o600)), "Permission denied"),
-        (of_java("file-of-java", &|folder| with_file(folder, 0o755, 0)), "Permission denied"),
-        (of_java("disk-of-java", &|folder| symlink("/nowhere", folder).expect("made")), "No such file"),
-    ] {
-        let (status, report) = run(&["check", "-p", "0", "--data-dir", text(&path)]);
-        assert!(status == Some(1) && report.contains(why), "{}: {report}", path.display());
-        let (status, log) = run(&["-p", "0", "--cores", "0", "--data-dir", text(&path)]);
-        assert!(status == Some(3) && log.contains("version-2"), "{}: {log}", path.display());
-    }
+    java_directories(&user);
     let absent = open.join("new/one");
-    let (status, report) = run(&["check", "--data-dir", text(&absent), "--set", "datadir.autocreate=false"]);
+    let (status, report) =
+        user.run(&["check", "--data-dir", text(&absent), "--set", "datadir.autocreate=false"]);
     assert!(status == Some(1) && report.contains("does not exist, and datadir.autocreate=false"), "{report}");
-    for fine in [open.clone(), absent, with_folder("whole", 0o700)] {
-        let (status, report) = run(&["check", "--data-dir", text(&fine)]);
+    for fine in [open.clone(), absent, user.data_directory("whole", 0o700)] {
+        let (status, report) = user.run(&["check", "--data-dir", text(&fine)]);
         assert!(status == Some(0) && report.contains("ok: "), "{report}");
     }
     assert_eq!(fs::read_dir(&open).expect("a folder").count(), 0, "check made something");
 }
 
-/// `check` takes the server's flags, on either side of its name, and they win over the file.
+/// ZooKeeper's data that this user cannot read is an error: the server would start with an empty tree.
+fn java_directories(user: &UnprivilegedUser) {
+    let on_lost_disk = user.directory("disk-of-java", 0o755);
+    symlink("/nowhere", on_lost_disk.join("version-2")).expect("made");
+    for (path, why) in [
+        (user.java_directory("folder-of-java", 0, 0o600), "Permission denied"),
+        (user.java_directory("file-of-java", 0o755, 0), "Permission denied"),
+        (on_lost_disk, "No such file"),
+    ] {
+        let (status, report) = user.run(&["check", "-p", "0", "--data-dir", text(&path)]);
+        assert!(status == Some(1) && report.contains(why), "{}: {report}", path.display());
+        let (status, log) = user.run(&["-p", "0", "--cores", "0", "--data-dir", text(&path)]);
+        assert!(status == Some(3) && log.contains("version-2"), "{}: {log}", path.display());
+    }
+}
+
+/// `zkfast check` accepts the server's flags before and after its name, and they override the file.
 #[test]
 fn check_takes_the_flags_of_the_server() {
     let _alone = alone();
@@ -719,8 +761,8 @@ fn check_takes_the_flags_of_the_server() {
     let (file, data) = (text(&file), text(directory.path()));
     let run = |args: &[&str]| {
         let output = zkfast(args);
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+        let report = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&report).into_owned())
     };
     assert_eq!(run(&["check", file]).0, Some(1), "there is no dataDir");
     for args in [
@@ -760,12 +802,12 @@ fn check_takes_the_flags_of_the_server() {
         (&["zoo.cfg", "check", file][..], "two configuration files"),
         (&["--data-dir", data, "import", data, data], "stands after its name"),
     ] {
-        let (status, said) = run(args);
-        assert!(status == Some(2) && said.contains(why), "{why}: {said}");
+        let (status, report) = run(args);
+        assert!(status == Some(2) && report.contains(why), "{why}: {report}");
     }
 }
 
-/// Output that is lost is an error: a full disk is no success. A reader that has seen enough is none.
+/// A command fails if its output is lost on a full disk. It succeeds if the reader of its output closes the pipe.
 #[test]
 fn output_that_is_lost() {
     let _alone = alone();
@@ -784,9 +826,9 @@ fn output_that_is_lost() {
     ] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
         let output = Command::new(zkfast_binary()).args(args).stdout(full).output().expect("zkfast runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(5), "{args:?}: {said}");
-        assert!(said.contains("standard output cannot be written"), "{args:?}: {said}");
+        let report = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{args:?}: {report}");
+        assert!(report.contains("standard output cannot be written"), "{args:?}: {report}");
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let output = Command::new(zkfast_binary()).args(args).stdout(writer).output().expect("zkfast runs");
@@ -794,7 +836,7 @@ fn output_that_is_lost() {
     }
 }
 
-/// Every page that the manual page names is printed, with the command's options.
+/// `zkfast man` prints every page that the main page names, with the command's options.
 #[test]
 fn pages_of_the_manual() {
     let _alone = alone();
@@ -815,7 +857,7 @@ fn pages_of_the_manual() {
     assert!(main.contains("man check"), "{main}");
 }
 
-/// What cannot be taken over is told once, and leaves nothing.
+/// An import or export that fails reports its error once and leaves no files.
 #[test]
 fn imports_that_fail() {
     let _alone = alone();
@@ -844,13 +886,13 @@ fn imports_that_fail() {
         (&["import", "--config", &silent], 2, "silent.cfg says no dataDir"),
     ] {
         let output = zkfast(&[args, &[text(&target)]].concat());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(status), "{args:?}: {said}");
-        assert_eq!(said.matches(why).count(), 1, "{args:?}: {said}");
-        assert!(status == 3 || !said.contains("is not set"), "{args:?}: {said}");
+        let report = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {report}");
+        assert_eq!(report.matches(why).count(), 1, "{args:?}: {report}");
+        assert!(status == 3 || !report.contains("is not set"), "{args:?}: {report}");
         assert!(!at("not").exists(), "{args:?} left something");
     }
-    // What was there stays.
+    // A directory that existed before stays.
     fs::create_dir(at("not")).expect("a folder");
     assert_eq!(zkfast(&["import", &empty, text(&target)]).status.code(), Some(3));
     assert_eq!(fs::read_dir(at("not")).expect("a folder").count(), 0);

@@ -1,29 +1,24 @@
-//! One ensemble with servers of both kinds, where one says or does what the other must be able to live with.
+//! Ensembles of Java servers and zkfast servers: each accepts what the other sends, also where it is unusual or wrong.
 
-use super::KEYS;
 use super::cluster::{Cluster, START_TIMEOUT, Shape};
-use crate::harness::{Directory, Kind, alone, zkfast_binary};
+use super::{CALM_KEYS, KEYS};
+use crate::harness::{Directory, Kind, alone, wait_for, zkfast_binary};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use zkfast::client::net::{Connect, Connection, four_letter_word};
 use zkfast::client::{Body, Incoming, Request};
 use zkfast::proto::{Acl, ErrorCode, OpCode, Zxid};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A session at `address`, as soon as one is to be had there.
+/// Opens a session at `address`, and tries again until the server accepts one.
 fn connect(address: SocketAddr) -> Connection {
-    let deadline = Instant::now() + START_TIMEOUT;
     let connect = Connect { timeout_ms: 60_000, ..Connect::default() };
-    loop {
-        match Connection::connect(address, &connect, TIMEOUT) {
-            Ok(connection) => return connection,
-            Err(error) => assert!(Instant::now() < deadline, "{address}: {error}"),
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_for(START_TIMEOUT, || {
+        Connection::connect(address, &connect, TIMEOUT).map_err(|error| format!("{address}: {error}"))
+    })
 }
 
 fn create(path: &str, data: &[u8], flags: i32) -> Request {
@@ -41,7 +36,7 @@ fn call(connection: &mut Connection, request: &Request) -> Body {
     reply.body
 }
 
-/// Sends all at once, and takes all answers, none of which may be an error.
+/// Sends all requests without waiting, then takes all answers. None of them may be an error.
 fn pipeline(connection: &mut Connection, requests: impl IntoIterator<Item = Request>) {
     for request in requests {
         connection.queue(&request);
@@ -66,13 +61,13 @@ fn children(address: SocketAddr, path: &str) -> usize {
     names.len()
 }
 
-/// Kinds in the order of their ids. Of servers that know the same, the one with the highest id leads.
+/// Voters of these kinds, in the order of their ids. Of servers with the same history, the one with the highest id leads.
 fn shapes(kinds: &[Kind]) -> Vec<Shape> {
     kinds.iter().map(|kind| Shape::voter(*kind)).collect()
 }
 
-/// Has `wanted` lead, which must have a higher id than the others or know more. All serve then.
-fn lead(cluster: &mut Cluster, wanted: usize) {
+/// Makes `wanted` the leader: it must have a higher id or a longer history than the others. Waits until all serve.
+fn make_leader(cluster: &mut Cluster, wanted: usize) {
     cluster.wait_until_all_serve(START_TIMEOUT);
     while let leader = cluster.wait_for_leader(START_TIMEOUT)
         && leader != wanted
@@ -84,55 +79,51 @@ fn lead(cluster: &mut Cluster, wanted: usize) {
     }
 }
 
-/// Waits until all servers say the same zxid.
-fn in_step(cluster: &Cluster, sids: &[usize]) {
-    let deadline = Instant::now() + START_TIMEOUT;
-    loop {
-        let zxid = |sid: &usize| {
-            let answer = cluster.word(*sid, "srvr")?;
-            answer.lines().find_map(|line| line.strip_prefix("Zxid: ")).map(str::to_owned)
-        };
+/// Waits until all servers have the same zxid.
+fn wait_until_in_step(cluster: &Cluster, sids: &[usize]) {
+    let zxid = |sid: &usize| {
+        let answer = cluster.word(*sid, "srvr")?;
+        answer.lines().find_map(|line| line.strip_prefix("Zxid: ")).map(str::to_owned)
+    };
+    wait_for(START_TIMEOUT, || {
         let zxids: Vec<_> = sids.iter().map(zxid).collect();
-        if zxids[0].is_some() && zxids.iter().all(|zxid| *zxid == zxids[0]) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{zxids:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        let are_equal = zxids[0].is_some() && zxids.iter().all(|zxid| *zxid == zxids[0]);
+        are_equal.then_some(()).ok_or_else(|| format!("{zxids:?}"))
+    });
 }
 
-/// A leader of Java's predicts wrong digests while writes of the root and creates below it are in flight together. Its
-/// followers of zkfast count them, say so once, and come back after a restart of all with all that was written; the
-/// leader's data is taken over as well.
+/// A Java leader predicts wrong digests while writes of the root and creates below it are in flight together. Its zkfast
+/// followers count these, log that once, and have every write after a restart. `zkfast import` accepts the leader's data.
 #[test]
 fn wrong_digests_of_a_java_leader() {
     let _alone = alone();
     let mut cluster = Cluster::start(&shapes(&[Kind::Zkfast, Kind::Zkfast, Kind::Java]), KEYS, None);
-    lead(&mut cluster, 3);
+    make_leader(&mut cluster, 3);
     let mut connection = connect(cluster.address(3));
     let mixed = |number: usize| match number % 2 {
         0 => set("/", &number.to_string()),
         _ => create(&format!("/mixed-{number}"), b"", 0),
     };
     pipeline(&mut connection, (0..400).map(mixed));
-    // The last one is predicted while others are in flight, too.
+    // The leader predicts the last digest too while other writes are in flight.
     let znodes = children(cluster.address(1), "/");
     assert_eq!(znodes, 201);
     let mismatches = number_of_mismatches;
     let by_java = mismatches(&cluster, 3);
     eprintln!("{by_java} digests of Java's leader were wrong");
-    assert!(by_java > 0, "this Java predicts all rightly");
+    assert!(by_java > 0, "this Java predicts every digest correctly");
     for sid in [1, 2] {
-        let deadline = Instant::now() + TIMEOUT;
-        while mismatches(&cluster, sid) != mismatches(&cluster, 3) {
-            assert!(Instant::now() < deadline, "server {sid}: {}", mismatches(&cluster, sid));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for(TIMEOUT, || match [sid, 3].map(|sid| mismatches(&cluster, sid)) {
+            [counted, by_leader] if counted == by_leader => Ok(()),
+            [counted, by_leader] => {
+                Err(format!("server {sid} counts {counted} mismatches, the leader {by_leader}"))
+            }
+        });
         let output = cluster.output(sid);
         assert!(!output.contains("ERROR"), "{output}");
         assert_eq!(output.matches("digest_mismatches_count").count(), 1, "{output}");
     }
-    // Without a txn after the last wrong one, and with followers that are killed: their logs end so.
+    // No txn follows the last wrong digest, and the followers are killed: their logs end with it.
     for sid in [1, 2, 3] {
         cluster.kill(sid);
     }
@@ -144,9 +135,9 @@ fn wrong_digests_of_a_java_leader() {
         .arg(imported.path())
         .output()
         .expect("zkfast runs");
-    let said = String::from_utf8_lossy(&[import.stdout, import.stderr].concat()).into_owned();
-    assert!(import.status.success(), "{said}");
-    assert!(said.contains("digest_mismatches=") && said.contains("--no-digest"), "{said}");
+    let text = String::from_utf8_lossy(&[import.stdout, import.stderr].concat()).into_owned();
+    assert!(import.status.success(), "{text}");
+    assert!(text.contains("digest_mismatches=") && text.contains("--no-digest"), "{text}");
     for sid in [1, 2] {
         cluster.spawn(sid);
     }
@@ -161,7 +152,7 @@ fn wrong_digests_of_a_java_leader() {
     for sid in [1, 2, 3] {
         assert_eq!(children(cluster.address(sid), "/"), znodes, "server {sid}");
     }
-    // From here on zkfast leads, whose digests are right: they are compared by all.
+    // From here on zkfast leads. Its digests are right, and all servers compare them.
     call(&mut connect(cluster.address(1)), &create("/after", b"", 0));
     assert_eq!(children(cluster.address(3), "/"), znodes + 1);
     for sid in [1, 2] {
@@ -169,8 +160,8 @@ fn wrong_digests_of_a_java_leader() {
     }
 }
 
-/// Servers of Java's give their configuration a version once they may be reconfigured. A leader of zkfast's has it too, or
-/// none of them would follow it; clients see it, and a restart keeps it.
+/// Java servers give their configuration a version if `reconfigEnabled` is set. A zkfast leader has that version too,
+/// since no Java server would follow it otherwise. Clients see it, and a restart keeps it.
 #[test]
 fn configuration_with_a_version() {
     let _alone = alone();
@@ -186,7 +177,7 @@ fn configuration_with_a_version() {
         assert_eq!(stat.mzxid, Zxid(u64::from_str_radix(version, 16).expect("a number")), "{text}");
         stat.mzxid
     };
-    // The other leader of Java's comes last: zkfast has followed it, and nobody else knows of it but these.
+    // zkfast joins after the two Java servers have elected a leader, so it learns the version from that leader only.
     cluster.stop(3);
     let leader = cluster.wait_for_leader(START_TIMEOUT);
     call(&mut connect(cluster.address(leader)), &create("/before", b"", 0));
@@ -195,14 +186,14 @@ fn configuration_with_a_version() {
     cluster.spawn(3);
     cluster.wait_until_all_serve(START_TIMEOUT);
     assert_eq!((cluster.leader(), version(&cluster, 3)), (Some(leader), wanted));
-    in_step(&cluster, &[1, 2, 3]);
+    wait_until_in_step(&cluster, &[1, 2, 3]);
     cluster.kill(leader);
     let other = 3 - leader;
     call(&mut connect(cluster.address(3)), &create("/without-the-first", b"", 0));
     assert_eq!(children(cluster.address(other), "/"), 3);
     assert_eq!(cluster.wait_for_leader(START_TIMEOUT), 3);
     assert_eq!((version(&cluster, 3), version(&cluster, other)), (wanted, wanted));
-    // As after a restart of both.
+    // The same after a restart of both.
     cluster.kill(3);
     cluster.kill(other);
     cluster.spawn(3);
@@ -212,7 +203,7 @@ fn configuration_with_a_version() {
     assert_eq!(children(cluster.address(other), "/"), 4);
 }
 
-/// Three servers of zkfast give their configuration the version that three of Java's would, and keep it.
+/// Three zkfast servers give their configuration the version that three Java servers would, and keep it.
 #[test]
 fn a_version_without_java() {
     let _alone = alone();
@@ -235,8 +226,8 @@ fn a_version_without_java() {
     }
 }
 
-/// The configuration's znode shows a version that may be above all txns: a tree of Java's that has it is whole all the
-/// same, for who joins and for who takes it over.
+/// The zxid of the configuration's znode may be above that of every txn. A Java leader's tree with such a znode is valid
+/// for a zkfast server that joins and for `zkfast import`.
 #[test]
 fn a_configuration_above_all_txns() {
     let _alone = alone();
@@ -251,9 +242,9 @@ fn a_configuration_above_all_txns() {
     cluster.wait_until_all_serve(START_TIMEOUT);
     assert_eq!(children(cluster.address(3), "/"), 101);
     assert!(cluster.output(3).contains("sync=SNAP"), "{}", cluster.output(3));
-    // It leads the server of Java's that has this version.
+    // zkfast leads the Java server that has this version.
     let leader = cluster.wait_for_leader(START_TIMEOUT);
-    in_step(&cluster, &[1, 2, 3]);
+    wait_until_in_step(&cluster, &[1, 2, 3]);
     cluster.kill(leader);
     let other = 3 - leader;
     call(&mut connect(cluster.address(other)), &create("/led-by-zkfast", b"", 0));
@@ -266,16 +257,17 @@ fn a_configuration_above_all_txns() {
         .arg(imported.path())
         .output()
         .expect("zkfast runs");
-    let said = String::from_utf8_lossy(&[import.stdout, import.stderr].concat()).into_owned();
-    assert!(import.status.success() && said.contains("digest=agrees"), "{said}");
+    let text = String::from_utf8_lossy(&[import.stdout, import.stderr].concat()).into_owned();
+    assert!(import.status.success() && text.contains("digest=agrees"), "{text}");
 }
 
-/// A session that ends with more ephemerals than a server of Java's reads the names of in one txn ends for all.
+/// A session ends on all servers, although the names of its ephemerals are too long for one txn of a Java server.
 #[test]
 fn many_ephemerals_end_at_once() {
     let _alone = alone();
-    let mut cluster = Cluster::start(&shapes(&[Kind::Java, Kind::Zkfast, Kind::Zkfast]), KEYS, None);
-    lead(&mut cluster, 3);
+    let keys = [CALM_KEYS, &[("snapCount", "2000")]].concat();
+    let mut cluster = Cluster::start(&shapes(&[Kind::Java, Kind::Zkfast, Kind::Zkfast]), &keys, None);
+    make_leader(&mut cluster, 3);
     let mut owner = connect(cluster.address(3));
     let mut number = 0..30_000;
     while !number.is_empty() {
@@ -287,8 +279,8 @@ fn many_ephemerals_end_at_once() {
     for sid in [1, 2, 3] {
         assert_eq!(children(cluster.address(sid), "/"), 1, "server {sid}");
     }
-    // Java's follower is still there without having left, and a leader that has that txn in its log brings it back.
-    in_step(&cluster, &[1, 2, 3]);
+    // The Java follower has not left its leader, and a leader with these txns in its log can bring it up to date.
+    wait_until_in_step(&cluster, &[1, 2, 3]);
     assert!(!cluster.output(1).contains("Unreasonable length"), "{}", cluster.output(1));
     cluster.kill(1);
     cluster.kill(3);
@@ -299,22 +291,22 @@ fn many_ephemerals_end_at_once() {
 }
 
 fn number_of_mismatches(cluster: &Cluster, sid: usize) -> u64 {
-    // With more group_delay than for a word that is asked again and again.
+    // A longer timeout than for a word that the test sends again and again.
     let mntr = four_letter_word(cluster.address(sid), "mntr", TIMEOUT).expect("mntr");
     let line = mntr.lines().find_map(|line| line.strip_prefix("zk_digest_mismatches_count\t"));
     line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("server {sid}: {mntr}"))
 }
 
-/// A write that cannot be read is refused where it comes in: a leader of Java's would propose it under a zxid that it has
-/// used, and commit nothing more.
+/// The server that receives a malformed write refuses it. A Java leader would propose it with a zxid that it has used,
+/// and commit nothing more.
 #[test]
 fn cut_writes_do_not_reach_the_leader() {
     let _alone = alone();
     let mut cluster = Cluster::start(&shapes(&[Kind::Zkfast, Kind::Zkfast, Kind::Java]), KEYS, None);
-    lead(&mut cluster, 3);
+    make_leader(&mut cluster, 3);
     let mut connection = connect(cluster.address(1));
     let mut socket = connection.socket().expect("a second handle");
-    // In front of it one that can be read, behind it another: the answers come in this order.
+    // A good write before it and after it: the answers come in this order.
     for (xid, length) in [(101_i32, 0), (102, 7), (103, 0)] {
         let mut body = Vec::new();
         create(&format!("/cut-{xid}"), b"data", 0).put_body(&mut body);
@@ -339,7 +331,7 @@ fn cut_writes_do_not_reach_the_leader() {
     }
 }
 
-/// A tree from a leader of zkfast's is taken by servers of Java's that keep digests and by those that do not.
+/// A Java server accepts the tree of a zkfast leader with digests enabled and without.
 #[test]
 fn trees_for_java_without_digests() {
     let _alone = alone();
@@ -354,10 +346,10 @@ fn trees_for_java_without_digests() {
         cluster.spawn(1);
         cluster.wait_until_all_serve(START_TIMEOUT);
         assert_eq!(children(cluster.address(1), "/"), 501);
-        call(&mut connection, &create("/behind-the-tree", b"", 0));
+        call(&mut connection, &create("/after-the-tree", b"", 0));
         assert_eq!(children(cluster.address(1), "/"), 502);
         assert_eq!(number_of_mismatches(&cluster, 1), 0, "digest.enabled={digests}");
-        // It starts on what it has made of the tree.
+        // The Java server starts on the files that it made from that tree.
         cluster.kill(1);
         cluster.spawn(1);
         cluster.wait_until_all_serve(START_TIMEOUT);

@@ -52,7 +52,7 @@ impl Mode {
     }
 }
 
-/// Everything that a four-letter word may tell. What only one word tells may be left empty for the
+/// Everything that a four-letter word may show. What only one word shows may be left empty for the
 /// others; the field's doc names that word. Times ending in `wall_ms` are milliseconds since 1970.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
@@ -100,11 +100,11 @@ pub struct Status {
     pub watches_by_path: Vec<(Box<[u8]>, Vec<i64>)>,
     /// Tree digests of some zxids, oldest first; `hash`.
     pub digests: Vec<(Zxid, u64)>,
-    /// What `gtmk` tells and `stmk` has set; nothing else looks at it.
+    /// What `gtmk` shows and `stmk` has set; nothing else uses it.
     pub trace_mask: i64,
 }
 
-/// The mask that `gtmk` tells until `stmk` sets another, 306. Source: `ZooTrace`.
+/// The mask that `gtmk` shows until `stmk` sets another, 306. Source: `ZooTrace`.
 pub const TRACE_MASK_DEFAULT: i64 = 0b1_0011_0010;
 
 /// What is there now, under the names of `mntr`.
@@ -134,7 +134,7 @@ pub struct Gauges {
     pub max_file_descriptor_count: u64,
 }
 
-/// What only a leader tells. Source: `LeaderZooKeeperServer.registerMetrics`.
+/// The figures of a leader only. Source: `LeaderZooKeeperServer.registerMetrics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Leading {
     /// Connections of learners.

@@ -7,12 +7,12 @@ use std::fmt::{Display, Write as _};
 
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
 
-/// Microseconds, in which times are recorded, in a millisecond, in which ZooKeeper tells them.
+/// Microseconds, in which times are recorded, in a millisecond, in which ZooKeeper shows them.
 const MILLISECOND: u64 = 1000;
 
 /// The answer to `word`, whole; the connection is closed after it.
 ///
-/// `srst`, `crst` and `stmk` only confirm: who gathers the status resets or sets.
+/// `srst`, `crst` and `stmk` only confirm: the caller that gathers the status resets or sets.
 pub fn render(word: FourLetterWord, status: &Status) -> Vec<u8> {
     let mut out = Answer(Vec::new());
     match word {

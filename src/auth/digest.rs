@@ -47,7 +47,7 @@ impl DigestAlgorithm {
     }
 }
 
-/// The id of who sent `auth`. Bytes that are not UTF-8 are hashed as the replacement characters that
+/// The id of the user in `auth`, `user:password`. Bytes that are not UTF-8 are hashed as the replacement characters that
 /// Java reads them as.
 pub fn id(algorithm: DigestAlgorithm, auth: &[u8]) -> String {
     let text = String::from_utf8_lossy(auth);

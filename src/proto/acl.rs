@@ -48,7 +48,7 @@ impl Id {
 pub struct Acl {
     /// What it grants.
     pub perms: Perms,
-    /// To whom.
+    /// The user or address that it grants this to.
     pub id: Id,
 }
 

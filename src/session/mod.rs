@@ -236,7 +236,7 @@ impl<O: Copy + Eq> Tracker<O> {
         self.session(id).is_some_and(|session| session.closing)
     }
 
-    /// Through whom the session's requests arrive; `None` until the first does.
+    /// The connection through which the session's requests arrive; `None` until the first does.
     pub fn owner(&self, id: i64) -> Option<O> {
         self.session(id)?.owner
     }

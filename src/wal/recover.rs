@@ -277,7 +277,7 @@ impl Recovery {
 
     /// Reads what `bytes` begin with, which lie in segment `number` from `offset` on: its group `group`, and
     /// hands out the entries if it is whole. Groups are read in their order, over segments too; what lies
-    /// where no group begins is not judged: the next segment's first group tells whether it follows.
+    /// where no group begins is not judged: the next segment's first group shows whether it follows.
     ///
     /// # Errors
     /// Where a group is malformed, or does not follow the one that was read before.
@@ -476,7 +476,7 @@ impl Recovery {
 }
 
 /// Where segment `number` begins, from its first block alone: its `after` is `None` where no group 0 starts in
-/// it. Whether that group is whole is for [`Recovery`] to tell, but for a base, which counts as not there unless
+/// it. Whether that group is whole is for [`Recovery`] to find out, but for a base, which counts as not there unless
 /// it is whole.
 ///
 /// # Errors

@@ -183,7 +183,7 @@ fn round_trip() {
     assert!(log.first > 50, "few segments: {}", log.first);
 }
 
-/// A segment tells where it begins without being read; an empty one tells nothing.
+/// A segment's first block shows where it begins; an empty one shows nothing.
 #[test]
 fn begins_after() {
     let (log, records) = small_log();
@@ -297,7 +297,7 @@ fn segments_mixed_up() {
     let damage = recovery.segment(&b, 4, Place::Newest, |_| ()).expect_err("3 is missing");
     assert_eq!(damage.seen, Seen::Missing(3));
 
-    // The same zxids with other txns: only the chain tells.
+    // The same zxids with other txns: only the chain shows it.
     let mut batch = Batch::default();
     batch.put(Zxid(7), |out| out.push(1));
     let mut other = GroupEncoder::new(SEGMENT_BYTES, 2, Zxid(6));

@@ -339,7 +339,7 @@ impl Watches {
         })
     }
 
-    /// Tells those who have any of `tables` on `path`, then those who have a recursive watch above
+    /// Notifies the connections with any of `tables` on `path`, then those with a recursive watch above
     /// if this is a trigger of data watches.
     fn fire(
         &mut self,

@@ -2,9 +2,8 @@
 //!
 //! Every voter votes for the best server it has heard of, itself first: highest peer epoch, then last zxid, then sid.
 //! Votes carry a round: a server that gets one of a later round joins that with its own vote, and one of an earlier round it
-//! answers with its own.
-//! When a quorum of one round agrees, its candidate is elected: a candidate's log is at least as good as that of each
-//! member of the quorum, so it holds whatever a quorum had acknowledged.
+//! answers with its own. When a quorum of one round agrees, its candidate is elected: a candidate's log is at least as good
+//! as that of each member of the quorum, so it holds whatever a quorum had acknowledged.
 //!
 //! Servers that already have a leader answer those that look for one. Such a vote may be old, so a server joins on
 //! it only if a quorum names that leader *and* the leader itself answers that it leads.
@@ -80,19 +79,19 @@ pub enum Output {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// Close the connection, or give up the attempt; nothing more is said of it.
+    /// Close the connection, or give up the attempt; no output names it again.
     Close {
         /// The connection.
         link: LinkId,
     },
     /// A connection to the election port is about to be closed for what came over it: an event for the log.
     Unwelcome {
-        /// Which connection.
+        /// The connection.
         link: LinkId,
         /// What is wrong with it.
         why: Unwelcome,
     },
-    /// The round is over. Others are answered accordingly from here on.
+    /// The round is over. Other servers get this state and vote from here on.
     Elected {
         /// What this server is now: leading if the vote names it, else following, or observing without a vote.
         state: ServerState,
@@ -103,8 +102,8 @@ pub enum Output {
         by: SidSet,
     },
     /// The leader this server follows looks for one itself, in a later round: following it leads nowhere, and the
-    /// replica looks as well. Without this it would try until its group_delay ends: a leader can leave the round in which
-    /// it is elected for a later one that it hears of in the same moment.
+    /// replica looks as well. Without this it would try until its time to connect is over: a leader can leave the round in
+    /// which it is elected for a later one that it learns of in the same moment.
     LeaderLooks {
         /// The round in which it looks.
         round: i64,
@@ -237,7 +236,7 @@ impl ElectionPort {
 
     /// Begins a round: this server has no leader.
     ///
-    /// Without a candidate it votes for no server and only learns who leads: an observer, or a server whose storage is
+    /// Without a candidate it votes for no server and only learns which one leads: an observer, or a server whose storage is
     /// damaged.
     pub fn look(&mut self, now_ms: u64, own: Option<Candidate>, out: &mut Vec<Output>) {
         self.own = own.filter(|_| self.quorum.votes(self.me));
@@ -559,7 +558,7 @@ impl ElectionPort {
         }
         self.settled.insert(sid, heard);
         // Rounds and zxids differ between servers that joined at different times; leader and epoch do not. Servers
-        // before 3.4.6 tell another epoch, so against them only the leader is compared. Source: `Vote.equals`.
+        // before 3.4.6 send another epoch, so against them only the leader is compared. Source: `Vote.equals`.
         let agrees = |other: &Ballot| {
             other.vote.leader == leader
                 && ((other.version > 0) != (heard.version > 0)

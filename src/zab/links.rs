@@ -291,7 +291,7 @@ impl Links {
                         version: n.version,
                     });
                     peer.bytes.drain(..length);
-                    // It speaks: were the connection lost now, the next attempt would be at once.
+                    // It sends votes: were the connection lost now, the next attempt would be at once.
                     peer.pause_ms = RETRY_MS_MIN;
                     if let Ok(heard) = heard {
                         return Some(heard);

@@ -15,7 +15,7 @@
 //! | ACK, COMMIT | either | of the txn | none |
 //! | PING | both | the leader's number of the ping, returned; Java's leader sends its last zxid | none; in the answer [`Touched`] |
 //! | REVALIDATE | both | any | [`Revalidate`], [`Revalidated`] |
-//! | REQUEST | learner | any | [`ForwardedRequest`], and who asks in authinfo |
+//! | REQUEST | learner | any | [`ForwardedRequest`]; the client's ids in authinfo |
 //! | SYNC | leader | any | none |
 //!
 //! Source: `zookeeper.jute`, `Leader`, `Learner`, `LearnerHandler`, Apache ZooKeeper 3.9.4.

@@ -7,8 +7,8 @@
 //! ```text
 //!           config              admin             client
 //!             |                   |                 |
-//! server ---> replica ---> zab, session, watch ------------------------\
-//!    \------> storage ---> wal, snapshot ---> database ---> txn ---> tree ---> auth ---> proto
+//! server, sim ---> driver ---> replica ---> zab, session, watch ------\
+//!                     \------> storage ---> wal, snapshot ---> database ---> txn ---> tree ---> auth ---> proto
 //! ```
 //!
 //! | module | what it is | what always holds |
@@ -21,6 +21,7 @@
 //! | [`auth`] | who a connection is and what it may do | an id is only ever added by what proves it |
 //! | [`zab`] | what servers say to each other: election, synchronization, broadcast, quorums | an epoch has one leader; committed is what a quorum has durable |
 //! | [`replica`] | a server's roles: commit side or follower's side, and the views | `view.zxid <= committed <= proposed`; each request is answered once, in order, also over a change of leaders |
+//! | [`driver`] | runs a replica over a world of clocks, log, views, connections and files | nothing is sent or shown before what it stands on is durable |
 //! | [`database`] | what a server knows: tree, quotas, access lists, sessions; logged txns bring it up to date | a txn that does not fit is an error, never skipped |
 //! | [`wal`] | the log's bytes | an acknowledged record is given back unchanged, or recovery refuses |
 //! | [`snapshot`] | a tree and its sessions in bytes, ZooKeeper's files as well | decoding gives back all that was encoded, or refuses |
@@ -38,6 +39,7 @@ pub mod auth;
 pub mod client;
 pub mod config;
 pub mod database;
+pub mod driver;
 pub mod proto;
 pub mod replica;
 #[cfg(feature = "server")]

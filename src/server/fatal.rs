@@ -1,6 +1,7 @@
 //! The end of the process on an error: one log line with the reason, and one exit status for each kind.
 
 use super::logging::Text;
+use crate::storage::{self, LogError};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -26,17 +27,11 @@ pub fn exit(code: i32, why: impl Display) -> ! {
 
 /// Ends the process because the log cannot be written. A failed write or flush is never tried again: the kernel may have
 /// dropped the page.
-pub fn log_failed(dir: &Path, number: u32, what: &str, error: &std::io::Error) -> ! {
-    let file = dir.join(crate::wal::file_name(number));
-    let hint = match is_full(error) {
+pub fn log_failed(dir: &Path, LogError { segment, what, error }: &LogError) -> ! {
+    let file = dir.join(crate::wal::file_name(*segment));
+    let hint = match storage::is_full(error) {
         true => ": free some space and start again; nothing acknowledged is lost",
         false => ": nothing acknowledged is lost; check the disk before starting again",
     };
     exit(EXIT_LOG, format_args!("log {}: {what}: {error}{hint}", file.display()))
-}
-
-/// True if the disk or the user's quota is full.
-pub fn is_full(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded)
 }

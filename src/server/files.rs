@@ -4,7 +4,7 @@
 //! the old state or the new one.
 
 use crate::proto::Zxid;
-use crate::storage::{self, Folder, SEGMENT_TMP, SPARE_TMP, Storage};
+use crate::storage::{self, Folder, Placed, SEGMENT_TMP, SPARE_TMP, Storage};
 use crate::{snapshot, wal};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -228,15 +228,6 @@ pub fn filled_bytes(path: &Path) -> io::Result<usize> {
     let held = fs::metadata(path)?.blocks().saturating_mul(512);
     let blocks = usize::try_from(held).unwrap_or(usize::MAX) / wal::BLOCK_BYTES * wal::BLOCK_BYTES;
     Ok(blocks.min(wal::SEGMENT_BYTES))
-}
-
-/// How a segment was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placed {
-    /// From a spare, whose blocks are written.
-    Spare,
-    /// As a new file, which has no blocks yet.
-    New,
 }
 
 /// Gives the name of segment `number` to a spare, or to a new file if there is no spare.
@@ -536,6 +527,10 @@ impl Storage for DataDir {
         names.iter().try_for_each(|name| fs::rename(self.path(folder, name), target.join(name)))?;
         sync_dir(&target)?;
         self.sync(folder)
+    }
+
+    fn filled_bytes(&self, number: u32) -> io::Result<usize> {
+        filled_bytes(&self.log.join(wal::file_name(number)))
     }
 
     fn place_segment(&self, number: u32) -> io::Result<()> {

@@ -11,12 +11,13 @@
 //!
 //! Views are tasks of executors (`rt`); commit is a plain thread, and so is the log where it has a core of its own. A view
 //! with nothing else to do does the commit shard's work for a lone write. A member of an ensemble has a thread for each
-//! role on any number of cores: its commit thread waits in one `epoll` for the other servers (`peers`, `others`) and for
+//! role on any number of cores: its commit thread waits in one `epoll` for the other servers (`peers`, `ensemble`) and for
 //! its own. It writes the log itself while the disk is quick, and goes on without it while it is not (`log_writer`).
 
 mod admission;
 mod alarm;
 mod commit_shard;
+mod ensemble;
 mod environment;
 mod fatal;
 mod files;
@@ -26,7 +27,6 @@ mod listener;
 mod log_writer;
 pub mod logging;
 mod obstacles;
-mod others;
 mod peers;
 mod preflight;
 mod reach;
@@ -52,10 +52,10 @@ use crate::zab::leader;
 use crate::zab::quorum::{config_text, with_version};
 use admission::Admission;
 use commit_shard::Log;
+use ensemble::EnsembleIo;
 use files::DataDir;
 use log_writer::{LogThread, LogWriter};
 use logging::Text;
-use others::Others;
 use spsc::Notify;
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
@@ -360,7 +360,7 @@ pub fn run(config: &Config) {
     helper::remember_cores();
     let signals = Signals::listen();
     let clock = Clock { start: Instant::now() };
-    let member = config.is_distributed().then(|| others::settings(config));
+    let member = config.is_distributed().then(|| ensemble::settings(config));
     let member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
     let roles = Roles::of(&cores(config));
     let shards = roles.views.len();
@@ -369,10 +369,10 @@ pub fn run(config: &Config) {
     let opened = files::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate);
     let (dir, lock) = opened.unwrap_or_else(|error| exit(EXIT_DATA, error));
     if member.is_some() && !config.quorum.db_autocreate {
-        let told = others::distrust_empty(&dir, &config.data_dir);
+        let told = ensemble::distrust_empty(&dir, &config.data_dir);
         told.unwrap_or_else(|error| exit(EXIT_DATA, format_args!("{}: {error}", config.data_dir.display())));
     }
-    let peers = member.as_ref().map(|member| others::bind(member, &config.quorum));
+    let peers = member.as_ref().map(|member| ensemble::bind(member, &config.quorum));
     let socket = config.client_port.map(|port| listen(config, port));
     let port = socket.as_ref().and_then(|socket| socket.local_addr().ok()).map(|address| address.port());
 
@@ -399,19 +399,19 @@ pub fn run(config: &Config) {
 
     signals.serving();
     let commit_notify = Notify::default();
-    let others = member.as_ref().zip(peers).map(|(member, peers)| {
-        let others = Others::new(
+    let durable = (restored.zxid, encoder.position());
+    let ensemble_io = member.as_ref().zip(peers).map(|(member, peers)| {
+        let ensemble_io = EnsembleIo::new(
             peers,
             &member.ensemble,
             config.quorum.tcp_keep_alive,
             dir.clone(),
             tree_settings,
-            (restored.zxid, encoder.position()),
             commit_notify.clone(),
         );
-        others.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
+        ensemble_io.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
     });
-    let (others, waiter) = others.unzip();
+    let (ensemble_io, waiter) = ensemble_io.unzip();
     let mut uplinks = Vec::new();
     let mut signs = Vec::new();
     let mut deltas = Vec::new();
@@ -449,7 +449,7 @@ pub fn run(config: &Config) {
         // One view takes the snapshots: they are the same everywhere.
         let plan =
             (number == 0).then(|| snapshots::Plan::new(dir.clone(), limits, zxid, replayed, hash_seed));
-        let inbox = others.as_ref().map(Others::inbox);
+        let inbox = ensemble_io.as_ref().map(EnsembleIo::inbox);
         view_mains.push((core, view, channels, plan, inbox));
     }
     let sid = member.as_ref().map(|member| member.membership.sid);
@@ -462,7 +462,7 @@ pub fn run(config: &Config) {
             member.repairing = repairing;
             let epochs = leader::Epochs { accepted, current, config_version };
             let history =
-                others::history(&dir, restored.zxid, encoder.position(), config.quorum.commit_log_count);
+                ensemble::history(&dir, restored.zxid, encoder.position(), config.quorum.commit_log_count);
             Replica::member(member, settings, policy, restored, epochs, history, clock.now())
         }
     };
@@ -471,7 +471,7 @@ pub fn run(config: &Config) {
     let writer = LogWriter::new(dir.clone(), encoder);
     let mut threads = Vec::new();
     // A member must be able to go on with the others while its disk stands still.
-    let log = if roles.log == roles.commit && others.is_none() {
+    let log = if roles.log == roles.commit && ensemble_io.is_none() {
         Log::Here(Box::new(writer))
     } else {
         let (log, thread) =
@@ -481,9 +481,11 @@ pub fn run(config: &Config) {
         threads.push(thread);
         Log::There(log)
     };
-    let is_member = others.is_some();
+    let is_member = ensemble_io.is_some();
     let channels = commit_shard::Channels { uplinks, signs, deltas, log, notify: commit_notify.clone() };
-    let commit_shard = Arc::new(commit_shard::new(replica, channels, others, clock, shared.clone(), about));
+    let commit_shard =
+        commit_shard::new(replica, channels, ensemble_io, durable, clock, shared.clone(), about);
+    let commit_shard = Arc::new(commit_shard);
 
     let started = |spawned: std::io::Result<rt::Shard>, what: &str| {
         spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("shard {what} does not start: {error}")))

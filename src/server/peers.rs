@@ -1,13 +1,14 @@
 //! Connections to the other servers of the ensemble, on the commit thread: one `epoll` for all of them.
 //!
 //! It knows bytes and addresses; what they mean is the replica's. Names are looked up anew at each attempt, by a thread
-//! of their own, so that a name server that does not answer holds up nobody.
+//! of their own, so that a name server that does not answer holds up no other work.
 
 use super::alarm::Alarm;
 use super::helper;
 use super::logging::{Text, provoked};
 use super::reach::{Attempt, Reach};
 use crate::config::{Ensemble, PeerAddress};
+use crate::driver::{LinkEvent, Taken};
 use crate::replica::{Now, Port, Replica, Standing};
 use crate::zab::LinkId;
 use bytes::{Buf, Bytes};
@@ -42,30 +43,8 @@ const SLICES_MAX: usize = 64;
 const ACCEPTS_PER_TURN: usize = 16;
 
 const WAKE: Token = Token(0);
-/// The listeners' tokens begin here, those of links behind them.
+/// The listeners' tokens begin here, those of links after them.
 const FIRST_LISTENER: usize = 1;
-
-/// Something a peer did.
-#[derive(Debug)]
-pub enum Event {
-    /// It connected.
-    Accepted(LinkId, Port),
-    /// It was reached.
-    Connected(LinkId),
-    /// The connection ended, or the attempt failed.
-    Closed(LinkId),
-}
-
-/// What a connection has taken of what was to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// Which.
-    pub link: LinkId,
-    /// All bytes.
-    pub bytes: usize,
-    /// Those that belong to no tree.
-    pub messages: usize,
-}
 
 /// What stands in a connection's way out.
 enum Chunk {
@@ -123,12 +102,12 @@ pub struct Peers {
     /// Attempts that were asked for and have no connection yet.
     dialing: BTreeMap<LinkId, Dialing>,
     reach: Reach,
-    happened: VecDeque<Event>,
+    happened: VecDeque<LinkEvent>,
     taken: Vec<Taken>,
     scratch: Vec<u8>,
 }
 
-/// Where the commit thread sleeps until a peer, or somebody else, wants something of it. It is not the peers' own, since
+/// Where the commit thread sleeps until a peer or another thread wants something of it. It is not the peers' own, since
 /// others may work with them meanwhile.
 pub struct Waiter {
     poll: Poll,
@@ -339,7 +318,7 @@ impl Peers {
     }
 
     /// The next connection that came, was made or ended.
-    pub fn next_event(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<LinkEvent> {
         if let Some(event) = self.happened.pop_front() {
             return Some(event);
         }
@@ -362,7 +341,7 @@ impl Peers {
                         let id = LinkId(self.next_accepted);
                         self.next_accepted += 1;
                         if self.adopt(id, stream, None).is_ok() {
-                            self.happened.push_back(Event::Accepted(id, port));
+                            self.happened.push_back(LinkEvent::Accepted(id, port));
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.acceptable = false,
@@ -400,10 +379,10 @@ impl Peers {
         Ok(())
     }
 
-    /// Connects to a port of a server; [`Event::Connected`] or [`Event::Closed`] follows.
+    /// Connects to a port of a server; [`LinkEvent::Connected`] or [`LinkEvent::Closed`] follows.
     pub fn connect(&mut self, id: LinkId, sid: i64, port: Port) {
         let Some(other) = self.others.get_mut(&sid).filter(|other| !other.addresses.is_empty()) else {
-            return self.happened.push_back(Event::Closed(id));
+            return self.happened.push_back(LinkEvent::Closed(id));
         };
         let attempts = &mut other.attempts[usize::from(port == Port::Quorum)];
         // One after the other, where there are several.
@@ -467,7 +446,7 @@ impl Peers {
                     .and_then(|stream| self.adopt(id, stream, Some(attempt.clone())));
                 if let Err(error) = connected {
                     self.reach.failed(&attempt, &error);
-                    self.happened.push_back(Event::Closed(id));
+                    self.happened.push_back(LinkEvent::Closed(id));
                 }
             }
         }
@@ -494,7 +473,7 @@ impl Peers {
                 None => {
                     attempt.iter().for_each(|attempt| self.reach.reached(attempt));
                     link.is_connecting = false;
-                    self.happened.push_back(Event::Connected(link.id));
+                    self.happened.push_back(LinkEvent::Connected(link.id));
                 }
             }
         }
@@ -521,7 +500,7 @@ impl Peers {
     fn lose(&mut self, ids: Vec<LinkId>) {
         for id in ids {
             self.close(id);
-            self.happened.push_back(Event::Closed(id));
+            self.happened.push_back(LinkEvent::Closed(id));
         }
     }
 
@@ -534,7 +513,7 @@ impl Peers {
         self.tokens.contains_key(&id)
     }
 
-    /// Sends bytes, behind those sent before.
+    /// Sends bytes, after those sent before.
     pub fn send(&mut self, id: LinkId, bytes: Bytes) {
         let Some(link) = self.link_mut(id) else { return };
         // Nothing to write looks like a connection that takes nothing.
@@ -546,7 +525,7 @@ impl Peers {
         link.failed |= link.out_bytes > OUT_BYTES_MAX;
     }
 
-    /// Sends a tree that is being made, behind what was sent before; nothing goes past it.
+    /// Sends a tree that is being made, after what was sent before; nothing goes past it.
     pub fn send_stream(&mut self, id: LinkId, pieces: Receiver<Piece>) {
         if let Some(link) = self.link_mut(id) {
             link.out.push_back(Chunk::Stream(pieces));
@@ -622,7 +601,7 @@ impl Peers {
 impl Link {
     fn write(&mut self) -> io::Result<()> {
         while self.writable {
-            // What has been made of a tree goes in front of what will be.
+            // What has been made of a tree goes before what will be.
             while let Some(Chunk::Stream(pieces)) = self.out.front_mut() {
                 match pieces.try_recv() {
                     Ok(Piece::Bytes(bytes)) if bytes.is_empty() => {}

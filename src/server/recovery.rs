@@ -3,7 +3,7 @@
 use super::files::DataDir;
 use super::logging::Text;
 use crate::admin::Metrics;
-use crate::database::Database;
+use crate::driver::{Job, JobResult};
 use crate::proto::Zxid;
 use crate::storage::{self, Event, RecoveryError};
 use crate::tree;
@@ -62,18 +62,15 @@ impl Loading {
 }
 
 /// Cuts the log after `to` and reads everything again. The log must not be written to meanwhile.
-///
-/// # Errors
-/// As [`recover`].
-pub fn recover_again(dir: &DataDir, to: Zxid, settings: tree::Settings) -> Result<Database, RecoveryError> {
+pub fn recover_again(dir: &DataDir, to: Zxid, settings: tree::Settings) -> JobResult {
     let started = Instant::now();
     let mut progress = started;
-    let cut = storage::truncated(dir, to);
-    cut.map_err(|error| RecoveryError::Io { path: dir.snap.clone(), error })?;
-    let recovered = storage::recover(dir, settings, &mut |event| log_event(&event, &mut progress))?;
-    log::info!(target: "recovery", "log cut: behind={to} zxid={} took_ms={}", recovered.restored.zxid,
-        started.elapsed().as_millis());
-    Ok(recovered.restored)
+    let done = Job::Reload(to).run(dir, settings, &mut |event| log_event(&event, &mut progress));
+    if let JobResult::Reloaded(restored) = &done {
+        log::info!(target: "recovery", "log cut: behind={to} zxid={} took_ms={}", restored.zxid,
+            started.elapsed().as_millis());
+    }
+    done
 }
 
 /// Moves damaged files aside, so that this server can take its leader's state.

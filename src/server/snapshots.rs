@@ -1,12 +1,13 @@
 //! Snapshots: taken from a view's tree in slices, while it serves and changes.
 
+use super::ensemble::Image;
 use super::files::{DataDir, NewFile};
 use super::logging::Text;
-use super::others::{Arrival, Image};
 use super::rt;
 use super::view_shard::ViewShard;
+use crate::driver::{Arrival, SnapshotPlan};
 use crate::proto::Zxid;
-use crate::replica::{ControlKind, Deltas, EntryKind};
+use crate::replica::Deltas;
 use crate::snapshot::{self, Header};
 use crate::storage::{self, Folder, ImageEncoder, NewFile as _, SNAPSHOT_TMP, Storage};
 use crate::tree::ImageOf;
@@ -40,61 +41,32 @@ pub struct Limits {
     pub retain: Option<usize>,
 }
 
-/// When snapshots are due.
+/// Takes the snapshots of a server when they are due.
 pub struct Plan {
     dir: DataDir,
-    limits: Limits,
-    /// Txns since the last one, and how many make the next one due.
-    txns: u64,
-    due: u64,
-    /// Bytes logged since the last one.
-    bytes: u64,
-    newest: Zxid,
+    retain: Option<usize>,
+    plan: SnapshotPlan,
     running: Arc<AtomicBool>,
-    random: u64,
 }
 
 impl Plan {
     /// A plan that begins after `newest`, of which `txns` were replayed since its snapshot.
     pub fn new(dir: DataDir, limits: Limits, newest: Zxid, txns: u64, seed: u64) -> Self {
-        let running = Arc::new(AtomicBool::new(false));
-        let mut plan = Self { dir, limits, txns, due: 0, bytes: 0, newest, running, random: seed | 1 };
-        plan.set_due();
-        plan
-    }
-
-    /// Between half of snapCount and all of it, by chance, so that servers do not all do it at once.
-    fn set_due(&mut self) {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let half = (self.limits.snap_count / 2).max(1);
-        self.due = half + self.random % half;
+        let Limits { snap_count, log_bytes, retain } = limits;
+        let plan = SnapshotPlan::new(snap_count, log_bytes, newest, txns, seed);
+        Self { dir, retain, plan, running: Arc::new(AtomicBool::new(false)) }
     }
 
     /// Counts what was applied, and begins a snapshot if one is due.
     pub fn count(&mut self, deltas: &Deltas, shard: &Rc<ViewShard>) {
-        for entry in &deltas.entries {
-            if matches!(entry.what, EntryKind::Control(ControlKind::Reset(_))) {
-                (self.newest, self.txns) = (entry.zxid, 0);
-            }
-            if entry.zxid > self.newest {
-                self.newest = entry.zxid;
-                self.txns += 1;
-            }
-        }
-        self.bytes += deltas.log_bytes as u64;
-        let due = self.txns >= self.due || self.limits.log_bytes.is_some_and(|max| self.bytes >= max);
-        // What no leader has confirmed is in no snapshot: it may be taken back.
-        let is_ready = shard.view().borrow().is_serving();
-        if !due || self.running.load(Ordering::Relaxed) || !is_ready {
+        self.plan.count(deltas);
+        let is_serving = shard.view().borrow().is_serving();
+        if !self.plan.begins(is_serving, self.running.load(Ordering::Relaxed)) {
             return;
         }
-        (self.txns, self.bytes) = (0, 0);
-        self.set_due();
         self.running.store(true, Ordering::Relaxed);
         let (shard, dir, retain, running) =
-            (shard.clone(), self.dir.clone(), self.limits.retain, self.running.clone());
+            (shard.clone(), self.dir.clone(), self.retain, self.running.clone());
         rt::spawn_local(async move {
             let started = Instant::now();
             match take(&shard, &dir).await {
@@ -175,13 +147,13 @@ pub async fn image_for(shard: Rc<ViewShard>, link: LinkId) {
     let (zxid, _, sessions) = shard.view().borrow_mut().begin_image(ImageOf::Learner);
     if let Some(inbox) = shard.inbox() {
         let sessions = sessions.into_iter().collect();
-        inbox.put(Arrival::Image(Image { link, zxid, sessions, nodes }));
+        inbox.put(Arrival::Image(link, Image { zxid, sessions, nodes }));
     }
     loop {
         let mut batch = Vec::with_capacity(SLICE as usize);
         let more = shard.view().borrow_mut().image_slice(ImageOf::Learner, SLICE, SLICE_BYTES, &mut batch);
         if is_same_tree(&shard, resets).is_err() {
-            // Whoever takes it misses the end.
+            // The helper that takes it misses the end.
             break;
         }
         // Where places of the tree are free, or its image has been given up, there is nothing in between.
@@ -190,7 +162,7 @@ pub async fn image_for(shard: Rc<ViewShard>, link: LinkId) {
             break;
         }
         if !more {
-            // Nobody waits for it any more if this fails.
+            // The learner is gone if this fails.
             let _ = sender.send(Vec::new());
             break;
         }

@@ -1,11 +1,12 @@
 //! A view shard: serves connections, and keeps its view up to date.
 
 use super::commit_shard::CommitShard;
+use super::ensemble::Inbox;
 use super::logging::{Text, provoked};
-use super::others::Inbox;
 use super::rt::{self, Accepted, Stream};
 use super::spsc::{Consumer, Notify, Producer};
 use super::{Clock, Phase, Shared, session_log, snapshots};
+use crate::driver;
 use crate::replica::{CloseReason, Deltas, DeltasCursor, Now, Place, Uplink, View};
 use crate::zab::LinkId;
 use log::Level;
@@ -77,44 +78,22 @@ pub struct Channels {
     pub outbound: Notify,
 }
 
-/// A gap between two ticks of a view that is not work but standing still: the process was paused, or the disk hung.
-const STALL_US: i64 = 500_000;
-
-/// What a view tells the commit shard beside its requests.
+/// What a view tells the commit shard of its clients: put ten times a second, and taken as often, so a lock will do.
 #[derive(Debug, Default)]
-pub struct Told {
-    /// Sessions that gave a sign of life.
-    pub sessions: Vec<i64>,
-    /// Through when they are all of them.
-    pub heard_us: i64,
-    /// From when to when the view stood still.
-    pub gaps_us: Vec<(i64, i64)>,
-}
-
-/// [`Told`] on its way to the commit shard: put ten times a second, and taken as often, so a lock will do.
-#[derive(Debug, Default)]
-pub struct Signs(Mutex<Told>);
+pub struct Signs(Mutex<driver::Signs>);
 
 impl Signs {
     /// Adds sessions; all through `heard_us` are there now.
     fn put(&self, sessions: Vec<i64>, heard_us: i64) {
-        let mut told = self.lock();
-        told.sessions.extend(sessions);
-        let gap_us = (told.heard_us, heard_us);
-        if gap_us.1 - gap_us.0 >= STALL_US {
-            told.gaps_us.push(gap_us);
-        }
-        told.heard_us = heard_us;
+        self.lock().put(sessions, heard_us);
     }
 
     /// What came since the last call.
-    pub fn take(&self) -> Told {
-        let mut told = self.lock();
-        let heard_us = told.heard_us;
-        std::mem::replace(&mut told, Told { heard_us, ..Told::default() })
+    pub fn take(&self) -> driver::Signs {
+        self.lock().take()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Told> {
+    fn lock(&self) -> MutexGuard<'_, driver::Signs> {
         // A thread that panicked with it has ended the process.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

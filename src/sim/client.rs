@@ -213,7 +213,7 @@ impl Cluster {
                 let of = &mut self.clients[client];
                 (of.socket, of.phase) = (None, Phase::Away);
             }
-            Arrival::Dial | Arrival::Again => {}
+            Arrival::Dial => {}
         }
     }
 

@@ -5,7 +5,9 @@ use super::client::Client;
 use super::net::{Event, Fault, Machine, Net};
 use super::oracle::{Oracle, Shadow};
 use super::server::{Server, Step, Stop};
+use super::world::Counts;
 use crate::config::{Ensemble, PeerAddress, Role};
+use crate::driver::Bug;
 use crate::proto::Zxid;
 use crate::replica::Standing;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +37,8 @@ pub enum Mutation {
     LateEvents,
     /// Wires stay cut when faults end.
     StayCut,
+    /// One of the driver, which the server has too.
+    InDriver(Bug),
 }
 
 /// What a history is like.
@@ -60,8 +64,8 @@ pub(crate) struct Settings {
     pub act_us: u64,
     /// Requests of a client that wait for an answer.
     pub pipeline: usize,
-    /// How often a snapshot is taken; 0 for never.
-    pub snapshot_every_us: u64,
+    /// Txns after which a snapshot is taken, `snapCount`; 0 for never.
+    pub snap_count: u64,
     /// How long there are faults.
     pub faults_us: u64,
     /// How often there is one; 0 for none.
@@ -90,7 +94,7 @@ impl Settings {
             channel_us: 200,
             act_us: 20_000,
             pipeline: 4,
-            snapshot_every_us: 0,
+            snap_count: 0,
             faults_us: 0,
             fault_every_us: 0,
             disk_faults: false,
@@ -116,7 +120,7 @@ impl Settings {
             channel_us: random.below(2_000),
             act_us: 10_000 + random.below(60_000),
             pipeline: 1 + random.below(12) as usize,
-            snapshot_every_us: [0, 300_000, 1_500_000][random.below(3) as usize],
+            snap_count: [0, 20, 100][random.below(3) as usize],
             faults_us: 4_000_000 + random.below(8_000_000),
             fault_every_us: [0, 200_000, 600_000, 600_000, 1_500_000, 1_500_000][random.below(6) as usize],
             disk_faults: random.one_in(3),
@@ -198,22 +202,34 @@ pub(crate) struct Cluster {
     pub stop_at: Option<(usize, Step, Stop)>,
     /// Txns of its log that a server starts with in memory; any number if it is not said.
     pub history_txns: Option<u32>,
-    /// Leaders that were established.
-    pub led: u64,
-    pub syncs: BTreeMap<&'static str, u64>,
-    /// Counted as in [`Outcome`].
+    /// What is counted.
+    pub counts: Counts,
+    /// As in [`Outcome`].
     pub joins: u64,
-    /// The same.
-    pub failed_syncs: u64,
-    /// The same.
-    pub log_reads: u64,
-    /// The same.
-    pub logs_found: u64,
     /// The server whose disk rots.
     pub(super) rotten: Option<usize>,
+    /// Everything that happened.
+    pub trace: Trace,
+}
+
+/// Notes everything that happens.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    /// Of all of it.
     hash: u64,
-    /// Who wants to hear of everything that happens, at once: what comes next may panic.
+    /// Hears of it at once, since what comes next may panic.
     pub tell: Option<fn(&str)>,
+}
+
+impl Trace {
+    pub fn line(&mut self, now_us: u64, line: &str) {
+        for byte in now_us.to_le_bytes().iter().chain(line.as_bytes()) {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
+        }
+        if let Some(tell) = self.tell {
+            tell(&format!("{now_us:>10} {line}"));
+        }
+    }
 }
 
 impl Cluster {
@@ -258,15 +274,10 @@ impl Cluster {
             mutation: None,
             stop_at: None,
             history_txns: None,
-            led: 0,
-            syncs: BTreeMap::new(),
+            counts: Counts::default(),
             joins: 0,
-            failed_syncs: 0,
-            log_reads: 0,
-            logs_found: 0,
             rotten: None,
-            hash: 0xCBF2_9CE4_8422_2325,
-            tell: None,
+            trace: Trace { hash: 0xCBF2_9CE4_8422_2325, tell: None },
             settings,
         }
     }
@@ -274,16 +285,7 @@ impl Cluster {
     /// Notes that something happened.
     pub fn trace(&mut self, what: impl FnOnce(&Self) -> String) {
         let line = what(self);
-        for byte in self.net.now_us.to_le_bytes().iter().chain(line.as_bytes()) {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
-        }
-        if let Some(tell) = self.tell {
-            tell(&format!("{:>10} {line}", self.net.now_us));
-        }
-    }
-
-    pub(super) fn voters(&self) -> usize {
-        self.settings.voters
+        self.trace.line(self.net.now_us, &line);
     }
 
     pub(super) fn may_not_be_damaged(&self, server: usize) -> bool {
@@ -505,7 +507,7 @@ impl Cluster {
         let leading =
             (0..self.servers.len()).filter(|server| self.standing(*server) == Some(Standing::Leading));
         leading.max_by_key(|server| {
-            self.servers[*server].process.as_ref().map(|process| process.replica.epochs().accepted)
+            self.servers[*server].process.as_ref().map(|process| process.replica().epochs().accepted)
         })
     }
 
@@ -551,7 +553,7 @@ impl Cluster {
     /// all that is in this.
     pub fn is_quiet(&self) -> bool {
         let is_idle =
-            |server: &Server| server.process.as_ref().is_some_and(|process| process.replica.is_idle());
+            |server: &Server| server.process.as_ref().is_some_and(|process| process.replica().is_idle());
         self.clients.iter().all(|client| client.pending() == 0)
             && self.is_settled()
             && self.servers.iter().all(is_idle)
@@ -601,7 +603,7 @@ impl Cluster {
         for server in 0..self.servers.len() {
             let Some(process) = &self.servers[server].process else { continue };
             let log_end = self.shadows[server].last();
-            if let (Some(expected), digest) = (expected, process.replica.digest())
+            if let (Some(expected), digest) = (expected, process.replica().digest())
                 && (digest != expected || log_end != last)
             {
                 self.oracle.violate(format!(
@@ -628,7 +630,7 @@ impl Cluster {
             return;
         }
         self.shadows[server].lose();
-        let (led, failed) = (self.led, self.failed_syncs);
+        let (led, failed) = (self.counts.led, self.counts.failed_syncs);
         self.net.after(1, Event::Start(server));
         let bound_us = 20_000_000;
         let joined = |cluster: &Self| cluster.servers[server].process.is_some() && cluster.is_settled();
@@ -636,9 +638,9 @@ impl Cluster {
             return self.oracle.violate(format!("server {} does not join within {bound_us} us", server + 1));
         }
         self.joins += 1;
-        let tries = self.failed_syncs - failed;
+        let tries = self.counts.failed_syncs - failed;
         let tries_max = if self.settings.as_java { 1 } else { 0 };
-        if self.led == led && tries > tries_max {
+        if self.counts.led == led && tries > tries_max {
             self.oracle.violate(format!("server {} failed {tries} times before it joined", server + 1));
         }
     }
@@ -647,19 +649,19 @@ impl Cluster {
     pub fn outcome(&self) -> Outcome {
         Outcome {
             violation: self.oracle.violation.clone(),
-            hash: self.hash,
+            hash: self.trace.hash,
             simulated_us: self.net.now_us,
             committed: self.oracle.committed.len(),
             epochs: self.oracle.epochs(),
             acknowledged: self.clients.iter().map(|client| client.acknowledged).sum(),
             events: self.clients.iter().map(|client| client.events).sum(),
             expired: self.clients.iter().map(|client| client.expired).sum(),
-            syncs: self.syncs.clone(),
+            syncs: self.counts.syncs.clone(),
             repairs: self.servers.iter().map(|server| server.repairs).sum(),
             joins: self.joins,
-            failed_syncs: self.failed_syncs,
-            log_reads: self.log_reads,
-            logs_found: self.logs_found,
+            failed_syncs: self.counts.failed_syncs,
+            log_reads: self.counts.log_reads,
+            logs_found: self.counts.logs_found,
         }
     }
 }
@@ -668,7 +670,7 @@ impl Cluster {
 pub fn history(seed: u64, mutation: Option<Mutation>, tell: Option<fn(&str)>) -> Outcome {
     let mut cluster = Cluster::new(seed, Settings::of(seed));
     cluster.mutation = mutation;
-    cluster.tell = tell;
+    cluster.trace.tell = tell;
     cluster.run(cluster.settings.faults_us);
     cluster.settle();
     cluster.outcome()

@@ -118,6 +118,12 @@ impl File {
         self.cache.get(&number).or_else(|| self.durable.get(&number))
     }
 
+    /// Blocks that were written.
+    fn blocks(&self) -> usize {
+        let is_new = |number: &&u64| !self.durable.contains_key(*number);
+        self.durable.len() + self.cache.keys().filter(is_new).count()
+    }
+
     fn read(&self, offset: u64, out: &mut [u8]) {
         for (at, byte) in pieces(offset, out.len()) {
             let piece = &mut out[at.clone()];
@@ -176,11 +182,7 @@ impl Disk {
     }
 
     fn blocks(&self) -> usize {
-        let blocks = |file: &File| {
-            file.durable.len()
-                + file.cache.keys().filter(|number| !file.durable.contains_key(*number)).count()
-        };
-        self.files.values().map(blocks).sum()
+        self.files.values().map(File::blocks).sum()
     }
 
     fn write(&mut self, id: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -496,6 +498,12 @@ impl Storage for SimDisk {
             self.rename(folder, name, &format!("{below}/{name}"))?;
         }
         self.sync(folder)
+    }
+
+    fn filled_bytes(&self, number: u32) -> io::Result<usize> {
+        let disk = self.disk();
+        let file = &disk.files[&disk.file(Folder::Log, &wal::file_name(number))?];
+        Ok(file.blocks() * BLOCK)
     }
 
     fn place_segment(&self, number: u32) -> io::Result<()> {

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! cluster   what happens next, and the faults          oracle   what must hold   model   the tree, plainly
-//!   server  a process over replica, views, storage       ^
-//!     disk  forgets, tears, fills up, rots               |  every txn that is shown, every reply
+//!   server  a machine: clocks, starts and ends           ^
+//!     process  the driver of a replica, and views        |
+//!     world    what the driver asks for, done by         |
+//!     disk     which forgets, tears, fills up, rots      |  every txn that is shown, every reply
 //!   client  sessions, requests, watches  ----------------+
 //!   net     connections, delays, cut wires, and time
 //! ```
@@ -20,12 +22,15 @@ mod model;
 #[allow(dead_code)]
 mod net;
 mod oracle;
+#[allow(dead_code)]
+mod process;
 #[cfg(test)]
 mod scenarios;
 #[allow(dead_code)]
 mod server;
 #[cfg(test)]
 mod tests;
+mod world;
 
 pub use cluster::{Mutation, Outcome, history};
 

@@ -5,12 +5,14 @@
 //! connection ended meanwhile.
 
 use super::Random;
+use super::process::Image;
+use crate::driver::{Job, JobResult, Taken};
 use crate::replica::{Deltas, Place, Port, Uplink};
+use crate::tree::ImageOf;
 use crate::wal::Batch;
 use crate::zab::LinkId;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// A machine: servers first, then clients.
@@ -32,7 +34,7 @@ pub(crate) enum Who {
 /// What arrives at an end.
 #[derive(Clone, Debug)]
 pub(crate) enum Arrival {
-    /// Somebody connects.
+    /// A peer or client connects.
     Dial,
     /// The connection that was asked for is there.
     Connected,
@@ -40,28 +42,40 @@ pub(crate) enum Arrival {
     Bytes(Bytes),
     /// It has ended.
     Closed,
-    /// What was left because the server could not take it.
-    Again,
 }
 
 /// What happens inside a server.
 #[derive(Debug)]
 #[allow(missing_docs)] // named as what they call
 pub(crate) enum Inside {
+    /// Time passes.
     Tick,
+    /// The driver has something to do, or waited for more.
+    Turn,
+    Wake,
     Flush(Arc<Batch>),
-    Deltas { view: u16, deltas: Rc<Deltas> },
-    Uplink(Uplink),
-    LookAt { view: u16, place: Place },
-    ImageBegun { link: LinkId, zxid: crate::proto::Zxid },
-    ImageSlice,
-    ImageDone(LinkId),
-    Snapshot,
+    Deltas {
+        view: u16,
+        deltas: Arc<Deltas>,
+    },
+    Uplink {
+        view: u16,
+        uplink: Uplink,
+    },
+    LookAt {
+        view: u16,
+        place: Place,
+    },
+    /// A view has begun an image.
+    Image(LinkId, Image),
+    ImageSlice(ImageOf),
+    /// Some more of a learner's tree is made.
+    MakeTree(LinkId),
     StoreSnapshot,
-    TreeStored,
-    Taken { link: LinkId, bytes: usize, messages: usize },
-    LogFound { link: LinkId, zxid: crate::proto::Zxid },
-    LogRead { link: LinkId, after: crate::proto::Zxid },
+    Taken(Taken),
+    /// It took so many microseconds.
+    Job(Job, u64),
+    JobDone(JobResult, u64),
 }
 
 /// What happens next.
@@ -108,7 +122,7 @@ struct Connection {
 /// The wires, and the order of all that happens.
 #[derive(Debug)]
 pub(crate) struct Net {
-    /// Microseconds since the beginning, as nobody knows them.
+    /// Microseconds since the beginning, which no machine's clock says.
     pub now_us: u64,
     pub random: Random,
     queue: BTreeMap<(u64, u64), Event>,
@@ -201,7 +215,7 @@ impl Net {
         }
     }
 
-    /// Nobody is there.
+    /// No process is there.
     pub fn refuse(&mut self, (number, side): Socket) {
         self.arrives((number, 1 - side), Arrival::Closed);
     }
@@ -212,7 +226,7 @@ impl Net {
             return;
         }
         self.bytes += bytes.len() as u64;
-        // What a socket takes at once is nobody's frame.
+        // What a socket takes at once need not be a frame.
         let mut rest = bytes;
         while rest.len() > 1 && self.random.one_in(6) {
             let piece = rest.split_to(1 + self.random.below(rest.len() as u64 - 1) as usize);
@@ -221,7 +235,7 @@ impl Net {
         self.arrives((number, 1 - side), Arrival::Bytes(rest));
     }
 
-    /// This end is closed; the other one hears of it behind all that was sent.
+    /// This end is closed; the other one hears of it after all that was sent.
     pub fn close(&mut self, (number, side): Socket) {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         if std::mem::replace(&mut connection.ends[side].is_open, false) {
@@ -230,7 +244,7 @@ impl Net {
         self.forget(number);
     }
 
-    /// This end is gone, and nobody is told.
+    /// This end is gone, and the other is not told.
     pub fn vanish(&mut self, (number, side): Socket) {
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.ends[side].is_open = false;
@@ -267,7 +281,7 @@ impl Net {
         self.connections.keys().copied().collect()
     }
 
-    /// Whether an arrival may be handled now: it is lost with a broken connection and stuck behind a cut wire.
+    /// Whether an arrival may be handled now: it is lost with a broken connection and stuck before a cut wire.
     pub fn passes(&mut self, (number, side): Socket, arrival: &Arrival) -> bool {
         let Some(connection) = self.connections.get_mut(&number) else { return false };
         let [from, to] = [connection.ends[1 - side].machine, connection.ends[side].machine];
@@ -276,7 +290,6 @@ impl Net {
         }
         // Both ways: a connection begins with answers. A way back that is cut alone delays nothing that was sent.
         let is_cut = match arrival {
-            Arrival::Again => return true,
             Arrival::Dial | Arrival::Connected => {
                 self.cut.contains(&(from, to)) || self.cut.contains(&(to, from))
             }

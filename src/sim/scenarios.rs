@@ -6,7 +6,8 @@
 use super::client::{Client, Phase, create};
 use super::cluster::{Cluster, Settings};
 use super::net::{Event, Machine};
-use super::server::{Process, Step, Stop};
+use super::process::Process;
+use super::server::{Step, Stop};
 use crate::client::session::{Body, Reply, Request};
 use crate::replica::Standing;
 
@@ -172,7 +173,7 @@ fn power_lost_while_a_snapshot_comes_in() {
         script.start_again(late);
         script.servers[late].disk.power_off_after(operations);
         script.pass(SECOND);
-        snaps += script.end().syncs.get("SNAP").copied().unwrap_or(0);
+        snaps += script.end().counts.syncs.get("SNAP").copied().unwrap_or(0);
     }
     // Where all of it was there, the rest came as a DIFF.
     assert!(snaps > 5, "{snaps} snapshots");
@@ -199,7 +200,7 @@ fn leader_dies_behind_its_tree() {
 #[test]
 fn proposals_of_a_lonely_leader_are_forgotten() {
     for (seed, how) in [(1, Stop::Killed), (2, Stop::PowerOff), (3, Stop::Killed), (4, Stop::PowerOff)] {
-        let settings = Settings { snapshot_every_us: 100_000, ..Settings::calm(3) };
+        let settings = Settings { snap_count: 4, ..Settings::calm(3) };
         let mut script = Script::new(seed, settings);
         let leader = script.the_leader();
         let others = script.others(leader);
@@ -220,7 +221,7 @@ fn proposals_of_a_lonely_leader_are_forgotten() {
             script.start_again(leader);
         }
         script.wait("it to follow", move |cluster| cluster.standing(leader) == Some(Standing::Following));
-        assert!(script.syncs.contains_key("TRUNC"), "{:?}", script.syncs);
+        assert!(script.counts.syncs.contains_key("TRUNC"), "{:?}", script.counts.syncs);
         script.stop(leader, how);
         script.start_again(leader);
         script.wait("it to follow", move |cluster| cluster.standing(leader) == Some(Standing::Following));
@@ -300,7 +301,7 @@ fn a_truncation_behind_the_tree_that_came() {
             assert!(cluster.oracle.model.at(b"/q/phantom", cluster.oracle.last()).is_none() || !is_needed);
             assert!(cluster.servers.iter().all(|server| server.repairs == 0));
             assert!(step.is_some() || !is_needed || cluster.servers[late].incarnation == started + 1);
-            snaps += cluster.syncs.get("SNAP").copied().unwrap_or(0);
+            snaps += cluster.counts.syncs.get("SNAP").copied().unwrap_or(0);
         }
     }
     assert!(stopped > 8 && snaps > 8, "stopped {stopped} times, {snaps} trees");
@@ -386,7 +387,7 @@ fn the_counter_ends() {
     let mut script = Script::new(1, Settings::calm(3));
     let leader = script.the_leader();
     let epoch = script.oracle.epochs();
-    script.servers[leader].process.as_mut().expect("it leads").replica.spend_zxids(30);
+    script.servers[leader].process.as_mut().expect("it leads").driver.replica.spend_zxids(30);
     let client = script.client(leader);
     for _ in 0..60 {
         script.call(client, create(b"/q/n", Vec::new(), 2));
@@ -734,7 +735,7 @@ fn a_leader_ahead_of_its_log_is_not_compared() {
             script.hang_up(client);
             for _ in 0..100 {
                 script.pass(2_000);
-                let is_ahead = |process: &Process| !process.replica.is_idle();
+                let is_ahead = |process: &Process| !process.replica().is_idle();
                 ahead += usize::from(script.servers[leader].process.as_ref().is_some_and(is_ahead));
                 if script.is_quiet() {
                     script.compare();

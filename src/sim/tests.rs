@@ -1,6 +1,7 @@
 //! Seeds, and that the checks find what they are meant to find.
 
 use super::cluster::{Mutation, Outcome, history};
+use crate::driver::Bug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A failing seed says how to see it.
@@ -136,4 +137,32 @@ fn late_events() {
 #[test]
 fn never_coming_back() {
     caught(Mutation::StayCut, &["no ensemble", "no write", "wait for ever"]);
+}
+
+/// A driver that reports a group as durable before the flush is caught: its acknowledgement goes out too early.
+#[test]
+fn a_driver_that_reports_a_group_early() {
+    caught(Mutation::InDriver(Bug::DurableNextTurn), &["durable on", "which no quorum has"]);
+}
+
+/// A driver that sends a promise before the epochs are on disk is caught: after a crash it promises the same to another.
+#[test]
+fn a_driver_that_promises_before_the_disk() {
+    caught(
+        Mutation::InDriver(Bug::EpochsLate),
+        &["lead epoch", "is committed", "goes back", "another txn", "the log ends elsewhere"],
+    );
+}
+
+/// A driver that says that a leader's tree is stored, and has it in memory only, is caught at the next start: the log
+/// begins with a tree that is not there.
+#[test]
+fn a_driver_that_keeps_no_tree() {
+    caught(Mutation::InDriver(Bug::TreeNotKept), &["is damaged"]);
+}
+
+/// A driver whose groups overtake one that a view has no room for is caught.
+#[test]
+fn a_driver_that_overtakes_its_backlog() {
+    caught(Mutation::InDriver(Bug::BacklogOvertaken), &["goes back", "out of order", "behind", "after"]);
 }

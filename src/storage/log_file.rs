@@ -1,70 +1,82 @@
-//! The log's writing end over [`Storage`], one group after the other.
+//! The files of the log over any [`Storage`], for the simulator and for tests.
 
-use super::{Folder, Storage};
-use crate::wal::{self, Batch, GroupEncoder, Position, Written};
+use super::{Folder, LogError, LogFiles, LogWriter, Placed, Storage};
+use crate::wal::{self, GroupEncoder};
 use std::io;
 
-/// Writes the log where nothing else is wanted than that it is written: in the simulator, in tools. The server's own
-/// writer also prepares segments ahead, writes past the page cache and keeps the time.
+/// The open segment of a log. Its user tells it the time.
 #[derive(Debug)]
 pub struct LogFile<S> {
     storage: S,
-    encoder: GroupEncoder,
+    segment: u32,
+    name: String,
+    filled: usize,
     buffer: Vec<u8>,
-    /// The group that is written and not yet flushed.
-    in_flight: Option<Written>,
+    /// The user's clock, in microseconds.
+    pub clock_us: i64,
 }
 
 impl<S: Storage> LogFile<S> {
-    /// Goes on where the log ends, which is durable.
-    pub fn new(storage: S, encoder: GroupEncoder) -> Self {
-        Self { storage, encoder, buffer: Vec::new(), in_flight: None }
-    }
-
-    /// Writes a batch or a marker as the next group; it is durable once [`flush`](Self::flush) returns.
+    /// A writer that goes on where the log ends, which is durable.
     ///
     /// # Errors
     /// Those of the system: the log ends.
-    ///
-    /// # Panics
-    /// Where the group before is not flushed, or the batch is larger than a segment.
-    pub fn write(&mut self, batch: &Batch) -> io::Result<Written> {
-        assert!(self.in_flight.is_none(), "one group in flight");
-        if !self.encoder.fits(batch) {
-            let number = self.encoder.begin_segment();
-            self.storage.place_segment(number)?;
-        }
-        self.buffer.resize(self.encoder.group_bytes(batch), 0);
-        let written = self.encoder.encode(batch, &mut self.buffer);
-        let name = wal::file_name(written.segment);
-        self.storage.write_at(Folder::Log, &name, written.offset as u64, &self.buffer)?;
-        self.in_flight = Some(written);
-        Ok(written)
+    pub fn writer(storage: S, encoder: GroupEncoder) -> Result<LogWriter<Self>, LogError> {
+        let segment = encoder.segment();
+        let failed = |error| LogError { segment, what: "cannot be looked at", error };
+        let filled = storage.filled_bytes(segment).map_err(failed)?.max(encoder.offset());
+        let (name, buffer) = (wal::file_name(segment), Vec::new());
+        Ok(LogWriter::new(Self { storage, segment, name, filled, buffer, clock_us: 0 }, encoder))
+    }
+}
+
+impl<S: Storage> LogFiles for LogFile<S> {
+    fn segment_bytes(&self) -> usize {
+        self.storage.segment_bytes()
     }
 
-    /// Makes the group in flight durable; returns where the log ends.
-    ///
-    /// # Errors
-    /// Those of the system: the log ends.
-    pub fn flush(&mut self) -> io::Result<Position> {
-        if let Some(written) = self.in_flight {
-            self.storage.flush(Folder::Log, &wal::file_name(written.segment))?;
-            self.in_flight = None;
-        }
-        Ok(self.encoder.position())
+    fn filled(&self) -> usize {
+        self.filled
     }
 
-    /// Both.
-    ///
-    /// # Errors
-    /// Those of the system: the log ends.
-    pub fn append(&mut self, batch: &Batch) -> io::Result<Position> {
-        self.write(batch)?;
-        self.flush()
+    fn is_direct(&self) -> bool {
+        true
     }
 
-    /// Where the log stands, the group in flight included.
-    pub fn encoder(&self) -> &GroupEncoder {
-        &self.encoder
+    fn buffer(&mut self, bytes: usize) -> &mut [u8] {
+        self.buffer.resize(self.buffer.len().max(bytes), 0);
+        &mut self.buffer[..bytes]
+    }
+
+    fn write(&mut self, offset: usize, bytes: usize) -> io::Result<()> {
+        self.storage.write_at(Folder::Log, &self.name, offset as u64, &self.buffer[..bytes])?;
+        self.filled = self.filled.max(offset + bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.storage.flush(Folder::Log, &self.name)
+    }
+
+    fn fill(&mut self, bytes: usize) -> io::Result<()> {
+        self.storage.write_at(Folder::Log, &self.name, self.filled as u64, &vec![0; bytes])?;
+        self.filled += bytes;
+        Ok(())
+    }
+
+    fn begin_segment(&mut self, number: u32) -> io::Result<Placed> {
+        assert!(number > self.segment, "segment {number} begins after {}", self.segment);
+        self.storage.place_segment(number)?;
+        (self.segment, self.name) = (number, wal::file_name(number));
+        self.filled = self.storage.filled_bytes(number)?;
+        Ok(Placed::New)
+    }
+
+    fn prepare_spare(&mut self) -> bool {
+        true
+    }
+
+    fn now_us(&self) -> i64 {
+        self.clock_us
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | file | what | changes by |
 //! |---|---|---|
-//! | `log.<number>` | a segment of the log | [`LogFile`], the shell's log writer |
+//! | `log.<number>` | a segment of the log | [`LogWriter`] |
 //! | `snapshot.<zxid>` | the tree and its sessions | another name, flush, rename, flush of the folder |
 //! | `incoming.<zxid>.<segment>` | a snapshot from the leader whose base may not be in the log yet | [`Incoming`], [`adopt`] |
 //! | `epochs` | what was promised to leaders | [`Epochs::write`] |
@@ -17,6 +17,7 @@
 mod epochs;
 mod image;
 mod log_file;
+mod log_writer;
 mod received;
 mod records;
 mod recover;
@@ -27,6 +28,7 @@ mod tests;
 pub use epochs::{EPOCHS, Epochs, EpochsError};
 pub use image::{ImageEncoder, ImageError, decode};
 pub use log_file::LogFile;
+pub use log_writer::{Done, Flushed, LogError, LogFiles, LogWriter, Placed, is_full};
 pub use received::{Incoming, adopt, can_truncate, move_aside, truncated};
 pub use records::{ForLearnerError, LogReader, LogSlices, ReadError, SLICE_BYTES, records};
 pub use recover::{Event, FIRST_SEGMENT, Recovered, RecoveryError, recover, write_snapshot};
@@ -106,6 +108,10 @@ pub trait Storage {
 
     /// Moves files into a folder of this one, which is made; durable when it returns.
     fn move_into(&self, folder: Folder, names: &[String], below: &str) -> io::Result<()>;
+
+    /// Bytes of a segment, from its start, whose blocks were written once. A segment begins as a hole and is written from
+    /// its start on, so that what the file system holds of it is that.
+    fn filled_bytes(&self, number: u32) -> io::Result<usize>;
 
     /// Puts a segment of full length in its place, of zeros or of what an older one held; durable when it returns.
     fn place_segment(&self, number: u32) -> io::Result<()>;

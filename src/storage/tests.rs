@@ -7,7 +7,7 @@ use crate::sim::Random;
 use crate::sim::disk::SimDisk;
 use crate::tree::{self, Digests, Tree};
 use crate::txn::{self, CreateKind, CreateTxn, Txn, TxnHeader};
-use crate::wal::{Batch, Marker, Position};
+use crate::wal::{Batch, GroupEncoder, Marker, Position};
 use std::collections::BTreeSet;
 
 const SEGMENT_BYTES: usize = 64 << 10;
@@ -90,11 +90,23 @@ fn paths(tree: &Tree) -> BTreeSet<String> {
     names.filter(|path| path.starts_with("/n")).collect()
 }
 
+type Log = LogWriter<LogFile<SimDisk>>;
+
+fn writer(disk: &SimDisk, encoder: GroupEncoder) -> Log {
+    LogFile::writer(disk.clone(), encoder).expect("a segment")
+}
+
+/// Writes a group and makes it durable.
+fn append(log: &mut Log, batch: &Batch) -> Position {
+    log.write(batch).expect("power");
+    log.flush().expect("power").end
+}
+
 /// A server's storage side, and what it knows to be durable.
 struct Server {
     disk: SimDisk,
     random: Random,
-    log: Option<LogFile<SimDisk>>,
+    log: Option<Log>,
     /// Where the log is durable.
     durable: Position,
     state: State,
@@ -168,10 +180,10 @@ impl Server {
         (self.epochs, self.epochs_after) = (file, file);
         self.committed = self.committed.min(zxid);
         self.durable = recovered.encoder.position();
-        self.log = Some(LogFile::new(self.disk.clone(), recovered.encoder));
+        self.log = Some(writer(&self.disk, recovered.encoder));
     }
 
-    fn log(&mut self) -> &mut LogFile<SimDisk> {
+    fn log(&mut self) -> &mut Log {
         self.log.as_mut().expect("it runs")
     }
 
@@ -181,7 +193,7 @@ impl Server {
         if self.random.one_in(20) {
             return Err(io::Error::other("killed"));
         }
-        self.durable = self.log().flush()?;
+        self.durable = self.log().flush()?.end;
         Ok(())
     }
 
@@ -400,11 +412,11 @@ fn damage() {
         let is_lost = damaged.name == EPOCHS;
         let promised = epochs.unwrap_or_default().accepted;
         assert!(is_lost || recovered.epochs.accepted >= promised, "{epochs:?}");
-        let mut log = LogFile::new(disk.clone(), recovered.encoder);
+        let mut log = writer(&disk, recovered.encoder);
         let mut incoming = Incoming::create(disk.clone(), state.last).expect("power");
         incoming.write(&state.snapshot()).expect("power");
         incoming.finish(log.encoder().position()).expect("power");
-        let base = log.append(&Batch::marker(Marker::Base { at: state.last })).expect("power");
+        let base = append(&mut log, &Batch::marker(Marker::Base { at: state.last }));
         adopt(&disk, state.last, base).expect("power");
         disk.crash(seed + 2);
         let (recovered, _) = start(&disk).expect("the leader's state");
@@ -418,23 +430,23 @@ fn fresh_len() -> usize {
 }
 
 /// A server that has just begun, with records 1 to `count`, each a group.
-fn begun(count: u64) -> (SimDisk, LogFile<SimDisk>) {
+fn begun(count: u64) -> (SimDisk, Log) {
     let disk = SimDisk::new(SEGMENT_BYTES, 1);
     let (recovered, _) = start(&disk).expect("nothing is there");
-    let mut log = LogFile::new(disk.clone(), recovered.encoder);
+    let mut log = writer(&disk, recovered.encoder);
     (1..=count).for_each(|zxid| put(&mut log, zxid, 0));
     (disk, log)
 }
 
-fn put(log: &mut LogFile<SimDisk>, zxid: u64, salt: u32) {
+fn put(log: &mut Log, zxid: u64, salt: u32) {
     let record = Record { zxid: Zxid(zxid), salt, data_bytes: 10 };
     let mut batch = Batch::default();
     batch.put(record.zxid, |out| record.put(out));
-    log.append(&batch).expect("power");
+    append(log, &batch);
 }
 
-fn mark(log: &mut LogFile<SimDisk>, marker: Marker) -> Position {
-    log.append(&Batch::marker(marker)).expect("power")
+fn mark(log: &mut Log, marker: Marker) -> Position {
+    append(log, &Batch::marker(marker))
 }
 
 /// Zxids and salts of what a start finds.
@@ -610,7 +622,7 @@ fn torn_segment_behind_a_snapshot() {
         let (recovered, _) = start(&disk).expect("torn at most");
         torn += u32::from(recovered.restored.zxid == Zxid(last));
         let next = recovered.restored.zxid.0 + 1;
-        let mut log = LogFile::new(disk.clone(), recovered.encoder);
+        let mut log = writer(&disk, recovered.encoder);
         put(&mut log, next, 2);
         disk.remove(Folder::Snap, &snapshot::file_name(Zxid(last))).expect("there");
         assert_eq!(found(&disk).len() as u64, next);
@@ -744,7 +756,7 @@ fn digests_of_older_logs() {
     let recovered = |version: Option<u8>, wrong: &[u64]| {
         let disk = SimDisk::new(SEGMENT_BYTES, 1);
         let (recovered, _) = start(&disk).expect("nothing is there");
-        let mut log = LogFile::new(disk.clone(), recovered.encoder);
+        let mut log = writer(&disk, recovered.encoder);
         let (mut restored, mut batch) = (Database::fresh(settings()), Batch::default());
         for zxid in 1..=4 {
             let record = Record { zxid: Zxid(zxid), salt: 0, data_bytes: 10 };
@@ -755,7 +767,7 @@ fn digests_of_older_logs() {
                 txn::put_digest(out, digest);
             });
         }
-        log.append(&batch).expect("power");
+        append(&mut log, &batch);
         if let Some(version) = version {
             // The group's first sector: its header of 16 bytes, the magic, the version. Nothing follows that group.
             let (name, mut sector) = (wal::file_name(1), vec![0; 512]);

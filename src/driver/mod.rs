@@ -1,0 +1,293 @@
+//! The driver of a replica: who is called in which order, and what is durable when. The server and the simulator run it,
+//! each over its own [`World`].
+//!
+//! # A turn
+//!
+//! [`Driver::turn`] does all there is to do, and never waits but for the log, where the world lets it:
+//!
+//! | | step | the world's part |
+//! |--:|---|---|
+//! | 1 | a group that became durable is reported: [`Replica::durable`] | [`Log::take_done`] |
+//! | 2 | connections that came, were made or ended; results of [jobs](Job); bytes of peers, as far as [`Replica::may_receive`] allows | [`Network::next_event`], [`Disk::next_arrival`], [`Network::receive`] |
+//! | 3 | uplinks of views, in turn, unless a view is far behind | [`Views::take_uplink`] |
+//! | 4 | every [`TICK_US`] time passes: signs of life first, since they count before sessions end for the lack of them | [`Views::take_signs`] |
+//! | 5 | the next group: outputs go out, what is committed is published, then the log gets it | [`Log::write`] |
+//! | 6 | outputs, in the order in which the replica gave them | [`Network`], [`Disk`] |
+//! | 7 | what is committed goes to every view, in order; what a view has no room for waits here | [`Views::put`] |
+//!
+//! # What is durable when
+//!
+//! - A **group** is durable when [`Log`] says so, and only then the replica hears of it. So no acknowledgement of it, to a
+//!   leader, a learner or a client, exists before. There is one group in flight; outputs that were made before it go out
+//!   while it is written.
+//! - **Epochs** are on disk before any output that follows [`Output::SaveEpochs`] is carried out: a promise is sent after
+//!   it is durable.
+//! - A **tree** from the leader is whole, flushed, and named as incoming ([`Job::StoreTree`]) before the replica hears of
+//!   it and has its base logged. Once the base is durable the tree gets its name ([`Output::FinishInstall`]), before the
+//!   next group is written. A try that fails leaves nothing for the next one.
+//! - A **truncation** is durable in the log before snapshots above it are set aside and the disk is read again
+//!   ([`Job::Reload`]); no group is written meanwhile.
+//! - What is **read from the log** for a learner ends where the log was durable when the job began.
+//!
+//! # Errors
+//!
+//! A failed write or flush of the log or the epochs, and every other error after which it is not known what is on disk, is
+//! a [`Fatal`]: the driver is not called again, and the process ends. A tree that cannot be stored, and a log that cannot
+//! be read for a learner, are told to the replica, which tries again or sends a tree. For lack of a thread, a job fails as
+//! if its files did.
+
+mod jobs;
+mod outputs;
+mod snapshot_plan;
+mod time;
+mod turn;
+
+pub use jobs::{Job, JobResult};
+pub use outputs::history;
+pub use snapshot_plan::SnapshotPlan;
+pub use time::Signs;
+pub use turn::{Driver, FSYNC_WARN_US, TICK_US, Turn};
+
+use crate::database::ReplayError;
+use crate::proto::Zxid;
+use crate::replica::{Answered, Deltas, Event, Now, Output, Port, Replica, Uplink};
+use crate::storage::{self, Done, LogError, ReadError, RecoveryError};
+use crate::wal::{Batch, Position};
+use crate::zab::LinkId;
+use bytes::Bytes;
+use std::io;
+use std::sync::Arc;
+
+/// What a driver runs in. Each part is asked for when it is needed; all may be the same value.
+pub trait World {
+    /// The clocks.
+    type Clock: Clock;
+    /// The log.
+    type Log: Log;
+    /// The views.
+    type Views: Views;
+    /// What only a member of an ensemble has.
+    type Member: Network + Disk;
+
+    /// The clocks.
+    fn clock(&self) -> &Self::Clock;
+    /// The log.
+    fn log(&mut self) -> &mut Self::Log;
+    /// The views.
+    fn views(&mut self) -> &mut Self::Views;
+    /// The other servers and this one's files; `None` for a server alone.
+    fn member(&mut self) -> Option<&mut Self::Member>;
+    /// Something for people.
+    fn tell(&mut self, notice: Notice);
+}
+
+/// Both clocks of a machine.
+pub trait Clock {
+    /// What both say.
+    fn now(&self) -> Now;
+
+    /// What the clock says that never goes back, in microseconds.
+    fn mono_us(&self) -> i64 {
+        self.now().mono_us
+    }
+}
+
+/// Where groups become durable, one after the other.
+pub trait Log {
+    /// Has a group written and flushed. Gives it back where that is done already; else [`take_done`](Self::take_done) does.
+    /// `here` says that the caller may wait for the disk.
+    ///
+    /// # Errors
+    /// The log ends.
+    fn write(&mut self, batch: Arc<Batch>, here: bool) -> Result<Option<Done>, LogError>;
+
+    /// The group in flight, once it is durable.
+    fn take_done(&mut self) -> Option<Done>;
+}
+
+/// The channels to and from views. They are numbered from 0 on.
+pub trait Views {
+    /// The next that a view has sent up.
+    fn take_uplink(&mut self, view: usize) -> Option<Uplink>;
+
+    /// Which clients of a view gave a sign of life since the last call.
+    fn take_signs(&mut self, view: usize) -> Signs;
+
+    /// Whether [`put`](Self::put) has room.
+    fn has_room(&self, view: usize) -> bool;
+
+    /// Gives a view what was committed, after what it was given before.
+    ///
+    /// # Panics
+    /// Where there is no room.
+    fn put(&mut self, view: usize, deltas: Arc<Deltas>);
+
+    /// The log is durable through `zxid`: a snapshot as of it may have its name.
+    fn set_durable(&mut self, zxid: Zxid);
+
+    /// The text of a four-letter word's answer.
+    fn render(&mut self, answered: Answered) -> Vec<u8>;
+
+    /// Time has passed in the driver: a sign of life for what watches it.
+    fn beat(&mut self) {}
+}
+
+/// The connections to the other servers.
+pub trait Network {
+    /// Connects to a port of a server; [`LinkEvent::Connected`] or [`LinkEvent::Closed`] follows.
+    fn connect(&mut self, link: LinkId, sid: i64, port: Port);
+
+    /// Sends bytes after all that was sent before; does nothing where the connection is gone.
+    fn send(&mut self, link: LinkId, bytes: Bytes);
+
+    /// Sends the tree that [`Disk::make_tree`] makes for this learner, as it is made; nothing goes past it. Where there is
+    /// none any more the connection ends, or has ended.
+    fn send_tree(&mut self, link: LinkId);
+
+    /// Ends a connection, or gives an attempt up, and with it the tree that is made for it.
+    fn close(&mut self, link: LinkId);
+
+    /// Whether there is that connection.
+    fn has(&self, link: LinkId) -> bool;
+
+    /// Has what was sent taken by the connections, as far as they take it now.
+    fn flush(&mut self);
+
+    /// A connection that has taken bytes.
+    fn next_taken(&mut self) -> Option<Taken>;
+
+    /// The next connection that came, was made or ended.
+    fn next_event(&mut self) -> Option<LinkEvent>;
+
+    /// Whether [`next_event`](Self::next_event) has something that no wait tells of.
+    fn has_news(&self) -> bool;
+
+    /// Gives the replica what has come, asking [`Replica::may_receive`] before each piece; says whether there is more.
+    fn receive(&mut self, replica: &mut Replica, now: Now) -> bool;
+
+    /// What was to be sent in this turn is.
+    fn settle(&mut self, _replica: &Replica) {}
+
+    /// Something for people happened to this member.
+    fn tell(&mut self, event: &Event);
+}
+
+/// A member's files, and the helpers that work on them beside the driver.
+///
+/// # Errors
+/// Those of the system.
+pub trait Disk {
+    /// The files.
+    type Storage: storage::Storage;
+    /// A view's image of its tree, for a learner.
+    type Image;
+
+    /// The files.
+    fn storage(&self) -> &Self::Storage;
+
+    /// Makes durable what this server promises.
+    fn save_epochs(&mut self, epochs: storage::Epochs) -> io::Result<()> {
+        epochs.write(self.storage())
+    }
+
+    /// Gives the incoming snapshot at `zxid` its name; its base in the log ends at `base`.
+    fn adopt(&mut self, zxid: Zxid, base: Position) -> io::Result<()> {
+        storage::adopt(self.storage(), zxid, base)
+    }
+
+    /// Begins a job; [`Arrival::Done`] follows with what came of it ([`Job::run`]).
+    ///
+    /// # Errors
+    /// The system has no thread to give: nothing follows.
+    fn begin(&mut self, job: Job) -> io::Result<()>;
+
+    /// Begins to make the bytes of a tree for a learner; [`Arrival::TreeReady`] follows once the first of them are there,
+    /// or where there will be none.
+    fn make_tree(&mut self, link: LinkId, image: Self::Image);
+
+    /// What others have for the driver.
+    fn next_arrival(&mut self) -> Option<Arrival<Self::Image>>;
+}
+
+/// Something a connection did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// A peer connected to this port.
+    Accepted(LinkId, Port),
+    /// A peer was reached.
+    Connected(LinkId),
+    /// The connection ended, or the attempt failed.
+    Closed(LinkId),
+}
+
+/// What a connection has taken of what was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Which.
+    pub link: LinkId,
+    /// All bytes.
+    pub bytes: usize,
+    /// Those that belong to no tree.
+    pub messages: usize,
+}
+
+/// What others have for the driver.
+#[derive(Debug)]
+pub enum Arrival<Image> {
+    /// A view has begun an image for this learner.
+    Image(LinkId, Image),
+    /// The bytes of a tree for this learner begin to be there; it is as of that zxid.
+    TreeReady(LinkId, Zxid),
+    /// A job is done; it took so many microseconds.
+    Done(JobResult, u64),
+}
+
+/// Something for people.
+#[derive(Debug)]
+pub enum Notice {
+    /// The driver was not called for so long, in milliseconds.
+    StoodStill(i64),
+    /// A view did nothing for so long, in milliseconds; sessions are given that time.
+    ViewStoodStill(i64),
+    /// It is not known whether the log can be cut after this zxid, so the leader is told that it cannot.
+    TruncationUnknown(Zxid, io::Error),
+    /// The log cannot be read for a learner, which gets a tree.
+    LogUnread(ReadError),
+}
+
+/// Why a replica cannot be driven on. The process ends, and the next start finds what is on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The log cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// What is promised cannot be made durable.
+    #[error("epochs cannot be written: {0}: nothing may be promised without")]
+    Epochs(#[source] io::Error),
+    /// The log begins with a tree that cannot be given its name.
+    #[error("the leader's snapshot at {0} cannot be given its name: {1}")]
+    Install(Zxid, #[source] io::Error),
+    /// The log holds what does not fit the tree.
+    #[error("{0}: this server's tree is not its leader's; remove its data, and it takes the leader's")]
+    Diverged(ReplayError),
+    /// What is on disk after a truncation cannot be read.
+    #[error(transparent)]
+    Reload(#[from] RecoveryError),
+    /// The same, for lack of a thread.
+    #[error("no thread to read the disk again: {0}")]
+    NoReload(#[source] io::Error),
+}
+
+/// A deliberate bug of the driver, to see that seeds notice it.
+#[cfg(any(test, feature = "sim"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A group counts as durable in the turn after it was given to the log: what acknowledges it goes out before the flush.
+    DurableNextTurn,
+    /// Epochs are written one change late: a promise is sent before it is on disk.
+    EpochsLate,
+    /// A tree from the leader counts as stored, and is not on disk.
+    TreeNotKept,
+    /// What a view has no room for is overtaken by what comes later.
+    BacklogOvertaken,
+}

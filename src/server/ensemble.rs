@@ -1,0 +1,419 @@
+//! What a member of an ensemble has beside its log and views: peer connections, and helpers that work on its files.
+
+use super::files::DataDir;
+use super::helper;
+use super::logging::{Text, provoked};
+use super::peers::{self, Bound, Peers, Piece, Waiter};
+use super::recovery;
+use super::spsc::Notify;
+use super::{EXIT_BUG, EXIT_PORT, exit};
+use crate::config::{Config, Ensemble, QuorumConfig, Role};
+use crate::driver::{self, Arrival, Disk, Job, LinkEvent, Network, Taken};
+use crate::proto::Zxid;
+use crate::replica::{Event, MemberSettings, Now, Port, Replica, Weight};
+use crate::snapshot::java::{Encoder, Form};
+use crate::storage;
+use crate::tree::{self, NodeImage};
+use crate::wal::Position;
+use crate::zab::LinkId;
+use crate::zab::history::History;
+use crate::zab::leader::Membership;
+use crate::zab::quorum::{Quorum, config_text};
+use bytes::Bytes;
+use log::Level;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Instant;
+
+/// Pieces of a tree that are made ahead of what its learner takes.
+const PIECES_AHEAD: usize = 16;
+
+/// A view's image of its tree, for a learner.
+#[derive(Debug)]
+pub struct Image {
+    /// As of when.
+    pub zxid: Zxid,
+    /// Sessions that are alive then, with their timeouts in milliseconds.
+    pub sessions: BTreeMap<i64, i32>,
+    /// The znodes; once it ends with an empty batch, those were all.
+    pub nodes: Receiver<Vec<NodeImage>>,
+}
+
+/// Where views and helpers put what they have for the commit thread.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    sender: Sender<Arrival<Image>>,
+    notify: Notify,
+}
+
+impl Inbox {
+    /// Puts something there.
+    pub fn put(&self, arrival: Arrival<Image>) {
+        // It is not taken any more once the server stops.
+        let _ = self.sender.send(arrival);
+        self.notify.notify();
+    }
+}
+
+/// What the configuration says of the ensemble.
+///
+/// # Errors
+/// What keeps this server from being a member, naming the key.
+pub fn settings(config: &Config) -> Result<MemberSettings, String> {
+    let QuorumConfig {
+        ensemble,
+        my_id,
+        peer_type,
+        init_limit_ticks,
+        sync_limit_ticks,
+        max_concurrent_snap_syncs,
+        force_snapshot_sync,
+        ..
+    } = &config.quorum;
+    // Where one of these is missing, the configuration was refused.
+    let sid = my_id.ok_or("no myid")?;
+    let server = ensemble.servers.get(&sid).ok_or_else(|| format!("no server.{sid}"))?;
+    let address = server.addresses.first().ok_or_else(|| format!("server.{sid} has no address"))?;
+    let quorum = Quorum::new(ensemble).map_err(|error| error.to_string())?;
+    let tick_ms = i64::from(config.tick_time_ms);
+    let membership = Membership {
+        sid,
+        quorum: Arc::new(quorum),
+        config_text: config_text(ensemble).into_bytes().into(),
+        config_version: ensemble.version,
+        versions_config: config.reconfig_enabled,
+        tick_ms,
+        init_ms: i64::from(*init_limit_ticks) * tick_ms,
+        sync_ms: i64::from(*sync_limit_ticks) * tick_ms,
+        snaps_max: *max_concurrent_snap_syncs as usize,
+        always_snap: *force_snapshot_sync,
+        as_java: false,
+    };
+    Ok(MemberSettings {
+        election_address: format!("{}:{}", address.host, address.election_port),
+        is_observer: *peer_type == Role::Observer,
+        ensemble: ensemble.clone(),
+        membership,
+        repairing: false,
+    })
+}
+
+/// Says what happened to this member. Another server can bring about all of it, again and again.
+fn tell(event: &Event, peer: Option<SocketAddr>) {
+    let level = match event.weight() {
+        Weight::Info => Level::Info,
+        Weight::Warn => Level::Warn,
+        Weight::Error => Level::Error,
+    };
+    let line = match peer {
+        Some(peer) => format!("{event} peer={peer}"),
+        None => event.to_string(),
+    };
+    provoked(level, "zab", event.kind(), event.cause(), format_args!("{line}"));
+}
+
+/// Listens on this server's ports for others, waiting for them where that may help, or ends the process.
+pub fn bind(member: &MemberSettings, quorum: &QuorumConfig) -> Bound {
+    let sid = member.membership.sid;
+    let addresses = &member.ensemble.servers[&sid].addresses;
+    let bound = peers::bind(addresses, quorum.listen_on_all_ips, quorum.election_port_tries);
+    bound.unwrap_or_else(|(what, error)| {
+        let tries = quorum.election_port_tries.unwrap_or_default();
+        exit(
+            EXIT_PORT,
+            format_args!(
+                "server.{sid}: {what}: {error}: given up after {tries} tries, one a second; electionPortBindRetry \
+                 says how many, 0 is without end"
+            ),
+        );
+    })
+}
+
+/// With `db.autocreate=false`, a server whose disk is empty may have lost what it acknowledged: it does not vote until
+/// a leader has given it everything. A file `initialize` says that there never was anything.
+///
+/// Source: `FileTxnSnapLog.restore`.
+///
+/// # Errors
+/// Those of the system.
+pub fn distrust_empty(dir: &DataDir, data_dir: &Path) -> io::Result<()> {
+    let is_new = storage::snapshots(dir)?.is_empty() && storage::segments(dir)?.is_empty();
+    if !is_new || storage::Epochs::read(dir).map_err(io::Error::other)?.is_some() {
+        return Ok(());
+    }
+    let initialize = data_dir.join("initialize");
+    if initialize.try_exists()? {
+        return fs::remove_file(initialize);
+    }
+    log::warn!(target: "recovery", "empty data directory and db.autocreate=false: dataDir={} then={} do={}",
+        Text(data_dir.display()), Text("this server does not vote until its leader has given it everything"),
+        Text(format_args!("where no server of the ensemble has any data, make an empty file {} on each",
+            initialize.display())));
+    storage::Epochs { repairing: true, ..storage::Epochs::default() }.write(dir)
+}
+
+/// The end of the log, which ends at `log` with `last`: `txns` of it, or none where it cannot be read back.
+pub fn history(dir: &DataDir, last: Zxid, log: Position, txns: u32) -> History {
+    driver::history(dir, last, log, txns).unwrap_or_else(|error| {
+        log::warn!(target: "recovery", "the end of the log is not read back: error={}", Text(&error));
+        History::new(last)
+    })
+}
+
+/// Peer connections, and helpers that work on a member's files. What they are asked for, and what comes of it, is
+/// [`driver`]'s.
+pub struct EnsembleIo {
+    peers: Peers,
+    dir: DataDir,
+    tree_settings: tree::Settings,
+    arrivals: Receiver<Arrival<Image>>,
+    inbox: Inbox,
+    /// Trees that are being made and not being sent yet.
+    trees: BTreeMap<LinkId, Receiver<Piece>>,
+}
+
+impl EnsembleIo {
+    /// That of a member whose ports are `bound`; `notify` wakes the commit thread.
+    ///
+    /// # Errors
+    /// The system has no `epoll` to give.
+    pub fn new(
+        bound: Bound,
+        ensemble: &Ensemble,
+        keep_alive: bool,
+        dir: DataDir,
+        tree_settings: tree::Settings,
+        notify: Notify,
+    ) -> io::Result<(Self, Waiter)> {
+        let (sender, arrivals) = mpsc::channel();
+        let (peers, waiter) = Peers::new(bound, ensemble, keep_alive)?;
+        let (inbox, trees) = (Inbox { sender, notify }, BTreeMap::new());
+        Ok((Self { peers, dir, tree_settings, arrivals, inbox, trees }, waiter))
+    }
+
+    /// Where views put their images.
+    pub fn inbox(&self) -> Inbox {
+        self.inbox.clone()
+    }
+
+    /// Takes in what a wait has brought.
+    pub fn note(&mut self, waiter: &Waiter) {
+        self.peers.note(waiter);
+    }
+}
+
+impl Network for EnsembleIo {
+    fn connect(&mut self, link: LinkId, sid: i64, port: Port) {
+        self.peers.connect(link, sid, port);
+    }
+
+    fn send(&mut self, link: LinkId, bytes: Bytes) {
+        self.peers.send(link, bytes);
+    }
+
+    fn send_tree(&mut self, link: LinkId) {
+        if let Some(pieces) = self.trees.remove(&link) {
+            self.peers.send_stream(link, pieces);
+        }
+    }
+
+    fn close(&mut self, link: LinkId) {
+        self.trees.remove(&link);
+        self.peers.close(link);
+    }
+
+    fn has(&self, link: LinkId) -> bool {
+        self.peers.has(link)
+    }
+
+    fn flush(&mut self) {
+        self.peers.flush();
+    }
+
+    fn next_taken(&mut self) -> Option<Taken> {
+        self.peers.next_taken()
+    }
+
+    fn next_event(&mut self) -> Option<LinkEvent> {
+        self.peers.next_event()
+    }
+
+    fn has_news(&self) -> bool {
+        self.peers.has_news()
+    }
+
+    fn receive(&mut self, replica: &mut Replica, now: Now) -> bool {
+        self.peers.receive(replica, now)
+    }
+
+    fn settle(&mut self, replica: &Replica) {
+        self.peers.settle(replica);
+    }
+
+    fn tell(&mut self, event: &Event) {
+        tell(event, event.link().and_then(|link| self.peers.address(link)));
+    }
+}
+
+impl Disk for EnsembleIo {
+    type Storage = DataDir;
+    type Image = Image;
+
+    fn storage(&self) -> &DataDir {
+        &self.dir
+    }
+
+    /// A thread for each job.
+    fn begin(&mut self, job: Job) -> io::Result<()> {
+        let (dir, inbox, settings) = (self.dir.clone(), self.inbox.clone(), self.tree_settings);
+        let name = match &job {
+            Job::FindInLog(..) | Job::ReadLog(..) => "zkfast-read-log",
+            Job::StoreTree(..) => "zkfast-store",
+            Job::Reload(_) => "zkfast-reload",
+        };
+        let main = move || {
+            let started = Instant::now();
+            let done = match job {
+                Job::Reload(to) => recovery::recover_again(&dir, to, settings),
+                job => job.run(&dir, settings, &mut |_| {}),
+            };
+            inbox.put(Arrival::Done(done, started.elapsed().as_micros() as u64));
+        };
+        helper::spawn(name, main).map(drop)
+    }
+
+    /// As fast as the learner takes the pieces. The learner hears of the tree once the first of them are there: a large one
+    /// takes its time to be put in order, and the learner's patience with a tree that has begun is short.
+    fn make_tree(&mut self, link: LinkId, image: Image) {
+        let zxid = image.zxid;
+        let (sender, pieces) = mpsc::sync_channel(PIECES_AHEAD);
+        let (waker, inbox) = (self.peers.waker(), self.inbox.clone());
+        let main = move || {
+            let Image { sessions, nodes, .. } = image;
+            let mut all = Vec::new();
+            loop {
+                match nodes.recv() {
+                    Ok(batch) if batch.is_empty() => break,
+                    Ok(batch) => all.extend(batch),
+                    // The view gave it up: without pieces the connection ends, and the learner comes again.
+                    Err(_) => return inbox.put(Arrival::TreeReady(link, zxid)),
+                }
+            }
+            let mut encoder = Encoder::new(Form::Stream, sessions, all);
+            inbox.put(Arrival::TreeReady(link, zxid));
+            let mut more = true;
+            while more {
+                let mut piece = Vec::new();
+                more = encoder.next_piece(&mut piece);
+                if sender.send(Piece::Bytes(piece.into())).is_err() {
+                    return;
+                }
+                poke(&waker);
+            }
+            // The learner may be gone.
+            let _ = sender.send(Piece::End);
+            poke(&waker);
+        };
+        if let Err(error) = helper::spawn("zkfast-image", main) {
+            // Without the pieces the connection ends, and the learner comes again.
+            log::warn!(target: "zab", "no thread for a learner's tree: error={}", Text(&error));
+            self.inbox.put(Arrival::TreeReady(link, zxid));
+        }
+        self.trees.insert(link, pieces);
+    }
+
+    fn next_arrival(&mut self) -> Option<Arrival<Image>> {
+        self.arrivals.try_recv().ok()
+    }
+}
+
+fn poke(waker: &mio::Waker) {
+    if let Err(error) = waker.wake() {
+        exit(EXIT_BUG, format_args!("the commit thread cannot be woken: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::files;
+    use std::path::PathBuf;
+
+    /// What a start in this folder would find: whether the server may vote; `None` where nothing is written down.
+    fn may_vote(data_dir: &Path, prepare: impl FnOnce(&DataDir)) -> Option<bool> {
+        let (dir, _lock) = files::open(data_dir, data_dir, true).expect("a folder");
+        prepare(&dir);
+        distrust_empty(&dir, data_dir).expect("a disk");
+        storage::Epochs::read(&dir).expect("epochs").map(|epochs| !epochs.repairing)
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("zkfast-ensemble-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        path
+    }
+
+    /// A server that finds nothing on its disk does not vote, also after the next start; one that was told that there
+    /// never was anything does, and so does one that has been here before.
+    #[test]
+    fn empty_disks_are_not_trusted() {
+        let lost = folder("lost");
+        assert_eq!(may_vote(&lost, |_| {}), Some(false));
+        assert_eq!(may_vote(&lost, |_| {}), Some(false));
+        let new = folder("new");
+        let initialize = new.join("initialize");
+        assert_eq!(may_vote(&new, |_| fs::write(&initialize, "").expect("a file")), None);
+        assert!(!initialize.exists(), "it is for one start");
+        let known = folder("known");
+        let write = |dir: &DataDir| storage::Epochs::default().write(dir).expect("epochs");
+        assert_eq!(may_vote(&known, write), Some(true));
+        [lost, new, known].iter().for_each(|path| fs::remove_dir_all(path).expect("a folder"));
+    }
+
+    /// A server listens on all of its addresses, on every interface if it is told so, and on a taken port not at all.
+    #[test]
+    fn ports() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("its address").port();
+        let address = |quorum_port, election_port| crate::config::PeerAddress {
+            host: "127.0.0.1".to_owned(),
+            quorum_port,
+            election_port,
+        };
+        assert!(peers::bind(&[address(0, 0), address(0, 0)], false, Some(1)).is_ok());
+        assert!(peers::bind(&[address(0, 0)], true, Some(1)).is_ok());
+        for on_all in [false, true] {
+            let refused =
+                peers::bind(&[address(0, port)], on_all, Some(1)).map(drop).expect_err("it is taken");
+            assert_eq!(refused.0, format!("election port 127.0.0.1:{port}"));
+            assert_eq!(refused.1.kind(), io::ErrorKind::AddrInUse);
+        }
+        // One address of several is enough.
+        let absent = crate::config::PeerAddress { host: "host.invalid".to_owned(), ..address(0, 0) };
+        assert!(peers::bind(&[absent.clone(), address(0, 0)], false, Some(1)).is_ok());
+        let refused = peers::bind(&[absent], false, Some(1)).map(drop).expect_err("it has no address");
+        assert_eq!(refused.0, "election port host.invalid:0");
+    }
+
+    /// Ports that are taken for a moment are waited for, the one for followers without end.
+    #[test]
+    fn ports_that_come_free() {
+        let taken = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let [quorum_port, election_port] =
+            taken.each_ref().map(|socket| socket.local_addr().expect("its address").port());
+        let address = crate::config::PeerAddress { host: "127.0.0.1".to_owned(), quorum_port, election_port };
+        let (sender, begun) = mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            sender.send(()).expect("the test waits");
+            peers::bind(&[address], false, None).map(drop)
+        });
+        begun.recv().expect("it begins");
+        drop(taken);
+        assert!(waiting.join().expect("no panic").is_ok());
+    }
+}

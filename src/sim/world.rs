@@ -1,0 +1,703 @@
+//! The world of a simulated process: what [`crate::driver`] asks of it, done by a simulated disk and net.
+
+use super::cluster::{Mutation, Settings, Trace};
+use super::disk::SimDisk;
+use super::net::{Event, Inside, Net, Who};
+use super::oracle::{Oracle, Shadow};
+use super::process::{Gathered, Image, Making, Peer, Shell, Tree};
+use super::server::{Step, Stop};
+use crate::driver::{
+    self, Arrival, Clock, Disk, Job, JobResult, LinkEvent, Network, Notice, Signs, Taken, Views,
+};
+use crate::proto::Zxid;
+use crate::replica::{
+    Answered, ControlKind, Deltas, EntryKind, Event as MemberEvent, Now, Port, Replica, Uplink,
+};
+use crate::snapshot::java::{Encoder, Form};
+use crate::storage::{self, Done, Flushed, LogError, RecoveryError};
+use crate::tree::{self, Digests};
+use crate::wal::{Batch, Marker};
+use crate::zab::LinkId;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+/// How soon a process whose disk failed is started again.
+pub(super) const RESTART_US: u64 = 300_000;
+
+/// Deltas that are on their way to a view at most.
+const CHANNEL_SLOTS: usize = 2;
+
+/// How trees are kept.
+pub(super) fn tree_settings() -> tree::Settings {
+    tree::Settings { extended_types: tree::ExtendedTypes::Off, digests: Digests::Kept, hash_seed: 1 }
+}
+
+/// What is counted over a history.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    /// Leaders that were established.
+    pub led: u64,
+    /// As in [`super::Outcome`].
+    pub syncs: BTreeMap<&'static str, u64>,
+    /// The same.
+    pub failed_syncs: u64,
+    /// The same.
+    pub log_reads: u64,
+    /// The same.
+    pub logs_found: u64,
+}
+
+/// How a process ends, and after how long it is started again; not at all for `None`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub how: Stop,
+    pub back_us: Option<u64>,
+}
+
+/// What a cluster lends to one of its processes while something happens to it.
+pub(crate) struct Env<'a> {
+    pub server: usize,
+    pub incarnation: u64,
+    pub now: Now,
+    pub disk: SimDisk,
+    pub settings: Settings,
+    pub mutation: Option<Mutation>,
+    /// Its disk rots.
+    pub is_rotten: bool,
+    pub net: &'a mut Net,
+    pub oracle: &'a mut Oracle,
+    pub shadows: &'a mut [Shadow],
+    pub images: &'a mut BTreeMap<Zxid, Shadow>,
+    pub counts: &'a mut Counts,
+    pub trace: &'a mut Trace,
+    pub fuse: &'a mut Option<(u64, Stop)>,
+    pub stop_at: &'a mut Option<(usize, Step, Stop)>,
+    /// The process stands still for so long after this.
+    pub stall_us: u64,
+    /// The process has ended: nothing that it still does has an effect.
+    pub end: Option<End>,
+}
+
+impl Env<'_> {
+    /// Notes that something happened.
+    pub fn trace(&mut self, what: impl FnOnce(usize) -> String) {
+        let line = what(self.server + 1);
+        self.trace.line(self.net.now_us, &line);
+    }
+
+    pub fn at(&mut self, at_us: u64, what: Inside) {
+        let Self { server, incarnation, .. } = *self;
+        self.net.at(at_us, Event::Inside { server, incarnation, what });
+    }
+
+    pub fn within(&mut self, delay_us: u64, what: Inside) {
+        self.at(self.net.now_us + delay_us, what);
+    }
+
+    /// A delay below `bound_us`.
+    pub fn some_us(&mut self, bound_us: u64) -> u64 {
+        self.net.random.below(bound_us)
+    }
+
+    /// True as long as the process runs, which may end before each step.
+    pub fn step(&mut self) -> bool {
+        match self.fuse {
+            Some((0, how)) if self.end.is_none() => {
+                let how = *how;
+                self.end = Some(End { how, back_us: Some(self.net.random.below(2_000_000)) });
+            }
+            Some((left, _)) => *left = left.saturating_sub(1),
+            None => {}
+        }
+        self.end.is_none()
+    }
+
+    /// Whether the process ends at this step; it stays down.
+    pub fn stops_at(&mut self, step: Step) -> bool {
+        let server = self.server;
+        if let Some((_, _, how)) = self.stop_at.take_if(|(who, at, _)| (*who, *at) == (server, step)) {
+            self.trace(|server| format!("server {server} is stopped at {step:?}"));
+            self.end = Some(End { how, back_us: None });
+        }
+        self.end.is_some()
+    }
+
+    /// The process cannot go on, and is started again by a supervisor.
+    pub fn failed(&mut self, why: &dyn std::fmt::Display) {
+        if self.end.is_none() {
+            self.trace(|server| format!("server {server} fails: {why}"));
+            let how = if self.disk.is_off() { Stop::PowerOff } else { Stop::Killed };
+            self.end = Some(End { how, back_us: Some(RESTART_US + self.net.random.below(RESTART_US)) });
+        }
+    }
+
+    fn violate(&mut self, what: impl FnOnce(usize) -> String) {
+        let what = what(self.server + 1);
+        self.oracle.violate(what);
+    }
+}
+
+/// A process's own part, and what it was lent.
+pub(super) struct World<'a, 'b> {
+    pub shell: &'a mut Shell,
+    pub env: &'a mut Env<'b>,
+}
+
+impl driver::World for World<'_, '_> {
+    type Clock = Self;
+    type Log = Self;
+    type Views = Self;
+    type Member = Self;
+
+    fn clock(&self) -> &Self {
+        self
+    }
+
+    fn log(&mut self) -> &mut Self {
+        self
+    }
+
+    fn views(&mut self) -> &mut Self {
+        self
+    }
+
+    fn member(&mut self) -> Option<&mut Self> {
+        Some(self)
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.env.trace(|server| format!("server {server}: {notice:?}"));
+    }
+}
+
+impl Clock for World<'_, '_> {
+    fn now(&self) -> Now {
+        self.env.now
+    }
+}
+
+impl driver::Log for World<'_, '_> {
+    /// Now and then a group is flushed at once, as one is that the commit thread writes; else later.
+    fn write(&mut self, batch: Arc<Batch>, _here: bool) -> Result<Option<Done>, LogError> {
+        let Self { shell, env } = self;
+        if !env.step() || env.stops_at(Step::Write) {
+            return Ok(None);
+        }
+        let is_early = env.mutation == Some(Mutation::AcknowledgeEarly);
+        if env.mutation == Some(Mutation::SkipTruncation)
+            && matches!(batch.as_marker(), Some(Marker::Truncate { .. }))
+        {
+            return Ok(Some(shell.claimed(batch)));
+        }
+        if is_early && shell.is_unflushed {
+            // Only the next group waits for it.
+            shell.log.flush()?;
+            env.shadows[env.server].records.values_mut().for_each(|(_, is_durable)| *is_durable = true);
+        }
+        shell.note_written(&batch, env);
+        if env.mutation != Some(Mutation::LoseWrites) || batch.is_marker() {
+            shell.log.files_mut().clock_us = env.now.mono_us;
+            shell.log.write(&batch)?;
+            shell.is_unflushed = true;
+        }
+        if env.stops_at(Step::Written) {
+            return Ok(None);
+        }
+        if is_early && !batch.is_marker() {
+            return Ok(Some(shell.claimed(batch)));
+        }
+        if env.net.random.one_in(8) {
+            return shell.flush(batch, env);
+        }
+        let (min, max) = env.settings.flush_us;
+        let mut delay_us = min + env.some_us(max - min + 1);
+        if env.net.random.one_in(100) {
+            delay_us += env.some_us(300_000);
+        }
+        env.within(delay_us, Inside::Flush(batch));
+        Ok(None)
+    }
+
+    fn take_done(&mut self) -> Option<Done> {
+        self.shell.done.take()
+    }
+}
+
+impl Shell {
+    /// A group that is said to be durable.
+    fn claimed(&self, batch: Arc<Batch>) -> Done {
+        let end = self.log.encoder().position();
+        Done { batch, flushed: Flushed { took_us: 0, fsync_us: 0, bytes: 0, end, balanced_bytes: 0 } }
+    }
+
+    /// A group is about to be written.
+    fn note_written(&mut self, batch: &Batch, env: &mut Env<'_>) {
+        match batch.as_marker() {
+            Some(marker) => {
+                let is_base = matches!(marker, Marker::Base { .. });
+                let may_be_late = is_base || env.settings.as_java;
+                let voters = may_be_late.then_some(env.settings.voters);
+                env.oracle.taken_back(env.server, env.shadows, marker.zxid(), voters);
+                env.shadows[env.server].marker = Some((marker.zxid(), is_base));
+            }
+            None => {
+                for (zxid, txn) in batch.iter() {
+                    // The log of a server that did not follow the leader which made a txn has it without the digest.
+                    let txn = crate::txn::without_digest(txn).unwrap_or(txn);
+                    env.oracle.written(env.server, self.confirmed, zxid, txn);
+                    let records = &mut env.shadows[env.server].records;
+                    records.insert(zxid, (Bytes::copy_from_slice(txn), false));
+                }
+            }
+        }
+        env.trace(|server| {
+            let first = batch.iter().next().map(|(zxid, _)| zxid);
+            format!("server {server} writes {first:?} to {} {:?}", batch.last(), batch.as_marker())
+        });
+    }
+
+    /// Makes the group in flight durable; `None` where the process ends with that.
+    pub fn flush(&mut self, batch: Arc<Batch>, env: &mut Env<'_>) -> Result<Option<Done>, LogError> {
+        let is_lost = env.mutation == Some(Mutation::LoseWrites) && !batch.is_marker();
+        let flushed = if is_lost {
+            self.claimed(batch.clone()).flushed
+        } else {
+            self.log.files_mut().clock_us = env.now.mono_us;
+            self.log.flush()?
+        };
+        self.is_unflushed = false;
+        let shadow = &mut env.shadows[env.server];
+        match batch.is_marker() {
+            true => shadow.mark(env.images),
+            false if is_lost => {}
+            false => batch.iter().for_each(|(zxid, _)| {
+                if let Some((_, is_durable)) = shadow.records.get_mut(&zxid) {
+                    *is_durable = true;
+                }
+            }),
+        }
+        let step = if batch.is_marker() { Step::Marked } else { Step::Flushed };
+        Ok((!env.stops_at(step)).then_some(Done { batch, flushed }))
+    }
+
+    /// Sends what there is of a tree to its learner, and what waits for its end once that was all.
+    fn pump(&mut self, link: LinkId, env: &mut Env<'_>) {
+        let (Some(tree), Some(peer)) = (self.trees.get_mut(&link), self.peers.get_mut(&link)) else { return };
+        if !tree.is_sending || env.end.is_some() {
+            return;
+        }
+        for piece in tree.pieces.drain(..) {
+            self.sent.push(Taken { link, bytes: piece.len(), messages: 0 });
+            env.net.send(peer.socket, piece);
+        }
+        match &tree.making {
+            Making::Gathering(_) | Making::Encoding(_) => {}
+            Making::Whole => {
+                let after = std::mem::take(&mut tree.after);
+                self.trees.remove(&link);
+                for bytes in after {
+                    self.sent.push(Taken { link, bytes: bytes.len(), messages: bytes.len() });
+                    env.net.send(peer.socket, bytes);
+                }
+            }
+            Making::Broken => peer.lose(link, &mut self.events),
+        }
+    }
+
+    /// Makes some more of the tree for a learner.
+    pub fn make_some(&mut self, link: LinkId, env: &mut Env<'_>) {
+        let Some(tree) = self.trees.get_mut(&link) else { return };
+        let is_done = match &mut tree.making {
+            Making::Gathering(image) => match &mut *image.gathered.borrow_mut() {
+                Gathered::Some(_) => false,
+                Gathered::GivenUp => true,
+                Gathered::All(_) => true,
+            },
+            Making::Encoding(_) | Making::Whole | Making::Broken => false,
+        };
+        if is_done && let Making::Gathering(image) = std::mem::replace(&mut tree.making, Making::Broken) {
+            self.arrivals.push_back(Arrival::TreeReady(link, image.zxid));
+            if let Gathered::All(nodes) = &mut *image.gathered.borrow_mut() {
+                let mut encoder = Encoder::new(Form::Stream, image.sessions, std::mem::take(nodes));
+                let (mut pieces, mut more) = (Vec::new(), true);
+                while more {
+                    let mut piece = Vec::new();
+                    more = encoder.next_piece(&mut piece);
+                    pieces.push(Bytes::from(piece));
+                }
+                tree.making = Making::Encoding(pieces.into());
+            }
+        }
+        if let Making::Encoding(rest) = &mut tree.making {
+            tree.pieces.extend(rest.pop_front());
+            if rest.is_empty() {
+                tree.making = Making::Whole;
+            }
+        }
+        if matches!(tree.making, Making::Gathering(_) | Making::Encoding(_)) {
+            let delay_us = 1 + env.some_us(3_000);
+            env.within(delay_us, Inside::MakeTree(link));
+        }
+        self.pump(link, env);
+    }
+
+    /// The first view is shown what was committed.
+    fn note_published(&mut self, deltas: &Deltas, env: &mut Env<'_>) {
+        for entry in &deltas.entries {
+            match &entry.what {
+                EntryKind::Control(ControlKind::Reset(restart)) => {
+                    self.tentative.clear();
+                    self.confirmed = Zxid::ZERO;
+                    self.published = entry.zxid;
+                    self.tentative.push((entry.zxid, restart.tree.digest()));
+                    continue;
+                }
+                EntryKind::Control(ControlKind::Serving(is_serving)) => self.is_serving = *is_serving,
+                _ => {}
+            }
+            self.published = entry.zxid;
+            if entry.zxid.counter() != 0 {
+                self.tentative.push((entry.zxid, entry.digest));
+            }
+            if self.is_serving
+                && let Some(&(zxid, _)) = self.tentative.last()
+            {
+                env.oracle.committed(env.server, self.confirmed, zxid, env.shadows, env.settings.voters);
+                for (zxid, digest) in std::mem::take(&mut self.tentative) {
+                    env.oracle.digest(env.server, zxid, digest);
+                }
+                self.confirmed = zxid;
+            }
+        }
+        env.trace(|server| {
+            let entries = deltas.entries.iter().map(|entry| format!("{} {}", entry.zxid, brief(&entry.what)));
+            format!("server {server} publishes {}", entries.collect::<Vec<_>>().join(", "))
+        });
+    }
+}
+
+impl Peer {
+    /// The connection is of no use any more; the driver is told once.
+    pub fn lose(&mut self, link: LinkId, events: &mut std::collections::VecDeque<LinkEvent>) {
+        if !std::mem::replace(&mut self.is_lost, true) {
+            events.push_back(LinkEvent::Closed(link));
+        }
+    }
+}
+
+fn brief(what: &EntryKind) -> String {
+    match what {
+        EntryKind::Control(ControlKind::Reset(_)) => "Reset".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+impl Views for World<'_, '_> {
+    fn take_uplink(&mut self, view: usize) -> Option<Uplink> {
+        self.shell.views[view].uplinks.pop_front()
+    }
+
+    fn take_signs(&mut self, view: usize) -> Signs {
+        self.shell.views[view].signs.take()
+    }
+
+    fn has_room(&self, view: usize) -> bool {
+        self.shell.views[view].deltas < CHANNEL_SLOTS
+    }
+
+    fn put(&mut self, view: usize, deltas: Arc<Deltas>) {
+        let Self { shell, env } = self;
+        if !env.step() {
+            return;
+        }
+        let side = &mut shell.views[view];
+        side.deltas += 1;
+        side.given += 1;
+        let delay_us = env.net.random.below(env.settings.channel_us + 1);
+        // Now and then a view has other things to do.
+        let late_us = if env.net.random.one_in(500) { env.net.random.below(400_000) } else { 0 };
+        side.due_us = side.due_us.max(env.net.now_us + delay_us + late_us);
+        let (due_us, is_first) = (side.due_us, side.given > shell.published_count);
+        if is_first {
+            shell.published_count += 1;
+            shell.note_published(&deltas, env);
+        }
+        env.at(due_us, Inside::Deltas { view: view as u16, deltas });
+    }
+
+    fn set_durable(&mut self, zxid: Zxid) {
+        self.shell.durable = zxid;
+    }
+
+    fn render(&mut self, answered: Answered) -> Vec<u8> {
+        crate::admin::render(answered.word, &answered.status)
+    }
+}
+
+impl Network for World<'_, '_> {
+    fn connect(&mut self, link: LinkId, sid: i64, port: Port) {
+        let Self { shell, env } = self;
+        if env.step() {
+            let (from, to) = ((env.server, Who::Peer(port)), ((sid - 1) as usize, Who::Peer(port)));
+            let socket = env.net.dial(from, to);
+            shell.add_peer(link, socket);
+        }
+    }
+
+    fn send(&mut self, link: LinkId, bytes: Bytes) {
+        let Self { shell, env } = self;
+        let Some(peer) = shell.peers.get_mut(&link) else { return };
+        if !env.step() {
+            return;
+        }
+        if peer.is_ended {
+            // A write to a connection that the other side has left.
+            return peer.lose(link, &mut shell.events);
+        }
+        let is_twice = env.mutation == Some(Mutation::ForwardTwice) && bytes.starts_with(&1i32.to_be_bytes());
+        for _ in 0..if is_twice { 2 } else { 1 } {
+            match shell.trees.get_mut(&link) {
+                Some(tree) if tree.is_sending => tree.after.push(bytes.clone()),
+                _ => {
+                    shell.sent.push(Taken { link, bytes: bytes.len(), messages: bytes.len() });
+                    env.net.send(peer.socket, bytes.clone());
+                }
+            }
+        }
+    }
+
+    fn send_tree(&mut self, link: LinkId) {
+        let Self { shell, env } = self;
+        if !env.step() {
+            return;
+        }
+        if let Some(tree) = shell.trees.get_mut(&link) {
+            tree.is_sending = true;
+            shell.pump(link, env);
+        }
+        env.stops_at(Step::ImageSent);
+    }
+
+    fn close(&mut self, link: LinkId) {
+        let Self { shell, env } = self;
+        if !env.step() {
+            return;
+        }
+        shell.trees.remove(&link);
+        if let Some(peer) = shell.peers.remove(&link) {
+            shell.sockets.remove(&peer.socket);
+            match peer.is_ended {
+                true => env.net.vanish(peer.socket),
+                false => env.net.close(peer.socket),
+            }
+        }
+    }
+
+    fn has(&self, link: LinkId) -> bool {
+        self.shell.peers.contains_key(&link)
+    }
+
+    fn flush(&mut self) {}
+
+    fn next_taken(&mut self) -> Option<Taken> {
+        self.shell.taken.pop_front()
+    }
+
+    fn next_event(&mut self) -> Option<LinkEvent> {
+        self.shell.events.pop_front()
+    }
+
+    fn has_news(&self) -> bool {
+        !self.shell.events.is_empty()
+    }
+
+    fn receive(&mut self, replica: &mut Replica, now: Now) -> bool {
+        let Self { shell, env } = self;
+        let mut more = false;
+        let random = &mut env.net.random;
+        for (&link, peer) in shell.peers.iter_mut().filter(|(_, peer)| peer.is_readable()) {
+            // Some reads of a turn, before anything that they lead to is done.
+            for _ in 0..1 + random.below(4) {
+                if !replica.may_receive(link) {
+                    break;
+                }
+                let Some(bytes) = peer.inbox.pop_front() else {
+                    if peer.is_ended {
+                        peer.lose(link, &mut shell.events);
+                    }
+                    break;
+                };
+                // What came in several pieces may be read at once.
+                let mut read = bytes.to_vec();
+                while random.one_in(2)
+                    && let Some(more) = peer.inbox.pop_front()
+                {
+                    read.extend_from_slice(&more);
+                }
+                replica.received(link, &read, now);
+            }
+            more |= peer.is_readable() && replica.may_receive(link);
+        }
+        more
+    }
+
+    fn tell(&mut self, event: &MemberEvent) {
+        let env = &mut *self.env;
+        if env.end.is_some() {
+            return;
+        }
+        env.trace(|server| format!("server {server}: {event}"));
+        match event {
+            MemberEvent::Leading { epoch, .. } => {
+                env.counts.led += 1;
+                env.oracle.leads(env.server, env.incarnation, *epoch);
+            }
+            MemberEvent::Following { sync, .. } => *env.counts.syncs.entry(sync).or_default() += 1,
+            MemberEvent::SyncFailed { .. } => env.counts.failed_syncs += 1,
+            // Here every leader's digests are right.
+            MemberEvent::Digest { why } | MemberEvent::DigestHint { why } => {
+                env.violate(|server| format!("server {server}: {why}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What an operation of a process gives that has ended.
+fn ended() -> io::Error {
+    io::Error::other("the process has ended")
+}
+
+impl Disk for World<'_, '_> {
+    type Storage = SimDisk;
+    type Image = Image;
+
+    fn storage(&self) -> &SimDisk {
+        &self.env.disk
+    }
+
+    fn save_epochs(&mut self, epochs: storage::Epochs) -> io::Result<()> {
+        let env = &mut *self.env;
+        if !env.step() || env.stops_at(Step::SaveEpochs) {
+            return Err(ended());
+        }
+        env.trace(|server| format!("server {server} saves {epochs:?}"));
+        if env.mutation == Some(Mutation::ForgetEpochs) {
+            return Ok(());
+        }
+        epochs.write(&env.disk)?;
+        if env.stops_at(Step::EpochsSaved) {
+            return Err(ended());
+        }
+        if env.net.random.one_in(4) {
+            env.stall_us = env.some_us(20_000);
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, zxid: Zxid, base: crate::wal::Position) -> io::Result<()> {
+        let env = &mut *self.env;
+        if !env.step() || env.stops_at(Step::FinishInstall) {
+            return Err(ended());
+        }
+        storage::adopt(&env.disk, zxid, base)?;
+        if env.stops_at(Step::Installed) { Err(ended()) } else { Ok(()) }
+    }
+
+    /// A tree is written at once, and the driver hears of it later; the rest is done later.
+    fn begin(&mut self, job: Job) -> io::Result<()> {
+        let Self { shell, env } = self;
+        if !env.step() {
+            return Ok(());
+        }
+        let job = match job {
+            job @ Job::FindInLog(..) => job,
+            Job::ReadLog(link, after, reader, durable, _) => {
+                Job::ReadLog(link, after, reader, durable, 1 + env.some_us(20_000) as usize)
+            }
+            job @ Job::Reload(_) => {
+                if env.stops_at(Step::Reload) {
+                    return Ok(());
+                }
+                job
+            }
+            job @ Job::StoreTree(..) => {
+                if env.stops_at(Step::StoreTree) {
+                    return Ok(());
+                }
+                let done = shell.run(job, env);
+                if !env.stops_at(Step::TreeStored) {
+                    // Now and then longer than any time-out.
+                    let slow_us = [20_000, 20_000, 400_000, 5_000_000][env.some_us(4) as usize];
+                    let delay_us = env.some_us(slow_us);
+                    env.within(delay_us, Inside::JobDone(done, delay_us));
+                }
+                return Ok(());
+            }
+        };
+        let delay_us = env.some_us(30_000);
+        env.within(delay_us, Inside::Job(job, delay_us));
+        Ok(())
+    }
+
+    fn make_tree(&mut self, link: LinkId, image: Image) {
+        let Self { shell, env } = self;
+        let making = Making::Gathering(image);
+        let tree = Tree { making, pieces: Vec::new(), is_sending: false, after: Vec::new() };
+        shell.trees.insert(link, tree);
+        let delay_us = 1 + env.some_us(1_000);
+        env.within(delay_us, Inside::MakeTree(link));
+    }
+
+    fn next_arrival(&mut self) -> Option<Arrival<Image>> {
+        self.shell.arrivals.pop_front()
+    }
+}
+
+impl Shell {
+    /// Does a job.
+    pub fn run(&mut self, job: Job, env: &mut Env<'_>) -> JobResult {
+        let mut told = Vec::new();
+        let done = job.run(&env.disk, tree_settings(), &mut |event| told.push(event));
+        for event in told {
+            env.trace(|server| format!("server {server} recovers: {event:?}"));
+        }
+        match done {
+            JobResult::LogFound(link, found, why) => {
+                let found = found.filter(|_| !env.net.random.one_in(3));
+                env.counts.logs_found += u64::from(found.is_some());
+                JobResult::LogFound(link, found, why)
+            }
+            JobResult::LogRead(..) => {
+                env.counts.log_reads += 1;
+                done
+            }
+            JobResult::Reloaded(ref restored) => {
+                let shadow = &mut env.shadows[env.server];
+                env.oracle.started(env.server, shadow, env.images, restored.zxid);
+                done
+            }
+            JobResult::NotReloaded(ref error) => {
+                let is_expected =
+                    matches!(error, RecoveryError::Io { .. }) || error.is_damage() && env.is_rotten;
+                if !is_expected {
+                    env.violate(|server| format!("server {server} cannot read again: {error}"));
+                }
+                done
+            }
+            JobResult::Stored(_) | JobResult::NotStored(_) => {
+                env.trace(|server| format!("server {server} has a tree stored: {}", stored(&done)));
+                done
+            }
+        }
+    }
+}
+
+fn stored(done: &JobResult) -> &str {
+    match done {
+        JobResult::NotStored(why) => why,
+        _ => "all of it",
+    }
+}

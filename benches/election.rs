@@ -4,7 +4,7 @@ use criterion::{BatchSize, Criterion, Throughput};
 use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
 use zkfast::config::{Ensemble, PeerAddress, Role, Server};
-use zkfast::proto::Zxid;
+use zkfast::proto::{Epoch, ServerId, Zxid};
 use zkfast::zab::LinkId;
 use zkfast::zab::election::{Candidate, ElectionPort, Output};
 use zkfast::zab::notification::ServerState;
@@ -67,7 +67,7 @@ impl Ports {
         let quorum = Quorum::new(&ensemble).unwrap();
         let port = |sid| {
             let address = format!("zk{sid}:3888");
-            (sid, ElectionPort::new(&ensemble, quorum.clone(), sid, &address, 1 << 20))
+            (sid, ElectionPort::new(&ensemble, quorum.clone(), ServerId(sid), &address, 1 << 20))
         };
         Self {
             ports: (1..=servers).map(port).collect(),
@@ -82,7 +82,7 @@ impl Ports {
     /// All servers look for a leader, with logs that end at the same zxid; returns once all have the same leader.
     pub fn elect(&mut self) {
         self.leaders.clear();
-        let own = Candidate { zxid: Zxid::new(7, 1000), peer_epoch: 7 };
+        let own = Candidate { zxid: Zxid::new(7, 1000), peer_epoch: Epoch(7) };
         let servers = self.ports.len() as i64;
         for sid in 1..=servers {
             self.call(sid, |port, out| port.look(NOW_MS, Some(own), out));
@@ -105,7 +105,7 @@ impl Ports {
         for output in out.drain(..) {
             match output {
                 Output::Unwelcome { .. } => {}
-                Output::Connect { link, sid: peer } => {
+                Output::Connect { link, sid: ServerId(peer) } => {
                     self.accepted += 1;
                     let there = LinkId(self.accepted);
                     self.ends.insert((sid, link), (peer, there));
@@ -129,10 +129,10 @@ impl Ports {
                 Output::Elected { state, vote, .. } => {
                     assert_eq!(
                         state == ServerState::Leading,
-                        vote.leader == sid,
+                        vote.leader == ServerId(sid),
                         "a server leads if it was elected"
                     );
-                    self.leaders.insert(sid, vote.leader);
+                    self.leaders.insert(sid, vote.leader.0);
                 }
                 Output::Looks { .. } | Output::LeaderLooks { .. } => {}
             }

@@ -4,7 +4,7 @@ use super::jobs::Durable;
 use super::{
     Arrival, Disk, Fatal, Job, JobResult, LinkEvent, Network, Notice, Now, Output, Replica, Taken, World,
 };
-use crate::proto::Zxid;
+use crate::proto::{Epoch, Zxid};
 use crate::storage::{self, LogReader, ReadError, Storage};
 use crate::wal::{Batch, Position};
 use crate::zab::LinkId;
@@ -252,7 +252,7 @@ impl Outputs {
 
     /// Makes durable what is promised with the outputs that follow.
     fn save<M: Disk>(&mut self, member: &mut M, epochs: Epochs, repairing: bool) -> Result<(), Fatal> {
-        let Epochs { accepted, current, config_version } = epochs;
+        let Epochs { accepted: Epoch(accepted), current: Epoch(current), config_version } = epochs;
         let epochs = storage::Epochs { accepted, current, config_version, repairing };
         #[cfg(any(test, feature = "sim"))]
         let epochs = match self.bug {

@@ -15,6 +15,7 @@ pub mod op;
 pub mod path;
 pub mod reply;
 pub mod request;
+pub mod server_id;
 pub mod stat;
 pub mod zxid;
 
@@ -26,8 +27,9 @@ pub use jute::{JuteWrite, Reader, Short};
 pub use op::{OpCode, OpKind};
 pub use reply::ReplyHeader;
 pub use request::RequestHeader;
+pub use server_id::ServerId;
 pub use stat::Stat;
-pub use zxid::Zxid;
+pub use zxid::{Epoch, Zxid};
 
 /// Largest frame a server takes unless `jute.maxbuffer` sets another limit, in bytes after the length.
 /// Source: `BinaryInputArchive.maxBuffer`.

@@ -1,4 +1,4 @@
-//! Transaction ids.
+//! Transaction ids, and the epochs that they begin with.
 
 use std::fmt;
 
@@ -39,6 +39,42 @@ impl Zxid {
     /// From jute's `long`.
     pub const fn from_wire(value: i64) -> Self {
         Self(value as u64)
+    }
+}
+
+/// The number of a leader's reign: each new leader has a higher one. The high 32 bits of a zxid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u32);
+
+impl Epoch {
+    /// Before every leader.
+    pub const ZERO: Self = Self(0);
+
+    /// The epoch of a zxid.
+    pub const fn of(zxid: Zxid) -> Self {
+        Self(zxid.epoch())
+    }
+
+    /// The start of the epoch, which is no txn's zxid: what packets carry that are about the epoch.
+    pub const fn start(self) -> Zxid {
+        Zxid::new(self.0, 0)
+    }
+
+    /// The next epoch.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl From<Epoch> for i64 {
+    fn from(epoch: Epoch) -> Self {
+        epoch.0.into()
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

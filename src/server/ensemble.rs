@@ -9,7 +9,7 @@ use super::spsc::Notify;
 use super::{EXIT_BUG, EXIT_PORT, exit};
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::driver::{self, Arrival, Disk, Job, LinkEvent, Network, Taken};
-use crate::proto::Zxid;
+use crate::proto::{ServerId, Zxid};
 use crate::replica::{Event, MemberSettings, Now, Port, Replica, Weight};
 use crate::snapshot::java::{Encoder, Form};
 use crate::storage;
@@ -82,7 +82,7 @@ pub fn settings(config: &Config) -> Result<MemberSettings, String> {
     let quorum = Quorum::new(ensemble).map_err(|error| error.to_string())?;
     let tick_ms = i64::from(config.tick_time_ms);
     let membership = Membership {
-        sid,
+        sid: ServerId(sid),
         quorum: Arc::new(quorum),
         config_text: config_text(ensemble).into_bytes().into(),
         config_version: ensemble.version,
@@ -119,7 +119,7 @@ fn tell(event: &Event, peer: Option<SocketAddr>) {
 
 /// Listens on this server's ports for others, waiting for them where that may help, or ends the process.
 pub fn bind(member: &MemberSettings, quorum: &QuorumConfig) -> Bound {
-    let sid = member.membership.sid;
+    let sid = member.membership.sid.0;
     let addresses = &member.ensemble.servers[&sid].addresses;
     let bound = peers::bind(addresses, quorum.listen_on_all_ips, quorum.election_port_tries);
     bound.unwrap_or_else(|(what, error)| {

@@ -44,7 +44,7 @@ pub use obstacles::obstacles;
 use crate::admin::{self, Conf, FourLetterWord, Status};
 use crate::auth::Policy;
 use crate::config::{Config, Role};
-use crate::proto::Zxid;
+use crate::proto::{Epoch, Zxid};
 use crate::replica::{CommitSettings, MemberSettings, Now, Replica, View, ViewSettings};
 use crate::storage::Epochs;
 use crate::tree::{self, Digests};
@@ -452,7 +452,7 @@ pub fn run(config: &Config) {
         let inbox = ensemble_io.as_ref().map(EnsembleIo::inbox);
         view_mains.push((core, view, channels, plan, inbox));
     }
-    let sid = member.as_ref().map(|member| member.membership.sid);
+    let sid = member.as_ref().map(|member| member.membership.sid.0);
     let settings = CommitSettings::of(config, roles.views.len() as u16, sid, hash_seed);
     let mode = if member.is_some() { "ensemble" } else { "standalone" };
     let mut replica = match member {
@@ -460,6 +460,7 @@ pub fn run(config: &Config) {
         Some(mut member) => {
             let Epochs { accepted, current, config_version, repairing } = epochs;
             member.repairing = repairing;
+            let (accepted, current) = (Epoch(accepted), Epoch(current));
             let epochs = leader::Epochs { accepted, current, config_version };
             let history =
                 ensemble::history(&dir, restored.zxid, encoder.position(), config.quorum.commit_log_count);

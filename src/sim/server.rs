@@ -8,7 +8,7 @@ use super::world::{Env, RESTART_US, tree_settings};
 use crate::auth::Policy;
 use crate::database::Database;
 use crate::driver::{self, Driver, SnapshotPlan};
-use crate::proto::Zxid;
+use crate::proto::{Epoch, ServerId, Zxid};
 use crate::replica::{CommitSettings, MemberSettings, Now, Replica, View, ViewSettings};
 use crate::storage::{self, Folder, Recovered, RecoveryError, Storage};
 use crate::wal::Position;
@@ -311,7 +311,7 @@ impl Cluster {
             ..CommitSettings::new(settings.views, settings.tick_ms)
         };
         let storage::Epochs { accepted, current, config_version, .. } = epochs;
-        let epochs = Epochs { accepted, current, config_version };
+        let epochs = Epochs { accepted: Epoch(accepted), current: Epoch(current), config_version };
         let (history, now) = (self.history_of(&disk, zxid, log), self.servers[server].now(self.net.now_us));
         let replica = Replica::member(member, commit, policy, restored, epochs, history, now);
         let mut driver = Driver::new(replica, usize::from(settings.views), now.mono_us, zxid, log);
@@ -332,7 +332,7 @@ impl Cluster {
         let tick_ms = i64::from(self.settings.tick_ms);
         MemberSettings {
             membership: Membership {
-                sid: Self::sid(server),
+                sid: ServerId(Self::sid(server)),
                 quorum: Arc::new(quorum),
                 config_text: config_text(&ensemble).into_bytes().into(),
                 config_version: 0,

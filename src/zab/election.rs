@@ -20,7 +20,7 @@ use super::links::{Change, Heard, Links};
 use super::notification::{ServerState, Vote, put_notification};
 use super::quorum::{Quorum, SidSet, config_text};
 use crate::config::Ensemble;
-use crate::proto::Zxid;
+use crate::proto::{Epoch, ServerId, Zxid};
 
 /// How long a quorum's candidate waits for voters that were not heard, in milliseconds. Source: `finalizeWait`.
 pub const FINALIZE_MS: u64 = 200;
@@ -45,7 +45,7 @@ pub enum Unwelcome {
     )]
     Twice {
         /// The number that it has.
-        sid: i64,
+        sid: ServerId,
         /// Replaced connections within a minute.
         times: u32,
     },
@@ -70,7 +70,7 @@ pub enum Output {
         /// The number of the connection from now on.
         link: LinkId,
         /// The server to connect to.
-        sid: i64,
+        sid: ServerId,
     },
     /// Send bytes, after those sent before. The shell closes a connection that does not take them.
     Send {
@@ -111,7 +111,7 @@ pub enum Output {
     /// A voter looks for the leader that this server is.
     Looks {
         /// The voter.
-        sid: i64,
+        sid: ServerId,
         /// The epoch of its vote: its own current one, or a later one that it has heard of; `None` if it votes for no server.
         peer_epoch: Option<i64>,
     },
@@ -123,7 +123,7 @@ pub struct Candidate {
     /// The last zxid its log holds.
     pub zxid: Zxid,
     /// Its current epoch.
-    pub peer_epoch: u32,
+    pub peer_epoch: Epoch,
 }
 
 /// A voter's state and vote, as it sent them.
@@ -149,7 +149,7 @@ enum Phase {
 /// in order; a connection that closed is not heard of again.
 #[derive(Debug)]
 pub struct ElectionPort {
-    me: i64,
+    me: ServerId,
     quorum: Quorum,
     config: Vec<u8>,
     links: Links,
@@ -161,19 +161,19 @@ pub struct ElectionPort {
     /// While looking, what this server votes for, if it does; after that, what elected its leader.
     vote: Option<Vote>,
     /// Votes of this round, by voter.
-    votes: BTreeMap<i64, Ballot>,
+    votes: BTreeMap<ServerId, Ballot>,
     /// What servers that follow or lead said, whatever their round.
-    settled: BTreeMap<i64, Ballot>,
+    settled: BTreeMap<ServerId, Ballot>,
     /// Votes received while this server was not looking; they count if it joins their round.
-    early: BTreeMap<i64, Heard>,
+    early: BTreeMap<ServerId, Heard>,
     /// Voters that look for a leader and vote for no server.
     abstaining: SidSet,
     /// Voters whose connection ended after they had voted in this round.
     lost: SidSet,
     /// Peers that look for a leader: they are sent the vote when there is one.
-    asking: BTreeSet<i64>,
+    asking: BTreeSet<ServerId>,
     /// Peers of the configuration that are sent the vote once they are connected.
-    owed: BTreeSet<i64>,
+    owed: BTreeSet<ServerId>,
     finalize_ms: Option<u64>,
     resend_ms: u64,
     pause_ms: u64,
@@ -187,12 +187,12 @@ impl ElectionPort {
     /// followers that have not noticed the restart still name it as the leader of that round. The accepted epoch grows
     /// with each leader, so `accepted_epoch << 20` is such a start. (Java starts at 0 and can take an old round for
     /// the new one.)
-    pub fn new(ensemble: &Ensemble, quorum: Quorum, me: i64, address: &str, round: i64) -> Self {
+    pub fn new(ensemble: &Ensemble, quorum: Quorum, me: ServerId, address: &str, round: i64) -> Self {
         Self {
             me,
             quorum,
             config: config_text(ensemble).into_bytes(),
-            links: Links::new(me, address, ensemble.servers.keys().copied()),
+            links: Links::new(me, address, ensemble.servers.keys().copied().map(ServerId)),
             phase: Phase::Idle,
             round,
             own: None,
@@ -217,7 +217,7 @@ impl ElectionPort {
     }
 
     /// Whether there is a connection to that server's election port, or from it.
-    pub fn hears(&self, sid: i64) -> bool {
+    pub fn hears(&self, sid: ServerId) -> bool {
         self.links.is_open(sid)
     }
 
@@ -335,7 +335,7 @@ impl ElectionPort {
         [resend, self.finalize_ms.filter(|_| looking), links].into_iter().flatten().min()
     }
 
-    fn wants(&self, sid: i64) -> bool {
+    fn wants(&self, sid: ServerId) -> bool {
         self.owed.contains(&sid) || (self.phase == Phase::Looking && self.quorum.votes(sid))
     }
 
@@ -343,7 +343,7 @@ impl ElectionPort {
         let looking = self.phase == Phase::Looking;
         let silent = (looking && now_ms >= self.looking_since_ms + SILENT_MS).then(|| now_ms - SILENT_MS);
         let (owed, quorum) = (&self.owed, &self.quorum);
-        let wanted = |sid: i64| owed.contains(&sid) || (looking && quorum.votes(sid));
+        let wanted = |sid: ServerId| owed.contains(&sid) || (looking && quorum.votes(sid));
         for change in self.links.tick(now_ms, wanted, silent, out) {
             self.changed(now_ms, Some(change), out);
         }
@@ -384,7 +384,7 @@ impl ElectionPort {
     }
 
     /// Forgets what a peer sent over a connection that ended: its state may be another one now.
-    fn forget(&mut self, sid: i64) {
+    fn forget(&mut self, sid: ServerId) {
         self.settled.remove(&sid);
         self.early.remove(&sid);
         self.asking.remove(&sid);
@@ -399,7 +399,7 @@ impl ElectionPort {
     }
 
     /// True if this server's vote, or the one that elected its leader, is for that server.
-    fn votes_for(&self, sid: i64) -> bool {
+    fn votes_for(&self, sid: ServerId) -> bool {
         self.vote.is_some_and(|vote| vote.leader == sid)
     }
 
@@ -420,14 +420,14 @@ impl ElectionPort {
     }
 
     fn tell_voters(&mut self, out: &mut Vec<Output>) {
-        let voters: Vec<i64> = self.quorum.voters().filter(|sid| *sid != self.me).collect();
+        let voters: Vec<ServerId> = self.quorum.voters().filter(|sid| *sid != self.me).collect();
         for sid in voters {
             self.tell(sid, out);
         }
     }
 
     /// Sends a peer this server's state and vote, at once or when it is connected; only the newest is sent.
-    fn tell(&mut self, sid: i64, out: &mut Vec<Output>) {
+    fn tell(&mut self, sid: ServerId, out: &mut Vec<Output>) {
         let state = match self.phase {
             Phase::Idle => return,
             Phase::Looking => ServerState::Looking,
@@ -440,7 +440,7 @@ impl ElectionPort {
         }
     }
 
-    fn heard(&mut self, now_ms: u64, sid: i64, heard: Heard, out: &mut Vec<Output>) {
+    fn heard(&mut self, now_ms: u64, sid: ServerId, heard: Heard, out: &mut Vec<Output>) {
         let looks = heard.state == ServerState::Looking;
         let votes = self.quorum.votes(sid);
         if looks {
@@ -485,7 +485,7 @@ impl ElectionPort {
         }
     }
 
-    fn heard_looking(&mut self, now_ms: u64, sid: i64, heard: Heard, out: &mut Vec<Output>) {
+    fn heard_looking(&mut self, now_ms: u64, sid: ServerId, heard: Heard, out: &mut Vec<Output>) {
         self.settled.remove(&sid);
         if self.own.is_none() {
             // This server takes part in no vote: it waits for servers that have a leader.
@@ -534,7 +534,7 @@ impl ElectionPort {
         self.finalize_ms = None;
     }
 
-    fn heard_settled(&mut self, now_ms: u64, sid: i64, heard: Ballot, out: &mut Vec<Output>) {
+    fn heard_settled(&mut self, now_ms: u64, sid: ServerId, heard: Ballot, out: &mut Vec<Output>) {
         let leader = heard.vote.leader;
         self.quorum.remove(&mut self.abstaining, sid);
         if self.own.is_some() && heard.vote.round == self.round {
@@ -592,7 +592,7 @@ impl ElectionPort {
             self.finalize_ms = None;
             return;
         }
-        let accounted = |sid: i64| {
+        let accounted = |sid: ServerId| {
             sid == self.me
                 || self.votes.contains_key(&sid)
                 || self.quorum.has(&self.abstaining, sid)

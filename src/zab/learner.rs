@@ -19,7 +19,7 @@ use super::message::{
     put_ack, put_ack_epoch, put_bare, put_with, read_leader_info,
 };
 use super::quorum::{same_servers, version_in};
-use crate::proto::Zxid;
+use crate::proto::{Epoch, Zxid};
 use bytes::Bytes;
 
 /// What the caller must do, in this order.
@@ -42,7 +42,7 @@ pub enum LearnerOutput {
     /// Everything through this zxid is committed.
     Commit(Zxid),
     /// A quorum has all that this server has: serve clients, in this epoch.
-    UpToDate(u32),
+    UpToDate(Epoch),
     /// Answer the leader's ping with the sessions that live.
     Ping(Zxid),
     /// The leader's answer about a session.
@@ -72,9 +72,9 @@ pub enum LostLeader {
     #[error("the leader's epoch {theirs} is older than the accepted one, {accepted}")]
     OldEpoch {
         /// The leader's epoch.
-        theirs: u32,
+        theirs: Epoch,
         /// The promised epoch.
-        accepted: u32,
+        accepted: Epoch,
     },
     /// A proposal is missing.
     #[error("proposal {zxid} follows {last}")]
@@ -148,7 +148,7 @@ pub struct Learner {
     membership: Membership,
     epochs: Epochs,
     /// The leader's epoch, once it has said it.
-    epoch: u32,
+    epoch: Epoch,
     step: Step,
     /// The leader is zkfast's: ACK and COMMIT stand for all zxids up to theirs.
     is_cumulative: bool,
@@ -178,12 +178,12 @@ impl Learner {
         let kind = if is_observer { PacketType::OBSERVERINFO } else { PacketType::FOLLOWERINFO };
         let info = LearnerInfo::bytes(membership.sid, PROTOCOL_VERSION_CUMULATIVE, membership.config_version);
         let mut bytes = Vec::new();
-        put_with(&mut bytes, kind, Zxid::new(epochs.accepted, 0), &info);
+        put_with(&mut bytes, kind, epochs.accepted.start(), &info);
         out.push(LearnerOutput::Send(bytes.into()));
         Self {
             membership,
             epochs,
-            epoch: 0,
+            epoch: Epoch::ZERO,
             step: Step::AwaitsEpoch { wants_all: false },
             is_cumulative: false,
             is_observer,
@@ -237,7 +237,7 @@ impl Learner {
     /// True if the digest of this txn is the leader's own, and the leader zkfast's: then the tree must have it after the
     /// txn. Txns of former epochs may be of a leader of ZooKeeper's, which predicts wrong ones.
     pub fn vouches_for(&self, zxid: Zxid) -> bool {
-        self.is_cumulative && zxid.epoch() == self.epoch
+        self.is_cumulative && Epoch::of(zxid) == self.epoch
     }
 
     /// True if nothing may be sent to the leader now, whatever waits: a leader of ZooKeeper's closes the connection
@@ -331,7 +331,7 @@ impl Learner {
                 let version = read_leader_info(packet.data)?;
                 // Not above: what a later version of ZooKeeper's means by its number is something else.
                 self.is_cumulative = version == PROTOCOL_VERSION_CUMULATIVE;
-                self.promise(zxid.epoch(), wants_all, out)
+                self.promise(Epoch::of(zxid), wants_all, out)
             }
             (Step::Promised { wants_all: true }, PacketType::DIFF | PacketType::TRUNC) => {
                 Err(LostLeader::NotAll)
@@ -360,7 +360,7 @@ impl Learner {
                 out.push(LearnerOutput::Ping(zxid));
                 Ok(())
             }
-            (Step::Syncing { is_installing }, PacketType::NEWLEADER) if zxid.epoch() == self.epoch => {
+            (Step::Syncing { is_installing }, PacketType::NEWLEADER) if Epoch::of(zxid) == self.epoch => {
                 self.step = Step::Flushing { sync_end: self.logged, is_installing };
                 out.push(LearnerOutput::SyncEnds);
                 self.take_config_version(packet.data.unwrap_or_default());
@@ -371,7 +371,7 @@ impl Learner {
                 self.step = Step::Serving;
                 out.push(LearnerOutput::UpToDate(self.epoch));
                 // Java's leader expects one more; it counts for nothing.
-                self.ack(Zxid::new(self.epoch, 0), out);
+                self.ack(self.epoch.start(), out);
                 Ok(())
             }
             (Step::Syncing { .. } | Step::Flushing { .. } | Step::Acknowledged | Step::Serving, kind) => {
@@ -393,7 +393,7 @@ impl Learner {
 
     fn promise(
         &mut self,
-        epoch: u32,
+        epoch: Epoch,
         mut wants_all: bool,
         out: &mut Vec<LearnerOutput>,
     ) -> Result<(), LostLeader> {
@@ -407,7 +407,7 @@ impl Learner {
                 wants_all = false;
                 self.epochs.accepted = epoch;
                 out.push(LearnerOutput::SaveEpochs(self.epochs));
-                self.epochs.current as i32
+                self.epochs.current.0 as i32
             }
         };
         self.epoch = epoch;
@@ -514,7 +514,7 @@ impl Learner {
         self.step = Step::Acknowledged;
         self.epochs.current = self.epoch;
         out.push(LearnerOutput::SaveEpochs(self.epochs));
-        self.ack(Zxid::new(self.epoch, 0), out);
+        self.ack(self.epoch.start(), out);
         // What is proposed and not committed yet was logged along with the rest, and counts once it is durable.
         if self.durable > self.committed && !self.is_observer {
             if self.is_cumulative {
@@ -587,10 +587,10 @@ mod tests {
     fn outcome(version: i32, stream: &[u8], cuts: &[usize]) -> Vec<String> {
         let (_, membership) = Membership::of_three(1);
         let (last, mut out) = (Zxid::new(4, 7), Vec::new());
-        let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
+        let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
         let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
         let mut leader_info = Vec::new();
-        put_leader_info(&mut leader_info, 5, version);
+        put_leader_info(&mut leader_info, Epoch(5), version);
         learner.received(&leader_info, 0, &mut out);
         let (mut done, mut tree, mut from) = (Vec::new(), Vec::new(), 0);
         for to in cuts.iter().copied().chain([stream.len()]) {
@@ -649,10 +649,10 @@ mod tests {
         for (version, pings) in [(PROTOCOL_VERSION, 1), (PROTOCOL_VERSION_CUMULATIVE, 3)] {
             let (_, membership) = Membership::of_three(1);
             let mut out = Vec::new();
-            let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
+            let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
             let mut learner = Learner::new(membership, false, epochs, Zxid::new(4, 7), 0, &mut out);
             let mut bytes = Vec::new();
-            put_leader_info(&mut bytes, 5, version);
+            put_leader_info(&mut bytes, Epoch(5), version);
             put_bare(&mut bytes, PacketType::DIFF, Zxid::new(4, 8));
             put_bare(&mut bytes, PacketType::PING, Zxid::ZERO);
             put_proposal(&mut bytes, Zxid::new(4, 8), b"txn");
@@ -693,10 +693,10 @@ mod tests {
         for version in [PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE] {
             let (_, membership) = Membership::of_three(1);
             let mut out = Vec::new();
-            let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
+            let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
             let mut learner = Learner::new(membership, false, epochs, Zxid::new(4, 7), 0, &mut out);
             let mut bytes = Vec::new();
-            put_leader_info(&mut bytes, 5, version);
+            put_leader_info(&mut bytes, Epoch(5), version);
             put_bare(&mut bytes, PacketType::DIFF, Zxid::new(4, 8));
             put_proposal(&mut bytes, Zxid::new(4, 8), b"txn");
             put_bare(&mut bytes, PacketType::NEWLEADER, Zxid::new(5, 0));
@@ -726,10 +726,10 @@ mod tests {
     fn acknowledges_what_an_epoch_begins_with() {
         let (_, membership) = Membership::of_three(1);
         let (last, mut out) = (Zxid::new(4, 7), Vec::new());
-        let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
+        let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
         let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
         let mut bytes = Vec::new();
-        put_leader_info(&mut bytes, 5, PROTOCOL_VERSION);
+        put_leader_info(&mut bytes, Epoch(5), PROTOCOL_VERSION);
         put_bare(&mut bytes, PacketType::DIFF, last);
         let proposed = (1..=3).map(|counter| Zxid::new(5, counter));
         proposed.clone().for_each(|zxid| put_proposal(&mut bytes, zxid, b"txn"));
@@ -746,10 +746,10 @@ mod tests {
     fn commit_of_what_was_not_proposed() {
         let (_, membership) = Membership::of_three(1);
         let (last, mut out) = (Zxid::new(4, 7), Vec::new());
-        let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
+        let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
         let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
         let mut bytes = Vec::new();
-        put_leader_info(&mut bytes, 5, PROTOCOL_VERSION_CUMULATIVE);
+        put_leader_info(&mut bytes, Epoch(5), PROTOCOL_VERSION_CUMULATIVE);
         put_bare(&mut bytes, PacketType::DIFF, last);
         put_bare(&mut bytes, PacketType::COMMIT, Zxid::new(5, 1));
         learner.received(&bytes, 0, &mut out);
@@ -764,7 +764,7 @@ mod tests {
     fn durable_beyond_what_is_logged() {
         let (_, membership) = Membership::of_three(1);
         let (last, mut out) = (Zxid::new(4, 7), Vec::new());
-        let epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
+        let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
         let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
         learner.durable([Zxid::new(5, 1)].into_iter(), &mut out);
     }

@@ -17,6 +17,7 @@ use super::message::MessageError;
 use super::notification::{
     NOTIFICATION_BYTES_MAX, Notification, ServerState, Vote, put_hello, read_frame, read_hello,
 };
+use crate::proto::ServerId;
 
 /// An attempt that has not connected after this long is given up.
 const DIAL_MS: u64 = 2_000;
@@ -43,22 +44,22 @@ enum Use {
     /// Accepted; its hello has not come yet.
     Stranger { bytes: Vec<u8>, since_ms: u64 },
     /// Not connected yet.
-    Dialing { sid: i64, since_ms: u64 },
+    Dialing { sid: ServerId, since_ms: u64 },
     /// This server has said hello to a larger sid, which hangs up and calls back.
-    Calling { sid: i64, since_ms: u64 },
+    Calling { sid: ServerId, since_ms: u64 },
     /// The connection to that peer.
-    Open { sid: i64 },
+    Open { sid: ServerId },
 }
 
 /// What the election must know of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// There is a new connection to this peer; what was sent on an older one may be lost.
-    Up(i64),
+    Up(ServerId),
     /// There is none any more.
-    Lost(i64),
+    Lost(ServerId),
     /// An attempt failed.
-    Refused(i64),
+    Refused(ServerId),
 }
 
 #[derive(Debug, Default)]
@@ -106,15 +107,15 @@ pub(super) struct Heard {
 /// All connections of the election port.
 #[derive(Debug)]
 pub(super) struct Links {
-    me: i64,
+    me: ServerId,
     hello: Vec<u8>,
-    peers: BTreeMap<i64, Peer>,
+    peers: BTreeMap<ServerId, Peer>,
     uses: BTreeMap<LinkId, Use>,
     asked: u64,
 }
 
 impl Links {
-    pub(super) fn new(me: i64, address: &str, known: impl Iterator<Item = i64>) -> Self {
+    pub(super) fn new(me: ServerId, address: &str, known: impl Iterator<Item = ServerId>) -> Self {
         let mut hello = Vec::new();
         put_hello(&mut hello, me, address);
         let peer = || Peer { known: true, pause_ms: RETRY_MS_MIN, ..Peer::default() };
@@ -122,16 +123,16 @@ impl Links {
         Self { me, hello, peers, uses: BTreeMap::new(), asked: 0 }
     }
 
-    pub(super) fn is_open(&self, sid: i64) -> bool {
+    pub(super) fn is_open(&self, sid: ServerId) -> bool {
         self.peers.get(&sid).is_some_and(|peer| peer.link.is_some())
     }
 
     /// True if the last attempt failed and nothing came from it since.
-    pub(super) fn is_down(&self, sid: i64) -> bool {
+    pub(super) fn is_down(&self, sid: ServerId) -> bool {
         self.peers.get(&sid).is_some_and(|peer| peer.link.is_none() && peer.refused)
     }
 
-    pub(super) fn is_known(&self, sid: i64) -> bool {
+    pub(super) fn is_known(&self, sid: ServerId) -> bool {
         self.peers.get(&sid).is_some_and(|peer| peer.known)
     }
 
@@ -145,7 +146,7 @@ impl Links {
     }
 
     /// Sends to the peer; false without a connection.
-    pub(super) fn send(&self, sid: i64, bytes: &[u8], out: &mut Vec<Output>) -> bool {
+    pub(super) fn send(&self, sid: ServerId, bytes: &[u8], out: &mut Vec<Output>) -> bool {
         let Some(link) = self.peers.get(&sid).and_then(|peer| peer.link) else { return false };
         out.push(Output::Send { link, bytes: bytes.to_vec() });
         true
@@ -184,7 +185,7 @@ impl Links {
         link: LinkId,
         bytes: &[u8],
         out: &mut Vec<Output>,
-    ) -> (Option<i64>, Option<Change>) {
+    ) -> (Option<ServerId>, Option<Change>) {
         match self.uses.get_mut(&link) {
             Some(Use::Open { sid }) => {
                 let sid = *sid;
@@ -219,7 +220,7 @@ impl Links {
         &mut self,
         now_ms: u64,
         link: LinkId,
-        sid: i64,
+        sid: ServerId,
         rest: Vec<u8>,
         out: &mut Vec<Output>,
     ) -> Option<Change> {
@@ -256,7 +257,14 @@ impl Links {
     }
 
     /// Makes `link` the connection to `sid`, in place of any other.
-    fn open(&mut self, now_ms: u64, link: LinkId, sid: i64, rest: Vec<u8>, out: &mut Vec<Output>) -> Change {
+    fn open(
+        &mut self,
+        now_ms: u64,
+        link: LinkId,
+        sid: ServerId,
+        rest: Vec<u8>,
+        out: &mut Vec<Output>,
+    ) -> Change {
         let peer = self.peers.entry(sid).or_default();
         let others = [peer.link.replace(link), peer.attempt.take()];
         peer.bytes = rest;
@@ -274,7 +282,7 @@ impl Links {
     /// The next notification of the peer; `None` when there is no more to read, or its connection ended by the last one.
     ///
     /// Frames that hold no vote are passed over; a length that cannot be ends the connection.
-    pub(super) fn next(&mut self, sid: i64, out: &mut Vec<Output>) -> Option<Heard> {
+    pub(super) fn next(&mut self, sid: ServerId, out: &mut Vec<Output>) -> Option<Heard> {
         loop {
             let peer = self.peers.get_mut(&sid)?;
             let link = peer.link?;
@@ -340,12 +348,12 @@ impl Links {
         }
     }
 
-    fn failed(&mut self, now_ms: u64, sid: i64) {
+    fn failed(&mut self, now_ms: u64, sid: ServerId) {
         self.paused(now_ms, sid);
         self.peers.get_mut(&sid).expect("a server that is called is a peer").refused = true;
     }
 
-    fn paused(&mut self, now_ms: u64, sid: i64) {
+    fn paused(&mut self, now_ms: u64, sid: ServerId) {
         let peer = self.peers.get_mut(&sid).expect("a server that is called is a peer");
         peer.attempt = None;
         peer.retry_ms = now_ms + peer.pause_ms;
@@ -366,7 +374,7 @@ impl Links {
         out.push(Output::Close { link });
     }
 
-    fn dial(&mut self, now_ms: u64, sid: i64, out: &mut Vec<Output>) {
+    fn dial(&mut self, now_ms: u64, sid: ServerId, out: &mut Vec<Output>) {
         let peer = self.peers.get_mut(&sid).expect("a server that is to be called is a peer");
         if !peer.known || peer.link.is_some() || peer.attempt.is_some() || now_ms < peer.retry_ms {
             return;
@@ -385,7 +393,7 @@ impl Links {
     pub(super) fn tick(
         &mut self,
         now_ms: u64,
-        wanted: impl Fn(i64) -> bool,
+        wanted: impl Fn(ServerId) -> bool,
         silent_since_ms: Option<u64>,
         out: &mut Vec<Output>,
     ) -> Vec<Change> {
@@ -396,7 +404,7 @@ impl Links {
             out.push(Output::Close { link });
             changes.extend(self.closed(now_ms, link));
         }
-        let sids: Vec<i64> = self.peers.keys().copied().filter(|sid| wanted(*sid)).collect();
+        let sids: Vec<ServerId> = self.peers.keys().copied().filter(|sid| wanted(*sid)).collect();
         for sid in sids {
             let peer = &self.peers[&sid];
             if let (Some(link), Some(since_ms)) = (peer.link, silent_since_ms)
@@ -412,7 +420,7 @@ impl Links {
     }
 
     /// When [`Links::tick`] has something to do next.
-    pub(super) fn deadline(&self, wanted: impl Fn(i64) -> bool) -> Option<u64> {
+    pub(super) fn deadline(&self, wanted: impl Fn(ServerId) -> bool) -> Option<u64> {
         let ends = self.uses.values().map(Use::deadline).filter(|at| *at != u64::MAX);
         let idle = |peer: &Peer| peer.known && peer.link.is_none() && peer.attempt.is_none();
         let calls = self

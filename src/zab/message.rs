@@ -22,7 +22,7 @@
 
 use bytes::BufMut;
 
-use crate::proto::{Id, JuteWrite, OpCode, Reader, Short, Zxid};
+use crate::proto::{Epoch, Id, JuteWrite, OpCode, Reader, ServerId, Short, Zxid};
 use crate::wal::TXN_BYTES_MAX;
 
 /// Most bytes of a packet's data: the largest txn the log takes, with room for what stands around it.
@@ -324,7 +324,7 @@ impl PacketStream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LearnerInfo {
     /// The learner's sid; `None` from servers before 3.3, which sent no data.
-    pub sid: Option<i64>,
+    pub sid: Option<ServerId>,
     /// 0 where it was not sent: a server before 3.4, which knows no LEADERINFO.
     pub protocol_version: i32,
     /// 0 where it was not sent: a server before 3.5.
@@ -336,17 +336,17 @@ impl LearnerInfo {
     pub fn read(data: Option<&[u8]>) -> Self {
         let mut reader = Reader::new(data.unwrap_or_default());
         Self {
-            sid: reader.long().ok(),
+            sid: reader.long().ok().map(ServerId),
             protocol_version: reader.int().unwrap_or(0),
             config_version: reader.long().unwrap_or(0),
         }
     }
 
     /// The 20 bytes of a server with that sid.
-    pub fn bytes(sid: i64, protocol_version: i32, config_version: i64) -> [u8; 20] {
+    pub fn bytes(sid: ServerId, protocol_version: i32, config_version: i64) -> [u8; 20] {
         let mut bytes = [0; 20];
         let mut out = &mut bytes[..];
-        out.put_i64(sid);
+        out.put_i64(sid.0);
         out.put_i32(protocol_version);
         out.put_i64(config_version);
         bytes
@@ -371,9 +371,9 @@ pub fn read_leader_info(data: Option<&[u8]>) -> Result<i32, MessageError> {
 }
 
 /// Appends a LEADERINFO.
-pub fn put_leader_info(out: &mut Vec<u8>, epoch: u32, protocol_version: i32) {
+pub fn put_leader_info(out: &mut Vec<u8>, epoch: Epoch, protocol_version: i32) {
     let data = protocol_version.to_be_bytes();
-    put_with(out, PacketType::LEADERINFO, Zxid::new(epoch, 0), &data);
+    put_with(out, PacketType::LEADERINFO, epoch.start(), &data);
 }
 
 /// The learner's current epoch: the data of ACKEPOCH.
@@ -580,12 +580,12 @@ mod tests {
         assert_eq!(written(|out| put_proposal(out, z, b"txn")), java(2, wire, Some(b"txn"), None));
         assert_eq!(written(|out| put_inform(out, z, b"")), java(8, wire, Some(b""), None));
         assert_eq!(
-            written(|out| put_leader_info(out, 6, PROTOCOL_VERSION)),
+            written(|out| put_leader_info(out, Epoch(6), PROTOCOL_VERSION)),
             java(17, 6 << 32, Some(&[0, 1, 0, 0]), None)
         );
         assert_eq!(written(|out| put_ack_epoch(out, z, -1)), java(18, wire, Some(&[0xFF; 4]), None));
         let info = [&long(3)[..], &[0, 1, 0, 0], &long(9)].concat();
-        let ours = LearnerInfo::bytes(3, PROTOCOL_VERSION, 9);
+        let ours = LearnerInfo::bytes(ServerId(3), PROTOCOL_VERSION, 9);
         assert_eq!(
             written(|out| put_with(out, PacketType::FOLLOWERINFO, Zxid::new(5, 0), &ours)),
             java(11, 5 << 32, Some(&info), None)
@@ -721,13 +721,13 @@ mod tests {
     /// A learner may send less of itself: the forms of 0, 8, 12 and 20 bytes.
     #[test]
     fn forms_of_learner_info() {
-        let all = LearnerInfo::bytes(3, PROTOCOL_VERSION, 9);
+        let all = LearnerInfo::bytes(ServerId(3), PROTOCOL_VERSION, 9);
         let info =
             |sid, protocol_version, config_version| LearnerInfo { sid, protocol_version, config_version };
         assert_eq!(LearnerInfo::read(None), info(None, 0, 0));
-        assert_eq!(LearnerInfo::read(Some(&all[..8])), info(Some(3), 0, 0));
-        assert_eq!(LearnerInfo::read(Some(&all[..12])), info(Some(3), PROTOCOL_VERSION, 0));
-        assert_eq!(LearnerInfo::read(Some(&all)), info(Some(3), PROTOCOL_VERSION, 9));
+        assert_eq!(LearnerInfo::read(Some(&all[..8])), info(Some(ServerId(3)), 0, 0));
+        assert_eq!(LearnerInfo::read(Some(&all[..12])), info(Some(ServerId(3)), PROTOCOL_VERSION, 0));
+        assert_eq!(LearnerInfo::read(Some(&all)), info(Some(ServerId(3)), PROTOCOL_VERSION, 9));
     }
 
     /// What writers put into data, readers find; data that is missing or ends early is an error of that message.

@@ -19,7 +19,7 @@
 use bytes::BufMut;
 
 use super::message::MessageError;
-use crate::proto::{JuteWrite, Reader, Short, Zxid};
+use crate::proto::{JuteWrite, Reader, ServerId, Short, Zxid};
 
 /// Most bytes of a frame. Source: `QuorumCnxManager.PACKETMAXSIZE`.
 pub const NOTIFICATION_BYTES_MAX: usize = 512 * 1024;
@@ -75,7 +75,7 @@ impl ServerState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vote {
     /// Sid of the proposed leader.
-    pub leader: i64,
+    pub leader: ServerId,
     /// Last zxid in the proposed leader's log.
     pub zxid: Zxid,
     /// The election's round, a logical clock.
@@ -119,7 +119,7 @@ impl<'a> Notification<'a> {
         let mut reader = Reader::new(frame);
         let state = reader.int()?;
         let state = ServerState::from_wire(state).ok_or(Short::Unknown(state))?;
-        let leader = reader.long()?;
+        let leader = ServerId(reader.long()?);
         let zxid = Zxid::from_wire(reader.long()?);
         let round = reader.long()?;
         let peer_epoch = match frame.len() {
@@ -132,7 +132,7 @@ impl<'a> Notification<'a> {
         };
         let config = if version >= VERSION { Some(reader.buffer()?.ok_or(Short::Null)?) } else { None };
         let is_unknown = state == ServerState::Looking && zxid.to_wire() == ZXID_UNKNOWN;
-        let is_vote = leader != NO_VOTE && !is_unknown;
+        let is_vote = leader.0 != NO_VOTE && !is_unknown;
         let vote = is_vote.then_some(Vote { leader, zxid, round, peer_epoch });
         Ok(Self { state, round, vote, version, config })
     }
@@ -152,7 +152,7 @@ pub fn put_notification(
     out.reserve(4 + length);
     out.put_count(length);
     out.put_i32(state.to_wire());
-    out.put_i64(vote.map_or(NO_VOTE, |vote| vote.leader));
+    out.put_i64(vote.map_or(NO_VOTE, |vote| vote.leader.0));
     out.put_i64(vote.map_or(NO_VOTE, |vote| vote.zxid.to_wire()));
     out.put_i64(round);
     out.put_i64(vote.map_or(NO_VOTE, |vote| vote.peer_epoch));
@@ -181,9 +181,9 @@ fn checked(length: i32, field: &'static str, limit: usize) -> Result<usize, Mess
 }
 
 /// Appends what the side that connects sends first. `address` is where it listens for votes, `host:port`.
-pub fn put_hello(out: &mut Vec<u8>, sid: i64, address: &str) {
+pub fn put_hello(out: &mut Vec<u8>, sid: ServerId, address: &str) {
     out.put_i64(HELLO);
-    out.put_i64(sid);
+    out.put_i64(sid.0);
     out.put_string(address.as_bytes());
 }
 
@@ -193,7 +193,7 @@ pub fn put_hello(out: &mut Vec<u8>, sid: i64, address: &str) {
 ///
 /// # Errors
 /// Neither a hello nor the bare sid of the oldest form.
-pub fn read_hello(bytes: &[u8]) -> Result<Option<(i64, usize)>, MessageError> {
+pub fn read_hello(bytes: &[u8]) -> Result<Option<(ServerId, usize)>, MessageError> {
     let mut reader = Reader::new(bytes);
     let sid = match reader.long() {
         Err(_) => return Ok(None),
@@ -202,7 +202,7 @@ pub fn read_hello(bytes: &[u8]) -> Result<Option<(i64, usize)>, MessageError> {
             Ok(sid) => {
                 let Ok(length) = reader.int() else { return Ok(None) };
                 let length = checked(length, "election address", ADDRESSES_BYTES_MAX)?;
-                return Ok((reader.rest().len() >= length).then_some((sid, 20 + length)));
+                return Ok((reader.rest().len() >= length).then_some((ServerId(sid), 20 + length)));
             }
         },
         Ok(sid) => sid,
@@ -211,7 +211,7 @@ pub fn read_hello(bytes: &[u8]) -> Result<Option<(i64, usize)>, MessageError> {
         let error = Short::Unknown(i32::try_from(sid).unwrap_or(i32::MIN));
         return Err(MessageError::Data { message: "hello", error });
     }
-    Ok(Some((sid, 8)))
+    Ok(Some((ServerId(sid), 8)))
 }
 
 #[cfg(test)]
@@ -234,7 +234,7 @@ mod tests {
         }
         java.extend([0, 0, 0, 2, 0, 0, 0, CONFIG.len() as u8]);
         java.extend(CONFIG);
-        let vote = Vote { leader: 3, zxid: Zxid::new(5, 7), round: 9, peer_epoch: 5 };
+        let vote = Vote { leader: ServerId(3), zxid: Zxid::new(5, 7), round: 9, peer_epoch: 5 };
         let mut ours = Vec::new();
         put_notification(&mut ours, ServerState::Leading, 9, Some(&vote), CONFIG);
         assert_eq!(ours, java);
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(bytes[8..40], fields);
         let back = Notification::read(&bytes[4..]).unwrap();
         assert_eq!((back.state, back.round, back.vote), (ServerState::Looking, 9, None));
-        let unknown = Vote { leader: 1, zxid: Zxid::from_wire(-1), round: 9, peer_epoch: 1 };
+        let unknown = Vote { leader: ServerId(1), zxid: Zxid::from_wire(-1), round: 9, peer_epoch: 1 };
         for (state, vote) in [(ServerState::Looking, None), (ServerState::Following, Some(unknown))] {
             let mut bytes = Vec::new();
             put_notification(&mut bytes, state, 9, Some(&unknown), CONFIG);
@@ -293,7 +293,7 @@ mod tests {
     /// Every shortened vote and every length or state that cannot be is refused.
     #[test]
     fn hostile_votes() {
-        let vote = Vote { leader: 1, zxid: Zxid::ZERO, round: 1, peer_epoch: 0 };
+        let vote = Vote { leader: ServerId(1), zxid: Zxid::ZERO, round: 1, peer_epoch: 0 };
         let mut bytes = Vec::new();
         put_notification(&mut bytes, ServerState::Looking, 1, Some(&vote), CONFIG);
         let frame = &bytes[4..];
@@ -323,21 +323,21 @@ mod tests {
         java.extend([0, 0, 0, 6]);
         java.extend(b"a:3888");
         let mut ours = Vec::new();
-        put_hello(&mut ours, 7, "a:3888");
+        put_hello(&mut ours, ServerId(7), "a:3888");
         assert_eq!(ours, java);
         for cut in 0..java.len() {
             assert_eq!(read_hello(&java[..cut]), Ok(None), "cut at {cut}");
         }
-        assert_eq!(read_hello(&java), Ok(Some((7, 26))));
+        assert_eq!(read_hello(&java), Ok(Some((ServerId(7), 26))));
         java.push(0);
         java[..8].copy_from_slice(&long(-65535));
-        assert_eq!(read_hello(&java), Ok(Some((7, 26))), "what follows is not part of it");
+        assert_eq!(read_hello(&java), Ok(Some((ServerId(7), 26))), "what follows is not part of it");
     }
 
     /// A bare sid is the oldest hello; other protocols and addresses of no or too great length are refused.
     #[test]
     fn hostile_hellos() {
-        assert_eq!(read_hello(&long(5)), Ok(Some((5, 8))));
+        assert_eq!(read_hello(&long(5)), Ok(Some((ServerId(5), 8))));
         assert!(read_hello(&long(-65534)).is_err());
         assert!(read_hello(&long(-1)).is_err());
         for length in [0, -1, 2049, i32::MAX] {

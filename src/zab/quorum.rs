@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::config::{Ensemble, Role};
+use crate::proto::ServerId;
 
 /// Most voters of an ensemble: a sid is the high byte of a session id.
 pub const VOTERS_MAX: usize = 256;
@@ -55,7 +56,7 @@ pub enum QuorumError {
 
 #[derive(Clone, Debug)]
 struct Voter {
-    sid: i64,
+    sid: ServerId,
     weight: i64,
     /// Place in `Quorum::groups`; not used by a plain majority.
     group: usize,
@@ -99,7 +100,7 @@ impl Quorum {
             .values()
             .filter(|server| server.role == Role::Participant)
             .map(|server| Voter {
-                sid: server.sid,
+                sid: ServerId(server.sid),
                 weight: weight(server.sid),
                 group: ensemble
                     .groups
@@ -110,49 +111,49 @@ impl Quorum {
         Ok(Self { voters, groups })
     }
 
-    fn place(&self, sid: i64) -> Option<usize> {
+    fn place(&self, sid: ServerId) -> Option<usize> {
         self.voters.binary_search_by_key(&sid, |voter| voter.sid).ok()
     }
 
     /// The voters, by sid.
-    pub fn voters(&self) -> impl Iterator<Item = i64> + '_ {
+    pub fn voters(&self) -> impl Iterator<Item = ServerId> + '_ {
         self.voters.iter().map(|voter| voter.sid)
     }
 
     /// Whether the server is a participant.
-    pub fn votes(&self, sid: i64) -> bool {
+    pub fn votes(&self, sid: ServerId) -> bool {
         self.place(sid).is_some()
     }
 
     /// How much the server's vote counts; 0 without one.
-    pub fn weight(&self, sid: i64) -> i64 {
+    pub fn weight(&self, sid: ServerId) -> i64 {
         self.place(sid).map_or(0, |place| self.voters[place].weight)
     }
 
     /// Whether the server may be elected: it votes, and its vote counts.
-    pub fn can_lead(&self, sid: i64) -> bool {
+    pub fn can_lead(&self, sid: ServerId) -> bool {
         self.weight(sid) != 0
     }
 
     /// Adds the server to the set if it votes; whether it does.
-    pub fn add(&self, set: &mut SidSet, sid: i64) -> bool {
+    pub fn add(&self, set: &mut SidSet, sid: ServerId) -> bool {
         self.place(sid).inspect(|place| set.set(*place, true)).is_some()
     }
 
     /// Takes the server out of the set.
-    pub fn remove(&self, set: &mut SidSet, sid: i64) {
+    pub fn remove(&self, set: &mut SidSet, sid: ServerId) {
         if let Some(place) = self.place(sid) {
             set.set(place, false);
         }
     }
 
     /// Whether the server is in the set.
-    pub fn has(&self, set: &SidSet, sid: i64) -> bool {
+    pub fn has(&self, set: &SidSet, sid: ServerId) -> bool {
         self.place(sid).is_some_and(|place| set.has(place))
     }
 
     /// The voters among those servers.
-    pub fn set(&self, sids: impl IntoIterator<Item = i64>) -> SidSet {
+    pub fn set(&self, sids: impl IntoIterator<Item = ServerId>) -> SidSet {
         let mut set = SidSet::EMPTY;
         for sid in sids {
             self.add(&mut set, sid);
@@ -286,7 +287,7 @@ mod tests {
     }
 
     fn decides(quorum: &Quorum, sids: &[i64]) -> bool {
-        quorum.contains_quorum(&quorum.set(sids.iter().copied()))
+        quorum.contains_quorum(&quorum.set(sids.iter().copied().map(ServerId)))
     }
 
     /// More than half of the participants decide, observers and strangers never count.
@@ -297,8 +298,10 @@ mod tests {
         assert!(!decides(&quorum, &[1, 200]));
         assert!(decides(&quorum, &[1, 2, 200]));
         assert!(!decides(&quorum, &[1, 2, 4, 5, 77]));
-        assert!(!quorum.votes(4) && !quorum.can_lead(4) && quorum.can_lead(200));
-        assert_eq!(quorum.voters().collect::<Vec<_>>(), [1, 2, 3, 200]);
+        assert!(
+            !quorum.votes(ServerId(4)) && !quorum.can_lead(ServerId(4)) && quorum.can_lead(ServerId(200))
+        );
+        assert_eq!(quorum.voters().collect::<Vec<_>>(), [1, 2, 3, 200].map(ServerId));
     }
 
     /// A set gives back what was added and forgets what was removed, at either end of its words.
@@ -308,12 +311,16 @@ mod tests {
         let quorum = Quorum::new(&ensemble(&sids, &[])).unwrap();
         let mut set = SidSet::EMPTY;
         for sid in [0, 63, 64, 255] {
-            assert!(quorum.add(&mut set, sid));
+            assert!(quorum.add(&mut set, ServerId(sid)));
         }
-        assert!(!quorum.add(&mut set, 256));
+        assert!(!quorum.add(&mut set, ServerId(256)));
         assert_eq!(set.len(), 4);
-        quorum.remove(&mut set, 63);
-        assert!(quorum.has(&set, 64) && !quorum.has(&set, 63) && !quorum.has(&set, 999));
+        quorum.remove(&mut set, ServerId(63));
+        assert!(
+            quorum.has(&set, ServerId(64))
+                && !quorum.has(&set, ServerId(63))
+                && !quorum.has(&set, ServerId(999))
+        );
         assert!(!decides(&quorum, &sids[..128]) && decides(&quorum, &sids[..129]));
         let sids: Vec<i64> = (0..257).collect();
         assert_eq!(Quorum::new(&ensemble(&sids, &[])).unwrap_err(), QuorumError::TooMany(257));
@@ -346,7 +353,7 @@ mod tests {
     #[test]
     fn weights_of_zero() {
         let quorum = grouped(&[(1, &[1, 2]), (2, &[3])], &[(3, 0)]);
-        assert!(!quorum.can_lead(3) && quorum.votes(3));
+        assert!(!quorum.can_lead(ServerId(3)) && quorum.votes(ServerId(3)));
         assert!(decides(&quorum, &[1, 2]));
         assert!(!decides(&quorum, &[1, 3]));
     }

@@ -6,7 +6,7 @@ use super::output::{Output, Port};
 use super::publisher::Publisher;
 use super::settings::MemberSettings;
 use crate::database::Database;
-use crate::proto::Zxid;
+use crate::proto::{ServerId, Zxid};
 use crate::replica::follow::{Differs, Follow};
 use crate::replica::{ControlKind, Now, Restart};
 use crate::zab::LinkId;
@@ -167,8 +167,8 @@ impl Common {
         let Membership { quorum, sid: own, .. } = &self.settings.membership;
         let followers = || self.in_step.values().filter(|(_, voter)| *voter).map(|(sid, _)| *sid);
         let is_quorum_without = |lost: i64| {
-            let rest = followers().filter(|sid| *sid != lost).chain([*own]);
-            quorum.contains_quorum(&quorum.set(rest))
+            let rest = followers().filter(|sid| *sid != lost).map(ServerId);
+            quorum.contains_quorum(&quorum.set(rest.chain([*own])))
         };
         let (in_step, of) = (followers().count() + 1, quorum.voters().count());
         let may_lose_one = followers().count() > 0 && followers().all(is_quorum_without);
@@ -234,11 +234,11 @@ impl Common {
         *said_ms = now_ms;
         let for_s = (now_ms - *since_ms) / 1000;
         let Membership { quorum, sid: own, .. } = &self.settings.membership;
-        let (heard, silent): (Vec<i64>, Vec<i64>) =
+        let (heard, silent): (Vec<ServerId>, Vec<ServerId>) =
             quorum.voters().partition(|sid| sid == own || self.election.hears(*sid));
         let is_quorum = quorum.contains_quorum(&quorum.set(heard.iter().copied()));
         let of = heard.len() + silent.len();
-        let silent = silent.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let silent = silent.iter().map(ServerId::to_string).collect::<Vec<_>>().join(",");
         self.push_event(Event::Unserved { is_quorum, heard: heard.len(), of, silent, for_s });
     }
 }
@@ -321,7 +321,7 @@ impl Context<'_> {
 
     /// Says that the server looks for a leader.
     pub fn tell_looking(&mut self, served: bool, why: &str) {
-        let (zxid, epoch) = (self.common.history.last(), self.common.epochs.current);
+        let (zxid, epoch) = (self.common.history.last(), self.common.epochs.current.0);
         self.common.push_event(Event::Looking { zxid, epoch, served, why: why.to_owned() });
     }
 

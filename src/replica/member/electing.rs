@@ -44,10 +44,10 @@ impl Electing {
 
     /// The election has a result.
     pub fn elected(mut self, vote: Vote, state: ServerState, cx: &mut Context<'_>) -> Elected {
-        let (sid, now_ms) = (vote.leader, cx.now.mono_ms());
+        let (sid, now_ms) = (vote.leader.0, cx.now.mono_ms());
         cx.common.push_event(Event::Elected { sid });
         // A quorum that elected with this server's vote knows as much as it does.
-        let (theirs, ours) = (vote.peer_epoch, cx.common.epochs.current);
+        let (theirs, ours) = (vote.peer_epoch, cx.common.epochs.current.0);
         if state != ServerState::Leading && theirs < i64::from(ours) {
             cx.common.push_event(Event::Outdated { leader: sid, theirs, ours });
         }
@@ -65,7 +65,10 @@ impl Electing {
             connecting.connect_if_due(cx);
             return Elected::Follower(connecting);
         }
-        assert_eq!(sid, cx.common.settings.membership.sid, "this server leads, and another was elected");
+        assert_eq!(
+            vote.leader, cx.common.settings.membership.sid,
+            "this server leads, and another was elected"
+        );
         let last = cx.common.history.last();
         let membership = cx.common.settings.membership.clone();
         let mut leader = Leader::new(membership, cx.common.epochs, last, now_ms);

@@ -14,7 +14,7 @@ use super::output::Output;
 use super::settling::Settling;
 use crate::admin::Metrics;
 use crate::database::{Builder, Database};
-use crate::proto::Zxid;
+use crate::proto::{Epoch, Zxid};
 use crate::replica::follow::{Follow, Logged};
 use crate::snapshot::java::{Decoder, Form, Progress};
 use crate::txn;
@@ -210,7 +210,7 @@ impl Following {
                 cx.commit_logged(&mut self.follow, zxid);
                 return self.check_up_to_date(cx);
             }
-            LearnerOutput::UpToDate(epoch) => {
+            LearnerOutput::UpToDate(Epoch(epoch)) => {
                 assert_eq!(self.service, Service::Synchronizing, "up to date twice, in epoch {epoch}");
                 self.service = Service::Announced { epoch };
                 return self.check_up_to_date(cx);

@@ -10,7 +10,7 @@ use super::next::{Late, Next};
 use super::proposer::{Proposer, has_sync};
 use super::settling::Settling;
 use crate::admin::LastMinMax;
-use crate::proto::Zxid;
+use crate::proto::{ServerId, Zxid};
 use crate::replica::follow::Follow;
 use crate::replica::{
     Commit, ControlKind, Deltas, EntryKind, Origin, Proposed, Request, SessionKind, TxnKind, Uplink,
@@ -145,7 +145,9 @@ impl Leading {
 
     /// A learner asks for something.
     pub fn asked(&mut self, learner: u32, asked: Asked, cx: &mut Context<'_>) -> Next {
-        let Some(sid) = self.leader.sid_of(learner) else { return Next::Late(Late::AskedByLostLearner) };
+        let Some(ServerId(sid)) = self.leader.sid_of(learner) else {
+            return Next::Late(Late::AskedByLostLearner);
+        };
         let from = Origin::Learner { learner, sid: sid as u32 };
         let mut bytes = Vec::new();
         let item = match asked {
@@ -181,7 +183,7 @@ impl Leading {
     pub fn tell_of_learners(&self, common: &mut Common) {
         let is_new = |link: &LinkId| !common.in_step.contains_key(link);
         let new: Vec<_> = self.leader.in_step().filter(|(link, _, _)| is_new(link)).collect();
-        for (link, sid, voter) in new {
+        for (link, ServerId(sid), voter) in new {
             common.in_step.insert(link, (sid, voter));
             if self.leader.is_non_voting_follower(link) {
                 common.push_event(Event::Unlisted { sid });

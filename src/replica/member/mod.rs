@@ -64,7 +64,7 @@ use super::{CnxnId, Commit, CommitSettings, Deltas, Now, Uplink, ViewRequest};
 use crate::admin::{Leading as LeadingStatus, Metrics, Mode};
 use crate::auth::Policy;
 use crate::database::Database;
-use crate::proto::Zxid;
+use crate::proto::{ServerId, Zxid};
 use crate::txn;
 use crate::wal::Batch;
 use crate::zab::election::ElectionPort;
@@ -269,7 +269,7 @@ impl Replica {
     pub fn hears(&self, sid: i64) -> bool {
         match &self.role {
             Role::Alone(_) => false,
-            Role::Member(member) => member.common.election.hears(sid),
+            Role::Member(member) => member.common.election.hears(ServerId(sid)),
         }
     }
 

@@ -24,7 +24,7 @@ use super::output::{Output, Port};
 use super::proposer::Proposer;
 use super::settings::Standing;
 use super::settling::Settling;
-use crate::proto::Zxid;
+use crate::proto::{Epoch, ServerId, Zxid};
 use crate::replica::core::Core;
 use crate::replica::follow::Follow;
 use crate::zab::LinkId;
@@ -459,7 +459,7 @@ impl Slot {
     fn run_election_output(&mut self, output: ElectionOutput, cx: &mut Context<'_>) -> Next {
         let common = &mut *cx.common;
         match output {
-            ElectionOutput::Connect { link, sid } => {
+            ElectionOutput::Connect { link, sid: ServerId(sid) } => {
                 common.election_links.insert(link);
                 common.push(Output::Connect { link, sid, port: Port::Election });
             }
@@ -518,7 +518,7 @@ impl Slot {
                 Phase::Leading(leading) => leading.publish_image(link, cx),
                 other => panic!("a leader needs an image for {link:?} while {}", other.name()),
             },
-            LeaderOutput::Established(epoch) => {
+            LeaderOutput::Established(Epoch(epoch)) => {
                 return self.change(|phase| match phase {
                     Phase::Synchronizing(synchronizing) => {
                         let (leading, next) = synchronizing.established(epoch, cx);

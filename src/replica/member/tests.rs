@@ -7,7 +7,7 @@ use super::connecting::Connecting;
 use super::leading::Synchronizing;
 use super::*;
 use crate::admin::FourLetterWord;
-use crate::proto::OpCode;
+use crate::proto::{Epoch, OpCode, ServerId};
 use crate::snapshot::java::{Encoder, Form};
 use crate::zab::LinkId;
 use crate::zab::leader::Leader;
@@ -34,7 +34,7 @@ fn member(last: Zxid) -> Replica {
         repairing: false,
     };
     let restored = Database { zxid: last, ..Database::fresh(tree_settings()) };
-    let epochs = Epochs { accepted: last.epoch(), current: last.epoch(), config_version: 0 };
+    let epochs = Epochs { accepted: Epoch::of(last), current: Epoch::of(last), config_version: 0 };
     Replica::member(member, settings(), Arc::default(), restored, epochs, History::new(last), at(0))
 }
 
@@ -70,7 +70,7 @@ fn learner(last: Zxid) -> Replica {
     connecting(&mut replica, Some(LINK), 0);
     replica.connected(LINK, at(1));
     let mut bytes = Vec::new();
-    put_leader_info(&mut bytes, 9, PROTOCOL_VERSION_CUMULATIVE);
+    put_leader_info(&mut bytes, Epoch(9), PROTOCOL_VERSION_CUMULATIVE);
     replica.received(LINK, &bytes, at(2));
     replica
 }
@@ -89,7 +89,7 @@ fn leader(last: Zxid) -> Replica {
 fn promise(replica: &mut Replica, link: LinkId, sid: i64, last: Zxid) {
     replica.accepted(link, Port::Quorum, at(1));
     let mut bytes = Vec::new();
-    let info = LearnerInfo::bytes(sid, PROTOCOL_VERSION_CUMULATIVE, 0);
+    let info = LearnerInfo::bytes(ServerId(sid), PROTOCOL_VERSION_CUMULATIVE, 0);
     put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(last.epoch(), 0), &info);
     put_ack_epoch(&mut bytes, last, last.epoch() as i32);
     replica.received(link, &bytes, at(2));
@@ -214,7 +214,7 @@ fn all_instead_of_a_truncation() {
     // What it says to the leader of this epoch about the end of its log.
     let say = |replica: &mut Replica, link: LinkId, epoch: u32| {
         let mut bytes = Vec::new();
-        put_leader_info(&mut bytes, epoch, PROTOCOL_VERSION_CUMULATIVE);
+        put_leader_info(&mut bytes, Epoch(epoch), PROTOCOL_VERSION_CUMULATIVE);
         replica.received(link, &bytes, at(5));
         let mut stream = PacketStream::default();
         for output in outputs(replica) {
@@ -360,7 +360,7 @@ fn epoch_out_of_bounds() {
     promise(&mut replica, LINK, 2, Zxid::new(u32::MAX, 0));
     let closed = |output: &Output| matches!(output, Output::Close { link: LINK });
     assert!(outputs(&mut replica).iter().any(closed));
-    assert_eq!(replica.epochs().accepted, 1);
+    assert_eq!(replica.epochs().accepted, Epoch(1));
 }
 
 /// A leader whose disk hangs lets others lead after syncLimit; while groups take long and end, it goes on.

@@ -132,7 +132,7 @@ impl Net {
         let node = |sid: &i64| {
             let node = Node {
                 port: None,
-                own: Some(Candidate { zxid: Zxid::new(1, 1), peer_epoch: 1 }),
+                own: Some(Candidate { zxid: Zxid::new(1, 1), peer_epoch: Epoch(1) }),
                 standing: Standing::Looking,
                 state: None,
                 vote: None,
@@ -167,7 +167,7 @@ impl Net {
 
     pub(super) fn candidate(&mut self, sid: i64, peer_epoch: u32, zxid: Zxid) {
         let node = self.nodes.get_mut(&sid).unwrap();
-        node.own = Some(Candidate { zxid, peer_epoch });
+        node.own = Some(Candidate { zxid, peer_epoch: Epoch(peer_epoch) });
         node.accepted_epoch = node.accepted_epoch.max(peer_epoch);
     }
 
@@ -177,7 +177,7 @@ impl Net {
         assert!(node.port.is_none());
         node.incarnation += 1;
         let round = i64::from(node.accepted_epoch) << 20;
-        node.port = Some(ElectionPort::new(&ensemble, quorum, sid, "zk:3888", round));
+        node.port = Some(ElectionPort::new(&ensemble, quorum, ServerId(sid), "zk:3888", round));
         self.look(sid);
     }
 
@@ -211,7 +211,7 @@ impl Net {
     }
 
     pub(super) fn look(&mut self, sid: i64) {
-        let votes = self.quorum.votes(sid);
+        let votes = self.quorum.votes(ServerId(sid));
         let node = self.nodes.get_mut(&sid).unwrap();
         node.standing = Standing::Looking;
         node.state = Some(ServerState::Looking);
@@ -261,7 +261,7 @@ impl Net {
     fn output(&mut self, sid: i64, output: Output) {
         match output {
             Output::Unwelcome { .. } => {}
-            Output::Connect { link, sid: to } => {
+            Output::Connect { link, sid: ServerId(to) } => {
                 assert_ne!(sid, to, "called itself");
                 let incarnation = self.nodes[&sid].incarnation;
                 self.accepted += 1;
@@ -303,7 +303,7 @@ impl Net {
                 node.elected_ms = now;
                 node.standing = Standing::Trying { until: now + TRY_MS };
                 assert!(self.quorum.can_lead(vote.leader), "{vote:?} cannot lead");
-                assert_eq!(state == ServerState::Leading, vote.leader == sid);
+                assert_eq!(state == ServerState::Leading, vote.leader == ServerId(sid));
             }
         }
     }
@@ -396,7 +396,7 @@ impl Net {
         let follows = |sid: i64, node: &Node| {
             let counts = node.state.is_some_and(|state| state != ServerState::Observing);
             let following = counts && node.standing != Standing::Looking && self.together(sid, leader);
-            node.port.is_some() && following && node.vote.is_some_and(|vote| vote.leader == leader)
+            node.port.is_some() && following && node.vote.is_some_and(|vote| vote.leader == ServerId(leader))
         };
         self.nodes.iter().filter(|(sid, node)| follows(**sid, node)).map(|(sid, _)| *sid).collect()
     }
@@ -418,7 +418,8 @@ impl Net {
             let repairing = matches!(node.standing, Standing::Repairing { .. });
             if state == ServerState::Leading {
                 let followers = self.followers(sid);
-                let quorum = self.quorum.contains_quorum(&self.quorum.set(followers.iter().copied()));
+                let quorum =
+                    self.quorum.contains_quorum(&self.quorum.set(followers.iter().copied().map(ServerId)));
                 match (quorum, joined) {
                     (true, false) => self.establish(vote, &followers),
                     (false, true) => {
@@ -429,15 +430,15 @@ impl Net {
                     _ => {}
                 }
             } else {
-                let leader = &self.nodes[&vote.leader];
+                let leader = &self.nodes[&vote.leader.0];
                 let leads = leader.port.is_some()
                     && leader.state == Some(ServerState::Leading)
-                    && self.together(sid, vote.leader);
+                    && self.together(sid, vote.leader.0);
                 let standing = leader.own.filter(|_| leader.standing == Standing::Joined);
                 match (leads, joined) {
                     (true, false) if standing.is_some() && !repairing => {
                         let own = standing.expect("just seen");
-                        self.join(sid, vote, own.peer_epoch, own.zxid);
+                        self.join(sid, vote, own.peer_epoch.0, own.zxid);
                     }
                     (false, true) => {
                         let until = self.now + self.random.below(20);
@@ -455,9 +456,9 @@ impl Net {
         assert!(by.is_empty() || self.quorum.contains_quorum(&by), "{sid} decides without a quorum");
         for (voter, node) in &self.nodes {
             let same_round = node.port.as_ref().is_some_and(|port| port.round() == vote.round);
-            if let Some(own) = node.went_with.filter(|_| same_round && self.quorum.has(&by, *voter))
-                && self.quorum.can_lead(*voter)
-                && (i64::from(own.peer_epoch), own.zxid) > (vote.peer_epoch, vote.zxid)
+            if let Some(own) = node.went_with.filter(|_| same_round && self.quorum.has(&by, ServerId(*voter)))
+                && self.quorum.can_lead(ServerId(*voter))
+                && (i64::from(own.peer_epoch.0), own.zxid) > (vote.peer_epoch, vote.zxid)
             {
                 self.violations.push(format!("{sid} elects {vote:?}, {voter} had {own:?}"));
             }
@@ -480,8 +481,8 @@ impl Net {
         let node = self.nodes.get_mut(&sid).unwrap();
         node.standing = Standing::Joined;
         node.accepted_epoch = node.accepted_epoch.max(epoch);
-        let repaired = node.own.replace(Candidate { zxid, peer_epoch: epoch }).is_none();
-        if repaired && self.quorum.votes(sid) {
+        let repaired = node.own.replace(Candidate { zxid, peer_epoch: Epoch(epoch) }).is_none();
+        if repaired && self.quorum.votes(ServerId(sid)) {
             node.standing = Standing::Repairing { until: self.now + 300 };
         }
         let own_round = node.vote.unwrap().round;
@@ -532,7 +533,7 @@ impl Net {
         let joined = |node: &Node| {
             node.standing == Standing::Joined && node.vote.is_some_and(|vote| vote.leader == first)
         };
-        self.nodes.values().filter(|node| node.port.is_some()).all(joined).then_some(first)
+        self.nodes.values().filter(|node| node.port.is_some()).all(joined).then_some(first.0)
     }
 
     pub(super) fn describe(&self) -> String {

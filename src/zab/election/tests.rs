@@ -16,19 +16,19 @@ impl Bench {
     fn new(me: i64, participants: &[i64], observers: &[i64], round: i64) -> Self {
         let ensemble = ensemble(participants, observers);
         let quorum = Quorum::new(&ensemble).unwrap();
-        let port = ElectionPort::new(&ensemble, quorum, me, "zk:3888", round);
+        let port = ElectionPort::new(&ensemble, quorum, ServerId(me), "zk:3888", round);
         Self { port, now: 1_000, links: 0, out: Vec::new() }
     }
 
     fn look(&mut self, peer_epoch: u32, zxid: Zxid) {
-        self.port.look(self.now, Some(Candidate { zxid, peer_epoch }), &mut self.out);
+        self.port.look(self.now, Some(Candidate { zxid, peer_epoch: Epoch(peer_epoch) }), &mut self.out);
     }
 
     /// A connection from outside, introduced as that server's.
     fn call_from(&mut self, sid: i64) -> LinkId {
         let link = self.accept();
         let mut hello = Vec::new();
-        put_hello(&mut hello, sid, "peer:3888");
+        put_hello(&mut hello, ServerId(sid), "peer:3888");
         self.port.received(self.now, link, &hello, &mut self.out);
         link
     }
@@ -69,7 +69,7 @@ impl Bench {
 
     /// The attempt to call that server, connected.
     fn connect(&mut self, to: i64) -> LinkId {
-        let is = |output: &Output| matches!(output, Output::Connect { sid, .. } if *sid == to);
+        let is = |output: &Output| matches!(output, Output::Connect { sid, .. } if sid.0 == to);
         let Some(Output::Connect { link, .. }) = self.out.iter().find(|output| is(output)) else {
             panic!("{to} is not called: {:?}", self.out);
         };
@@ -98,7 +98,7 @@ impl Bench {
 }
 
 fn vote(leader: i64, zxid: Zxid, round: i64, peer_epoch: i64) -> Vote {
-    Vote { leader, zxid, round, peer_epoch }
+    Vote { leader: ServerId(leader), zxid, round, peer_epoch }
 }
 
 const Z: Zxid = Zxid::new(1, 1);
@@ -171,7 +171,7 @@ fn joins_by_leader_and_epoch() {
     assert_eq!(bench.elected(), None, "a leader alone is no quorum");
     bench.say(two, Following, vote(3, Zxid::new(2, 1), 2, 5));
     let (state, vote) = bench.elected().unwrap();
-    assert_eq!((state, vote.leader, vote.peer_epoch, vote.round), (Following, 3, 5, 7));
+    assert_eq!((state, vote.leader, vote.peer_epoch, vote.round), (Following, ServerId(3), 5, 7));
 }
 
 /// ZOOKEEPER-1818: votes for one leader in different epochs are no quorum, until the one that lags is up to date;
@@ -264,7 +264,7 @@ fn the_wait_for_a_better_vote() {
     let three = bench.call_from(3);
     bench.say(three, Looking, vote(3, Zxid::new(1, 2), 1, 1));
     let (state, vote) = bench.elected().expect("all have voted, 2 and 3 are a quorum");
-    assert_eq!((state, vote.leader), (Following, 3));
+    assert_eq!((state, vote.leader), (Following, ServerId(3)));
 }
 
 /// A candidate that is gone before it is elected is not waited for: the others vote anew.
@@ -405,7 +405,11 @@ fn who_looks_for_the_leader() {
     for (state, leader, looks) in [(Following, 2, false), (Leading, 1, true)] {
         bench.port.settle(state, vote(leader, Z, 6, 8), &mut bench.out);
         bench.say(three, Looking, vote(3, Z, 6, 9));
-        assert_eq!(bench.out.contains(&Output::Looks { sid: 3, peer_epoch: Some(9) }), looks, "{state:?}");
+        assert_eq!(
+            bench.out.contains(&Output::Looks { sid: ServerId(3), peer_epoch: Some(9) }),
+            looks,
+            "{state:?}"
+        );
     }
 }
 
@@ -497,7 +501,7 @@ fn malformed_votes_are_passed_over() {
     bench.say(two, Leading, vote(2, Z, 4, 1));
     let three = bench.call_from(3);
     bench.say(three, Following, vote(2, Z, 4, 1));
-    assert_eq!(bench.elected().map(|(_, vote)| vote.leader), Some(2));
+    assert_eq!(bench.elected().map(|(_, vote)| vote.leader), Some(ServerId(2)));
 }
 
 /// Attempts at a peer that refuses come with growing pauses, up to a second, and at once when a round begins.
@@ -509,7 +513,7 @@ fn back_off() {
     for _ in 0..10_000 {
         for output in std::mem::take(&mut bench.out) {
             if let Output::Connect { link, sid } = output {
-                if sid == 2 {
+                if sid == ServerId(2) {
                     times.push(bench.now);
                 }
                 bench.port.closed(bench.now, link, &mut bench.out);
@@ -521,7 +525,7 @@ fn back_off() {
     assert_eq!(pauses[..5], [100, 200, 400, 800, 1_000]);
     assert!(pauses[5..].iter().all(|pause| *pause == 1_000), "{pauses:?}");
     bench.look(1, Z);
-    assert!(bench.out.iter().any(|output| matches!(output, Output::Connect { sid: 2, .. })));
+    assert!(bench.out.iter().any(|output| matches!(output, Output::Connect { sid: ServerId(2), .. })));
 }
 
 /// A voter that is connected and sends nothing, as after a cut that went unnoticed, gets a new connection.
@@ -585,8 +589,11 @@ fn who_is_unwelcome() {
         bench.say(link, Looking, vote(3, Z, 1, 1));
         bench.wait(1_000);
         let reported = unwelcome(&mut bench);
-        let expected =
-            if times > 3 { vec![Unwelcome::Twice { sid: 3, times: times - 1 }] } else { Vec::new() };
+        let expected = if times > 3 {
+            vec![Unwelcome::Twice { sid: ServerId(3), times: times - 1 }]
+        } else {
+            Vec::new()
+        };
         assert_eq!(reported, expected, "after {times}");
     }
     bench.wait(60_000);

@@ -3,7 +3,7 @@
 use super::learners::{LearnerHandler, Step};
 use super::output::{CloseLearner, Lag, LeaderOutput};
 use super::{Asked, Leader, Phase, WINDOW_BYTES, touched};
-use crate::proto::Zxid;
+use crate::proto::{Epoch, Zxid};
 use crate::zab::LinkId;
 use crate::zab::history::History;
 use crate::zab::message::{
@@ -31,7 +31,7 @@ impl Leader {
         if zxids.is_empty() {
             return;
         }
-        assert_eq!(self.proposed.epoch(), self.epochs.accepted, "a proposal of another epoch");
+        assert_eq!(Epoch::of(self.proposed), self.epochs.accepted, "a proposal of another epoch");
         let bytes = Bytes::from(bytes);
         for handler in self.learners.iter_mut() {
             let cursor = &handler.cursor;
@@ -70,7 +70,7 @@ impl Leader {
         now_ms: i64,
         out: &mut Vec<LeaderOutput>,
     ) -> Result<(), CloseLearner> {
-        let epoch = Zxid::new(self.epochs.accepted, 0);
+        let epoch = self.epochs.accepted.start();
         let last = self.proposed;
         let handler = self.learners.at_mut(link);
         let is_syncing = matches!(handler.step, Step::Syncing { .. });

@@ -3,7 +3,7 @@
 use super::learners::{Introduction, LearnerHandler, LearnerKind, Step};
 use super::output::{CloseLearner, LeaderOutput, LostLead};
 use super::{Leader, Phase};
-use crate::proto::Zxid;
+use crate::proto::{Epoch, ServerId, Zxid};
 use crate::zab::LinkId;
 use crate::zab::history::History;
 use crate::zab::message::{
@@ -11,11 +11,11 @@ use crate::zab::message::{
 };
 
 /// Epochs end here: in ACKEPOCH they are signed.
-const EPOCH_MAX: u32 = i32::MAX as u32;
+const EPOCH_MAX: Epoch = Epoch(i32::MAX as u32);
 
 impl Leader {
     /// A voter looks for this leader; its current epoch is `peer_epoch` at most, `None` if it votes for no server.
-    pub fn looks(&mut self, sid: i64, peer_epoch: Option<i64>) {
+    pub fn looks(&mut self, sid: ServerId, peer_epoch: Option<i64>) {
         self.looking.insert(sid, peer_epoch);
     }
 
@@ -34,7 +34,8 @@ impl Leader {
             // A server before 3.4: it knows no epochs to promise.
             return Err(CloseLearner::Unexpected(packet.kind.0));
         };
-        if packet.zxid.epoch() >= EPOCH_MAX {
+        let accepted = Epoch::of(packet.zxid);
+        if accepted >= EPOCH_MAX {
             // No ensemble gets there by elections.
             return Err(CloseLearner::Unexpected(packet.kind.0));
         }
@@ -50,7 +51,6 @@ impl Leader {
         };
         // Not above: what a later version of ZooKeeper's means by its number is something else.
         let is_cumulative = info.protocol_version == PROTOCOL_VERSION_CUMULATIVE && !self.membership.as_java;
-        let accepted = packet.zxid.epoch();
         self.learners.introduce(link, Introduction { sid, kind, is_cumulative, accepted }, now_ms);
         self.begin_epoch_with(link, now_ms, history, out)
     }
@@ -116,9 +116,10 @@ impl Leader {
         if !quorum.contains_quorum(&here) {
             return;
         }
-        let accepted = waiting.map(|handler| handler.accepted).fold(self.epochs.accepted, u32::max);
-        self.epochs.accepted = accepted + 1;
-        assert!(self.epochs.accepted > self.proposed.epoch(), "epoch {}", self.epochs.accepted);
+        let accepted = waiting.map(|handler| handler.accepted).fold(self.epochs.accepted, Epoch::max);
+        self.epochs.accepted = accepted.next();
+        let (epoch, last) = (self.epochs.accepted, self.proposed);
+        assert!(epoch > Epoch::of(last), "epoch {epoch} is proposed after zxid {last}");
         self.phase = Phase::Promises;
         out.push(LeaderOutput::SaveEpochs(self.epochs));
         quorum.add(&mut self.promised, self.membership.sid);
@@ -151,13 +152,13 @@ impl Leader {
     ) -> Result<(), CloseLearner> {
         let handler = self.learners.at_mut(link);
         assert_eq!(handler.step, Step::EpochSent, "server {} promises unasked", handler.sid);
-        let (own_epoch, own_last) = self.elected;
+        let (own_epoch, own_last) = (self.elected.0.0 as i32, self.elected.1);
         let is_counted = handler.is_voter() && current != -1;
         if self.phase == Phase::Promises
             && is_counted
-            && (current > own_epoch as i32 || (current == own_epoch as i32 && last > own_last))
+            && (current > own_epoch || (current == own_epoch && last > own_last))
             // The start of the own epoch is no txn: a server that got none of that epoch says it.
-            && !(current == own_epoch as i32 && last.counter() == 0)
+            && !(current == own_epoch && last.counter() == 0)
         {
             return Err(CloseLearner::Ahead { epoch: current, zxid: last });
         }
@@ -182,7 +183,7 @@ impl Leader {
         self.progress_ms = now_ms;
         // Source: `Leader.lead`, ZOOKEEPER-1783.
         if self.membership.versions_config && self.config_version() == 0 {
-            self.epochs.config_version = Zxid::new(self.epochs.accepted, 0).to_wire();
+            self.epochs.config_version = self.epochs.accepted.start().to_wire();
         }
         self.phase = Phase::Synchronizing;
         out.push(LeaderOutput::SaveEpochs(self.epochs));

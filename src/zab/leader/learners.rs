@@ -1,7 +1,7 @@
 //! The connections of a leader's learners, and what it knows of each.
 
 use super::output::{LeaderOutput, STRANGERS_MAX};
-use crate::proto::Zxid;
+use crate::proto::{Epoch, ServerId, Zxid};
 use crate::zab::LinkId;
 use crate::zab::message::PacketStream;
 use bytes::Bytes;
@@ -64,12 +64,12 @@ pub(super) struct LearnerHandler {
     pub(super) link: LinkId,
     /// Names the learner in [`LeaderOutput::Asked`]; never used again for another one.
     pub(super) number: u32,
-    pub(super) sid: i64,
+    pub(super) sid: ServerId,
     pub(super) kind: LearnerKind,
     /// It is zkfast's own: ACK and COMMIT stand for all zxids up to theirs.
     pub(super) is_cumulative: bool,
     /// The epoch that it had accepted when it came.
-    pub(super) accepted: u32,
+    pub(super) accepted: Epoch,
     pub(super) step: Step,
     stream: PacketStream,
     /// The newest txn that it has on disk.
@@ -107,10 +107,10 @@ pub(super) struct Cursor {
 /// What a connection has said of itself in FOLLOWERINFO or OBSERVERINFO.
 #[derive(Debug)]
 pub(super) struct Introduction {
-    pub(super) sid: i64,
+    pub(super) sid: ServerId,
     pub(super) kind: LearnerKind,
     pub(super) is_cumulative: bool,
-    pub(super) accepted: u32,
+    pub(super) accepted: Epoch,
 }
 
 impl Learners {

@@ -42,7 +42,7 @@ use super::history::History;
 use super::message::{ForwardedRequest, Packet, PacketType, Revalidate, Touched, read_ack_epoch};
 use super::quorum::SidSet;
 use crate::admin::Leading;
-use crate::proto::{OpCode, Zxid};
+use crate::proto::{Epoch, OpCode, ServerId, Zxid};
 use learners::{LearnerHandler, LearnerKind, Learners, Step};
 use std::collections::BTreeMap;
 
@@ -72,14 +72,14 @@ pub struct Leader {
     phase: Phase,
     epochs: Epochs,
     /// The current epoch and the end of the log when this server was elected.
-    elected: (u32, Zxid),
+    elected: (Epoch, Zxid),
     learners: Learners,
     /// Voters that have promised the new epoch.
     promised: SidSet,
     /// Voters that have acknowledged NEWLEADER.
     supporters: SidSet,
     /// Voters that looked for this leader and have not come yet, each with the epoch of its vote, if it votes.
-    looking: BTreeMap<i64, Option<i64>>,
+    looking: BTreeMap<ServerId, Option<i64>>,
     /// Newest txn of the log: the last one at the election, or proposed since.
     proposed: Zxid,
     /// Newest txn on this server's own disk.
@@ -129,7 +129,7 @@ impl Leader {
     }
 
     /// The epoch that it leads, once there is one.
-    pub fn epoch(&self) -> u32 {
+    pub fn epoch(&self) -> Epoch {
         self.epochs.accepted
     }
 
@@ -154,7 +154,7 @@ impl Leader {
     }
 
     /// The server of a learner, by the learner's number; `None` once its connection has ended.
-    pub fn sid_of(&self, learner: u32) -> Option<i64> {
+    pub fn sid_of(&self, learner: u32) -> Option<ServerId> {
         self.learners.by_number(learner).map(|handler| handler.sid)
     }
 
@@ -180,7 +180,7 @@ impl Leader {
     }
 
     /// Learners that are in step: connection, server, and whether it votes.
-    pub fn in_step(&self) -> impl Iterator<Item = (LinkId, i64, bool)> {
+    pub fn in_step(&self) -> impl Iterator<Item = (LinkId, ServerId, bool)> {
         let in_step = self.learners.iter().filter(|handler| handler.step == Step::Synced);
         in_step.map(|handler| (handler.link, handler.sid, handler.is_voter()))
     }
@@ -372,7 +372,7 @@ impl Membership {
         });
         let ensemble = Ensemble { servers: servers.collect(), ..Ensemble::default() };
         let membership = Self {
-            sid,
+            sid: ServerId(sid),
             quorum: std::sync::Arc::new(Quorum::new(&ensemble).expect("three voters")),
             config_text: config_text(&ensemble).into_bytes().into(),
             config_version: 0,

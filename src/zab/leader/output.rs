@@ -1,6 +1,6 @@
 //! What a leader is made with, and what it asks of its caller.
 
-use crate::proto::{Id, OpCode, Zxid};
+use crate::proto::{Epoch, Id, OpCode, ServerId, Zxid};
 use crate::zab::LinkId;
 use crate::zab::message::MessageError;
 use crate::zab::quorum::Quorum;
@@ -14,9 +14,9 @@ pub(super) const STRANGERS_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epochs {
     /// The newest epoch that this server has promised to follow: it listens to no leader of an earlier one.
-    pub accepted: u32,
+    pub accepted: Epoch,
     /// The epoch of the leader that this server was last in step with.
-    pub current: u32,
+    pub current: Epoch,
     /// The version that the ensemble's configuration has got since the file was written; 0 for none. It is kept with the
     /// epochs, since it must be durable at the same moments.
     pub config_version: i64,
@@ -26,7 +26,7 @@ pub struct Epochs {
 #[derive(Clone, Debug)]
 pub struct Membership {
     /// This server.
-    pub sid: i64,
+    pub sid: ServerId,
     /// The servers that vote, and which sets of them decide.
     pub quorum: Arc<Quorum>,
     /// The configuration as NEWLEADER carries it.
@@ -115,7 +115,7 @@ pub enum LeaderOutput {
         under_way: u64,
     },
     /// A quorum follows: the epoch begins.
-    Established(u32),
+    Established(Epoch),
     /// A learner asks. The number names the learner until its connection ends.
     Asked(u32, Asked),
     /// This server leads no longer.
@@ -126,7 +126,7 @@ pub enum LeaderOutput {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lag {
     /// The learner.
-    pub sid: i64,
+    pub sid: ServerId,
     /// Newest txn that was sent to it.
     pub sent: Zxid,
     /// Newest txn.
@@ -167,11 +167,11 @@ pub enum CloseLearner {
     )]
     Foreign {
         /// The learner.
-        sid: i64,
+        sid: ServerId,
         /// The epoch that it votes with.
         theirs: i64,
         /// This leader's epoch.
-        ours: u32,
+        ours: Epoch,
     },
     /// Nothing came from the learner.
     #[error("nothing heard of it for {0} ms")]
@@ -183,20 +183,20 @@ pub enum CloseLearner {
     #[error("observer {sid} has to wait: trees_on_their_way={snaps} (leader.maxConcurrentSnapSyncs)")]
     Throttled {
         /// The observer.
-        sid: i64,
+        sid: ServerId,
         /// How many trees are on their way.
         snaps: usize,
     },
     /// The same server has connected again.
     #[error("server {0} has connected again")]
-    Replaced(i64),
+    Replaced(ServerId),
     /// The log no longer has what the learner lacks.
     #[error(
         "server {sid} lacks txns after {after}, which the log cannot give: {why}; it comes again and gets the tree"
     )]
     LogGone {
         /// The learner.
-        sid: i64,
+        sid: ServerId,
         /// Newest txn that was sent to it.
         after: Zxid,
         /// Why the log gave nothing.
@@ -206,7 +206,7 @@ pub enum CloseLearner {
     #[error("server {sid} acknowledges {zxid}, and the last proposal is {last}")]
     Unproposed {
         /// The learner.
-        sid: i64,
+        sid: ServerId,
         /// The zxid that it acknowledged.
         zxid: Zxid,
         /// The last proposal.
@@ -244,10 +244,10 @@ pub enum LostLead {
     #[error("server {sid} has promised epoch {promised} to a leader that came to nothing; this is {epoch}")]
     Promised {
         /// The voter.
-        sid: i64,
+        sid: ServerId,
         /// The epoch that it accepted.
-        promised: u32,
+        promised: Epoch,
         /// This leader's epoch.
-        epoch: u32,
+        epoch: Epoch,
     },
 }

@@ -113,7 +113,7 @@ impl Leader {
     /// From here on the learner gets what comes after `after`, at the pace at which it takes it.
     fn stream_from(&mut self, link: LinkId, after: Zxid, history: &History, out: &mut Vec<LeaderOutput>) {
         let announced = self.announced;
-        let epoch = Zxid::new(self.epochs.accepted, 0);
+        let epoch = self.epochs.accepted.start();
         assert!(after <= self.proposed.max(epoch), "goes on after {after}, proposed is {}", self.proposed);
         let handler = self.learners.at_mut(link);
         // An observer gets a txn when it is committed.
@@ -284,7 +284,7 @@ impl Leader {
 
     /// Sends a learner one thing that goes before its next txn: COMMIT, NEWLEADER or an answer; `false` if there is none.
     fn send_control(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) -> bool {
-        let (announced, epoch) = (self.announced, Zxid::new(self.epochs.accepted, 0));
+        let (announced, epoch) = (self.announced, self.epochs.accepted.start());
         let config_version = self.config_version();
         let handler = self.learners.at_mut(link);
         let is_cumulative = handler.is_cumulative;

@@ -25,7 +25,7 @@ fn packets(out: &mut Vec<LeaderOutput>, to: LinkId) -> Vec<(PacketType, Zxid)> {
     got
 }
 
-const EPOCHS: Epochs = Epochs { accepted: 4, current: 4, config_version: 0 };
+const EPOCHS: Epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
 
 /// A leader gives a configuration without a version the one of its epoch, where its settings ask for that; otherwise it takes the
 /// one that a learner has from such a leader, and refuses one that a reconfiguration made.
@@ -35,7 +35,7 @@ fn configuration_versions() {
         let (mut leader, mut history) = leader(|membership| membership.versions_config = versions_config);
         let (mut bytes, mut out) = (Vec::new(), Vec::new());
         leader.accepted(LinkId(2), 0, &mut out);
-        let info = LearnerInfo::bytes(2, PROTOCOL_VERSION, theirs);
+        let info = LearnerInfo::bytes(ServerId(2), PROTOCOL_VERSION, theirs);
         put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
         put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
         leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
@@ -79,7 +79,7 @@ fn what_java_can_carry_out() {
         let mut out = Vec::new();
         leader.accepted(LinkId(2), 0, &mut out);
         let mut bytes = Vec::new();
-        let info = LearnerInfo::bytes(2, version, 0);
+        let info = LearnerInfo::bytes(ServerId(2), version, 0);
         put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
         put_ack_epoch(&mut bytes, last, 3);
         leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
@@ -160,7 +160,7 @@ fn kinds_of_learners() {
     for (sid, kind) in [(8, PacketType::FOLLOWERINFO), (9, PacketType::OBSERVERINFO)] {
         let (mut bytes, mut out) = (Vec::new(), Vec::new());
         leader.accepted(LinkId(sid), 0, &mut out);
-        let info = LearnerInfo::bytes(sid as i64, PROTOCOL_VERSION_CUMULATIVE, 0);
+        let info = LearnerInfo::bytes(ServerId(sid as i64), PROTOCOL_VERSION_CUMULATIVE, 0);
         put_with(&mut bytes, kind, Zxid::new(4, 0), &info);
         put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
         leader.received(LinkId(sid), &bytes, 0, &mut history, &mut out);
@@ -183,7 +183,7 @@ fn trees_at_a_time() {
         let mut out = Vec::new();
         leader.accepted(LinkId(sid), 0, &mut out);
         let mut bytes = Vec::new();
-        let info = LearnerInfo::bytes(sid as i64, PROTOCOL_VERSION_CUMULATIVE, 0);
+        let info = LearnerInfo::bytes(ServerId(sid as i64), PROTOCOL_VERSION_CUMULATIVE, 0);
         put_with(&mut bytes, kind, Zxid::new(4, 0), &info);
         put_ack_epoch(&mut bytes, Zxid::new(3, 1), 3);
         leader.received(LinkId(sid), &bytes, 0, history, &mut out);
@@ -195,7 +195,7 @@ fn trees_at_a_time() {
     let first = join(&mut leader, &mut history, 11, PacketType::OBSERVERINFO);
     assert!(is_image(&first), "{first:?}");
     let second = join(&mut leader, &mut history, 12, PacketType::OBSERVERINFO);
-    let waits = CloseLearner::Throttled { sid: 12, snaps: 1 };
+    let waits = CloseLearner::Throttled { sid: ServerId(12), snaps: 1 };
     assert!(matches!(&second, LeaderOutput::Close(LinkId(12), why) if *why == waits), "{second:?}");
     let voter = join(&mut leader, &mut history, 3, PacketType::FOLLOWERINFO);
     assert!(is_image(&voter), "{voter:?}");
@@ -218,20 +218,20 @@ fn later_promise() {
         acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
         assert!(leader.is_established());
         let (mut bytes, mut out) = (Vec::new(), Vec::new());
-        let info = LearnerInfo::bytes(sid, PROTOCOL_VERSION_CUMULATIVE, 0);
+        let info = LearnerInfo::bytes(ServerId(sid), PROTOCOL_VERSION_CUMULATIVE, 0);
         put_with(&mut bytes, kind, Zxid::new(9, 0), &info);
         if let Some(peer_epoch) = looks {
-            leader.looks(sid, (peer_epoch != i64::MIN).then_some(peer_epoch));
+            leader.looks(ServerId(sid), (peer_epoch != i64::MIN).then_some(peer_epoch));
         }
         leader.accepted(LinkId(3), now_ms, &mut out);
         leader.received(LinkId(3), &bytes, now_ms, &mut history, &mut out);
-        let foreign = CloseLearner::Foreign { sid, theirs: 6, ours: 5 };
+        let foreign = CloseLearner::Foreign { sid: ServerId(sid), theirs: 6, ours: Epoch(5) };
         let is_foreign =
             |output: &LeaderOutput| matches!(output, LeaderOutput::Close(_, why) if *why == foreign);
         assert_eq!(out.iter().any(is_foreign), looks == Some(6));
-        let lost = LostLead::Promised { sid, promised: 9, epoch: 5 };
+        let lost = LostLead::Promised { sid: ServerId(sid), promised: Epoch(9), epoch: Epoch(5) };
         let [LeaderOutput::SaveEpochs(epochs), LeaderOutput::Lost(why)] = &out[..] else { return false };
-        assert_eq!((epochs.accepted, epochs.current), (9, 5));
+        assert_eq!((epochs.accepted, epochs.current), (Epoch(9), Epoch(5)));
         *why == lost
     };
     assert!(come(3, PacketType::FOLLOWERINFO, 1_001, Some(5)));
@@ -256,7 +256,7 @@ fn promise(leader: &mut Leader, history: &mut History, link: LinkId, version: i3
     let mut out = Vec::new();
     leader.accepted(link, 0, &mut out);
     let mut bytes = Vec::new();
-    let info = LearnerInfo::bytes(link.0 as i64, version, 0);
+    let info = LearnerInfo::bytes(ServerId(link.0 as i64), version, 0);
     put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
     put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
     leader.received(link, &bytes, 0, history, &mut out);
@@ -372,7 +372,7 @@ fn learner_that_lags() {
 fn waits_for_those_who_may_bring_the_quorum() {
     for is_in_step in [false, true] {
         let (mut leader, mut history) = leader(|membership| membership.quorum = five_voters());
-        let info = |sid| LearnerInfo::bytes(sid, PROTOCOL_VERSION_CUMULATIVE, 0);
+        let info = |sid| LearnerInfo::bytes(ServerId(sid), PROTOCOL_VERSION_CUMULATIVE, 0);
         for sid in [2, 3] {
             let mut bytes = Vec::new();
             put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info(sid as i64));
@@ -418,7 +418,7 @@ fn acknowledges_too_much() {
         acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
         let mut out = Vec::new();
         acks_into(&mut leader, &mut history, LinkId(2), zxid, &mut out);
-        let why = CloseLearner::Unproposed { sid: 2, zxid, last: Zxid::new(4, 7) };
+        let why = CloseLearner::Unproposed { sid: ServerId(2), zxid, last: Zxid::new(4, 7) };
         assert!(
             out.iter().any(|output| matches!(output, LeaderOutput::Close(_, closed) if *closed == why)),
             "{out:?}"
@@ -444,7 +444,7 @@ fn acknowledges_one_more_than_is_proposed() {
     assert!(!out.iter().any(|output| matches!(output, LeaderOutput::Close(..))), "{out:?}");
     assert_eq!(leader.committed(), Zxid::new(5, 2));
     acks_into(&mut leader, &mut history, LinkId(2), Zxid::new(5, 3), &mut out);
-    let why = CloseLearner::Unproposed { sid: 2, zxid: Zxid::new(5, 3), last: Zxid::new(5, 2) };
+    let why = CloseLearner::Unproposed { sid: ServerId(2), zxid: Zxid::new(5, 3), last: Zxid::new(5, 2) };
     assert!(
         out.iter().any(|output| matches!(output, LeaderOutput::Close(_, closed) if *closed == why)),
         "{out:?}"
@@ -467,7 +467,7 @@ fn acknowledges_newleader_too_early() {
     let mut out = Vec::new();
     leader.accepted(LinkId(2), 0, &mut out);
     let mut bytes = Vec::new();
-    let info = LearnerInfo::bytes(2, PROTOCOL_VERSION_CUMULATIVE, 0);
+    let info = LearnerInfo::bytes(ServerId(2), PROTOCOL_VERSION_CUMULATIVE, 0);
     put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
     put_ack_epoch(&mut bytes, Zxid::new(4, 1), 4);
     leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
@@ -511,7 +511,7 @@ fn found_in_the_log() {
         let (mut leader, mut history) = leader(|_| {});
         leader.accepted(LinkId(2), 0, &mut Vec::new());
         let (mut bytes, mut out) = (Vec::new(), Vec::new());
-        let info = LearnerInfo::bytes(2, PROTOCOL_VERSION, 0);
+        let info = LearnerInfo::bytes(ServerId(2), PROTOCOL_VERSION, 0);
         put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
         put_ack_epoch(&mut bytes, Zxid::new(4, 2), 4);
         leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);

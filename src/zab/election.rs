@@ -606,6 +606,8 @@ impl ElectionPort {
     }
 
     fn elected(&mut self, vote: Vote, by: SidSet, out: &mut Vec<Output>) {
+        assert_eq!(self.phase, Phase::Looking, "{vote:?} is elected by a server that does not look");
+        assert!(self.quorum.votes(vote.leader), "{vote:?} is for a server without a vote");
         let state = match (vote.leader == self.me, self.own) {
             (true, _) => ServerState::Leading,
             (false, Some(_)) => ServerState::Following,

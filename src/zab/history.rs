@@ -75,6 +75,7 @@ impl History {
             self.bytes -= first.bytes();
             self.start = first.last();
         }
+        assert!(self.start <= self.last, "history begins after {}, ends at {}", self.start, self.last);
     }
 
     /// True if all txns after `after` are here.
@@ -114,6 +115,7 @@ impl History {
     /// The same, where `floor` is the newest txn at or before `last` that is known, here or in the log; `None` where
     /// neither goes back so far.
     pub fn sync_from(&self, last: Zxid, floor: Option<Zxid>) -> Sync {
+        assert!(floor.is_none_or(|floor| floor <= last), "{floor:?} is the newest at or before {last}");
         match floor {
             None => Sync::Snap,
             Some(_) if last == Zxid::ZERO && self.last != Zxid::ZERO => Sync::Snap,

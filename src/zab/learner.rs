@@ -467,6 +467,7 @@ impl Learner {
         if zxid.epoch() == last.epoch() && Some(zxid) != last.next() {
             return Err(LostLeader::Gap { last, zxid });
         }
+        assert!(zxid > self.committed, "proposal {zxid}, committed is {}", self.committed);
         self.logged = zxid;
         out.push(LearnerOutput::Propose(zxid, Bytes::copy_from_slice(txn.unwrap_or_default())));
         Ok(())

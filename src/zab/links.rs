@@ -190,6 +190,11 @@ impl Links {
             Some(Use::Open { sid }) => {
                 let sid = *sid;
                 let peer = self.peers.get_mut(&sid).expect("an open link has its peer");
+                assert_eq!(
+                    peer.link,
+                    Some(link),
+                    "server {sid} has another connection than the one that is open"
+                );
                 peer.bytes.extend_from_slice(bytes);
                 peer.heard_ms = Some(now_ms);
                 (Some(sid), None)
@@ -265,6 +270,7 @@ impl Links {
         rest: Vec<u8>,
         out: &mut Vec<Output>,
     ) -> Change {
+        assert_ne!(sid, self.me, "a connection of this server to itself");
         let peer = self.peers.entry(sid).or_default();
         let others = [peer.link.replace(link), peer.attempt.take()];
         peer.bytes = rest;
@@ -333,7 +339,11 @@ impl Links {
             Use::Open { sid } => {
                 let peer = self.peers.get_mut(&sid).expect("an open link has its peer");
                 let spoke = peer.heard_ms.take().is_some();
-                peer.link = None;
+                assert_eq!(
+                    peer.link.take(),
+                    Some(link),
+                    "server {sid} has another connection than the one that ends"
+                );
                 peer.bytes = Vec::new();
                 if !peer.known {
                     self.peers.remove(&sid);
@@ -364,7 +374,11 @@ impl Links {
     fn close(&mut self, link: LinkId, out: &mut Vec<Output>) {
         if let Some(Use::Open { sid }) = self.uses.remove(&link) {
             let peer = self.peers.get_mut(&sid).expect("an open link has its peer");
-            peer.link = None;
+            assert_eq!(
+                peer.link.take(),
+                Some(link),
+                "server {sid} has another connection than the one given up"
+            );
             peer.heard_ms = None;
             peer.bytes = Vec::new();
             if !peer.known {

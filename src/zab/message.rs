@@ -286,6 +286,7 @@ pub struct PacketStream {
 impl PacketStream {
     /// Appends what was received.
     pub fn feed(&mut self, bytes: &[u8]) {
+        assert!(self.taken <= self.bytes.len(), "{} of {} bytes are taken", self.taken, self.bytes.len());
         if self.taken == self.bytes.len() {
             self.bytes.clear();
             self.taken = 0;

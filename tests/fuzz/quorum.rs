@@ -1,7 +1,7 @@
 //! What other servers send: packets on the quorum port, votes on the election port.
 
 use std::fmt::Debug;
-use zkfast::proto::{Id, OpCode, Zxid};
+use zkfast::proto::{Epoch, Id, OpCode, ServerId, Zxid};
 use zkfast::zab::message::{
     ForwardedRequest, LearnerInfo, MessageError, Packet, PacketStream, PacketType, Revalidate, Revalidated,
     Touched, put_ack, put_ack_epoch, put_leader_info, put_ping_answer, put_proposal, read_ack_epoch,
@@ -85,15 +85,18 @@ fn again<T: PartialEq + Debug>(
     assert_eq!(read(packet.data).as_ref(), Ok(first));
 }
 
+/// Writes one packet.
+type Write<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 pub fn packet_seeds() -> Vec<Vec<u8>> {
     let zxid = Zxid::new(3, 7);
     let request = ForwardedRequest { session: 5, cxid: 6, op: OpCode::CREATE, body: b"record" };
-    let writes: [&dyn Fn(&mut Vec<u8>); 8] = [
+    let writes: [Write<'_>; 8] = [
         &|out| {
-            let info = LearnerInfo::bytes(1, 0x10000, 4);
+            let info = LearnerInfo::bytes(ServerId(1), 0x10000, 4);
             Packet::with(PacketType::FOLLOWERINFO, zxid, &info).write(out);
         },
-        &|out| put_leader_info(out, 3, 0x10001),
+        &|out| put_leader_info(out, Epoch(3), 0x10001),
         &|out| put_ack_epoch(out, zxid, 2),
         &|out| put_proposal(out, zxid, &[1; 44]),
         &|out| put_ack(out, zxid),
@@ -150,9 +153,9 @@ fn check_vote(vote: &Notification<'_>) {
 }
 
 pub fn vote_seeds() -> Vec<Vec<u8>> {
-    let vote = Vote { leader: 3, zxid: Zxid::new(5, 7), round: 9, peer_epoch: 5 };
+    let vote = Vote { leader: ServerId(3), zxid: Zxid::new(5, 7), round: 9, peer_epoch: 5 };
     let mut new = Vec::new();
-    put_hello(&mut new, 2, "127.0.0.1:3888");
+    put_hello(&mut new, ServerId(2), "127.0.0.1:3888");
     put_notification(
         &mut new,
         ServerState::Leading,

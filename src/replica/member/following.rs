@@ -446,7 +446,7 @@ impl Following {
                 self.install = Install::Unfinished(Unfinished::Reloading);
                 Next::Done
             }
-            AfterMarker::Adopt(restored) => self.adopt(restored, cx),
+            AfterMarker::Adopt(restored) => self.adopt(*restored, cx),
         }
     }
 

@@ -62,7 +62,7 @@ pub(super) enum AfterMarker {
     /// The shell reads the disk again.
     Reload,
     /// The log begins at this tree.
-    Adopt(Database),
+    Adopt(Box<Database>),
 }
 
 impl Install {
@@ -109,7 +109,7 @@ impl Unfinished {
             }
             Self::Basing(restored) => {
                 common.push(Output::FinishInstall(restored.zxid));
-                AfterMarker::Adopt(*restored)
+                AfterMarker::Adopt(restored)
             }
             Self::Storing(_) | Self::Reloading => panic!("a marker in the log while {self:?}"),
         }

@@ -41,7 +41,7 @@ impl Settling {
                 self.unfinished = Some(Unfinished::Reloading);
                 Next::Done
             }
-            AfterMarker::Adopt(restored) => self.adopt(restored, cx),
+            AfterMarker::Adopt(restored) => self.adopt(*restored, cx),
         }
     }
 

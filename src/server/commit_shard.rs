@@ -1,12 +1,13 @@
 //! The commit shard: the thread that drives the replica, or a view's in its place, and the server's [`World`].
 
+use super::about::About;
 use super::ensemble::EnsembleIo;
 use super::log_writer::{LogThread, LogWriter};
 use super::logging::Text;
 use super::peers::Waiter;
 use super::spsc::{Consumer, Notify, Producer};
 use super::view_shard::Signs;
-use super::{About, Clock, EXIT_DATA, EXIT_HOST, EXIT_LOG, Phase, Shared, exit, fatal};
+use super::{Clock, EXIT_DATA, EXIT_HOST, EXIT_LOG, Phase, Shared, exit, fatal};
 use crate::admin::{self, FourLetterWord};
 use crate::driver::{self, Driver, Fatal, Notice, TICK_US, Turn, World};
 use crate::proto::Zxid;

@@ -98,7 +98,7 @@ impl LogThread {
         let writer = Arc::new(Mutex::new(writer));
         let shared = writer.clone();
         let main = move || {
-            super::pin("log", core);
+            super::cores::pin("log", core);
             run(&shared, &receiver, producer);
         };
         let thread = thread::Builder::new().name("zkfast-log".to_owned()).spawn(main)?;

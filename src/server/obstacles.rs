@@ -2,7 +2,9 @@
 //!
 //! It ignores the lock and ports that a running server holds now, and does not read the contents of data files.
 
-use super::{CORES_DEFAULT_MAX, Roles, files, java_data, preflight, resolve};
+use super::cores::{CORES_DEFAULT_MAX, Roles};
+use super::start::resolve;
+use super::{files, java_data, preflight};
 use crate::config::Config;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::fs;

@@ -30,8 +30,12 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<(Recovered, Lo
     })?;
     let ended = Instant::now();
     let snapshot_read = snapshot_read.unwrap_or(ended);
-    let loading =
-        Loading { all: ended - started, snapshot: snapshot_read - started, txns: ended - snapshot_read };
+    let loading = Loading {
+        replayed: recovered.replayed,
+        all: ended - started,
+        snapshot: snapshot_read - started,
+        txns: ended - snapshot_read,
+    };
     let Recovered { restored, replayed, snapshot, .. } = &recovered;
     log::info!(target: "recovery", "done: zxid={} snapshot={} txns={replayed} znodes={} sessions={} took_ms={}",
         restored.zxid, snapshot.map_or_else(|| "none".to_owned(), |zxid| zxid.to_string()), restored.tree.len(),
@@ -42,21 +46,23 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<(Recovered, Lo
 /// How long recovery took.
 #[derive(Clone, Copy, Debug)]
 pub struct Loading {
+    /// Txns that were replayed.
+    replayed: u64,
     all: Duration,
     snapshot: Duration,
     txns: Duration,
 }
 
 impl Loading {
-    /// Records the times, and the number of `txns` replayed.
-    pub fn record(&self, txns: u64, metrics: &mut Metrics) {
+    /// Records the times, and the number of txns replayed.
+    pub fn record(&self, metrics: &mut Metrics) {
         let us = |time: Duration| time.as_micros() as u64;
         metrics.times.dbinittime.record(us(self.all));
         metrics.times.startup_snap_load_time.record(us(self.snapshot));
         // ZooKeeper records nothing for an empty log.
-        if txns > 0 {
+        if self.replayed > 0 {
             metrics.times.startup_txns_load_time.record(us(self.txns));
-            metrics.sizes.startup_txns_loaded.record(txns);
+            metrics.sizes.startup_txns_loaded.record(self.replayed);
         }
     }
 }

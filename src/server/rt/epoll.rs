@@ -61,7 +61,7 @@ where
     let (sender, started) = sync_channel(1);
     let what = name.to_owned();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        crate::server::pin(&what, core);
+        crate::server::cores::pin(&what, core);
         let made = Executor::new();
         let executor = match made {
             Ok(executor) => Rc::new(executor),

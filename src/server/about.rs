@@ -1,0 +1,88 @@
+//! What four-letter words show of the server as a whole: version, settings, directories, environment.
+
+use super::files::{self, DataDir};
+use super::{Shared, environment};
+use crate::admin::{self, Conf, FourLetterWord, Status};
+use crate::config::{Config, Role};
+use crate::zab::quorum::config_text;
+use std::path::PathBuf;
+
+/// The date of the build as it follows the version, in the form that tools parse: `2026-11-23 00:00 UTC`. See
+/// `src/build.rs`.
+const BUILT_ON: &str = env!("ZKFAST_BUILT_ON");
+
+/// What only the shell can fill in.
+#[derive(Debug)]
+pub struct About {
+    version: String,
+    conf: Conf,
+    data_dir: PathBuf,
+    /// The folder of the log.
+    pub data_log_dir: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl About {
+    /// The facts that do not change while the server runs; `port` is the client port, if there is one.
+    pub fn new(config: &Config, dir: &DataDir, port: Option<u16>) -> Self {
+        let text = |path: &std::path::Path| path.display().to_string();
+        Self {
+            version: admin::version(BUILT_ON),
+            conf: Conf {
+                client_port: port.map_or(-1, i32::from),
+                secure_client_port: -1,
+                data_dir: text(&dir.snap),
+                data_dir_bytes: 0,
+                data_log_dir: text(&dir.log),
+                data_log_bytes: 0,
+                tick_time_ms: config.tick_time_ms as i32,
+                max_client_cnxns: config.max_client_cnxns as i32,
+                min_session_timeout_ms: config.min_session_timeout_ms,
+                max_session_timeout_ms: config.max_session_timeout_ms,
+                client_port_listen_backlog: config
+                    .client_port_listen_backlog
+                    .map_or(-1, |backlog| backlog as i32),
+                server_id: config.quorum.my_id.filter(|_| config.is_distributed()).unwrap_or(0),
+                member: if config.is_distributed() { member_lines(config) } else { Vec::new() },
+            },
+            data_dir: dir.snap.clone(),
+            data_log_dir: dir.log.clone(),
+            environment: environment::fixed(),
+        }
+    }
+
+    /// Adds to `status` what the answer to `word` shows of them, and the sizes and limits of now.
+    pub fn fill_in(&self, word: FourLetterWord, status: &mut Status, shared: &Shared) {
+        status.version.clone_from(&self.version);
+        status.conf = self.conf.clone();
+        status.conf.data_dir_bytes = files::dir_bytes(&self.data_dir);
+        status.conf.data_log_bytes = files::dir_bytes(&self.data_log_dir);
+        if word == FourLetterWord::Envi {
+            status.environment.clone_from(&self.environment);
+            status.environment.extend(environment::memory());
+        }
+        status.metrics.counters.connection_rejected += shared.admission.rejected();
+        let gauges = &mut status.gauges;
+        gauges.open_file_descriptor_count =
+            std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64);
+        gauges.max_file_descriptor_count = rlimit::Resource::NOFILE.get().map_or(0, |(soft, _)| soft);
+    }
+}
+
+/// The lines of `conf` about the ensemble. Source: `QuorumZooKeeperServer.dumpConf`.
+fn member_lines(config: &Config) -> Vec<String> {
+    let quorum = &config.quorum;
+    let address = quorum.my_id.and_then(|sid| quorum.ensemble.servers.get(&sid)?.addresses.first());
+    let (election, follow) = address.map_or((0, 0), |own| (own.election_port, own.quorum_port));
+    let mut lines = vec![
+        format!("initLimit={}", quorum.init_limit_ticks),
+        format!("syncLimit={}", quorum.sync_limit_ticks),
+        "electionAlg=3".to_owned(),
+        format!("electionPort={election}"),
+        format!("quorumPort={follow}"),
+        format!("peerType={}", u8::from(quorum.peer_type == Role::Observer)),
+        "membership: ".to_owned(),
+    ];
+    lines.extend(config_text(&quorum.ensemble).lines().map(str::to_owned));
+    lines
+}

@@ -1,0 +1,133 @@
+//! The server's life between start and end: the signals that stop it, the watchdog, and the end of its threads.
+
+use super::logging::{self, Text};
+use super::spsc::Notify;
+use super::{EXIT_BUG, EXIT_HOST, Phase, Shared, exit, helper, rt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long shards may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Checks, one a second, without progress of a shard after which the process ends: a stalled shard answers no client, and
+/// a supervisor cannot see it.
+const WATCHDOG_CHECKS: u32 = 30;
+
+/// The signals that stop the server.
+pub struct Signals {
+    receiver: std::sync::mpsc::Receiver<i32>,
+    serving: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Until the server serves, one ends the process at once: there is nothing to finish, and recovery may
+    /// take long.
+    pub fn listen() -> Self {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        let signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]);
+        let mut signals = signals.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("signals: {error}")));
+        let (sender, receiver) = channel();
+        let serving = Arc::new(AtomicBool::new(false));
+        let is_serving = serving.clone();
+        let spawned = helper::spawn("zkfast-signals", move || {
+            // A terminal that is closed, or a script that means "read your files again": no reason to end.
+            let is_stop = |signal: &i32| {
+                if *signal == SIGHUP {
+                    log::info!(target: "server", "signal ignored: signal=SIGHUP why={}",
+                        Text("zkfast reads its configuration at the start only"));
+                }
+                *signal != SIGHUP
+            };
+            let Some(signal) = signals.forever().find(is_stop) else { return };
+            log::info!(target: "server", "stopping: signal={signal}");
+            if !is_serving.load(Ordering::Acquire) {
+                std::process::exit(0);
+            }
+            // Nobody listens any more if the process is ending already.
+            let _ = sender.send(signal);
+            // Further ones change nothing, and the handlers stay: the default would be an untimely end.
+            signals.forever().for_each(drop);
+        });
+        if let Err(error) = spawned {
+            exit(EXIT_HOST, format_args!("no thread for signals: {error}"));
+        }
+        Self { receiver, serving }
+    }
+
+    /// From here on a signal is an orderly stop.
+    pub fn serving(&self) {
+        self.serving.store(true, Ordering::Release);
+    }
+}
+
+/// Waits for a signal, and meanwhile for shards that stand still.
+pub fn watch(signals: &Signals, shared: &Shared, commit_notify: &Notify) {
+    let mut seen: Vec<(u64, u32)> = vec![(0, 0); shared.beats.len()];
+    let (mut write, mut writing) = (0, 0);
+    loop {
+        match signals.receiver.recv_timeout(Duration::from_secs(1)) {
+            Ok(_) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        logging::flush_due();
+        // A disk that hangs is no bug of a shard that waits for it, and nothing is gained by another start.
+        let now = shared.writes.load(Ordering::Relaxed);
+        writing = if now % 2 == 1 && now == write { writing + 1 } else { 0 };
+        write = now;
+        if writing == WATCHDOG_CHECKS {
+            log::warn!(target: "server", "a flush of the log goes on: seconds={WATCHDOG_CHECKS} then={}",
+                Text("does its disk hang?"));
+        }
+        if writing > 0 {
+            continue;
+        }
+        // Counted in checks of this thread's own, so that a paused process is not taken for a stalled one.
+        for (shard, (beats, still)) in seen.iter_mut().enumerate() {
+            let now = shared.beats[shard].load(Ordering::Relaxed);
+            *still = if now == *beats { *still + 1 } else { 0 };
+            *beats = now;
+            if *still >= WATCHDOG_CHECKS {
+                exit(EXIT_BUG, format_args!("shard {shard} has stood still for {WATCHDOG_CHECKS} s"));
+            }
+        }
+    }
+    shared.set_phase(Phase::Stopping);
+    commit_notify.notify();
+}
+
+/// How the shards ended, once all have.
+pub type Ended = std::sync::mpsc::Receiver<Vec<std::io::Result<()>>>;
+
+/// Starts the thread that joins the shards. From the beginning: at the end there may be no thread to be had.
+pub fn join(running: Vec<rt::Shard>, threads: Vec<JoinHandle<()>>) -> Ended {
+    let (sender, ended) = channel();
+    let spawned = helper::spawn("zkfast-end", move || {
+        let mut results: Vec<_> = running.into_iter().map(rt::Shard::join).collect();
+        let joined = threads.into_iter().map(JoinHandle::join);
+        results.extend(joined.map(|joined| joined.map_err(|_| std::io::Error::other("a thread panicked"))));
+        // Nobody listens any more if this took too long.
+        let _ = sender.send(results);
+    });
+    if let Err(error) = spawned {
+        exit(EXIT_HOST, format_args!("no thread to wait for the shards: {error}"));
+    }
+    ended
+}
+
+/// Waits for the shards to end, but not for ever.
+pub fn wait(ended: &Ended) {
+    match ended.recv_timeout(STOP_WITHIN) {
+        Ok(results) => {
+            if let Some(error) = results.into_iter().find_map(Result::err) {
+                exit(EXIT_BUG, format_args!("a shard ended badly: {error}"));
+            }
+        }
+        Err(_) => exit(
+            EXIT_BUG,
+            format_args!("shards do not stop within {STOP_WITHIN:?}; what was answered is durable"),
+        ),
+    }
+}

@@ -1,0 +1,442 @@
+//! The start of a server, step by step: checks, data, ports, state machines, threads.
+
+use super::about::About;
+use super::admission::Admission;
+use super::commit_shard::{self, CommitShard, Log};
+use super::cores::{Roles, cores, list, pin};
+use super::ensemble::{self, EnsembleIo};
+use super::files::{self, DataDir};
+use super::lifetime::{self, Signals};
+use super::log_writer::{LogThread, LogWriter};
+use super::logging::Text;
+use super::spsc::{self, Consumer, Notify, Producer};
+use super::view_shard::Signs;
+use super::{
+    Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, exit, helper, java_data, listener,
+    peers, preflight, recovery, rt, snapshots, view_shard,
+};
+use crate::auth::Policy;
+use crate::config::Config;
+use crate::database::Database;
+use crate::proto::Epoch;
+use crate::replica::{CommitSettings, Deltas, MemberSettings, Replica, Uplink, View, ViewSettings};
+use crate::storage::Epochs;
+use crate::tree::{self, Digests};
+use crate::wal::GroupEncoder;
+use crate::zab::history::History;
+use crate::zab::leader;
+use crate::zab::quorum::with_version;
+use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
+use std::net::{IpAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+/// Batches that may be under way between two shards.
+const CHANNEL_SLOTS: usize = 8;
+
+/// Connections that may be under way from the listener to a shard.
+const ACCEPTED_SLOTS: usize = 256;
+
+/// Runs a server, alone or as a member of an ensemble, until a signal stops it; returns once everything accepted is durable.
+/// Ends the process, with the status for its reason, where the server cannot start or go on.
+pub fn run(config: &Config) {
+    end_on_panic();
+    helper::remember_cores();
+    let signals = Signals::listen();
+    let clock = Clock::start();
+    let member = config.is_distributed().then(|| ensemble::settings(config));
+    let member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
+    let roles = Roles::of(&cores(config));
+    let checked = preflight::check(roles.views.len(), config.engine);
+    let descriptors = checked.unwrap_or_else(|why| exit(EXIT_HOST, why));
+    import_java(config);
+    let opened = Opened::new(config, member.as_ref());
+    let tree_settings = tree_settings(config);
+    let (commit_thread, mut recovered, loading) =
+        CommitThread::recover(opened.dir.clone(), tree_settings, member.is_some());
+    if let Some(MemberSettings { membership, .. }) = &member {
+        let version = membership.config_version.max(recovered.epochs.config_version);
+        recovered.restored.set_config(&with_version(&membership.config_text, version), version);
+    }
+    let admission = Admission::new(config.max_cnxns, config.max_client_cnxns, descriptors);
+    let shared = Arc::new(Shared::new(admission, roles.views.len() + 1));
+    let about = Arc::new(About::new(config, &opened.dir, opened.port));
+
+    signals.serving();
+    let notify = Notify::default();
+    let policy = Arc::new(policy(config));
+    let durable = (recovered.restored.zxid, recovered.encoder.position());
+    let io = member.as_ref().zip(opened.peers).map(|(member, peers)| {
+        ensemble_io(member, peers, config.quorum.tcp_keep_alive, &opened.dir, tree_settings, &notify)
+    });
+    let (ensemble_io, waiter) = io.unzip();
+    let parts = ViewParts {
+        config,
+        dir: &opened.dir,
+        policy: &policy,
+        commit_notify: &notify,
+        recovered: &recovered,
+    };
+    let mut views = Views::default();
+    for &core in &roles.views {
+        views.add(core, &parts, ensemble_io.as_ref(), tree_settings.hash_seed);
+    }
+    let mode = if member.is_some() { "ensemble" } else { "standalone" };
+    let sid = member.as_ref().map(|member| member.membership.sid.0);
+    let settings = CommitSettings::of(config, roles.views.len() as u16, sid, tree_settings.hash_seed);
+    let member = member.map(|member| {
+        let (zxid, end) = durable;
+        (member, ensemble::history(&opened.dir, zxid, end, config.quorum.commit_log_count))
+    });
+    let (mut replica, encoder) = replica(settings, policy, recovered, member, clock);
+    loading.record(replica.metrics_mut());
+    let mut threads = Vec::new();
+    let writer = LogWriter::new(opened.dir.clone(), encoder);
+    // A member must be able to go on with the others while its disk stands still.
+    let log = if roles.log == roles.commit && ensemble_io.is_none() {
+        Log::Here(Box::new(writer))
+    } else {
+        let (log, thread) = LogThread::spawn(roles.log, writer, notify.clone()).unwrap_or_else(|error| {
+            exit(EXIT_HOST, format_args!("the log's thread does not start: {error}"))
+        });
+        threads.push(thread);
+        Log::There(log)
+    };
+    let is_member = ensemble_io.is_some();
+    let Views { uplinks, signs, deltas, targets, mains } = views;
+    let channels = commit_shard::Channels { uplinks, signs, deltas, log, notify: notify.clone() };
+    let commit_shard =
+        Arc::new(commit_shard::new(replica, channels, ensemble_io, durable, clock, shared.clone(), about));
+
+    threads.push(commit_thread.start({
+        let (commit_shard, core) = (commit_shard.clone(), roles.commit);
+        move || {
+            pin("commit", core);
+            commit_shard.run(waiter);
+        }
+    }));
+    if is_member {
+        threads.push(spawn_stand_in(commit_shard.clone()));
+    }
+    let listener = opened.socket.map(|socket| (socket, targets));
+    let shards = spawn_views(config, mains, listener, clock, &shared, &commit_shard);
+    let ended = lifetime::join(shards, threads);
+    let port = opened.port.map_or_else(|| "none".to_owned(), |port| port.to_string());
+    log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={} engine={} \
+        started_ms={}", Text(opened.dir.snap.display()), roles.commit, roles.log, list(&roles.views),
+        config.engine.name(), clock.mono_us() / 1000);
+    lifetime::watch(&signals, &shared, &notify);
+    lifetime::wait(&ended);
+    // Writes the counts of lines that were not written.
+    log::logger().flush();
+    log::info!(target: "server", "stopped: durable=all");
+    drop(opened.lock);
+}
+
+/// What a start has opened: the data directory and the ports.
+struct Opened {
+    dir: DataDir,
+    lock: files::Lock,
+    peers: Option<peers::Bound>,
+    /// The listening socket for clients, and its port.
+    socket: Option<TcpListener>,
+    port: Option<u16>,
+}
+
+impl Opened {
+    fn new(config: &Config, member: Option<&MemberSettings>) -> Self {
+        let opened = files::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate);
+        let (dir, lock) = opened.unwrap_or_else(|error| exit(EXIT_DATA, error));
+        if member.is_some() && !config.quorum.db_autocreate {
+            let checked = ensemble::distrust_empty(&dir, &config.data_dir);
+            checked.unwrap_or_else(|error| {
+                exit(EXIT_DATA, format_args!("{}: {error}", config.data_dir.display()))
+            });
+        }
+        let peers = member.map(|member| ensemble::bind(member, &config.quorum));
+        let socket = config.client_port.map(|port| listen(config, port));
+        let port = socket.as_ref().and_then(|socket| socket.local_addr().ok()).map(|address| address.port());
+        Self { dir, lock, peers, socket, port }
+    }
+}
+
+/// The links to the other servers, and the waiter of the commit thread.
+fn ensemble_io(
+    member: &MemberSettings,
+    peers: peers::Bound,
+    keep_alive: bool,
+    dir: &DataDir,
+    tree_settings: tree::Settings,
+    notify: &Notify,
+) -> (EnsembleIo, peers::Waiter) {
+    EnsembleIo::new(peers, &member.ensemble, keep_alive, dir.clone(), tree_settings, notify.clone())
+        .unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
+}
+
+/// What every view is made from.
+struct ViewParts<'a> {
+    config: &'a Config,
+    dir: &'a DataDir,
+    policy: &'a Arc<Policy>,
+    commit_notify: &'a Notify,
+    recovered: &'a recovery::Recovered,
+}
+
+/// A view shard that is to be started.
+struct ViewMain {
+    core: usize,
+    view: View,
+    channels: view_shard::Channels,
+    snapshots: Option<snapshots::Plan>,
+    inbox: Option<ensemble::Inbox>,
+}
+
+/// The views, and the ends of their channels that belong to the commit shard and the listener.
+#[derive(Default)]
+struct Views {
+    uplinks: Vec<Consumer<Uplink>>,
+    signs: Vec<Arc<Signs>>,
+    deltas: Vec<Producer<Arc<Deltas>>>,
+    targets: Vec<listener::Target>,
+    mains: Vec<ViewMain>,
+}
+
+impl Views {
+    /// Adds the next view, which will run on `core`.
+    fn add(&mut self, core: usize, parts: &ViewParts<'_>, ensemble_io: Option<&EnsembleIo>, hash_seed: u64) {
+        let number = self.mains.len();
+        let (inbound, outbound) = (Notify::default(), Notify::default());
+        // The view itself has its requests handled ([`CommitShard::submit`]), so that this end needs no notification.
+        let (up_in, up_out) = spsc::channel(CHANNEL_SLOTS, Notify::default(), outbound.clone());
+        let (delta_in, delta_out) =
+            spsc::channel(CHANNEL_SLOTS, inbound.clone(), parts.commit_notify.clone());
+        let (accepted_in, accepted_out) = spsc::channel(ACCEPTED_SLOTS, inbound.clone(), Notify::default());
+        let signs = Arc::new(Signs::default());
+        self.uplinks.push(up_out);
+        self.signs.push(signs.clone());
+        self.deltas.push(delta_in);
+        self.targets.push(listener::Target { channel: accepted_in, notify: inbound.clone() });
+        let settings = ViewSettings::of(parts.config, number as u16, hash_seed);
+        let Database { tree, zxid, sessions, .. } = &parts.recovered.restored;
+        let view = View::new(
+            settings,
+            parts.policy.clone(),
+            tree.for_view(),
+            *zxid,
+            sessions.clone(),
+            tree.digest(),
+        );
+        let channels = view_shard::Channels {
+            uplink: up_in,
+            signs,
+            deltas: delta_out,
+            accepted: accepted_out,
+            inbound,
+            outbound,
+        };
+        // One view takes the snapshots: all have the same tree.
+        let snapshots = (number == 0).then(|| {
+            let (limits, replayed) = (snapshot_limits(parts.config), parts.recovered.replayed);
+            snapshots::Plan::new(parts.dir.clone(), limits, *zxid, replayed, hash_seed)
+        });
+        let inbox = ensemble_io.map(EnsembleIo::inbox);
+        self.mains.push(ViewMain { core, view, channels, snapshots, inbox });
+    }
+}
+
+fn snapshot_limits(config: &Config) -> snapshots::Limits {
+    snapshots::Limits {
+        snap_count: config.snap_count.into(),
+        log_bytes: (config.snap_size_limit_kb > 0).then(|| config.snap_size_limit_kb.saturating_mul(1024)),
+        retain: (config.purge_interval_hours > 0).then_some(config.snap_retain_count as usize),
+    }
+}
+
+/// The replica with the recovered data, and the encoder that continues the log.
+fn replica(
+    settings: CommitSettings,
+    policy: Arc<Policy>,
+    recovered: recovery::Recovered,
+    member: Option<(MemberSettings, History)>,
+    clock: Clock,
+) -> (Replica, GroupEncoder) {
+    let recovery::Recovered { restored, encoder, digest_mismatches, epochs, .. } = recovered;
+    let mut replica = match member {
+        None => Replica::alone(settings, policy, restored, clock.now()),
+        Some((mut member, history)) => {
+            let Epochs { accepted, current, config_version, repairing } = epochs;
+            member.repairing = repairing;
+            let (accepted, current) = (Epoch(accepted), Epoch(current));
+            let epochs = leader::Epochs { accepted, current, config_version };
+            Replica::member(member, settings, policy, restored, epochs, history, clock.now())
+        }
+    };
+    replica.metrics_mut().counters.digest_mismatches_count += digest_mismatches;
+    (replica, encoder)
+}
+
+/// Starts the thread that stands in for a commit thread which waits for the disk.
+fn spawn_stand_in(commit_shard: Arc<CommitShard>) -> JoinHandle<()> {
+    let spawned =
+        std::thread::Builder::new().name("zkfast-stand-in".to_owned()).spawn(move || commit_shard.stand_in());
+    spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread stand-in: {error}")))
+}
+
+/// Starts the view shards; the first one accepts connections, too.
+fn spawn_views(
+    config: &Config,
+    mains: Vec<ViewMain>,
+    listener: Option<(TcpListener, Vec<listener::Target>)>,
+    clock: Clock,
+    shared: &Arc<Shared>,
+    commit_shard: &Arc<CommitShard>,
+) -> Vec<rt::Shard> {
+    let mut listener = listener;
+    let mut shards = Vec::new();
+    for (number, ViewMain { core, view, channels, snapshots, inbox }) in mains.into_iter().enumerate() {
+        let (listener, shared, commit_shard) = (listener.take(), shared.clone(), commit_shard.clone());
+        let main = move || async move {
+            if let Some((socket, targets)) = listener {
+                rt::spawn_local(listener::run(socket, targets, shared.clone()));
+            }
+            view_shard::run(view, channels, clock, shared, commit_shard, snapshots, inbox).await;
+        };
+        let spawned = rt::spawn(config.engine, core, &format!("zkfast-view{number}"), main);
+        shards.push(
+            spawned
+                .unwrap_or_else(|error| exit(EXIT_HOST, format_args!("shard view does not start: {error}"))),
+        );
+    }
+    shards
+}
+
+fn tree_settings(config: &Config) -> tree::Settings {
+    let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
+    let hash_seed = RandomState::new().hash_one(0u8);
+    tree::Settings { extended_types: config.extended_types, digests, hash_seed }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        super_digest: config.super_digest.clone(),
+        digest_algorithm: config.digest_alg,
+        digest_enabled: config.digest_auth_enabled,
+        skip_acl: config.skip_acl,
+    }
+}
+
+/// The first address of a name, one of IPv4 before those of IPv6: `localhost` is 127.0.0.1. Source: `InetAddress.getByName`.
+pub fn resolve(name: &str) -> std::io::Result<Option<IpAddr>> {
+    let found: Vec<IpAddr> = (name, 0).to_socket_addrs()?.map(|address| address.ip()).collect();
+    Ok(found.iter().find(|ip| ip.is_ipv4()).or(found.first()).copied())
+}
+
+fn address(config: &Config) -> Option<IpAddr> {
+    let name = config.client_port_address.as_deref()?;
+    match resolve(name) {
+        Ok(Some(ip)) => Some(ip),
+        Ok(None) => exit(EXIT_PORT, format_args!("clientPortAddress={name} resolves to no address")),
+        Err(error) => exit(EXIT_PORT, format_args!("clientPortAddress={name}: {error}")),
+    }
+}
+
+/// Listens for clients, or ends the process.
+fn listen(config: &Config, port: u16) -> TcpListener {
+    let ip = address(config);
+    let bound = listener::bind(ip, port, config.client_port_listen_backlog, config.client_tcp_keep_alive);
+    bound.unwrap_or_else(|error| {
+        let at = ip.map_or_else(|| "every address".to_owned(), |ip| ip.to_string());
+        let flag = match error.kind() {
+            ErrorKind::AddrInUse => "; --client-port names another port",
+            ErrorKind::AddrNotAvailable => "; --client-port-address names another address",
+            _ => "",
+        };
+        exit(EXIT_PORT, format_args!("clientPort={port} on {at}: {error}{flag}"))
+    })
+}
+
+/// Ends the process when any of its threads panics: the remaining threads would serve some clients only.
+fn end_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        exit(EXIT_BUG, "a thread panicked: this is a bug of zkfast; nothing acknowledged is lost");
+    }));
+}
+
+/// Imports the data of a ZooKeeper that ran on this data directory before, if there is none of zkfast's yet.
+fn import_java(config: &Config) {
+    let found = java_data::only_java(&config.data_dir, &config.data_log_dir);
+    let found = found.unwrap_or_else(|error| exit(EXIT_DATA, format_args!("import: {error}")));
+    let Some(source) = found else { return };
+    // ZooKeeper starts on a snapshot without a log, and on a log without a snapshot if it is configured to.
+    let options = java_data::Options {
+        settings: tree_settings(config),
+        without_log: true,
+        trust_empty: config.snapshot_trust_empty,
+    };
+    log::info!(target: "import", "taking over the data of Apache ZooKeeper: dataDir={} then={}",
+        Text(config.data_dir.display()), Text("its files stay as they are"));
+    match java_data::import(&source, &config.data_dir, &config.data_log_dir, options) {
+        Ok(imported) => {
+            imported.warnings().for_each(|warning| log::warn!(target: "import", "{warning}"));
+            log::info!(target: "import", "done: {imported}");
+        }
+        Err(error) => exit(EXIT_DATA, format_args!("import: {error}")),
+    }
+}
+
+/// Restricts every file and directory that this process creates to its user: 0600 and 0700.
+pub fn hide_new_files() {
+    use rustix::fs::Mode;
+    let others = Mode::RWXG | Mode::RWXO;
+    let before = rustix::process::umask(others);
+    // Restrictions that were set before stay.
+    rustix::process::umask(before | others);
+}
+
+/// The commit thread. It reads the data before it commits: glibc returns freed memory to the arena of the thread that
+/// allocated it, so the memory of znodes that another thread had read could not be used for later znodes.
+struct CommitThread {
+    main: Sender<Box<dyn FnOnce() + Send>>,
+    thread: JoinHandle<()>,
+}
+
+impl CommitThread {
+    /// Starts the thread, and waits until it has read the data.
+    fn recover(
+        dir: files::DataDir,
+        tree_settings: tree::Settings,
+        is_member: bool,
+    ) -> (Self, recovery::Recovered, recovery::Loading) {
+        let (main, job) = channel::<Box<dyn FnOnce() + Send>>();
+        let (sender, recovered) = channel();
+        let work = move || {
+            let recovered = match recovery::recover(&dir, tree_settings) {
+                Err(error) if error.is_damage() && is_member => {
+                    recovery::move_aside(&dir, &error).and_then(|()| recovery::recover(&dir, tree_settings))
+                }
+                recovered => recovered,
+            };
+            // The receiver lives as long as the process.
+            let _ = sender.send(recovered.unwrap_or_else(|error| exit(EXIT_DATA, error)));
+            if let Ok(main) = job.recv() {
+                main();
+            }
+        };
+        let spawned = std::thread::Builder::new().name("zkfast-commit".to_owned()).spawn(work);
+        let thread = spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread commit: {error}")));
+        let (recovered, loading) =
+            recovered.recv().unwrap_or_else(|_| exit(EXIT_BUG, "the data was not read"));
+        (Self { main, thread }, recovered, loading)
+    }
+
+    /// Has the thread run `main`.
+    fn start(self, main: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+        let sent = self.main.send(Box::new(main));
+        assert!(sent.is_ok(), "the commit thread has ended");
+        self.thread
+    }
+}

@@ -110,7 +110,7 @@ use std::sync::Arc;
 /// ```
 /// # use std::sync::Arc;
 /// # use zkfast::proto::{acl::put_acls, Acl, JuteWrite, OpCode, Reader, Zxid};
-/// # use zkfast::replica::{CnxnId, CommitSettings, Deltas, Now, Replica, Request, Uplink, ViewRequest};
+/// # use zkfast::replica::{CnxnId, CommitSettings, Deltas, Now, Origin, Replica, Request, Uplink, ViewRequest};
 /// # use zkfast::{database::Database, tree, txn::TxnHeader, wal::Batch};
 /// # let settings = CommitSettings {
 /// #     views: 1,
@@ -154,7 +154,7 @@ use std::sync::Arc;
 /// let connect = ViewRequest::Connect { cnxn, session_id: 0, password, timeout_ms: 9_000, last_zxid_seen };
 /// let uplink = Uplink { items: vec![connect], ..Uplink::default() };
 /// let published = turn(&mut replica, uplink, &mut log, at(1));
-/// assert_eq!(published[0].entries[0].to, Some(cnxn));
+/// assert_eq!(published[0].entries[0].to, Some(Origin::Client(cnxn)));
 /// let (_, txn) = log[0].iter().next().expect("a txn");
 /// let session_id = TxnHeader::read(&mut Reader::new(txn)).expect("a header").session_id;
 ///
@@ -165,13 +165,14 @@ use std::sync::Arc;
 /// put_acls(&mut body, &[Acl::open()]);
 /// body.extend(0_i32.to_be_bytes());
 /// let (op, range, ids) = (OpCode::CREATE, 0..body.len(), Arc::from([]));
-/// let create = ViewRequest::Request(Request { cnxn, session_id, xid: 7, op, body: range, ids });
+/// let origin = Origin::Client(cnxn);
+/// let create = ViewRequest::Request(Request { origin, session_id, xid: 7, op, body: range, ids });
 /// let uplink = Uplink { bytes: body, items: vec![create], ..Uplink::default() };
 /// let published = turn(&mut replica, uplink, &mut log, at(2));
 ///
 /// // Its view answers request 7 with what was published, and that is durable.
 /// let created = &published[0].entries[0];
-/// assert_eq!((created.to, created.xid, created.zxid), (Some(cnxn), 7, Zxid::new(0, 2)));
+/// assert_eq!((created.to, created.xid, created.zxid), (Some(origin), 7, Zxid::new(0, 2)));
 /// assert_eq!(published[0].changes.len(), 1);
 /// assert_eq!(replica.durable_through(), Zxid::new(0, 2));
 /// ```

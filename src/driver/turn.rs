@@ -170,7 +170,7 @@ impl Driver {
         self.first_uplink = (self.first_uplink + 1) % views;
     }
 
-    /// Lets time pass. Signs of life that have arrived count before sessions are ended for the lack of them.
+    /// Fires what is due. Signs of life that have arrived count before sessions are ended for the lack of them.
     fn tick<W: World>(&mut self, world: &mut W) {
         self.ticked_us = self.time.turned_us();
         let views = world.views();

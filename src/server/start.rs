@@ -22,8 +22,6 @@ use crate::proto::Epoch;
 use crate::replica::{CommitSettings, Deltas, MemberSettings, Replica, Uplink, View, ViewSettings};
 use crate::storage::Epochs;
 use crate::tree::{self, Digests};
-use crate::wal::GroupEncoder;
-use crate::zab::history::History;
 use crate::zab::leader;
 use crate::zab::quorum::with_version;
 use std::hash::{BuildHasher, RandomState};
@@ -67,7 +65,6 @@ pub fn run(config: &Config) {
     signals.serving();
     let notify = Notify::default();
     let policy = Arc::new(policy(config));
-    let durable = (recovered.restored.zxid, recovered.encoder.position());
     let io = member.as_ref().zip(opened.peers).map(|(member, peers)| {
         ensemble_io(member, peers, config.quorum.tcp_keep_alive, &opened.dir, tree_settings, &notify)
     });
@@ -83,43 +80,18 @@ pub fn run(config: &Config) {
     for &core in &roles.views {
         views.add(core, &parts, ensemble_io.as_ref(), tree_settings.hash_seed);
     }
-    let mode = if member.is_some() { "ensemble" } else { "standalone" };
-    let sid = member.as_ref().map(|member| member.membership.sid.0);
-    let settings = CommitSettings::of(config, roles.views.len() as u16, sid, tree_settings.hash_seed);
-    let member = member.map(|member| {
-        let (zxid, end) = durable;
-        (member, ensemble::history(&opened.dir, zxid, end, config.quorum.commit_log_count))
-    });
-    let (mut replica, encoder) = replica(settings, policy, recovered, member, clock);
+    let Views { uplinks, signs, deltas, targets, mains } = views;
+
+    let (mode, durable) = (mode(config), (recovered.restored.zxid, recovered.encoder.position()));
+    let (mut replica, writer) = state_machines(config, member, recovered, policy, &opened.dir, &roles, clock);
     loading.record(replica.metrics_mut());
     let mut threads = Vec::new();
-    let writer = LogWriter::new(opened.dir.clone(), encoder);
-    // A member must be able to go on with the others while its disk stands still.
-    let log = if roles.log == roles.commit && ensemble_io.is_none() {
-        Log::Here(Box::new(writer))
-    } else {
-        let (log, thread) = LogThread::spawn(roles.log, writer, notify.clone()).unwrap_or_else(|error| {
-            exit(EXIT_HOST, format_args!("the log's thread does not start: {error}"))
-        });
-        threads.push(thread);
-        Log::There(log)
-    };
-    let is_member = ensemble_io.is_some();
-    let Views { uplinks, signs, deltas, targets, mains } = views;
+    let log = log(writer, &roles, ensemble_io.is_some(), &notify, &mut threads);
     let channels = commit_shard::Channels { uplinks, signs, deltas, log, notify: notify.clone() };
+    let is_member = ensemble_io.is_some();
     let commit_shard =
         Arc::new(commit_shard::new(replica, channels, ensemble_io, durable, clock, shared.clone(), about));
-
-    threads.push(commit_thread.start({
-        let (commit_shard, core) = (commit_shard.clone(), roles.commit);
-        move || {
-            pin("commit", core);
-            commit_shard.run(waiter);
-        }
-    }));
-    if is_member {
-        threads.push(spawn_stand_in(commit_shard.clone()));
-    }
+    spawn_commit(commit_thread, &commit_shard, roles.commit, waiter, is_member, &mut threads);
     let listener = opened.socket.map(|socket| (socket, targets));
     let shards = spawn_views(config, mains, listener, clock, &shared, &commit_shard);
     let ended = lifetime::join(shards, threads);
@@ -133,6 +105,10 @@ pub fn run(config: &Config) {
     log::logger().flush();
     log::info!(target: "server", "stopped: durable=all");
     drop(opened.lock);
+}
+
+fn mode(config: &Config) -> &'static str {
+    if config.is_distributed() { "ensemble" } else { "standalone" }
 }
 
 /// What a start has opened: the data directory and the ports.
@@ -254,27 +230,71 @@ fn snapshot_limits(config: &Config) -> snapshots::Limits {
     }
 }
 
-/// The replica with the recovered data, and the encoder that continues the log.
-fn replica(
-    settings: CommitSettings,
-    policy: Arc<Policy>,
+/// The replica with the recovered data, and the writer that continues the log.
+fn state_machines(
+    config: &Config,
+    member: Option<MemberSettings>,
     recovered: recovery::Recovered,
-    member: Option<(MemberSettings, History)>,
+    policy: Arc<Policy>,
+    dir: &DataDir,
+    roles: &Roles,
     clock: Clock,
-) -> (Replica, GroupEncoder) {
+) -> (Replica, LogWriter) {
     let recovery::Recovered { restored, encoder, digest_mismatches, epochs, .. } = recovered;
+    let sid = member.as_ref().map(|member| member.membership.sid.0);
+    let hash_seed = restored.tree.settings().hash_seed;
+    let settings = CommitSettings::of(config, roles.views.len() as u16, sid, hash_seed);
     let mut replica = match member {
         None => Replica::alone(settings, policy, restored, clock.now()),
-        Some((mut member, history)) => {
+        Some(mut member) => {
             let Epochs { accepted, current, config_version, repairing } = epochs;
             member.repairing = repairing;
             let (accepted, current) = (Epoch(accepted), Epoch(current));
             let epochs = leader::Epochs { accepted, current, config_version };
+            let limit = config.quorum.commit_log_count;
+            let history = ensemble::history(dir, restored.zxid, encoder.position(), limit);
             Replica::member(member, settings, policy, restored, epochs, history, clock.now())
         }
     };
     replica.metrics_mut().counters.digest_mismatches_count += digest_mismatches;
-    (replica, encoder)
+    (replica, LogWriter::new(dir.clone(), encoder))
+}
+
+/// The log: on the commit thread of a server alone that has no core for it, else on a thread of its own. A member must be
+/// able to go on with the others while its disk stands still.
+fn log(
+    writer: LogWriter,
+    roles: &Roles,
+    is_member: bool,
+    notify: &Notify,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Log {
+    if roles.log == roles.commit && !is_member {
+        return Log::Here(Box::new(writer));
+    }
+    let (log, thread) = LogThread::spawn(roles.log, writer, notify.clone())
+        .unwrap_or_else(|error| exit(EXIT_HOST, format_args!("the log's thread does not start: {error}")));
+    threads.push(thread);
+    Log::There(log)
+}
+
+/// Starts the commit shard on its thread, and for a member the thread that stands in for it while it waits for the disk.
+fn spawn_commit(
+    commit_thread: CommitThread,
+    commit_shard: &Arc<CommitShard>,
+    core: usize,
+    waiter: Option<peers::Waiter>,
+    is_member: bool,
+    threads: &mut Vec<JoinHandle<()>>,
+) {
+    let shard = commit_shard.clone();
+    threads.push(commit_thread.start(move || {
+        pin("commit", core);
+        shard.run(waiter);
+    }));
+    if is_member {
+        threads.push(spawn_stand_in(commit_shard.clone()));
+    }
 }
 
 /// Starts the thread that stands in for a commit thread which waits for the disk.

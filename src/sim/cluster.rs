@@ -302,7 +302,7 @@ impl Cluster {
         }
     }
 
-    /// Lets time pass until `done`, for at most `for_us`; says whether it is.
+    /// Runs the cluster until `done`, for at most `for_us` microseconds of simulated time; false if it is not done then.
     pub fn run_until(&mut self, for_us: u64, done: impl Fn(&Self) -> bool) -> bool {
         let until_us = self.net.now_us + for_us;
         while self.oracle.violation.is_none() && !done(self) {

@@ -148,7 +148,7 @@ impl Outbox {
             .retain(|item| matches!(item, ViewRequest::FourLetterWord { .. } | ViewRequest::Report { .. }));
     }
 
-    /// Lets time pass; true every [`TOUCH_INTERVAL_MS`], when sessions are to be added with [`Self::signs_mut`].
+    /// Advances the time; true every [`TOUCH_INTERVAL_MS`], when sessions are to be added with [`Self::signs_mut`].
     pub fn is_report_due(&mut self, now: Now) -> bool {
         let is_due = now.mono_ms() - self.reported_ms >= TOUCH_INTERVAL_MS;
         if is_due {

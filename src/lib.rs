@@ -1,36 +1,37 @@
 //! ZooKeeper's protocol and guarantees in one native process, a thread per core on epoll or io_uring.
 //!
 //! The library is the server and its parts. Everything but `server` is a function of its inputs: it knows no
-//! file, socket, thread, clock or environment and draws no random number that nobody seeded, so tests can hand it any
-//! history. `server` (feature of that name, on by default) brings the world to it.
+//! file, socket, thread, clock or environment, and its random numbers come from a seed, so a test can replay any
+//! history. `server` (feature of that name, on by default) connects it to the world.
+//!
+//! `a ---> b`: a uses b, and all that is right of it. Not drawn: `config`, `admin` (used by replica and what is left of
+//! it), `client` (used by sim and by loadgen).
 //!
 //! ```text
-//!           config              admin             client
-//!             |                   |                 |
 //! server, sim ---> driver ---> replica ---> zab, session, watch ------\
 //!                     \------> storage ---> wal, snapshot ---> database ---> txn ---> tree ---> auth ---> proto
 //! ```
 //!
 //! | module | what it is | what always holds |
 //! |---|---|---|
-//! | [`proto`] | the client wire, in bytes and records | nothing is indexed or allocated by a length that was not compared with what is there |
+//! | [`proto`] | the client wire, in bytes and records | every length is checked against the bytes that are there before it is used |
 //! | [`tree`] | znodes at one zxid | every znode but the root has its parent; copies share every body |
-//! | [`txn`] | a checked request as data, and what it does to a tree | the same txns in the same order make equal trees, digests included |
-//! | [`watch`] | who is told of which change | a connection is told of one trigger at most once |
-//! | [`session`] | ids, passwords, timeouts | a session is in one bucket until it expires, in none after |
+//! | [`txn`] | a request that `replica` has checked, as data, and what it does to a tree | the same txns in the same order make equal trees, digests included |
+//! | [`watch`] | which connections get an event for a change | a connection gets at most one event for a trigger |
+//! | [`session`] | ids, passwords, timeouts, expiry; `replica` says which client may attach | a session is in one bucket until it expires, in none after |
 //! | [`auth`] | who a connection is and what it may do | an id is only ever added by what proves it |
 //! | [`zab`] | what servers say to each other: election, synchronization, broadcast, quorums | an epoch has one leader; committed is what a quorum has durable |
-//! | [`replica`] | a server's roles: commit side or follower's side, and the views | `view.zxid <= committed <= proposed`; each request is answered once, in order, also over a change of leaders |
+//! | [`replica`] | a server's roles: the commit side checks writes, opens sessions and makes groups; a follower's side forwards; views serve connections | `view.zxid <= committed <= proposed`; each request is answered once, in order, also over a change of leaders |
 //! | [`driver`] | runs a replica over a world of clocks, log, views, connections and files | nothing is sent or shown before what it stands on is durable |
 //! | [`database`] | what a server knows: tree, quotas, access lists, sessions; logged txns bring it up to date | a txn that does not fit is an error, never skipped |
 //! | [`wal`] | the log's bytes | an acknowledged record is given back unchanged, or recovery refuses |
-//! | [`snapshot`] | a tree and its sessions in bytes, ZooKeeper's files as well | decoding gives back all that was encoded, or refuses |
+//! | [`snapshot`] | a tree and its sessions in bytes, in ZooKeeper's format as well | decoding gives back all that was encoded, or refuses |
 //! | [`storage`] | which files there are, and what a start makes of them | all that was acknowledged is given back, or it says what is wrong and changes nothing |
 //! | `sim` | an ensemble with faulty disks, net and clocks, from a seed (tests, feature `sim`) | a seed is one history |
 //! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is passed over in silence |
-//! | [`admin`] | four-letter words and metrics as text | it renders what it is given and asks nobody |
+//! | [`admin`] | four-letter words and metrics as text | it renders what it is given and asks no other part |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
-//! | `server` | sockets, files, clocks, threads | nothing is answered before it is durable; the first error of the log is the last |
+//! | `server` | sockets, files, clocks, threads; import and export of ZooKeeper's data | nothing is answered before it is durable; after the first error of the log the process ends |
 //!
 //! Pages for people are in [`docs`].
 

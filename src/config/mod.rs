@@ -11,7 +11,9 @@
 //! except where [`docs`] says otherwise; unknown keys are warned of and stop nothing. A [`Loader`] reads files,
 //! so this module sees no file system and no environment.
 //!
-//! One table, `keys.rs`, has name, default, limits, effect and meaning of every key. No other file repeats a default.
+//! One table, `keys.rs`, has name, default, limits and meaning of every key, and the text that says why one is refused or
+//! has no effect. `read/fate.rs` picks that text, `reading.rs` says what is wrong with a value, `check.rs` prints both. No
+//! other file repeats a default.
 
 mod check;
 mod cores;

@@ -3,28 +3,28 @@
 //!
 //! # A turn
 //!
-//! [`Driver::turn`] does all there is to do, and never waits but for the log, where the world lets it:
+//! [`Driver::turn`] does all there is to do. It waits for nothing but the log, and for that only if the world allows it:
 //!
 //! | | step | the world's part |
 //! |--:|---|---|
 //! | 1 | a group that became durable is reported: [`Replica::durable`] | [`Log::take_done`] |
 //! | 2 | connections that came, were made or ended; results of [jobs](Job); bytes of peers, as far as [`Replica::may_receive`] allows | [`Network::next_event`], [`Disk::next_arrival`], [`Network::receive`] |
 //! | 3 | uplinks of views, in turn, unless a view is far behind | [`Views::take_uplink`] |
-//! | 4 | every [`TICK_US`] time passes: signs of life first, since they count before sessions end for the lack of them | [`Views::take_signs`] |
-//! | 5 | the next group: outputs go out, what is committed is published, then the log gets it | [`Log::write`] |
+//! | 4 | every [`TICK_US`] timers fire; signs of life are taken in first, so that no session expires whose sign has arrived | [`Views::take_signs`] |
+//! | 5 | the next group, if the replica says that it is due (`replica/group_delay.rs`): in an ensemble outputs go out and what is committed is published first; then the log gets it | [`Log::write`] |
 //! | 6 | outputs, in the order in which the replica gave them | [`Network`], [`Disk`] |
 //! | 7 | what is committed goes to every view, in order; what a view has no room for waits here | [`Views::put`] |
 //!
 //! # What is durable when
 //!
-//! - A **group** is durable when [`Log`] says so, and only then the replica hears of it. So no acknowledgement of it, to a
+//! - A **group** is durable when [`Log`] says so, and the replica is informed only then. So no acknowledgement of it, to a
 //!   leader, a learner or a client, exists before. There is one group in flight; outputs that were made before it go out
 //!   while it is written.
 //! - **Epochs** are on disk before any output that follows [`Output::SaveEpochs`] is carried out: a promise is sent after
 //!   it is durable.
 //! - A **tree** from the leader is whole, flushed, and named as incoming ([`Job::StoreTree`]) before the replica hears of
 //!   it and has its base logged. Once the base is durable the tree gets its name ([`Output::FinishInstall`]), before the
-//!   next group is written. A try that fails leaves nothing for the next one.
+//!   next group is written. A failed try is cleaned up, and the next one starts from nothing.
 //! - A **truncation** is durable in the log before snapshots above it are set aside and the disk is read again
 //!   ([`Job::Reload`]); no group is written meanwhile.
 //! - What is **read from the log** for a learner ends where the log was durable when the job began.
@@ -33,8 +33,8 @@
 //!
 //! A failed write or flush of the log or the epochs, and every other error after which it is not known what is on disk, is
 //! a [`Fatal`]: the driver is not called again, and the process ends. A tree that cannot be stored, and a log that cannot
-//! be read for a learner, are told to the replica, which tries again or sends a tree. For lack of a thread, a job fails as
-//! if its files did.
+//! be read for a learner, are reported to the replica, which tries again or sends a tree. If no thread can be started for
+//! a job, that counts as an error of its files.
 
 mod jobs;
 mod outputs;

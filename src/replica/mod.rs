@@ -8,12 +8,23 @@
 //! ```
 //!
 //! [`Commit`] checks each write once against a tree that is ahead of the log, makes it a txn and
-//! hands out [`Proposed`]: the records to make durable and the [`Deltas`] to publish after that. What
-//! lies between the two (one disk, or a quorum) is the caller's, and none of its business.
+//! hands out [`Proposed`]: the records to make durable and the [`Deltas`] to publish after that. How
+//! they become durable in between (one disk, or a quorum) is up to the caller.
 //!
 //! A [`View`] owns connections and a copy of the tree that holds only what is committed. It answers
 //! reads at once, sends writes up, and applies deltas in order: watches fire and replies go out as it
-//! does, so an event always precedes what shows the change, and nobody sees half a multi.
+//! does, so an event always precedes what shows the change, and no client sees half a multi.
+//!
+//! | file | what |
+//! |---|---|
+//! | `commit` | checks writes (BadVersion ...), opens, attaches and refuses sessions, makes txns: alone or as leader |
+//! | `follow` | the same place on a follower: forwards writes, refuses clients that have seen more than this server |
+//! | `member` | [`Replica`]: the phases of a server, its queue for the log, what views get |
+//! | `group_delay` | how long the next group waits for more requests |
+//! | `fencing` | a client attaches while its former connection is open |
+//! | `core` | what both sides have: tree, deltas, answers |
+//! | `view` | connections, reads, watches, the committed tree |
+//! | `report` | what the views know for a four-letter word |
 //!
 //! Invariants: `view.zxid <= committed <= proposed = commit.zxid`; every request that a view sends up
 //! comes back as exactly one [`Entry`]; entries of one view keep its order.

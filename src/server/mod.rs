@@ -1,6 +1,7 @@
 //! The shell: sockets, files, clocks and threads around the state machines of [`crate::replica`].
 //!
-//! It has no opinions: it takes what arrived, lets a state machine handle it, writes, flushes, sends.
+//! It decides nothing that a test should see: the [driver](crate::driver) says what is read, written, flushed and sent, and
+//! in which order.
 //!
 //! | cores | roles |
 //! |------:|-------|
@@ -10,9 +11,19 @@
 //! |    4+ | commit, log, views |
 //!
 //! Views are tasks of executors (`rt`); commit is a plain thread, and so is the log where it has a core of its own. A view
-//! with nothing else to do does the commit shard's work for a lone write. A member of an ensemble has a thread for each
+//! that is idle does the commit shard's work for a lone write on its own thread. A member of an ensemble has a thread for each
 //! role on any number of cores: its commit thread waits in one `epoll` for the other servers (`peers`, `ensemble`) and for
-//! its own. It writes the log itself while the disk is quick, and goes on without it while it is not (`log_writer`).
+//! its own. It writes the log itself while the disk is quick; while the disk is slow, a log thread writes and
+//! the commit thread goes on (`log_writer`).
+//!
+//! | what | files |
+//! |---|---|
+//! | start and end | `start`, `preflight`, `obstacles`, `recovery`; `lifetime` (signals, watchdog for a shard that hangs), `fatal` (exit statuses) |
+//! | threads | `cores` (pinning), `commit_shard`, `view_shard`, `helper`, `rt`, `spsc`, `alarm` (short sleeps) |
+//! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns) |
+//! | other servers | `ensemble`, `peers`, `reach` |
+//! | files | `files`, `log_writer`, `snapshots`, `java_data` (import, export) |
+//! | what people see | `about`, `environment`, `logging`, `session_log` |
 
 mod about;
 mod admission;

@@ -29,7 +29,8 @@ const READ_BYTES: usize = 256 << 10;
 /// Reads of one connection after which others have their turn.
 const READS_PER_TURN: usize = 4;
 
-/// Bytes that a peer has not taken at which it is given up: it does not read, and must not cost more memory.
+/// With this many bytes not taken a peer's connection is closed, so that it costs no more memory. This is the last resort:
+/// the leader closes a learner that takes nothing sooner (`zab::leader`).
 const OUT_BYTES_MAX: usize = 512 << 20;
 
 /// How long the answer of a name server stays good that came after its attempt was given up: an attempt lasts 1 to 2 s,

@@ -13,7 +13,7 @@
 //!   footer    counts and a checksum over all chunks; last entry of the last chunk
 //! ```
 //!
-//! ZooKeeper's own formats are in [`java`].
+//! ZooKeeper's own formats are in [`java`]; `src/server/java_data` reads its files for an import.
 //!
 //! Invariant: [`decode`] gives back what was encoded, all of it, or refuses.
 

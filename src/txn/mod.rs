@@ -5,7 +5,7 @@
 //! here is what a checked txn does to a tree.
 //!
 //! Invariant: applying the same txns in the same order to equal trees gives equal trees, digests
-//! included, and the list of [`Change`]s that brings any other copy there.
+//! included. It also gives the [`Change`]s that bring any other copy to the same state.
 
 mod acl_table;
 mod apply;

@@ -8,7 +8,7 @@
 //!   group  one group commit: whole blocks of 4 KiB, one in flight, never rewritten
 //!     sector  512 bytes that name their segment and group: 16 of header, 496 of payload
 //!       record  one txn, where the payloads of a group's sectors are put together
-//!       or a marker, alone in its group: what of the records before it counts no longer
+//!       or a marker, alone in its group: it says which earlier records no longer count
 //! ```
 //!
 //! Invariant: a record that was acknowledged is either given back by [`Recovery`], unchanged and in

@@ -1,10 +1,13 @@
 //! ZooKeeper's atomic broadcast between servers: leader election, synchronization, broadcast, quorums.
 //!
-//! Nothing here owns a socket or a clock. Parsers take bytes as they were cut on the way; machines take events with the
-//! time in milliseconds since any fixed moment and append what must happen to a list.
+//! Nothing here owns a socket or a clock. Parsers accept bytes in pieces of any size. State machines take an event and a
+//! time (milliseconds since any fixed moment) and append to a list what the caller must do.
 //!
 //! ```text
-//! quorum port    message    QuorumPacket, an unframed jute stream, and what its data holds
+//! quorum port    leader     new epoch; DIFF, TRUNC or SNAP; proposals; closes learners that are silent or take nothing
+//!                learner    the other end, of followers and observers
+//!                history    newest txns in memory: decides between DIFF, TRUNC and SNAP
+//!                message    QuorumPacket, an unframed jute stream, and what its data holds
 //! election port  election   fast leader election, over
 //!                links      one connection per pair of servers, over
 //!                notification  hello and vote in bytes

@@ -284,7 +284,7 @@ impl Leader {
         }
     }
 
-    /// Closes silent connections, sends pings, and stops leading without a quorum. Call it every 20 ms or so.
+    /// Closes connections that are silent or take nothing, sends pings, and stops leading without a quorum. Call it every 20 ms or so.
     pub fn tick(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
         self.close_silent(now_ms, out);
         let Membership { tick_ms, init_ms, sync_ms, .. } = self.membership;

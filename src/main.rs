@@ -71,7 +71,8 @@ enum Command {
         override_usage = "zkfast import [OPTIONS] <SRC> <DST>\n       zkfast import [OPTIONS] --config <ZOO_CFG> <DST>",
         after_help = "Examples:\n  zkfast import /var/lib/zookeeper /var/lib/zkfast\n  \
                       zkfast import --config /etc/zookeeper/conf/zoo.cfg /var/lib/zkfast\n\n\
-                      Exit status: 0 done, 2 a flag or the file is wrong, 3 the data cannot be taken over"
+                      Exit status: 0 done, 2 a flag or the file is wrong, 3 the data cannot be taken over, \
+                      5 standard output could not be written"
     )]
     Import(ImportArgs),
     /// Writes the data of a stopped zkfast as a data directory on which Apache ZooKeeper 3.9 starts.
@@ -79,7 +80,8 @@ enum Command {
         override_usage = "zkfast export [OPTIONS] <SRC> <DST>\n       zkfast export [OPTIONS] --config <ZOO_CFG> <DST>",
         after_help = "Examples:\n  zkfast export /var/lib/zkfast /var/lib/zookeeper\n  \
                       zkfast export --config /etc/zkfast/zoo.cfg /var/lib/zookeeper\n\n\
-                      Exit status: 0 done, 2 a flag or the file is wrong, 3 the data cannot be read or written"
+                      Exit status: 0 done, 2 a flag or the file is wrong, 3 the data cannot be read or written, \
+                      5 standard output could not be written"
     )]
     Export(ExportArgs),
     /// Prints a script with which a shell completes zkfast's arguments.
@@ -103,7 +105,7 @@ const COMMANDS: [&str; 5] = ["check", "import", "export", "completion", "man"];
 
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
-    /// Configuration file, as zkServer.sh takes it; without one, flags and defaults count.
+    /// zoo.cfg. Without it, the flags and defaults are used.
     #[arg(value_name = "ZOO_CFG")]
     file: Option<String>,
     /// The same as the positional argument.
@@ -173,7 +175,8 @@ struct CheckArgs {
 /// Flags win over the file, and are checked by the same rules.
 #[derive(Debug, Default, PartialEq, Eq, clap::Args)]
 struct Flags {
-    /// CPUs to use: commit and log first, then the views; 0-3, 0,2-3, 0,0,1.
+    /// CPUs to use, as 0-3 or 0,2-3; by default up to four. The first handles writes and, up to three CPUs, the log; the
+    /// others serve clients.
     #[arg(long, value_name = "LIST")]
     cores: Option<String>,
     /// Engine of the shards; epoll by default.

@@ -87,62 +87,20 @@ impl Read<'_> {
                     self.tree.stat(index).put(out);
                 }
             }
-            OpCode::GET_ACL => {
-                let index = self.readable(path(reader)?, Perms::READ.or(Perms::ADMIN))?;
-                let list = self.tree.body(index).acl_list();
-                match list {
-                    None => put_acls(out, &[Acl::open()]),
-                    Some(acl) if acl.is_empty() => put_acls(out, &[Acl::open()]),
-                    Some(acl) if self.policy.permits_by(list, Perms::ADMIN, self.ids) => put_acls(out, acl),
-                    Some(acl) => {
-                        self.work += acl.len() * NAME_WORK;
-                        put_acls(out, &auth::mask(acl));
-                    }
-                }
-                self.tree.stat(index).put(out);
-            }
+            OpCode::GET_ACL => self.get_acl(path(reader)?, out)?,
             OpCode::GET_ALL_CHILDREN_NUMBER => {
                 let index = self.readable(path(reader)?, Perms::READ)?;
                 out.put_i32(self.tree.descendants(index) as i32);
             }
-            OpCode::GET_EPHEMERALS => {
-                let prefix = reader.string()?.unwrap_or_default();
-                let everything = matches!(prefix.trim_ascii(), b"" | b"/");
-                let prefix = if everything { b"" } else { prefix };
-                let count = put_strings(out, self.tree.ephemerals_below(self.session_id, prefix));
-                self.work += count * NAME_WORK;
-            }
-            OpCode::WHO_AM_I => {
-                let infos = self.policy.client_infos(self.ids);
-                self.work += infos.len() * NAME_WORK;
-                out.put_count(infos.len());
-                for (scheme, user) in infos {
-                    out.put_string(scheme.as_bytes());
-                    out.put_string(user.as_bytes());
-                }
-            }
+            OpCode::GET_EPHEMERALS => self.get_ephemerals(reader.string()?.unwrap_or_default(), out),
+            OpCode::WHO_AM_I => self.who_am_i(out),
             OpCode::MULTI_READ => self.multi_read(reader, out)?,
             OpCode::ADD_WATCH => {
-                let PathInt { path, number } = PathInt::read(reader)?;
-                match number {
-                    ADD_WATCH_PERSISTENT => self.watches.add_persistent(path, self.cnxn),
-                    ADD_WATCH_RECURSIVE => self.watches.add_recursive(path, self.cnxn),
-                    _ => return Err(ErrorCode::MarshallingError),
-                }
+                self.add_watch(PathInt::read(reader)?)?;
                 // An ErrorResponse of 0: without these four bytes Java clients hang up.
                 out.put_i32(0);
             }
-            OpCode::CHECK_WATCHES | OpCode::REMOVE_WATCHES => {
-                let PathInt { path, number } = PathInt::read(reader)?;
-                let which = WatcherType::from_wire(number).ok_or(ErrorCode::MarshallingError)?;
-                let found = match op {
-                    OpCode::CHECK_WATCHES => self.watches.contains(path, which, self.cnxn),
-                    _ => self.watches.remove(path, which, self.cnxn),
-                };
-                if !found {
-                    return Err(ErrorCode::NoWatcher);
-                }
-            }
+            OpCode::CHECK_WATCHES | OpCode::REMOVE_WATCHES => self.named_watch(op, PathInt::read(reader)?)?,
             OpCode::SET_WATCHES | OpCode::SET_WATCHES2 => {
                 WatchCursor::check(body, op)?;
                 // The view has dealt with a long one, turn by turn.
@@ -155,6 +113,63 @@ impl Read<'_> {
         Ok(())
     }
 
+    /// Appends an access list, masked for clients that may not change it.
+    fn get_acl(&mut self, path: &[u8], out: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        let index = self.readable(path, Perms::READ.or(Perms::ADMIN))?;
+        let list = self.tree.body(index).acl_list();
+        match list {
+            None => put_acls(out, &[Acl::open()]),
+            Some(acl) if acl.is_empty() => put_acls(out, &[Acl::open()]),
+            Some(acl) if self.policy.permits_by(list, Perms::ADMIN, self.ids) => put_acls(out, acl),
+            Some(acl) => {
+                self.work += acl.len() * NAME_WORK;
+                put_acls(out, &auth::mask(acl));
+            }
+        }
+        self.tree.stat(index).put(out);
+        Ok(())
+    }
+
+    /// Appends the paths of the session's ephemerals that begin with `prefix`.
+    fn get_ephemerals(&mut self, prefix: &[u8], out: &mut Vec<u8>) {
+        let everything = matches!(prefix.trim_ascii(), b"" | b"/");
+        let prefix = if everything { b"" } else { prefix };
+        let count = put_strings(out, self.tree.ephemerals_below(self.session_id, prefix));
+        self.work += count * NAME_WORK;
+    }
+
+    /// Appends who the client has proved to be.
+    fn who_am_i(&mut self, out: &mut Vec<u8>) {
+        let infos = self.policy.client_infos(self.ids);
+        self.work += infos.len() * NAME_WORK;
+        out.put_count(infos.len());
+        for (scheme, user) in infos {
+            out.put_string(scheme.as_bytes());
+            out.put_string(user.as_bytes());
+        }
+    }
+
+    /// Leaves a watch that stays.
+    fn add_watch(&mut self, PathInt { path, number }: PathInt<'_>) -> Result<(), ErrorCode> {
+        match number {
+            ADD_WATCH_PERSISTENT => self.watches.add_persistent(path, self.cnxn),
+            ADD_WATCH_RECURSIVE => self.watches.add_recursive(path, self.cnxn),
+            _ => return Err(ErrorCode::MarshallingError),
+        }
+        Ok(())
+    }
+
+    /// Looks for a watch that the client names, or removes it.
+    fn named_watch(&mut self, op: OpCode, PathInt { path, number }: PathInt<'_>) -> Result<(), ErrorCode> {
+        let which = WatcherType::from_wire(number).ok_or(ErrorCode::MarshallingError)?;
+        let found = match op {
+            OpCode::CHECK_WATCHES => self.watches.contains(path, which, self.cnxn),
+            _ => self.watches.remove(path, which, self.cnxn),
+        };
+        if found { Ok(()) } else { Err(ErrorCode::NoWatcher) }
+    }
+
+    /// The znode of a path, if the client may do what is wanted.
     fn readable(&mut self, path: &[u8], wanted: Perms) -> Result<NodeIndex, ErrorCode> {
         let index = self.tree.find(path).ok_or(ErrorCode::NoNode)?;
         let list = self.tree.body(index).acl_list();

@@ -2,8 +2,12 @@
 
 /// The word of `known` that `typed` differs from in the fewest letters, if these are few: a third of it at most.
 pub fn suggestion<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
-    let limit = (typed.chars().count() / 3).min(3);
-    let distances = known.iter().map(|word| (distance(&typed.to_lowercase(), &word.to_lowercase()), *word));
+    let typed = typed.to_lowercase();
+    let length = typed.chars().count();
+    let limit = (length / 3).min(3);
+    // A difference in length is one in letters: most words need no comparison.
+    let near = known.iter().filter(|word| word.chars().count().abs_diff(length) <= limit);
+    let distances = near.map(|word| (distance(&typed, &word.to_lowercase()), *word));
     let (letters, word) = distances.min_by_key(|(letters, _)| *letters)?;
     (letters <= limit).then_some(word)
 }

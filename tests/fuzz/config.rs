@@ -5,8 +5,8 @@ use std::io;
 use zkfast::config::{Loader, Sources, check as checked, load};
 
 /// A setting is kept with its origin, its value, what is said of it, and the line that `zkfast check` prints. A key that is
-/// not known is compared with all that are, which allocates for each.
-pub const BOUNDS: Bounds = Bounds { bytes: (256 << 10, 1024), allocations: (16_384, 8192) };
+/// not known is compared with those of about its length, which allocates for each.
+pub const BOUNDS: Bounds = Bounds { bytes: (256 << 10, 1024), allocations: (16_384, 2048) };
 
 struct Files<'a>(Vec<&'a [u8]>);
 

@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 TARGETS="client quorum election txn log snapshot java_snapshot java_log config"
 # Bytes of an input; and of all kept inputs of one target.
 INPUT_BYTES_MAX=4096
-KEPT_BYTES_MAX=30000
+KEPT_BYTES_MAX=12000
 TRIPLE=$(rustc -vV | sed -n 's/^host: //p')
 # Relative to the repository, or as cargo is told.
 FOLDER=$(realpath -m "${CARGO_TARGET_DIR:-target}/fuzz")
@@ -50,8 +50,9 @@ for target in $targets; do
   if [ "$what" = keep ]; then
     rm -rf "$FOLDER/merged"
     mkdir -p "$FOLDER/merged"
-    "$program" -merge=1 -max_len=1024 "$FOLDER/merged" "$kept" "$corpus" "$FOLDER/seeds/$target" >"$log" 2>&1
-    rm -f "$kept"/*
+    "$program" -set_cover_merge=1 -max_len=1024 "$FOLDER/merged" "$kept" "$corpus" "$FOLDER/seeds/$target" >"$log" 2>&1
+    # Those with a name of their own stay: they are of bugs.
+    find "$kept" -regextype sed -regex '.*/[0-9a-f]\{40\}' -delete
     # The smallest first, as far as they go.
     find "$FOLDER/merged" -type f -printf '%s %p\n' | sort -n |
       awk -v max=$KEPT_BYTES_MAX '{ bytes += $1; if (bytes <= max) print $2 }' | xargs -r cp -t "$kept"

@@ -25,17 +25,7 @@
 //! | `core` | what both sides have: tree, deltas, answers |
 //! | `view` | connections, reads, watches, the committed tree |
 //! | `report` | what the views know for a four-letter word |
-//!
-//! | file | what it has |
-//! |---|---|
-//! | `view` | connections, reads, watches, the committed tree |
-//! | `commit` | the commit side of a server alone, or of a leader |
-//! | `follow` | the same of a follower: forwards writes, applies what the leader commits |
-//! | `core` | what those two share and hand to each other: the tree, deltas, four-letter words |
-//! | `fencing` | clients that attach to a session whose former connection is still open |
-//! | `member` | a server in its ensemble: which of the two it is, and when that changes |
-//! | `group_delay` | how long the next group waits for more requests |
-//! | `report` | answers to four-letter words, of what views and commit side know |
+//! | `settings` | settings of views and commit side, from a configuration |
 //!
 //! Invariants: `view.zxid <= committed <= proposed = commit.zxid`; every request that a view sends up
 //! comes back as exactly one [`Entry`]; entries of one view keep its order.

@@ -466,9 +466,15 @@ fn attached_again() {
         assert_eq!(again.identity(), session);
         let names = [(format!("{:#x}", session.0), "AGAIN")].into();
         let word = |word| four_letter_word(server.address(), word, ANSWER_TIMEOUT).expect("an answer");
-        // Waits until the server has noticed the end of the former connection.
+        // Waits until the server has noticed the end of the former connection, and has counted its answer to the new one,
+        // which Java does after it has sent it.
         wait_for(ANSWER_TIMEOUT, || match word("cons") {
-            answer if answer.matches("sid=").count() > 1 => Err(answer),
+            answer
+                if answer.matches("sid=").count() > 1
+                    || !answer.contains("[1](queued=0,recved=1,sent=1,sid=") =>
+            {
+                Err(answer)
+            }
             _ => Ok(()),
         });
         let normal = Normal { names, is_member: false };

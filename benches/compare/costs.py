@@ -195,8 +195,9 @@ class Instrumented(compare.Server):
         found = {name: 0 for name in ["all", IDLE, *FUNCTIONS]}
         for line in listed.splitlines():
             for name in found:
-                # Of a method that stands in another file than its type, the type is in angle brackets.
-                method = name.replace("::", ">?::")
+                # Of a method that stands in another file than its type, the type is in angle brackets; generic types have
+                # their arguments.
+                method = name.replace("::", "(<.*>)?>?::")
                 pattern = "PROGRAM TOTALS" if name == "all" else rf"zkfast::[\w:]+::{method}( |$)"
                 if re.search(pattern, line):
                     found[name] = max(found[name], int(line.split()[0].replace(",", "")))

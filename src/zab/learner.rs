@@ -583,13 +583,21 @@ mod tests {
     use super::super::message::{PROTOCOL_VERSION, put_bare, put_leader_info, put_proposal};
     use super::*;
 
+    /// The newest txn of [`of_epoch_4`].
+    const LAST: Zxid = Zxid::new(4, 7);
+
+    /// A learner whose log ends with [`LAST`], and what it has to send first.
+    fn of_epoch_4() -> (Learner, Vec<LearnerOutput>) {
+        let (_, membership) = Membership::of_three(1);
+        let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
+        let mut out = Vec::new();
+        (Learner::new(membership, false, epochs, LAST, 0, &mut out), out)
+    }
+
     /// What a learner of epoch 4 does with what a leader of epoch 5 sends, given to it in pieces that end at these places;
     /// a tree is `TREE`, and is durable at once.
     fn outcome(version: i32, stream: &[u8], cuts: &[usize]) -> Vec<String> {
-        let (_, membership) = Membership::of_three(1);
-        let (last, mut out) = (Zxid::new(4, 7), Vec::new());
-        let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
-        let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
+        let (mut learner, mut out) = of_epoch_4();
         let mut leader_info = Vec::new();
         put_leader_info(&mut leader_info, Epoch(5), version);
         learner.received(&leader_info, 0, &mut out);
@@ -648,10 +656,7 @@ mod tests {
     #[test]
     fn silent_before_newleader_is_acknowledged() {
         for (version, pings) in [(PROTOCOL_VERSION, 1), (PROTOCOL_VERSION_CUMULATIVE, 3)] {
-            let (_, membership) = Membership::of_three(1);
-            let mut out = Vec::new();
-            let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
-            let mut learner = Learner::new(membership, false, epochs, Zxid::new(4, 7), 0, &mut out);
+            let (mut learner, mut out) = of_epoch_4();
             let mut bytes = Vec::new();
             put_leader_info(&mut bytes, Epoch(5), version);
             put_bare(&mut bytes, PacketType::DIFF, Zxid::new(4, 8));
@@ -692,10 +697,7 @@ mod tests {
     #[test]
     fn newleader_does_not_wait_for_what_follows_it() {
         for version in [PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE] {
-            let (_, membership) = Membership::of_three(1);
-            let mut out = Vec::new();
-            let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
-            let mut learner = Learner::new(membership, false, epochs, Zxid::new(4, 7), 0, &mut out);
+            let (mut learner, mut out) = of_epoch_4();
             let mut bytes = Vec::new();
             put_leader_info(&mut bytes, Epoch(5), version);
             put_bare(&mut bytes, PacketType::DIFF, Zxid::new(4, 8));
@@ -725,13 +727,10 @@ mod tests {
     /// it counts one by one, and would wait for ever.
     #[test]
     fn acknowledges_what_an_epoch_begins_with() {
-        let (_, membership) = Membership::of_three(1);
-        let (last, mut out) = (Zxid::new(4, 7), Vec::new());
-        let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
-        let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
+        let (mut learner, mut out) = of_epoch_4();
         let mut bytes = Vec::new();
         put_leader_info(&mut bytes, Epoch(5), PROTOCOL_VERSION);
-        put_bare(&mut bytes, PacketType::DIFF, last);
+        put_bare(&mut bytes, PacketType::DIFF, LAST);
         let proposed = (1..=3).map(|counter| Zxid::new(5, counter));
         proposed.clone().for_each(|zxid| put_proposal(&mut bytes, zxid, b"txn"));
         put_bare(&mut bytes, PacketType::NEWLEADER, Zxid::new(5, 0));
@@ -745,16 +744,13 @@ mod tests {
     /// show what it does not have.
     #[test]
     fn commit_of_what_was_not_proposed() {
-        let (_, membership) = Membership::of_three(1);
-        let (last, mut out) = (Zxid::new(4, 7), Vec::new());
-        let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
-        let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
+        let (mut learner, mut out) = of_epoch_4();
         let mut bytes = Vec::new();
         put_leader_info(&mut bytes, Epoch(5), PROTOCOL_VERSION_CUMULATIVE);
-        put_bare(&mut bytes, PacketType::DIFF, last);
+        put_bare(&mut bytes, PacketType::DIFF, LAST);
         put_bare(&mut bytes, PacketType::COMMIT, Zxid::new(5, 1));
         learner.received(&bytes, 0, &mut out);
-        let why = LostLeader::Unproposed { zxid: Zxid::new(5, 1), last };
+        let why = LostLeader::Unproposed { zxid: Zxid::new(5, 1), last: LAST };
         assert!(matches!(out.last(), Some(LearnerOutput::Lost(lost)) if *lost == why), "{out:?}");
         assert_eq!(learner.committed(), Zxid::ZERO);
     }
@@ -763,10 +759,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "durable is 0x500000001, logged 0x400000007")]
     fn durable_beyond_what_is_logged() {
-        let (_, membership) = Membership::of_three(1);
-        let (last, mut out) = (Zxid::new(4, 7), Vec::new());
-        let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
-        let mut learner = Learner::new(membership, false, epochs, last, 0, &mut out);
+        let (mut learner, mut out) = of_epoch_4();
         learner.durable([Zxid::new(5, 1)].into_iter(), &mut out);
     }
 }

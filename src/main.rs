@@ -3,7 +3,6 @@
 use clap::builder::PossibleValuesParser;
 use clap::{CommandFactory, Parser, Subcommand};
 use log::LevelFilter;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::process::ExitCode;
 use zkfast::config::{self, Config, Finding, Loaded, Loader, Overrides, Severity, Sources, suggestion};
 use zkfast::server::logging::{Format, Text};
 use zkfast::server::{self, EXIT_DATA, EXIT_HOST, EXIT_USAGE, java_data};
-use zkfast::tree::{self, Digests, ExtendedTypes};
+use zkfast::tree::{Digests, ExtendedTypes};
 
 const STATUSES: &str = "Exit status:
    0  stopped by TERM or INT; the command did what it was told
@@ -458,10 +457,6 @@ fn data_config(file: &str, jvm_flags: &[(&'static str, &str)]) -> Result<Config,
     Err(if why.is_empty() { format!("{file} says no dataDir") } else { why.join("; ") })
 }
 
-fn tree_settings(extended_types: ExtendedTypes, digests: Digests) -> tree::Settings {
-    tree::Settings { extended_types, digests, hash_seed: RandomState::new().hash_one(0u8) }
-}
-
 /// Imports ZooKeeper's data into a data directory of zkfast.
 fn import(args: ImportArgs, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
     let places = Places::new(args.directories, args.config.as_deref(), args.log_dir, jvm_flags);
@@ -483,7 +478,7 @@ fn import(args: ImportArgs, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
         configured => configured,
     };
     let options = java_data::Options {
-        settings: tree_settings(extended_types, digests),
+        settings: server::tree_settings(extended_types, digests),
         without_log: args.without_log || config.is_some(),
         trust_empty: args.trust_empty || config.is_some_and(|config| config.snapshot_trust_empty),
     };
@@ -508,7 +503,12 @@ fn export(args: ExportArgs, jvm_flags: &[(&'static str, &str)]) -> ExitCode {
         ExtendedTypes::Off => ExtendedTypes::On,
         configured => configured,
     };
-    match java_data::export(&data_dir, &log_dir, &target, tree_settings(extended_types, Digests::Kept)) {
+    match java_data::export(
+        &data_dir,
+        &log_dir,
+        &target,
+        server::tree_settings(extended_types, Digests::Kept),
+    ) {
         Ok(done) => print(format!("exported: {done}\n"), ExitCode::SUCCESS),
         Err(error) => server::exit(EXIT_DATA, error),
     }

@@ -37,6 +37,13 @@ pub fn history<S: Storage>(storage: &S, last: Zxid, log: Position, txns: u32) ->
     Ok(if history.last() == last { history } else { History::new(last) })
 }
 
+/// What a replica starts with of what is on disk. That the server repairs itself is a setting of the member.
+impl From<&storage::Epochs> for Epochs {
+    fn from(&storage::Epochs { accepted, current, config_version, repairing: _ }: &storage::Epochs) -> Self {
+        Self { accepted: Epoch(accepted), current: Epoch(current), config_version }
+    }
+}
+
 /// Carries out the outputs of a member's replica.
 #[derive(Debug)]
 pub(super) struct Outputs {

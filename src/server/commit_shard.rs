@@ -266,7 +266,7 @@ impl Shell {
     /// Ends the process.
     fn end(&self, why: &Fatal) -> ! {
         match why {
-            Fatal::Log(failed) => fatal::log_failed(std::path::Path::new(&self.about.data_log_dir), failed),
+            Fatal::Log(failed) => fatal::log_failed(&self.about.data_log_dir, failed),
             Fatal::Epochs(_) | Fatal::Install(..) => exit(EXIT_LOG, why),
             Fatal::Diverged(_) | Fatal::Reload(_) => exit(EXIT_DATA, why),
             Fatal::NoReload(_) => exit(EXIT_HOST, why),

@@ -55,7 +55,7 @@ mod view_shard;
 
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
 pub use obstacles::obstacles;
-pub use start::{hide_new_files, run};
+pub use start::{hide_new_files, run, tree_settings};
 
 use crate::proto::Zxid;
 use crate::replica::Now;

@@ -18,11 +18,8 @@ use super::{
 use crate::auth::Policy;
 use crate::config::Config;
 use crate::database::Database;
-use crate::proto::Epoch;
 use crate::replica::{CommitSettings, Deltas, MemberSettings, Replica, Uplink, View, ViewSettings};
-use crate::storage::Epochs;
-use crate::tree::{self, Digests};
-use crate::zab::leader;
+use crate::tree::{self, Digests, ExtendedTypes};
 use crate::zab::quorum::with_version;
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
@@ -51,7 +48,7 @@ pub fn run(config: &Config) {
     let descriptors = checked.unwrap_or_else(|why| exit(EXIT_HOST, why));
     import_java(config);
     let opened = Opened::new(config, member.as_ref());
-    let tree_settings = tree_settings(config);
+    let tree_settings = configured_tree(config);
     let (commit_thread, mut recovered, loading) =
         CommitThread::recover(opened.dir.clone(), tree_settings, member.is_some());
     if let Some(MemberSettings { membership, .. }) = &member {
@@ -82,19 +79,20 @@ pub fn run(config: &Config) {
     }
     let Views { uplinks, signs, deltas, targets, mains } = views;
 
-    let (mode, durable) = (mode(config), (recovered.restored.zxid, recovered.encoder.position()));
+    let durable = (recovered.restored.zxid, recovered.encoder.position());
+    let is_member = member.is_some();
     let (mut replica, writer) = state_machines(config, member, recovered, policy, &opened.dir, &roles, clock);
     loading.record(replica.metrics_mut());
     let mut threads = Vec::new();
-    let log = log(writer, &roles, ensemble_io.is_some(), &notify, &mut threads);
+    let log = log(writer, &roles, is_member, &notify, &mut threads);
     let channels = commit_shard::Channels { uplinks, signs, deltas, log, notify: notify.clone() };
-    let is_member = ensemble_io.is_some();
     let commit_shard =
         Arc::new(commit_shard::new(replica, channels, ensemble_io, durable, clock, shared.clone(), about));
     spawn_commit(commit_thread, &commit_shard, roles.commit, waiter, is_member, &mut threads);
     let listener = opened.socket.map(|socket| (socket, targets));
     let shards = spawn_views(config, mains, listener, clock, &shared, &commit_shard);
     let ended = lifetime::join(shards, threads);
+    let mode = if is_member { "ensemble" } else { "standalone" };
     let port = opened.port.map_or_else(|| "none".to_owned(), |port| port.to_string());
     log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={} engine={} \
         started_ms={}", Text(opened.dir.snap.display()), roles.commit, roles.log, list(&roles.views),
@@ -105,10 +103,6 @@ pub fn run(config: &Config) {
     log::logger().flush();
     log::info!(target: "server", "stopped: durable=all");
     drop(opened.lock);
-}
-
-fn mode(config: &Config) -> &'static str {
-    if config.is_distributed() { "ensemble" } else { "standalone" }
 }
 
 /// What a start has opened: the data directory and the ports.
@@ -247,13 +241,10 @@ fn state_machines(
     let mut replica = match member {
         None => Replica::alone(settings, policy, restored, clock.now()),
         Some(mut member) => {
-            let Epochs { accepted, current, config_version, repairing } = epochs;
-            member.repairing = repairing;
-            let (accepted, current) = (Epoch(accepted), Epoch(current));
-            let epochs = leader::Epochs { accepted, current, config_version };
+            member.repairing = epochs.repairing;
             let limit = config.quorum.commit_log_count;
             let history = ensemble::history(dir, restored.zxid, encoder.position(), limit);
-            Replica::member(member, settings, policy, restored, epochs, history, clock.now())
+            Replica::member(member, settings, policy, restored, (&epochs).into(), history, clock.now())
         }
     };
     replica.metrics_mut().counters.digest_mismatches_count += digest_mismatches;
@@ -332,10 +323,14 @@ fn spawn_views(
     shards
 }
 
-fn tree_settings(config: &Config) -> tree::Settings {
+/// Settings of a tree whose hashes have a seed of their own, which clients cannot know.
+pub fn tree_settings(extended_types: ExtendedTypes, digests: Digests) -> tree::Settings {
+    tree::Settings { extended_types, digests, hash_seed: RandomState::new().hash_one(0u8) }
+}
+
+fn configured_tree(config: &Config) -> tree::Settings {
     let digests = if config.digest_enabled { Digests::Kept } else { Digests::Off };
-    let hash_seed = RandomState::new().hash_one(0u8);
-    tree::Settings { extended_types: config.extended_types, digests, hash_seed }
+    tree_settings(config.extended_types, digests)
 }
 
 fn policy(config: &Config) -> Policy {
@@ -393,7 +388,7 @@ fn import_java(config: &Config) {
     let Some(source) = found else { return };
     // ZooKeeper starts on a snapshot without a log, and on a log without a snapshot if it is configured to.
     let options = java_data::Options {
-        settings: tree_settings(config),
+        settings: configured_tree(config),
         without_log: true,
         trust_empty: config.snapshot_trust_empty,
     };

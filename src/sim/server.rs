@@ -8,12 +8,12 @@ use super::world::{Env, RESTART_US, tree_settings};
 use crate::auth::Policy;
 use crate::database::Database;
 use crate::driver::{self, Driver, SnapshotPlan};
-use crate::proto::{Epoch, ServerId, Zxid};
+use crate::proto::{ServerId, Zxid};
 use crate::replica::{CommitSettings, MemberSettings, Now, Replica, View, ViewSettings};
 use crate::storage::{self, Folder, Recovered, RecoveryError, Storage};
 use crate::wal::Position;
 use crate::zab::history::History;
-use crate::zab::leader::{Epochs, Membership};
+use crate::zab::leader::Membership;
 use crate::zab::quorum::{Quorum, config_text};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -310,10 +310,8 @@ impl Cluster {
             container_never_used_ms: 300_000,
             ..CommitSettings::new(settings.views, settings.tick_ms)
         };
-        let storage::Epochs { accepted, current, config_version, .. } = epochs;
-        let epochs = Epochs { accepted: Epoch(accepted), current: Epoch(current), config_version };
         let (history, now) = (self.history_of(&disk, zxid, log), self.servers[server].now(self.net.now_us));
-        let replica = Replica::member(member, commit, policy, restored, epochs, history, now);
+        let replica = Replica::member(member, commit, policy, restored, (&epochs).into(), history, now);
         let mut driver = Driver::new(replica, usize::from(settings.views), now.mono_us, zxid, log);
         if let Some(Mutation::InDriver(bug)) = self.mutation {
             driver.set_bug(bug);

@@ -190,6 +190,15 @@ enum Role {
     Member(Box<Member>),
 }
 
+impl Role {
+    fn core_mut(&mut self) -> &mut Core {
+        match self {
+            Self::Alone(proposer) => proposer.commit.core_mut(),
+            Self::Member(member) => member.phase.core_mut(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Member {
     common: Common,
@@ -316,10 +325,7 @@ impl Replica {
     }
 
     fn core(&mut self) -> &mut Core {
-        match &mut self.role {
-            Role::Alone(proposer) => proposer.commit.core_mut(),
-            Role::Member(member) => member.phase.core_mut(),
-        }
+        self.role.core_mut()
     }
 
     /// What makes txns; a follower, or a server without a leader, has none.
@@ -404,11 +410,7 @@ impl Replica {
 
     /// What the views are to be given next, in order.
     pub fn take_published(&mut self) -> Option<Deltas> {
-        let core = match &mut self.role {
-            Role::Alone(proposer) => proposer.commit.core_mut(),
-            Role::Member(member) => member.phase.core_mut(),
-        };
-        self.publisher.publish_words(core);
+        self.publisher.publish_words(self.role.core_mut());
         if self.publisher.is_empty()
             && let Role::Member(member) = &mut self.role
             && let Some(follow) = member.phase.follow_mut()

@@ -207,44 +207,15 @@ pub fn recover<S: Storage>(
     settings: tree::Settings,
     tell: &mut dyn FnMut(Event),
 ) -> Result<Recovered, RecoveryError> {
-    let epochs = Epochs::read(storage).map_err(|why| {
-        let path = storage.path(Folder::Snap, EPOCHS);
-        match why {
-            EpochsError::Io(error) => RecoveryError::Io { path, error },
-            why => RecoveryError::Epochs { path, why },
-        }
-    })?;
-    let begin = starts(storage).map_err(|(name, error)| {
-        let path = storage.path(Folder::Log, &name);
-        RecoveryError::Unreadable { path, error }
-    })?;
-    let mut damages = begin.iter().filter_map(|(_, damage)| damage.as_ref());
-    let later = damages.find(|damage| matches!(damage.seen, Seen::Version(_))).cloned();
-    let mut known: Vec<Segment> = begin.into_iter().map(|(segment, _)| segment).collect();
-    let base = newest_base(&known);
-    // What is older than the newest base cannot be used, nor be missed.
-    known.retain(|segment| base.is_none_or(|(number, _)| segment.number >= number));
-    let names = in_snap(storage, storage.names(Folder::Snap))?;
-    let mut incoming: Vec<_> = names.iter().filter_map(|name| received::parse_file_name(name)).collect();
-    if let Some((segment, zxid)) = base
-        && let Some(place) = incoming.iter().position(|waits| *waits == (zxid, segment))
-    {
-        incoming.swap_remove(place);
-        // If the process alone died, the base may be in the page cache only, and the name of its segment, too.
-        let log = wal::file_name(segment);
-        in_log(storage, storage.flush(Folder::Log, &log).and_then(|()| storage.sync(Folder::Log)))?;
-        let (from, to) = (received::file_name(zxid, segment), snapshot::file_name(zxid));
-        let renamed = storage.rename(Folder::Snap, &from, &to);
-        in_snap(storage, renamed.and_then(|()| storage.sync(Folder::Snap)))?;
-        tell(Event::Adopted(zxid));
+    let epochs = read_epochs(storage)?;
+    let Log { known, base, later } = Log::survey(storage)?;
+    let mut incoming = received_snapshots(storage)?;
+    if let Some(base) = base {
+        adopt(storage, base, &mut incoming, tell)?;
     }
     let zxids = in_snap(storage, snapshots(storage))?;
     if known.is_empty() && !zxids.is_empty() {
-        let (log, snap) = (storage.path(Folder::Log, ""), storage.path(Folder::Snap, ""));
-        return Err(match epochs {
-            Some(Epochs { repairing: true, .. }) => RecoveryError::Unfinished { log },
-            _ => RecoveryError::NoLog { log, snap },
-        });
+        return Err(without_log(storage, epochs));
     }
     let candidates = zxids.iter().copied().filter(|zxid| base.is_none_or(|(_, base)| *zxid >= base));
     let mut attempt = Attempt {
@@ -258,36 +229,14 @@ pub fn recover<S: Storage>(
         cuts: None,
         tell,
     };
-    let Fit { restored, snapshot, recovery, newest, replayed, hints } = loop {
-        match attempt.read() {
-            Ok(None) => {}
-            Ok(Some(fit)) => break fit,
-            Err(error) if !error.is_damage() => return Err(error),
-            // What is missing may be what could not be read; or the log may begin with what a later version wrote.
-            Err(error) => {
-                let is_missing = match &error {
-                    RecoveryError::Gap { .. } => true,
-                    RecoveryError::Damage { damage, .. } => matches!(damage.seen, Seen::NoSnapshot(_)),
-                    _ => false,
-                };
-                return Err(match (attempt.unreadable.pop(), later) {
-                    (Some((zxid, error)), _) if is_missing => {
-                        let path = storage.path(Folder::Snap, &snapshot::file_name(zxid));
-                        RecoveryError::Unreadable { path, error }
-                    }
-                    (_, Some(damage)) if is_missing => damaged(storage, damage),
-                    _ => error,
-                });
-            }
-        }
-    };
+    let Fit { restored, snapshot, recovery, newest, replayed, hints } = attempt.until_one_fits(later)?;
     let Attempt { superseded, unreadable, tell, .. } = attempt;
-    let is_unreadable = |zxid: &Zxid| unreadable.iter().any(|(which, _)| which == zxid);
     // A server that ever took a snapshot has a log that reaches as far, the snapshot being readable or not: anything
     // less would be a lie.
     let reaches = zxids.iter().filter(|zxid| !superseded.contains(zxid)).max().copied();
     let reaches = reaches.unwrap_or_default().max(restored.zxid);
     let encoder = recovery.encoder(reaches).map_err(|damage| damaged(storage, damage))?;
+    assert!(encoder.is_some() || snapshot.is_none(), "a log begins after snapshot {snapshot:?}");
 
     // All is well: from here on files change.
     let digest_mismatches = hints.mismatches;
@@ -295,46 +244,24 @@ pub fn recover<S: Storage>(
         tell(Event::Digests { mismatches: digest_mismatches, newest, is_refuted: hints.is_refuted });
     }
     if let Some((number, end)) = newest {
-        let name = wal::file_name(number);
-        if let Some(torn) = end.torn {
-            tell(Event::Torn(torn));
-            // Zeroes what a torn write left, so that it is never taken for something else.
-            let cleared = storage.write_at(Folder::Log, &name, torn.offset as u64, &vec![0; torn.bytes]);
-            at(storage, Folder::Log, &name, cleared)?;
-        }
-        // After a crash of the process alone the last group may be in the page cache only.
-        at(storage, Folder::Log, &name, storage.flush(Folder::Log, &name))?;
-    }
-    // So may the names of files: the crash may have come between a rename and its flush. Where the log begins, its first
-    // segment and the first snapshot are made below, with a flush of each folder.
-    assert!(encoder.is_some() || snapshot.is_none(), "a log begins after snapshot {snapshot:?}");
-    if encoder.is_some() {
-        in_log(storage, storage.sync(Folder::Log))?;
-        if !storage.is_one_folder() {
-            in_snap(storage, storage.sync(Folder::Snap))?;
-        }
+        flush_end(storage, number, end, tell)?;
     }
     let encoder = match encoder {
-        Some(encoder) => encoder,
-        None => {
-            in_log(storage, storage.remove_spares())?;
-            in_log(storage, storage.place_segment(FIRST_SEGMENT))?;
-            GroupEncoder::new(storage.segment_bytes(), FIRST_SEGMENT, restored.zxid)
+        Some(encoder) => {
+            sync_folders(storage)?;
+            encoder
         }
+        None => begin_log(storage, restored.zxid)?,
     };
     for zxid in zxids.into_iter().filter(|zxid| snapshot.is_none_or(|used| *zxid > used)) {
         if superseded.contains(&zxid) {
             in_snap(storage, set_aside(storage, zxid, SUPERSEDED))?;
             tell(Event::Superseded(zxid));
-        } else if !is_unreadable(&zxid) {
+        } else if !unreadable.iter().any(|(which, _)| *which == zxid) {
             in_snap(storage, set_aside(storage, zxid, "damaged"))?;
         }
     }
-    for (zxid, segment) in incoming {
-        let removed = storage.remove(Folder::Snap, &received::file_name(zxid, segment));
-        in_snap(storage, removed.and_then(|()| storage.sync(Folder::Snap)))?;
-        tell(Event::NotAdopted(zxid));
-    }
+    drop_received(storage, incoming, tell)?;
     if snapshot.is_none() {
         in_snap(storage, write_snapshot(storage, &mut Database::fresh(settings)))?;
     }
@@ -342,6 +269,122 @@ pub fn recover<S: Storage>(
     let epochs =
         epochs.unwrap_or(Epochs { accepted: epoch, current: epoch, config_version: 0, repairing: false });
     Ok(Recovered { restored, encoder, replayed, digest_mismatches, snapshot, epochs })
+}
+
+fn read_epochs<S: Storage>(storage: &S) -> Result<Option<Epochs>, RecoveryError> {
+    Epochs::read(storage).map_err(|why| {
+        let path = storage.path(Folder::Snap, EPOCHS);
+        match why {
+            EpochsError::Io(error) => RecoveryError::Io { path, error },
+            why => RecoveryError::Epochs { path, why },
+        }
+    })
+}
+
+/// There are snapshots, and no segment.
+fn without_log<S: Storage>(storage: &S, epochs: Option<Epochs>) -> RecoveryError {
+    let (log, snap) = (storage.path(Folder::Log, ""), storage.path(Folder::Snap, ""));
+    match epochs {
+        Some(Epochs { repairing: true, .. }) => RecoveryError::Unfinished { log },
+        _ => RecoveryError::NoLog { log, snap },
+    }
+}
+
+/// What the log's folder holds, from the first block of each segment.
+struct Log {
+    /// Segments from the newest base on: what is older cannot be used, nor be missed.
+    known: Vec<Segment>,
+    /// Segment and zxid of the newest base.
+    base: Option<(u32, Zxid)>,
+    /// The first segment that a later version of zkfast wrote.
+    later: Option<wal::Damage>,
+}
+
+impl Log {
+    fn survey<S: Storage>(storage: &S) -> Result<Self, RecoveryError> {
+        let found = starts(storage).map_err(|(name, error)| {
+            let path = storage.path(Folder::Log, &name);
+            RecoveryError::Unreadable { path, error }
+        })?;
+        let mut damages = found.iter().filter_map(|(_, damage)| damage.as_ref());
+        let later = damages.find(|damage| matches!(damage.seen, Seen::Version(_))).cloned();
+        let mut known: Vec<Segment> = found.into_iter().map(|(segment, _)| segment).collect();
+        let base = newest_base(&known);
+        known.retain(|segment| base.is_none_or(|(number, _)| segment.number >= number));
+        Ok(Self { known, base, later })
+    }
+}
+
+/// Snapshots that leaders sent and whose base may not be in the log: their zxids, and the segments of the bases.
+fn received_snapshots<S: Storage>(storage: &S) -> Result<Vec<(Zxid, u32)>, RecoveryError> {
+    let names = in_snap(storage, storage.names(Folder::Snap))?;
+    Ok(names.iter().filter_map(|name| received::parse_file_name(name)).collect())
+}
+
+/// Gives the received snapshot of `base` (its segment and zxid) the name of a snapshot, and takes it out of `incoming`.
+/// Without such a snapshot nothing changes.
+fn adopt<S: Storage>(
+    storage: &S,
+    (segment, zxid): (u32, Zxid),
+    incoming: &mut Vec<(Zxid, u32)>,
+    tell: &mut dyn FnMut(Event),
+) -> Result<(), RecoveryError> {
+    if let Some(place) = incoming.iter().position(|waits| *waits == (zxid, segment)) {
+        incoming.swap_remove(place);
+        // If the process alone died, the base may be in the page cache only, and the name of its segment, too.
+        let log = wal::file_name(segment);
+        in_log(storage, storage.flush(Folder::Log, &log).and_then(|()| storage.sync(Folder::Log)))?;
+        let (from, to) = (received::file_name(zxid, segment), snapshot::file_name(zxid));
+        let renamed = storage.rename(Folder::Snap, &from, &to);
+        in_snap(storage, renamed.and_then(|()| storage.sync(Folder::Snap)))?;
+        tell(Event::Adopted(zxid));
+    }
+    Ok(())
+}
+
+/// Removes received snapshots whose base is not in the log.
+fn drop_received<S: Storage>(
+    storage: &S,
+    incoming: Vec<(Zxid, u32)>,
+    tell: &mut dyn FnMut(Event),
+) -> Result<(), RecoveryError> {
+    for (zxid, segment) in incoming {
+        let removed = storage.remove(Folder::Snap, &received::file_name(zxid, segment));
+        in_snap(storage, removed.and_then(|()| storage.sync(Folder::Snap)))?;
+        tell(Event::NotAdopted(zxid));
+    }
+    Ok(())
+}
+
+/// Makes the end of the newest segment durable. What a torn write left there is overwritten with zeros, so that it is
+/// never taken for something else.
+fn flush_end<S: Storage>(
+    storage: &S,
+    number: u32,
+    end: End,
+    tell: &mut dyn FnMut(Event),
+) -> Result<(), RecoveryError> {
+    let name = wal::file_name(number);
+    if let Some(torn) = end.torn {
+        tell(Event::Torn(torn));
+        let cleared = storage.write_at(Folder::Log, &name, torn.offset as u64, &vec![0; torn.bytes]);
+        at(storage, Folder::Log, &name, cleared)?;
+    }
+    // After a crash of the process alone the last group may be in the page cache only.
+    at(storage, Folder::Log, &name, storage.flush(Folder::Log, &name))
+}
+
+/// Makes the names of files durable: a crash may have come between a rename and its flush.
+fn sync_folders<S: Storage>(storage: &S) -> Result<(), RecoveryError> {
+    in_log(storage, storage.sync(Folder::Log))?;
+    if storage.is_one_folder() { Ok(()) } else { in_snap(storage, storage.sync(Folder::Snap)) }
+}
+
+/// Makes the first segment of a log, which flushes its folder; the log's records come after `zxid`.
+fn begin_log<S: Storage>(storage: &S, zxid: Zxid) -> Result<GroupEncoder, RecoveryError> {
+    in_log(storage, storage.remove_spares())?;
+    in_log(storage, storage.place_segment(FIRST_SEGMENT))?;
+    Ok(GroupEncoder::new(storage.segment_bytes(), FIRST_SEGMENT, zxid))
 }
 
 /// Writes the snapshot of a server that does not run. One that has never run has one, too: a directory that has
@@ -417,6 +460,34 @@ struct Hints {
 }
 
 impl<S: Storage> Attempt<'_, S> {
+    /// Tries until snapshot and log fit. `later` is a segment that a later version of zkfast wrote.
+    fn until_one_fits(&mut self, later: Option<wal::Damage>) -> Result<Fit, RecoveryError> {
+        let error = loop {
+            match self.read() {
+                Ok(None) => {}
+                Ok(Some(fit)) => return Ok(fit),
+                Err(error) => break error,
+            }
+        };
+        // What is missing may be what could not be read; or the log may begin with what a later version wrote.
+        let is_missing = match &error {
+            RecoveryError::Gap { .. } => true,
+            RecoveryError::Damage { damage, .. } => matches!(damage.seen, Seen::NoSnapshot(_)),
+            _ => false,
+        };
+        if !is_missing {
+            return Err(error);
+        }
+        Err(match (self.unreadable.pop(), later) {
+            (Some((zxid, error)), _) => {
+                let path = self.storage.path(Folder::Snap, &snapshot::file_name(zxid));
+                RecoveryError::Unreadable { path, error }
+            }
+            (None, Some(damage)) => damaged(self.storage, damage),
+            (None, None) => error,
+        })
+    }
+
     /// Reads snapshot and log; `None` where it must be tried again.
     fn read(&mut self) -> Result<Option<Fit>, RecoveryError> {
         let storage = self.storage;

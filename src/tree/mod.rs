@@ -10,6 +10,7 @@
 mod body;
 mod digest;
 mod image;
+mod imaging;
 mod index;
 mod slab;
 

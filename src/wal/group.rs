@@ -1,10 +1,11 @@
 //! The writing side: records into a batch, a batch into the sectors of one group.
 
-use super::sector::{self, Header, PAYLOAD_BYTES};
-use super::{
-    BLOCK_BYTES, FORMAT_VERSION, GROUP_HEADER_BYTES, MAGIC, MARKER_BYTES, MARKERS_SINCE, Marker, Position,
-    RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, TXN_BYTES_MAX,
+use super::format::{
+    FORMAT_VERSION, GROUP_HEADER_BYTES, MAGIC, MARKER_BYTES, MARKERS_SINCE, RECORD_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES, TXN_BYTES_MAX,
 };
+use super::sector::{self, BLOCK_BYTES, Header, PAYLOAD_BYTES};
+use super::{Marker, Position};
 use crate::proto::Zxid;
 use bytes::BufMut;
 

@@ -1,7 +1,6 @@
 //! Markers: what of the records before it in the log counts no longer.
 
-use super::MARKER_BYTES;
-use super::recover::{Seen, u32_at, zxid_at};
+use super::format::{MARKER_BYTES, u32_at, zxid_at};
 use crate::proto::Zxid;
 use bytes::BufMut;
 
@@ -44,13 +43,13 @@ impl Marker {
         bytes
     }
 
-    /// The marker, and where the log ended before it.
-    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, Zxid), Seen> {
+    /// The marker, and where the log ended before it; `None` if the kind is unknown.
+    pub(super) fn decode(bytes: &[u8]) -> Option<(Self, Zxid)> {
         let (zxid, from) = (zxid_at(bytes, 4), zxid_at(bytes, 12));
         match u32_at(bytes, 0) {
-            TRUNCATE => Ok((Self::Truncate { to: zxid }, from)),
-            BASE => Ok((Self::Base { at: zxid }, from)),
-            _ => Err(Seen::Malformed("a marker of unknown kind")),
+            TRUNCATE => Some((Self::Truncate { to: zxid }, from)),
+            BASE => Some((Self::Base { at: zxid }, from)),
+            _ => None,
         }
     }
 }

@@ -42,6 +42,7 @@
 //! # Ok::<(), zkfast::wal::Damage>(())
 //! ```
 
+mod format;
 mod group;
 mod marker;
 mod recover;
@@ -49,53 +50,13 @@ mod sector;
 #[cfg(test)]
 mod surgery;
 
+pub use format::{FORMAT_VERSION, SEGMENT_BYTES, SEGMENT_PAYLOAD_BYTES, TXN_BYTES_MAX};
 pub use group::{Batch, GroupEncoder, Written};
 pub use marker::{Cuts, Marker};
 pub use recover::{Damage, End, Entry, Follower, Next, Place, Recovery, Seen, Torn, has_own_digests, peek};
+pub use sector::BLOCK_BYTES;
 
 use crate::proto::Zxid;
-
-/// Bytes of a segment file, from its creation to its end.
-pub const SEGMENT_BYTES: usize = 64 << 20;
-
-/// What a group starts at and is padded to: the largest block that disks of today write at once,
-/// and so what keeps acknowledged bytes out of every later write.
-pub const BLOCK_BYTES: usize = 4096;
-
-/// Largest txn, in bytes: what a segment takes beside the small records of one group.
-pub const TXN_BYTES_MAX: usize = 56 << 20;
-
-/// Bytes of headers and records that a segment takes.
-pub const SEGMENT_PAYLOAD_BYTES: usize = SEGMENT_BYTES / sector::BYTES * sector::PAYLOAD_BYTES;
-
-/// Version of the format; every segment names its own. Older ones are read, later ones are refused.
-pub const FORMAT_VERSION: u32 = 3;
-
-/// First version with markers.
-const MARKERS_SINCE: u32 = 2;
-
-/// First version in which a txn carries a digest only if a leader of zkfast's made it, so that one that disagrees
-/// proves damage. Older segments hold what leaders of ZooKeeper's predicted as well.
-const OWN_DIGESTS_SINCE: u32 = 3;
-
-/// First bytes of a segment's payload, at byte 16 of the file.
-const MAGIC: [u8; 8] = *b"ZKFASTLG";
-
-/// Magic, version (4), zxid of the last record before the segment (8): before its group 0.
-const SEGMENT_HEADER_BYTES: usize = 20;
-
-/// Chain value of the group before (4), number of records (4).
-const GROUP_HEADER_BYTES: usize = 8;
-
-/// Bytes of the txn (4), zxid (8).
-const RECORD_HEADER_BYTES: usize = 12;
-
-/// Kind (4), zxid (8), zxid of the log's end before it (8): in place of a group's records.
-const MARKER_BYTES: usize = 20;
-
-const _: () = assert!(TXN_BYTES_MAX + BLOCK_BYTES <= SEGMENT_PAYLOAD_BYTES);
-const _: () = assert!(SEGMENT_BYTES.is_multiple_of(BLOCK_BYTES));
-const _: () = assert!(SEGMENT_HEADER_BYTES + GROUP_HEADER_BYTES + MARKER_BYTES <= sector::PAYLOAD_BYTES);
 
 /// A place between two groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,10 +1,11 @@
 //! The reading side: every acknowledged record of a log, or the reason why not.
 
-use super::sector::{self, PAYLOAD_BYTES, Sector};
-use super::{
-    BLOCK_BYTES, FORMAT_VERSION, GROUP_HEADER_BYTES, GroupEncoder, MAGIC, MARKER_BYTES, MARKERS_SINCE,
-    Marker, OWN_DIGESTS_SINCE, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, Segment, TXN_BYTES_MAX, file_name,
+use super::format::{
+    FORMAT_VERSION, GROUP_HEADER_BYTES, MAGIC, MARKER_BYTES, MARKERS_SINCE, OWN_DIGESTS_SINCE,
+    RECORD_HEADER_BYTES, SEGMENT_BYTES, SEGMENT_HEADER_BYTES, TXN_BYTES_MAX, u32_at, zxid_at,
 };
+use super::sector::{self, BLOCK_BYTES, PAYLOAD_BYTES, Sector};
+use super::{GroupEncoder, Marker, Segment, file_name};
 use crate::proto::Zxid;
 use std::fmt;
 
@@ -360,7 +361,10 @@ impl Recovery {
         let (names, records) = (u32_at(header, 0), u32_at(header, 4));
         let marker = match records {
             0 if self.version < MARKERS_SINCE => return Err(Seen::Malformed("no record")),
-            0 => Some(Marker::decode(payload.take(MARKER_BYTES, scratch)?)?),
+            0 => {
+                let marker = Marker::decode(payload.take(MARKER_BYTES, scratch)?);
+                Some(marker.ok_or(Seen::Malformed("a marker of unknown kind"))?)
+            }
             _ => None,
         };
         // A base holds where the segment begins, in place of where the one before ended; that is known as well.
@@ -485,7 +489,7 @@ pub fn peek(block: &[u8], number: u32) -> Result<Segment, Damage> {
     let damage = |seen| Damage { segment: number, offset: 0, seen, through: None };
     let begins = |after, is_base| Segment { number, after, is_base };
     let Some(first) = block.get(..sector::BYTES).filter(|_| block.len() >= BLOCK_BYTES) else {
-        return Err(damage(Seen::Length { bytes: block.len(), segment_bytes: super::SEGMENT_BYTES }));
+        return Err(damage(Seen::Length { bytes: block.len(), segment_bytes: SEGMENT_BYTES }));
     };
     match sector_at(first, 0, number) {
         Sector::Before => Ok(begins(None, false)),
@@ -501,8 +505,8 @@ pub fn peek(block: &[u8], number: u32) -> Result<Segment, Damage> {
             };
             let (version, after) = segment_header(head).map_err(damage)?;
             let is_marker = version >= MARKERS_SINCE && u32_at(head, SEGMENT_HEADER_BYTES + 4) == 0;
-            let marker = payload[head.len()..].get(..MARKER_BYTES).map(Marker::decode);
-            let is_base = is_marker && matches!(marker, Some(Ok((Marker::Base { .. }, _))));
+            let marker = payload[head.len()..].get(..MARKER_BYTES).and_then(Marker::decode);
+            let is_base = is_marker && matches!(marker, Some((Marker::Base { .. }, _)));
             let is_whole = Extent::find(&block[..BLOCK_BYTES], 0, number, 0).is_some();
             Ok(if is_base && !is_whole { begins(None, false) } else { begins(Some(after), is_base) })
         }
@@ -626,12 +630,4 @@ fn foreign_version(bytes: &[u8]) -> Option<Seen> {
 
 fn sector_at(bytes: &[u8], at: usize, number: u32) -> Sector {
     sector::read(&bytes[at..at + sector::BYTES], (at / sector::BYTES) as u32, number)
-}
-
-pub(super) fn zxid_at(bytes: &[u8], at: usize) -> Zxid {
-    Zxid((u64::from(u32_at(bytes, at)) << 32) | u64::from(u32_at(bytes, at + 4)))
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

@@ -3,6 +3,10 @@
 /// Bytes of a sector: the least that any disk writes at once, so that a crash never halves it.
 pub(super) const BYTES: usize = 512;
 
+/// What a group starts at and is padded to: the largest block that disks of today write at once,
+/// and so what keeps acknowledged bytes out of every later write.
+pub const BLOCK_BYTES: usize = 4096;
+
 /// Bytes of a sector's header.
 pub(super) const HEADER_BYTES: usize = 16;
 
@@ -53,7 +57,7 @@ pub(super) const fn count(payload_bytes: usize) -> usize {
 
 /// Bytes that a group of `payload_bytes` takes in its segment, with padding.
 pub(super) const fn padded_bytes(payload_bytes: usize) -> usize {
-    (count(payload_bytes) * BYTES).next_multiple_of(super::BLOCK_BYTES)
+    (count(payload_bytes) * BYTES).next_multiple_of(BLOCK_BYTES)
 }
 
 /// Seals `sector`, whose payload stands, as the `index`-th of its segment; returns its checksum.

@@ -172,6 +172,7 @@ impl ElectionPort {
         if self.phase == Phase::Looking {
             self.consider(now_ms, out);
         }
+        self.check();
     }
 
     /// Sets this server's state and the vote that led to it; other servers are sent both.
@@ -193,17 +194,20 @@ impl ElectionPort {
                 self.tell(sid, out);
             }
         }
+        self.check();
     }
 
     /// A server connected to the port.
     pub fn accepted(&mut self, now_ms: u64, link: LinkId, out: &mut Vec<Output>) {
         self.links.accepted(now_ms, link, out);
+        self.check();
     }
 
     /// A connection that was asked for is there.
     pub fn connected(&mut self, now_ms: u64, link: LinkId, out: &mut Vec<Output>) {
         let change = self.links.connected(now_ms, link, out);
         self.changed(now_ms, change, out);
+        self.check();
     }
 
     /// Bytes of a connection.
@@ -211,13 +215,15 @@ impl ElectionPort {
         let (sid, change) = self.links.received(now_ms, link, bytes, out);
         self.changed(now_ms, change, out);
         // Not all of a hello has come yet, or these are late bytes of a connection that this server has closed.
-        let Some(sid) = sid else { return };
-        while let Some(heard) = self.links.next(sid, out) {
-            self.heard(now_ms, sid, heard, out);
+        if let Some(sid) = sid {
+            while let Some(heard) = self.links.next(sid, out) {
+                self.heard(now_ms, sid, heard, out);
+            }
+            if !self.links.is_open(sid) {
+                self.forget(sid);
+            }
         }
-        if !self.links.is_open(sid) {
-            self.forget(sid);
-        }
+        self.check();
     }
 
     /// A connection ended, or one that was asked for could not be made.
@@ -225,22 +231,23 @@ impl ElectionPort {
         let change = self.links.closed(now_ms, link);
         self.changed(now_ms, change, out);
         self.tick_links(now_ms, out);
+        self.check();
     }
 
     /// Fires what is due: attempts, repeated votes, the end of the wait for a better vote. Call it every 20 ms or so, or at
     /// [`ElectionPort::deadline`].
     pub fn tick(&mut self, now_ms: u64, out: &mut Vec<Output>) {
         self.tick_links(now_ms, out);
-        if self.phase != Phase::Looking {
-            return;
+        if self.phase == Phase::Looking {
+            self.consider(now_ms, out);
         }
-        self.consider(now_ms, out);
         if self.phase == Phase::Looking && now_ms >= self.resend_ms {
             self.pause_ms = (self.pause_ms * 2).min(RESEND_MS_MAX);
             self.resend_ms = now_ms + self.pause_ms;
             self.tell_voters(out);
             self.tick_links(now_ms, out);
         }
+        self.check();
     }
 
     /// When [`ElectionPort::tick`] is due next, as far as is known now. Later is safe, only slower.
@@ -249,6 +256,42 @@ impl ElectionPort {
         let resend = looking.then_some(self.resend_ms);
         let links = self.links.deadline(|sid| self.wants(sid));
         [resend, self.finalize_ms.filter(|_| looking), links].into_iter().flatten().min()
+    }
+
+    /// Asserts what holds between two events.
+    fn check(&self) {
+        self.links.check();
+        let is_voter = self.quorum.votes(self.me);
+        assert!(self.own.is_none() || is_voter, "server {} has no vote, and votes for itself", self.me);
+        assert!(self.votes.keys().all(|sid| self.quorum.votes(*sid)), "a server without a vote was counted");
+        assert!(
+            self.early.keys().all(|sid| self.quorum.votes(*sid)),
+            "an early vote of a server that has none"
+        );
+        assert!(!self.votes.contains_key(&self.me), "this server's own vote stands among those of others");
+        match self.phase {
+            Phase::Idle => assert!(self.vote.is_none(), "a vote before an election: {:?}", self.vote),
+            Phase::Looking => {
+                let rounds = self.vote.map(|vote| vote.round);
+                assert!(
+                    rounds.is_none_or(|round| round == self.round),
+                    "{:?} in round {}",
+                    self.vote,
+                    self.round
+                );
+                assert!(self.early.is_empty(), "votes that came early are kept for a later round");
+                assert_eq!(
+                    self.own.is_some(),
+                    self.vote.is_some(),
+                    "a candidate and no vote, or a vote without one"
+                );
+            }
+            Phase::Settled(_) => {
+                assert!(self.vote.is_some(), "a server with a leader has no vote");
+                assert!(self.votes.is_empty() && self.settled.is_empty(), "votes outlast their round");
+                assert_eq!(self.finalize_ms, None, "a wait for better votes outlasts its round");
+            }
+        }
     }
 
     fn wants(&self, sid: ServerId) -> bool {

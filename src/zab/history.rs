@@ -76,6 +76,21 @@ impl History {
             self.start = first.last();
         }
         assert!(self.start <= self.last, "history begins after {}, ends at {}", self.start, self.last);
+        assert_eq!(
+            self.batches.is_empty(),
+            self.bytes == 0,
+            "{} bytes in {} batches",
+            self.bytes,
+            self.batches.len()
+        );
+        assert!(
+            self.batches.front().is_none_or(|first| first.first() > self.start),
+            "txns from before the history"
+        );
+        assert!(
+            self.batches.back().is_none_or(|last| last.last() == self.last),
+            "the history ends elsewhere"
+        );
     }
 
     /// True if all txns after `after` are here.

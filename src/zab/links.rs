@@ -433,6 +433,35 @@ impl Links {
         changes
     }
 
+    /// Asserts what holds between two events: each connection has one use, and its peer knows it.
+    pub(super) fn check(&self) {
+        let (mut open, mut attempts, mut strangers) = (0, 0, 0);
+        for (link, this) in &self.uses {
+            let peer = |sid: &ServerId| self.peers.get(sid).expect("a connection to a server has its peer");
+            match this {
+                Use::Stranger { .. } => strangers += 1,
+                Use::Open { sid } => {
+                    assert_eq!(peer(sid).link, Some(*link), "server {sid} has another open connection");
+                    open += 1;
+                }
+                Use::Dialing { sid, .. } | Use::Calling { sid, .. } => {
+                    assert_eq!(peer(sid).attempt, Some(*link), "server {sid} has another attempt");
+                    attempts += 1;
+                }
+            }
+        }
+        let links = self.peers.values().filter(|peer| peer.link.is_some()).count();
+        let tried = self.peers.values().filter(|peer| peer.attempt.is_some()).count();
+        assert_eq!((links, tried), (open, attempts), "a peer has a connection that is gone");
+        assert!(strangers <= STRANGERS_MAX, "{strangers} connections without a hello, limit {STRANGERS_MAX}");
+        let unknown = self.peers.values().filter(|peer| !peer.known).count();
+        assert!(
+            unknown <= UNKNOWN_PEERS_MAX,
+            "{unknown} servers that are not configured, limit {UNKNOWN_PEERS_MAX}"
+        );
+        assert!(!self.peers.contains_key(&self.me), "this server is a peer of itself");
+    }
+
     /// When [`Links::tick`] has something to do next.
     pub(super) fn deadline(&self, wanted: impl Fn(ServerId) -> bool) -> Option<u64> {
         let ends = self.uses.values().map(Use::deadline).filter(|at| *at != u64::MAX);

@@ -95,7 +95,7 @@ impl Quorum {
             let group = &mut groups[places[gid]];
             *group = group.saturating_add(weight(*sid));
         }
-        let voters = ensemble
+        let voters: Vec<Voter> = ensemble
             .servers
             .values()
             .filter(|server| server.role == Role::Participant)
@@ -108,6 +108,10 @@ impl Quorum {
                     .map_or(0, |gid| places.get(gid).copied().unwrap_or(0)),
             })
             .collect();
+        assert!(
+            voters.is_sorted_by(|one, next| one.sid < next.sid),
+            "voters are found by their sids: {voters:?}"
+        );
         Ok(Self { voters, groups })
     }
 
@@ -163,6 +167,7 @@ impl Quorum {
 
     /// Whether the set decides.
     pub fn contains_quorum(&self, set: &SidSet) -> bool {
+        assert!(set.len() <= self.voters.len(), "{} of {} voters", set.len(), self.voters.len());
         if self.groups.is_empty() {
             return set.len() > self.voters.len() / 2;
         }

@@ -4,8 +4,8 @@
 //! reply says a zxid, and what it shows must be the tree as it is after that txn.
 
 use super::cluster::Cluster;
+use super::event::{Arrival, Event, Socket, Who};
 use super::model::WatchKind;
-use super::net::{Arrival, Event, Socket, Who};
 use crate::client::session::{Body, Incoming, Reply, Request, Session};
 use crate::proto::{Acl, ConnectRequest, ErrorCode, OpCode, PASSWORD_BYTES, XID_PING, XID_SET_WATCHES, Zxid};
 use bytes::Bytes;

@@ -2,187 +2,18 @@
 
 use super::Random;
 use super::client::Client;
-use super::net::{Event, Fault, Machine, Net};
+use super::event::{Arrival, Event, Fault, Machine};
+use super::mutation::Mutation;
+use super::net::Net;
 use super::oracle::{Oracle, Shadow};
-use super::server::{Server, Step, Stop};
-use super::world::Counts;
+use super::outcome::{Counts, Outcome, Trace};
+use super::server::Server;
+use super::settings::Settings;
+use super::stop::{Step, Stop};
 use crate::config::{Ensemble, PeerAddress, Role};
-use crate::driver::Bug;
 use crate::proto::Zxid;
 use crate::replica::Standing;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A deliberate bug, to see that it is noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
-    /// A group counts as durable when it is written.
-    AcknowledgeEarly,
-    /// Groups are not written at all.
-    LoseWrites,
-    /// Epochs are not saved.
-    ForgetEpochs,
-    /// Every server is a quorum.
-    DecideAlone,
-    /// A truncation is not carried out.
-    SkipTruncation,
-    /// What is forwarded to the leader is sent twice.
-    ForwardTwice,
-    /// A view answers sync by itself.
-    SyncAtOnce,
-    /// Two answers change places.
-    SwapReplies,
-    /// Some events are not sent.
-    LoseEvents,
-    /// Events come behind the answers.
-    LateEvents,
-    /// Wires stay cut when faults end.
-    StayCut,
-    /// One of the driver, which the server has too.
-    InDriver(Bug),
-}
-
-/// What a history is like.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    /// Servers that vote.
-    pub voters: usize,
-    /// Servers that do not.
-    pub observers: usize,
-    /// Clients.
-    pub clients: usize,
-    /// Views of each server.
-    pub views: u16,
-    /// `tickTime`.
-    pub tick_ms: i32,
-    /// Bounds of how long bytes are under way.
-    pub delay_us: (u64, u64),
-    /// Bounds of how long a flush takes.
-    pub flush_us: (u64, u64),
-    /// Longest time that something is under way between the threads of a server.
-    pub channel_us: u64,
-    /// How often a client asks.
-    pub act_us: u64,
-    /// Requests of a client that wait for an answer.
-    pub pipeline: usize,
-    /// Txns after which a snapshot is taken, `snapCount`; 0 for never.
-    pub snap_count: u64,
-    /// How long there are faults.
-    pub faults_us: u64,
-    /// How often there is one; 0 for none.
-    pub fault_every_us: u64,
-    /// Disks fill up, fail, and rot.
-    pub disk_faults: bool,
-    /// Clients remember every reply.
-    pub keep_replies: bool,
-    /// After the faults a server loses all that it had, and joins while clients write.
-    pub joins: bool,
-    /// Servers speak to each other as ZooKeeper's own do, and are as strict.
-    pub as_java: bool,
-}
-
-impl Settings {
-    /// A calm ensemble of `voters` servers, for scripts.
-    pub fn calm(voters: usize) -> Self {
-        Self {
-            voters,
-            observers: 0,
-            clients: 0,
-            views: 2,
-            tick_ms: 200,
-            delay_us: (100, 1_000),
-            flush_us: (200, 2_000),
-            channel_us: 200,
-            act_us: 20_000,
-            pipeline: 4,
-            snap_count: 0,
-            faults_us: 0,
-            fault_every_us: 0,
-            disk_faults: false,
-            keep_replies: true,
-            joins: false,
-            as_java: false,
-        }
-    }
-
-    /// What `seed` stands for.
-    pub fn of(seed: u64) -> Self {
-        let mut random = Random(seed ^ 0x5EED);
-        let voters = [3, 3, 3, 5, 5, 7][random.below(6) as usize];
-        let slow_us = [500, 2_000, 2_000, 20_000][random.below(4) as usize];
-        Self {
-            voters,
-            observers: random.below(4).saturating_sub(2) as usize,
-            clients: 2 + random.below(4) as usize,
-            views: 1 + random.below(2) as u16,
-            tick_ms: 200,
-            delay_us: (50, 50 + random.below(slow_us)),
-            flush_us: (100, 100 + random.below(slow_us)),
-            channel_us: random.below(2_000),
-            act_us: 10_000 + random.below(60_000),
-            pipeline: 1 + random.below(12) as usize,
-            snap_count: [0, 20, 100][random.below(3) as usize],
-            faults_us: 4_000_000 + random.below(8_000_000),
-            fault_every_us: [0, 200_000, 600_000, 600_000, 1_500_000, 1_500_000][random.below(6) as usize],
-            disk_faults: random.one_in(3),
-            keep_replies: false,
-            joins: true,
-            as_java: random.one_in(3),
-        }
-    }
-}
-
-/// What became of a history.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// What went wrong first.
-    pub violation: Option<String>,
-    /// Of everything that happened.
-    pub hash: u64,
-    /// Simulated time.
-    pub simulated_us: u64,
-    /// Txns that were committed.
-    pub committed: usize,
-    /// Epochs that began.
-    pub epochs: usize,
-    /// Requests that clients had answered.
-    pub acknowledged: u64,
-    /// Events that clients got.
-    pub events: u64,
-    /// Sessions that clients found gone.
-    pub expired: u64,
-    /// How followers were brought up to date.
-    pub syncs: BTreeMap<&'static str, u64>,
-    /// Starts that found damage.
-    pub repairs: u32,
-    /// Servers that began anew while clients wrote.
-    pub joins: u64,
-    /// Attempts to synchronise that came to nothing.
-    pub failed_syncs: u64,
-    /// How often a learner that was behind got txns from the log.
-    pub log_reads: u64,
-    /// How often the end of a learner's log was found in the log.
-    pub logs_found: u64,
-}
-
-impl Outcome {
-    /// Adds another history's numbers.
-    pub fn add(&mut self, other: &Self) {
-        self.simulated_us += other.simulated_us;
-        self.committed += other.committed;
-        self.epochs += other.epochs;
-        self.acknowledged += other.acknowledged;
-        self.events += other.events;
-        self.expired += other.expired;
-        self.repairs += other.repairs;
-        self.joins += other.joins;
-        self.failed_syncs += other.failed_syncs;
-        self.log_reads += other.log_reads;
-        self.logs_found += other.logs_found;
-        for (sync, count) in &other.syncs {
-            *self.syncs.entry(sync).or_default() += count;
-        }
-    }
-}
 
 /// See the module's page.
 #[derive(Debug)]
@@ -210,26 +41,6 @@ pub(crate) struct Cluster {
     pub(super) rotten: Option<usize>,
     /// Everything that happened.
     pub trace: Trace,
-}
-
-/// Notes everything that happens.
-#[derive(Debug)]
-pub(crate) struct Trace {
-    /// Of all of it.
-    hash: u64,
-    /// Hears of it at once, since what comes next may panic.
-    pub tell: Option<fn(&str)>,
-}
-
-impl Trace {
-    pub fn line(&mut self, now_us: u64, line: &str) {
-        for byte in now_us.to_le_bytes().iter().chain(line.as_bytes()) {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
-        }
-        if let Some(tell) = self.tell {
-            tell(&format!("{now_us:>10} {line}"));
-        }
-    }
 }
 
 impl Cluster {
@@ -277,7 +88,7 @@ impl Cluster {
             counts: Counts::default(),
             joins: 0,
             rotten: None,
-            trace: Trace { hash: 0xCBF2_9CE4_8422_2325, tell: None },
+            trace: Trace::default(),
             settings,
         }
     }
@@ -346,11 +157,11 @@ impl Cluster {
         }
         let of = &self.servers[server];
         match arrival {
-            super::net::Arrival::Dial if of.process.is_some() => {
+            Arrival::Dial if of.process.is_some() => {
                 self.net.accept(socket);
                 self.happens_to(server, event);
             }
-            super::net::Arrival::Dial => {
+            Arrival::Dial => {
                 if of.is_on {
                     self.net.refuse(socket);
                 }

@@ -17,22 +17,34 @@ mod client;
 #[allow(dead_code)]
 mod cluster;
 pub mod disk;
+mod env;
+mod event;
+mod image;
 #[allow(dead_code)]
 mod model;
+mod mutation;
 #[allow(dead_code)]
 mod net;
 mod oracle;
+mod outcome;
 #[allow(dead_code)]
 mod process;
 #[cfg(test)]
 mod scenarios;
 #[allow(dead_code)]
 mod server;
+#[allow(dead_code)]
+mod settings;
+mod shell;
+#[allow(dead_code)]
+mod stop;
 #[cfg(test)]
 mod tests;
 mod world;
 
-pub use cluster::{Mutation, Outcome, history};
+pub use cluster::history;
+pub use mutation::Mutation;
+pub use outcome::Outcome;
 
 /// A seeded generator (splitmix64).
 #[derive(Clone, Copy, Debug)]

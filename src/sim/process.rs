@@ -1,26 +1,20 @@
-//! A simulated process: a driver, its views, and what is on its way between them.
+//! A simulated process: what happens to its driver and its views, one event at a time.
 
-use super::Random;
-use super::cluster::Mutation;
-use super::net::{Arrival, Inside, Socket, Who};
+use super::env::Env;
+use super::event::{Arrival, Inside, Socket, Who};
+use super::image::{Gathered, Image, Imaging};
+use super::mutation::{Mutation, mutate, sync_at_once};
 use super::oracle::Shadow;
-use super::world::{Env, World};
-use crate::driver::{self, Driver, JobResult, LinkEvent, Signs, SnapshotPlan, Taken, Turn};
-use crate::proto::{OpCode, Zxid};
-use crate::replica::{
-    ControlKind, Deltas, Entry, EntryKind, Place, Replica, Standing, TxnKind, Uplink, View, ViewRequest,
-};
-use crate::snapshot::{self, Header};
-use crate::storage::{self, Done, Folder, ImageEncoder, LogFile, LogWriter, NewFile, Storage};
-use crate::tree::{ImageOf, NodeImage};
-use crate::wal::GroupEncoder;
+use super::shell::Shell;
+use super::world::World;
+use crate::driver::{self, Driver, JobResult, LinkEvent, Turn};
+use crate::proto::Zxid;
+use crate::replica::{ControlKind, Deltas, EntryKind, Place, Replica, Standing};
+use crate::snapshot;
+use crate::storage::{self, Folder, NewFile, Storage};
+use crate::tree::ImageOf;
 use crate::zab::LinkId;
-use bytes::Bytes;
 use core::net::SocketAddr;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::rc::Rc;
 
 /// How often views are given the time.
 pub(super) const TICK_US: u64 = 10_000;
@@ -33,200 +27,6 @@ const RETAIN: usize = 2;
 pub(crate) struct Process {
     pub driver: Driver,
     pub shell: Shell,
-}
-
-/// What a process has beside its driver.
-#[derive(Debug)]
-pub(crate) struct Shell {
-    pub views: Vec<ViewSide>,
-    pub(super) log: LogWriter<LogFile<super::disk::SimDisk>>,
-    /// A group is written and not flushed.
-    pub(super) is_unflushed: bool,
-    /// A group that the driver has not heard of yet is durable.
-    pub(super) done: Option<Done>,
-    pub(super) peers: BTreeMap<LinkId, Peer>,
-    pub(super) sockets: BTreeMap<Socket, LinkId>,
-    accepted: u64,
-    /// Trees for learners, made and sent.
-    pub(super) trees: BTreeMap<LinkId, Tree>,
-    /// What connections were given, and what they have taken of that.
-    pub(super) sent: Vec<Taken>,
-    pub(super) taken: VecDeque<Taken>,
-    pub(super) events: VecDeque<LinkEvent>,
-    pub(super) arrivals: VecDeque<driver::Arrival<Image>>,
-    /// A turn is about to be taken.
-    is_turn_due: bool,
-    /// Learners for which the first view is to take an image, the one that it takes, and the snapshot that it takes.
-    wanted: VecDeque<LinkId>,
-    for_learner: Option<Imaging>,
-    snapshot: Option<Imaging>,
-    /// A snapshot that is whole, and is written once the log is durable as far.
-    snapshot_bytes: Option<Vec<u8>>,
-    plan: Option<SnapshotPlan>,
-    /// The log is durable through this.
-    pub(super) durable: Zxid,
-    /// Deltas that any view was given.
-    pub(super) published_count: u64,
-    /// What is published is shown to clients.
-    pub(super) is_serving: bool,
-    /// Published while it was not, with the digest then.
-    pub(super) tentative: Vec<(Zxid, u64)>,
-    /// Newest zxid that was published.
-    pub(super) published: Zxid,
-    /// Newest zxid that is known to be committed.
-    pub(super) confirmed: Zxid,
-}
-
-/// A connection to another server.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    pub socket: Socket,
-    pub inbox: VecDeque<Bytes>,
-    /// The other side has ended it; that is seen once all is read that came before.
-    pub is_ended: bool,
-    /// The driver was told of its end.
-    pub is_lost: bool,
-}
-
-impl Peer {
-    /// Whether reading gives bytes, or says that there is no more.
-    pub fn is_readable(&self) -> bool {
-        !self.is_lost && (!self.inbox.is_empty() || self.is_ended)
-    }
-}
-
-/// A view's image of its tree, for a learner.
-#[derive(Debug)]
-pub(crate) struct Image {
-    pub zxid: Zxid,
-    pub sessions: BTreeMap<i64, i32>,
-    pub gathered: Rc<RefCell<Gathered>>,
-}
-
-/// The znodes of an image.
-#[derive(Debug)]
-pub(crate) enum Gathered {
-    Some(Vec<NodeImage>),
-    All(Vec<NodeImage>),
-    /// The view's tree was replaced.
-    GivenUp,
-}
-
-impl Gathered {
-    fn nodes(&mut self) -> &mut Vec<NodeImage> {
-        match self {
-            Self::Some(nodes) => nodes,
-            ended => unreachable!("an image goes on that has ended: {ended:?}"),
-        }
-    }
-}
-
-/// A tree on its way to a learner.
-#[derive(Debug)]
-pub(crate) struct Tree {
-    pub making: Making,
-    /// Made, and not sent.
-    pub pieces: Vec<Bytes>,
-    pub is_sending: bool,
-    /// What is to be sent after it on its connection.
-    pub after: Vec<Bytes>,
-}
-
-/// How far a tree is made.
-#[derive(Debug)]
-pub(crate) enum Making {
-    Gathering(Image),
-    Encoding(VecDeque<Bytes>),
-    Whole,
-    Broken,
-}
-
-/// An image that a view takes.
-#[derive(Debug)]
-struct Imaging {
-    /// How often the tree had been replaced.
-    resets: u32,
-    header: Header,
-    sessions: BTreeMap<i64, i32>,
-    gathered: Rc<RefCell<Gathered>>,
-}
-
-/// A view and its channels.
-#[derive(Debug)]
-pub(crate) struct ViewSide {
-    pub view: View,
-    sockets: BTreeMap<Socket, Place>,
-    places: BTreeMap<u32, Socket>,
-    pub uplinks: VecDeque<Uplink>,
-    uplinks_due_us: u64,
-    pub signs: Signs,
-    /// Deltas on their way to it, and all that it was given, and when the last arrives.
-    pub deltas: usize,
-    pub given: u64,
-    pub due_us: u64,
-}
-
-impl ViewSide {
-    pub fn new(view: View) -> Self {
-        Self {
-            view,
-            sockets: BTreeMap::new(),
-            places: BTreeMap::new(),
-            uplinks: VecDeque::new(),
-            uplinks_due_us: 0,
-            signs: Signs::default(),
-            deltas: 0,
-            given: 0,
-            due_us: 0,
-        }
-    }
-}
-
-impl Shell {
-    /// A process's own part, whose log goes on where it ends, with `zxid`; `digest` is its tree's.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn new(
-        views: Vec<ViewSide>,
-        disk: &super::disk::SimDisk,
-        encoder: GroupEncoder,
-        plan: Option<SnapshotPlan>,
-        (zxid, digest): (Zxid, u64),
-    ) -> io::Result<Self> {
-        Ok(Self {
-            views,
-            log: LogFile::writer(disk.clone(), encoder)?,
-            is_unflushed: false,
-            done: None,
-            peers: BTreeMap::new(),
-            sockets: BTreeMap::new(),
-            accepted: 0,
-            trees: BTreeMap::new(),
-            sent: Vec::new(),
-            taken: VecDeque::new(),
-            events: VecDeque::new(),
-            arrivals: VecDeque::new(),
-            is_turn_due: false,
-            wanted: VecDeque::new(),
-            for_learner: None,
-            snapshot: None,
-            snapshot_bytes: None,
-            plan,
-            durable: zxid,
-            published_count: 0,
-            is_serving: false,
-            tentative: vec![(zxid, digest)],
-            published: zxid,
-            confirmed: Zxid::ZERO,
-        })
-    }
-
-    pub(super) fn add_peer(&mut self, link: LinkId, socket: Socket) {
-        let peer = Peer { socket, inbox: VecDeque::new(), is_ended: false, is_lost: false };
-        self.peers.insert(link, peer);
-        self.sockets.insert(socket, link);
-    }
 }
 
 impl Process {
@@ -382,7 +182,7 @@ impl Process {
             if let Some(plan) = &mut shell.plan {
                 plan.count(deltas);
                 if plan.begins(side.view.is_serving(), shell.snapshot.is_some()) {
-                    shell.snapshot = Some(begin_image(&mut side.view, ImageOf::Snapshot));
+                    shell.snapshot = Some(Imaging::begin(&mut side.view, ImageOf::Snapshot));
                     env.within(1, Inside::ImageSlice(ImageOf::Snapshot));
                 }
             }
@@ -404,7 +204,7 @@ impl Process {
             return;
         }
         let Some(link) = shell.wanted.pop_front() else { return };
-        let imaging = begin_image(&mut shell.views[0].view, ImageOf::Learner);
+        let imaging = Imaging::begin(&mut shell.views[0].view, ImageOf::Learner);
         let zxid = imaging.header.zxid;
         env.trace(|server| format!("server {server} takes an image at {zxid} for {link:?}"));
         let mut held: Shadow = env.shadows[env.server].clone();
@@ -586,86 +386,11 @@ impl Process {
             let side = &mut self.shell.views[view];
             let Some(mut uplink) = side.view.take_uplink() else { return };
             if env.mutation == Some(Mutation::SyncAtOnce) {
-                sync_at_once(&mut side.view, &mut uplink, env);
+                sync_at_once(&mut side.view, &mut uplink, env.now);
             }
             let delay_us = env.net.random.below(env.settings.channel_us + 1);
             side.uplinks_due_us = side.uplinks_due_us.max(env.net.now_us + delay_us);
             env.at(side.uplinks_due_us, Inside::Uplink { view: view as u16, uplink });
         }
     }
-}
-
-impl Imaging {
-    /// The snapshot's bytes, of an image that is whole.
-    fn encode(&self) -> Vec<u8> {
-        let gathered = self.gathered.borrow();
-        let Gathered::All(nodes) = &*gathered else { unreachable!("encoded before it is whole") };
-        let mut bytes = Vec::new();
-        let mut encoder = ImageEncoder::new(&self.header, self.sessions.clone());
-        for node in nodes {
-            encoder.put(node);
-            if encoder.is_chunk_due() {
-                bytes.extend(encoder.take_chunk());
-            }
-        }
-        bytes.extend(encoder.finish().0);
-        bytes
-    }
-}
-
-fn begin_image(view: &mut View, of: ImageOf) -> Imaging {
-    let (zxid, digest, sessions) = view.begin_image(of);
-    Imaging {
-        resets: view.resets(),
-        header: Header { zxid, digest, wall_ms: 0 },
-        sessions: sessions.into_iter().collect(),
-        gathered: Rc::new(RefCell::new(Gathered::Some(Vec::new()))),
-    }
-}
-
-/// A view answers sync by itself. See [`Mutation::SyncAtOnce`].
-fn sync_at_once(view: &mut View, uplink: &mut Uplink, env: &Env<'_>) {
-    let zxid = view.zxid();
-    let synced = uplink
-        .items
-        .extract_if(.., |item| matches!(item, ViewRequest::Request(request) if request.op == OpCode::SYNC));
-    let entries = synced.map(|item| {
-        let ViewRequest::Request(request) = item else { unreachable!("looked at above") };
-        Entry {
-            zxid,
-            digest: 0,
-            to: Some(request.origin),
-            xid: request.xid,
-            what: TxnKind::Synced.into(),
-            changes_end: 0,
-            results_end: 0,
-        }
-    });
-    let entries: Vec<_> = entries.collect();
-    view.apply(&Deltas { entries, ..Deltas::default() }, env.now);
-}
-
-/// What a broken server makes of its answers.
-fn mutate(mutation: Option<Mutation>, bytes: Vec<u8>, random: &mut Random) -> Vec<u8> {
-    if !matches!(mutation, Some(Mutation::SwapReplies | Mutation::LoseEvents | Mutation::LateEvents)) {
-        return bytes;
-    }
-    let mut frames: Vec<Vec<u8>> = Vec::new();
-    let mut rest = &bytes[..];
-    while let Some(length) = rest.first_chunk::<4>() {
-        let (frame, behind) = rest.split_at(4 + u32::from_be_bytes(*length) as usize);
-        frames.push(frame.to_vec());
-        rest = behind;
-    }
-    let is_event = |frame: &Vec<u8>| frame.len() >= 8 && frame[4..8] == (-1i32).to_be_bytes();
-    match mutation {
-        Some(Mutation::SwapReplies) if frames.len() > 1 => {
-            let at = random.below(frames.len() as u64 - 1) as usize;
-            frames.swap(at, at + 1);
-        }
-        Some(Mutation::LoseEvents) if random.one_in(4) => frames.retain(|frame| !is_event(frame)),
-        Some(Mutation::LateEvents) => frames.sort_by_key(is_event),
-        _ => {}
-    }
-    frames.concat()
 }

@@ -4,10 +4,11 @@
 //! ensemble works again, and all servers hold what was committed and nothing else.
 
 use super::client::{Client, Phase, create};
-use super::cluster::{Cluster, Settings};
-use super::net::{Event, Machine};
+use super::cluster::Cluster;
+use super::event::{Event, Machine};
 use super::process::Process;
-use super::server::{Step, Stop};
+use super::settings::Settings;
+use super::stop::{Step, Stop};
 use crate::client::session::{Body, Reply, Request};
 use crate::replica::Standing;
 

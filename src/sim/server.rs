@@ -1,10 +1,14 @@
 //! A machine: its disk, its clocks, and the process that runs on it or does not.
 
-use super::cluster::{Cluster, Mutation};
+use super::cluster::Cluster;
 use super::disk::SimDisk;
-use super::net::{Event, Inside};
-use super::process::{Process, Shell, TICK_US, ViewSide};
-use super::world::{Env, RESTART_US, tree_settings};
+use super::env::Env;
+use super::event::{Event, Inside};
+use super::mutation::Mutation;
+use super::process::{Process, TICK_US};
+use super::settings::tree_settings;
+use super::shell::{Shell, ViewSide};
+use super::stop::{RESTART_US, Stop};
 use crate::auth::Policy;
 use crate::database::Database;
 use crate::driver::{self, Driver, SnapshotPlan};
@@ -20,62 +24,6 @@ use std::sync::Arc;
 
 /// Segments are short, so that there are some.
 pub const SEGMENT_BYTES: usize = 512 << 10;
-
-/// How a process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// The process alone: its connections are closed, its files are as it wrote them.
-    Killed,
-    /// The machine: the other sides are not told, and what was not flushed may be gone.
-    PowerOff,
-}
-
-/// A place in what a server does at which it may stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Before epochs are saved.
-    SaveEpochs,
-    /// They are durable, and nothing that follows is done.
-    EpochsSaved,
-    /// Before a group is written.
-    Write,
-    /// It is written and not flushed.
-    Written,
-    /// It is durable, and the driver does not know.
-    Flushed,
-    /// The same of a marker.
-    Marked,
-    /// A tree has come in whole, and is not on disk.
-    StoreTree,
-    /// It is, and the log knows nothing of it.
-    TreeStored,
-    /// The log begins with it, and it has no name.
-    FinishInstall,
-    /// It has its name.
-    Installed,
-    /// The log is truncated, and the tree is not read again.
-    Reload,
-    /// An image goes to a learner, and what follows it does not.
-    ImageSent,
-}
-
-impl Step {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::SaveEpochs,
-        Self::EpochsSaved,
-        Self::Write,
-        Self::Written,
-        Self::Flushed,
-        Self::Marked,
-        Self::StoreTree,
-        Self::TreeStored,
-        Self::FinishInstall,
-        Self::Installed,
-        Self::Reload,
-        Self::ImageSent,
-    ];
-}
 
 /// A machine and its clocks.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Seeds, and that the checks find what they are meant to find.
 
-use super::cluster::{Mutation, Outcome, history};
+use super::{Mutation, Outcome, history};
 use crate::driver::Bug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

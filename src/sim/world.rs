@@ -1,11 +1,13 @@
 //! The world of a simulated process: what [`crate::driver`] asks of it, done by a simulated disk and net.
 
-use super::cluster::{Mutation, Settings, Trace};
 use super::disk::SimDisk;
-use super::net::{Event, Inside, Net, Who};
-use super::oracle::{Oracle, Shadow};
-use super::process::{Gathered, Image, Making, Peer, Shell, Tree};
-use super::server::{Step, Stop};
+use super::env::Env;
+use super::event::{Inside, Who};
+use super::image::{Gathered, Image};
+use super::mutation::Mutation;
+use super::settings::tree_settings;
+use super::shell::{Making, Shell, Tree};
+use super::stop::Step;
 use crate::driver::{
     self, Arrival, Clock, Disk, Job, JobResult, LinkEvent, Network, Notice, Signs, Taken, Views,
 };
@@ -15,129 +17,14 @@ use crate::replica::{
 };
 use crate::snapshot::java::{Encoder, Form};
 use crate::storage::{self, Done, Flushed, LogError, RecoveryError};
-use crate::tree::{self, Digests};
 use crate::wal::{Batch, Marker};
 use crate::zab::LinkId;
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-/// How soon a process whose disk failed is started again.
-pub(super) const RESTART_US: u64 = 300_000;
-
 /// Deltas that are on their way to a view at most.
 const CHANNEL_SLOTS: usize = 2;
-
-/// How trees are kept.
-pub(super) fn tree_settings() -> tree::Settings {
-    tree::Settings { extended_types: tree::ExtendedTypes::Off, digests: Digests::Kept, hash_seed: 1 }
-}
-
-/// What is counted over a history.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counts {
-    /// Leaders that were established.
-    pub led: u64,
-    /// As in [`super::Outcome`].
-    pub syncs: BTreeMap<&'static str, u64>,
-    /// The same.
-    pub failed_syncs: u64,
-    /// The same.
-    pub log_reads: u64,
-    /// The same.
-    pub logs_found: u64,
-}
-
-/// How a process ends, and after how long it is started again; not at all for `None`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct End {
-    pub how: Stop,
-    pub back_us: Option<u64>,
-}
-
-/// What a cluster lends to one of its processes while something happens to it.
-pub(crate) struct Env<'a> {
-    pub server: usize,
-    pub incarnation: u64,
-    pub now: Now,
-    pub disk: SimDisk,
-    pub settings: Settings,
-    pub mutation: Option<Mutation>,
-    /// Its disk rots.
-    pub is_rotten: bool,
-    pub net: &'a mut Net,
-    pub oracle: &'a mut Oracle,
-    pub shadows: &'a mut [Shadow],
-    pub images: &'a mut BTreeMap<Zxid, Shadow>,
-    pub counts: &'a mut Counts,
-    pub trace: &'a mut Trace,
-    pub fuse: &'a mut Option<(u64, Stop)>,
-    pub stop_at: &'a mut Option<(usize, Step, Stop)>,
-    /// The process stands still for so long after this.
-    pub stall_us: u64,
-    /// The process has ended: nothing that it still does has an effect.
-    pub end: Option<End>,
-}
-
-impl Env<'_> {
-    /// Notes that something happened.
-    pub fn trace(&mut self, what: impl FnOnce(usize) -> String) {
-        let line = what(self.server + 1);
-        self.trace.line(self.net.now_us, &line);
-    }
-
-    pub fn at(&mut self, at_us: u64, what: Inside) {
-        let Self { server, incarnation, .. } = *self;
-        self.net.at(at_us, Event::Inside { server, incarnation, what });
-    }
-
-    pub fn within(&mut self, delay_us: u64, what: Inside) {
-        self.at(self.net.now_us + delay_us, what);
-    }
-
-    /// A delay below `bound_us`.
-    pub fn some_us(&mut self, bound_us: u64) -> u64 {
-        self.net.random.below(bound_us)
-    }
-
-    /// True as long as the process runs, which may end before each step.
-    pub fn step(&mut self) -> bool {
-        match self.fuse {
-            Some((0, how)) if self.end.is_none() => {
-                let how = *how;
-                self.end = Some(End { how, back_us: Some(self.net.random.below(2_000_000)) });
-            }
-            Some((left, _)) => *left = left.saturating_sub(1),
-            None => {}
-        }
-        self.end.is_none()
-    }
-
-    /// Whether the process ends at this step; it stays down.
-    pub fn stops_at(&mut self, step: Step) -> bool {
-        let server = self.server;
-        if let Some((_, _, how)) = self.stop_at.take_if(|(who, at, _)| (*who, *at) == (server, step)) {
-            self.trace(|server| format!("server {server} is stopped at {step:?}"));
-            self.end = Some(End { how, back_us: None });
-        }
-        self.end.is_some()
-    }
-
-    /// The process cannot go on, and is started again by a supervisor.
-    pub fn failed(&mut self, why: &dyn std::fmt::Display) {
-        if self.end.is_none() {
-            self.trace(|server| format!("server {server} fails: {why}"));
-            let how = if self.disk.is_off() { Stop::PowerOff } else { Stop::Killed };
-            self.end = Some(End { how, back_us: Some(RESTART_US + self.net.random.below(RESTART_US)) });
-        }
-    }
-
-    fn violate(&mut self, what: impl FnOnce(usize) -> String) {
-        let what = what(self.server + 1);
-        self.oracle.violate(what);
-    }
-}
 
 /// A process's own part, and what it was lent.
 pub(super) struct World<'a, 'b> {
@@ -375,15 +262,6 @@ impl Shell {
             let entries = deltas.entries.iter().map(|entry| format!("{} {}", entry.zxid, brief(&entry.what)));
             format!("server {server} publishes {}", entries.collect::<Vec<_>>().join(", "))
         });
-    }
-}
-
-impl Peer {
-    /// The connection is of no use any more; the driver is told once.
-    pub fn lose(&mut self, link: LinkId, events: &mut std::collections::VecDeque<LinkEvent>) {
-        if !std::mem::replace(&mut self.is_lost, true) {
-            events.push_back(LinkEvent::Closed(link));
-        }
     }
 }
 

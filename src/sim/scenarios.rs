@@ -3,7 +3,8 @@
 //! The table in `src/docs/reliability.md` says which is which. Every script ends with [`Script::end`]: faults end, the
 //! ensemble works again, and all servers hold what was committed and nothing else.
 
-use super::client::{Client, Phase, create};
+use super::client::{Client, Phase};
+use super::clients::create;
 use super::cluster::Cluster;
 use super::event::{Event, Machine};
 use super::process::Process;

@@ -31,28 +31,19 @@ impl Cluster {
         ways.filter(|(a, b)| a != b).collect()
     }
 
-    /// Something goes wrong.
+    /// Something goes wrong, and the time of the next fault is drawn.
     pub(super) fn fault(&mut self) {
-        let every_us = self.settings.fault_every_us;
         if self.net.now_us >= self.settings.faults_us {
             return;
         }
-        let next_us = self.net.random.below(2 * every_us);
+        let next_us = self.net.random.below(2 * self.settings.fault_every_us);
         self.net.after(1 + next_us, Event::Fault);
-        let servers = self.servers.len() as u64;
-        let machines = (self.servers.len() + self.clients.len()) as u64;
-        let random = &mut self.net.random;
-        let server = random.below(servers) as usize;
-        // The leader is where it hurts.
-        let leader = self.leader().filter(|_| self.net.random.one_in(3));
-        let server = leader.unwrap_or(server);
+        let server = self.any_server();
         let random = &mut self.net.random;
         let how = if random.one_in(2) { Stop::Killed } else { Stop::PowerOff };
         let back_us = 20_000 + random.below(1_500_000);
-        let long_us = 50_000 + {
-            let longest_us = [200_000, 1_000_000, 4_000_000][random.below(3) as usize];
-            random.below(longest_us)
-        };
+        let longest_us = [200_000, 1_000_000, 4_000_000][random.below(3) as usize];
+        let long_us = 50_000 + random.below(longest_us);
         let kinds = if self.settings.disk_faults { 17 } else { 13 };
         match random.below(kinds) {
             0 => {
@@ -67,64 +58,14 @@ impl Cluster {
                 self.trace(|_| format!("server {} stands still for {long_us}", server + 1));
                 self.stall(server, long_us);
             }
-            5 => {
-                // One server from all others, both ways or one.
-                let others: Vec<Machine> = (0..servers as usize).filter(|other| *other != server).collect();
-                let mut wires = Self::between(&[server], &others);
-                match self.net.random.below(3) {
-                    0 => wires.retain(|(from, _)| *from == server),
-                    1 => wires.retain(|(_, to)| *to == server),
-                    _ => {}
-                }
-                self.cut(wires, long_us);
-            }
-            6 => {
-                let (a, b): (Vec<Machine>, Vec<Machine>) =
-                    (0..machines as usize).partition(|_| self.net.random.one_in(2));
-                self.cut(Self::between(&a, &b), long_us);
-            }
-            7 => {
-                let other = random.below(servers) as usize;
-                let mut wires = Self::between(&[server], &[other]);
-                if random.one_in(2) {
-                    wires.retain(|(from, _)| *from == server);
-                }
-                self.cut(wires, long_us);
-            }
-            8..=9 => {
-                let numbers = self.net.connection_numbers();
-                if !numbers.is_empty() {
-                    let number = numbers[self.net.random.below(numbers.len() as u64) as usize];
-                    self.trace(|_| format!("connection {number} breaks"));
-                    self.net.break_connection(number);
-                }
-            }
-            10 => {
-                let (min, max) = self.settings.delay_us;
-                self.net.delay_us = (min, max * (2 + random.below(20)));
-                self.net.after(long_us, Event::Heal(Fault::Slow));
-            }
-            11 => {
-                let jump_ms = random.below(20_000) as i64 - 10_000;
-                let of = &mut self.servers[server];
-                of.latest_wall_ms = of.latest_wall_ms.max(of.now(self.net.now_us).wall_ms);
-                of.wall_offset_ms += jump_ms;
-            }
-            12 => {
-                // Everybody at once.
-                for server in 0..servers as usize {
-                    self.stop(server, how);
-                    let back_us = 20_000 + self.net.random.below(500_000);
-                    self.net.after(back_us, Event::Start(server));
-                }
-            }
-            13 => {
-                let disk = &self.servers[server].disk;
-                let blocks = disk.blocks() + random.below(10) as usize;
-                disk.set_blocks_max(Some(blocks));
-                self.trace(|_| format!("the disk of server {} has {blocks} blocks", server + 1));
-                self.net.after(back_us, Event::Heal(Fault::FullDisk(server)));
-            }
+            5 => self.cut_from_all(server, long_us),
+            6 => self.cut_in_two(long_us),
+            7 => self.cut_from_one(server, long_us),
+            8..=9 => self.break_some_connection(),
+            10 => self.slow_down(long_us),
+            11 => self.jump_wall_clock(server),
+            12 => self.stop_all(how),
+            13 => self.fill_disk(server, back_us),
             14 => {
                 let flushes = random.below(20);
                 self.servers[server].disk.fail_flush_after(flushes);
@@ -133,14 +74,95 @@ impl Cluster {
                 let operations = random.below(30);
                 self.servers[server].disk.power_off_after(operations);
             }
-            _ => {
-                // One server's at most: what is on one disk only is not durable.
-                let server = self.rotten.unwrap_or(server);
-                self.stop(server, Stop::Killed);
-                self.rots(server);
-                self.net.after(back_us, Event::Start(server));
-            }
+            _ => self.rots_while_down(server, back_us),
         }
+    }
+
+    /// The server that a fault concerns. In one case of three it is the leader, whose faults matter most.
+    fn any_server(&mut self) -> usize {
+        let server = self.net.random.below(self.servers.len() as u64) as usize;
+        self.leader().filter(|_| self.net.random.one_in(3)).unwrap_or(server)
+    }
+
+    /// Cuts one server from all others, both ways or one.
+    fn cut_from_all(&mut self, server: usize, for_us: u64) {
+        let others: Vec<Machine> = (0..self.servers.len()).filter(|other| *other != server).collect();
+        let mut wires = Self::between(&[server], &others);
+        match self.net.random.below(3) {
+            0 => wires.retain(|(from, _)| *from == server),
+            1 => wires.retain(|(_, to)| *to == server),
+            _ => {}
+        }
+        self.cut(wires, for_us);
+    }
+
+    /// Cuts all machines, clients' too, into two groups.
+    fn cut_in_two(&mut self, for_us: u64) {
+        let machines = self.servers.len() + self.clients.len();
+        let (a, b): (Vec<Machine>, Vec<Machine>) = (0..machines).partition(|_| self.net.random.one_in(2));
+        self.cut(Self::between(&a, &b), for_us);
+    }
+
+    /// Cuts one server from another one, both ways or one.
+    fn cut_from_one(&mut self, server: usize, for_us: u64) {
+        let other = self.net.random.below(self.servers.len() as u64) as usize;
+        let mut wires = Self::between(&[server], &[other]);
+        if self.net.random.one_in(2) {
+            wires.retain(|(from, _)| *from == server);
+        }
+        self.cut(wires, for_us);
+    }
+
+    /// Breaks one of all connections, if there is any.
+    fn break_some_connection(&mut self) {
+        let numbers = self.net.connection_numbers();
+        if !numbers.is_empty() {
+            let number = numbers[self.net.random.below(numbers.len() as u64) as usize];
+            self.trace(|_| format!("connection {number} breaks"));
+            self.net.break_connection(number);
+        }
+    }
+
+    /// Bytes may be under way 2 to 21 times as long as usual.
+    fn slow_down(&mut self, for_us: u64) {
+        let (min, max) = self.settings.delay_us;
+        self.net.delay_us = (min, max * (2 + self.net.random.below(20)));
+        self.net.after(for_us, Event::Heal(Fault::Slow));
+    }
+
+    /// A server's wall clock jumps by up to 10 s, either way.
+    fn jump_wall_clock(&mut self, server: usize) {
+        let jump_ms = self.net.random.below(20_000) as i64 - 10_000;
+        let of = &mut self.servers[server];
+        of.latest_wall_ms = of.latest_wall_ms.max(of.now(self.net.now_us).wall_ms);
+        of.wall_offset_ms += jump_ms;
+    }
+
+    /// Stops all servers at once; each starts again after a time of its own.
+    fn stop_all(&mut self, how: Stop) {
+        for server in 0..self.servers.len() {
+            self.stop(server, how);
+            let back_us = 20_000 + self.net.random.below(500_000);
+            self.net.after(back_us, Event::Start(server));
+        }
+    }
+
+    /// Leaves a server's disk fewer than 10 free blocks.
+    fn fill_disk(&mut self, server: usize, for_us: u64) {
+        let disk = &self.servers[server].disk;
+        let blocks = disk.blocks() + self.net.random.below(10) as usize;
+        disk.set_blocks_max(Some(blocks));
+        self.trace(|_| format!("the disk of server {} has {blocks} blocks", server + 1));
+        self.net.after(for_us, Event::Heal(Fault::FullDisk(server)));
+    }
+
+    /// Stops a server, whose disk rots before it starts again. One server's disk rots at most: what is on one disk only is
+    /// not durable.
+    fn rots_while_down(&mut self, server: usize, for_us: u64) {
+        let server = self.rotten.unwrap_or(server);
+        self.stop(server, Stop::Killed);
+        self.rots(server);
+        self.net.after(for_us, Event::Start(server));
     }
 
     /// A bit flips on a server's disk, while it is down.

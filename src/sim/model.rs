@@ -1,7 +1,7 @@
 //! What a tree is, said as plainly as possible: every znode as it was after every txn.
 
 use crate::proto::{ErrorCode, OpCode, Stat, Zxid};
-use crate::txn::{self, AclTable, CreateKind, Txn, TxnHeader};
+use crate::txn::{self, AclTable, CreateKind, CreateTxn, Txn, TxnHeader};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A znode after a txn.
@@ -87,6 +87,11 @@ impl Model {
         self.at(path, Zxid(u64::MAX))
     }
 
+    /// A copy of a znode as it is after the last txn.
+    fn newest_of(&self, path: &[u8]) -> Result<Node, String> {
+        self.newest(path).cloned().ok_or_else(|| format!("{} is not there", text(path)))
+    }
+
     /// Names of the children as they were after `zxid`.
     pub fn children(&self, path: &[u8], zxid: Zxid) -> BTreeSet<Vec<u8>> {
         let prefix = [path, b"/"].concat();
@@ -141,7 +146,7 @@ impl Model {
     }
 
     fn delete(&mut self, path: &[u8], zxid: Zxid) -> Result<(), String> {
-        let node = self.newest(path).ok_or_else(|| format!("{} is not there", text(path)))?;
+        let node = self.newest_of(path)?;
         let (owner, children) = (node.stat.ephemeral_owner, node.stat.children);
         if children > 0 {
             return Err(format!("{} has {children} children", text(path)));
@@ -196,6 +201,7 @@ impl Model {
         Ok(())
     }
 
+    /// Carries out one txn, which may be part of a multi.
     fn one(&mut self, header: &TxnHeader, txn: &Txn<'_>) -> Result<(), String> {
         let (zxid, session_id) = (header.zxid, header.session_id);
         let is_session = matches!(header.op, OpCode::CREATE_SESSION | OpCode::ERROR);
@@ -203,79 +209,89 @@ impl Model {
             return Err(format!("session {session_id:#x} is not alive"));
         }
         match txn {
-            Txn::Create(create) => {
-                let path = create.path;
-                if self.newest(path).is_some() {
-                    return Err(format!("{} is there already", text(path)));
-                }
-                let creates = self.count_child(path, zxid, 1)?;
-                if parent(path) != b"/" && creates != create.parent_cversion {
-                    return Err(format!(
-                        "{} is child {creates}, and says {}",
-                        text(path),
-                        create.parent_cversion
-                    ));
-                }
-                let mut ephemeral_owner = 0;
-                if create.kind == CreateKind::Ephemeral {
-                    ephemeral_owner = session_id;
-                    self.ephemerals.entry(session_id).or_default().insert(path.to_vec());
-                }
-                let stat = Stat {
-                    czxid: zxid,
-                    mzxid: zxid,
-                    pzxid: zxid,
-                    ctime_ms: header.time_ms,
-                    mtime_ms: header.time_ms,
-                    ephemeral_owner,
-                    ..Stat::default()
-                };
-                let node = Node { data: create.data.map(<[u8]>::to_vec), stat, creates: 0 };
-                self.put(path, zxid, Some(node));
-                self.fire(WatchKind::Exist, path, zxid);
-            }
-            Txn::Delete { path } => self.delete(path, zxid)?,
-            Txn::SetData { path, data, version } => {
-                let mut node =
-                    self.newest(path).ok_or_else(|| format!("{} is not there", text(path)))?.clone();
-                node.data = data.map(<[u8]>::to_vec);
-                node.stat.version += 1;
-                if node.stat.version != *version {
-                    let is = node.stat.version;
-                    return Err(format!("{} becomes version {is}, and says {version}", text(path)));
-                }
-                (node.stat.mzxid, node.stat.mtime_ms) = (zxid, header.time_ms);
-                self.put(path, zxid, Some(node));
-                self.fire(WatchKind::Data, path, zxid);
-            }
+            Txn::Create(create) => self.create(header, create),
+            Txn::Delete { path } => self.delete(path, zxid),
+            Txn::SetData { path, data, version } => self.set_data(header, path, *data, *version),
             Txn::SetAcl { path, .. } => {
-                let mut node =
-                    self.newest(path).ok_or_else(|| format!("{} is not there", text(path)))?.clone();
+                let mut node = self.newest_of(path)?;
                 node.stat.aversion += 1;
                 self.put(path, zxid, Some(node));
+                Ok(())
             }
-            Txn::Check { .. } | Txn::Error { .. } => {}
-            Txn::CreateSession { .. } => {
-                // Once more where a client attaches.
-                self.sessions.entry(session_id).or_insert(zxid);
-                if self.ended.contains_key(&session_id) {
-                    return Err(format!("session {session_id:#x} begins after its end"));
-                }
-            }
-            Txn::CloseSession { .. } => {
-                self.sessions.remove(&session_id);
-                self.ended.insert(session_id, zxid);
-                for path in self.ephemerals.remove(&session_id).unwrap_or_default() {
-                    self.delete(&path, zxid)?;
-                }
-            }
-            Txn::Multi(txns) if txns.iter().any(|(op, _)| *op == OpCode::ERROR) => {}
+            Txn::Check { .. } | Txn::Error { .. } => Ok(()),
+            Txn::CreateSession { .. } => self.begin_session(session_id, zxid),
+            Txn::CloseSession { .. } => self.end_session(session_id, zxid),
+            Txn::Multi(txns) if txns.iter().any(|(op, _)| *op == OpCode::ERROR) => Ok(()),
             Txn::Multi(txns) => {
-                for (op, txn) in txns {
-                    self.one(&TxnHeader { op: *op, ..*header }, txn)?;
-                }
+                txns.iter().try_for_each(|(op, txn)| self.one(&TxnHeader { op: *op, ..*header }, txn))
             }
         }
+    }
+
+    fn create(&mut self, header: &TxnHeader, create: &CreateTxn<'_>) -> Result<(), String> {
+        let (path, zxid) = (create.path, header.zxid);
+        if self.newest(path).is_some() {
+            return Err(format!("{} is there already", text(path)));
+        }
+        let creates = self.count_child(path, zxid, 1)?;
+        if parent(path) != b"/" && creates != create.parent_cversion {
+            let says = create.parent_cversion;
+            return Err(format!("{} is child {creates}, and says {says}", text(path)));
+        }
+        let mut ephemeral_owner = 0;
+        if create.kind == CreateKind::Ephemeral {
+            ephemeral_owner = header.session_id;
+            self.ephemerals.entry(ephemeral_owner).or_default().insert(path.to_vec());
+        }
+        let stat = Stat {
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ctime_ms: header.time_ms,
+            mtime_ms: header.time_ms,
+            ephemeral_owner,
+            ..Stat::default()
+        };
+        let node = Node { data: create.data.map(<[u8]>::to_vec), stat, creates: 0 };
+        self.put(path, zxid, Some(node));
+        self.fire(WatchKind::Exist, path, zxid);
         Ok(())
+    }
+
+    fn set_data(
+        &mut self,
+        header: &TxnHeader,
+        path: &[u8],
+        data: Option<&[u8]>,
+        version: i32,
+    ) -> Result<(), String> {
+        let mut node = self.newest_of(path)?;
+        node.data = data.map(<[u8]>::to_vec);
+        node.stat.version += 1;
+        if node.stat.version != version {
+            let is = node.stat.version;
+            return Err(format!("{} becomes version {is}, and says {version}", text(path)));
+        }
+        (node.stat.mzxid, node.stat.mtime_ms) = (header.zxid, header.time_ms);
+        self.put(path, header.zxid, Some(node));
+        self.fire(WatchKind::Data, path, header.zxid);
+        Ok(())
+    }
+
+    /// A session begins, or its client attaches to it again.
+    fn begin_session(&mut self, session_id: i64, zxid: Zxid) -> Result<(), String> {
+        self.sessions.entry(session_id).or_insert(zxid);
+        match self.ended.contains_key(&session_id) {
+            true => Err(format!("session {session_id:#x} begins after its end")),
+            false => Ok(()),
+        }
+    }
+
+    /// A session ends, and its ephemerals with it.
+    fn end_session(&mut self, session_id: i64, zxid: Zxid) -> Result<(), String> {
+        self.sessions.remove(&session_id);
+        self.ended.insert(session_id, zxid);
+        let ephemerals = self.ephemerals.remove(&session_id).unwrap_or_default();
+        ephemerals.iter().try_for_each(|path| self.delete(path, zxid))
     }
 }

@@ -38,12 +38,14 @@
 
 mod jobs;
 mod outputs;
+mod snapshot;
 mod snapshot_plan;
 mod time;
 mod turn;
 
 pub use jobs::{Job, JobResult};
 pub use outputs::history;
+pub use snapshot::{ImageOrigin, Replaced, SnapshotSlices};
 pub use snapshot_plan::SnapshotPlan;
 pub use time::Signs;
 pub use turn::{Driver, FSYNC_WARN_US, TICK_US, Turn};

@@ -5,11 +5,11 @@ use super::files::{DataDir, NewFile};
 use super::logging::Text;
 use super::rt;
 use super::view_shard::ViewShard;
-use crate::driver::{Arrival, SnapshotPlan};
+use crate::driver::{Arrival, ImageOrigin, SnapshotPlan, SnapshotSlices};
 use crate::proto::Zxid;
 use crate::replica::Deltas;
-use crate::snapshot::{self, Header};
-use crate::storage::{self, Folder, ImageEncoder, NewFile as _, SNAPSHOT_TMP, Storage};
+use crate::snapshot;
+use crate::storage::{self, Folder, NewFile as _, SNAPSHOT_TMP, Storage};
 use crate::tree::ImageOf;
 use crate::zab::LinkId;
 use std::io;
@@ -97,43 +97,27 @@ impl Plan {
 }
 
 async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
-    let resets = shard.view().borrow().resets();
-    let (zxid, digest, sessions) = shard.view().borrow_mut().begin_image(ImageOf::Snapshot);
-    let header = Header { zxid, digest, wall_ms: shard.clock().now().wall_ms };
-    let mut encoder = ImageEncoder::new(&header, sessions);
+    let wall_ms = shard.clock().now().wall_ms;
+    let mut slices = SnapshotSlices::begin(&mut shard.view().borrow_mut(), wall_ms);
     let begin = dir.clone();
     let mut file = rt::blocking(move || begin.create(Folder::Snap, SNAPSHOT_TMP)).await?;
-    let (mut nodes, mut more) = (Vec::new(), true);
+    let mut more = true;
     while more {
-        more = shard.view().borrow_mut().image_slice(ImageOf::Snapshot, SLICE, SLICE_BYTES, &mut nodes);
-        is_same_tree(shard, resets)?;
-        // A slice of large znodes is many chunks: a reader takes a chunk as a whole.
-        for node in nodes.drain(..) {
-            encoder.put(&node);
-            if encoder.is_chunk_due() {
-                file = write(file, dir, encoder.take_chunk()).await?;
-            }
+        let slice = slices.next_slice(&mut shard.view().borrow_mut(), SLICE, SLICE_BYTES);
+        more = slice.map_err(io::Error::other)?;
+        while let Some(chunk) = slices.next_chunk() {
+            file = write(file, dir, chunk).await?;
         }
         rt::yield_now().await;
     }
-    let (rest, counts) = encoder.finish();
+    let (rest, origin, counts) = slices.finish();
     let file = write(file, dir, rest).await?;
-    // The others may have committed what this server's log does not have yet. A start takes a log that ends before a
-    // snapshot for one that has lost its end.
-    while shard.shared().durable() < zxid {
+    let may_be_stored = || origin.may_be_stored(&shard.view().borrow(), shard.shared().durable());
+    while !may_be_stored().map_err(io::Error::other)? {
         rt::sleep(LOG_PAUSE).await;
-        is_same_tree(shard, resets)?;
     }
-    rt::blocking(move || file.finish(&snapshot::file_name(zxid))).await?;
-    Ok((zxid, counts.nodes))
-}
-
-/// An image ends early, as if it were whole, where its tree is replaced.
-fn is_same_tree(shard: &ViewShard, resets: u32) -> io::Result<()> {
-    match shard.view().borrow().resets() == resets {
-        true => Ok(()),
-        false => Err(io::Error::other("the leader has replaced the tree meanwhile")),
-    }
+    rt::blocking(move || file.finish(&snapshot::file_name(origin.zxid))).await?;
+    Ok((origin.zxid, counts.nodes))
 }
 
 /// Takes an image of the view's tree for a learner.
@@ -143,16 +127,15 @@ pub async fn image_for(shard: Rc<ViewShard>, link: LinkId) {
         rt::sleep(IMAGE_PAUSE).await;
     }
     let (sender, nodes) = mpsc::channel();
-    let resets = shard.view().borrow().resets();
-    let (zxid, _, sessions) = shard.view().borrow_mut().begin_image(ImageOf::Learner);
+    let (origin, _, sessions) = ImageOrigin::begin(&mut shard.view().borrow_mut(), ImageOf::Learner);
     if let Some(inbox) = shard.inbox() {
         let sessions = sessions.into_iter().collect();
-        inbox.put(Arrival::Image(link, Image { zxid, sessions, nodes }));
+        inbox.put(Arrival::Image(link, Image { zxid: origin.zxid, sessions, nodes }));
     }
     loop {
         let mut batch = Vec::with_capacity(SLICE as usize);
         let more = shard.view().borrow_mut().image_slice(ImageOf::Learner, SLICE, SLICE_BYTES, &mut batch);
-        if is_same_tree(&shard, resets).is_err() {
+        if origin.check(&shard.view().borrow()).is_err() {
             // The helper that takes it misses the end.
             break;
         }

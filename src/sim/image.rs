@@ -1,9 +1,8 @@
-//! Images that a view takes of its tree, for a learner or a snapshot.
+//! Images that a view takes of its tree, for learners.
 
+use crate::driver::{ImageOrigin, Replaced};
 use crate::proto::Zxid;
 use crate::replica::View;
-use crate::snapshot::Header;
-use crate::storage::ImageEncoder;
 use crate::tree::{ImageOf, NodeImage};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -36,41 +35,35 @@ impl Gathered {
     }
 }
 
-/// An image that a view takes.
+/// An image that a view takes for a learner.
 #[derive(Debug)]
 pub(crate) struct Imaging {
-    /// How often the tree had been replaced.
-    pub resets: u32,
-    pub header: Header,
+    pub origin: ImageOrigin,
     pub sessions: BTreeMap<i64, i32>,
     pub gathered: Rc<RefCell<Gathered>>,
 }
 
 impl Imaging {
     /// Begins one.
-    pub fn begin(view: &mut View, of: ImageOf) -> Self {
-        let (zxid, digest, sessions) = view.begin_image(of);
-        Self {
-            resets: view.resets(),
-            header: Header { zxid, digest, wall_ms: 0 },
-            sessions: sessions.into_iter().collect(),
-            gathered: Rc::new(RefCell::new(Gathered::Some(Vec::new()))),
-        }
+    pub fn begin(view: &mut View) -> Self {
+        let (origin, _, sessions) = ImageOrigin::begin(view, ImageOf::Learner);
+        let gathered = Rc::new(RefCell::new(Gathered::Some(Vec::new())));
+        Self { origin, sessions: sessions.into_iter().collect(), gathered }
     }
 
-    /// The snapshot's bytes, of an image that is whole.
-    pub fn encode(&self) -> Vec<u8> {
-        let gathered = self.gathered.borrow();
-        let Gathered::All(nodes) = &*gathered else { unreachable!("encoded before it is whole") };
-        let mut bytes = Vec::new();
-        let mut encoder = ImageEncoder::new(&self.header, self.sessions.clone());
-        for node in nodes {
-            encoder.put(node);
-            if encoder.is_chunk_due() {
-                bytes.extend(encoder.take_chunk());
-            }
+    /// Takes a slice of `places` places of the tree; false once that was the last one.
+    ///
+    /// # Errors
+    /// The image is given up.
+    pub fn next_slice(&mut self, view: &mut View, places: u32) -> Result<bool, Replaced> {
+        let mut gathered = self.gathered.borrow_mut();
+        let more = view.image_slice(ImageOf::Learner, places, usize::MAX, gathered.nodes());
+        let slice = self.origin.check(view).map(|()| more);
+        match slice {
+            Ok(true) => {}
+            Ok(false) => *gathered = Gathered::All(std::mem::take(gathered.nodes())),
+            Err(Replaced) => *gathered = Gathered::GivenUp,
         }
-        bytes.extend(encoder.finish().0);
-        bytes
+        slice
     }
 }

@@ -2,12 +2,12 @@
 
 use super::env::Env;
 use super::event::{Arrival, Inside, Socket, Who};
-use super::image::{Gathered, Image, Imaging};
+use super::image::{Image, Imaging};
 use super::mutation::{Mutation, mutate, sync_at_once};
 use super::oracle::Shadow;
 use super::shell::Shell;
 use super::world::World;
-use crate::driver::{self, Driver, JobResult, LinkEvent, Turn};
+use crate::driver::{self, Driver, JobResult, LinkEvent, Replaced, SnapshotSlices, Turn};
 use crate::proto::Zxid;
 use crate::replica::{ControlKind, Deltas, EntryKind, Place, Replica, Standing};
 use crate::snapshot;
@@ -181,8 +181,9 @@ impl Process {
             }
             if let Some(plan) = &mut shell.plan {
                 plan.count(deltas);
-                if plan.begins(side.view.is_serving(), shell.snapshot.is_some()) {
-                    shell.snapshot = Some(Imaging::begin(&mut side.view, ImageOf::Snapshot));
+                let is_running = shell.snapshot.is_some() || shell.whole_snapshot.is_some();
+                if plan.begins(side.view.is_serving(), is_running) {
+                    shell.snapshot = Some((SnapshotSlices::begin(&mut side.view, 0), Vec::new()));
                     env.within(1, Inside::ImageSlice(ImageOf::Snapshot));
                 }
             }
@@ -204,8 +205,8 @@ impl Process {
             return;
         }
         let Some(link) = shell.wanted.pop_front() else { return };
-        let imaging = Imaging::begin(&mut shell.views[0].view, ImageOf::Learner);
-        let zxid = imaging.header.zxid;
+        let imaging = Imaging::begin(&mut shell.views[0].view);
+        let zxid = imaging.origin.zxid;
         env.trace(|server| format!("server {server} takes an image at {zxid} for {link:?}"));
         let mut held: Shadow = env.shadows[env.server].clone();
         held.records.retain(|known, record| {
@@ -224,53 +225,59 @@ impl Process {
         env.within(delay_us, Inside::ImageSlice(ImageOf::Learner));
     }
 
+    /// A slice of an image is taken, and what comes after it is set.
     fn image_slice(&mut self, of: ImageOf, env: &mut Env<'_>) {
-        let shell = &mut self.shell;
-        let slot = match of {
-            ImageOf::Learner => &mut shell.for_learner,
-            ImageOf::Snapshot => &mut shell.snapshot,
-        };
-        let imaging = slot.as_mut().expect("slices are taken of an image that was begun");
-        let (places, view) = (1 + env.some_us(20) as u32, &mut shell.views[0].view);
-        let mut gathered = imaging.gathered.borrow_mut();
-        let more = view.image_slice(of, places, usize::MAX, gathered.nodes());
-        let is_replaced = view.resets() != imaging.resets;
+        let places = 1 + env.some_us(20) as u32;
         let delay_us = 1 + env.some_us(3_000);
-        if is_replaced {
-            *gathered = Gathered::GivenUp;
-        } else if more {
-            return env.within(delay_us, Inside::ImageSlice(of));
-        } else {
-            *gathered = Gathered::All(std::mem::take(gathered.nodes()));
-        }
-        drop(gathered);
-        match of {
-            ImageOf::Learner => {
-                shell.for_learner = None;
+        let slice = match of {
+            ImageOf::Learner => self.learners_slice(places),
+            ImageOf::Snapshot => self.snapshot_slice(places),
+        };
+        match (slice, of) {
+            (Ok(true), _) => env.within(delay_us, Inside::ImageSlice(of)),
+            (_, ImageOf::Learner) => {
+                self.shell.for_learner = None;
                 self.begin_learners_image(env);
             }
-            ImageOf::Snapshot if is_replaced => shell.snapshot = None,
-            ImageOf::Snapshot => {
-                shell.snapshot_bytes = Some(imaging.encode());
+            (Ok(false), ImageOf::Snapshot) => {
+                let (slices, mut bytes) = self.shell.snapshot.take().expect("its last slice was taken");
+                let (rest, origin, _) = slices.finish();
+                bytes.extend(rest);
+                self.shell.whole_snapshot = Some((origin, bytes));
                 env.within(delay_us, Inside::StoreSnapshot);
             }
+            (Err(Replaced), ImageOf::Snapshot) => self.shell.snapshot = None,
         }
+    }
+
+    fn learners_slice(&mut self, places: u32) -> Result<bool, Replaced> {
+        let imaging = self.shell.for_learner.as_mut().expect("slices are taken of an image that was begun");
+        imaging.next_slice(&mut self.shell.views[0].view, places)
+    }
+
+    fn snapshot_slice(&mut self, places: u32) -> Result<bool, Replaced> {
+        let snapshot = self.shell.snapshot.as_mut();
+        let (slices, bytes) = snapshot.expect("slices are taken of a snapshot that was begun");
+        let more = slices.next_slice(&mut self.shell.views[0].view, places, usize::MAX)?;
+        while let Some(chunk) = slices.next_chunk() {
+            bytes.extend(chunk);
+        }
+        Ok(more)
     }
 
     /// Writes a snapshot once the log is durable as far: it must not know what the log does not.
     fn store_snapshot(&mut self, env: &mut Env<'_>) {
         let shell = &mut self.shell;
-        let imaging = shell.snapshot.as_ref().expect("a snapshot is stored that was taken");
-        let zxid = imaging.header.zxid;
-        if shell.views[0].view.resets() != imaging.resets {
-            (shell.snapshot, shell.snapshot_bytes) = (None, None);
-            return;
+        let (origin, bytes) = shell.whole_snapshot.take().expect("a snapshot is stored that was taken");
+        match origin.may_be_stored(&shell.views[0].view, shell.durable) {
+            Ok(true) => {}
+            Ok(false) => {
+                shell.whole_snapshot = Some((origin, bytes));
+                return env.within(5_000, Inside::StoreSnapshot);
+            }
+            Err(Replaced) => return,
         }
-        if shell.durable < zxid {
-            return env.within(5_000, Inside::StoreSnapshot);
-        }
-        let bytes = shell.snapshot_bytes.take().expect("it was encoded");
-        shell.snapshot = None;
+        let zxid = origin.zxid;
         let disk = &env.disk;
         let stored = disk.create(Folder::Snap, storage::SNAPSHOT_TMP).and_then(|mut file| {
             file.write(&bytes)?;

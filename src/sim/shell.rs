@@ -3,7 +3,7 @@
 use super::disk::SimDisk;
 use super::event::Socket;
 use super::image::{Image, Imaging};
-use crate::driver::{self, LinkEvent, Signs, SnapshotPlan, Taken};
+use crate::driver::{self, ImageOrigin, LinkEvent, Signs, SnapshotPlan, SnapshotSlices, Taken};
 use crate::proto::Zxid;
 use crate::replica::{Place, Uplink, View};
 use crate::storage::{Done, LogFile, LogWriter};
@@ -34,12 +34,13 @@ pub(crate) struct Shell {
     pub(super) arrivals: VecDeque<driver::Arrival<Image>>,
     /// A turn is about to be taken.
     pub(super) is_turn_due: bool,
-    /// Learners for which the first view is to take an image, the one that it takes, and the snapshot that it takes.
+    /// Learners for which the first view is to take an image, and the one that it takes.
     pub(super) wanted: VecDeque<LinkId>,
     pub(super) for_learner: Option<Imaging>,
-    pub(super) snapshot: Option<Imaging>,
+    /// The snapshot that the first view takes, and its bytes so far.
+    pub(super) snapshot: Option<(SnapshotSlices, Vec<u8>)>,
     /// A snapshot that is whole, and is written once the log is durable as far.
-    pub(super) snapshot_bytes: Option<Vec<u8>>,
+    pub(super) whole_snapshot: Option<(ImageOrigin, Vec<u8>)>,
     pub(super) plan: Option<SnapshotPlan>,
     /// The log is durable through this.
     pub(super) durable: Zxid,
@@ -160,7 +161,7 @@ impl Shell {
             wanted: VecDeque::new(),
             for_learner: None,
             snapshot: None,
-            snapshot_bytes: None,
+            whole_snapshot: None,
             plan,
             durable: zxid,
             published_count: 0,

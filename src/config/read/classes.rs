@@ -4,7 +4,7 @@ use super::super::finding::Severity;
 use super::super::keys;
 use super::super::reading::shorten;
 use super::super::suggest::suggestion;
-use super::Verdict;
+use super::setting::Verdict;
 use super::entries::{Entries, Entry};
 
 /// Java classes that 3.9.4 has; a name that begins like these and is none of them is found nowhere.

@@ -3,7 +3,7 @@
 use super::super::finding::{Finding, Origin, Severity};
 use super::super::key::{Key, Kind, Place, Row, Taken, Value};
 use super::super::keys;
-use super::{Setting, Verdict};
+use super::setting::{Setting, Verdict};
 
 /// One setting as its source has it.
 pub(super) struct Entry {

@@ -3,7 +3,7 @@
 use super::super::finding::{Origin, Severity};
 use super::super::key::{Fate, Key, Place, Row, Value};
 use super::super::keys;
-use super::Verdict;
+use super::setting::Verdict;
 use super::classes;
 use super::entries::{Entries, layer};
 

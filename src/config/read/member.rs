@@ -8,7 +8,7 @@ use super::super::key::{Limit, Row, Value};
 use super::super::reading::shorten;
 use super::super::{Config, Loader, keys, number};
 use super::entries::Entries;
-use super::quorum::Lines;
+use super::lines::Lines;
 use super::server::is_ip;
 use crate::tree::ExtendedTypes;
 

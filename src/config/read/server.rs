@@ -8,7 +8,7 @@ use super::super::key::Key;
 use super::super::{AdminConfig, Config, FourLetterWords, Loader, MetricsConfig, keys};
 use super::classes;
 use super::entries::{Entries, java_trim};
-use super::quorum::Lines;
+use super::lines::Lines;
 use crate::tree::ExtendedTypes;
 
 /// Words of `FourLetterCommands`.

@@ -19,7 +19,7 @@
 //! | what | files |
 //! |---|---|
 //! | start and end | `start`, `preflight`, `obstacles`, `recovery`; `lifetime` (signals, watchdog for a shard that hangs), `fatal` (exit statuses) |
-//! | threads | `cores` (pinning), `commit_shard`, `view_shard`, `helper`, `rt`, `spsc`, `alarm` (short sleeps) |
+//! | threads | `cores` (pinning), `commit_shard`, `view_shard`, `view_tasks`, `signs` (of life), `helper`, `rt`, `spsc`, `alarm` (short sleeps) |
 //! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns) |
 //! | other servers | `ensemble`, `peers`, `reach` |
 //! | files | `files`, `log_writer`, `snapshots`, `java_data` (import, export) |
@@ -47,11 +47,13 @@ mod reach;
 mod recovery;
 mod rt;
 mod session_log;
+mod signs;
 mod snapshots;
 #[doc(hidden)]
 pub mod spsc;
 mod start;
 mod view_shard;
+mod view_tasks;
 
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
 pub use obstacles::obstacles;

@@ -9,11 +9,11 @@ use super::files::{self, DataDir};
 use super::lifetime::{self, Signals};
 use super::log_writer::{LogThread, LogWriter};
 use super::logging::Text;
+use super::signs::Signs;
 use super::spsc::{self, Consumer, Notify, Producer};
-use super::view_shard::Signs;
 use super::{
     Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, exit, helper, java_data, listener,
-    peers, preflight, recovery, rt, snapshots, view_shard,
+    peers, preflight, recovery, rt, snapshots, view_tasks,
 };
 use crate::auth::Policy;
 use crate::config::Config;
@@ -158,7 +158,7 @@ struct ViewParts<'a> {
 struct ViewMain {
     core: usize,
     view: View,
-    channels: view_shard::Channels,
+    channels: view_tasks::Channels,
     snapshots: Option<snapshots::Plan>,
     inbox: Option<ensemble::Inbox>,
 }
@@ -198,7 +198,7 @@ impl Views {
             sessions.clone(),
             tree.digest(),
         );
-        let channels = view_shard::Channels {
+        let channels = view_tasks::Channels {
             uplink: up_in,
             signs,
             deltas: delta_out,
@@ -312,7 +312,7 @@ fn spawn_views(
             if let Some((socket, targets)) = listener {
                 rt::spawn_local(listener::run(socket, targets, shared.clone()));
             }
-            view_shard::run(view, channels, clock, shared, commit_shard, snapshots, inbox).await;
+            view_tasks::run(view, channels, clock, shared, commit_shard, snapshots, inbox).await;
         };
         let spawned = rt::spawn(config.engine, core, &format!("zkfast-view{number}"), main);
         shards.push(

@@ -1,25 +1,22 @@
-//! A view shard: serves connections, and keeps its view up to date.
+//! A view shard: the view of one thread, and its clients' connections. Its tasks are in `view_tasks`.
 
-use super::commit_shard::CommitShard;
 use super::ensemble::Inbox;
 use super::logging::{Text, provoked};
 use super::rt::{self, Accepted, Stream};
-use super::spsc::{Consumer, Notify, Producer};
-use super::{Clock, Phase, Shared, session_log, snapshots};
-use crate::driver;
-use crate::replica::{CloseReason, Deltas, DeltasCursor, Now, Place, Uplink, View};
+use super::signs::Signs;
+use super::spsc::Notify;
+use super::{Clock, Shared};
+use crate::replica::{CloseReason, Now, Place, View};
 use crate::zab::LinkId;
 use log::Level;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 /// Bytes that one read takes at most; one buffer serves all connections of the shard.
 const READ_BYTES: usize = 64 << 10;
@@ -27,22 +24,13 @@ const READ_BYTES: usize = 64 << 10;
 /// Reads after which a connection lets others have theirs; the view bounds the work that they ask for.
 const READS_PER_TURN: usize = 4;
 
-/// Requests that a view may have handled on its own thread.
-const FEW: usize = 32;
-
-/// Batches of deltas after which connections have their turn.
-const BATCHES_PER_TURN: u32 = 8;
-
-/// How often time passes for a shard; also what bounds a stall of its executor.
-const TICK: Duration = Duration::from_millis(20);
-
 /// How long a connection that is to end may take for its last bytes.
 const LINGER_MS: i64 = 5_000;
 
 /// What a view shard is made of.
 pub struct ViewShard {
     view: RefCell<View>,
-    /// Reads from sockets since something was sent up.
+    /// Reads from sockets since [`Self::take_arrivals`].
     arrivals: Cell<usize>,
     clock: Clock,
     shared: Arc<Shared>,
@@ -62,174 +50,40 @@ pub struct ViewShard {
     ticked: Cell<Now>,
 }
 
-/// The channels of a view shard.
-pub struct Channels {
-    /// To the commit shard.
-    pub uplink: Producer<Uplink>,
-    /// To it as well, past what waits in the other.
-    pub signs: Arc<Signs>,
-    /// From the commit shard.
-    pub deltas: Consumer<Arc<Deltas>>,
-    /// From the listener.
-    pub accepted: Consumer<Accepted>,
-    /// Wakes the task that takes deltas and connections.
-    pub inbound: Notify,
-    /// Wakes the task that sends up.
-    pub outbound: Notify,
-}
-
-/// What a view tells the commit shard of its clients: put ten times a second, and taken as often, so a lock will do.
-#[derive(Debug, Default)]
-pub struct Signs(Mutex<driver::Signs>);
-
-impl Signs {
-    /// Adds sessions; all through `heard_us` are there now.
-    fn put(&self, sessions: Vec<i64>, heard_us: i64) {
-        self.lock().put(sessions, heard_us);
-    }
-
-    /// What came since the last call.
-    pub fn take(&self) -> driver::Signs {
-        self.lock().take()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, driver::Signs> {
-        // A thread that panicked with it has ended the process.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Serves until the server stops.
-pub async fn run(
-    view: View,
-    channels: Channels,
-    clock: Clock,
-    shared: Arc<Shared>,
-    commit: Arc<CommitShard>,
-    snapshots: Option<snapshots::Plan>,
-    inbox: Option<Inbox>,
-) {
-    let Channels { uplink, signs, deltas, accepted, inbound, outbound } = channels;
-    let shard = Rc::new(ViewShard {
-        view: RefCell::new(view),
-        arrivals: Cell::new(0),
-        clock,
-        shared,
-        wakers: RefCell::default(),
-        scratch: RefCell::new(vec![0; READ_BYTES]),
-        uplink_notify: outbound,
-        signs,
-        lingering: RefCell::default(),
-        is_imaging: Cell::new(false),
-        inbox,
-        ticked: Cell::new(clock.now()),
-    });
-    rt::spawn_local(send_up(shard.clone(), commit, uplink));
-    rt::spawn_local(tick(shard.clone(), inbound.clone()));
-    shard.clone().take_in(deltas, accepted, inbound, snapshots).await;
-    // What was answered last is on its way to the sockets: give each connection's task a turn.
-    for _ in 0..16 {
-        rt::yield_now().await;
-    }
-}
-
-/// Sends what the view has for the commit shard; while the ring is full the view gathers.
-async fn send_up(shard: Rc<ViewShard>, commit: Arc<CommitShard>, mut uplink: Producer<Uplink>) {
-    // Ends the wait of a group for more that began here.
-    let mut waiting = pin!(None);
-    poll_fn(|cx| {
-        shard.uplink_notify.register(cx.waker());
-        let mut items = 0;
-        while uplink.has_room() {
-            let Some(batch) = shard.view.borrow_mut().take_uplink() else { break };
-            items += batch.items.len();
-            let sent = uplink.put(batch);
-            assert!(sent.is_ok(), "there was room");
-        }
-        while items > 0 || waiting.as_mut().as_pin_mut().is_some_and(|wait| Future::poll(wait, cx).is_ready())
-        {
-            // While this thread waits for the disk nobody here is read to: that is for when hardly anybody reads.
-            let is_lone = items <= FEW && shard.arrivals.take() <= 2 * items;
-            waiting.set(commit.submit(is_lone).map(rt::sleep));
-            items = 0;
-        }
-        shard.wake_listed();
-        Poll::<()>::Pending
-    })
-    .await;
-}
-
-async fn tick(shard: Rc<ViewShard>, inbound: Notify) {
-    loop {
-        rt::sleep(TICK).await;
-        let now = shard.clock.now();
-        shard.ticked.set(now);
-        shard.shared.beat(shard.view.borrow().number());
-        shard.tell_signs(now);
-        shard.cut_lingering(now.mono_ms());
-        shard.uplink_notify.notify();
-        inbound.notify();
-        shard.wake_listed();
-    }
-}
-
 impl ViewShard {
-    /// Takes in deltas and connections until the commit shard is done.
-    async fn take_in(
-        self: Rc<Self>,
-        mut deltas: Consumer<Arc<Deltas>>,
-        mut accepted: Consumer<Accepted>,
-        inbound: Notify,
-        mut snapshots: Option<snapshots::Plan>,
-    ) {
-        let mut taken = 0;
-        loop {
-            let batch = poll_fn(|cx| {
-                inbound.register(cx.waker());
-                while let Some(accepted) = accepted.take() {
-                    self.clone().adopt(accepted);
-                }
-                // Asked first: what was published before the end is still taken in.
-                let stopped = self.shared.phase() == Phase::Stopped;
-                match deltas.take() {
-                    Some(batch) => Poll::Ready(Some(batch)),
-                    None if stopped => Poll::Ready(None),
-                    None => Poll::Pending,
-                }
-            })
-            .await;
-            let Some(batch) = batch else { return };
-            session_log::log_sessions(&batch, &self.view.borrow());
-            let mut cursor = DeltasCursor::default();
-            // Only its own turns count: between two of them others have theirs.
-            let mut took_us = 0;
-            loop {
-                let now = self.clock.now();
-                let is_done = self.view.borrow_mut().apply_some(&batch, &mut cursor, now);
-                took_us += self.clock.mono_us() - now.mono_us;
-                if is_done {
-                    self.view.borrow_mut().applied(&batch, took_us.max(0) as u64);
-                }
-                self.wake_listed();
-                self.uplink_notify.notify();
-                if is_done {
-                    break;
-                }
-                rt::let_others().await;
-            }
-            if let Some(plan) = &mut snapshots {
-                plan.count(&batch, &self);
-                while let Some(link) = self.next_image_wanted() {
-                    rt::spawn_local(snapshots::image_for(self.clone(), link));
-                }
-            }
-            // Where batches come faster than they are taken in, connections have their turn too.
-            taken += 1;
-            if taken == BATCHES_PER_TURN {
-                taken = 0;
-                rt::let_others().await;
-            }
+    /// A shard without connections. `uplink_notify` wakes the task that sends what the view has for the commit shard.
+    pub fn new(
+        view: View,
+        clock: Clock,
+        shared: Arc<Shared>,
+        uplink_notify: Notify,
+        signs: Arc<Signs>,
+        inbox: Option<Inbox>,
+    ) -> Self {
+        Self {
+            view: RefCell::new(view),
+            arrivals: Cell::new(0),
+            clock,
+            shared,
+            wakers: RefCell::default(),
+            scratch: RefCell::new(vec![0; READ_BYTES]),
+            uplink_notify,
+            signs,
+            lingering: RefCell::default(),
+            is_imaging: Cell::new(false),
+            inbox,
+            ticked: Cell::new(clock.now()),
         }
+    }
+
+    /// Reads both clocks, gives the view its tick, tells the commit shard which clients are alive, and ends connections
+    /// whose time for their last bytes is over.
+    pub fn tick(&self) {
+        let now = self.clock.now();
+        self.ticked.set(now);
+        self.shared.beat(self.view.borrow().number());
+        self.tell_signs(now);
+        self.cut_lingering(now.mono_ms());
     }
 
     fn tell_signs(&self, now: Now) {
@@ -238,7 +92,18 @@ impl ViewShard {
         self.signs.put(view.take_signs(), view.heard_through_us());
     }
 
-    fn next_image_wanted(&self) -> Option<LinkId> {
+    /// The number of reads from sockets since the last call.
+    pub fn take_arrivals(&self) -> usize {
+        self.arrivals.take()
+    }
+
+    /// Wakes the task that sends what the view has for the commit shard.
+    pub fn uplink_notify(&self) -> &Notify {
+        &self.uplink_notify
+    }
+
+    /// The next learner that wants an image of the tree.
+    pub fn next_image_wanted(&self) -> Option<LinkId> {
         self.view.borrow_mut().next_image_wanted()
     }
 
@@ -274,7 +139,8 @@ impl ViewShard {
         Now { mono_us, wall_ms: ticked.wall_ms + (mono_us - ticked.mono_us) / 1000 }
     }
 
-    fn wake_listed(&self) {
+    /// Wakes the tasks of the connections that the view has listed.
+    pub fn wake_listed(&self) {
         let mut view = self.view.borrow_mut();
         let wakers = self.wakers.borrow();
         while let Some(Place { slot, .. }) = view.next_listed() {
@@ -284,7 +150,8 @@ impl ViewShard {
         }
     }
 
-    fn adopt(self: Rc<Self>, accepted: Accepted) {
+    /// Serves a connection that the listener has accepted, in a task of its own.
+    pub fn adopt(self: Rc<Self>, accepted: Accepted) {
         let admission = &self.shared.admission;
         // A connection without a peer is gone before it began.
         let Ok((stream, peer)) = accepted.adopt() else { return admission.dropped() };

@@ -4,8 +4,8 @@ use super::super::finding::Severity;
 use super::super::keys;
 use super::super::reading::shorten;
 use super::super::suggest::suggestion;
-use super::setting::Verdict;
 use super::entries::{Entries, Entry};
+use super::setting::Verdict;
 
 /// Java classes that 3.9.4 has; a name that begins like these and is none of them is found nowhere.
 const JAVA_PACKAGE: &str = "org.apache.zookeeper.";

@@ -3,9 +3,9 @@
 use super::super::finding::{Origin, Severity};
 use super::super::key::{Fate, Key, Place, Row, Value};
 use super::super::keys;
-use super::setting::Verdict;
 use super::classes;
 use super::entries::{Entries, layer};
+use super::setting::Verdict;
 
 /// Keys beside `secureClientPort` that ask for TLS where they are true; without any, `ssl.*` does nothing in Java either.
 static TLS_SWITCHES: [&Key<bool>; 5] = [

@@ -4,8 +4,8 @@ use super::super::ensemble::{Ensemble, Role, parse_version, version_of_file_name
 use super::super::finding::{Origin, Severity};
 use super::super::properties::{self, Property};
 use super::super::{Loader, keys};
-use super::setting::Verdict;
 use super::entries::{Entries, java_trim};
+use super::setting::Verdict;
 
 /// What became of the server, group and weight lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The files `acceptedEpoch` and `currentEpoch`: one decimal number each.
 
-use super::{JavaDataError, at};
+use super::error::{JavaDataError, at};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;

@@ -1,7 +1,9 @@
 //! Writes zkfast's data as a data directory of ZooKeeper.
 
+use super::epochs::Epochs;
+use super::error::{JavaDataError, at};
+use super::source::{FOLDER, is_directory};
 use super::target::Target;
-use super::{Epochs, FOLDER, JavaDataError, at, is_directory};
 use crate::proto::Zxid;
 use crate::server::{files, recovery};
 use crate::snapshot::java::{self, Encoder, Form};

@@ -1,7 +1,10 @@
 //! Reads ZooKeeper's data: the newest whole snapshot and the log after it.
 
+use super::epochs::Epochs;
+use super::error::{JavaDataError, at};
+use super::imported::{Imported, Options};
+use super::source::Source;
 use super::unpack::unpack;
-use super::{Epochs, Imported, JavaDataError, Options, Source, at};
 use crate::database::{Builder, Database, FuzzyError, FuzzyReplay, FuzzyReport};
 use crate::proto::Zxid;
 use crate::server::logging::Text;

@@ -1,6 +1,6 @@
 //! The folder of a result, which gets its name when it is whole.
 
-use super::{JavaDataError, at};
+use super::error::{JavaDataError, at};
 use crate::server::files::{or_current, sync_dir};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};

@@ -39,71 +39,22 @@ type LogFile = (Zxid, PathBuf);
 pub(super) fn read(source: &Source, options: Options) -> Result<(Database, Imported), JavaDataError> {
     let started = Instant::now();
     let (snapshots, logs) = list(source)?;
-    let newest = match snapshots.first() {
-        Some(snapshot) => snapshot.zxid,
-        None if logs.is_empty() => return Err(JavaDataError::Nothing(source.snap.clone())),
-        None if options.trust_empty => Zxid::ZERO,
-        None => return Err(JavaDataError::NoSnapshot { log: source.log.clone(), snap: source.snap.clone() }),
-    };
-    // A server that has never logged a txn has a snapshot at zxid 0.
-    if logs.is_empty() && newest != Zxid::ZERO && !options.without_log {
-        return Err(JavaDataError::NoLog { log: source.log.clone(), snap: source.snap.clone() });
-    }
+    let newest = newest(source, &snapshots, &logs, options)?;
     let epochs = Epochs::read(&source.snap)?;
+    let reader = Reader { source, options, logs, newest, epochs, started };
     let mut why = Vec::new();
     let mut doubtful: Option<(Database, Imported)> = None;
     // Without a snapshot there is one attempt, which starts with an empty tree.
     let from_nothing = snapshots.is_empty().then_some(None);
     for snapshot in snapshots.iter().take(SNAPSHOTS_TRIED_MAX).map(Some).chain(from_nothing) {
-        let base = snapshot.map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
-        let begun = match snapshot {
-            Some(snapshot) => decode(snapshot, options),
-            None => Ok(FuzzyReplay::from_nothing(options.settings)),
-        };
-        let attempt = begun.and_then(|replay| follow(replay, base, &logs));
-        let (mut replay, torn) = match attempt {
+        let (restored, imported) = match reader.attempt(snapshot, &why) {
             Ok(done) => done,
             Err(_) if doubtful.is_some() => break,
             Err(Attempt::Over(error)) => return Err(*error),
             Err(Attempt::Next(reason)) => {
-                pass_over(&mut why, snapshot, reason);
+                leave_out(&mut why, snapshot, reason);
                 continue;
             }
-        };
-        if logs.is_empty() {
-            replay.take_as_it_is();
-        }
-        let (restored, report) = match replay.finish() {
-            Ok(done) => done,
-            Err(_) if doubtful.is_some() => break,
-            // The snapshot is right: a setting is missing.
-            Err(error @ FuzzyError::TtlOff { .. }) => {
-                let path = snapshot.map_or_else(|| source.log.clone(), |snapshot| snapshot.path.clone());
-                return Err(JavaDataError::Tree { path, error });
-            }
-            Err(error) => {
-                pass_over(&mut why, snapshot, error.to_string());
-                continue;
-            }
-        };
-        if restored.zxid < newest {
-            if doubtful.is_some() {
-                break;
-            }
-            let (folder, last) = (source.log.clone(), restored.zxid);
-            return Err(JavaDataError::Behind { folder, last, newest, why });
-        }
-        let imported = Imported {
-            zxid: restored.zxid,
-            snapshot: snapshot.map(|snapshot| snapshot.path.clone()),
-            passed_over: why.len(),
-            report,
-            znodes: restored.tree.len(),
-            sessions: restored.sessions.len(),
-            torn,
-            without_log: logs.is_empty() && newest != Zxid::ZERO,
-            epochs,
-            took: started.elapsed(),
         };
         let doubt = imported.report.doubt.clone();
         match (doubtful.take(), doubt) {
@@ -133,6 +84,84 @@ pub(super) fn read(source: &Source, options: Options) -> Result<(Database, Impor
     Err(JavaDataError::Unusable { folder: source.snap.clone(), why })
 }
 
+/// The zxid of the newest snapshot; 0 if the options allow a log alone and there is no snapshot.
+fn newest(
+    source: &Source,
+    snapshots: &[SnapshotFile],
+    logs: &[LogFile],
+    options: Options,
+) -> Result<Zxid, JavaDataError> {
+    let newest = match snapshots.first() {
+        Some(snapshot) => snapshot.zxid,
+        None if logs.is_empty() => return Err(JavaDataError::Nothing(source.snap.clone())),
+        None if options.trust_empty => Zxid::ZERO,
+        None => return Err(JavaDataError::NoSnapshot { log: source.log.clone(), snap: source.snap.clone() }),
+    };
+    // A server that has never logged a txn has a snapshot at zxid 0.
+    if logs.is_empty() && newest != Zxid::ZERO && !options.without_log {
+        return Err(JavaDataError::NoLog { log: source.log.clone(), snap: source.snap.clone() });
+    }
+    Ok(newest)
+}
+
+/// What all attempts at one source share.
+struct Reader<'a> {
+    source: &'a Source,
+    options: Options,
+    /// The logs in their order.
+    logs: Vec<LogFile>,
+    /// The zxid of the newest snapshot.
+    newest: Zxid,
+    epochs: Option<Epochs>,
+    started: Instant,
+}
+
+impl Reader<'_> {
+    /// Reads one snapshot, or starts with an empty tree if there is none, and replays the log after it. `why` says why newer
+    /// snapshots cannot be used.
+    fn attempt(
+        &self,
+        snapshot: Option<&SnapshotFile>,
+        why: &[String],
+    ) -> Result<(Database, Imported), Attempt> {
+        let over = |error| Attempt::Over(Box::new(error));
+        let base = snapshot.map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
+        let begun = match snapshot {
+            Some(snapshot) => decode(snapshot, self.options)?,
+            None => FuzzyReplay::from_nothing(self.options.settings),
+        };
+        let (mut replay, torn) = follow(begun, base, &self.logs)?;
+        if self.logs.is_empty() {
+            replay.take_as_it_is();
+        }
+        let (restored, report) = replay.finish().map_err(|error| match error {
+            // The snapshot is right: a setting is missing.
+            FuzzyError::TtlOff { .. } => {
+                let path = snapshot.map_or_else(|| self.source.log.clone(), |snapshot| snapshot.path.clone());
+                over(JavaDataError::Tree { path, error })
+            }
+            error => Attempt::Next(error.to_string()),
+        })?;
+        let (folder, last, newest) = (self.source.log.clone(), restored.zxid, self.newest);
+        if last < newest {
+            return Err(over(JavaDataError::Behind { folder, last, newest, why: why.to_vec() }));
+        }
+        let imported = Imported {
+            zxid: restored.zxid,
+            snapshot: snapshot.map(|snapshot| snapshot.path.clone()),
+            passed_over: why.len(),
+            report,
+            znodes: restored.tree.len(),
+            sessions: restored.sessions.len(),
+            torn,
+            without_log: self.logs.is_empty() && newest != Zxid::ZERO,
+            epochs: self.epochs,
+            took: self.started.elapsed(),
+        };
+        Ok((restored, imported))
+    }
+}
+
 /// Logs the meaning of digests that disagreed.
 fn explained(restored: Database, imported: Imported) -> (Database, Imported) {
     let FuzzyReport { digest_mismatches, doubt, .. } = &imported.report;
@@ -154,7 +183,7 @@ fn name(snapshot: Option<&SnapshotFile>) -> String {
     snapshot.map_or_else(|| "none".to_owned(), |snapshot| snapshot.path.display().to_string())
 }
 
-fn pass_over(why: &mut Vec<String>, snapshot: Option<&SnapshotFile>, reason: String) {
+fn leave_out(why: &mut Vec<String>, snapshot: Option<&SnapshotFile>, reason: String) {
     let name = name(snapshot);
     log::warn!(target: "import", "snapshot left out: file={} why={}", Text(&name), Text(&reason));
     why.push(format!("{name}: {reason}"));

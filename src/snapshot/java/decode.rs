@@ -325,19 +325,8 @@ impl Decoder {
 
     /// Reads one item; the part that follows, if it is another one. Changes nothing unless the item is whole.
     fn read(&mut self, cursor: &mut Cursor<'_>, visitor: &mut impl Visitor) -> Result<Option<Part>, Stop> {
-        let refused = |why| Stop::Bad(0, Seen::Refused(why));
         match &mut self.part {
-            Part::Header => {
-                let (magic, version, _dbid) = (cursor.int()?, cursor.int()?, cursor.long()?);
-                debug_assert_eq!(cursor.at, FILE_HEADER_BYTES);
-                if magic != SNAPSHOT_MAGIC {
-                    return Err(Stop::Bad(0, Seen::Magic(magic)));
-                }
-                if version != VERSION {
-                    return Err(Stop::Bad(4, Seen::Version(version)));
-                }
-                Ok(Some(Part::SessionCount))
-            }
+            Part::Header => header(cursor).map(Some),
             Part::SessionCount => {
                 let left = cursor.count("the number of sessions", usize::MAX)?;
                 Ok(Some(if left == 0 { Part::AclCount } else { Part::Sessions { left } }))
@@ -354,25 +343,11 @@ impl Decoder {
                 Ok(Some(if left == 0 { Part::Nodes } else { Part::Acls { left } }))
             }
             Part::Acls { left } => {
-                let theirs = cursor.long()?;
-                let entries = cursor.count("an ACL", ACL_ENTRIES_MAX)?;
-                if theirs == ACL_ID_OPEN || self.acls.contains_key(&theirs) {
-                    return Err(Stop::Bad(0, Seen::AclTwice(theirs)));
-                }
                 let lists_left = *left - 1;
-                let id = number(&mut self.acls, theirs);
-                if entries == 0 {
-                    visitor.acl(id, Vec::new()).map_err(refused)?;
-                    self.tail.counts.acls += 1;
-                    return Ok(Some(after_acl(lists_left)));
-                }
-                Ok(Some(Part::AclEntries { id, left: entries, list: Vec::new(), lists_left }))
+                self.acl(cursor, lists_left, visitor).map(Some)
             }
             Part::AclEntries { id, left, list, lists_left } => {
-                let perms = Perms(cursor.int()?);
-                let scheme = cursor.text("an ACL's scheme", ACL_TEXT_BYTES_MAX)?;
-                let id_text = cursor.text("an ACL's id", ACL_TEXT_BYTES_MAX)?;
-                list.push(Acl { perms, id: Id { scheme, id: id_text } });
+                list.push(acl_entry(cursor)?);
                 *left -= 1;
                 if *left > 0 {
                     return Ok(None);
@@ -381,46 +356,7 @@ impl Decoder {
                 self.tail.counts.acls += 1;
                 Ok(Some(after_acl(*lists_left)))
             }
-            Part::Nodes => {
-                let path = cursor.string("a path", PATH_BYTES_MAX)?;
-                if path == b"/" {
-                    let next = if self.form == Form::File { Part::Trailer } else { Part::Signature };
-                    return Ok(Some(next));
-                }
-                let path = if path.is_empty() { b"/" } else { path };
-                if !path::is_valid(path) {
-                    return Err(Stop::Bad(0, Seen::Path(String::from_utf8_lossy(path).into())));
-                }
-                let data = cursor.buffer("a znode's data", DATA_BYTES_MAX)?;
-                let theirs = cursor.long()?;
-                let (czxid, mzxid) = (cursor.zxid()?, cursor.zxid()?);
-                let (ctime_ms, mtime_ms) = (cursor.long()?, cursor.long()?);
-                let (version, cversion, aversion) = (cursor.int()?, cursor.int()?, cursor.int()?);
-                let (owner, pzxid) = (cursor.long()?, cursor.zxid()?);
-                // Only now is it known to be whole.
-                let acl = if theirs == ACL_ID_OPEN { ACL_OPEN } else { number(&mut self.acls, theirs) };
-                let node = Node {
-                    path,
-                    data,
-                    acl,
-                    czxid,
-                    mzxid,
-                    pzxid,
-                    ctime_ms,
-                    mtime_ms,
-                    version,
-                    cversion,
-                    aversion,
-                    owner,
-                };
-                visitor.node(node).map_err(refused)?;
-                self.tail.counts.nodes += 1;
-                // The ensemble's configuration shows its version as a zxid, which may be above all txns.
-                if path != b"/zookeeper/config" {
-                    self.tail.newest = self.tail.newest.max(czxid).max(mzxid).max(pzxid);
-                }
-                Ok(None)
-            }
+            Part::Nodes => self.node(cursor, visitor),
             Part::Signature => {
                 let signature = cursor.string("the signature", SIGNATURE.len())?;
                 if signature != SIGNATURE {
@@ -430,6 +366,69 @@ impl Decoder {
             }
             Part::Trailer | Part::Whole => unreachable!("they have no items"),
         }
+    }
+
+    /// Reads the id of an ACL and the number of its entries. `lists_left` more ACLs follow it.
+    fn acl(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        lists_left: u32,
+        visitor: &mut impl Visitor,
+    ) -> Result<Part, Stop> {
+        let theirs = cursor.long()?;
+        let entries = cursor.count("an ACL", ACL_ENTRIES_MAX)?;
+        if theirs == ACL_ID_OPEN || self.acls.contains_key(&theirs) {
+            return Err(Stop::Bad(0, Seen::AclTwice(theirs)));
+        }
+        let id = number(&mut self.acls, theirs);
+        if entries == 0 {
+            visitor.acl(id, Vec::new()).map_err(refused)?;
+            self.tail.counts.acls += 1;
+            return Ok(after_acl(lists_left));
+        }
+        Ok(Part::AclEntries { id, left: entries, list: Vec::new(), lists_left })
+    }
+
+    /// Reads a znode, or the path "/" that ends the tree.
+    fn node(&mut self, cursor: &mut Cursor<'_>, visitor: &mut impl Visitor) -> Result<Option<Part>, Stop> {
+        let path = cursor.string("a path", PATH_BYTES_MAX)?;
+        if path == b"/" {
+            let next = if self.form == Form::File { Part::Trailer } else { Part::Signature };
+            return Ok(Some(next));
+        }
+        let path = if path.is_empty() { b"/" } else { path };
+        if !path::is_valid(path) {
+            return Err(Stop::Bad(0, Seen::Path(String::from_utf8_lossy(path).into())));
+        }
+        let data = cursor.buffer("a znode's data", DATA_BYTES_MAX)?;
+        let theirs = cursor.long()?;
+        let (czxid, mzxid) = (cursor.zxid()?, cursor.zxid()?);
+        let (ctime_ms, mtime_ms) = (cursor.long()?, cursor.long()?);
+        let (version, cversion, aversion) = (cursor.int()?, cursor.int()?, cursor.int()?);
+        let (owner, pzxid) = (cursor.long()?, cursor.zxid()?);
+        // Only now is it known to be whole.
+        let acl = if theirs == ACL_ID_OPEN { ACL_OPEN } else { number(&mut self.acls, theirs) };
+        let node = Node {
+            path,
+            data,
+            acl,
+            czxid,
+            mzxid,
+            pzxid,
+            ctime_ms,
+            mtime_ms,
+            version,
+            cversion,
+            aversion,
+            owner,
+        };
+        visitor.node(node).map_err(refused)?;
+        self.tail.counts.nodes += 1;
+        // The ensemble's configuration shows its version as a zxid, which may be above all txns.
+        if path != b"/zookeeper/config" {
+            self.tail.newest = self.tail.newest.max(czxid).max(mzxid).max(pzxid);
+        }
+        Ok(None)
     }
 
     /// Reads what follows a file's tree. Which blocks are there shows in what is left.
@@ -477,6 +476,32 @@ impl Decoder {
         self.adler.update(&cursor.bytes[at..cursor.at]);
         Ok(())
     }
+}
+
+/// The visitor refuses the item.
+fn refused(why: Refused) -> Stop {
+    Stop::Bad(0, Seen::Refused(why))
+}
+
+/// Reads what a file begins with; the part that follows.
+fn header(cursor: &mut Cursor<'_>) -> Result<Part, Stop> {
+    let (magic, version, _dbid) = (cursor.int()?, cursor.int()?, cursor.long()?);
+    debug_assert_eq!(cursor.at, FILE_HEADER_BYTES);
+    if magic != SNAPSHOT_MAGIC {
+        return Err(Stop::Bad(0, Seen::Magic(magic)));
+    }
+    if version != VERSION {
+        return Err(Stop::Bad(4, Seen::Version(version)));
+    }
+    Ok(Part::SessionCount)
+}
+
+/// Reads one entry of an ACL.
+fn acl_entry(cursor: &mut Cursor<'_>) -> Result<Acl, Stop> {
+    let perms = Perms(cursor.int()?);
+    let scheme = cursor.text("an ACL's scheme", ACL_TEXT_BYTES_MAX)?;
+    let id = cursor.text("an ACL's id", ACL_TEXT_BYTES_MAX)?;
+    Ok(Acl { perms, id: Id { scheme, id } })
 }
 
 fn after_acl(lists_left: u32) -> Part {

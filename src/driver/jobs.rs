@@ -43,7 +43,7 @@ pub enum JobResult {
     /// The tree is durable as an incoming snapshot.
     Stored(Box<Database>),
     /// It could not be written, and nothing of it is on disk.
-    NotStored(String),
+    NotStored(io::Error),
     /// What the disk holds.
     Reloaded(Box<Database>),
     /// The disk could not be read again.
@@ -70,7 +70,7 @@ impl Job {
             }
             Self::StoreTree(mut tree, log) => match store(storage, &mut tree, log) {
                 Ok(()) => JobResult::Stored(tree),
-                Err(error) => JobResult::NotStored(error.to_string()),
+                Err(error) => JobResult::NotStored(error),
             },
             Self::Reload(to) => match reload(storage, to, settings, tell) {
                 Ok(tree) => JobResult::Reloaded(tree),
@@ -108,7 +108,7 @@ impl Kind {
         Ok(match self {
             Self::FindInLog(link) => JobResult::LogFound(link, None, Some(ReadError::Io(error))),
             Self::ReadLog(link) => JobResult::LogRead(link, Err(error.to_string())),
-            Self::StoreTree => JobResult::NotStored(error.to_string()),
+            Self::StoreTree => JobResult::NotStored(error),
             Self::Reload => return Err(Fatal::NoReload(error)),
         })
     }

@@ -135,9 +135,9 @@ impl Outputs {
                 replica.metrics_mut().times.snapshottime.record(took_us);
                 replica.tree_stored(*restored);
             }
-            JobResult::NotStored(why) => {
+            JobResult::NotStored(error) => {
                 self.is_storing = false;
-                replica.tree_not_stored(why, now);
+                replica.tree_not_stored(error, now);
             }
             JobResult::Reloaded(restored) => replica.reloaded(*restored, now),
             JobResult::NotReloaded(error) => return Err(error.into()),

@@ -573,9 +573,9 @@ impl Shell {
     }
 }
 
-fn stored(done: &JobResult) -> &str {
+fn stored(done: &JobResult) -> String {
     match done {
-        JobResult::NotStored(why) => why,
-        _ => "all of it",
+        JobResult::NotStored(error) => error.to_string(),
+        _ => "all of it".to_owned(),
     }
 }

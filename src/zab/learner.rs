@@ -98,9 +98,6 @@ pub enum LostLeader {
     /// Nothing came from the leader.
     #[error("nothing heard of the leader for {0} ms")]
     Silent(i64),
-    /// The tree that came cannot be used, or a txn does not fit the tree.
-    #[error("{0}")]
-    Tree(String),
 }
 
 /// How far the learner has come.

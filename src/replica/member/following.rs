@@ -7,7 +7,7 @@
 use super::common::{Common, Context};
 use super::connecting::Connecting;
 use super::event::Event;
-use super::install::{AfterMarker, Behind, Install, Receiving, Unfinished};
+use super::install::{AfterMarker, Behind, Install, LostTree, Receiving, Unfinished};
 use super::log_queue::{LogQueue, since};
 use super::next::Next;
 use super::output::Output;
@@ -20,7 +20,7 @@ use crate::snapshot::java::{Decoder, Form, Progress};
 use crate::txn;
 use crate::wal::Marker;
 use crate::zab::LinkId;
-use crate::zab::learner::{Learner, LearnerOutput, LostLeader};
+use crate::zab::learner::{Learner, LearnerOutput};
 use crate::zab::notification::ServerState;
 use bytes::Bytes;
 
@@ -362,15 +362,14 @@ impl Following {
                 return Next::Done;
             }
             Ok(Progress::Whole { used }) => used,
-            Err(damage) => return Next::leave_role(&LostLeader::Tree(damage.to_string())),
+            Err(damage) => return Next::leave_role(&LostTree::from(damage)),
         };
         self.learner.take_tree(used);
         let Receiving { zxid, decoder, builder } = *receiving;
-        let tail = decoder.finish().map_err(|damage| damage.to_string());
-        let tree = match tail.and_then(|tail| builder.finish_fuzzy(zxid, tail).map_err(|why| why.to_string()))
-        {
+        let tail = decoder.finish().map_err(LostTree::from);
+        let tree = match tail.and_then(|tail| Ok(builder.finish_fuzzy(zxid, tail)?)) {
             Ok(tree) => tree,
-            Err(why) => return Next::leave_role(&LostLeader::Tree(why)),
+            Err(why) => return Next::leave_role(&why),
         };
         self.install = Install::Replaying(Box::new(tree));
         let mut out = Vec::new();
@@ -390,7 +389,7 @@ impl Following {
             return Next::Done;
         };
         if let Err(why) = self.behind.replay(tree) {
-            return Next::leave_role(&LostLeader::Tree(why.to_string()));
+            return Next::leave_role(&LostTree::from(why));
         }
         if !tree.is_reached() {
             return Next::Done;
@@ -400,7 +399,7 @@ impl Following {
         };
         let (restored, report) = match tree.finish() {
             Ok(finished) => finished,
-            Err(why) => return Next::leave_role(&LostLeader::Tree(why.to_string())),
+            Err(why) => return Next::leave_role(&LostTree::from(why)),
         };
         let (sid, took_ms) = (self.sid, cx.now.mono_ms() - self.began_ms);
         let (znodes, attempt) = (restored.tree.len(), cx.common.failed_syncs + 1);

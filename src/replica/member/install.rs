@@ -12,12 +12,13 @@
 use super::common::Common;
 use super::log_queue::LogQueue;
 use super::output::Output;
-use crate::database::{Builder, Database, FuzzyReplay, ReplayError};
+use crate::database::{BuildError, Builder, Database, FuzzyError, FuzzyReplay, ReplayError};
 use crate::proto::Zxid;
 use crate::replica::follow::Logged;
-use crate::snapshot::java::Decoder;
+use crate::snapshot::java::{Damage, Decoder};
 use crate::wal::Marker;
 use std::collections::VecDeque;
+use std::io;
 
 /// How far TRUNC or SNAP has come at a follower.
 #[derive(Debug)]
@@ -54,6 +55,26 @@ pub(super) struct Receiving {
     pub zxid: Zxid,
     pub decoder: Decoder,
     pub builder: Builder,
+}
+
+/// Why a follower cannot take the tree that its leader has sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LostTree {
+    /// The bytes are no snapshot.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The entries make no tree.
+    #[error(transparent)]
+    Unbuilt(#[from] BuildError),
+    /// A txn that the leader sent after the tree does not fit it.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The tree is not whole after the txns that were to make it exact.
+    #[error(transparent)]
+    Inexact(#[from] FuzzyError),
+    /// The disk does not take the tree.
+    #[error("the tree cannot be stored: {0}")]
+    NotStored(io::Error),
 }
 
 /// What follows once the log has a marker.

@@ -1,7 +1,7 @@
 //! What only a member has: other servers, and what it wants of its shell. Each event is taken in by the member's phase.
 
 use super::common::Context;
-use super::install::Install;
+use super::install::{Install, LostTree};
 use super::next::{Late, Next};
 use super::output::{Output, Port};
 use super::phase::{Phase, Slot};
@@ -13,7 +13,7 @@ use crate::wal::Batch;
 use crate::zab::LinkId;
 use crate::zab::history::History;
 use crate::zab::leader::{Leader, LeaderOutput};
-use crate::zab::learner::LostLeader;
+use std::io;
 
 /// What a member wants done, and what the disk says to it.
 impl Replica {
@@ -90,13 +90,12 @@ impl Replica {
 
     /// That tree could not be written: nothing of it is on the disk. Whether there is room the next attempt shows, after
     /// a pause, for each costs all of the tree.
-    pub fn tree_not_stored(&mut self, why: String, now: Now) {
+    pub fn tree_not_stored(&mut self, error: io::Error, now: Now) {
         self.step(now, |slot, cx| {
             let next = match &mut **slot {
                 Phase::Following(following) => {
                     following.take_unfinished("a tree is not stored").not_stored();
-                    let why = format!("the tree cannot be stored: {why}");
-                    Next::leave_role(&LostLeader::Tree(why))
+                    Next::leave_role(&LostTree::NotStored(error))
                 }
                 Phase::Settling(settling) => {
                     settling.take_unfinished("a tree is not stored").not_stored();

@@ -427,7 +427,7 @@ fn tree_outlives_its_leader() {
 fn tree_that_finds_no_room() {
     let mut replica = learner(Zxid::ZERO);
     replica.received(LINK, &snap(Zxid::new(8, 7)), at(3));
-    replica.tree_not_stored("no room".to_owned(), at(4));
+    replica.tree_not_stored(std::io::Error::other("no room"), at(4));
     let failed = |output: &Output| matches!(output, Output::Event(Event::SyncFailed { sid: 3, sync: "SNAP", why, .. }) if why.contains("no room"));
     assert!(outputs(&mut replica).iter().any(failed));
     let member = in_ensemble(&mut replica);

@@ -18,7 +18,7 @@ use crate::wal::Position;
 use crate::zab::LinkId;
 use crate::zab::history::History;
 use crate::zab::leader::Membership;
-use crate::zab::quorum::{Quorum, config_text};
+use crate::zab::quorum::{Quorum, QuorumError, config_text};
 use bytes::Bytes;
 use log::Level;
 use std::collections::BTreeMap;
@@ -60,11 +60,28 @@ impl Inbox {
     }
 }
 
+/// Why a configuration makes this server no member of an ensemble. The reader of the configuration refuses the first three.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file `myid` is missing.
+    #[error("no myid")]
+    NoId,
+    /// No line has this server's number.
+    #[error("no server.{0}")]
+    NoLine(i64),
+    /// The line of this server names no address.
+    #[error("server.{0} has no address")]
+    NoAddress(i64),
+    /// The voters form no quorums.
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
+}
+
 /// What the configuration says of the ensemble.
 ///
 /// # Errors
-/// What keeps this server from being a member, naming the key.
-pub fn settings(config: &Config) -> Result<MemberSettings, String> {
+/// See [`SettingsError`].
+pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
     let QuorumConfig {
         ensemble,
         my_id,
@@ -75,11 +92,10 @@ pub fn settings(config: &Config) -> Result<MemberSettings, String> {
         force_snapshot_sync,
         ..
     } = &config.quorum;
-    // Where one of these is missing, the configuration was refused.
-    let sid = my_id.ok_or("no myid")?;
-    let server = ensemble.servers.get(&sid).ok_or_else(|| format!("no server.{sid}"))?;
-    let address = server.addresses.first().ok_or_else(|| format!("server.{sid} has no address"))?;
-    let quorum = Quorum::new(ensemble).map_err(|error| error.to_string())?;
+    let sid = my_id.ok_or(SettingsError::NoId)?;
+    let server = ensemble.servers.get(&sid).ok_or(SettingsError::NoLine(sid))?;
+    let address = server.addresses.first().ok_or(SettingsError::NoAddress(sid))?;
+    let quorum = Quorum::new(ensemble)?;
     let tick_ms = i64::from(config.tick_time_ms);
     let membership = Membership {
         sid: ServerId(sid),

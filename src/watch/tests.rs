@@ -218,6 +218,112 @@ impl Model {
         self.tables[table].retain(|_, bits| *bits != 0);
         before & bits != 0
     }
+
+    /// Removes what a client's request of type `number` removes: true if there was some of it.
+    fn remove_number(&mut self, number: i32, path: &str, cnxn: u32) -> bool {
+        match number {
+            1 => self.remove(1, path, cnxn, STANDARD_BIT),
+            2 => self.remove(0, path, cnxn, STANDARD_BIT),
+            3 => self.remove(1, path, cnxn, 7) | self.remove(0, path, cnxn, 7),
+            4 => self.remove(1, path, cnxn, PERSISTENT_BIT) | self.remove(0, path, cnxn, PERSISTENT_BIT),
+            _ => self.remove(0, path, cnxn, RECURSIVE_BIT),
+        }
+    }
+
+    /// Events of a znode that is made or removed, in the order of their connections.
+    fn change(&mut self, own: EventType, path: &str) -> Notified {
+        let parent = std::str::from_utf8(crate::proto::path::split(path.as_bytes()).unwrap().0).unwrap();
+        let mut expected: Notified = Vec::new();
+        let data = self.trigger(0, path, &BTreeSet::new());
+        expected.extend(data.iter().map(|&cnxn| event(Cnxn(cnxn), own, path)));
+        if own == EventType::NodeDeleted {
+            let child = self.trigger(1, path, &data);
+            expected.extend(child.iter().map(|&cnxn| event(Cnxn(cnxn), own, path)));
+        }
+        let child = self.trigger(1, parent, &BTreeSet::new());
+        let children = EventType::NodeChildrenChanged;
+        expected.extend(child.iter().map(|&cnxn| event(Cnxn(cnxn), children, parent)));
+        expected.sort_by_key(|event| event.0);
+        expected
+    }
+
+    fn add(&mut self, table: usize, path: &str, cnxn: u32, bits: u8) {
+        *self.tables[table].entry((path.to_owned(), cnxn)).or_default() |= bits;
+    }
+
+    fn summary(&self) -> Summary {
+        let data = &self.tables[0];
+        Summary {
+            connections: data.keys().map(|key| key.1).collect::<BTreeSet<_>>().len(),
+            paths: data.keys().map(|key| &key.0).collect::<BTreeSet<_>>().len(),
+            watches: data.len(),
+        }
+    }
+}
+
+/// The watches and their model, which take the same changes.
+struct Both {
+    watches: Watches,
+    model: Model,
+}
+
+impl Both {
+    /// Makes the change of this kind to both, and compares the events that it causes.
+    fn change(
+        &mut self,
+        round: u32,
+        kind: u64,
+        (path, cnxn): (&str, u32),
+        random: &mut impl FnMut(u64) -> u64,
+    ) {
+        let Self { watches, model } = self;
+        match kind {
+            0 | 1 => {
+                watches.add(Table::Data, path.as_bytes(), Cnxn(cnxn));
+                model.add(0, path, cnxn, STANDARD_BIT);
+            }
+            2 | 3 => {
+                watches.add(Table::Child, path.as_bytes(), Cnxn(cnxn));
+                model.add(1, path, cnxn, STANDARD_BIT);
+            }
+            4 => {
+                watches.add_persistent(path.as_bytes(), Cnxn(cnxn));
+                model.add(0, path, cnxn, PERSISTENT_BIT);
+                model.add(1, path, cnxn, PERSISTENT_BIT);
+            }
+            5 => {
+                watches.add_recursive(path.as_bytes(), Cnxn(cnxn));
+                model.add(0, path, cnxn, RECURSIVE_BIT);
+            }
+            6 if random(4) == 0 => {
+                assert!(watches.remove_some(Cnxn(cnxn), usize::MAX));
+                model.tables.iter_mut().for_each(|table| table.retain(|key, _| key.1 != cnxn));
+            }
+            7 | 8 => {
+                let number = 1 + random(5) as i32;
+                let removed = model.remove_number(number, path, cnxn);
+                let which = WatcherType::from_wire(number).expect("1 to 5");
+                assert_eq!(watches.contains(path.as_bytes(), which, Cnxn(cnxn)), removed);
+                assert_eq!(watches.remove(path.as_bytes(), which, Cnxn(cnxn)), removed);
+            }
+            9 => {
+                let expected = model.trigger(0, path, &BTreeSet::new());
+                let got = changed(watches, path);
+                let events = expected.iter().map(|&cnxn| event(Cnxn(cnxn), EventType::NodeDataChanged, path));
+                assert_eq!(got, events.collect::<Vec<_>>());
+            }
+            10 | 11 if path != "/" => {
+                let (own, mut got) = if kind == 10 {
+                    (EventType::NodeCreated, created(watches, path))
+                } else {
+                    (EventType::NodeDeleted, deleted(watches, path))
+                };
+                got.sort_by_key(|event| event.0);
+                assert_eq!(got, model.change(own, path), "round {round}");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Random changes tell the same connections the same events as Java's two tables do, and leave the
@@ -230,89 +336,14 @@ fn agrees_with_two_managers() {
         (state >> 33) % below
     };
     let names = ["/", "/a", "/a/b", "/a/b/c", "/a/bb", "/d", "/d/e"];
-    let (mut watches, mut model) = (Watches::new(5), Model::default());
-    let none = BTreeSet::new();
+    let mut both = Both { watches: Watches::new(5), model: Model::default() };
     for round in 0..50_000 {
         let path = names[random(7) as usize];
         let cnxn = random(6) as u32;
-        let mut add = |table: usize, bits: u8| {
-            *model.tables[table].entry((path.to_owned(), cnxn)).or_default() |= bits;
-        };
-        match random(12) {
-            0 | 1 => {
-                watches.add(Table::Data, path.as_bytes(), Cnxn(cnxn));
-                add(0, STANDARD_BIT);
-            }
-            2 | 3 => {
-                watches.add(Table::Child, path.as_bytes(), Cnxn(cnxn));
-                add(1, STANDARD_BIT);
-            }
-            4 => {
-                watches.add_persistent(path.as_bytes(), Cnxn(cnxn));
-                add(0, PERSISTENT_BIT);
-                add(1, PERSISTENT_BIT);
-            }
-            5 => {
-                watches.add_recursive(path.as_bytes(), Cnxn(cnxn));
-                add(0, RECURSIVE_BIT);
-            }
-            6 if random(4) == 0 => {
-                assert!(watches.remove_some(Cnxn(cnxn), usize::MAX));
-                model.tables.iter_mut().for_each(|table| table.retain(|key, _| key.1 != cnxn));
-            }
-            7 | 8 => {
-                let number = 1 + random(5) as i32;
-                let removed = match number {
-                    1 => model.remove(1, path, cnxn, STANDARD_BIT),
-                    2 => model.remove(0, path, cnxn, STANDARD_BIT),
-                    3 => model.remove(1, path, cnxn, 7) | model.remove(0, path, cnxn, 7),
-                    4 => {
-                        model.remove(1, path, cnxn, PERSISTENT_BIT)
-                            | model.remove(0, path, cnxn, PERSISTENT_BIT)
-                    }
-                    _ => model.remove(0, path, cnxn, RECURSIVE_BIT),
-                };
-                let which = WatcherType::from_wire(number).expect("1 to 5");
-                assert_eq!(watches.contains(path.as_bytes(), which, Cnxn(cnxn)), removed);
-                assert_eq!(watches.remove(path.as_bytes(), which, Cnxn(cnxn)), removed);
-            }
-            9 => {
-                let expected = model.trigger(0, path, &none);
-                let got = changed(&mut watches, path);
-                let events = expected.iter().map(|&cnxn| event(Cnxn(cnxn), EventType::NodeDataChanged, path));
-                assert_eq!(got, events.collect::<Vec<_>>());
-            }
-            kind @ (10 | 11) if path != "/" => {
-                let parent =
-                    std::str::from_utf8(crate::proto::path::split(path.as_bytes()).unwrap().0).unwrap();
-                let (own, mut got) = if kind == 10 {
-                    (EventType::NodeCreated, created(&mut watches, path))
-                } else {
-                    (EventType::NodeDeleted, deleted(&mut watches, path))
-                };
-                let mut expected: Notified = Vec::new();
-                let data = model.trigger(0, path, &none);
-                expected.extend(data.iter().map(|&cnxn| event(Cnxn(cnxn), own, path)));
-                if kind == 11 {
-                    let child = model.trigger(1, path, &data);
-                    expected.extend(child.iter().map(|&cnxn| event(Cnxn(cnxn), own, path)));
-                }
-                let child = model.trigger(1, parent, &none);
-                let children = EventType::NodeChildrenChanged;
-                expected.extend(child.iter().map(|&cnxn| event(Cnxn(cnxn), children, parent)));
-                expected.sort_by_key(|event| event.0);
-                got.sort_by_key(|event| event.0);
-                assert_eq!(got, expected, "round {round}");
-            }
-            _ => {}
-        }
-        let data = &model.tables[0];
-        assert_eq!(watches.len(), data.len() + model.tables[1].len());
-        let summary = Summary {
-            connections: data.keys().map(|key| key.1).collect::<BTreeSet<_>>().len(),
-            paths: data.keys().map(|key| &key.0).collect::<BTreeSet<_>>().len(),
-            watches: data.len(),
-        };
-        assert_eq!(watches.summary(), summary, "round {round}");
+        let kind = random(12);
+        both.change(round, kind, (path, cnxn), &mut random);
+        let Both { watches, model } = &both;
+        assert_eq!(watches.len(), model.tables[0].len() + model.tables[1].len(), "round {round}");
+        assert_eq!(watches.summary(), model.summary(), "round {round}");
     }
 }

@@ -16,7 +16,8 @@ fn latency_ms(values: &[u64]) -> Summary {
 
 /// A server in the state in which the answers below were taken from Apache ZooKeeper 3.9.4: two
 /// clients, each with an ephemeral znode, three data watches, and a third connection that asks.
-fn status() -> Status {
+/// Connections of the sessions [`FIRST`] and the one after it, and one without a session.
+fn connections() -> Vec<Connection> {
     let client = |peer: &str, received, sent, session| Connection {
         peer: peer.to_owned(),
         interest_ops: 1,
@@ -38,6 +39,19 @@ fn status() -> Status {
         latency: latency_ms(&[0, 15, 4, 1]),
     };
     let second = ConnectionSession { id: FIRST + 1, last_op: "", last_cxid: -1, last_zxid: -1, ..first };
+    vec![
+        client("127.0.0.1:54398", 3, 3, second),
+        Connection {
+            peer: "127.0.0.1:54430".to_owned(),
+            received: 1,
+            expires_wall_ms: EXPIRY_MS - 12_000,
+            ..Connection::default()
+        },
+        client("127.0.0.1:54384", 7, 8, first),
+    ]
+}
+
+fn status() -> Status {
     Status {
         version: "3.9.4-zkfast-0.1.0, built on 2025-08-19 19:53 UTC".to_owned(),
         serving: true,
@@ -68,16 +82,7 @@ fn status() -> Status {
             member: Vec::new(),
         },
         environment: vec![("host.name".to_owned(), "localhost".to_owned())],
-        connections: vec![
-            client("127.0.0.1:54398", 3, 3, second),
-            Connection {
-                peer: "127.0.0.1:54430".to_owned(),
-                received: 1,
-                expires_wall_ms: EXPIRY_MS - 12_000,
-                ..Connection::default()
-            },
-            client("127.0.0.1:54384", 7, 8, first),
-        ],
+        connections: connections(),
         sessions: vec![(EXPIRY_MS, vec![FIRST, FIRST + 1])],
         ephemerals: vec![(FIRST, vec![b"/a/e"[..].into()]), (FIRST + 1, vec![b"/a/e2"[..].into()])],
         watches: watch::Summary { connections: 2, paths: 2, watches: 3 },

@@ -550,6 +550,29 @@ const SEEDS: u64 = 200;
 /// One history: random logs, kills, losses of power, cuts in one or both directions, resets; then all is repaired.
 fn history(seed: u64) {
     let mut random = Random(seed ^ 0xE1EC);
+    let mut net = some_net(seed, &mut random);
+    start_some(&mut net, &mut random);
+    for _ in 0..20 {
+        net.run(random.below(1_000));
+        fault(&mut net, &mut random);
+    }
+    net.cut.clear();
+    net.refused.clear();
+    net.start_all();
+    let took = net.until(20_000, |net| net.leader().is_some());
+    assert!(took <= 15_000, "seed {seed}: {took} ms");
+    assert_eq!(net.violations, Vec::<String>::new(), "seed {seed}");
+    // And it stays that way.
+    let leader = net.leader();
+    net.run(2_000);
+    let sent = net.sent;
+    net.run(3_000);
+    assert_eq!(net.leader(), leader, "seed {seed}: {}", net.describe());
+    assert!(net.sent - sent < 4, "seed {seed}: {} messages while no server looks", net.sent - sent);
+}
+
+/// An ensemble of 3 to 7 voters and up to one observer with random logs, at a random delay; no server runs yet.
+fn some_net(seed: u64, random: &mut Random) -> Net {
     let voters = 3 + random.below(5) as i64;
     let observers = random.below(2) as i64;
     let participants: Vec<i64> = (1..=voters).collect();
@@ -570,6 +593,11 @@ fn history(seed: u64) {
         let zxid = Zxid::new(1 + random.below(u64::from(epoch)) as u32, random.below(4) as u32);
         net.candidate(*sid, epoch, zxid);
     }
+    net
+}
+
+/// Starts three of four servers, one after another.
+fn start_some(net: &mut Net, random: &mut Random) {
     let all: Vec<i64> = net.nodes.keys().copied().collect();
     for sid in &all {
         if !random.one_in(4) {
@@ -577,47 +605,36 @@ fn history(seed: u64) {
         }
         net.run(random.below(50) * random.below(2));
     }
-    for _ in 0..20 {
-        net.run(random.below(1_000));
-        let sid = all[random.below(all.len() as u64) as usize];
-        let other = all[random.below(all.len() as u64) as usize];
-        match random.below(9) {
-            0 | 1 => net.stop(sid, Stop::Killed),
-            2 => net.stop(sid, Stop::PowerOff),
-            3 | 4 if net.nodes[&sid].port.is_none() => {
-                // One at a time comes back with a damaged log.
-                if random.one_in(4) && net.nodes.values().all(|node| node.own.is_some()) {
-                    net.nodes.get_mut(&sid).unwrap().own = None;
-                }
-                net.start(sid);
+}
+
+/// One fault, or the repair of one.
+fn fault(net: &mut Net, random: &mut Random) {
+    let all: Vec<i64> = net.nodes.keys().copied().collect();
+    let sid = all[random.below(all.len() as u64) as usize];
+    let other = all[random.below(all.len() as u64) as usize];
+    match random.below(9) {
+        0 | 1 => net.stop(sid, Stop::Killed),
+        2 => net.stop(sid, Stop::PowerOff),
+        3 | 4 if net.nodes[&sid].port.is_none() => {
+            // One at a time comes back with a damaged log.
+            if random.one_in(4) && net.nodes.values().all(|node| node.own.is_some()) {
+                net.nodes.get_mut(&sid).unwrap().own = None;
             }
-            5 if sid != other => {
-                net.cut.insert((sid, other));
-            }
-            6 if sid != other => {
-                net.refused.insert((sid, other));
-            }
-            7 => {
-                net.cut.clear();
-                net.refused.clear();
-            }
-            8 => net.reset_one(),
-            _ => {}
+            net.start(sid);
         }
+        5 if sid != other => {
+            net.cut.insert((sid, other));
+        }
+        6 if sid != other => {
+            net.refused.insert((sid, other));
+        }
+        7 => {
+            net.cut.clear();
+            net.refused.clear();
+        }
+        8 => net.reset_one(),
+        _ => {}
     }
-    net.cut.clear();
-    net.refused.clear();
-    net.start_all();
-    let took = net.until(20_000, |net| net.leader().is_some());
-    assert!(took <= 15_000, "seed {seed}: {took} ms");
-    assert_eq!(net.violations, Vec::<String>::new(), "seed {seed}");
-    // And it stays that way.
-    let leader = net.leader();
-    net.run(2_000);
-    let sent = net.sent;
-    net.run(3_000);
-    assert_eq!(net.leader(), leader, "seed {seed}: {}", net.describe());
-    assert!(net.sent - sent < 4, "seed {seed}: {} messages while no server looks", net.sent - sent);
 }
 
 /// After any history of faults, once they end, all servers agree on one leader in bounded time and stay with it; no

@@ -279,90 +279,133 @@ fn acks_into(
     leader.received(link, &bytes, 0, history, out);
 }
 
+/// The txns of [`learner_that_lags`], of 1 MiB each.
+const LARGE_TXNS: u32 = 64;
+
+/// A batch of txns of 1 MiB, one for each of these counters in epoch 5.
+fn large_txns(counters: std::ops::RangeInclusive<u32>) -> Batch {
+    let mut batch = Batch::default();
+    counters.for_each(|counter| {
+        batch.put(Zxid::new(5, counter), |out| out.resize(out.len() + (1 << 20), 0));
+    });
+    batch
+}
+
+/// Bytes that wait for this learner.
+fn queued_bytes(out: &[LeaderOutput], to: LinkId) -> usize {
+    let sizes = out.iter().filter_map(|output| match output {
+        LeaderOutput::Send(link, bytes) if *link == to => Some(bytes.len()),
+        _ => None,
+    });
+    sizes.sum()
+}
+
+/// Commits all large txns, of which the learner of link 3 takes none. It sends a sync on the way: returns after which commit.
+fn commit_large_txns(leader: &mut Leader, history: &mut History, out: &mut Vec<LeaderOutput>) -> Zxid {
+    let asked_after = Zxid::new(5, 40);
+    for counter in 1..=LARGE_TXNS {
+        let zxid = Zxid::new(5, counter);
+        let batch = Arc::new(large_txns(counter..=counter));
+        leader.propose(batch.iter(), out);
+        history.push(batch);
+        leader.durable(zxid);
+        acks(leader, history, LinkId(2), zxid);
+        leader.commit(zxid, history, out);
+        history.trim(leader.announced());
+        if zxid == asked_after {
+            leader.synced(leader.learners.at(LinkId(3)).number, history, out);
+        }
+    }
+    asked_after
+}
+
+/// What the learner of link 3 has taken, and how often the log was read for it.
+#[derive(Default)]
+struct Lagging {
+    stream: PacketStream,
+    /// Counter of the newest proposal.
+    proposed: u32,
+    /// Counter of the newest commit.
+    committed: u32,
+    /// The newest commit before the answer to its sync.
+    answered: Option<Zxid>,
+    log_reads: usize,
+}
+
+impl Lagging {
+    /// Takes what the leader has for it, and reads the log where the leader asks: the bytes taken.
+    fn take(&mut self, leader: &mut Leader, history: &mut History, out: &mut Vec<LeaderOutput>) -> usize {
+        let mut taken = 0;
+        for output in std::mem::take(out) {
+            match output {
+                LeaderOutput::Send(LinkId(3), bytes) => {
+                    taken += bytes.len();
+                    self.stream.feed(&bytes);
+                }
+                LeaderOutput::ReadLog(LinkId(3), after) => {
+                    self.log_reads += 1;
+                    let batch = large_txns(after.counter() + 1..=(after.counter() + 3).min(LARGE_TXNS));
+                    leader.log_read(LinkId(3), Ok(&batch), history, out);
+                }
+                LeaderOutput::Send(..) | LeaderOutput::Syncing { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        taken
+    }
+
+    /// Reads the packets that it has taken; a learner of the plain protocol gets every commit.
+    fn read(&mut self, version: i32) {
+        while let Some(packet) = self.stream.next_packet().expect("well formed") {
+            match packet.kind {
+                PacketType::PROPOSAL => {
+                    self.proposed += 1;
+                    assert_eq!(packet.zxid, Zxid::new(5, self.proposed));
+                }
+                PacketType::COMMIT if packet.zxid.epoch() == 5 => {
+                    let counter = packet.zxid.counter();
+                    assert!(counter <= self.proposed, "a commit of what was not proposed");
+                    assert!(version != PROTOCOL_VERSION || counter == self.committed + 1);
+                    self.committed = counter;
+                }
+                PacketType::SYNC => self.answered = Some(Zxid::new(5, self.committed)),
+                _ => {}
+            }
+        }
+    }
+}
+
 /// A learner that takes nothing costs no more than its window, and gets what it lacks in its turn: from the history,
 /// from the log where the history begins later, with commits and answers in their places.
 #[test]
 fn learner_that_lags() {
-    const TXNS: u32 = 64;
     for version in [PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE] {
         let (mut leader, mut history) = leader(|_| {});
         promise(&mut leader, &mut history, LinkId(2), PROTOCOL_VERSION_CUMULATIVE);
         acks(&mut leader, &mut history, LinkId(2), Zxid::new(5, 0));
         let mut out = promise(&mut leader, &mut history, LinkId(3), version);
         acks(&mut leader, &mut history, LinkId(3), Zxid::new(5, 0));
-        let mut queued = 0;
-        let mut asked_after = None;
-        for counter in 1..=TXNS {
-            let mut batch = Batch::default();
-            let zxid = Zxid::new(5, counter);
-            batch.put(zxid, |out| out.resize(out.len() + (1 << 20), 0));
-            let batch = Arc::new(batch);
-            leader.propose(batch.iter(), &mut out);
-            history.push(batch);
-            leader.durable(zxid);
-            acks(&mut leader, &mut history, LinkId(2), zxid);
-            leader.commit(zxid, &history, &mut out);
-            history.trim(leader.announced());
-            if counter == 40 {
-                leader.synced(leader.learners.at(LinkId(3)).number, &history, &mut out);
-                asked_after = Some(zxid);
-            }
-            let to_it = out.iter().filter_map(|output| match output {
-                LeaderOutput::Send(LinkId(3), bytes) => Some(bytes.len()),
-                _ => None,
-            });
-            queued = to_it.sum::<usize>();
-        }
+        let asked_after = commit_large_txns(&mut leader, &mut history, &mut out);
+        let queued = queued_bytes(&out, LinkId(3));
         assert!(queued < WINDOW_BYTES + PIECE_BYTES + (2 << 20), "{queued} bytes wait");
         assert!(!history.holds(Zxid::new(5, 20)), "the history was trimmed");
-        let mut stream = PacketStream::default();
-        let (mut proposed, mut committed, mut answered, mut from_log) = (0, 0, None, 0);
+        let mut lagging = Lagging::default();
         for _ in 0..1000 {
-            let mut taken = 0;
-            for output in std::mem::take(&mut out) {
-                match output {
-                    LeaderOutput::Send(LinkId(3), bytes) => {
-                        taken += bytes.len();
-                        stream.feed(&bytes);
-                    }
-                    LeaderOutput::ReadLog(LinkId(3), after) => {
-                        from_log += 1;
-                        let mut batch = Batch::default();
-                        (after.counter() + 1..=(after.counter() + 3).min(TXNS)).for_each(|counter| {
-                            batch.put(Zxid::new(5, counter), |out| out.resize(out.len() + (1 << 20), 0));
-                        });
-                        leader.log_read(LinkId(3), Ok(&batch), &mut history, &mut out);
-                    }
-                    LeaderOutput::Send(..) | LeaderOutput::Syncing { .. } => {}
-                    other => panic!("{other:?}"),
-                }
-            }
-            while let Some(packet) = stream.next_packet().expect("well formed") {
-                match packet.kind {
-                    PacketType::PROPOSAL => {
-                        proposed += 1;
-                        assert_eq!(packet.zxid, Zxid::new(5, proposed));
-                    }
-                    PacketType::COMMIT if packet.zxid.epoch() == 5 => {
-                        assert!(packet.zxid.counter() <= proposed, "a commit of what was not proposed");
-                        assert!(version != PROTOCOL_VERSION || packet.zxid.counter() == committed + 1);
-                        committed = packet.zxid.counter();
-                    }
-                    PacketType::SYNC => answered = Some(Zxid::new(5, committed)),
-                    _ => {}
-                }
-            }
+            let taken = lagging.take(&mut leader, &mut history, &mut out);
+            lagging.read(version);
             if taken == 0 && out.is_empty() {
                 break;
             }
             leader.taken(LinkId(3), taken, taken, 0, &history, &mut out);
         }
-        assert_eq!((proposed, committed), (TXNS, TXNS));
+        let Lagging { proposed, committed, answered, log_reads, .. } = lagging;
+        assert_eq!((proposed, committed), (LARGE_TXNS, LARGE_TXNS));
         assert_eq!(
-            answered, asked_after,
+            answered,
+            Some(asked_after),
             "the answer stands after the commits that came before the question"
         );
-        assert!(from_log > 5, "{from_log} reads of the log");
+        assert!(log_reads > 5, "{log_reads} reads of the log");
     }
 }
 

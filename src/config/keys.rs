@@ -101,7 +101,7 @@ keys! {
     _ = property("largeRequestMaxBytes", prop_int(104_857_600)).moot("bytes of all requests in progress are limited, large or not").about("Bytes of large requests in progress at most.");
     _ = property("largeRequestThreshold", prop_int(-1)).moot("bytes of all requests in progress are limited, large or not").about("Bytes above which a request is large; -1 turns this off.");
     DATA_DIR_AUTOCREATE: bool = property("datadir.autocreate", prop_bool(true)).about("Create missing data directories.");
-    READ_ONLY_MODE: bool = jvm("readonlymode.enabled", prop_bool(false)).missing_when_true("a server without a leader serves no client; this key only allows the word isro").about("A server without a leader serves reads.");
+    READ_ONLY_MODE: bool = jvm("readonlymode.enabled", prop_bool(false)).missing_when_true("zkfast has no read-only mode, and a server without a leader serves no client; all that true does is to allow the four-letter word isro").about("A server without a leader serves reads.");
     STANDALONE: bool = file("standaloneEnabled", boolean(true)).about("One server line, or none, is a standalone server; false makes it an ensemble of one.");
     RECONFIG: bool = file("reconfigEnabled", boolean(false)).missing_when_true("the configuration gets a version as in ZooKeeper; request reconfig is answered Unimplemented; servers are changed by configuration and restart").about("Request reconfig is allowed.");
     _ = property("forceSync", unless_no()).missing("every acknowledged write is on disk: forceSync=no is ignored").about("no: acknowledge before the data is on disk.");
@@ -238,7 +238,7 @@ keys! {
     _ = file("secureClientPortAddress", absent(Kind::Text)).default_is("every interface").refused("TLS is not served yet; a client that expects TLS must not be given a plain port").about("Address of that port.");
     CLIENT_PORT_UNIFICATION: bool = property("client.portUnification", prop_bool(false)).missing_when_true("TLS is not served yet").about("TLS and plain clients on one port.");
     _ = property("client.certReload", prop_bool(false)).moot("TLS is not served yet").about("Certificates are read again when they change.");
-    SSL_QUORUM: bool = file("sslQuorum", boolean(false)).missing_when_true("TLS between servers is not there yet; an ensemble is refused then").about("TLS between peers.");
+    SSL_QUORUM: bool = file("sslQuorum", boolean(false)).refused_in_ensemble("TLS between servers").about("TLS between peers.");
     _ = file("sslQuorumReloadCertFiles", boolean(false)).moot("TLS is not served yet").about("Certificates are read again when they change.");
     PORT_UNIFICATION: bool = file("portUnification", boolean(false)).missing_when_true("TLS between servers is not there yet: the port is plain").about("TLS and plain peers on one port.");
     _ = property("fips-mode", prop_bool(true)).moot("TLS is not served yet").about("FIPS rules for TLS.");
@@ -261,8 +261,8 @@ keys! {
     _ = property("kerberos.minReLoginTimeMs", prop_long(60_000)).moot("SASL is not served yet").about("Time between Kerberos logins, ms.");
     _ = property("security.auth_to_local", text("DEFAULT")).moot("SASL is not served yet").about("Kerberos name rules.");
     QUORUM_SASL: bool = file("quorum.auth.enableSasl", boolean(false)).missing_when_true("SASL between servers is not there yet").about("SASL between peers.");
-    SERVER_REQUIRES_SASL: bool = file("quorum.auth.serverRequireSasl", boolean(false)).missing_when_true("SASL between servers is not there yet; an ensemble is refused then").about("SASL between peers is required.");
-    LEARNER_REQUIRES_SASL: bool = file("quorum.auth.learnerRequireSasl", boolean(false)).missing_when_true("SASL between servers is not there yet; an ensemble is refused then").about("SASL between peers is required.");
+    SERVER_REQUIRES_SASL: bool = file("quorum.auth.serverRequireSasl", boolean(false)).refused_in_ensemble("SASL between servers").about("SASL between peers is required. `true` is refused unless `quorum.auth.enableSasl` and `quorum.auth.learnerRequireSasl` are true, as in Java.");
+    LEARNER_REQUIRES_SASL: bool = file("quorum.auth.learnerRequireSasl", boolean(false)).refused_in_ensemble("SASL between servers").about("SASL between peers is required. `true` is refused unless `quorum.auth.enableSasl` is true, as in Java.");
     _ = file("quorum.auth.server.saslLoginContext", text("QuorumServer")).moot("SASL is not served yet").about("Section of the JAAS file.");
     _ = file("quorum.auth.learner.saslLoginContext", text("QuorumLearner")).moot("SASL is not served yet").about("Section of the JAAS file.");
     _ = file("quorum.auth.kerberos.servicePrincipal", text("zkquorum/localhost")).moot("SASL is not served yet").about("Kerberos principal of peers.");

@@ -70,10 +70,18 @@ fn known(entries: &mut Entries, at: usize, row: &Row) {
     let (severity, why) = match row.fate {
         Fate::Effective => return,
         Fate::RefusedWhenTrue(_) if !is_on => return,
-        Fate::Refused(why) | Fate::RefusedWhenTrue(why) => (Severity::Error, why),
-        Fate::Moot(why) => (Severity::Note, why),
-        Fate::Missing(why) => (warning_if(!is_nothing_missed(entries, at, row)), why),
-        Fate::MissingWhenTrue(why) => (warning_if(is_on && !is_nothing_missed(entries, at, row)), why),
+        Fate::Refused(why) | Fate::RefusedWhenTrue(why) => (Severity::Error, why.to_owned()),
+        Fate::Moot(why) => (Severity::Note, why.to_owned()),
+        Fate::Missing(why) => (warning_if(!is_nothing_missed(entries, at, row)), why.to_owned()),
+        Fate::MissingWhenTrue(why) => {
+            (warning_if(is_on && !is_nothing_missed(entries, at, row)), why.to_owned())
+        }
+        Fate::RefusedInEnsemble(lacks) => {
+            let message = format!(
+                "zkfast has no {lacks}: with true a server alone starts, a member of an ensemble does not"
+            );
+            (warning_if(is_on && !is_nothing_missed(entries, at, row)), message)
+        }
     };
     if entries.all[at].verdict == Verdict::Effective {
         entries.all[at].verdict = Verdict::NoEffect;

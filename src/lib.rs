@@ -28,7 +28,7 @@
 //! | [`snapshot`] | a tree and its sessions in bytes, in ZooKeeper's format as well | decoding gives back all that was encoded, or refuses |
 //! | [`storage`] | which files there are, and what a start makes of them | all that was acknowledged is given back, or it says what is wrong and changes nothing |
 //! | `sim` | an ensemble with faulty disks, net and clocks, from a seed (tests, feature `sim`) | a seed is one history |
-//! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is passed over in silence |
+//! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is ignored in silence |
 //! | [`admin`] | four-letter words and metrics as text | it renders what it is given and asks no other part |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
 //! | `server` | sockets, files, clocks, threads; import and export of ZooKeeper's data | nothing is answered before it is durable; after the first error of the log the process ends |

@@ -339,7 +339,7 @@ mod tests {
         }
         let null = |scheme: Option<&'static [u8]>| RawAcl { perms: 31, scheme, id: None };
         assert_eq!(refuse(&[null(None)]), ErrorCode::InvalidAcl);
-        assert_eq!(refuse(&[null(Some(b"nobody"))]), ErrorCode::InvalidAcl);
+        assert_eq!(refuse(&[null(Some(b"no-one"))]), ErrorCode::InvalidAcl);
         for scheme in [&b"world"[..], b"digest", b"ip"] {
             assert_eq!(refuse(&[null(Some(scheme))]), ErrorCode::MarshallingError);
         }
@@ -406,7 +406,7 @@ mod tests {
         assert!(!may(&[acl(Perms::ALL, "ip", "11.0.0.0/8")], Perms::WRITE));
         // The same text under another scheme is another user.
         assert!(!may(&[acl(Perms::ALL, "sasl", "a:1")], Perms::WRITE));
-        assert!(!may(&[acl(Perms::ALL, "world", "somebody")], Perms::WRITE));
+        assert!(!may(&[acl(Perms::ALL, "world", "someone")], Perms::WRITE));
         let open = Policy { skip_acl: true, ..Policy::default() };
         assert!(open.permits(&[acl(Perms::READ, "digest", "b:2")], Perms::WRITE, &ids));
     }

@@ -56,7 +56,7 @@ impl Job {
         self,
         storage: &S,
         settings: tree::Settings,
-        tell: &mut dyn FnMut(storage::Event),
+        report: &mut dyn FnMut(storage::Event),
     ) -> JobResult {
         match self {
             Self::FindInLog(link, zxid, durable) => match find_in_log(storage, zxid, durable) {
@@ -72,7 +72,7 @@ impl Job {
                 Ok(()) => JobResult::Stored(tree),
                 Err(error) => JobResult::NotStored(error),
             },
-            Self::Reload(to) => match reload(storage, to, settings, tell) {
+            Self::Reload(to) => match reload(storage, to, settings, report) {
                 Ok(tree) => JobResult::Reloaded(tree),
                 Err(error) => JobResult::NotReloaded(error),
             },
@@ -144,9 +144,9 @@ fn reload<S: Storage>(
     storage: &S,
     to: Zxid,
     settings: tree::Settings,
-    tell: &mut dyn FnMut(storage::Event),
+    report: &mut dyn FnMut(storage::Event),
 ) -> Result<Box<Database>, RecoveryError> {
     let cut = storage::truncated(storage, to);
     cut.map_err(|error| RecoveryError::Io { path: storage.path(Folder::Snap, ""), error })?;
-    Ok(Box::new(storage::recover(storage, settings, tell)?.restored))
+    Ok(Box::new(storage::recover(storage, settings, report)?.restored))
 }

@@ -79,8 +79,8 @@ pub trait World {
     fn views(&mut self) -> &mut Self::Views;
     /// The other servers and this one's files; `None` for a server alone.
     fn member(&mut self) -> Option<&mut Self::Member>;
-    /// Something for people.
-    fn tell(&mut self, notice: Notice);
+    /// Writes what happened to the driver where an operator sees it.
+    fn report(&mut self, notice: Notice);
 }
 
 /// Both clocks of a machine.
@@ -167,11 +167,11 @@ pub trait Network {
     /// Gives the replica what has come, asking [`Replica::may_receive`] before each piece; says whether there is more.
     fn receive(&mut self, replica: &mut Replica, now: Now) -> bool;
 
-    /// What was to be sent in this turn is.
-    fn settle(&mut self, _replica: &Replica) {}
+    /// All outputs of a turn were carried out; `replica` is as it stays until the next one.
+    fn turn_ended(&mut self, _replica: &Replica) {}
 
-    /// Something for people happened to this member.
-    fn tell(&mut self, event: &Event);
+    /// Writes what happened to this member where an operator sees it: in the log, or in the simulator's trace.
+    fn report(&mut self, event: &Event);
 }
 
 /// A member's files, and the helpers that work on them beside the driver.

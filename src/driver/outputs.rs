@@ -116,7 +116,7 @@ impl Outputs {
             }
         }
         let has_more = member.receive(replica, now);
-        unread.into_iter().for_each(|error| world.tell(Notice::LogUnread(error)));
+        unread.into_iter().for_each(|error| world.report(Notice::LogUnread(error)));
         Ok(has_more)
     }
 
@@ -185,7 +185,7 @@ impl Outputs {
             }
         }
         if let Some(member) = world.member() {
-            member.settle(replica);
+            member.turn_ended(replica);
         }
         Ok(())
     }
@@ -226,12 +226,12 @@ impl Outputs {
                 Ok(is_possible) => replica.truncate(to, is_possible, now),
                 Err(error) => {
                     replica.truncate(to, false, now);
-                    world.tell(Notice::TruncationUnknown(to, error));
+                    world.report(Notice::TruncationUnknown(to, error));
                 }
             },
             Output::Reload(to) => self.begin(Job::Reload(to), member, replica, now)?,
             Output::Diverged(why) => return Err(Fatal::Diverged(why)),
-            Output::Event(event) => Network::tell(member, &event),
+            Output::Event(event) => Network::report(member, &event),
         }
         Ok(())
     }

@@ -76,7 +76,7 @@ impl Time {
         assert!(gap_us >= 0, "the clock goes back: {} after {}", clock.mono_us, clock.mono_us - gap_us);
         if gap_us >= STALL_US {
             self.stalled_us += gap_us;
-            world.tell(Notice::StoodStill(gap_us / 1000));
+            world.report(Notice::StoodStill(gap_us / 1000));
         }
         let now = Now { mono_us: clock.mono_us - self.stalled_us, ..clock };
         let session_us = clock.mono_us.min(self.heard_us + HEARD_WITHIN_US) - self.deaf_us;
@@ -85,7 +85,7 @@ impl Time {
         now
     }
 
-    /// Takes in which clients are alive, as all views tell; gives the time as it is then.
+    /// Takes in which clients are alive, as all views report it; gives the time as it is then.
     pub fn hear<W: World>(&mut self, signs: &[Signs], world: &mut W, replica: &mut Replica) -> Now {
         let mut gaps_us: Vec<_> = signs.iter().flat_map(|signs| signs.gaps_us.iter().copied()).collect();
         // A pause of the process is each view's, and counts once.
@@ -95,7 +95,7 @@ impl Time {
             if gap_us > 0 {
                 self.deaf_us += gap_us;
                 self.deaf_until_us = until_us;
-                world.tell(Notice::ViewStoodStill(gap_us / 1000));
+                world.report(Notice::ViewStoodStill(gap_us / 1000));
             }
         }
         let heard_us = signs.iter().map(|signs| signs.heard_us).min();

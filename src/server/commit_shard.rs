@@ -296,7 +296,7 @@ impl World for Shell {
         self.ensemble.as_deref_mut()
     }
 
-    fn tell(&mut self, notice: Notice) {
+    fn report(&mut self, notice: Notice) {
         match notice {
             Notice::StoodStill(ms) => {
                 log::warn!(target: "server", "the commit shard stood still: took_ms={ms}");

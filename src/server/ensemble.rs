@@ -120,7 +120,7 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
 }
 
 /// Says what happened to this member. Another server can bring about all of it, again and again.
-fn tell(event: &Event, peer: Option<SocketAddr>) {
+fn log_event(event: &Event, peer: Option<SocketAddr>) {
     let level = match event.weight() {
         Weight::Info => Level::Info,
         Weight::Warn => Level::Warn,
@@ -267,12 +267,12 @@ impl Network for EnsembleIo {
         self.peers.receive(replica, now)
     }
 
-    fn settle(&mut self, replica: &Replica) {
-        self.peers.settle(replica);
+    fn turn_ended(&mut self, replica: &Replica) {
+        self.peers.update_reach(replica);
     }
 
-    fn tell(&mut self, event: &Event) {
-        tell(event, event.link().and_then(|link| self.peers.address(link)));
+    fn report(&mut self, event: &Event) {
+        log_event(event, event.link().and_then(|link| self.peers.address(link)));
     }
 }
 

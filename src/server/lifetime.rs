@@ -46,7 +46,7 @@ impl Signals {
             if !is_serving.load(Ordering::Acquire) {
                 std::process::exit(0);
             }
-            // Nobody listens any more if the process is ending already.
+            // The receiver is gone if the process is ending already.
             let _ = sender.send(signal);
             // Further ones change nothing, and the handlers stay: the default would be an untimely end.
             signals.forever().for_each(drop);
@@ -108,7 +108,7 @@ pub fn join(running: Vec<rt::Shard>, threads: Vec<JoinHandle<()>>) -> Ended {
         let mut results: Vec<_> = running.into_iter().map(rt::Shard::join).collect();
         let joined = threads.into_iter().map(JoinHandle::join);
         results.extend(joined.map(|joined| joined.map_err(|_| std::io::Error::other("a thread panicked"))));
-        // Nobody listens any more if this took too long.
+        // The receiver is gone if this took too long.
         let _ = sender.send(results);
     });
     if let Err(error) = spawned {

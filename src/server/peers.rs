@@ -492,8 +492,8 @@ impl Peers {
         attempt.iter().for_each(|attempt| self.reach.given_up(attempt));
     }
 
-    /// Says who can be reached again, as far as the replica knows.
-    pub fn settle(&mut self, replica: &Replica) {
+    /// Ends the complaints about servers that the replica hears again.
+    pub fn update_reach(&mut self, replica: &Replica) {
         self.reach.update(|sid| replica.hears(sid), replica.standing() != Standing::Looking);
     }
 

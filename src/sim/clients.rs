@@ -67,7 +67,7 @@ impl Cluster {
         of.phase = Phase::Connecting;
         of.began_us = self.net.now_us;
         of.wire = Session::default();
-        // What became of these, nobody says any more.
+        // The server's answers to these are lost.
         of.asked.clear();
     }
 

@@ -129,7 +129,7 @@ impl Cluster {
         self.servers.iter().all(shows)
     }
 
-    /// Whether nothing is under way: nobody waits, and every log ends with the newest committed txn. No server has
+    /// Whether nothing is under way: no client waits, and every log ends with the newest committed txn. No server has
     /// proposed more, either: while a leader's disk is busy its tree is ahead of the log, and a quorum may have committed
     /// all that is in this.
     pub fn is_quiet(&self) -> bool {

@@ -197,7 +197,7 @@ fn leader_dies_behind_its_tree() {
     }
 }
 
-/// A leader that is cut off proposes for nobody. Its proposals are in its log, and were never committed: when it comes
+/// Proposals of a leader that is cut off reach no follower. Its proposals are in its log, and were never committed: when it comes
 /// back it forgets them, also on disk, and whatever snapshots it takes. (Items 10, 13, 15.)
 #[test]
 fn proposals_of_a_lonely_leader_are_forgotten() {
@@ -255,7 +255,7 @@ fn stopped_at_each_step_of_a_truncation() {
     }
 }
 
-/// A follower has the tree of a leader that died before it led, with txns that nobody committed. The next leader wants
+/// A follower has the tree of a leader that died before it led, with txns that were never committed. The next leader wants
 /// them forgotten, and the follower's log does not go back behind that tree: it takes the whole tree of this leader,
 /// without being started again, and be it that the leader needs it for its quorum. Stopped at any step of that, it does
 /// so at its next start.
@@ -276,7 +276,7 @@ fn a_truncation_behind_the_tree_that_came() {
             script.pass(SECOND / 20);
             script.stop(leader, Stop::Killed);
             script.stop(other, Stop::Killed);
-            // It gets all that the leader has, and says so to nobody.
+            // It gets all that the leader has, and acknowledges none of it.
             script.stop_at = Some((late, Step::Installed, Stop::PowerOff));
             script.start_again(leader);
             script.start_again(late);
@@ -456,7 +456,7 @@ fn a_leader_that_was_paused_knows_nothing() {
     }
 }
 
-/// A follower that does not read holds up nobody. (Item 28.)
+/// A follower that does not read delays no other server. (Item 28.)
 #[test]
 fn a_follower_that_does_not_read() {
     let mut script = Script::new(1, Settings::calm(3));

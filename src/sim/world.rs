@@ -54,7 +54,7 @@ impl driver::World for World<'_, '_> {
         Some(self)
     }
 
-    fn tell(&mut self, notice: Notice) {
+    fn report(&mut self, notice: Notice) {
         self.env.trace(|server| format!("server {server}: {notice:?}"));
     }
 }
@@ -421,7 +421,7 @@ impl Network for World<'_, '_> {
         more
     }
 
-    fn tell(&mut self, event: &MemberEvent) {
+    fn report(&mut self, event: &MemberEvent) {
         let env = &mut *self.env;
         if env.end.is_some() {
             return;

@@ -154,7 +154,7 @@ impl ElectionPort {
     ///
     /// Without a candidate it votes for no server and only learns which one leads: an observer, or a server whose storage is
     /// damaged.
-    pub fn look(&mut self, now_ms: u64, own: Option<Candidate>, out: &mut Vec<Output>) {
+    pub fn look_for_leader(&mut self, now_ms: u64, own: Option<Candidate>, out: &mut Vec<Output>) {
         self.own = own.filter(|_| self.quorum.votes(self.me));
         self.phase = Phase::Looking;
         self.looking_since_ms = now_ms;
@@ -179,7 +179,7 @@ impl ElectionPort {
     ///
     /// [`Output::Elected`] settles by itself. The replica calls this once the leader's new epoch is known, with that as
     /// the vote's peer epoch: servers that joined in different rounds agree on nothing else (ZOOKEEPER-1732).
-    pub fn settle(&mut self, state: ServerState, vote: Vote, out: &mut Vec<Output>) {
+    pub fn set_state(&mut self, state: ServerState, vote: Vote, out: &mut Vec<Output>) {
         assert_ne!(state, ServerState::Looking, "looking is no result");
         assert_eq!(state == ServerState::Leading, vote.leader == self.me, "{state:?} by {vote:?}");
         self.phase = Phase::Settled(state);
@@ -191,7 +191,7 @@ impl ElectionPort {
         self.finalize_ms = None;
         if self.quorum.votes(self.me) && state != ServerState::Observing {
             for sid in self.asking.clone() {
-                self.tell(sid, out);
+                self.notify(sid, out);
             }
         }
         self.check();
@@ -244,7 +244,7 @@ impl ElectionPort {
         if self.phase == Phase::Looking && now_ms >= self.resend_ms {
             self.pause_ms = (self.pause_ms * 2).min(RESEND_MS_MAX);
             self.resend_ms = now_ms + self.pause_ms;
-            self.tell_voters(out);
+            self.notify_voters(out);
             self.tick_links(now_ms, out);
         }
         self.check();
@@ -311,10 +311,10 @@ impl ElectionPort {
     fn changed(&mut self, now_ms: u64, change: Option<Change>, out: &mut Vec<Output>) {
         match change {
             None => {}
-            Some(Change::Up(sid)) => {
+            Some(Change::Opened(sid)) => {
                 let owed = self.owed.remove(&sid);
                 if owed || (self.phase == Phase::Looking && self.quorum.votes(sid)) {
-                    self.tell(sid, out);
+                    self.notify(sid, out);
                 }
             }
             Some(Change::Lost(sid)) => {
@@ -375,18 +375,18 @@ impl ElectionPort {
     fn propose(&mut self, vote: Option<Vote>, out: &mut Vec<Output>) {
         self.vote = vote;
         self.finalize_ms = None;
-        self.tell_voters(out);
+        self.notify_voters(out);
     }
 
-    fn tell_voters(&mut self, out: &mut Vec<Output>) {
+    fn notify_voters(&mut self, out: &mut Vec<Output>) {
         let voters: Vec<ServerId> = self.quorum.voters().filter(|sid| *sid != self.me).collect();
         for sid in voters {
-            self.tell(sid, out);
+            self.notify(sid, out);
         }
     }
 
     /// Sends a peer this server's state and vote, at once or when it is connected; only the newest is sent.
-    fn tell(&mut self, sid: ServerId, out: &mut Vec<Output>) {
+    fn notify(&mut self, sid: ServerId, out: &mut Vec<Output>) {
         let state = match self.phase {
             Phase::Idle => return,
             Phase::Looking => ServerState::Looking,
@@ -422,7 +422,7 @@ impl ElectionPort {
                 }
                 if self.quorum.votes(self.me) && !matches!(self.phase, Phase::Settled(ServerState::Observing))
                 {
-                    self.tell(sid, out);
+                    self.notify(sid, out);
                 }
             }
             (Phase::Idle | Phase::Settled(_), _) => {
@@ -430,7 +430,7 @@ impl ElectionPort {
             }
             (Phase::Looking, ServerState::Looking) if !votes => {
                 if self.own.is_some() {
-                    self.tell(sid, out);
+                    self.notify(sid, out);
                 }
             }
             (Phase::Looking, ServerState::Looking) => self.heard_looking(now_ms, sid, heard, out),
@@ -462,7 +462,7 @@ impl ElectionPort {
         assert_eq!(vote.round, heard.round, "a vote of another round than its notification");
         self.quorum.remove(&mut self.abstaining, sid);
         if vote.round < self.round {
-            return self.tell(sid, out);
+            return self.notify(sid, out);
         }
         if vote.round > self.round {
             let abstaining = self.abstaining;
@@ -475,7 +475,7 @@ impl ElectionPort {
             self.propose(Some(vote), out);
         } else if self.is_better(&self.vote(), &vote) {
             // Java leaves this to the peer's next repetition. The order is strict, so this cannot go to and fro.
-            self.tell(sid, out);
+            self.notify(sid, out);
         }
         self.quorum.remove(&mut self.lost, sid);
         self.votes.insert(sid, Ballot { state: heard.state, vote, version: heard.version });
@@ -574,7 +574,7 @@ impl ElectionPort {
         };
         out.push(Output::Elected { state, vote, by });
         self.owed.clear();
-        self.settle(state, vote, out);
+        self.set_state(state, vote, out);
     }
 
     /// The order of votes. Source: `totalOrderPredicate`.

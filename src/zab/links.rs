@@ -55,7 +55,7 @@ enum Use {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// There is a new connection to this peer; what was sent on an older one may be lost.
-    Up(ServerId),
+    Opened(ServerId),
     /// There is none any more.
     Lost(ServerId),
     /// An attempt failed.
@@ -282,12 +282,12 @@ impl Links {
             out.push(Output::Close { link: other });
         }
         self.uses.insert(link, Use::Open { sid });
-        Change::Up(sid)
+        Change::Opened(sid)
     }
 
     /// The next notification of the peer; `None` when there is no more to read, or its connection ended by the last one.
     ///
-    /// Frames that hold no vote are passed over; a length that cannot be ends the connection.
+    /// Frames that hold no vote are ignored; a length that cannot be ends the connection.
     pub(super) fn next(&mut self, sid: ServerId, out: &mut Vec<Output>) -> Option<Heard> {
         loop {
             let peer = self.peers.get_mut(&sid)?;

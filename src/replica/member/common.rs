@@ -329,7 +329,7 @@ impl Context<'_> {
     pub fn settle_election(&mut self, state: ServerState, epoch: u32) -> Vec<ElectionOutput> {
         let mut out = Vec::new();
         let vote = Vote { peer_epoch: epoch.into(), ..self.common.election.vote() };
-        self.common.election.settle(state, vote, &mut out);
+        self.common.election.set_state(state, vote, &mut out);
         out
     }
 }

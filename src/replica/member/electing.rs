@@ -38,7 +38,7 @@ impl Electing {
         let own = Candidate { zxid: last, peer_epoch: cx.common.epochs.current };
         let own = (!cx.common.is_observer()).then_some(own);
         let mut out = Vec::new();
-        cx.common.election.look(cx.now.mono_ms() as u64, own, &mut out);
+        cx.common.election.look_for_leader(cx.now.mono_ms() as u64, own, &mut out);
         (Self { follow, since_us: cx.now.mono_us }, Next::election(out))
     }
 

@@ -86,7 +86,7 @@ impl Shard {
 struct Gate {
     number: u64,
     arrived: Mutex<Arrived>,
-    /// The thread is in `epoll_wait`, or about to be; whoever finds this wakes it.
+    /// The thread is in `epoll_wait`, or about to be; the thread that finds this set wakes it.
     is_asleep: AtomicBool,
     waker: mio::Waker,
 }
@@ -503,7 +503,7 @@ impl Stream {
 
     /// Says that nothing more comes.
     pub fn shutdown(&self) {
-        // The other side may be gone already, and then there is nobody to tell.
+        // The other side may be gone already.
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 }

@@ -183,7 +183,7 @@ impl Stream {
         }
     }
 
-    /// Says that nothing more comes. A client that has sent what nobody read any more then finds the end behind the last
+    /// Says that nothing more comes. A client that has sent what was not read any more then finds the end after the last
     /// reply; without, the kernel would only tell it that the connection was reset.
     pub async fn shutdown(&self) {
         match self {

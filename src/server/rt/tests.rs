@@ -44,7 +44,7 @@ fn timers() {
                 if !is_over {
                     timer.await;
                 }
-                sender.send((due, Instant::now())).expect("somebody listens");
+                sender.send((due, Instant::now())).expect("the test waits for it");
                 left.set(left.get() - 1);
             });
         }
@@ -81,7 +81,7 @@ fn blocking_work() {
             }
             7
         });
-        sender.send(result.await).expect("somebody listens");
+        sender.send(result.await).expect("the test waits for it");
     });
     for results in results {
         assert_eq!(results.recv(), Ok(7));
@@ -247,7 +247,7 @@ fn restless_task() {
         for _ in 0..20 {
             sleep(Duration::from_millis(1)).await;
         }
-        sender.send(turns.get()).expect("somebody listens");
+        sender.send(turns.get()).expect("the test waits for it");
     });
     for turns in turns {
         // Once for each of the main task's sleeps, at least.
@@ -255,12 +255,12 @@ fn restless_task() {
     }
 }
 
-/// A shard ends while tasks of it wait, and others hold their wakers: nobody is the worse for it.
+/// A shard ends while tasks of it wait, and others hold their wakers: no thread panics.
 #[test]
 fn end_with_tasks_left() {
     let bells = on_each(|sender| async move {
         let notify = Notify::default();
-        sender.send(notify.clone()).expect("somebody listens");
+        sender.send(notify.clone()).expect("the test waits for it");
         spawn_local(poll_fn(move |cx| {
             notify.register(cx.waker());
             Poll::<()>::Pending

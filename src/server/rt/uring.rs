@@ -124,7 +124,7 @@ impl Stream {
 
     /// Says that nothing more comes.
     pub async fn shutdown(&self) {
-        // The other side may be gone already, and then there is nobody to tell.
+        // The other side may be gone already.
         let _ = self.0.shutdown(std::net::Shutdown::Write).await;
     }
 }

@@ -261,7 +261,7 @@ fn every_length() {
     }
 }
 
-/// The four forms of what follows the tree are distinguished, and a digest as text is passed over.
+/// The four forms of what follows the tree are distinguished, and a digest as text is ignored.
 #[test]
 fn trailers() {
     let mut history = history();

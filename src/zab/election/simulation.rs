@@ -218,7 +218,7 @@ impl Net {
         node.vote = None;
         let own = node.own;
         node.went_with = own.filter(|_| votes);
-        self.call(sid, |port, now, out| port.look(now, own, out));
+        self.call(sid, |port, now, out| port.look_for_leader(now, own, out));
     }
 
     fn at(&mut self, at: u64, event: Event) {
@@ -489,7 +489,7 @@ impl Net {
         let state = node.state.unwrap();
         let sent = Vote { peer_epoch: i64::from(epoch), round: own_round, ..vote };
         node.vote = Some(sent);
-        self.call(sid, |port, _, out| port.settle(state, sent, out));
+        self.call(sid, |port, _, out| port.set_state(state, sent, out));
     }
 
     /// Runs for that long.

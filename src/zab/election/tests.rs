@@ -21,7 +21,11 @@ impl Bench {
     }
 
     fn look(&mut self, peer_epoch: u32, zxid: Zxid) {
-        self.port.look(self.now, Some(Candidate { zxid, peer_epoch: Epoch(peer_epoch) }), &mut self.out);
+        self.port.look_for_leader(
+            self.now,
+            Some(Candidate { zxid, peer_epoch: Epoch(peer_epoch) }),
+            &mut self.out,
+        );
     }
 
     /// A connection from outside, introduced as that server's.
@@ -303,7 +307,7 @@ fn settled_servers_answer() {
     let mut bench = Bench::new(1, &[1, 2, 3], &[4], 0);
     bench.look(1, Z);
     let (three, four) = (bench.call_from(3), bench.call_from(4));
-    bench.port.settle(Following, vote(2, Z, 6, 8), &mut bench.out);
+    bench.port.set_state(Following, vote(2, Z, 6, 8), &mut bench.out);
     bench.out.clear();
     bench.say(three, Looking, vote(3, Z, 99, 1));
     bench.say_none(four, 99);
@@ -367,7 +371,7 @@ fn weight_zero_does_not_lead() {
     assert!(took < 60, "{took} ms");
 }
 
-/// A voter with a damaged log is in no quorum, holds nobody up and observes the leader the others elect.
+/// A voter with a damaged log is in no quorum, delays no other voter and observes the leader the others elect.
 #[test]
 fn a_damaged_voter_only_listens() {
     let mut net = Net::new(8, ensemble(&[1, 2, 3], &[]));
@@ -389,7 +393,7 @@ fn a_leader_that_looks_is_left() {
     let mut bench = Bench::new(1, &[1, 2, 3], &[], 0);
     bench.look(1, Z);
     let two = bench.call_from(2);
-    bench.port.settle(Following, vote(2, Z, 6, 8), &mut bench.out);
+    bench.port.set_state(Following, vote(2, Z, 6, 8), &mut bench.out);
     bench.say(two, Looking, vote(2, Z, 6, 8));
     assert!(!bench.out.iter().any(|output| matches!(output, Output::LeaderLooks { .. })), "an old message");
     bench.say(two, Looking, vote(3, Z, 7, 8));
@@ -403,7 +407,7 @@ fn who_looks_for_the_leader() {
     bench.look(1, Z);
     let three = bench.call_from(3);
     for (state, leader, looks) in [(Following, 2, false), (Leading, 1, true)] {
-        bench.port.settle(state, vote(leader, Z, 6, 8), &mut bench.out);
+        bench.port.set_state(state, vote(leader, Z, 6, 8), &mut bench.out);
         bench.say(three, Looking, vote(3, Z, 6, 9));
         assert_eq!(
             bench.out.contains(&Output::Looks { sid: ServerId(3), peer_epoch: Some(9) }),
@@ -491,9 +495,9 @@ fn hostile_connections() {
     assert_eq!(closed, 36);
 }
 
-/// A frame that holds no vote is passed over, and the next one counts.
+/// A frame that holds no vote is ignored, and the next one counts.
 #[test]
-fn malformed_votes_are_passed_over() {
+fn malformed_votes_are_ignored() {
     let mut bench = Bench::new(1, &[1, 2, 3], &[], 0);
     bench.look(1, Z);
     let two = bench.call_from(2);

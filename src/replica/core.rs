@@ -1,7 +1,7 @@
 //! What the commit side has in every role: the tree, what the views are to learn, and answers for people.
 
 use super::commit::GROUP_BYTES_MAX;
-use super::report::{self, Answered, Queries, SessionsTold};
+use super::report::{self, Answered, CommitReport, Queries, SessionsTold};
 use super::{
     CnxnId, CommitSettings, ControlKind, Deltas, Entry, EntryKind, MultiResult, Now, Origin, SessionKind,
     TxnKind, ViewReport, ViewRequest,
@@ -333,7 +333,16 @@ impl Core {
         sessions: impl FnOnce(FourLetterWord) -> SessionsTold,
     ) {
         let Some((cnxn, word, reports)) = self.queries.answered(query, report) else { return };
-        let status = Box::new(report::status(word, reports, self, sessions(word), now));
+        let commit = CommitReport {
+            tree: &self.tree,
+            quotas: &self.quotas,
+            metrics: &self.metrics,
+            digests: self.digests().collect(),
+            trace_mask: self.trace_mask,
+            uptime_ms: self.uptime_ms(now),
+            sessions: sessions(word),
+        };
+        let status = Box::new(report::status(word, reports, commit, now));
         if word == FourLetterWord::Srst {
             self.metrics = Metrics::default();
         }

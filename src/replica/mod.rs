@@ -40,10 +40,11 @@ mod report;
 mod settings;
 mod view;
 
-pub use commit::{Commit, CommitSettings, Proposed};
+pub use commit::{Commit, Proposed};
 pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, Standing, Weight};
 pub use report::{Answered, ViewReport};
-pub use view::{CloseReason, DeltasCursor, Place, View, ViewSettings, Wants};
+pub use settings::{CommitSettings, ViewSettings};
+pub use view::{CloseReason, DeltasCursor, Place, View, Wants};
 
 use crate::admin::FourLetterWord;
 

@@ -1,12 +1,12 @@
 //! Four-letter words that want more than one shard knows: every view reports, the commit side adds
 //! its part, the shell fills in what only it can see.
 
-use super::core::Core;
 use super::{CnxnId, Now, SessionOwner};
 use crate::admin::{self, Connection, FourLetterWord, Gauges, Merge, Metrics, QuotaUse, Status, Summary};
 use crate::proto::Zxid;
 use crate::session::Tracker;
-use crate::txn::{self, Limits};
+use crate::tree::Tree;
+use crate::txn::{self, Limits, Quotas};
 use crate::watch;
 use std::collections::BTreeMap;
 
@@ -119,18 +119,30 @@ impl Queries {
     }
 }
 
+/// What the commit side knows.
+pub(super) struct CommitReport<'a> {
+    pub tree: &'a Tree,
+    pub quotas: &'a Quotas,
+    pub metrics: &'a Metrics,
+    /// Digests of the past, with the zxids that they are of.
+    pub digests: Vec<(Zxid, u64)>,
+    /// What `stmk` has set.
+    pub trace_mask: i64,
+    pub uptime_ms: i64,
+    pub sessions: SessionsTold,
+}
+
 /// Adds the commit side's part to what the views said.
 pub(super) fn status(
     word: FourLetterWord,
     reports: Vec<ViewReport>,
-    core: &Core,
-    sessions: SessionsTold,
+    commit: CommitReport<'_>,
     now: Now,
 ) -> Status {
-    let tree = &core.tree;
+    let CommitReport { tree, quotas, metrics, digests, trace_mask, uptime_ms, sessions } = commit;
     let mut status = Status {
         serving: true,
-        uptime_ms: core.uptime_ms(now) as u64,
+        uptime_ms: uptime_ms as u64,
         zxid: reports.iter().map(|report| report.zxid).min().unwrap_or_default(),
         gauges: Gauges {
             // The root is stored under two names in Java, and both are counted.
@@ -140,9 +152,9 @@ pub(super) fn status(
             global_sessions: sessions.count as u64,
             ..Gauges::default()
         },
-        metrics: core.metrics.clone(),
-        digests: core.digests().collect(),
-        trace_mask: core.trace_mask,
+        metrics: metrics.clone(),
+        digests,
+        trace_mask,
         ..Status::default()
     };
     let mut by_session: BTreeMap<i64, Vec<Box<[u8]>>> = BTreeMap::new();
@@ -166,7 +178,7 @@ pub(super) fn status(
         }
     }
     if word == FourLetterWord::Mntr {
-        status.quotas = quotas(core);
+        status.quotas = quota_uses(tree, quotas);
     }
     status.watches_by_session = by_session.into_iter().collect();
     status.watches_by_path = by_path.into_iter().collect();
@@ -183,21 +195,21 @@ pub(super) fn status(
 }
 
 /// The quotas of each namespace, added up. Source: `QuotaMetricsUtils`.
-fn quotas(core: &Core) -> BTreeMap<String, QuotaUse> {
+fn quota_uses(tree: &Tree, quotas: &Quotas) -> BTreeMap<String, QuotaUse> {
     let text = |path: Vec<u8>| {
-        let text = core.tree.find(&path).map_or(&b""[..], |index| core.tree.body(index).bytes());
+        let text = tree.find(&path).map_or(&b""[..], |index| tree.body(index).bytes());
         Limits::parse(text)
     };
     let limit = |hard: i64, soft: i64| if hard > -1 { hard } else { soft };
-    let mut quotas: BTreeMap<String, QuotaUse> = BTreeMap::new();
-    for limited in core.quotas.limited() {
+    let mut uses: BTreeMap<String, QuotaUse> = BTreeMap::new();
+    for limited in quotas.limited() {
         let Some(name) = admin::namespace(limited) else { continue };
         let (limits, usage) = (text(txn::limits_path(limited)), text(txn::stats_path(limited)));
-        let quota = quotas.entry(String::from_utf8_lossy(name).into_owned()).or_default();
+        let quota = uses.entry(String::from_utf8_lossy(name).into_owned()).or_default();
         quota.count_limit = quota.count_limit.wrapping_add(limit(limits.count_hard(), limits.count));
         quota.bytes_limit = quota.bytes_limit.wrapping_add(limit(limits.bytes_hard(), limits.bytes));
         quota.count = quota.count.wrapping_add(usage.count);
         quota.bytes = quota.bytes.wrapping_add(usage.bytes);
     }
-    quotas
+    uses
 }

@@ -1,9 +1,41 @@
 //! Settings of views and of the commit side: ZooKeeper's defaults, and what a configuration says.
 
-use super::{CommitSettings, ViewSettings};
 use crate::admin::Whitelist;
 use crate::config::Config;
 use crate::tree::ExtendedTypes;
+
+/// How the commit side does its work.
+#[derive(Clone, Debug)]
+pub struct CommitSettings {
+    /// How many views there are.
+    pub views: u16,
+    /// Length of a tick: sessions end in steps of it.
+    pub tick_ms: i32,
+    /// Bounds of what clients may ask for as a session timeout.
+    pub min_session_timeout_ms: i32,
+    /// See `min_session_timeout_ms`.
+    pub max_session_timeout_ms: i32,
+    /// The server's id, the high byte of the ids of its sessions.
+    pub server_id: u8,
+    /// Whether TTL nodes may be made.
+    pub extended_types: bool,
+    /// Whether hard quotas refuse.
+    pub enforce_quota: bool,
+    /// Whether reconfig is refused as disabled, or as standalone.
+    pub reconfig_enabled: bool,
+    /// Whether txns carry the tree's digest.
+    pub digest_enabled: bool,
+    /// Whether a closeSession's txn lists the ephemerals that go with it.
+    pub close_session_paths: bool,
+    /// How often containers and TTL nodes are looked through.
+    pub container_check_interval_ms: i64,
+    /// Most of them to delete in a minute.
+    pub container_max_per_minute: u32,
+    /// Age at which a container goes that never had a child; 0 for never.
+    pub container_never_used_ms: i64,
+    /// Seeds the hashes of what clients choose.
+    pub hash_seed: u64,
+}
 
 impl CommitSettings {
     /// The defaults, for so many views and a tick of so many milliseconds.
@@ -45,6 +77,28 @@ impl CommitSettings {
             hash_seed,
         }
     }
+}
+
+/// How a view does its work.
+#[derive(Clone, Debug)]
+pub struct ViewSettings {
+    /// Its number; the commit side answers by it.
+    pub number: u16,
+    /// Largest frame: `jute.maxbuffer`.
+    pub frame_bytes_max: usize,
+    /// Writes outstanding in this view at which connections that have some wait:
+    /// `globalOutstandingLimit`.
+    pub outstanding_max: usize,
+    /// How long a connection may go without a connect request.
+    pub sessionless_timeout_ms: i64,
+    /// Four-letter words that are answered.
+    pub whitelist: Whitelist,
+    /// Schemes of which a client must have proved one before anything else; empty for none.
+    pub enforced_schemes: Vec<String>,
+    /// True if clients are served from the start; a member serves none before there is a leader.
+    pub serving: bool,
+    /// Seeds the hashes of what clients choose.
+    pub hash_seed: u64,
 }
 
 impl ViewSettings {

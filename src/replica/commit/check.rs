@@ -1,6 +1,8 @@
 //! Checks a write against the tree, and makes it a txn.
 
-use super::{ACL_BYTES_MAX, Asker, Commit};
+use super::expanded::Expanded;
+use super::limits::ACL_BYTES_MAX;
+use super::{Asker, Commit};
 use crate::auth::Policy;
 use crate::proto::acl::RawAcl;
 use crate::proto::request::{Create, MultiOp, PathVersion, Reconfig, SetAcl, SetData, read_multi};
@@ -16,27 +18,6 @@ const ENTRY_WORK: usize = 40;
 
 /// Entries times ids from which on a list that was made is kept for the next request with the same.
 const EXPANDED_MIN: usize = 64;
-
-/// One entry of a list as a client sent it: permissions, scheme, id.
-type SentAcl = (i32, Option<Box<[u8]>>, Option<Box<[u8]>>);
-
-/// An access list as a client sent it, the client's ids, and what is stored: one client's requests tend to have the same, and
-/// a list of thousands takes a millisecond to make.
-#[derive(Debug)]
-pub(super) struct Expanded {
-    raw: Vec<SentAcl>,
-    ids: Vec<Id>,
-    stored: AclRef,
-}
-
-impl Expanded {
-    fn is_of(&self, raw: &[RawAcl<'_>], ids: &[Id]) -> bool {
-        let same = |(known, raw): (&SentAcl, &RawAcl<'_>)| {
-            known.0 == raw.perms && known.1.as_deref() == raw.scheme && known.2.as_deref() == raw.id
-        };
-        self.raw.len() == raw.len() && self.raw.iter().zip(raw).all(same) && self.ids == ids
-    }
-}
 
 /// `CreateMode`'s numbers, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,9 +190,7 @@ impl Commit {
         self.charge(acls.len() * ENTRY_WORK);
         let stored = self.core.acls.intern(acls);
         if is_long {
-            let owned = |bytes: Option<&[u8]>| bytes.map(Box::from);
-            let raw = raw.iter().map(|acl| (acl.perms, owned(acl.scheme), owned(acl.id))).collect();
-            self.expanded = Some(Expanded { raw, ids: ids.to_vec(), stored: stored.clone() });
+            self.expanded = Some(Expanded::new(raw, ids, stored.clone()));
         }
         Ok(stored)
     }

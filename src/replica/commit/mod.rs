@@ -7,22 +7,30 @@
 //! | `check` | a write against the tree, in the order in which ZooKeeper's errors win |
 //! | `session` | sessions: connect, attach, close, expire |
 //! | `containers` | containers and TTL nodes that are due for removal |
+//! | `expanded` | the access list that was made last |
+//! | `limits` | bytes of writes, access lists and groups |
 //!
 //! Invariants: `committed <= core.zxid`, the newest txn that was made; each txn's zxid is greater than that of the one
 //! before; each request makes one entry of the deltas.
 
 mod check;
 mod containers;
+mod expanded;
+mod limits;
 mod session;
 mod write;
 
 pub(super) use check::is_readable;
+pub(super) use limits::{GROUP_BYTES_MAX, GROUP_FIT_BYTES, SLOW_GROUP_BYTES_MAX, WRITE_BYTES_MAX};
 
-use self::check::Expanded;
+use self::expanded::Expanded;
 use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::report::SessionsTold;
-use super::{CnxnId, Deltas, EntryKind, Now, Origin, Request, SessionOwner, TxnKind, Uplink, ViewRequest};
+use super::{
+    CnxnId, CommitSettings, Deltas, EntryKind, Now, Origin, Request, SessionOwner, TxnKind, Uplink,
+    ViewRequest,
+};
 use crate::auth::Policy;
 use crate::database::Database;
 use crate::proto::request::Reconfig;
@@ -36,39 +44,6 @@ use bytes::BufMut;
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-
-/// How the commit side does its work.
-#[derive(Clone, Debug)]
-pub struct CommitSettings {
-    /// How many views there are.
-    pub views: u16,
-    /// Length of a tick: sessions end in steps of it.
-    pub tick_ms: i32,
-    /// Bounds of what clients may ask for as a session timeout.
-    pub min_session_timeout_ms: i32,
-    /// See `min_session_timeout_ms`.
-    pub max_session_timeout_ms: i32,
-    /// The server's id, the high byte of the ids of its sessions.
-    pub server_id: u8,
-    /// Whether TTL nodes may be made.
-    pub extended_types: bool,
-    /// Whether hard quotas refuse.
-    pub enforce_quota: bool,
-    /// Whether reconfig is refused as disabled, or as standalone.
-    pub reconfig_enabled: bool,
-    /// Whether txns carry the tree's digest.
-    pub digest_enabled: bool,
-    /// Whether a closeSession's txn lists the ephemerals that go with it.
-    pub close_session_paths: bool,
-    /// How often containers and TTL nodes are looked through.
-    pub container_check_interval_ms: i64,
-    /// Most of them to delete in a minute.
-    pub container_max_per_minute: u32,
-    /// Age at which a container goes that never had a child; 0 for never.
-    pub container_never_used_ms: i64,
-    /// Seeds the hashes of what clients choose.
-    pub hash_seed: u64,
-}
 
 /// What is to be made durable, and what to publish once it is.
 #[derive(Debug)]
@@ -129,29 +104,8 @@ pub struct Commit {
     closed: u64,
 }
 
-/// Bytes of records at which the rest of what was submitted waits for the next group: what is in a
-/// group beyond that is one txn, so that every group fits a segment.
-pub(super) const GROUP_BYTES_MAX: usize = 4 << 20;
-
-/// The same where the log's flushes take longer than its writes: see [`Replica::set_group_bytes`](super::Replica).
-pub(super) const SLOW_GROUP_BYTES_MAX: usize = 16 << 20;
-
-/// Bytes of records that fit a segment, whatever its header is: a txn that would not fit begins the next group.
-pub(super) const GROUP_FIT_BYTES: usize = wal::SEGMENT_PAYLOAD_BYTES - wal::BLOCK_BYTES;
-
-const _: () = assert!(GROUP_BYTES_MAX + wal::TXN_BYTES_MAX <= GROUP_FIT_BYTES);
-
-/// Bytes of a stored access list. A client chooses how many ids `auth` stands for and how often it names
-/// it: the product must fit a txn.
-const ACL_BYTES_MAX: usize = 1 << 20;
-
 /// Zxids of an epoch that are left when its leader steps down: more than the txns of any group.
 const COUNTERS_SPARE: u32 = 1 << 20;
-
-/// Bytes of a write's body: its txn has an access list and a header beside, and must fit the log.
-pub(super) const WRITE_BYTES_MAX: usize = wal::TXN_BYTES_MAX - (2 << 20);
-
-const _: () = assert!(WRITE_BYTES_MAX + ACL_BYTES_MAX + 4096 <= wal::TXN_BYTES_MAX);
 
 /// Work of one turn in units of about 4 ns, some 4 ms: after it pings are answered and time passes. A single request may be
 /// more.

@@ -1,6 +1,5 @@
 //! The connections of a view, by slot.
 
-use super::Place;
 use super::cnxn::{Cnxn, CnxnStats};
 use super::pool::{OUT_BYTES_PAUSE, Pool};
 use crate::replica::CnxnId;
@@ -15,6 +14,15 @@ const SWEEP_MS: i64 = 1_000;
 
 /// Watches of a closed connection that are removed before others have their turn.
 const ENDED_WATCHES_PER_TURN: usize = 8192;
+
+/// Names a connection of this view for the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its slot, small numbers that are used again.
+    pub slot: u32,
+    /// Which of the slot's connections.
+    pub generation: u32,
+}
 
 /// Connections, each in a slot of its own, and what they share. A slot is used again once the watches of its last
 /// connection are gone.

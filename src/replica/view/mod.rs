@@ -29,6 +29,7 @@
 //! Invariants: an event is sent before every reply that shows its change; the replies of a connection have the order of its
 //! requests; a turn, also of deltas, does a bounded amount of work and one request or entry more.
 
+mod address;
 mod answer;
 mod apply;
 mod cnxn;
@@ -43,17 +44,19 @@ mod turn;
 
 pub use apply::DeltasCursor;
 pub use cnxn::CloseReason;
+pub use connections::Place;
+pub use turn::Wants;
 
+use self::address::ip_text;
 use self::cnxn::{Cnxn, State};
 use self::connections::Connections;
 use self::data::Data;
 use self::outbox::Outbox;
 use self::pool::WORK_PER_TURN;
-use self::report::ip_text;
 use self::tally::Tally;
 use self::turn::{Turn, wants};
-use super::{CnxnId, Now, Uplink};
-use crate::admin::{Metrics, Whitelist};
+use super::{CnxnId, Now, Uplink, ViewSettings};
+use crate::admin::Metrics;
 use crate::auth::Policy;
 use crate::proto::{Id, Zxid};
 use crate::tree::{ImageOf, NodeImage, Tree};
@@ -62,50 +65,6 @@ use crate::zab::LinkId;
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-
-/// How a view does its work.
-#[derive(Clone, Debug)]
-pub struct ViewSettings {
-    /// Its number; the commit side answers by it.
-    pub number: u16,
-    /// Largest frame: `jute.maxbuffer`.
-    pub frame_bytes_max: usize,
-    /// Writes outstanding in this view at which connections that have some wait:
-    /// `globalOutstandingLimit`.
-    pub outstanding_max: usize,
-    /// How long a connection may go without a connect request.
-    pub sessionless_timeout_ms: i64,
-    /// Four-letter words that are answered.
-    pub whitelist: Whitelist,
-    /// Schemes of which a client must have proved one before anything else; empty for none.
-    pub enforced_schemes: Vec<String>,
-    /// True if clients are served from the start; a member serves none before there is a leader.
-    pub serving: bool,
-    /// Seeds the hashes of what clients choose.
-    pub hash_seed: u64,
-}
-
-/// Names a connection of this view for the shell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Its slot, small numbers that are used again.
-    pub slot: u32,
-    /// Which of the slot's connections.
-    pub generation: u32,
-}
-
-/// What the shell should do for a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wants {
-    /// Bytes are there to be sent: [`View::output`].
-    pub write: bool,
-    /// It takes bytes.
-    pub read: bool,
-    /// Its turn is over and it has more to do: it is to be polled again once others had their turn.
-    pub again: bool,
-    /// Once everything is sent the connection ends, for this reason.
-    pub close: Option<CloseReason>,
-}
 
 /// A thread's connections and its copy of the committed tree. See the module's page.
 #[derive(Debug)]

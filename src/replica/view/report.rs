@@ -1,12 +1,11 @@
 //! What a view says of itself, for four-letter words.
 
 use super::View;
+use super::address::address_text;
 use super::cnxn::{Cnxn, State};
 use crate::admin::{self, Connection, ConnectionSession, FourLetterWord, Metrics};
-use crate::auth;
 use crate::replica::ViewReport;
 use crate::watch;
-use core::net::{IpAddr, SocketAddr};
 
 impl View {
     /// What this view adds to a four-letter word's answer.
@@ -86,25 +85,6 @@ fn connection(cnxn: &Cnxn, sessionless_ms: i64) -> Connection {
         sent: stats.sent,
         expires_wall_ms: next_interval(heard_ms + timeout_ms, sessionless_ms),
         session: (session_id != 0).then_some(session),
-    }
-}
-
-/// An address as ZooKeeper writes it in an id of scheme `ip`.
-pub(super) fn ip_text(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(v4) => auth::ip_text_v4(v4.octets()),
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => auth::ip_text_v4(v4.octets()),
-            None => auth::ip_text_v6(v6.octets()),
-        },
-    }
-}
-
-/// An address as Java's `InetSocketAddress` prints it, without the slash before it.
-fn address_text(address: SocketAddr) -> String {
-    match address.ip().to_canonical() {
-        IpAddr::V4(_) => format!("{}:{}", ip_text(address.ip()), address.port()),
-        IpAddr::V6(_) => format!("[{}]:{}", ip_text(address.ip()), address.port()),
     }
 }
 

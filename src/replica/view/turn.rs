@@ -1,13 +1,12 @@
 //! A connection's turn: takes requests in, answers reads, sends the rest to the commit side.
 
+use super::address::ip_text;
 use super::cnxn::{CloseReason, Cnxn, Deferred, Incoming, Pending, State};
 use super::data::Data;
 use super::outbox::Outbox;
 use super::pool::{OUT_BYTES_PAUSE, OUT_BYTES_PAUSE_SHORT, Pool};
 use super::read::{BYTES_PER_WORK, REQUEST_WORK, is_long};
-use super::report::ip_text;
 use super::tally::Tally;
-use super::{ViewSettings, Wants};
 use crate::admin::{self, FourLetterWord};
 use crate::proto::reply::{MultiHeader, ReplyHeader, put_reply, put_status};
 use crate::proto::request::{AuthPacket, WatchCursor, read_multi};
@@ -15,7 +14,7 @@ use crate::proto::{
     ConnectRequest, ErrorCode, Id, JuteWrite, OpCode, OpKind, Reader, RequestHeader, XID_PING, Zxid, jute,
 };
 use crate::replica::commit::WRITE_BYTES_MAX;
-use crate::replica::{CnxnId, Now, ViewRequest};
+use crate::replica::{CnxnId, Now, ViewRequest, ViewSettings};
 
 /// Bytes that are read of a connection whose requests wait: what a client sends while it takes a large answer, or while
 /// the log is slow, shows that it lives. They hold a ping a second for an hour.
@@ -61,6 +60,19 @@ enum Word {
     Taken,
     /// Its argument has not arrived yet.
     NeedsMore,
+}
+
+/// What the shell should do for a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Bytes are there to be sent: [`View::output`](super::View::output).
+    pub write: bool,
+    /// It takes bytes.
+    pub read: bool,
+    /// Its turn is over and it has more to do: it is to be polled again once others had their turn.
+    pub again: bool,
+    /// Once everything is sent the connection ends, for this reason.
+    pub close: Option<CloseReason>,
 }
 
 /// A connection, and what it may touch of its view.

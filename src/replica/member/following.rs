@@ -7,7 +7,7 @@
 use super::common::{Common, Context};
 use super::connecting::Connecting;
 use super::event::Event;
-use super::install::{AfterMarker, Behind, Install, LostTree, Receiving, Unfinished};
+use super::install::{Behind, Install, LostTree, Receiving, Unfinished};
 use super::log_queue::{LogQueue, since};
 use super::next::Next;
 use super::output::Output;
@@ -410,14 +410,6 @@ impl Following {
         Next::Done
     }
 
-    /// What the disk or the log is carrying out, which has reached its next step.
-    pub fn take_unfinished(&mut self, step: &str) -> Unfinished {
-        match std::mem::replace(&mut self.install, Install::Idle) {
-            Install::Unfinished(unfinished) => unfinished,
-            other => panic!("{step} while {other:?}"),
-        }
-    }
-
     /// Whether the disk was asked if the log can be cut after `to`.
     pub fn is_checking(&self, to: Zxid) -> bool {
         matches!(self.install, Install::Checking(asked) if asked == to)
@@ -436,17 +428,6 @@ impl Following {
         cx.common.push_event(Event::CannotTruncate { sid: self.sid, to });
         cx.common.close(self.link);
         Connecting::for_all(self.follow, self.sid, cx)
-    }
-
-    /// The log has its marker.
-    pub fn on_marker_durable(&mut self, cx: &mut Context<'_>) -> Next {
-        match self.take_unfinished("the log has a marker").after_marker(cx.common) {
-            AfterMarker::Reload => {
-                self.install = Install::Unfinished(Unfinished::Reloading);
-                Next::Done
-            }
-            AfterMarker::Adopt(restored) => self.adopt(*restored, cx),
-        }
     }
 
     /// Goes on with another tree, which the log ends with, and with what has come after it.

@@ -98,6 +98,17 @@ impl Install {
         }
     }
 
+    /// What the disk or the log was told, if it was: none of it is under way then.
+    pub fn take_unfinished(&mut self) -> Option<Unfinished> {
+        match std::mem::replace(self, Self::Idle) {
+            Self::Unfinished(unfinished) => Some(unfinished),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
     /// What remains when the leader is gone. Of the rest neither the disk nor the log was told: it is forgotten.
     pub fn leave(self) -> Option<Unfinished> {
         match self {

@@ -527,11 +527,7 @@ impl Replica {
     pub fn durable(&mut self, batch: Arc<Batch>, now: Now) {
         let took_us = self.log.written(&batch, now);
         if batch.is_marker() {
-            self.step(now, |slot, cx| match &mut **slot {
-                Phase::Following(following) => following.on_marker_durable(cx),
-                Phase::Settling(settling) => settling.on_marker_durable(cx),
-                other => panic!("a marker is durable while {}", other.name()),
-            });
+            self.step(now, |slot, cx| slot.on_marker_durable(cx));
             return;
         }
         self.note_durable(&batch, took_us, now);

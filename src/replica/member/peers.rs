@@ -1,7 +1,7 @@
 //! What only a member has: other servers, and what it wants of its shell. Each event is taken in by the member's phase.
 
 use super::common::Context;
-use super::install::{Install, LostTree};
+use super::install::LostTree;
 use super::next::{Late, Next};
 use super::output::{Output, Port};
 use super::phase::{Phase, Slot};
@@ -74,17 +74,8 @@ impl Replica {
     pub fn tree_stored(&mut self, restored: Database) {
         let Self { role, log, .. } = self;
         let Role::Member(member) = role else { panic!("a server alone stores no tree") };
-        match &mut *member.phase {
-            Phase::Following(following) => {
-                let stored = following.take_unfinished("a tree is stored").stored(restored, log);
-                following.install = Install::Unfinished(stored);
-            }
-            Phase::Settling(settling) => {
-                let stored = settling.take_unfinished("a tree is stored").stored(restored, log);
-                settling.unfinished = Some(stored);
-            }
-            other => panic!("a tree is stored while {}", other.name()),
-        }
+        let stored = member.phase.take_unfinished("a tree is stored").stored(restored, log);
+        member.phase.put_unfinished(stored);
         self.check();
     }
 
@@ -92,19 +83,13 @@ impl Replica {
     /// a pause, for each costs all of the tree.
     pub fn tree_not_stored(&mut self, error: io::Error, now: Now) {
         self.step(now, |slot, cx| {
-            let next = match &mut **slot {
-                Phase::Following(following) => {
-                    following.take_unfinished("a tree is not stored").not_stored();
-                    Next::leave_role(&LostTree::NotStored(error))
-                }
-                Phase::Settling(settling) => {
-                    settling.take_unfinished("a tree is not stored").not_stored();
-                    Next::StartElection
-                }
-                other => panic!("a tree is not stored while {}", other.name()),
-            };
+            slot.take_unfinished("a tree is not stored").not_stored();
             cx.common.tree_not_stored(now.mono_ms());
-            next
+            match &**slot {
+                Phase::Following(_) => Next::leave_role(&LostTree::NotStored(error)),
+                // It has left its leader already.
+                _ => Next::StartElection,
+            }
         });
     }
 
@@ -118,16 +103,9 @@ impl Replica {
 
     /// What the disk holds, after [`Output::Reload`].
     pub fn reloaded(&mut self, restored: Database, now: Now) {
-        self.step(now, |slot, cx| match &mut **slot {
-            Phase::Following(following) => {
-                following.take_unfinished("the disk is read again").reloaded(&restored);
-                following.adopt(restored, cx)
-            }
-            Phase::Settling(settling) => {
-                settling.take_unfinished("the disk is read again").reloaded(&restored);
-                settling.adopt(restored, cx)
-            }
-            other => panic!("the disk is read again while {}", other.name()),
+        self.step(now, |slot, cx| {
+            slot.take_unfinished("the disk is read again").reloaded(&restored);
+            slot.adopt(restored, cx)
         });
     }
 }

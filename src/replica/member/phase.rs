@@ -17,6 +17,7 @@ use super::connecting::Connecting;
 use super::electing::{Elected, Electing};
 use super::event::Event;
 use super::following::Following;
+use super::install::{AfterMarker, Install, Unfinished};
 use super::leading::{Leading, Synchronizing};
 use super::log_queue::LogQueue;
 use super::next::{Late, Next};
@@ -24,6 +25,7 @@ use super::output::{Output, Port};
 use super::proposer::Proposer;
 use super::settings::Standing;
 use super::settling::Settling;
+use crate::database::Database;
 use crate::proto::{Epoch, ServerId, Zxid};
 use crate::replica::core::Core;
 use crate::replica::follow::Follow;
@@ -366,6 +368,51 @@ impl Phase {
             Self::Following(following) if following.link == link => following.may_receive(log),
             Self::Leading(leading) if !common.election_links.contains(&link) => leading.may_receive(),
             _ => true,
+        }
+    }
+}
+
+/// What the disk and the log carry out, for the leader or for a former one.
+impl Phase {
+    /// Takes it out, since it has reached its next step.
+    pub fn take_unfinished(&mut self, step: &str) -> Unfinished {
+        let unfinished = match self {
+            Self::Following(following) => following.install.take_unfinished(),
+            Self::Settling(settling) => settling.unfinished.take(),
+            Self::Electing(_) | Self::Connecting(_) | Self::Synchronizing(_) | Self::Leading(_) => None,
+        };
+        match unfinished {
+            Some(unfinished) => unfinished,
+            None => panic!("{step}, and nothing is under way while {}", self.name()),
+        }
+    }
+
+    /// Puts back what [`Self::take_unfinished`] took, at its next step.
+    pub fn put_unfinished(&mut self, next: Unfinished) {
+        match self {
+            Self::Following(following) => following.install = Install::Unfinished(next),
+            Self::Settling(settling) => settling.unfinished = Some(next),
+            other => panic!("{next:?} while {}", other.name()),
+        }
+    }
+
+    /// The log has its marker.
+    pub fn on_marker_durable(&mut self, cx: &mut Context<'_>) -> Next {
+        match self.take_unfinished("the log has a marker").after_marker(cx.common) {
+            AfterMarker::Reload => {
+                self.put_unfinished(Unfinished::Reloading);
+                Next::Done
+            }
+            AfterMarker::Adopt(restored) => self.adopt(*restored, cx),
+        }
+    }
+
+    /// Goes on with another tree, which the log ends with.
+    pub fn adopt(&mut self, restored: Database, cx: &mut Context<'_>) -> Next {
+        match self {
+            Self::Following(following) => following.adopt(restored, cx),
+            Self::Settling(settling) => settling.adopt(restored, cx),
+            other => panic!("a tree at {} while {}", restored.zxid, other.name()),
         }
     }
 }

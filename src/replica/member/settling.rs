@@ -1,7 +1,7 @@
 //! A member without a leader whose log is behind.
 
 use super::common::Context;
-use super::install::{AfterMarker, Unfinished};
+use super::install::Unfinished;
 use super::log_queue::LogQueue;
 use super::next::Next;
 use crate::database::Database;
@@ -24,25 +24,6 @@ impl Settling {
     /// what its log holds.
     pub fn may_vote(&self, log: &LogQueue) -> bool {
         self.unfinished.is_none() && log.is_idle()
-    }
-
-    /// What the disk is carrying out, which has reached its next step.
-    pub fn take_unfinished(&mut self, step: &str) -> Unfinished {
-        match self.unfinished.take() {
-            Some(unfinished) => unfinished,
-            None => panic!("{step}, and nothing is under way for a former leader"),
-        }
-    }
-
-    /// The log has its marker.
-    pub fn on_marker_durable(&mut self, cx: &mut Context<'_>) -> Next {
-        match self.take_unfinished("the log has a marker").after_marker(cx.common) {
-            AfterMarker::Reload => {
-                self.unfinished = Some(Unfinished::Reloading);
-                Next::Done
-            }
-            AfterMarker::Adopt(restored) => self.adopt(*restored, cx),
-        }
     }
 
     /// Goes on with another tree, which the log ends with.

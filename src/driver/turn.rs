@@ -185,7 +185,7 @@ impl Driver {
         for answered in self.replica.take_answered(now) {
             let cnxn = answered.cnxn;
             let text = world.views().render(answered);
-            self.replica.tell(cnxn, text);
+            self.replica.answer_word(cnxn, text);
         }
     }
 

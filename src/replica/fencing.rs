@@ -38,14 +38,14 @@ impl<O: Copy> Fencing<O> {
         self.waiting.into_iter().map(|(_, attach)| attach)
     }
 
-    /// `former` sends nothing any more: calls `tell` with each connection that has waited for it and its answer. `is_owner` is
+    /// `former` sends nothing any more: calls `answer` with each connection that has waited for it and its answer. `is_owner` is
     /// true if the session still belongs to the one that attaches, `is_valid` if the answer is yes even so.
     pub fn fenced(
         &mut self,
         former: CnxnId,
         is_owner: impl Fn(&Attach<O>) -> bool,
         is_valid: impl Fn(&Attach<O>) -> bool,
-        mut tell: impl FnMut(O, SessionKind),
+        mut answer: impl FnMut(O, SessionKind),
     ) {
         while let Some(at) = self.waiting.iter().position(|(waits_for, _)| *waits_for == former) {
             let (_, attach) = self.waiting.swap_remove(at);
@@ -65,7 +65,7 @@ impl<O: Copy> Fencing<O> {
                 true => SessionKind::Attached { session_id, timeout_ms },
                 false => SessionKind::Refused { session_id },
             };
-            tell(cnxn, what);
+            answer(cnxn, what);
         }
     }
 }

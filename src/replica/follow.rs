@@ -435,7 +435,7 @@ impl Follow {
     }
 
     /// Answers the syncs before a request whose txn is about to be applied: their leader is gone, or it would have
-    /// answered them before. A new leader has the txn, so nobody led in between, and all that was committed when they
+    /// answered them before. A new leader has the txn, so no other server led in between, and all that was committed when they
     /// were asked comes before it. What cannot be read is refused.
     fn pass_syncs(&mut self, session_id: i64, cxid: i32) {
         let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
@@ -622,7 +622,7 @@ mod tests {
         follow
     }
 
-    /// What the views hear of a txn of the session that nobody here asked for.
+    /// What the views hear of a txn of the session that no client of this server asked for.
     fn after(mut follow: Follow, op: OpCode, txn: &Txn<'_>) -> Vec<(Option<CnxnId>, i32, String)> {
         heard(&mut follow);
         commit(&mut follow, 0, op, txn)

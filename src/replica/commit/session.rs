@@ -89,7 +89,7 @@ impl Commit {
             return self.push(Some(origin), 0, SessionKind::Refused { session_id });
         }
         if self.leads {
-            // A txn, so that its former server knows of it whoever leads next: what that still holds for the client
+            // A txn, so that its former server knows of it under any next leader: what that still holds for the client
             // must not be done any more. To ZooKeeper's own servers it is a session that they know.
             self.next_zxid();
             let header = self

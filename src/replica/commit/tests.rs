@@ -67,7 +67,7 @@ fn views_have_their_turn_beside_learners() {
     assert!(commit.takes_uplinks());
 }
 
-/// A learner that asks once more for a session that is about to end stops nobody.
+/// A learner that asks once more for a session that is about to end delays no other request.
 #[test]
 fn creating_a_session_that_ends() {
     let now = Now { mono_us: 0, wall_ms: 1_700_000_000_000 };

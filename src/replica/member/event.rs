@@ -8,7 +8,7 @@ use crate::zab::leader::{CloseLearner, Lag};
 
 /// What happens to a member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)] // the messages say it
+#[allow(missing_docs)] // the messages are the documentation
 pub enum Event {
     #[error("looking for a leader: zxid={zxid} epoch={epoch} served={served} why={}", Text(.why))]
     Looking { zxid: Zxid, epoch: u32, served: bool, why: String },

@@ -446,8 +446,8 @@ impl Replica {
         answered
     }
 
-    /// The answer to a four-letter word.
-    pub fn tell(&mut self, cnxn: CnxnId, text: Vec<u8>) {
+    /// Sends the text of a four-letter word to the client that asked.
+    pub fn answer_word(&mut self, cnxn: CnxnId, text: Vec<u8>) {
         self.core().answer_four_letter_word(cnxn, text);
     }
 }

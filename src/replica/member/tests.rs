@@ -131,7 +131,7 @@ fn view() -> View {
     )
 }
 
-/// What is asked of a server in the moment in which it gets its leader's tree goes in front of that tree: behind it,
+/// What is asked of a server in the moment in which it gets its leader's tree goes before that tree: after it,
 /// it would be of a zxid before, and the server would stop itself.
 #[test]
 fn word_while_a_tree_is_installed() {
@@ -171,7 +171,7 @@ fn word_while_the_log_is_written() {
         asked.entries[..],
         [Entry { what: EntryKind::Control(ControlKind::Report { .. }), zxid: Zxid::ZERO, .. }]
     ));
-    replica.tell(cnxn, b"Mode: standalone".to_vec());
+    replica.answer_word(cnxn, b"Mode: standalone".to_vec());
     let told = replica.take_published().expect("the client is told");
     assert!(matches!(told.entries[..], [Entry { what: EntryKind::Control(ControlKind::Text(_)), .. }]));
     replica.durable(group, at(3));
@@ -212,7 +212,7 @@ fn deaf_while_truncating() {
 fn all_instead_of_a_truncation() {
     let last = Zxid::new(8, 7);
     // What it says to the leader of this epoch about the end of its log.
-    let say = |replica: &mut Replica, link: LinkId, epoch: u32| {
+    let promise_epoch = |replica: &mut Replica, link: LinkId, epoch: u32| {
         let mut bytes = Vec::new();
         put_leader_info(&mut bytes, Epoch(epoch), PROTOCOL_VERSION_CUMULATIVE);
         replica.received(link, &bytes, at(5));
@@ -251,7 +251,7 @@ fn all_instead_of_a_truncation() {
     };
     for kind in [PacketType::TRUNC, PacketType::DIFF] {
         let (mut replica, link) = begin();
-        assert_eq!(say(&mut replica, link, 9), (Zxid::ZERO, -1));
+        assert_eq!(promise_epoch(&mut replica, link, 9), (Zxid::ZERO, -1));
         let mut bytes = Vec::new();
         put_bare(&mut bytes, kind, Zxid::new(8, 5));
         replica.received(link, &bytes, at(6));
@@ -260,7 +260,11 @@ fn all_instead_of_a_truncation() {
         assert_eq!(in_ensemble(&mut replica).common.history.last(), last);
     }
     let (mut replica, link) = begin();
-    assert_eq!(say(&mut replica, link, 10), (last, 8), "the promise of another epoch tells what is here");
+    assert_eq!(
+        promise_epoch(&mut replica, link, 10),
+        (last, 8),
+        "the promise of another epoch tells what is here"
+    );
 }
 
 /// So it does with proposals that come while a tree is on its way to the disk.
@@ -321,7 +325,7 @@ fn leader_that_makes_its_tree() {
     assert!(!leads(&mut replica), "no server is left to follow");
 }
 
-/// A follower that comes back to its leader still has its clients' sessions there, and nobody else has.
+/// A follower that comes back to its leader still has its clients' sessions there, and no other server has.
 #[test]
 fn sessions_of_a_learner_that_comes_back() {
     let last = Zxid::new(1, 5);

@@ -18,10 +18,10 @@ fn slots_are_reused() {
     net.clients[a].closed = Some(CloseReason::Done);
     let b = net.open(0);
     assert_eq!(net.clients[b].place.slot, place.slot);
-    net.settle();
+    net.run_until_idle();
     assert!(net.clients[b].inbox.is_empty());
     net.send_connect(b, 0, &[0; 16], 5_000);
-    net.settle();
+    net.run_until_idle();
     net.connected(b);
     net.ok(b, get(1, "/x"));
 }
@@ -65,7 +65,7 @@ fn events_count_while_they_are_unsent() {
             // The log of all rounds is longer than a segment.
             net.encoder = GroupEncoder::new(SEGMENT_BYTES, 1, net.views[0].zxid());
             net.send_all(writer, &sets);
-            net.settle();
+            net.run_until_idle();
             if steady {
                 let taken = net.views[0].output(place).len().saturating_sub(50_000);
                 net.views[0].sent(place, taken);
@@ -109,7 +109,7 @@ fn signs_of_life_of_who_is_not_served() {
     let mut net = Net::new();
     let client = net.connect(0);
     net.send(client, &request(1, OpCode::CREATE, |out| put_create(out, "/big", &vec![7; 900_000], 0)));
-    net.settle();
+    net.run_until_idle();
     let place = net.clients[client].place;
     net.clients[client].takes = false;
     let signs = |net: &mut Net| {

@@ -222,7 +222,7 @@ impl Net {
     pub fn connect(&mut self, view: usize) -> usize {
         let client = self.open(view);
         self.send_connect(client, 0, &[0; 16], 10_000);
-        self.settle();
+        self.run_until_idle();
         assert_eq!(self.connected(client).timeout_ms, 10_000);
         client
     }
@@ -288,7 +288,7 @@ impl Net {
     }
 
     /// Lets everything that is under way come to rest.
-    pub fn settle(&mut self) {
+    pub fn run_until_idle(&mut self) {
         loop {
             self.collect();
             self.up();
@@ -305,7 +305,7 @@ impl Net {
             self.views.iter_mut().for_each(|view| view.tick(self.now));
             self.up();
             self.commit.tick(self.now);
-            self.settle();
+            self.run_until_idle();
         }
     }
 
@@ -337,7 +337,7 @@ impl Net {
     /// Sends, lets it be done, and says what came back.
     pub fn call(&mut self, client: usize, frame: Frame) -> Got {
         self.send(client, &frame);
-        self.settle();
+        self.run_until_idle();
         let mut got = self.got(client);
         assert_eq!(got.len(), 1, "{got:?}");
         got.remove(0)
@@ -414,5 +414,5 @@ pub fn watch_all(net: &mut Net, client: usize) {
         out.put_i32(1);
     });
     net.send(client, &frame);
-    net.settle();
+    net.run_until_idle();
 }

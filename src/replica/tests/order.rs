@@ -56,9 +56,9 @@ fn deferred_reads_do_not_see_later_writes() {
             get(8, "/big"),
         ],
     );
-    net.settle();
+    net.run_until_idle();
     net.clients[a].takes = true;
-    net.settle();
+    net.run_until_idle();
     let got = net.got(a);
     assert_eq!(brief(&got), ["2:0", "3:0", "4:0", "5:0", "6:0", "7:-101", "8:0"]);
     assert!(got.is_sorted_by_key(Got::zxid), "a later reply carries an older zxid");
@@ -72,14 +72,14 @@ fn events_come_first() {
     let (a, b) = (net.connect(0), net.connect(0));
     net.send_all(a, &[read(1, OpCode::EXISTS, "/x", true), read(2, OpCode::GET_CHILDREN, "/", true)]);
     net.send_all(a, &[create(3, "/x", 0), get(4, "/x")]);
-    net.settle();
+    net.run_until_idle();
     let got = net.got(a);
     assert_eq!(brief(&got), ["1:-101", "2:0", "1 /x", "4 /", "3:0", "4:0"]);
     assert_eq!(got[2].zxid(), got[4].zxid());
 
     net.send(a, &read(5, OpCode::GET_DATA, "/x", true));
     net.send(b, &set(1, "/x", b"new", -1));
-    net.settle();
+    net.run_until_idle();
     net.send(a, &get(6, "/x"));
     assert_eq!(brief(&net.got(a)), ["5:0", "3 /x", "6:0"]);
 }
@@ -109,7 +109,7 @@ fn set_watches_catches_up() {
     assert_eq!(brief(&got), ["3 /changed", "2 /gone", "1 /same", "4 /parent", "-8:0"]);
     assert!(got[..4].iter().all(|event| event.zxid() == -1));
     net.send(a, &create(2, "/none", 0));
-    net.settle();
+    net.run_until_idle();
     assert_eq!(brief(&net.got(a)), ["1 /none", "2:0"]);
     // zxids are signed in Java: -1 is before everything.
     let b = net.connect(1);
@@ -127,7 +127,7 @@ fn frames_in_pieces() {
         net.send(a, &[byte]);
         net.collect();
     }
-    net.settle();
+    net.run_until_idle();
     assert_eq!(brief(&net.got(a)), ["1:0", "2:0", "3:0", "4:0"]);
 }
 
@@ -138,7 +138,7 @@ fn pipelined_behind_connect() {
     let a = net.open(0);
     net.send_connect(a, 0, &[0; 16], 5_000);
     net.send_all(a, &[create(1, "/x", 1), get(2, "/x")]);
-    net.settle();
+    net.run_until_idle();
     assert_ne!(net.connected(a).session_id, 0);
     assert_eq!(brief(&net.got(a)), ["1:0", "2:0"]);
 }

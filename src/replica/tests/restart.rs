@@ -44,7 +44,7 @@ fn image_while_changes_go_on() {
             })
             .collect();
         net.send_all(a, &frames);
-        net.settle();
+        net.run_until_idle();
         net.got(a);
     };
     (0..100).for_each(|_| change(&mut net));
@@ -87,7 +87,7 @@ fn restart() {
     let mut net = Net::restored(settings(), restored);
     let b = net.open(1);
     net.send_connect(b, id, &password(id), 10_000);
-    net.settle();
+    net.run_until_idle();
     assert_eq!(net.connected(b).session_id, id);
     assert_eq!(net.stat(b, "/e").ephemeral_owner, id);
     let got = net.call(b, create(2, "/x", 0));

@@ -16,11 +16,11 @@ fn close_session_deletes_ephemerals() {
     assert_eq!(net.stat(b, "/e1").ephemeral_owner, net.clients[a].session_id);
     net.send(a, &read(2, OpCode::EXISTS, "/e1", true));
     net.send(b, &read(2, OpCode::EXISTS, "/e2", true));
-    net.settle();
+    net.run_until_idle();
     net.got(a);
     net.got(b);
     net.send_all(a, &[close(3), get(4, "/kept")]);
-    net.settle();
+    net.run_until_idle();
     let got = net.got(a);
     assert_eq!(brief(&got), ["2 /e1", "3:0"]);
     assert_eq!(got[0].zxid(), got[1].zxid());
@@ -64,7 +64,7 @@ fn attach_fences_the_former_connection() {
         net.publish(&deltas);
         assert!(net.clients[b].inbox.is_empty(), "told before the former connection is known to be silent");
         assert!(matches!(net.clients[a].closed, Some(CloseReason::SessionMoved { .. })));
-        net.settle();
+        net.run_until_idle();
         let response = net.connected(b);
         assert_eq!((response.session_id, response.timeout_ms), (id, 10_000));
         assert_eq!(net.data(b, "/e"), "");
@@ -102,7 +102,7 @@ fn attach_overtaken_by_another() {
     if let Some(more) = &more {
         net.views[0].apply(more, net.now);
     }
-    net.settle();
+    net.run_until_idle();
     assert_eq!(net.connected(c).session_id, id);
     assert!(net.clients[a].closed.is_some() && net.clients[b].closed.is_some());
     assert!(net.clients[b].inbox.is_empty());
@@ -120,7 +120,7 @@ fn wrong_password() {
     {
         let b = net.open(1);
         net.send_connect(b, session_id, &password, 10_000);
-        net.settle();
+        net.run_until_idle();
         assert_eq!(net.connected(b), ConnectResponse::expired(Some(false)));
         assert_eq!(net.clients[b].closed, Some(CloseReason::Done));
     }
@@ -145,7 +145,7 @@ fn client_ahead() {
         };
         jute::frame(&mut frame, |out| request.put(out));
         net.send(a, &frame);
-        net.settle();
+        net.run_until_idle();
         assert_eq!(matches!(net.clients[a].closed, Some(CloseReason::ZxidAhead { .. })), turned_away);
     }
 }
@@ -187,11 +187,11 @@ fn attach_changes_the_timeout() {
     let mut net = Net::new();
     let a = net.open(0);
     net.send_connect(a, 0, &[0; 16], 2_000);
-    net.settle();
+    net.run_until_idle();
     let id = net.connected(a).session_id;
     let b = net.open(1);
     net.send_connect(b, id, &password(id), 20_000);
-    net.settle();
+    net.run_until_idle();
     assert_eq!(net.connected(b).timeout_ms, 20_000);
     net.ok(b, create(1, "/e", 1));
     // A client with 20 s pings every 6 to 7.

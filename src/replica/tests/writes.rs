@@ -187,7 +187,7 @@ fn containers_and_ttls() {
     let mut net = Net::new();
     let a = net.open(0);
     net.send_connect(a, 0, &[0; 16], 20_000);
-    net.settle();
+    net.run_until_idle();
     net.connected(a);
     for path in ["/used", "/full", "/unused"] {
         net.ok(a, request(1, OpCode::CREATE_CONTAINER, |out| put_create(out, path, b"", 4)));

@@ -24,7 +24,7 @@
 //! | `fencing` | a client attaches while its former connection is open |
 //! | `core` | what both sides have: tree, deltas, answers |
 //! | `view` | connections, reads, watches, the committed tree |
-//! | `report` | what the views know for a four-letter word |
+//! | `report` | what the views and the commit side know for a four-letter word |
 //! | `settings` | settings of views and commit side, from a configuration |
 //!
 //! Invariants: `view.zxid <= committed <= proposed = commit.zxid`; every request that a view sends up

@@ -115,6 +115,7 @@ impl Core {
     /// Takes another tree; no client waits for anything then.
     pub fn reset(&mut self, restored: Database) -> BTreeMap<i64, i32> {
         let Database { tree, quotas, acls, sessions, zxid } = restored;
+        assert!(self.asides.entries.is_empty(), "entries before the tree at {zxid} are not published");
         (self.tree, self.quotas, self.acls) = (tree, quotas, acls);
         (self.zxid, self.last_txn) = (zxid, zxid);
         self.deltas = Deltas::default();
@@ -124,6 +125,7 @@ impl Core {
 
     /// From here on entries of txns are held back; views were given everything through `shown`.
     pub fn hold(&mut self, shown: (Zxid, u64)) {
+        assert!(shown.0 <= self.zxid, "views were given {}, the tree is as of {}", shown.0, self.zxid);
         self.held = Some(shown);
     }
 
@@ -134,6 +136,7 @@ impl Core {
 
     /// Entries of txns are not held back any more.
     pub fn release(&mut self) {
+        assert!(self.is_held(), "nothing is held at {}", self.zxid);
         assert!(self.asides.entries.is_empty(), "what went past the held entries comes first");
         self.held = None;
     }
@@ -222,7 +225,10 @@ impl Core {
             if self.digests.len() == DIGESTS_MAX {
                 self.digests.pop_front();
             }
+            let last = self.digests.back().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+            assert!(last < self.zxid, "the digest of {} comes after that of {last}", self.zxid);
             self.digests.push_back((self.zxid, digest));
+            assert!(self.digests.len() <= DIGESTS_MAX, "{} digests are kept", self.digests.len());
         }
         Some(digest)
     }

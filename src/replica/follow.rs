@@ -172,6 +172,8 @@ impl Follow {
 
     /// Replaces the tree by what a leader sent or the disk holds.
     pub fn reset(&mut self, restored: Database, shown: (Zxid, u64)) {
+        assert!(self.owners.is_empty(), "{} clients are connected to the tree before", self.owners.len());
+        assert!(self.forwarded.is_empty(), "{} sessions wait for a leader", self.forwarded.len());
         self.sessions = self.core.reset(restored);
         self.core.hold(shown);
         self.logged.clear();
@@ -209,6 +211,7 @@ impl Follow {
     }
 
     fn send_again(&mut self) {
+        assert!(self.syncs.is_empty(), "{} syncs wait for a former leader", self.syncs.len());
         self.barrier = None;
         self.connected = true;
         for (&session_id, requests) in &self.forwarded {
@@ -512,6 +515,7 @@ impl Follow {
         }
         let is_known = self.sessions.contains_key(&session_id);
         let (header, what, differs) = self.core.apply_logged(&mut self.sessions, logged.zxid, &logged.txn)?;
+        debug_assert_eq!(self.core.last_txn, logged.zxid, "the tree is as of another txn than the last one");
         let to = match what {
             EntryKind::Session(SessionKind::Created { .. }) if is_known => {
                 self.attached_somewhere(session_id);

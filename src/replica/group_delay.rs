@@ -61,6 +61,8 @@ impl GroupDelay {
             self.until_us = None;
             self.pause = self.pause.saturating_sub(1);
         }
+        assert!(self.expected <= RECORDS_ENOUGH, "{} requests are expected", self.expected);
+        assert!(self.pause <= PAUSE_GROUPS, "{} groups of pause", self.pause);
         is_due
     }
 

@@ -109,8 +109,10 @@ impl Queries {
         query: u64,
         report: ViewReport,
     ) -> Option<(CnxnId, FourLetterWord, Vec<ViewReport>)> {
+        assert!(query <= self.next, "report to question {query}, and {} were asked", self.next);
         let open = self.open.get_mut(&query)?;
         open.reports.push(report);
+        assert!(open.reports.len() <= usize::from(self.views), "{} views answer", open.reports.len());
         if open.reports.len() < usize::from(self.views) {
             return None;
         }

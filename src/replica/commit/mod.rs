@@ -316,11 +316,11 @@ impl Commit {
                 self.views_waiting -= usize::from(uplink.of_view);
             }
         }
-        debug_assert!(
-            self.views_waiting <= self.backlog.len(),
-            "{} uplinks of views wait",
-            self.views_waiting
-        );
+        let uplinks = self.backlog.len();
+        assert!(self.views_waiting <= uplinks, "{} of {uplinks} uplinks are of views", self.views_waiting);
+        if uplinks == 0 {
+            assert_eq!(self.backlog_bytes, 0, "bytes of backlog, and no uplink waits");
+        }
     }
 
     /// Counts requests that were taken together, of so many that waited since then.
@@ -328,6 +328,7 @@ impl Commit {
         if taken == 0 {
             return;
         }
+        debug_assert!(taken <= waiting as u64, "{taken} requests were taken of {waiting}");
         self.checked += taken;
         let waited_us = since_us.map_or(0, |since_us| (self.now_us - since_us).max(0));
         let metrics = &mut self.core.metrics;
@@ -390,6 +391,11 @@ impl Commit {
         assert!(self.committed <= zxid, "committed {} is later than {zxid}", self.committed);
         assert!(last.zxid <= zxid, "an entry of {}, the newest txn is {zxid}", last.zxid);
         assert_eq!(last.changes_end, changes, "changes that are no entry's");
+        assert_eq!(last.results_end, self.core.deltas.results.len(), "results that are no entry's");
+        if !self.records.is_empty() {
+            assert_eq!(self.records.last(), self.core.last_txn, "the group ends before the newest txn");
+            assert!(self.records.first() > self.committed, "a txn is committed before it is proposed");
+        }
         self.next_is_large = false;
         self.work.set(WORK_PER_TURN);
         self.core.deltas.log_bytes = self.records.bytes();

@@ -142,6 +142,7 @@ impl Commit {
             "an ephemeral outlives its session"
         );
         self.sessions.remove(asker.session_id);
+        debug_assert!(self.sessions.owner(asker.session_id).is_none(), "a session outlives its close");
         self.push(asker.origin, asker.xid, SessionKind::Closed { session_id: asker.session_id });
     }
 }

@@ -78,6 +78,15 @@ impl Commit {
         }
         let results = self.core.deltas.results.len() - first_result;
         assert_eq!(results, ops.len(), "multi {} has a result for each operation", header.zxid);
+        debug_assert_eq!(
+            self.core.deltas.results[first_result..]
+                .iter()
+                .map(|result| result.changes as usize)
+                .sum::<usize>(),
+            self.core.deltas.changes.len() - first_change,
+            "changes of multi {} belong to no operation",
+            header.zxid
+        );
         self.log_encoded(&header, &encoded);
         let what = if failed == Some(ErrorCode::SessionMoved) { TxnKind::Moved } else { TxnKind::Multi };
         self.push(asker.origin, asker.xid, what);

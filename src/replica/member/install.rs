@@ -202,6 +202,9 @@ impl Behind {
             self.bytes -= txn.len();
             tree.replay(zxid, &txn)?;
         }
+        if self.is_empty() {
+            assert_eq!(self.bytes, 0, "bytes of txns, and none waits");
+        }
         Ok(())
     }
 

@@ -137,6 +137,7 @@ impl LogQueue {
     /// Appends a group whose first txn was made at `since_us`; gives it back to be shared with the history.
     pub fn append(&mut self, records: Batch, since_us: i64) -> Arc<Batch> {
         assert!(!records.is_empty(), "a group without txns needs no log");
+        assert!(self.gathered.is_empty(), "a group is appended before txns that were gathered");
         let first = records.first();
         assert!(first > self.appended, "the log goes back: {first} after {}", self.appended);
         self.appended = records.last();

@@ -85,6 +85,9 @@ impl Proposer {
         if let Some(last) = self.groups.back() {
             assert!(through >= last.through, "group {through} after {}", last.through);
         }
+        if !records.is_empty() {
+            assert!(records.last() <= through, "group {through} has the record of {}", records.last());
+        }
         let changes = deltas.changes.iter().map(Change::records).sum::<u64>();
         self.commit.core_mut().metrics.counters.outstanding_changes_queued += changes;
         let (at_us, made_us, count) = (now.mono_us, since_us, records.records() as usize);

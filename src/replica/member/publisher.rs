@@ -68,6 +68,9 @@ impl Publisher {
 
     /// Publishes entries, which are in zxid order.
     pub fn publish(&mut self, deltas: Deltas) {
+        if let Some(first) = deltas.entries.first() {
+            assert!(first.zxid >= self.shown.0, "{} is published after {}", first.zxid, self.shown.0);
+        }
         if let Some(last) = deltas.entries.last() {
             self.shown = (last.zxid, last.digest);
             self.published.push_back(deltas);
@@ -152,6 +155,7 @@ impl Publisher {
 
     /// Clients are served from here on.
     pub fn open(&mut self) {
+        assert!(self.held.is_empty(), "clients are served, and {} groups are held", self.held.len());
         if std::mem::replace(&mut self.service, Service::Open) == Service::Dropped {
             self.publish_control(ControlKind::Serving(true));
         }

@@ -72,6 +72,8 @@ impl Turn<'_> {
     fn establish(&mut self, session_id: i64, timeout_ms: i32) {
         self.begin_answer();
         let cnxn = &mut *self.cnxn;
+        assert_eq!(cnxn.session_id, 0, "{:?} gets a second session, {session_id:#x}", self.id);
+        assert_ne!(session_id, 0, "{:?} gets a session without an id", self.id);
         cnxn.state = State::Established;
         (cnxn.session_id, cnxn.timeout_ms) = (session_id, timeout_ms);
         self.pool.by_session.insert(session_id, self.id.slot);

@@ -56,6 +56,8 @@ impl View {
             self.connections.pool.charge(REQUEST_WORK * (1 + changes.len()) / 2);
             self.entry(entry, changes, results, now);
         }
+        debug_assert_eq!(cursor.changes, deltas.changes.len(), "changes that are no entry's");
+        debug_assert_eq!(cursor.results, deltas.results.len(), "results that are no entry's");
         if !self.outbox.has_outstanding_max() {
             self.connections.release_held_up();
         }
@@ -315,6 +317,7 @@ impl View {
             MultiHeader { op, done: false, err: 0 }.put(body);
             self.data.put_result(op, changed, body);
         }
+        debug_assert!(changes.is_empty(), "{} changes of multi {zxid} belong to no operation", changes.len());
         MultiHeader::END.put(body);
     }
 }

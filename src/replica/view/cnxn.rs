@@ -371,6 +371,11 @@ impl Cnxn {
 
     /// Ends the connection of a client that does not take what waits for it, which is given up.
     pub fn give_up_output(&mut self, bytes: usize, limit: usize) {
+        assert!(
+            bytes >= limit,
+            "the output of {} is given up at {bytes} bytes, and may have {limit}",
+            self.peer
+        );
         (self.out, self.sent) = (Vec::new(), 0);
         self.close(CloseReason::SlowReader { bytes, limit });
     }

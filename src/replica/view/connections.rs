@@ -65,7 +65,9 @@ impl Connections {
 
     /// How many are open.
     pub fn count(&self) -> usize {
-        self.slots.len() - self.free.len() - self.ending.len()
+        let unused = self.free.len() + self.ending.len();
+        assert!(unused <= self.slots.len(), "{unused} of {} slots have no connection", self.slots.len());
+        self.slots.len() - unused
     }
 
     /// Those that are open.
@@ -84,6 +86,10 @@ impl Connections {
         place.generation = place.generation.wrapping_add(1);
         place.cnxn = Some(Box::new(cnxn));
         let place = Place { slot, generation: place.generation };
+        debug_assert!(
+            self.fresh.back().is_none_or(|(last_ms, _)| *last_ms <= deadline_ms),
+            "the deadline of slot {slot}, {deadline_ms} ms, is earlier than that of the connection before"
+        );
         self.fresh.push_back((deadline_ms, self.id_of(place)));
         place
     }
@@ -139,6 +145,11 @@ impl Connections {
     /// How the commit side names the connection that has a session.
     pub fn id_of_session(&self, session_id: i64) -> Option<CnxnId> {
         let slot = *self.pool.by_session.get(&session_id)?;
+        debug_assert_eq!(
+            self.peek(slot).map(|cnxn| cnxn.session_id),
+            Some(session_id),
+            "slot {slot} is listed for a session that it does not have"
+        );
         Some(self.id_of(Place { slot, generation: self.slots[slot as usize].generation }))
     }
 
@@ -169,6 +180,11 @@ impl Connections {
         if let Some(&slot) = self.ending.last()
             && watches.remove_some(watch::Cnxn(slot), ENDED_WATCHES_PER_TURN)
         {
+            assert!(
+                self.slots[slot as usize].cnxn.is_none(),
+                "slot {slot} is freed while a connection has it"
+            );
+            debug_assert!(!self.free.contains(&slot), "slot {slot} is freed twice");
             self.ending.pop();
             self.free.push(slot);
         }

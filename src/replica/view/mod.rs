@@ -293,6 +293,12 @@ impl View {
 
     /// Ends connections whose time is over, and collects signs of life. Call it every 20 ms or so; `now` never goes back.
     pub fn tick(&mut self, now: Now) {
+        debug_assert!(
+            now.mono_ms() >= self.now_ms,
+            "time goes back: {} after {} ms",
+            now.mono_ms(),
+            self.now_ms
+        );
         self.now_ms = now.mono_ms();
         self.connections.end_some(&mut self.data.watches);
         self.connections.end_stuck(now.mono_ms());

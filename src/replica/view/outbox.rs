@@ -1,6 +1,7 @@
 //! What a view sends to the commit side, and how much of it is not answered yet.
 
 use crate::proto::{ConnectRequest, Id, OpCode};
+use crate::replica::commit::WRITE_BYTES_MAX;
 use crate::replica::{CnxnId, Now, Request, Uplink, ViewRequest};
 use std::sync::Arc;
 
@@ -85,6 +86,7 @@ impl Outbox {
         ids: Arc<[Id]>,
         now: Now,
     ) {
+        debug_assert!(body.len() <= WRITE_BYTES_MAX, "a write of {} bytes is sent up", body.len());
         self.begin(now);
         let start = self.uplink.bytes.len();
         self.uplink.bytes.extend_from_slice(body);
@@ -135,6 +137,13 @@ impl Outbox {
         if self.uplink.items.is_empty() {
             return None;
         }
+        let is_counted =
+            |item: &&ViewRequest| matches!(item, ViewRequest::Request(_) | ViewRequest::Connect { .. });
+        debug_assert!(
+            self.uplink.items.iter().filter(is_counted).count() <= self.outstanding,
+            "the uplink has more requests than the {} that wait for an answer",
+            self.outstanding
+        );
         let next = Uplink { serving_generation: self.uplink.serving_generation, ..Uplink::default() };
         Some(std::mem::replace(&mut self.uplink, next))
     }
@@ -150,6 +159,12 @@ impl Outbox {
 
     /// Advances the time; true every [`TOUCH_INTERVAL_MS`], when sessions are to be added with [`Self::signs_mut`].
     pub fn is_report_due(&mut self, now: Now) -> bool {
+        debug_assert!(
+            now.mono_us >= self.ticked_us,
+            "time goes back: {} after {} us",
+            now.mono_us,
+            self.ticked_us
+        );
         let is_due = now.mono_ms() - self.reported_ms >= TOUCH_INTERVAL_MS;
         if is_due {
             self.reported_ms = now.mono_ms();

@@ -77,7 +77,9 @@ impl Pool {
     pub fn weigh(&mut self, cnxn: &mut Cnxn) {
         let unsent = cnxn.unsent();
         if unsent >= OUT_BYTES_PAUSE_SHORT || cnxn.weighed > 0 {
-            self.unsent_bytes = self.unsent_bytes + unsent - cnxn.weighed;
+            let all = self.unsent_bytes + unsent;
+            assert!(cnxn.weighed <= all, "{} bytes of one connection, {all} of all", cnxn.weighed);
+            self.unsent_bytes = all - cnxn.weighed;
             cnxn.weighed = unsent;
         }
     }
@@ -144,6 +146,7 @@ impl Pool {
     #[inline]
     pub fn hear(&mut self, slot: u32, cnxn: &mut Cnxn) {
         if !cnxn.touched && cnxn.state == State::Established {
+            debug_assert_ne!(cnxn.session_id, 0, "slot {slot} is established without a session");
             cnxn.touched = true;
             self.touched.push(slot);
         }
@@ -186,6 +189,8 @@ impl Pool {
         if cnxn.out.capacity() == 0
             && let Some(spare) = self.spares.pop()
         {
+            debug_assert!(spare.is_empty(), "a spare buffer has {} bytes of another connection", spare.len());
+            debug_assert_eq!(cnxn.sent, 0, "bytes were sent of no buffer");
             cnxn.out = spare;
         }
     }

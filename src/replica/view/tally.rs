@@ -64,6 +64,7 @@ impl Tally {
             events = &rest[length..];
             self.note_event(stats, 4 + length, now);
         }
+        debug_assert!(events.is_empty(), "{} bytes after the last whole event", events.len());
     }
 
     /// What was received from a connection since the last call took so long to answer: for reads, which were answered at

@@ -206,6 +206,7 @@ impl Turn<'_> {
     }
 
     fn connect(&mut self, frame: &[u8]) {
+        debug_assert_eq!(self.cnxn.state, State::Fresh, "a second connect request of {:?}", self.id);
         let Ok(request) = ConnectRequest::read(&mut Reader::new(frame)) else {
             return self.cnxn.close(CloseReason::Malformed("connect request"));
         };
@@ -223,6 +224,7 @@ impl Turn<'_> {
 
     /// Takes a four-letter word; `rest` is what follows it.
     fn four_letter_word(&mut self, word: FourLetterWord, rest: &[u8]) -> Word {
+        debug_assert_eq!(self.cnxn.state, State::Fresh, "{word:?} after other bytes of {:?}", self.id);
         let is_allowed = self.settings.whitelist.allows(word);
         let mask = match word {
             FourLetterWord::Stmk if is_allowed => {
@@ -325,6 +327,7 @@ impl Turn<'_> {
             }
         }
         let Self { cnxn, now, .. } = self;
+        debug_assert_ne!(cnxn.session_id, 0, "{op:?} of {:?}, which has no session, is sent up", self.id);
         self.pool.charge(REQUEST_WORK + body.len() / BYTES_PER_WORK);
         self.outbox.push_request(self.id, cnxn.session_id, xid, op, body, cnxn.ids.clone(), *now);
         cnxn.awaited += 1;

@@ -105,10 +105,10 @@ pub fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 
-/// A source without its tests, which stand at its end.
+/// A source without its tests, which stand at its end. `mod tests;` in a list of modules ends nothing.
 pub fn before_tests(text: &str) -> &str {
-    let text = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(text);
-    text.split("\n#[cfg(all(test, not(loom)))]\nmod tests").next().unwrap_or(text)
+    let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    text.split("\n#[cfg(all(test, not(loom)))]\nmod tests {").next().unwrap_or(text)
 }
 
 /// The names in `mod name;`.

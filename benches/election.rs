@@ -85,7 +85,7 @@ impl Ports {
         let own = Candidate { zxid: Zxid::new(7, 1000), peer_epoch: Epoch(7) };
         let servers = self.ports.len() as i64;
         for sid in 1..=servers {
-            self.call(sid, |port, out| port.look(NOW_MS, Some(own), out));
+            self.call(sid, |port, out| port.look_for_leader(NOW_MS, Some(own), out));
         }
         while let Some((sid, link, event)) = self.events.pop_front() {
             self.call(sid, |port, out| match event {

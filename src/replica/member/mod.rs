@@ -95,7 +95,7 @@ use std::sync::Arc;
 /// 3. [`proceed`](Self::proceed), then [`submit`](Self::submit) of one uplink after the other while
 ///    [`takes_uplinks`](Self::takes_uplinks) allows it.
 /// 4. Every 20 ms [`heard`](Self::heard), then [`tick`](Self::tick). Then four-letter words:
-///    [`take_answered`](Self::take_answered), and [`tell`](Self::tell) for each.
+///    [`take_answered`](Self::take_answered), and [`answer_word`](Self::answer_word) for each.
 /// 5. [`take_group`](Self::take_group): what is to be written and flushed next. Where it gives nothing,
 ///    [`waits_until_us`](Self::waits_until_us) says when to come again at the latest.
 /// 6. [`take_output`](Self::take_output) until it gives nothing, each output carried out before the next, and
@@ -420,7 +420,7 @@ impl Replica {
         self.publisher.take()
     }
 
-    /// Four-letter words that only lack what the shell knows; [`Replica::tell`] must follow for each.
+    /// Four-letter words that only lack what the shell knows; [`Replica::answer_word`] must follow for each.
     pub fn take_answered(&mut self, now: Now) -> Vec<Answered> {
         let mut answered = self.core().take_answered();
         let standing = self.standing();

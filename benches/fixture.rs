@@ -7,7 +7,7 @@ use std::sync::Arc;
 use zkfast::auth::Policy;
 use zkfast::database::Database;
 use zkfast::proto::acl::put_acls;
-use zkfast::proto::{Acl, ConnectRequest, JuteWrite, OpCode, Zxid, jute};
+use zkfast::proto::{Acl, ConnectRequest, JuteWrite, OpCode, SessionId, Zxid, jute};
 use zkfast::replica::{Commit, CommitSettings, Deltas, Now, Place, Proposed, Uplink, View, ViewSettings};
 use zkfast::tree::{self, Digests, Fixed, Owner, Tree};
 use zkfast::wal::Batch;
@@ -192,7 +192,7 @@ impl Server {
             protocol_version: 0,
             last_zxid_seen: Zxid::ZERO,
             timeout_ms: 30_000,
-            session_id: 0,
+            session_id: SessionId::NONE,
             password: Some(&[0; 16]),
             read_only: Some(false),
         };

@@ -4,7 +4,7 @@ use crate::fixture::{self, DATA_BYTES, Random};
 use criterion::{BatchSize, Criterion, Throughput};
 use std::hint::black_box;
 use zkfast::database::Database;
-use zkfast::proto::{OpCode, Zxid};
+use zkfast::proto::{OpCode, SessionId, Zxid};
 use zkfast::tree::{self, Digests};
 use zkfast::txn::{Txn, TxnHeader, put_digest};
 use zkfast::wal::{BLOCK_BYTES, Batch, Entry, GroupEncoder, Place, Recovery, SEGMENT_BYTES};
@@ -26,7 +26,13 @@ pub fn benches(criterion: &mut Criterion) {
 
 /// The txn of a setData as the commit side logs it.
 fn put_txn(out: &mut Vec<u8>, zxid: Zxid, path: &[u8], data: &[u8], version: i32) {
-    let header = TxnHeader { session_id: 1, cxid: 1, zxid, time_ms: 1_700_000_000_000, op: OpCode::SET_DATA };
+    let header = TxnHeader {
+        session_id: SessionId(1),
+        cxid: 1,
+        zxid,
+        time_ms: 1_700_000_000_000,
+        op: OpCode::SET_DATA,
+    };
     header.put(out);
     Txn::SetData { path, data: Some(data), version }.put(out);
 }

@@ -3,7 +3,7 @@
 use crate::fixture;
 use criterion::{Criterion, Throughput};
 use std::hint::black_box;
-use zkfast::proto::{Acl, Zxid};
+use zkfast::proto::{Acl, SessionId, Zxid};
 use zkfast::snapshot::{Header, Node, Refused, Visitor, decode};
 use zkfast::storage::{self, ImageEncoder};
 use zkfast::tree::{Digests, ExtendedTypes, NodeImage, Settings};
@@ -61,7 +61,7 @@ impl Visitor for Seen {
         Ok(())
     }
 
-    fn session(&mut self, _: i64, _: i32) -> Result<(), Refused> {
+    fn session(&mut self, _: SessionId, _: i32) -> Result<(), Refused> {
         Ok(())
     }
 

@@ -17,7 +17,7 @@ pub use metrics::{
 pub use render::{last_op, render};
 pub use words::{FourLetterWord, Whitelist};
 
-use crate::proto::Zxid;
+use crate::proto::{SessionId, Zxid};
 use crate::watch;
 use std::collections::BTreeMap;
 
@@ -87,17 +87,17 @@ pub struct Status {
     /// Client connections, also without a session, and the one that asks; `stat`, `cons`, `dump`.
     pub connections: Vec<Connection>,
     /// When sessions expire, in `wall_ms`, soonest first, and which; `dump` of the server that expires them.
-    pub sessions: Vec<(i64, Vec<i64>)>,
+    pub sessions: Vec<(i64, Vec<SessionId>)>,
     /// Sessions by id with their timeouts in milliseconds; `dump` of a follower or an observer, which expires none.
-    pub learner_sessions: Option<Vec<(i64, i32)>>,
+    pub learner_sessions: Option<Vec<(SessionId, i32)>>,
     /// Sessions and their ephemeral znodes; `dump`.
-    pub ephemerals: Vec<(i64, Vec<Box<[u8]>>)>,
+    pub ephemerals: Vec<(SessionId, Vec<Box<[u8]>>)>,
     /// `wchs`.
     pub watches: watch::Summary,
     /// Sessions and the paths that they watch; `wchc`.
-    pub watches_by_session: Vec<(i64, Vec<Box<[u8]>>)>,
+    pub watches_by_session: Vec<(SessionId, Vec<Box<[u8]>>)>,
     /// Paths and the sessions that watch them; `wchp`.
-    pub watches_by_path: Vec<(Box<[u8]>, Vec<i64>)>,
+    pub watches_by_path: Vec<(Box<[u8]>, Vec<SessionId>)>,
     /// Tree digests of some zxids, oldest first; `hash`.
     pub digests: Vec<(Zxid, u64)>,
     /// What `gtmk` shows and `stmk` has set; nothing else uses it.
@@ -229,7 +229,7 @@ pub struct Connection {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionSession {
     /// Session id.
-    pub id: i64,
+    pub id: SessionId,
     /// As [`last_op`] writes it; empty is shown as `NA`.
     pub last_op: &'static str,
     /// When the connection began.

@@ -2,7 +2,7 @@
 
 use super::date::date_of;
 use super::{Connection, FourLetterWord, LastMinMax, Mode, Namespace, QuotaUse, Status, Summary};
-use crate::proto::OpCode;
+use crate::proto::{OpCode, SessionId};
 use std::fmt::{Display, Write as _};
 
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
@@ -361,7 +361,7 @@ fn dump(status: &Status, out: &mut Answer) {
     for set in sets() {
         out.line(format_args!("{} expire at {}:", set.len(), Date(set[0].expires_wall_ms)));
         for connection in set {
-            let id = connection.session.map_or(0, |session| session.id);
+            let id = connection.session.map_or(SessionId::NONE, |session| session.id);
             out.line(format_args!("\tip: /{} sessionId: {id:#x}", connection.peer));
         }
     }

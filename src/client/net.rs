@@ -1,7 +1,7 @@
 //! A client connection on a blocking socket.
 
 use super::session::{Incoming, Reply, Request, Session, SessionError};
-use crate::proto::{ConnectRequest, ConnectResponse, PASSWORD_BYTES, Zxid};
+use crate::proto::{ConnectRequest, ConnectResponse, PASSWORD_BYTES, SessionId, Zxid};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub struct Connect {
     /// Session timeout to ask for, in milliseconds.
     pub timeout_ms: i32,
     /// Id and password of a session to attach to again; `None` for a new one.
-    pub session: Option<(i64, [u8; PASSWORD_BYTES])>,
+    pub session: Option<(SessionId, [u8; PASSWORD_BYTES])>,
     /// Newest zxid seen so far.
     pub last_zxid_seen: Zxid,
     /// Whether a read-only server will do; `None` sends the 44 bytes of clients before 3.4.
@@ -113,7 +113,7 @@ impl Connection {
     }
 
     /// Id and password, to attach to this session again.
-    pub fn identity(&self) -> (i64, [u8; PASSWORD_BYTES]) {
+    pub fn identity(&self) -> (SessionId, [u8; PASSWORD_BYTES]) {
         (self.response.session_id, self.response.password)
     }
 

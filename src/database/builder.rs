@@ -2,7 +2,7 @@
 
 use super::{Database, FuzzyReplay};
 use crate::auth::AclList;
-use crate::proto::{Acl, Id, Perms, Zxid};
+use crate::proto::{Acl, Id, Perms, SessionId, Zxid};
 use crate::snapshot::java::Tail;
 use crate::snapshot::{self, Header, Node, Refused, Visitor};
 use crate::tree::{self, AclRef, Body, Fixed, NodeImage, Owner, Tree};
@@ -16,7 +16,7 @@ pub struct Builder {
     tree: Tree,
     table: AclTable,
     acls: BTreeMap<u32, AclRef>,
-    sessions: BTreeMap<i64, i32>,
+    sessions: BTreeMap<SessionId, i32>,
     /// Znodes of a fuzzy snapshot whose list came later than the snapshot's lists.
     unlisted: Vec<Box<[u8]>>,
     /// What these have until replay brings it: no client may do anything.
@@ -107,7 +107,7 @@ impl Visitor for Builder {
         Ok(())
     }
 
-    fn session(&mut self, id: i64, timeout_ms: i32) -> Result<(), Refused> {
+    fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), Refused> {
         match self.sessions.insert(id, timeout_ms) {
             None => Ok(()),
             Some(_) => Err(Refused::SessionTwice(id)),

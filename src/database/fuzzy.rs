@@ -2,7 +2,7 @@
 
 use super::{Agreement, Database, ReplayError, note_session, read_next};
 use crate::auth::AclList;
-use crate::proto::{OpCode, Zxid};
+use crate::proto::{OpCode, SessionId, Zxid};
 use crate::snapshot::java::Tail;
 use crate::tree::{self, ExtendedTypes, Owner, OwnerKind};
 use crate::txn::{Txn, TxnHeader, apply_fuzzy};
@@ -215,11 +215,11 @@ impl FuzzyReplay {
         }
         let Self { mut restored, exact_from, txns, mismatches, doubtful, disagrees, .. } = self;
         let (digest_mismatches, doubt) = (mismatches + doubtful, disagrees.map(|why| why.to_string()));
-        let dead: Vec<i64> =
+        let dead: Vec<SessionId> =
             restored.tree.ephemeral_owners().filter(|owner| !restored.sessions.contains_key(owner)).collect();
         let before = restored.tree.len();
         for session_id in dead {
-            if matches!(Owner(session_id).kind(ExtendedTypes::On), OwnerKind::Ttl { .. })
+            if matches!(Owner::ephemeral(session_id).kind(ExtendedTypes::On), OwnerKind::Ttl { .. })
                 && let Some(path) = restored.tree.ephemerals(session_id).next()
             {
                 return Err(FuzzyError::TtlOff { path: String::from_utf8_lossy(path).into() });

@@ -11,7 +11,7 @@ mod fuzzy;
 pub use builder::{BuildError, Builder};
 pub use fuzzy::{FuzzyError, FuzzyReplay, FuzzyReport};
 
-use crate::proto::{Acl, ErrorCode, Id, Perms, Short, Zxid};
+use crate::proto::{Acl, ErrorCode, Id, Perms, SessionId, Short, Zxid};
 use crate::tree::{self, Fixed, Owner, Tree};
 use crate::txn::{self, AclTable, Applied, Quotas, Txn, TxnHeader};
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub struct Database {
     /// Access lists in it.
     pub acls: AclTable,
     /// Sessions that are alive, with their timeouts in milliseconds.
-    pub sessions: BTreeMap<i64, i32>,
+    pub sessions: BTreeMap<SessionId, i32>,
     /// The last txn.
     pub zxid: Zxid,
 }
@@ -152,7 +152,7 @@ pub(crate) fn read_next<'a>(
 }
 
 /// Keeps `sessions` up to date with a txn.
-pub(crate) fn note_session(sessions: &mut BTreeMap<i64, i32>, header: &TxnHeader, txn: &Txn<'_>) {
+pub(crate) fn note_session(sessions: &mut BTreeMap<SessionId, i32>, header: &TxnHeader, txn: &Txn<'_>) {
     match txn {
         Txn::CreateSession { timeout_ms } => {
             sessions.insert(header.session_id, *timeout_ms);

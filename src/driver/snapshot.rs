@@ -1,6 +1,6 @@
 //! How a snapshot is taken of a view's tree, in slices, while the view serves and changes.
 
-use crate::proto::Zxid;
+use crate::proto::{SessionId, Zxid};
 use crate::replica::View;
 use crate::snapshot::{Counts, Header};
 use crate::storage::ImageEncoder;
@@ -23,7 +23,7 @@ pub struct Replaced;
 
 impl ImageOrigin {
     /// Begins an image in `view`. Gives its origin, the tree's digest, and the sessions with their timeouts in milliseconds.
-    pub fn begin(view: &mut View, of: ImageOf) -> (Self, u64, Vec<(i64, i32)>) {
+    pub fn begin(view: &mut View, of: ImageOf) -> (Self, u64, Vec<(SessionId, i32)>) {
         let resets = view.resets();
         let (zxid, digest, sessions) = view.begin_image(of);
         (Self { zxid, resets }, digest, sessions)

@@ -1,6 +1,7 @@
 //! The time as a replica sees it: without that in which the driver, or a view, stood still.
 
 use super::{Clock, Notice, World};
+use crate::proto::SessionId;
 use crate::replica::{Now, Replica};
 
 /// A gap between two turns, or two ticks of a view, that is not work but standing still: the process was paused, or the
@@ -15,7 +16,7 @@ const HEARD_WITHIN_US: i64 = 200_000;
 #[derive(Debug, Default)]
 pub struct Signs {
     /// Sessions that gave a sign of life.
-    pub sessions: Vec<i64>,
+    pub sessions: Vec<SessionId>,
     /// Through when these are all of them, by the clock that never goes back.
     pub heard_us: i64,
     /// From when to when the view stood still.
@@ -24,7 +25,7 @@ pub struct Signs {
 
 impl Signs {
     /// Adds sessions; all through `heard_us` are there now.
-    pub fn put(&mut self, sessions: Vec<i64>, heard_us: i64) {
+    pub fn put(&mut self, sessions: Vec<SessionId>, heard_us: i64) {
         self.sessions.extend(sessions);
         if heard_us - self.heard_us >= STALL_US {
             self.gaps_us.push((self.heard_us, heard_us));

@@ -2,6 +2,7 @@
 
 use super::PASSWORD_BYTES;
 use super::jute::{JuteWrite, Reader, Short};
+use super::session_id::SessionId;
 use super::zxid::Zxid;
 use bytes::BufMut;
 
@@ -14,8 +15,8 @@ pub struct ConnectRequest<'a> {
     pub last_zxid_seen: Zxid,
     /// Session timeout that the client would like, in milliseconds.
     pub timeout_ms: i32,
-    /// 0 for a new session.
-    pub session_id: i64,
+    /// [`SessionId::NONE`] for a new session.
+    pub session_id: SessionId,
     /// The session's password, of any length from a hostile client.
     pub password: Option<&'a [u8]>,
     /// Whether a read-only server will do. `None` from clients before 3.4, which do not send the byte
@@ -30,7 +31,7 @@ impl<'a> ConnectRequest<'a> {
             protocol_version: reader.int()?,
             last_zxid_seen: Zxid::from_wire(reader.long()?),
             timeout_ms: reader.int()?,
-            session_id: reader.long()?,
+            session_id: SessionId(reader.long()?),
             password: reader.buffer()?,
             read_only: reader.bool().ok(),
         })
@@ -41,7 +42,7 @@ impl<'a> ConnectRequest<'a> {
         out.put_i32(self.protocol_version);
         out.put_i64(self.last_zxid_seen.to_wire());
         out.put_i32(self.timeout_ms);
-        out.put_i64(self.session_id);
+        out.put_i64(self.session_id.0);
         out.put_buffer(self.password);
         if let Some(read_only) = self.read_only {
             out.put_bool(read_only);
@@ -56,8 +57,8 @@ pub struct ConnectResponse {
     pub protocol_version: i32,
     /// Negotiated timeout in milliseconds; 0 means that the session is gone.
     pub timeout_ms: i32,
-    /// The session; 0 if it is gone.
-    pub session_id: i64,
+    /// The session; [`SessionId::NONE`] if it is gone.
+    pub session_id: SessionId,
     /// What the client shows to attach again.
     pub password: [u8; PASSWORD_BYTES],
     /// Present only if the request had the byte.
@@ -67,14 +68,20 @@ pub struct ConnectResponse {
 impl ConnectResponse {
     /// The answer to a client whose session is not, or no longer, known.
     pub fn expired(read_only: Option<bool>) -> Self {
-        Self { protocol_version: 0, timeout_ms: 0, session_id: 0, password: [0; PASSWORD_BYTES], read_only }
+        Self {
+            protocol_version: 0,
+            timeout_ms: 0,
+            session_id: SessionId::NONE,
+            password: [0; PASSWORD_BYTES],
+            read_only,
+        }
     }
 
     /// Appends the record, without a frame length.
     pub fn put<B: BufMut + ?Sized>(&self, out: &mut B) {
         out.put_i32(self.protocol_version);
         out.put_i32(self.timeout_ms);
-        out.put_i64(self.session_id);
+        out.put_i64(self.session_id.0);
         out.put_buffer(Some(&self.password));
         if let Some(read_only) = self.read_only {
             out.put_bool(read_only);
@@ -85,7 +92,7 @@ impl ConnectResponse {
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, Short> {
         let protocol_version = reader.int()?;
         let timeout_ms = reader.int()?;
-        let session_id = reader.long()?;
+        let session_id = SessionId(reader.long()?);
         let given = reader.buffer()?.unwrap_or_default();
         let password =
             given.try_into().map_err(|_| Short::Ends { have: given.len(), need: PASSWORD_BYTES })?;

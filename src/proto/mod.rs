@@ -16,6 +16,7 @@ pub mod path;
 pub mod reply;
 pub mod request;
 pub mod server_id;
+pub mod session_id;
 pub mod stat;
 pub mod zxid;
 
@@ -28,6 +29,7 @@ pub use op::{OpCode, OpKind};
 pub use reply::ReplyHeader;
 pub use request::RequestHeader;
 pub use server_id::ServerId;
+pub use session_id::SessionId;
 pub use stat::Stat;
 pub use zxid::{Epoch, Zxid};
 

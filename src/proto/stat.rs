@@ -1,6 +1,7 @@
 //! `Stat`, what a client sees of a znode beside its data.
 
 use super::jute::{Reader, Short};
+use super::session_id::SessionId;
 use super::zxid::Zxid;
 use bytes::BufMut;
 
@@ -23,8 +24,8 @@ pub struct Stat {
     pub cversion: i32,
     /// Times that its ACL was set.
     pub aversion: i32,
-    /// Session that owns it; 0 unless ephemeral.
-    pub ephemeral_owner: i64,
+    /// Session that owns it; [`SessionId::NONE`] unless ephemeral.
+    pub ephemeral_owner: SessionId,
     /// Bytes of data; 0 where there is none.
     pub data_bytes: i32,
     /// Direct children.
@@ -50,7 +51,7 @@ impl Stat {
         rest.put_i32(self.version);
         rest.put_i32(self.cversion);
         rest.put_i32(self.aversion);
-        rest.put_i64(self.ephemeral_owner);
+        rest.put_i64(self.ephemeral_owner.0);
         rest.put_i32(self.data_bytes);
         rest.put_i32(self.children);
         rest.put_i64(self.pzxid.to_wire());
@@ -67,7 +68,7 @@ impl Stat {
             version: reader.int()?,
             cversion: reader.int()?,
             aversion: reader.int()?,
-            ephemeral_owner: reader.long()?,
+            ephemeral_owner: SessionId(reader.long()?),
             data_bytes: reader.int()?,
             children: reader.int()?,
             pzxid: Zxid::from_wire(reader.long()?),

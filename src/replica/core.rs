@@ -10,7 +10,7 @@ use crate::admin::{FourLetterWord, Metrics, TRACE_MASK_DEFAULT};
 use crate::auth::Policy;
 use crate::database::{CONFIG_PATH, note_session, read_next};
 use crate::database::{Database, ReplayError};
-use crate::proto::{ErrorCode, OpCode, Zxid};
+use crate::proto::{ErrorCode, OpCode, SessionId, Zxid};
 use crate::session;
 use crate::tree::{Fixed, Tree};
 use crate::txn::{self, AclTable, Applied, Change, Quotas, Txn, TxnHeader};
@@ -63,7 +63,7 @@ pub(super) struct Core {
     started_ms: i64,
     pub session_clock: SessionClock,
     /// The id of this server's next session as the former role left it.
-    pub next_session_id: Option<i64>,
+    pub next_session_id: Option<SessionId>,
     /// Bytes of records at which the rest waits for the next group.
     pub group_bytes_max: usize,
     /// True while a view is so far behind that no more txns are to be made.
@@ -77,7 +77,7 @@ impl Core {
         policy: Arc<Policy>,
         restored: Database,
         now: Now,
-    ) -> (Self, BTreeMap<i64, i32>) {
+    ) -> (Self, BTreeMap<SessionId, i32>) {
         let Database { tree, quotas, acls, sessions, zxid } = restored;
         let core = Self {
             policy,
@@ -107,13 +107,13 @@ impl Core {
 
     /// The first id that a role gives to a session. Ids go on where the former role's ended: by the clock alone, which
     /// may be set back, one could come twice.
-    pub fn first_session_id(&self, now: Now, sessions: &BTreeMap<i64, i32>) -> i64 {
+    pub fn first_session_id(&self, now: Now, sessions: &BTreeMap<SessionId, i32>) -> SessionId {
         let by_clock = session::next_session_id(self.settings.server_id, now.wall_ms, sessions.keys());
         self.next_session_id.map_or(by_clock, |next| by_clock.max(next))
     }
 
     /// Takes another tree; no client waits for anything then.
-    pub fn reset(&mut self, restored: Database) -> BTreeMap<i64, i32> {
+    pub fn reset(&mut self, restored: Database) -> BTreeMap<SessionId, i32> {
         let Database { tree, quotas, acls, sessions, zxid } = restored;
         assert!(self.asides.entries.is_empty(), "entries before the tree at {zxid} are not published");
         (self.tree, self.quotas, self.acls) = (tree, quotas, acls);
@@ -240,7 +240,7 @@ impl Core {
     /// As [`Database::replay`], but for the digest.
     pub fn apply_logged(
         &mut self,
-        sessions: &mut BTreeMap<i64, i32>,
+        sessions: &mut BTreeMap<SessionId, i32>,
         zxid: Zxid,
         bytes: &[u8],
     ) -> Result<(TxnHeader, EntryKind, Option<ReplayError>), ReplayError> {

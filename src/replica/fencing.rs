@@ -1,13 +1,14 @@
 //! Clients that attach to their session while a former connection of it is still open.
 
 use super::{CnxnId, SessionKind};
+use crate::proto::SessionId;
 
 /// A client that attaches to its session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attach<O = CnxnId> {
     /// Where it comes from: a leader's may come from learners.
     pub cnxn: O,
-    pub session_id: i64,
+    pub session_id: SessionId,
     pub timeout_ms: i32,
 }
 
@@ -85,7 +86,7 @@ mod tests {
         let winner = Origin::Learner { learner: 2, sid: 7 };
         let told = |cnxn: Origin, owner: Option<SessionOwner>, is_alive: bool| {
             let mut fencing = Fencing::default();
-            fencing.wait(former, Attach { cnxn, session_id: 5, timeout_ms: 800 });
+            fencing.wait(former, Attach { cnxn, session_id: SessionId(5), timeout_ms: 800 });
             let mut told = Vec::new();
             fencing.fenced(
                 former,

@@ -21,7 +21,7 @@ use super::report::SessionsTold;
 use super::{CnxnId, ControlKind, EntryKind, Now, Request, SessionKind, TxnKind, Uplink, ViewRequest};
 use crate::admin::Metrics;
 use crate::database::{Database, ReplayError};
-use crate::proto::{ErrorCode, Id, OpCode, Reader, Zxid};
+use crate::proto::{ErrorCode, Id, OpCode, Reader, SessionId, Zxid};
 use crate::session;
 use crate::txn::{self, TxnHeader};
 use crate::zab::message::{ForwardedRequest, Revalidate, put_ping_answer};
@@ -82,25 +82,25 @@ pub(super) struct Differs {
 pub(super) struct Follow {
     pub core: Core,
     /// All sessions of the ensemble, with their timeouts in milliseconds.
-    sessions: BTreeMap<i64, i32>,
+    sessions: BTreeMap<SessionId, i32>,
     /// Connections of this server that have a session.
-    owners: BTreeMap<i64, CnxnId>,
-    next_session_id: i64,
+    owners: BTreeMap<SessionId, CnxnId>,
+    next_session_id: SessionId,
     /// By session, oldest first.
-    forwarded: BTreeMap<i64, VecDeque<Forwarded>>,
+    forwarded: BTreeMap<SessionId, VecDeque<Forwarded>>,
     /// Syncs in the order in which the leader answers them, session and number; some may not be in
     /// [`Self::forwarded`] any more.
-    syncs: VecDeque<(i64, u64)>,
+    syncs: VecDeque<(SessionId, u64)>,
     next_number: u64,
     /// Sessions that are being created for these connections.
-    creating: BTreeMap<i64, Attach>,
+    creating: BTreeMap<SessionId, Attach>,
     /// Clients that attach: their password was right, the leader has yet to say that the session lives.
     attaching: VecDeque<Attach>,
     fencing: Fencing,
     /// Connections that have lost their session, and may still send: their views have not said [`ViewRequest::Fenced`].
-    leaving: Vec<(i64, CnxnId)>,
+    leaving: Vec<(SessionId, CnxnId)>,
     /// Sessions that gave a sign of life since the leader was told last.
-    touched: BTreeMap<i64, i32>,
+    touched: BTreeMap<SessionId, i32>,
     /// In zxid order.
     logged: VecDeque<Logged>,
     /// A hint that disagreed was told of, of the leader that there is.
@@ -118,7 +118,7 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    pub fn of(core: Core, sessions: BTreeMap<i64, i32>, now: Now) -> Self {
+    pub fn of(core: Core, sessions: BTreeMap<SessionId, i32>, now: Now) -> Self {
         let next_session_id = core.first_session_id(now, &sessions);
         Self {
             core,
@@ -145,7 +145,7 @@ impl Follow {
 
     /// Gives the role up; everything must be committed. What clients asked for and no leader has answered is
     /// given along.
-    pub fn into_parts(mut self) -> (Core, BTreeMap<i64, i32>, BTreeMap<i64, CnxnId>, Uplink) {
+    pub fn into_parts(mut self) -> (Core, BTreeMap<SessionId, i32>, BTreeMap<SessionId, CnxnId>, Uplink) {
         assert!(self.logged.is_empty(), "{} txns are in the log and not in the tree", self.logged.len());
         self.core.next_session_id = Some(self.next_session_id);
         let mut waiting = Uplink::default();
@@ -203,8 +203,8 @@ impl Follow {
             let number = self.next_number;
             self.next_number += 1;
             self.barrier = Some(number);
-            self.syncs.push_back((0, number));
-            let sync = ForwardedRequest { session: 0, cxid: 0, op: OpCode::SYNC, body: &[] };
+            self.syncs.push_back((SessionId::NONE, number));
+            let sync = ForwardedRequest { session: SessionId::NONE, cxid: 0, op: OpCode::SYNC, body: &[] };
             return sync.write(&mut self.packets, &[]);
         }
         self.send_again();
@@ -233,7 +233,7 @@ impl Follow {
         let is_due =
             |requests: &VecDeque<Forwarded>| requests.front().is_some_and(|first| first.is_unreadable);
         let due = self.forwarded.iter().filter(|(_, requests)| is_due(requests));
-        let due: Vec<i64> = due.map(|(session_id, _)| *session_id).collect();
+        let due: Vec<SessionId> = due.map(|(session_id, _)| *session_id).collect();
         due.into_iter().for_each(|session_id| self.refuse_unreadable(session_id));
     }
 
@@ -247,7 +247,7 @@ impl Follow {
     }
 
     /// Refuses what cannot be read of the requests whose turn has come.
-    fn refuse_unreadable(&mut self, session_id: i64) {
+    fn refuse_unreadable(&mut self, session_id: SessionId) {
         let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
         while requests.front().is_some_and(|first| first.is_unreadable)
             && let Some(Forwarded { cnxn, xid, .. }) = requests.pop_front()
@@ -316,11 +316,11 @@ impl Follow {
     }
 
     /// These sessions gave a sign of life.
-    pub fn heard(&mut self, sessions: &[i64]) {
+    pub fn heard(&mut self, sessions: &[SessionId]) {
         sessions.iter().for_each(|id| self.touch(*id));
     }
 
-    fn touch(&mut self, session_id: i64) {
+    fn touch(&mut self, session_id: SessionId) {
         if let Some(&timeout_ms) = self.sessions.get(&session_id) {
             self.touched.insert(session_id, timeout_ms);
         }
@@ -356,7 +356,7 @@ impl Follow {
 
     fn open(&mut self, attach: Attach, password: &[u8]) {
         let Attach { cnxn, session_id, timeout_ms } = attach;
-        if session_id == 0 {
+        if session_id.is_none() {
             let session_id = self.next_session_id;
             self.next_session_id = session::id_after(session_id);
             let attach = Attach { session_id, ..attach };
@@ -380,7 +380,7 @@ impl Follow {
     }
 
     /// The leader's answer to the oldest attachment of `session_id`.
-    pub fn revalidated(&mut self, session_id: i64, valid: bool) {
+    pub fn revalidated(&mut self, session_id: SessionId, valid: bool) {
         let oldest = self.attaching.iter().position(|attach| attach.session_id == session_id);
         // The client that asked was dropped since.
         let Some(attach) = oldest.and_then(|at| self.attaching.remove(at)) else { return };
@@ -427,7 +427,7 @@ impl Follow {
     }
 
     /// Takes back one request of a session, unless it was answered or given up.
-    fn take_forwarded(&mut self, session_id: i64, number: u64) -> Option<Forwarded> {
+    fn take_forwarded(&mut self, session_id: SessionId, number: u64) -> Option<Forwarded> {
         let requests = self.forwarded.get_mut(&session_id)?;
         let at = requests.iter().position(|request| request.number == number)?;
         let request = requests.remove(at);
@@ -440,7 +440,7 @@ impl Follow {
     /// Answers the syncs before a request whose txn is about to be applied: their leader is gone, or it would have
     /// answered them before. A new leader has the txn, so no other server led in between, and all that was committed when they
     /// were asked comes before it. What cannot be read is refused.
-    fn pass_syncs(&mut self, session_id: i64, cxid: i32) {
+    fn pass_syncs(&mut self, session_id: SessionId, cxid: i32) {
         let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
         let makes_txn = |request: &Forwarded| request.op != OpCode::SYNC && !request.is_unreadable;
         let Some(at) = requests.iter().position(makes_txn) else { return };
@@ -545,7 +545,7 @@ impl Follow {
     /// A client is attached to its session, here or elsewhere: the connection that had it before, if it was one of this
     /// server's, has it no longer, and what it asked for and is not done will never be done. If the client is here, the
     /// leader's answer follows.
-    fn attached_somewhere(&mut self, session_id: i64) {
+    fn attached_somewhere(&mut self, session_id: SessionId) {
         self.give_up(session_id, TxnKind::Moved);
         if let Some(former) = self.owners.remove(&session_id) {
             self.leaving.push((session_id, former));
@@ -554,14 +554,14 @@ impl Follow {
     }
 
     /// What a session asked for will not be done. Views count what they wait for, so each request is answered.
-    fn give_up(&mut self, session_id: i64, what: TxnKind) {
+    fn give_up(&mut self, session_id: SessionId, what: TxnKind) {
         for Forwarded { cnxn, xid, .. } in self.forwarded.remove(&session_id).into_iter().flatten() {
             self.core.push_in_order(Some(cnxn), xid, what);
         }
     }
 
     /// The connection and the xid of the request whose txn came back, if a client of this server asked for it.
-    fn answered(&mut self, session_id: i64, cxid: i32) -> Option<(CnxnId, i32)> {
+    fn answered(&mut self, session_id: SessionId, cxid: i32) -> Option<(CnxnId, i32)> {
         let requests = self.forwarded.get_mut(&session_id)?;
         let front = requests.front()?;
         if front.cxid != cxid || front.op == OpCode::SYNC {
@@ -575,7 +575,7 @@ impl Follow {
     }
 }
 
-fn put_request(out: &mut Vec<u8>, session_id: i64, request: &Forwarded) {
+fn put_request(out: &mut Vec<u8>, session_id: SessionId, request: &Forwarded) {
     let Forwarded { cxid, op, ref body, ref ids, .. } = *request;
     ForwardedRequest { session: session_id, cxid, op, body }.write(out, ids);
 }
@@ -611,7 +611,7 @@ mod tests {
     use crate::replica::Origin;
     use crate::txn::Txn;
 
-    const SESSION: i64 = 0x0100_0000_0000_0001;
+    const SESSION: SessionId = SessionId(0x0100_0000_0000_0001);
     const CNXN: CnxnId = CnxnId { view: 0, slot: 4, generation: 1 };
 
     /// A follower whose client has asked for two things.

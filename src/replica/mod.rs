@@ -48,7 +48,7 @@ pub use view::{CloseReason, DeltasCursor, Place, View, Wants};
 
 use crate::admin::FourLetterWord;
 
-use crate::proto::{ErrorCode, Id, OpCode, Zxid};
+use crate::proto::{ErrorCode, Id, OpCode, SessionId, Zxid};
 use crate::tree::Tree;
 use crate::txn::Change;
 use crate::zab::LinkId;
@@ -164,7 +164,7 @@ pub enum ViewRequest {
         /// Where to answer.
         cnxn: CnxnId,
         /// 0 for a new session.
-        session_id: i64,
+        session_id: SessionId,
         /// What proves the client's right to `session_id`.
         password: Box<[u8]>,
         /// What the client would like.
@@ -177,7 +177,7 @@ pub enum ViewRequest {
         /// The learner.
         from: Origin,
         /// The new session.
-        session_id: i64,
+        session_id: SessionId,
         /// Negotiated.
         timeout_ms: i32,
     },
@@ -186,12 +186,12 @@ pub enum ViewRequest {
         /// The learner.
         from: Origin,
         /// Which session.
-        session_id: i64,
+        session_id: SessionId,
         /// Negotiated anew.
         timeout_ms: i32,
     },
     /// These sessions gave a sign of life.
-    Touched(Vec<i64>),
+    Touched(Vec<SessionId>),
     /// A connection sends nothing any more; see [`ControlKind::Fence`].
     Fenced(CnxnId),
     /// A four-letter word that wants more than a view knows.
@@ -218,7 +218,7 @@ pub struct Request {
     /// Where it comes from, and its answer goes to.
     pub origin: Origin,
     /// Whose.
-    pub session_id: i64,
+    pub session_id: SessionId,
     /// The client's number for it.
     pub xid: i32,
     /// What is asked.
@@ -311,26 +311,26 @@ pub enum SessionKind {
     /// A session began.
     Created {
         /// Its id.
-        session_id: i64,
+        session_id: SessionId,
         /// Negotiated.
         timeout_ms: i32,
     },
     /// A session ended, because its client asked for it (`Entry::to`) or because it expired.
     Closed {
         /// Its id.
-        session_id: i64,
+        session_id: SessionId,
     },
     /// A client is attached to its session again.
     Attached {
         /// Its id.
-        session_id: i64,
+        session_id: SessionId,
         /// Negotiated anew.
         timeout_ms: i32,
     },
     /// There is no such session any more, or the password is not its.
     Refused {
         /// The one that was asked for.
-        session_id: i64,
+        session_id: SessionId,
     },
     /// The client has seen what this server has not: it must try another.
     Ahead {
@@ -416,7 +416,7 @@ pub struct Restart {
     /// The tree; each view makes its own of it.
     pub tree: Tree,
     /// Sessions that are alive, with their timeouts in milliseconds.
-    pub sessions: BTreeMap<i64, i32>,
+    pub sessions: BTreeMap<SessionId, i32>,
 }
 
 /// The result of one operation of a multi.

@@ -3,7 +3,7 @@
 
 use super::{CnxnId, Now, SessionOwner};
 use crate::admin::{self, Connection, FourLetterWord, Gauges, Merge, Metrics, QuotaUse, Status, Summary};
-use crate::proto::Zxid;
+use crate::proto::{SessionId, Zxid};
 use crate::session::Tracker;
 use crate::tree::Tree;
 use crate::txn::{self, Limits, Quotas};
@@ -34,7 +34,7 @@ pub struct ViewReport {
     /// `stat`, `cons` and `dump`: its connections.
     pub connections: Vec<Connection>,
     /// `wchc` and `wchp`: a session and a path that it watches.
-    pub watches: Vec<(i64, Box<[u8]>)>,
+    pub watches: Vec<(SessionId, Box<[u8]>)>,
 }
 
 /// A question that all views have answered; the shell fills in the rest, renders it and tells.
@@ -54,9 +54,9 @@ pub(super) struct SessionsTold {
     /// How many there are.
     pub count: usize,
     /// `dump` of the server that expires them: when by the monotonic clock, in ms, and which then.
-    pub by_expiry: Vec<(i64, Vec<i64>)>,
+    pub by_expiry: Vec<(i64, Vec<SessionId>)>,
     /// `dump` of a learner: ids and timeouts in ms.
-    pub of_learner: Option<Vec<(i64, i32)>>,
+    pub of_learner: Option<Vec<(SessionId, i32)>>,
 }
 
 impl SessionsTold {
@@ -70,7 +70,7 @@ impl SessionsTold {
     }
 
     /// Those that a learner knows, and its leader expires.
-    pub fn of_learner(sessions: &BTreeMap<i64, i32>, word: FourLetterWord) -> Self {
+    pub fn of_learner(sessions: &BTreeMap<SessionId, i32>, word: FourLetterWord) -> Self {
         let list = || sessions.iter().map(|(&id, &timeout_ms)| (id, timeout_ms)).collect();
         let of_learner = (word == FourLetterWord::Dump).then(list);
         Self { count: sessions.len(), by_expiry: Vec::new(), of_learner }
@@ -159,8 +159,8 @@ pub(super) fn status(
         trace_mask,
         ..Status::default()
     };
-    let mut by_session: BTreeMap<i64, Vec<Box<[u8]>>> = BTreeMap::new();
-    let mut by_path: BTreeMap<Box<[u8]>, Vec<i64>> = BTreeMap::new();
+    let mut by_session: BTreeMap<SessionId, Vec<Box<[u8]>>> = BTreeMap::new();
+    let mut by_path: BTreeMap<Box<[u8]>, Vec<SessionId>> = BTreeMap::new();
     for report in reports {
         let gauges = &mut status.gauges;
         gauges.packets_received += report.received;

@@ -9,7 +9,7 @@ use super::spsc::Notify;
 use super::{EXIT_BUG, EXIT_PORT, exit};
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::driver::{self, Arrival, Disk, Job, LinkEvent, Network, Taken};
-use crate::proto::{ServerId, Zxid};
+use crate::proto::{ServerId, SessionId, Zxid};
 use crate::replica::{Event, MemberSettings, Now, Port, Replica, Weight};
 use crate::snapshot::java::{Encoder, Form};
 use crate::storage;
@@ -39,7 +39,7 @@ pub struct Image {
     /// As of when.
     pub zxid: Zxid,
     /// Sessions that are alive then, with their timeouts in milliseconds.
-    pub sessions: BTreeMap<i64, i32>,
+    pub sessions: BTreeMap<SessionId, i32>,
     /// The znodes; once it ends with an empty batch, those were all.
     pub nodes: Receiver<Vec<NodeImage>>,
 }

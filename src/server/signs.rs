@@ -1,6 +1,7 @@
 //! Signs of life of clients, from a view shard to the commit shard, past the uplink.
 
 use crate::driver;
+use crate::proto::SessionId;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a view tells the commit shard of its clients. The view puts it ten times a second, and the commit shard takes it as
@@ -10,7 +11,7 @@ pub struct Signs(Mutex<driver::Signs>);
 
 impl Signs {
     /// Adds sessions; all through `heard_us` are there now.
-    pub fn put(&self, sessions: Vec<i64>, heard_us: i64) {
+    pub fn put(&self, sessions: Vec<SessionId>, heard_us: i64) {
         self.lock().put(sessions, heard_us);
     }
 

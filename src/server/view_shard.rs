@@ -6,6 +6,7 @@ use super::rt::{self, Accepted, Stream};
 use super::signs::Signs;
 use super::spsc::Notify;
 use super::{Clock, Shared};
+use crate::proto::SessionId;
 use crate::replica::{CloseReason, Now, Place, View};
 use crate::zab::LinkId;
 use log::Level;
@@ -172,7 +173,8 @@ impl ViewShard {
         })
         .await;
         self.forget(place);
-        let session = self.view.borrow().describe(place).map_or(0, |(_, session_id)| session_id);
+        let session =
+            self.view.borrow().describe(place).map_or(SessionId::NONE, |(_, session_id)| session_id);
         match result {
             Ok(CloseReason::Done) => {}
             Ok(reason) => {
@@ -295,7 +297,7 @@ impl ViewShard {
 /// What it means that a client has ended its connection: nothing, unless it had a session.
 fn hung_up(view: &View, place: Place) -> io::Result<CloseReason> {
     match view.describe(place) {
-        Some((_, session_id)) if session_id != 0 => {
+        Some((_, session_id)) if session_id.is_some() => {
             let why = "the client has ended the connection, and not its session";
             Err(io::Error::new(io::ErrorKind::UnexpectedEof, why))
         }

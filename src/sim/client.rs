@@ -3,7 +3,7 @@
 use super::event::Socket;
 use super::model::WatchKind;
 use crate::client::session::{Reply, Request, Session};
-use crate::proto::{PASSWORD_BYTES, Zxid};
+use crate::proto::{PASSWORD_BYTES, SessionId, Zxid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A request without answer.
@@ -40,7 +40,7 @@ pub(crate) struct Client {
     pub(super) sent_us: u64,
     pub(super) wire: Session,
     /// Id, password and timeout.
-    pub session: Option<(i64, [u8; PASSWORD_BYTES], i32)>,
+    pub session: Option<(SessionId, [u8; PASSWORD_BYTES], i32)>,
     /// Newest zxid of a reply.
     pub seen: Zxid,
     pub(super) next_xid: i32,

@@ -8,7 +8,9 @@ use super::cluster::Cluster;
 use super::event::{Arrival, Event, Socket, Who};
 use super::model::WatchKind;
 use crate::client::session::{Body, Incoming, Reply, Request, Session};
-use crate::proto::{Acl, ConnectRequest, ErrorCode, OpCode, PASSWORD_BYTES, XID_PING, XID_SET_WATCHES, Zxid};
+use crate::proto::{
+    Acl, ConnectRequest, ErrorCode, OpCode, PASSWORD_BYTES, SessionId, XID_PING, XID_SET_WATCHES, Zxid,
+};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
@@ -92,7 +94,7 @@ impl Cluster {
                 let of = &mut self.clients[client];
                 let (session_id, password) = match &of.session {
                     Some((id, password, _)) => (*id, password.to_vec()),
-                    None => (0, vec![0; PASSWORD_BYTES]),
+                    None => (SessionId::NONE, vec![0; PASSWORD_BYTES]),
                 };
                 let request = ConnectRequest {
                     protocol_version: 0,
@@ -144,7 +146,13 @@ impl Cluster {
         }
     }
 
-    fn attached(&mut self, client: usize, session_id: i64, password: [u8; PASSWORD_BYTES], timeout_ms: i32) {
+    fn attached(
+        &mut self,
+        client: usize,
+        session_id: SessionId,
+        password: [u8; PASSWORD_BYTES],
+        timeout_ms: i32,
+    ) {
         let of = &mut self.clients[client];
         of.phase = Phase::Connected;
         let former = of.session.map(|(id, ..)| id);
@@ -391,7 +399,7 @@ impl Cluster {
 
     fn check_write(&mut self, client: usize, xid: i32, request: &Request, reply: &Reply, newest: Zxid) {
         let zxid = Zxid::from_wire(reply.header.zxid);
-        let session_id = self.clients[client].session.map_or(0, |(id, ..)| id);
+        let session_id = self.clients[client].session.map_or(SessionId::NONE, |(id, ..)| id);
         let Some(committed) = self.oracle.committed.get(&zxid) else {
             return self
                 .oracle

@@ -1,7 +1,7 @@
 //! Images that a view takes of its tree, for learners.
 
 use crate::driver::{ImageOrigin, Replaced};
-use crate::proto::Zxid;
+use crate::proto::{SessionId, Zxid};
 use crate::replica::View;
 use crate::tree::{ImageOf, NodeImage};
 use std::cell::RefCell;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub(crate) struct Image {
     pub zxid: Zxid,
-    pub sessions: BTreeMap<i64, i32>,
+    pub sessions: BTreeMap<SessionId, i32>,
     pub gathered: Rc<RefCell<Gathered>>,
 }
 
@@ -39,7 +39,7 @@ impl Gathered {
 #[derive(Debug)]
 pub(crate) struct Imaging {
     pub origin: ImageOrigin,
-    pub sessions: BTreeMap<i64, i32>,
+    pub sessions: BTreeMap<SessionId, i32>,
     pub gathered: Rc<RefCell<Gathered>>,
 }
 

@@ -1,6 +1,6 @@
 //! What a tree is, said as plainly as possible: every znode as it was after every txn.
 
-use crate::proto::{ErrorCode, OpCode, Stat, Zxid};
+use crate::proto::{ErrorCode, OpCode, SessionId, Stat, Zxid};
 use crate::txn::{self, AclTable, CreateKind, CreateTxn, Txn, TxnHeader};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,12 +42,12 @@ pub(crate) struct Model {
     /// When a watch of each kind would have fired.
     fires: BTreeMap<(WatchKind, Vec<u8>), Vec<Zxid>>,
     /// Alive sessions, with the txn that began each.
-    sessions: BTreeMap<i64, Zxid>,
+    sessions: BTreeMap<SessionId, Zxid>,
     /// Ended sessions, with the txn that ended each.
-    ended: BTreeMap<i64, Zxid>,
-    ephemerals: BTreeMap<i64, BTreeSet<Vec<u8>>>,
+    ended: BTreeMap<SessionId, Zxid>,
+    ephemerals: BTreeMap<SessionId, BTreeSet<Vec<u8>>>,
     /// Newest cxid of each session.
-    cxids: BTreeMap<i64, i32>,
+    cxids: BTreeMap<SessionId, i32>,
     acls: AclTable,
 }
 
@@ -107,12 +107,12 @@ impl Model {
     }
 
     /// Whether a session is alive.
-    pub fn is_alive(&self, session_id: i64) -> bool {
+    pub fn is_alive(&self, session_id: SessionId) -> bool {
         self.sessions.contains_key(&session_id)
     }
 
     /// Which txn ended a session.
-    pub fn ended(&self, session_id: i64) -> Option<Zxid> {
+    pub fn ended(&self, session_id: SessionId) -> Option<Zxid> {
         self.ended.get(&session_id).copied()
     }
 
@@ -205,7 +205,7 @@ impl Model {
     fn one(&mut self, header: &TxnHeader, txn: &Txn<'_>) -> Result<(), String> {
         let (zxid, session_id) = (header.zxid, header.session_id);
         let is_session = matches!(header.op, OpCode::CREATE_SESSION | OpCode::ERROR);
-        if !is_session && session_id != 0 && !self.is_alive(session_id) {
+        if !is_session && session_id.is_some() && !self.is_alive(session_id) {
             return Err(format!("session {session_id:#x} is not alive"));
         }
         match txn {
@@ -238,7 +238,7 @@ impl Model {
             let says = create.parent_cversion;
             return Err(format!("{} is child {creates}, and says {says}", text(path)));
         }
-        let mut ephemeral_owner = 0;
+        let mut ephemeral_owner = SessionId::NONE;
         if create.kind == CreateKind::Ephemeral {
             ephemeral_owner = header.session_id;
             self.ephemerals.entry(ephemeral_owner).or_default().insert(path.to_vec());
@@ -279,7 +279,7 @@ impl Model {
     }
 
     /// A session begins, or its client attaches to it again.
-    fn begin_session(&mut self, session_id: i64, zxid: Zxid) -> Result<(), String> {
+    fn begin_session(&mut self, session_id: SessionId, zxid: Zxid) -> Result<(), String> {
         self.sessions.entry(session_id).or_insert(zxid);
         match self.ended.contains_key(&session_id) {
             true => Err(format!("session {session_id:#x} begins after its end")),
@@ -288,7 +288,7 @@ impl Model {
     }
 
     /// A session ends, and its ephemerals with it.
-    fn end_session(&mut self, session_id: i64, zxid: Zxid) -> Result<(), String> {
+    fn end_session(&mut self, session_id: SessionId, zxid: Zxid) -> Result<(), String> {
         self.sessions.remove(&session_id);
         self.ended.insert(session_id, zxid);
         let ephemerals = self.ephemerals.remove(&session_id).unwrap_or_default();

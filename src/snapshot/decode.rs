@@ -5,7 +5,7 @@ use super::{
     tag,
 };
 use crate::proto::jute::{Reader, Short};
-use crate::proto::{Acl, Id, Perms, Zxid, acl};
+use crate::proto::{Acl, Id, Perms, SessionId, Zxid, acl};
 use std::io;
 
 /// A snapshot that must not be used. The one before it, with the log from there on, may serve.
@@ -69,7 +69,7 @@ pub enum Seen {
 pub enum Refused {
     /// A session's id came before.
     #[error("session {0:#x} is there twice")]
-    SessionTwice(i64),
+    SessionTwice(SessionId),
     /// A znode's path came before.
     #[error("{0} is there twice")]
     NodeTwice(String),
@@ -118,7 +118,7 @@ impl Source for &[u8] {
 #[allow(missing_docs)] // one method an entry, and the entries are in the module's table
 pub trait Visitor {
     fn header(&mut self, header: &Header) -> Result<(), Refused>;
-    fn session(&mut self, id: i64, timeout_ms: i32) -> Result<(), Refused>;
+    fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), Refused>;
     fn acl(&mut self, id: u32, acls: Vec<Acl>) -> Result<(), Refused>;
     fn node(&mut self, node: Node<'_>) -> Result<(), Refused>;
 }
@@ -255,7 +255,7 @@ impl<V: Visitor> State<'_, V> {
             }
             tag::SESSION => {
                 self.counts.sessions += 1;
-                self.visitor.session(reader.long()?, reader.int()?)
+                self.visitor.session(SessionId(reader.long()?), reader.int()?)
             }
             tag::ACL => {
                 let id = reader.int()? as u32;

@@ -4,7 +4,7 @@ use super::{
     ACL_OPEN, AclIds, CHUNK_BYTES, CHUNK_HEADER_BYTES, Counts, END_MAGIC, FORMAT_VERSION, Header, MAGIC,
     Node, checksum, tag,
 };
-use crate::proto::{Acl, JuteWrite, acl};
+use crate::proto::{Acl, JuteWrite, SessionId, acl};
 use bytes::BufMut;
 
 /// Encodes a snapshot piece by piece; the caller takes a chunk whenever one is due and appends it to
@@ -40,10 +40,10 @@ impl SnapshotEncoder {
     }
 
     /// Adds a session and its timeout.
-    pub fn session(&mut self, id: i64, timeout_ms: i32) {
+    pub fn session(&mut self, id: SessionId, timeout_ms: i32) {
         self.counts.sessions += 1;
         let out = self.entry(tag::SESSION);
-        out.put_i64(id);
+        out.put_i64(id.0);
         out.put_i32(timeout_ms);
     }
 

@@ -131,13 +131,13 @@ pub fn parse_file_name(name: &str) -> Option<Zxid> {
 mod tests {
     use super::decode::Seen;
     use super::*;
-    use crate::proto::{Acl, Id, Perms};
+    use crate::proto::{Acl, Id, Perms, SessionId};
 
     /// What the tests put in and get back.
     #[derive(Clone, Debug, Default, PartialEq)]
     struct Image {
         header: Option<Header>,
-        sessions: Vec<(i64, i32)>,
+        sessions: Vec<(SessionId, i32)>,
         acls: Vec<(u32, Vec<Acl>)>,
         nodes: Vec<OwnedNode>,
     }
@@ -155,7 +155,7 @@ mod tests {
             assert_eq!(self.header.replace(*header), None);
             Ok(())
         }
-        fn session(&mut self, id: i64, timeout_ms: i32) -> Result<(), Refused> {
+        fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), Refused> {
             self.sessions.push((id, timeout_ms));
             Ok(())
         }
@@ -198,7 +198,7 @@ mod tests {
         let acl = |n| vec![Acl { perms: Perms(n), id: Id::new("digest", "user:hash=") }, Acl::open()];
         Image {
             header: Some(Header { zxid: Zxid(0x1_0000_002a), digest: 0xDEAD_BEEF_0123, wall_ms: -5 }),
-            sessions: vec![(0x1234_5678_9ABC, 40_000), (i64::MIN, -1)],
+            sessions: vec![(SessionId(0x1234_5678_9ABC), 40_000), (SessionId(i64::MIN), -1)],
             acls: vec![(7, acl(1)), (u32::MAX, vec![]), (2, acl(31))],
             nodes: vec![
                 node("/a/b", None, 7),

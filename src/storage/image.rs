@@ -2,7 +2,7 @@
 
 use super::{Folder, Storage};
 use crate::database::{BuildError, Builder, Database};
-use crate::proto::Zxid;
+use crate::proto::{SessionId, Zxid};
 use crate::snapshot::{self, ACL_OPEN, Counts, Header, Node, SnapshotEncoder};
 use crate::tree::{self, AclRef, NodeImage};
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub struct ImageEncoder {
 
 impl ImageEncoder {
     /// Begins with the header and the sessions, each with its timeout in milliseconds.
-    pub fn new(header: &Header, sessions: impl IntoIterator<Item = (i64, i32)>) -> Self {
+    pub fn new(header: &Header, sessions: impl IntoIterator<Item = (SessionId, i32)>) -> Self {
         let mut encoder = SnapshotEncoder::new(header);
         sessions.into_iter().for_each(|(id, timeout_ms)| encoder.session(id, timeout_ms));
         Self { encoder, ids: BTreeMap::new(), held: Vec::new() }

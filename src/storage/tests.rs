@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::database::Database;
-use crate::proto::OpCode;
+use crate::proto::{OpCode, SessionId};
 use crate::sim::Random;
 use crate::sim::disk::SimDisk;
 use crate::tree::{self, Digests, Tree};
@@ -30,7 +30,13 @@ impl Record {
     }
 
     fn put(&self, out: &mut Vec<u8>) {
-        let header = TxnHeader { session_id: 0, cxid: 0, zxid: self.zxid, time_ms: 0, op: OpCode::CREATE };
+        let header = TxnHeader {
+            session_id: SessionId::NONE,
+            cxid: 0,
+            zxid: self.zxid,
+            time_ms: 0,
+            op: OpCode::CREATE,
+        };
         header.put(out);
         let (path, data) = (self.path(), vec![7; self.data_bytes]);
         let create = CreateTxn {

@@ -1,7 +1,7 @@
 //! What a znode is, once: path, data and bookkeeping in one immutable allocation.
 
 use crate::auth::AclList;
-use crate::proto::{Acl, Zxid};
+use crate::proto::{Acl, SessionId, Zxid};
 use std::fmt;
 use std::sync::Arc;
 use triomphe::ThinArc;
@@ -73,7 +73,7 @@ pub enum OwnerKind {
     /// Goes with the session.
     Ephemeral {
         /// The session.
-        session_id: i64,
+        session_id: SessionId,
     },
     /// Goes once it has had children and has none.
     Container,
@@ -89,6 +89,11 @@ impl Owner {
     pub const PERSISTENT: Self = Self(0);
     /// A container's.
     pub const CONTAINER: Self = Self(i64::MIN);
+
+    /// An ephemeral's.
+    pub const fn ephemeral(session_id: SessionId) -> Self {
+        Self(session_id.0)
+    }
 
     /// Of a znode that lives `ttl_ms`; `None` unless 1 to [`TTL_MS_MAX`].
     pub fn ttl(ttl_ms: i64) -> Option<Self> {
@@ -110,7 +115,7 @@ impl Owner {
             {
                 OwnerKind::Ttl { ttl_ms: owner & EXTENDED_VALUE_MASK }
             }
-            session_id => OwnerKind::Ephemeral { session_id },
+            session => OwnerKind::Ephemeral { session_id: SessionId(session) },
         }
     }
 }

@@ -19,7 +19,7 @@ pub use digest::DIGEST_VERSION;
 pub use image::{ImageOf, NodeImage};
 pub use slab::NodeIndex;
 
-use crate::proto::{Acl, Id, Perms, Stat, Zxid, path};
+use crate::proto::{Acl, Id, Perms, SessionId, Stat, Zxid, path};
 use hashbrown::{HashMap, HashSet};
 use index::PathIndex;
 use slab::{Entry, NIL, Slab};
@@ -80,7 +80,7 @@ pub struct Tree {
     free_dirs: Vec<u32>,
     root: NodeIndex,
     /// By session, and then by path, so that those below a prefix are found without a look at the others.
-    ephemerals: HashMap<i64, BTreeSet<ByPath>, State>,
+    ephemerals: HashMap<SessionId, BTreeSet<ByPath>, State>,
     containers: HashSet<NodeIndex, State>,
     ttls: HashSet<NodeIndex, State>,
     digest: u64,
@@ -357,7 +357,7 @@ impl Tree {
         };
         let ephemeral_owner = match fixed.owner.kind(self.settings.extended_types) {
             OwnerKind::Ephemeral { session_id } => session_id,
-            _ => 0,
+            _ => SessionId::NONE,
         };
         Stat {
             czxid: fixed.czxid,
@@ -400,14 +400,14 @@ impl Tree {
     }
 
     /// Paths of a session's ephemerals, in order.
-    pub fn ephemerals(&self, session_id: i64) -> impl Iterator<Item = &[u8]> {
+    pub fn ephemerals(&self, session_id: SessionId) -> impl Iterator<Item = &[u8]> {
         self.ephemerals.get(&session_id).into_iter().flatten().map(|node| node.0.path())
     }
 
     /// Those of them that begin with `prefix`, in order.
     pub fn ephemerals_below<'t>(
         &'t self,
-        session_id: i64,
+        session_id: SessionId,
         prefix: &'t [u8],
     ) -> impl Iterator<Item = &'t [u8]> {
         let from = (Bound::Included(prefix), Bound::Unbounded);
@@ -417,12 +417,12 @@ impl Tree {
     }
 
     /// How many ephemerals a session has.
-    pub fn ephemerals_of(&self, session_id: i64) -> usize {
+    pub fn ephemerals_of(&self, session_id: SessionId) -> usize {
         self.ephemerals.get(&session_id).map_or(0, BTreeSet::len)
     }
 
     /// Sessions that own ephemerals.
-    pub fn ephemeral_owners(&self) -> impl Iterator<Item = i64> {
+    pub fn ephemeral_owners(&self) -> impl Iterator<Item = SessionId> {
         self.ephemerals.keys().copied()
     }
 

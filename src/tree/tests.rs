@@ -1,4 +1,5 @@
 use super::*;
+use crate::proto::SessionId;
 
 fn settings() -> Settings {
     Settings { extended_types: ExtendedTypes::On, digests: Digests::Kept, hash_seed: 1 }
@@ -77,10 +78,10 @@ fn owners() {
     let ephemeral = create(&mut tree, "/e", 1, Owner(77));
     let container = create(&mut tree, "/c", 2, Owner::CONTAINER);
     let ttl = create(&mut tree, "/t", 3, Owner::ttl(100).unwrap());
-    assert_eq!(tree.stat(ephemeral).ephemeral_owner, 77);
-    assert_eq!(tree.stat(container).ephemeral_owner, 0);
-    assert_eq!(tree.stat(ttl).ephemeral_owner, 0);
-    assert_eq!(tree.ephemerals(77).collect::<Vec<_>>(), [b"/e"]);
+    assert_eq!(tree.stat(ephemeral).ephemeral_owner, SessionId(77));
+    assert_eq!(tree.stat(container).ephemeral_owner, SessionId::NONE);
+    assert_eq!(tree.stat(ttl).ephemeral_owner, SessionId::NONE);
+    assert_eq!(tree.ephemerals(SessionId(77)).collect::<Vec<_>>(), [b"/e"]);
     assert_eq!(Owner::ttl(0), None);
     assert_eq!(Owner::ttl(TTL_MS_MAX + 1), None);
     assert_eq!(tree.due_for_removal(104, 0), Vec::<Box<[u8]>>::new());
@@ -96,17 +97,18 @@ fn owners_of_353() {
         [ExtendedTypes::Off, ExtendedTypes::On, ExtendedTypes::Emulate353]
             .map(|types| Owner(owner).kind(types))
     };
-    let (ttl, session) = (OwnerKind::Ttl { ttl_ms: 100 }, OwnerKind::Ephemeral { session_id: OLD_TTL });
+    let (ttl, session) =
+        (OwnerKind::Ttl { ttl_ms: 100 }, OwnerKind::Ephemeral { session_id: SessionId(OLD_TTL) });
     assert_eq!(kinds(OLD_TTL), [session, session, ttl]);
     let new = Owner::ttl(100).unwrap().0;
-    assert_eq!(kinds(new), [OwnerKind::Ephemeral { session_id: new }, ttl, ttl]);
+    assert_eq!(kinds(new), [OwnerKind::Ephemeral { session_id: SessionId(new) }, ttl, ttl]);
     assert_eq!(kinds(i64::MIN), [OwnerKind::Container; 3]);
-    assert_eq!(kinds(77), [OwnerKind::Ephemeral { session_id: 77 }; 3]);
+    assert_eq!(kinds(77), [OwnerKind::Ephemeral { session_id: SessionId(77) }; 3]);
     assert_eq!(kinds(0), [OwnerKind::Persistent; 3]);
 
     let mut tree = Tree::new(Settings { extended_types: ExtendedTypes::Emulate353, ..settings() });
     let index = create(&mut tree, "/t", 3, Owner(OLD_TTL));
-    assert_eq!(tree.stat(index).ephemeral_owner, 0);
+    assert_eq!(tree.stat(index).ephemeral_owner, SessionId::NONE);
     assert_eq!(tree.ephemeral_count(), 0);
     assert_eq!(tree.due_for_removal(106, 0), [Box::from(&b"/t"[..])]);
 }
@@ -270,7 +272,7 @@ fn ephemerals_by_prefix() {
     let body = tree.make_body_like(index, Some(b"other"), tree.body(index).fixed().clone());
     tree.replace(index, body);
     let below = |tree: &Tree, prefix: &'static [u8]| -> Vec<String> {
-        let paths = tree.ephemerals_below(5, prefix);
+        let paths = tree.ephemerals_below(SessionId(5), prefix);
         paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect()
     };
     assert_eq!(below(&tree, b"/a"), ["/a", "/aa", "/ab"]);
@@ -278,7 +280,7 @@ fn ephemerals_by_prefix() {
     assert_eq!(below(&tree, b"/c"), [""; 0]);
     delete(&mut tree, "/ab", 10);
     assert_eq!(below(&tree, b"/ab"), [""; 0]);
-    assert_eq!(tree.ephemerals_of(5), 3);
+    assert_eq!(tree.ephemerals_of(SessionId(5)), 3);
 }
 
 /// A slice has so many bytes and one znode at most, also of what changed meanwhile; an image for a learner is taken beside

@@ -115,7 +115,7 @@ impl Apply<'_> {
             Txn::Create(create) => {
                 let owner = match create.kind {
                     CreateKind::Persistent => Owner::PERSISTENT,
-                    CreateKind::Ephemeral => Owner(header.session_id),
+                    CreateKind::Ephemeral => Owner::ephemeral(header.session_id),
                     CreateKind::Container => Owner::CONTAINER,
                     CreateKind::Ttl(ttl_ms) => Owner::ttl(ttl_ms).ok_or(ErrorCode::BadArguments)?,
                 };

@@ -3,14 +3,14 @@
 use super::{AclTable, CreateKind, CreateTxn, Txn, TxnHeader};
 use crate::proto::acl::{put_acls, read_acls};
 use crate::proto::request::path;
-use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms, Reader, Short, Zxid, jute};
+use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms, Reader, SessionId, Short, Zxid, jute};
 use crate::tree::{AclRef, DIGEST_VERSION};
 use bytes::BufMut;
 
 impl TxnHeader {
     /// Appends the 32 bytes.
     pub fn put(&self, out: &mut Vec<u8>) {
-        out.put_i64(self.session_id);
+        out.put_i64(self.session_id.0);
         out.put_i32(self.cxid);
         out.put_i64(self.zxid.to_wire());
         out.put_i64(self.time_ms);
@@ -20,7 +20,7 @@ impl TxnHeader {
     /// Reads the 32 bytes.
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, Short> {
         Ok(Self {
-            session_id: reader.long()?,
+            session_id: SessionId(reader.long()?),
             cxid: reader.int()?,
             zxid: Zxid::from_wire(reader.long()?),
             time_ms: reader.long()?,

@@ -23,14 +23,14 @@ pub use fuzzy::apply_fuzzy;
 pub use quota::{Limits, QuotaKind, Quotas};
 pub(crate) use quota::{limits_path, stats_path};
 
-use crate::proto::{OpCode, Zxid};
+use crate::proto::{OpCode, SessionId, Zxid};
 use crate::tree::AclRef;
 
 /// Before every logged txn; 32 bytes. Source: `TxnHeader`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TxnHeader {
     /// Session that asked; 0 for the server's own.
-    pub session_id: i64,
+    pub session_id: SessionId,
     /// The request's xid.
     pub cxid: i32,
     /// Its place in the order of all txns.

@@ -22,7 +22,7 @@
 
 use bytes::BufMut;
 
-use crate::proto::{Epoch, Id, JuteWrite, OpCode, Reader, ServerId, Short, Zxid};
+use crate::proto::{Epoch, Id, JuteWrite, OpCode, Reader, ServerId, SessionId, Short, Zxid};
 use crate::wal::TXN_BYTES_MAX;
 
 /// Most bytes of a packet's data: the largest txn the log takes, with room for what stands around it.
@@ -418,24 +418,28 @@ impl<'a> Touched<'a> {
 }
 
 impl Iterator for Touched<'_> {
-    type Item = (i64, i32);
+    type Item = (SessionId, i32);
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut reader = Reader::new(self.rest);
-        let item = (reader.long().ok()?, reader.int().ok()?);
+        let item = (SessionId(reader.long().ok()?), reader.int().ok()?);
         self.rest = reader.rest();
         Some(item)
     }
 }
 
 /// Appends a learner's PING with the sessions that were touched, and their timeouts in milliseconds.
-pub fn put_ping_answer(out: &mut Vec<u8>, zxid: Zxid, touched: impl ExactSizeIterator<Item = (i64, i32)>) {
+pub fn put_ping_answer(
+    out: &mut Vec<u8>,
+    zxid: Zxid,
+    touched: impl ExactSizeIterator<Item = (SessionId, i32)>,
+) {
     put_head(out, PacketType::PING, zxid);
     let bytes = touched.len() * TOUCHED_BYTES;
     out.put_count(bytes);
     out.reserve(bytes + 4);
     for (session, timeout) in touched {
-        out.put_i64(session);
+        out.put_i64(session.0);
         out.put_i32(timeout);
     }
     out.put_i32(-1);
@@ -445,7 +449,7 @@ pub fn put_ping_answer(out: &mut Vec<u8>, zxid: Zxid, touched: impl ExactSizeIte
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revalidate {
     /// The session.
-    pub session: i64,
+    pub session: SessionId,
     /// Its timeout in milliseconds.
     pub timeout: i32,
 }
@@ -456,13 +460,13 @@ impl Revalidate {
     /// # Errors
     /// Fewer than 12 bytes.
     pub fn read(data: Option<&[u8]>) -> Result<Self, MessageError> {
-        in_data("REVALIDATE", data, |r| Ok(Self { session: r.long()?, timeout: r.int()? }))
+        in_data("REVALIDATE", data, |r| Ok(Self { session: SessionId(r.long()?), timeout: r.int()? }))
     }
 
     /// Appends the packet.
     pub fn write(self, out: &mut Vec<u8>) {
         let mut data = [0; 12];
-        data[..8].copy_from_slice(&self.session.to_be_bytes());
+        data[..8].copy_from_slice(&self.session.0.to_be_bytes());
         data[8..].copy_from_slice(&self.timeout.to_be_bytes());
         put_with(out, PacketType::REVALIDATE, Zxid::from_wire(-1), &data);
     }
@@ -472,7 +476,7 @@ impl Revalidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revalidated {
     /// The session.
-    pub session: i64,
+    pub session: SessionId,
     /// Whether it lives; then it belongs to the learner that asked.
     pub valid: bool,
 }
@@ -483,13 +487,13 @@ impl Revalidated {
     /// # Errors
     /// Fewer than 9 bytes.
     pub fn read(data: Option<&[u8]>) -> Result<Self, MessageError> {
-        in_data("REVALIDATE", data, |r| Ok(Self { session: r.long()?, valid: r.bool()? }))
+        in_data("REVALIDATE", data, |r| Ok(Self { session: SessionId(r.long()?), valid: r.bool()? }))
     }
 
     /// Appends the packet.
     pub fn write(self, out: &mut Vec<u8>) {
         let mut data = [0; 9];
-        data[..8].copy_from_slice(&self.session.to_be_bytes());
+        data[..8].copy_from_slice(&self.session.0.to_be_bytes());
         data[8] = self.valid.into();
         put_with(out, PacketType::REVALIDATE, Zxid::from_wire(-1), &data);
     }
@@ -499,7 +503,7 @@ impl Revalidated {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardedRequest<'a> {
     /// The client's session.
-    pub session: i64,
+    pub session: SessionId,
     /// The client's xid.
     pub cxid: i32,
     /// What it asks for.
@@ -515,7 +519,7 @@ impl<'a> ForwardedRequest<'a> {
     /// Fewer than 16 bytes.
     pub fn read(data: Option<&'a [u8]>) -> Result<Self, MessageError> {
         in_data("REQUEST", data, |r| {
-            Ok(Self { session: r.long()?, cxid: r.int()?, op: OpCode(r.int()?), body: r.rest() })
+            Ok(Self { session: SessionId(r.long()?), cxid: r.int()?, op: OpCode(r.int()?), body: r.rest() })
         })
     }
 
@@ -523,7 +527,7 @@ impl<'a> ForwardedRequest<'a> {
     pub fn write(&self, out: &mut Vec<u8>, ids: &[Id]) {
         put_head(out, PacketType::REQUEST, Zxid::from_wire(-1));
         out.put_count(16 + self.body.len());
-        out.put_i64(self.session);
+        out.put_i64(self.session.0);
         out.put_i32(self.cxid);
         out.put_i32(self.op.0);
         out.put_slice(self.body);
@@ -592,18 +596,19 @@ mod tests {
             java(11, 5 << 32, Some(&info), None)
         );
         let touched = [&long(0x11)[..], &[0, 0, 0x75, 0x30], &long(0x12), &[0, 0, 0x0F, 0xA0]].concat();
-        let sessions = [(0x11, 30_000), (0x12, 4_000)];
+        let sessions = [(SessionId(0x11), 30_000), (SessionId(0x12), 4_000)];
         assert_eq!(
             written(|out| put_ping_answer(out, z, sessions.into_iter())),
             java(5, wire, Some(&touched), None)
         );
         let asks = [&long(0x11)[..], &[0, 0, 0x75, 0x30]].concat();
-        let revalidate = Revalidate { session: 0x11, timeout: 30_000 };
+        let revalidate = Revalidate { session: SessionId(0x11), timeout: 30_000 };
         assert_eq!(written(|out| revalidate.write(out)), java(6, -1, Some(&asks), None));
         let answer = [&long(0x11)[..], &[1]].concat();
-        let revalidated = Revalidated { session: 0x11, valid: true };
+        let revalidated = Revalidated { session: SessionId(0x11), valid: true };
         assert_eq!(written(|out| revalidated.write(out)), java(6, -1, Some(&answer), None));
-        let request = ForwardedRequest { session: 0x11, cxid: 2, op: OpCode::SET_DATA, body: b"body" };
+        let request =
+            ForwardedRequest { session: SessionId(0x11), cxid: 2, op: OpCode::SET_DATA, body: b"body" };
         let data = [&long(0x11)[..], &[0, 0, 0, 2, 0, 0, 0, 5], b"body"].concat();
         let ids = [Id::new("ip", "::1"), Id::new("digest", "u:p")];
         assert_eq!(
@@ -734,9 +739,10 @@ mod tests {
     /// What writers put into data, readers find; data that is missing or ends early is an error of that message.
     #[test]
     fn data_of_packets() {
-        let touched = written(|out| put_ping_answer(out, Zxid::ZERO, [(1, 2), (-3, 4)].into_iter()));
+        let sessions = [(SessionId(1), 2), (SessionId(-3), 4)];
+        let touched = written(|out| put_ping_answer(out, Zxid::ZERO, sessions.into_iter()));
         let (packet, _) = Packet::read(&touched).unwrap().unwrap();
-        assert_eq!(Touched::read(packet.data).unwrap().collect::<Vec<_>>(), [(1, 2), (-3, 4)]);
+        assert_eq!(Touched::read(packet.data).unwrap().collect::<Vec<_>>(), sessions);
         assert_eq!(Touched::read(None).unwrap().count(), 0);
         assert!(Touched::read(Some(&[0; 13])).is_err());
         for (length, refused) in [(0, true), (15, true), (16, false), (17, false)] {
@@ -747,7 +753,7 @@ mod tests {
         assert!(Revalidated::read(Some(&[0; 8])).is_err());
         assert_eq!(
             Revalidated::read(Some(&[0, 0, 0, 0, 0, 0, 0, 5, 1])),
-            Ok(Revalidated { session: 5, valid: true })
+            Ok(Revalidated { session: SessionId(5), valid: true })
         );
         assert_eq!(read_leader_info(Some(&[0, 1, 0, 1])), Ok(PROTOCOL_VERSION_CUMULATIVE));
         assert!(read_leader_info(None).is_err() && read_leader_info(Some(&[0, 1, 0])).is_err());

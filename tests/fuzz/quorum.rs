@@ -1,7 +1,7 @@
 //! What other servers send: packets on the quorum port, votes on the election port.
 
 use std::fmt::Debug;
-use zkfast::proto::{Epoch, Id, OpCode, ServerId, Zxid};
+use zkfast::proto::{Epoch, Id, OpCode, ServerId, SessionId, Zxid};
 use zkfast::zab::message::{
     ForwardedRequest, LearnerInfo, MessageError, Packet, PacketStream, PacketType, Revalidate, Revalidated,
     Touched, put_ack, put_ack_epoch, put_leader_info, put_ping_answer, put_proposal, read_ack_epoch,
@@ -48,7 +48,7 @@ fn checked(packet: &Packet<'_>) -> Vec<u8> {
     LearnerInfo::read(data);
     let _ = (read_leader_info(data), read_ack_epoch(data));
     if let Ok(touched) = Touched::read(data) {
-        let sessions: Vec<(i64, i32)> = touched.collect();
+        let sessions: Vec<(SessionId, i32)> = touched.collect();
         assert_eq!(sessions.len() * 12, data.unwrap_or_default().len());
         again(
             &sessions,
@@ -90,7 +90,7 @@ type Write<'a> = &'a dyn Fn(&mut Vec<u8>);
 
 pub fn packet_seeds() -> Vec<Vec<u8>> {
     let zxid = Zxid::new(3, 7);
-    let request = ForwardedRequest { session: 5, cxid: 6, op: OpCode::CREATE, body: b"record" };
+    let request = ForwardedRequest { session: SessionId(5), cxid: 6, op: OpCode::CREATE, body: b"record" };
     let writes: [Write<'_>; 8] = [
         &|out| {
             let info = LearnerInfo::bytes(ServerId(1), 0x10000, 4);
@@ -100,10 +100,10 @@ pub fn packet_seeds() -> Vec<Vec<u8>> {
         &|out| put_ack_epoch(out, zxid, 2),
         &|out| put_proposal(out, zxid, &[1; 44]),
         &|out| put_ack(out, zxid),
-        &|out| put_ping_answer(out, zxid, [(1, 2), (3, 4)].into_iter()),
+        &|out| put_ping_answer(out, zxid, [(SessionId(1), 2), (SessionId(3), 4)].into_iter()),
         &|out| {
-            Revalidate { session: 9, timeout: 10 }.write(out);
-            Revalidated { session: 9, valid: true }.write(out);
+            Revalidate { session: SessionId(9), timeout: 10 }.write(out);
+            Revalidated { session: SessionId(9), valid: true }.write(out);
         },
         &|out| request.write(out, &[Id::new("ip", "127.0.0.1"), Id::new("digest", "a:b")]),
     ];

@@ -3,7 +3,7 @@
 use super::snapshot::{SETTINGS, check_database};
 use bytes::BufMut;
 use zkfast::database::Database;
-use zkfast::proto::{Acl, OpCode, Zxid};
+use zkfast::proto::{Acl, OpCode, SessionId, Zxid};
 use zkfast::txn::{self, AclTable, CreateKind, CreateTxn, Txn, TxnHeader};
 
 /// Where in a txn its zxid is.
@@ -90,7 +90,8 @@ pub fn sample() -> Vec<Vec<u8>> {
     let mut bytes = Vec::new();
     for ((op, txn), counter) in txns.iter().zip(1..) {
         let zxid = Zxid::new(1, counter);
-        let header = TxnHeader { session_id: 7, cxid: 1, zxid, time_ms: 1_700_000_000_000, op: *op };
+        let header =
+            TxnHeader { session_id: SessionId(7), cxid: 1, zxid, time_ms: 1_700_000_000_000, op: *op };
         let mut out = Vec::new();
         header.put(&mut out);
         txn.put(&mut out);

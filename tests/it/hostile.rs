@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use zkfast::client::net::{Connect, Connection, four_letter_word};
 use zkfast::client::{Body, Incoming, Reply, Request, Session};
-use zkfast::proto::{Acl, ConnectRequest, Id, OpCode, Perms, Zxid};
+use zkfast::proto::{Acl, ConnectRequest, Id, OpCode, Perms, SessionId, Zxid};
 
 /// How long silence must last to count as the server's reaction. If ZooKeeper reacts otherwise, the next attempt listens
 /// twice as long.
@@ -51,7 +51,7 @@ fn before_a_session() -> Vec<(&'static str, Vec<u8>)> {
     let connect = |password: Option<&[u8]>, length_off: i32| {
         let mut body = Vec::new();
         let read_only = Some(false);
-        let (session_id, timeout_ms) = (0, 30_000);
+        let (session_id, timeout_ms) = (SessionId::NONE, 30_000);
         let last_zxid_seen = Zxid::ZERO;
         ConnectRequest { protocol_version: 0, last_zxid_seen, timeout_ms, session_id, password, read_only }
             .put(&mut body);

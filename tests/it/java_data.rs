@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use zkfast::client::net::{Connect, Connection, four_letter_word};
 use zkfast::client::{Body, Incoming, Request};
-use zkfast::proto::{Acl, Id, OpCode, Perms, Stat, Zxid};
+use zkfast::proto::{Acl, Id, OpCode, Perms, SessionId, Stat, Zxid};
 use zkfast::server::java_data::{self, Imported, JavaDataError, Options, Source};
 use zkfast::snapshot::java::parse_snapshot_name;
 use zkfast::tree::{Digests, ExtendedTypes, Settings};
@@ -62,7 +62,7 @@ fn wait_for_quorum(address: SocketAddr) {
 }
 
 /// Id and password of a session.
-type Identity = (i64, [u8; 16]);
+type Identity = (SessionId, [u8; 16]);
 
 /// Attaches to a session that must still be open.
 fn attach(address: SocketAddr, session: Identity) -> Connection {
@@ -215,7 +215,7 @@ type Seen = (Option<Vec<u8>>, Vec<Acl>, Stat);
 #[derive(Debug, PartialEq)]
 struct Content {
     nodes: BTreeMap<String, Seen>,
-    sessions: BTreeSet<i64>,
+    sessions: BTreeSet<SessionId>,
 }
 
 /// Reads the whole tree and all sessions but its own.
@@ -261,11 +261,11 @@ fn read_content(address: SocketAddr) -> Content {
     Content { nodes, sessions }
 }
 
-fn sessions(address: SocketAddr) -> BTreeSet<i64> {
+fn sessions(address: SocketAddr) -> BTreeSet<SessionId> {
     let dump = four_letter_word(address, "dump", ANSWER_TIMEOUT).expect("dump");
     let tracker = dump.split("ephemeral nodes dump").next().expect("has a first part");
     let ids = tracker.lines().filter_map(|line| line.trim().strip_prefix("0x"));
-    ids.map(|id| u64::from_str_radix(id, 16).expect("an id").cast_signed()).collect()
+    ids.map(|id| SessionId(u64::from_str_radix(id, 16).expect("an id").cast_signed())).collect()
 }
 
 /// Asserts that both are equal, and shows the differences only.

@@ -269,7 +269,7 @@ mod tests {
     use super::*;
     use crate::args::Load;
     use crate::commands::load;
-    use zkfast::proto::{ConnectRequest, OpCode, Zxid};
+    use zkfast::proto::{ConnectRequest, OpCode, SessionId, Zxid};
 
     /// Serves until `measure`, which gets the server's address, returns; returns how often the disk was flushed.
     fn serving(dir: Option<&Path>, measure: impl FnOnce(String)) -> io::Result<u64> {
@@ -321,7 +321,7 @@ mod tests {
                 protocol_version: 0,
                 last_zxid_seen: Zxid::ZERO,
                 timeout_ms: 1,
-                session_id: 0,
+                session_id: SessionId::NONE,
                 password: None,
                 read_only: None,
             };

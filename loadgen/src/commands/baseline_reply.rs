@@ -6,7 +6,7 @@ use std::io;
 use zkfast::proto::jute::{JuteWrite, Reader, Short};
 use zkfast::proto::reply::{put_reply, put_status};
 use zkfast::proto::request::{self, Create, PathWatch, RequestHeader, SetData};
-use zkfast::proto::{ConnectRequest, ErrorCode, FRAME_BYTES_MAX_DEFAULT, OpCode, Stat, Zxid};
+use zkfast::proto::{ConnectRequest, ErrorCode, FRAME_BYTES_MAX_DEFAULT, OpCode, SessionId, Stat, Zxid};
 
 /// The least and the most session timeout that it grants, in milliseconds: those of a stock server.
 const TIMEOUTS_MS: (i32, i32) = (4_000, 40_000);
@@ -88,8 +88,9 @@ impl Replies {
         let mut reader = Reader::new(frame);
         if !client.is_open {
             let asked = ConnectRequest::read(&mut reader)?;
-            self.sessions += i64::from(asked.session_id == 0);
-            let session = if asked.session_id == 0 { self.sessions } else { asked.session_id };
+            self.sessions += i64::from(asked.session_id.is_none());
+            let session =
+                if asked.session_id.is_none() { SessionId(self.sessions) } else { asked.session_id };
             let timeout_ms = asked.timeout_ms.clamp(TIMEOUTS_MS.0, TIMEOUTS_MS.1);
             wire::put_session(&mut client.out, session, timeout_ms, asked.read_only);
             client.is_open = true;

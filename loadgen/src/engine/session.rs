@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use zkfast::proto::jute::{Reader, frame};
-use zkfast::proto::{ConnectRequest, ConnectResponse, OpCode, PASSWORD_BYTES, Zxid};
+use zkfast::proto::{ConnectRequest, ConnectResponse, OpCode, PASSWORD_BYTES, SessionId, Zxid};
 
 /// The session timeout that loadgen asks for, in milliseconds; a stock server grants 4,000 to 40,000.
 const TIMEOUT_MS: i32 = 30_000;
@@ -99,8 +99,8 @@ pub struct Session {
     pub server: String,
     /// How far it is.
     pub state: State,
-    /// The session's id; 0 before it is granted.
-    pub id: i64,
+    /// The session's id; [`SessionId::NONE`] before it is granted.
+    pub id: SessionId,
     /// The session timeout that the server granted, in milliseconds.
     pub timeout_ms: u64,
     /// The newest zxid of its replies.
@@ -144,7 +144,7 @@ impl Session {
         Self {
             server: String::new(),
             state: State::Closed,
-            id: 0,
+            id: SessionId::NONE,
             timeout_ms: 0,
             zxid: 0,
             sent: VecDeque::new(),
@@ -277,13 +277,13 @@ impl Session {
         let asked = std::mem::replace(&mut self.id, response.session_id);
         self.password = response.password;
         self.timeout_ms = u64::try_from(response.timeout_ms).unwrap_or(0);
-        if self.id == 0 || self.timeout_ms == 0 {
+        if self.id.is_none() || self.timeout_ms == 0 {
             self.forget();
             return Ok(Granted::Refused);
         }
         self.state = State::Open;
         match asked {
-            0 => Ok(Granted::New),
+            SessionId::NONE => Ok(Granted::New),
             asked if asked == self.id => Ok(Granted::Again),
             asked => Err(self.protocol(format!("session {:#x} instead of {asked:#x}", self.id))),
         }
@@ -306,7 +306,7 @@ impl Session {
     /// Makes the next connection ask for a new session, as a client that has seen no zxid: a server with an older zxid
     /// would refuse it otherwise.
     pub fn forget(&mut self) {
-        (self.id, self.zxid) = (0, 0);
+        (self.id, self.zxid) = (SessionId::NONE, 0);
         self.password = [0; PASSWORD_BYTES];
     }
 

@@ -603,7 +603,7 @@ fn on_granted(
     driver: &mut dyn Driver,
     frame: &[u8],
 ) -> Result<(), NoConnection> {
-    let had_session = turn.session.id != 0;
+    let had_session = turn.session.id.is_some();
     let granted = turn.session.take_grant(frame)?;
     if granted == Granted::Refused {
         turn.tally.trouble.expired += u64::from(had_session);

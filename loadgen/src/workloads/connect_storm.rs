@@ -9,10 +9,10 @@ use crate::engine::tally::Class;
 use crate::engine::wire::{self, Kind, Op, Wrong};
 use std::collections::HashSet;
 use std::sync::Mutex;
-use zkfast::proto::OpCode;
+use zkfast::proto::{OpCode, SessionId};
 
 /// Ids of all sessions that the servers of a run have given out.
-pub type SessionIds = Mutex<HashSet<i64>>;
+pub type SessionIds = Mutex<HashSet<SessionId>>;
 
 /// One thread's part of the workload.
 #[derive(Debug)]

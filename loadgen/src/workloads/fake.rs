@@ -12,7 +12,9 @@ use zkfast::proto::reply::MultiHeader;
 use zkfast::proto::request::{
     self, Create, MultiOp, PathVersion, PathWatch, RequestHeader, SetData, read_multi,
 };
-use zkfast::proto::{ConnectRequest, ErrorCode, EventType, OpCode, ReplyHeader, Stat, XID_PING, Zxid};
+use zkfast::proto::{
+    ConnectRequest, ErrorCode, EventType, OpCode, ReplyHeader, SessionId, Stat, XID_PING, Zxid,
+};
 
 /// What is wrong with some replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ struct Znode {
     data: Vec<u8>,
     stat: Stat,
     next_sequence: u32,
-    watchers: Vec<i64>,
+    watchers: Vec<SessionId>,
 }
 
 /// What a fake server has done so far.
@@ -76,7 +78,7 @@ struct Tree {
     sessions: i64,
     done: Done,
     /// The socket of each session, for its events.
-    sockets: BTreeMap<i64, TcpStream>,
+    sockets: BTreeMap<SessionId, TcpStream>,
 }
 
 /// A fake server; clones share its tree.
@@ -130,7 +132,7 @@ impl Fake {
     fn answer(&self, mut stream: TcpStream) {
         let (mut bytes, mut scratch) = (Vec::new(), vec![0; 64 << 10]);
         stream.set_nodelay(true).expect("a socket");
-        let (mut frames, mut session, mut closing) = (0, 0, false);
+        let (mut frames, mut session, mut closing) = (0, SessionId::NONE, false);
         while let Ok(read @ 1..) = stream.read(&mut scratch) {
             bytes.extend_from_slice(&scratch[..read]);
             let mut rest = &bytes[..];
@@ -167,13 +169,13 @@ impl Fake {
 }
 
 impl Tree {
-    fn put_session(&mut self, out: &mut Vec<u8>, body: &[u8], lie: Lie) -> i64 {
+    fn put_session(&mut self, out: &mut Vec<u8>, body: &[u8], lie: Lie) -> SessionId {
         let request = ConnectRequest::read(&mut Reader::new(body)).expect("a connect request");
         self.sessions += 1;
         self.done.sessions += 1;
         let session_id = match request.session_id {
-            0 if lie == Lie::SameSession => self.sessions / 2 + 1,
-            0 => self.sessions,
+            SessionId::NONE if lie == Lie::SameSession => SessionId(self.sessions / 2 + 1),
+            SessionId::NONE => SessionId(self.sessions),
             again => again,
         };
         wire::put_session(out, session_id, 10_000, request.read_only);
@@ -181,7 +183,7 @@ impl Tree {
     }
 
     /// Ends a connection, and its session too if `is_over`.
-    fn end(&mut self, session: i64, is_over: bool) {
+    fn end(&mut self, session: SessionId, is_over: bool) {
         if let Some(socket) = self.sockets.remove(&session) {
             let _ = socket.shutdown(std::net::Shutdown::Both);
         }
@@ -200,7 +202,7 @@ impl Tree {
         Zxid::new(0, self.counter)
     }
 
-    fn send_event(&mut self, watchers: Vec<i64>, kind: EventType, path: &[u8], lie: Lie) {
+    fn send_event(&mut self, watchers: Vec<SessionId>, kind: EventType, path: &[u8], lie: Lie) {
         let mut out = Vec::new();
         let path = if lie == Lie::OtherEvent { &path[1..] } else { path };
         put_event(&mut out, Some(self.zxid()), kind, path);
@@ -214,7 +216,12 @@ impl Tree {
         }
     }
 
-    fn create(&mut self, create: &Create<'_>, session: i64, lie: Lie) -> Result<(Vec<u8>, Stat), ErrorCode> {
+    fn create(
+        &mut self,
+        create: &Create<'_>,
+        session: SessionId,
+        lie: Lie,
+    ) -> Result<(Vec<u8>, Stat), ErrorCode> {
         let mut path = create.path.unwrap_or_default().to_vec();
         if create.flags & 2 != 0 {
             let parent = path.rsplitn(2, |byte| *byte == b'/').nth(1).unwrap_or_default().to_vec();
@@ -231,7 +238,7 @@ impl Tree {
         let stat = Stat {
             czxid: self.zxid(),
             mzxid: self.zxid(),
-            ephemeral_owner: if is_owned { session } else { 0 },
+            ephemeral_owner: if is_owned { session } else { SessionId::NONE },
             data_bytes: data.len() as i32,
             ..Stat::default()
         };
@@ -269,7 +276,7 @@ impl Tree {
         below.filter(|name| !name.contains(&b'/')).map(<[u8]>::to_vec).collect()
     }
 
-    fn put_answer(&mut self, out: &mut Vec<u8>, request: &[u8], session: i64, lie: Lie) {
+    fn put_answer(&mut self, out: &mut Vec<u8>, request: &[u8], session: SessionId, lie: Lie) {
         let mut reader = Reader::new(request);
         let RequestHeader { xid, op } = RequestHeader::read(&mut reader).expect("a request");
         let mut body = Vec::new();
@@ -294,7 +301,7 @@ impl Tree {
         out: &mut Vec<u8>,
         op: OpCode,
         reader: &mut Reader<'_>,
-        session: i64,
+        session: SessionId,
         lie: Lie,
     ) -> Result<(), ErrorCode> {
         let is_error = lie == Lie::Error;

@@ -1,12 +1,13 @@
 use super::*;
 use crate::admin::{Conf, ConnectionSession, Gauges, TRACE_MASK_DEFAULT};
-use crate::proto::Zxid;
+use crate::proto::{SessionId, Zxid};
 use crate::watch;
 use std::collections::BTreeSet;
 
 /// 2026-11-23 04:40:14 UTC.
 const EXPIRY_MS: i64 = 1_795_408_814_000;
-const FIRST: i64 = 0x0100_0021_40e7_0000;
+const FIRST: SessionId = SessionId(0x0100_0021_40e7_0000);
+const SECOND: SessionId = SessionId(FIRST.0 + 1);
 
 fn latency_ms(values: &[u64]) -> Summary {
     let mut summary = Summary::default();
@@ -16,7 +17,7 @@ fn latency_ms(values: &[u64]) -> Summary {
 
 /// A server in the state in which the answers below were taken from Apache ZooKeeper 3.9.4: two
 /// clients, each with an ephemeral znode, three data watches, and a third connection that asks.
-/// Connections of the sessions [`FIRST`] and the one after it, and one without a session.
+/// Connections of the sessions [`FIRST`] and [`SECOND`], and one without a session.
 fn connections() -> Vec<Connection> {
     let client = |peer: &str, received, sent, session| Connection {
         peer: peer.to_owned(),
@@ -38,7 +39,7 @@ fn connections() -> Vec<Connection> {
         last_latency_us: 999,
         latency: latency_ms(&[0, 15, 4, 1]),
     };
-    let second = ConnectionSession { id: FIRST + 1, last_op: "", last_cxid: -1, last_zxid: -1, ..first };
+    let second = ConnectionSession { id: SECOND, last_op: "", last_cxid: -1, last_zxid: -1, ..first };
     vec![
         client("127.0.0.1:54398", 3, 3, second),
         Connection {
@@ -83,14 +84,14 @@ fn status() -> Status {
         },
         environment: vec![("host.name".to_owned(), "localhost".to_owned())],
         connections: connections(),
-        sessions: vec![(EXPIRY_MS, vec![FIRST, FIRST + 1])],
-        ephemerals: vec![(FIRST, vec![b"/a/e"[..].into()]), (FIRST + 1, vec![b"/a/e2"[..].into()])],
+        sessions: vec![(EXPIRY_MS, vec![FIRST, SECOND])],
+        ephemerals: vec![(FIRST, vec![b"/a/e"[..].into()]), (SECOND, vec![b"/a/e2"[..].into()])],
         watches: watch::Summary { connections: 2, paths: 2, watches: 3 },
         watches_by_session: vec![
-            (FIRST + 1, vec![b"/a"[..].into()]),
+            (SECOND, vec![b"/a"[..].into()]),
             (FIRST, vec![b"/p"[..].into(), b"/a"[..].into()]),
         ],
-        watches_by_path: vec![(b"/p"[..].into(), vec![FIRST]), (b"/a"[..].into(), vec![FIRST, FIRST + 1])],
+        watches_by_path: vec![(b"/p"[..].into(), vec![FIRST]), (b"/a"[..].into(), vec![FIRST, SECOND])],
         digests: vec![(Zxid::new(1, 0x80), 4_711), (Zxid::new(1, 0x100), u64::MAX)],
         trace_mask: TRACE_MASK_DEFAULT,
         ..Status::default()
@@ -183,7 +184,7 @@ fn dump() {
 /// A follower knows sessions and not when they expire.
 #[test]
 fn dump_of_a_learner() {
-    let status = Status { learner_sessions: Some(vec![(FIRST, 30_000), (FIRST + 1, 4000)]), ..status() };
+    let status = Status { learner_sessions: Some(vec![(FIRST, 30_000), (SECOND, 4000)]), ..status() };
     let answer = String::from_utf8(render(FourLetterWord::Dump, &status)).expect("text");
     let sessions = "SessionTracker dump:\nGlobal Sessions(2):\n0x100002140e70000\t30000ms\n\
                     0x100002140e70001\t4000ms\nephemeral nodes dump:\n";

@@ -1,7 +1,7 @@
 //! Containers and TTL nodes that are due for removal.
 
 use super::{Asker, Commit};
-use crate::proto::OpCode;
+use crate::proto::{OpCode, SessionId};
 use crate::replica::{Now, TxnKind};
 use crate::tree::OwnerKind;
 use crate::txn::Txn;
@@ -37,7 +37,7 @@ impl Commit {
             return;
         }
         self.next_zxid();
-        let asker = Asker { origin: None, session_id: 0, xid: 0, ids: &[], now };
+        let asker = Asker { origin: None, session_id: SessionId::NONE, xid: 0, ids: &[], now };
         let header = self.header(&asker, OpCode::DELETE_CONTAINER);
         let txn = Txn::Delete { path };
         self.apply(&header, &txn, None);

@@ -34,7 +34,7 @@ use super::{
 use crate::auth::Policy;
 use crate::database::Database;
 use crate::proto::request::Reconfig;
-use crate::proto::{ErrorCode, Id, OpCode, Reader, Zxid};
+use crate::proto::{ErrorCode, Id, OpCode, Reader, SessionId, Zxid};
 use crate::session::Tracker;
 #[cfg(test)]
 use crate::tree;
@@ -62,7 +62,7 @@ pub struct Proposed {
 struct Asker<'a> {
     /// `None` of what the server does of itself.
     origin: Option<Origin>,
-    session_id: i64,
+    session_id: SessionId,
     xid: i32,
     ids: &'a [Id],
     now: Now,
@@ -90,7 +90,7 @@ pub struct Commit {
     /// The list that `auth` stood for last.
     expanded: Option<Expanded>,
     /// Sessions whose time is over and whose closeSession waits for room.
-    expired: VecDeque<i64>,
+    expired: VecDeque<SessionId>,
     fencing: Fencing<Origin>,
     containers_due: VecDeque<Box<[u8]>>,
     containers_checked_ms: i64,
@@ -142,7 +142,7 @@ impl Commit {
     }
 
     /// Takes over from another role.
-    pub(super) fn of(core: Core, sessions: BTreeMap<i64, i32>, now: Now) -> Self {
+    pub(super) fn of(core: Core, sessions: BTreeMap<SessionId, i32>, now: Now) -> Self {
         assert!(core.last_txn <= core.zxid, "txn {} is later than {}", core.last_txn, core.zxid);
         assert!(!core.is_held(), "a leader's txns are not held");
         let first_id = core.first_session_id(now, &sessions);
@@ -175,7 +175,7 @@ impl Commit {
     }
 
     /// It leads an ensemble; `owners` are the connections of this server that have a session.
-    pub(super) fn lead(&mut self, owners: BTreeMap<i64, CnxnId>) {
+    pub(super) fn lead(&mut self, owners: BTreeMap<SessionId, CnxnId>) {
         self.leads = true;
         for (session_id, cnxn) in owners {
             let owned = self.sessions.set_owner(session_id, SessionOwner::Client(cnxn));
@@ -195,7 +195,7 @@ impl Commit {
     }
 
     /// Gives the role up: what was proposed stays in the tree, what waits is dropped.
-    pub(super) fn into_core(mut self) -> (Core, BTreeMap<i64, i32>) {
+    pub(super) fn into_core(mut self) -> (Core, BTreeMap<SessionId, i32>) {
         self.core.next_session_id = Some(self.sessions.next_session_id());
         (self.core, self.sessions.iter().collect())
     }

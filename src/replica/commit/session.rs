@@ -1,7 +1,7 @@
 //! Sessions: clients open them, attach to them and close them; those that nothing is heard of expire.
 
 use super::{Asker, Commit};
-use crate::proto::{ErrorCode, OpCode, Zxid};
+use crate::proto::{ErrorCode, OpCode, SessionId, Zxid};
 use crate::replica::fencing::Attach;
 use crate::replica::{CnxnId, ControlKind, Now, Origin, SessionKind, SessionOwner};
 use crate::session;
@@ -14,7 +14,7 @@ const CLOSE_SESSION_PATHS_BYTES_MAX: usize = 1_000_000;
 
 impl Commit {
     /// These sessions gave a sign of life.
-    pub fn heard(&mut self, now: Now, sessions: &[i64]) {
+    pub fn heard(&mut self, now: Now, sessions: &[SessionId]) {
         let now_ms = self.session_ms(now);
         sessions.iter().for_each(|id| _ = self.sessions.heard(*id, now_ms));
     }
@@ -37,7 +37,7 @@ impl Commit {
         &mut self,
         now: Now,
         origin: Origin,
-        session_id: i64,
+        session_id: SessionId,
         password: &[u8],
         timeout_ms: i32,
         seen: Zxid,
@@ -49,7 +49,7 @@ impl Commit {
         let (min_ms, max_ms) =
             (self.core.settings.min_session_timeout_ms, self.core.settings.max_session_timeout_ms);
         let timeout_ms = timeout_ms.max(min_ms).min(max_ms);
-        if session_id == 0 {
+        if session_id.is_none() {
             let session_id = self.sessions.next_session_id();
             return self.create_session(now, origin, session_id, timeout_ms);
         }
@@ -61,7 +61,13 @@ impl Commit {
     }
 
     /// Begins a session for the client at `origin`.
-    pub(super) fn create_session(&mut self, now: Now, origin: Origin, session_id: i64, timeout_ms: i32) {
+    pub(super) fn create_session(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        session_id: SessionId,
+        timeout_ms: i32,
+    ) {
         self.sessions.track(session_id, timeout_ms, self.session_ms(now));
         if self.sessions.set_owner(session_id, origin.owner()).is_err() {
             // A learner names one that is being closed: it hears of that.

@@ -64,7 +64,7 @@ use super::{CnxnId, Commit, CommitSettings, Deltas, Now, Uplink, ViewRequest};
 use crate::admin::{Leading as LeadingStatus, Metrics, Mode};
 use crate::auth::Policy;
 use crate::database::Database;
-use crate::proto::{ServerId, Zxid};
+use crate::proto::{ServerId, SessionId, Zxid};
 use crate::txn;
 use crate::wal::Batch;
 use crate::zab::election::ElectionPort;
@@ -109,7 +109,7 @@ use std::sync::Arc;
 ///
 /// ```
 /// # use std::sync::Arc;
-/// # use zkfast::proto::{acl::put_acls, Acl, JuteWrite, OpCode, Reader, Zxid};
+/// # use zkfast::proto::{acl::put_acls, Acl, JuteWrite, OpCode, Reader, SessionId, Zxid};
 /// # use zkfast::replica::{CnxnId, CommitSettings, Deltas, Now, Origin, Replica, Request, Uplink, ViewRequest};
 /// # use zkfast::{database::Database, tree, txn::TxnHeader, wal::Batch};
 /// # let settings = CommitSettings {
@@ -151,7 +151,7 @@ use std::sync::Arc;
 /// // A client opens a session.
 /// let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
 /// let (password, last_zxid_seen) = (Box::from([]), Zxid::ZERO);
-/// let connect = ViewRequest::Connect { cnxn, session_id: 0, password, timeout_ms: 9_000, last_zxid_seen };
+/// let connect = ViewRequest::Connect { cnxn, session_id: SessionId::NONE, password, timeout_ms: 9_000, last_zxid_seen };
 /// let uplink = Uplink { items: vec![connect], ..Uplink::default() };
 /// let published = turn(&mut replica, uplink, &mut log, at(1));
 /// assert_eq!(published[0].entries[0].to, Some(Origin::Client(cnxn)));
@@ -385,7 +385,7 @@ impl Replica {
     }
 
     /// These sessions of this server's clients gave a sign of life.
-    pub fn heard(&mut self, now: Now, sessions: &[i64]) {
+    pub fn heard(&mut self, now: Now, sessions: &[SessionId]) {
         match &mut self.role {
             Role::Alone(proposer) => proposer.commit.heard(now, sessions),
             Role::Member(member) => match &mut *member.phase {

@@ -7,7 +7,7 @@ use super::connecting::Connecting;
 use super::leading::Synchronizing;
 use super::*;
 use crate::admin::FourLetterWord;
-use crate::proto::{Epoch, OpCode, ServerId};
+use crate::proto::{Epoch, OpCode, ServerId, SessionId};
 use crate::snapshot::java::{Encoder, Form};
 use crate::zab::LinkId;
 use crate::zab::leader::Leader;
@@ -160,7 +160,8 @@ fn word_while_a_tree_is_installed() {
 fn word_while_the_log_is_written() {
     let mut replica = Replica::alone(settings(), Arc::default(), Database::fresh(tree_settings()), at(0));
     let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
-    let session = ViewRequest::CreateSession { from: cnxn.into(), session_id: 7, timeout_ms: 10_000 };
+    let session =
+        ViewRequest::CreateSession { from: cnxn.into(), session_id: SessionId(7), timeout_ms: 10_000 };
     replica.submit(at(1), Uplink { items: vec![session], ..Uplink::default() });
     let group = replica.take_group(at(1)).expect("a txn");
     assert!(replica.take_published().is_none(), "it is not durable");
@@ -332,7 +333,7 @@ fn sessions_of_a_learner_that_comes_back() {
     let mut replica = leader(last);
     follow(&mut replica, LINK, 2, last, 3);
     assert_eq!(replica.standing(), Standing::Leading);
-    let session = 0x0200_0000_0000_0001;
+    let session = SessionId(0x0200_0000_0000_0001);
     let request = |op: OpCode, cxid: i32, body: &[u8]| {
         let mut bytes = Vec::new();
         ForwardedRequest { session, cxid, op, body }.write(&mut bytes, &[]);
@@ -376,8 +377,13 @@ fn disk_that_hangs() {
     let connect = |replica: &mut Replica, ms| {
         let cnxn = CnxnId { view: 0, slot: 0, generation: ms as u32 };
         let (password, last_zxid_seen) = (Box::from([]), Zxid::ZERO);
-        let connect =
-            ViewRequest::Connect { cnxn, session_id: 0, password, timeout_ms: 9000, last_zxid_seen };
+        let connect = ViewRequest::Connect {
+            cnxn,
+            session_id: SessionId::NONE,
+            password,
+            timeout_ms: 9000,
+            last_zxid_seen,
+        };
         replica.submit(at(ms), Uplink { items: vec![connect], ..Uplink::default() });
         replica.take_group(at(ms)).expect("a session")
     };

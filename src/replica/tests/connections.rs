@@ -1,7 +1,7 @@
 //! Connections of a view: slots, buffers, turns, signs of life.
 
 use super::net::{Client, Net, SEGMENT_BYTES, create, get, put_create, read, request, set, watch_all};
-use crate::proto::OpCode;
+use crate::proto::{OpCode, SessionId};
 use crate::replica::{CloseReason, DeltasCursor};
 use crate::wal::GroupEncoder;
 
@@ -20,7 +20,7 @@ fn slots_are_reused() {
     assert_eq!(net.clients[b].place.slot, place.slot);
     net.run_until_idle();
     assert!(net.clients[b].inbox.is_empty());
-    net.send_connect(b, 0, &[0; 16], 5_000);
+    net.send_connect(b, SessionId::NONE, &[0; 16], 5_000);
     net.run_until_idle();
     net.connected(b);
     net.ok(b, get(1, "/x"));

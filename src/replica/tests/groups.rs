@@ -5,7 +5,7 @@ use super::net::{
 };
 use crate::auth::Policy;
 use crate::database::Database;
-use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms, Zxid};
+use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms, SessionId, Zxid};
 use crate::replica::{
     CnxnId, Commit, CommitSettings, EntryKind, Now, Proposed, Request, SessionKind, TxnKind, Uplink,
     ViewRequest,
@@ -27,7 +27,13 @@ fn sweep_in_groups() {
     };
     let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
     let (password, last_zxid_seen) = (Box::from([0; 16]), Zxid::ZERO);
-    let connect = ViewRequest::Connect { cnxn, session_id: 0, password, timeout_ms: 20_000, last_zxid_seen };
+    let connect = ViewRequest::Connect {
+        cnxn,
+        session_id: SessionId::NONE,
+        password,
+        timeout_ms: 20_000,
+        last_zxid_seen,
+    };
     commit.submit(now, Uplink { items: vec![connect], ..Uplink::default() });
     let EntryKind::Session(SessionKind::Created { session_id, .. }) =
         group(&mut commit).unwrap().deltas.entries[0].what

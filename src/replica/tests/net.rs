@@ -5,8 +5,8 @@ use crate::database::Database;
 use crate::proto::acl::put_acls;
 use crate::proto::reply::MultiHeader;
 use crate::proto::{
-    Acl, ConnectRequest, ConnectResponse, JuteWrite, OpCode, Reader, ReplyHeader, Stat, WatcherEvent,
-    XID_NOTIFICATION, Zxid, jute,
+    Acl, ConnectRequest, ConnectResponse, JuteWrite, OpCode, Reader, ReplyHeader, SessionId, Stat,
+    WatcherEvent, XID_NOTIFICATION, Zxid, jute,
 };
 use crate::replica::{CloseReason, Commit, CommitSettings, Deltas, Now, Place, Proposed, View, ViewSettings};
 use crate::tree::{self, Digests, Tree};
@@ -46,7 +46,7 @@ pub struct Client {
     pub view: usize,
     pub place: Place,
     pub inbox: Vec<u8>,
-    pub session_id: i64,
+    pub session_id: SessionId,
     pub closed: Option<CloseReason>,
     /// Whether it takes what it is sent.
     pub takes: bool,
@@ -159,7 +159,7 @@ pub fn body(frame: Frame) -> Vec<u8> {
     frame[12..].to_vec()
 }
 
-pub fn password(session_id: i64) -> Vec<u8> {
+pub fn password(session_id: SessionId) -> Vec<u8> {
     crate::session::password(session_id).to_vec()
 }
 
@@ -188,12 +188,13 @@ impl Net {
 
     pub fn open(&mut self, view: usize) -> usize {
         let place = self.views[view].open("10.0.0.1:5".parse().unwrap(), self.now);
-        let client = Client { view, place, inbox: Vec::new(), session_id: 0, closed: None, takes: true };
+        let client =
+            Client { view, place, inbox: Vec::new(), session_id: SessionId::NONE, closed: None, takes: true };
         self.clients.push(client);
         self.clients.len() - 1
     }
 
-    pub fn send_connect(&mut self, client: usize, session_id: i64, password: &[u8], timeout_ms: i32) {
+    pub fn send_connect(&mut self, client: usize, session_id: SessionId, password: &[u8], timeout_ms: i32) {
         let mut frame = Vec::new();
         let request = ConnectRequest {
             protocol_version: 0,
@@ -221,7 +222,7 @@ impl Net {
 
     pub fn connect(&mut self, view: usize) -> usize {
         let client = self.open(view);
-        self.send_connect(client, 0, &[0; 16], 10_000);
+        self.send_connect(client, SessionId::NONE, &[0; 16], 10_000);
         self.run_until_idle();
         assert_eq!(self.connected(client).timeout_ms, 10_000);
         client

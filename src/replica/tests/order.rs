@@ -1,7 +1,7 @@
 //! Order and framing: replies in the order of the requests, events before what shows the change.
 
 use super::net::{Got, Net, brief, create, delete, get, put_create, read, request, set};
-use crate::proto::{JuteWrite, OpCode, Reader, XID_SET_WATCHES};
+use crate::proto::{JuteWrite, OpCode, Reader, SessionId, XID_SET_WATCHES};
 use bytes::BufMut;
 
 /// Replies come in the order of the requests, reads wait for their own session's writes and see them,
@@ -136,9 +136,9 @@ fn frames_in_pieces() {
 fn pipelined_behind_connect() {
     let mut net = Net::new();
     let a = net.open(0);
-    net.send_connect(a, 0, &[0; 16], 5_000);
+    net.send_connect(a, SessionId::NONE, &[0; 16], 5_000);
     net.send_all(a, &[create(1, "/x", 1), get(2, "/x")]);
     net.run_until_idle();
-    assert_ne!(net.connected(a).session_id, 0);
+    assert_ne!(net.connected(a).session_id, SessionId::NONE);
     assert_eq!(brief(&net.got(a)), ["1:0", "2:0"]);
 }

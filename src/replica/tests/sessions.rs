@@ -1,7 +1,7 @@
 //! Sessions: clients open them, attach to them, close them or let them expire.
 
 use super::net::{Client, Net, brief, close, create, get, password, read, request, set, settings};
-use crate::proto::{ConnectRequest, ConnectResponse, OpCode, Zxid, jute};
+use crate::proto::{ConnectRequest, ConnectResponse, OpCode, SessionId, Zxid, jute};
 use crate::replica::{CloseReason, CommitSettings};
 
 /// closeSession deletes the session's ephemerals in one txn; their events come before the reply, and
@@ -115,9 +115,14 @@ fn wrong_password() {
     let mut net = Net::new();
     let a = net.connect(0);
     let id = net.clients[a].session_id;
-    for (session_id, password) in
-        [(id, vec![0; 16]), (id, vec![]), (id, vec![0; 1000]), (id + 1, password(id + 1)), (-1, password(-1))]
-    {
+    let (next, other) = (SessionId(id.0 + 1), SessionId(-1));
+    for (session_id, password) in [
+        (id, vec![0; 16]),
+        (id, vec![]),
+        (id, vec![0; 1000]),
+        (next, password(next)),
+        (other, password(other)),
+    ] {
         let b = net.open(1);
         net.send_connect(b, session_id, &password, 10_000);
         net.run_until_idle();
@@ -139,7 +144,7 @@ fn client_ahead() {
             protocol_version: 0,
             last_zxid_seen: seen,
             timeout_ms: 5000,
-            session_id: 0,
+            session_id: SessionId::NONE,
             password: None,
             read_only: None,
         };
@@ -186,7 +191,7 @@ fn expiry() {
 fn attach_changes_the_timeout() {
     let mut net = Net::new();
     let a = net.open(0);
-    net.send_connect(a, 0, &[0; 16], 2_000);
+    net.send_connect(a, SessionId::NONE, &[0; 16], 2_000);
     net.run_until_idle();
     let id = net.connected(a).session_id;
     let b = net.open(1);

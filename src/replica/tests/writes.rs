@@ -6,7 +6,7 @@ use super::net::{
     request, set,
 };
 use crate::proto::acl::put_acls;
-use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms, Reader};
+use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms, Reader, SessionId};
 use crate::replica::CloseReason;
 use bytes::BufMut;
 
@@ -186,7 +186,7 @@ fn quotas() {
 fn containers_and_ttls() {
     let mut net = Net::new();
     let a = net.open(0);
-    net.send_connect(a, 0, &[0; 16], 20_000);
+    net.send_connect(a, SessionId::NONE, &[0; 16], 20_000);
     net.run_until_idle();
     net.connected(a);
     for path in ["/used", "/full", "/unused"] {
@@ -201,7 +201,7 @@ fn containers_and_ttls() {
     }
     net.send(a, &read(2, OpCode::EXISTS, "/used", true));
     net.got(a);
-    assert_eq!(net.stat(a, "/short").ephemeral_owner, 0);
+    assert_eq!(net.stat(a, "/short").ephemeral_owner, SessionId::NONE);
     let paths = |net: &Net| -> Vec<String> {
         let rows = dump(net.commit.tree()).into_keys().map(|path| String::from_utf8(path).unwrap());
         rows.filter(|path| path != "/" && !path.starts_with("/zookeeper")).collect()

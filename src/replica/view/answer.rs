@@ -3,7 +3,7 @@
 use super::cnxn::{CloseReason, Pending, State};
 use super::turn::{Drain, Turn, UNREADABLE_PATH};
 use crate::proto::reply::{put_reply, put_status};
-use crate::proto::{ConnectResponse, ErrorCode, JuteWrite, OpCode, jute};
+use crate::proto::{ConnectResponse, ErrorCode, JuteWrite, OpCode, SessionId, jute};
 use crate::replica::{Entry, SessionKind, TxnKind};
 use crate::session;
 
@@ -69,11 +69,11 @@ impl Turn<'_> {
         self.pool.silence(self.id.slot, self.cnxn);
     }
 
-    fn establish(&mut self, session_id: i64, timeout_ms: i32) {
+    fn establish(&mut self, session_id: SessionId, timeout_ms: i32) {
         self.begin_answer();
         let cnxn = &mut *self.cnxn;
-        assert_eq!(cnxn.session_id, 0, "{:?} gets a second session, {session_id:#x}", self.id);
-        assert_ne!(session_id, 0, "{:?} gets a session without an id", self.id);
+        assert_eq!(cnxn.session_id, SessionId::NONE, "{:?} gets a second session, {session_id:#x}", self.id);
+        assert_ne!(session_id, SessionId::NONE, "{:?} gets a session without an id", self.id);
         cnxn.state = State::Established;
         (cnxn.session_id, cnxn.timeout_ms) = (session_id, timeout_ms);
         self.pool.by_session.insert(session_id, self.id.slot);

@@ -2,7 +2,7 @@
 
 use crate::admin::Summary;
 use crate::proto::request::WatchCursor;
-use crate::proto::{ErrorCode, Id, OpCode, Zxid};
+use crate::proto::{ErrorCode, Id, OpCode, SessionId, Zxid};
 use crate::replica::Now;
 use core::net::SocketAddr;
 use std::collections::VecDeque;
@@ -50,12 +50,12 @@ pub enum CloseReason {
     /// The client's session is gone.
     SessionGone {
         /// Its id.
-        session_id: i64,
+        session_id: SessionId,
     },
     /// The session attached elsewhere.
     SessionMoved {
         /// Its id.
-        session_id: i64,
+        session_id: SessionId,
     },
     /// The client has seen what this server has not.
     ZxidAhead {
@@ -239,7 +239,7 @@ impl CnxnStats {
 pub(super) struct Cnxn {
     pub peer: SocketAddr,
     pub state: State,
-    pub session_id: i64,
+    pub session_id: SessionId,
     pub timeout_ms: i32,
     /// True if the client has asked for a server that may be read-only; `None` for clients that do not expect that byte.
     pub read_only: Option<bool>,
@@ -285,7 +285,7 @@ impl Cnxn {
         Self {
             peer,
             state: State::Fresh,
-            session_id: 0,
+            session_id: SessionId::NONE,
             timeout_ms: 0,
             read_only: None,
             ids: Arc::new([id]),

@@ -2,6 +2,7 @@
 
 use super::cnxn::{Cnxn, CnxnStats};
 use super::pool::{OUT_BYTES_PAUSE, Pool};
+use crate::proto::SessionId;
 use crate::replica::CnxnId;
 use crate::watch::{self, Watches};
 use std::collections::VecDeque;
@@ -143,7 +144,7 @@ impl Connections {
     }
 
     /// How the commit side names the connection that has a session.
-    pub fn id_of_session(&self, session_id: i64) -> Option<CnxnId> {
+    pub fn id_of_session(&self, session_id: SessionId) -> Option<CnxnId> {
         let slot = *self.pool.by_session.get(&session_id)?;
         debug_assert_eq!(
             self.peek(slot).map(|cnxn| cnxn.session_id),
@@ -225,7 +226,7 @@ impl Connections {
     }
 
     /// The sessions that gave a sign of life since the last call.
-    pub fn take_touched(&mut self, signs: &mut Vec<i64>) {
+    pub fn take_touched(&mut self, signs: &mut Vec<SessionId>) {
         for slot in std::mem::take(&mut self.pool.touched) {
             if let Some((cnxn, _)) = self.in_slot(slot) {
                 cnxn.touched = false;

@@ -2,7 +2,7 @@
 
 use super::read::Read;
 use crate::auth::Policy;
-use crate::proto::{Id, JuteWrite, OpCode, Zxid};
+use crate::proto::{Id, JuteWrite, OpCode, SessionId, Zxid};
 use crate::replica::Restart;
 use crate::tree::{NodeIndex, Tree};
 use crate::watch::{self, Watches};
@@ -19,7 +19,7 @@ pub(super) struct Data {
     pub tree: Tree,
     pub watches: Watches,
     /// Sessions that are alive, with their timeouts in ms: for snapshots.
-    pub sessions: BTreeMap<i64, i32>,
+    pub sessions: BTreeMap<SessionId, i32>,
     /// What replies say: the last txn that the tree has, or the start of the leader's epoch if that is later.
     pub zxid: Zxid,
     /// The last txn that the tree has.
@@ -37,7 +37,7 @@ pub(super) struct Data {
 impl Data {
     /// What a read of the connection in `slot` sees, and where it may leave a watch.
     #[inline]
-    pub fn read<'v>(&'v mut self, slot: u32, session_id: i64, ids: &'v [Id]) -> Read<'v> {
+    pub fn read<'v>(&'v mut self, slot: u32, session_id: SessionId, ids: &'v [Id]) -> Read<'v> {
         Read {
             tree: &self.tree,
             watches: &mut self.watches,

@@ -58,7 +58,7 @@ use self::turn::{Turn, wants};
 use super::{CnxnId, Now, Uplink, ViewSettings};
 use crate::admin::Metrics;
 use crate::auth::Policy;
-use crate::proto::{Id, Zxid};
+use crate::proto::{Id, SessionId, Zxid};
 use crate::tree::{ImageOf, NodeImage, Tree};
 use crate::watch::Watches;
 use crate::zab::LinkId;
@@ -87,7 +87,7 @@ impl View {
         policy: Arc<Policy>,
         tree: Tree,
         zxid: Zxid,
-        sessions: BTreeMap<i64, i32>,
+        sessions: BTreeMap<SessionId, i32>,
         tree_digest: u64,
     ) -> Self {
         let data = Data {
@@ -139,7 +139,7 @@ impl View {
     }
 
     #[cfg(test)]
-    pub(super) fn sessions(&self) -> &BTreeMap<i64, i32> {
+    pub(super) fn sessions(&self) -> &BTreeMap<SessionId, i32> {
         &self.data.sessions
     }
 
@@ -246,12 +246,12 @@ impl View {
     }
 
     /// Whose session a connection is, and where it comes from, for the log; `None` if it is gone.
-    pub fn describe(&self, place: Place) -> Option<(SocketAddr, i64)> {
+    pub fn describe(&self, place: Place) -> Option<(SocketAddr, SessionId)> {
         self.connections.find(place).map(|cnxn| (cnxn.peer, cnxn.session_id))
     }
 
     /// The timeout of a session that is alive, in milliseconds.
-    pub fn timeout_of(&self, session_id: i64) -> Option<i32> {
+    pub fn timeout_of(&self, session_id: SessionId) -> Option<i32> {
         self.data.sessions.get(&session_id).copied()
     }
 
@@ -282,7 +282,7 @@ impl View {
     }
 
     /// Sessions that gave a sign of life since the last call. If it is not called, [`View::take_uplink`] has them.
-    pub fn take_signs(&mut self) -> Vec<i64> {
+    pub fn take_signs(&mut self) -> Vec<SessionId> {
         self.outbox.take_signs()
     }
 
@@ -323,7 +323,7 @@ impl View {
     }
 
     /// Begins an image of the tree for a snapshot or a learner: as of which zxid, with which digest and sessions.
-    pub fn begin_image(&mut self, of: ImageOf) -> (Zxid, u64, Vec<(i64, i32)>) {
+    pub fn begin_image(&mut self, of: ImageOf) -> (Zxid, u64, Vec<(SessionId, i32)>) {
         self.data.tree.begin_image_of(of);
         let sessions = self.data.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
         (self.data.last_txn, self.data.digest, sessions.collect())

@@ -1,6 +1,6 @@
 //! What a view sends to the commit side, and how much of it is not answered yet.
 
-use crate::proto::{ConnectRequest, Id, OpCode};
+use crate::proto::{ConnectRequest, Id, OpCode, SessionId};
 use crate::replica::commit::WRITE_BYTES_MAX;
 use crate::replica::{CnxnId, Now, Request, Uplink, ViewRequest};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct Outbox {
     /// Requests outstanding at which connections that have some wait.
     outstanding_max: usize,
     /// Sessions that gave a sign of life and were not reported yet.
-    signs: Vec<i64>,
+    signs: Vec<SessionId>,
     /// Through when `signs` are all of them.
     heard_through_us: i64,
     /// When [`Self::is_report_due`] was asked last, and when it last said yes.
@@ -79,7 +79,7 @@ impl Outbox {
     pub fn push_request(
         &mut self,
         cnxn: CnxnId,
-        session_id: i64,
+        session_id: SessionId,
         xid: i32,
         op: OpCode,
         body: &[u8],
@@ -176,11 +176,11 @@ impl Outbox {
     }
 
     /// Sessions that gave a sign of life and were not reported yet.
-    pub fn signs_mut(&mut self) -> &mut Vec<i64> {
+    pub fn signs_mut(&mut self) -> &mut Vec<SessionId> {
         &mut self.signs
     }
 
-    pub fn take_signs(&mut self) -> Vec<i64> {
+    pub fn take_signs(&mut self) -> Vec<SessionId> {
         std::mem::take(&mut self.signs)
     }
 

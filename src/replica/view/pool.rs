@@ -3,7 +3,7 @@
 use super::cnxn::{Cnxn, State};
 use super::data::Data;
 use super::read::answer_bytes;
-use crate::proto::OpCode;
+use crate::proto::{OpCode, SessionId};
 use std::collections::BTreeMap;
 
 /// Unsent bytes at which a connection's requests wait; a single answer may be larger.
@@ -48,7 +48,7 @@ pub(super) struct Pool {
     /// Connections whose next request waits for the commit side.
     pub held_up: Vec<u32>,
     /// Which connection a session has.
-    pub by_session: BTreeMap<i64, u32>,
+    pub by_session: BTreeMap<SessionId, u32>,
     /// Empty buffers.
     spares: Vec<Vec<u8>>,
 }
@@ -111,7 +111,7 @@ impl Pool {
         &mut self,
         slot: u32,
         data: &Data,
-        session_id: i64,
+        session_id: SessionId,
         op: OpCode,
         body: &[u8],
     ) -> bool {
@@ -123,7 +123,7 @@ impl Pool {
         &mut self,
         slot: u32,
         data: &Data,
-        session_id: i64,
+        session_id: SessionId,
         op: OpCode,
         body: &[u8],
     ) -> bool {
@@ -146,7 +146,11 @@ impl Pool {
     #[inline]
     pub fn hear(&mut self, slot: u32, cnxn: &mut Cnxn) {
         if !cnxn.touched && cnxn.state == State::Established {
-            debug_assert_ne!(cnxn.session_id, 0, "slot {slot} is established without a session");
+            debug_assert_ne!(
+                cnxn.session_id,
+                SessionId::NONE,
+                "slot {slot} is established without a session"
+            );
             cnxn.touched = true;
             self.touched.push(slot);
         }

@@ -5,7 +5,7 @@ use crate::proto::acl::put_acls;
 use crate::proto::event::{EventType, put_event};
 use crate::proto::reply::MultiHeader;
 use crate::proto::request::{MultiOp, PathInt, PathWatch, WatchCursor, path, read_multi};
-use crate::proto::{Acl, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader};
+use crate::proto::{Acl, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader, SessionId};
 use crate::tree::{NodeIndex, Tree};
 use crate::watch::{self, Table, WatcherType, Watches};
 use bytes::BufMut;
@@ -16,7 +16,7 @@ pub(super) struct Read<'v> {
     pub watches: &'v mut Watches,
     pub policy: &'v Policy,
     pub cnxn: watch::Cnxn,
-    pub session_id: i64,
+    pub session_id: SessionId,
     pub ids: &'v [Id],
     /// What it has cost beside the bytes that it appended, in units of [`REQUEST_WORK`].
     pub work: usize,
@@ -271,7 +271,7 @@ impl Read<'_> {
 }
 
 /// Bytes about that the answer to a read will have, as far as that is many. Only asked when memory is short.
-pub(super) fn answer_bytes(tree: &Tree, session_id: i64, op: OpCode, body: &[u8]) -> usize {
+pub(super) fn answer_bytes(tree: &Tree, session_id: SessionId, op: OpCode, body: &[u8]) -> usize {
     let mut reader = Reader::new(body);
     let data = |path: &[u8]| tree.find(path).map_or(0, |index| tree.body(index).bytes().len());
     let children = |path: &[u8]| tree.find(path).map_or(0, |index| tree.child_count(index) as usize * 16);

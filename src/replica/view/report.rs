@@ -4,6 +4,7 @@ use super::View;
 use super::address::address_text;
 use super::cnxn::{Cnxn, State};
 use crate::admin::{self, Connection, ConnectionSession, FourLetterWord, Metrics};
+use crate::proto::SessionId;
 use crate::replica::ViewReport;
 use crate::watch;
 
@@ -48,8 +49,9 @@ impl View {
         report
     }
 
-    fn watches_by_session(&self) -> Vec<(i64, Box<[u8]>)> {
-        let session_of = |watch::Cnxn(slot)| self.connections.peek(slot).map_or(0, |cnxn| cnxn.session_id);
+    fn watches_by_session(&self) -> Vec<(SessionId, Box<[u8]>)> {
+        let session_of =
+            |watch::Cnxn(slot)| self.connections.peek(slot).map_or(SessionId::NONE, |cnxn| cnxn.session_id);
         let watches = self.data.watches.by_cnxn().flat_map(|(cnxn, paths)| {
             let session_id = session_of(cnxn);
             paths.map(move |path| (session_id, Box::from(path)))
@@ -75,7 +77,7 @@ fn connection(cnxn: &Cnxn, sessionless_ms: i64) -> Connection {
     // for its session or for the answer to a word.
     let reads = matches!(cnxn.state, State::Fresh | State::Established) && !cnxn.stalled;
     let interest_ops = u8::from(reads) | u8::from(cnxn.unsent() > 0) << 2;
-    let timeout_ms = if session_id == 0 { sessionless_ms } else { cnxn.timeout_ms.into() };
+    let timeout_ms = if session_id.is_none() { sessionless_ms } else { cnxn.timeout_ms.into() };
     let heard_ms = stats.last_response.wall_ms.max(cnxn.opened.wall_ms);
     Connection {
         peer: address_text(cnxn.peer),
@@ -84,7 +86,7 @@ fn connection(cnxn: &Cnxn, sessionless_ms: i64) -> Connection {
         received: stats.received,
         sent: stats.sent,
         expires_wall_ms: next_interval(heard_ms + timeout_ms, sessionless_ms),
-        session: (session_id != 0).then_some(session),
+        session: session_id.is_some().then_some(session),
     }
 }
 

@@ -11,7 +11,8 @@ use crate::admin::{self, FourLetterWord};
 use crate::proto::reply::{MultiHeader, ReplyHeader, put_reply, put_status};
 use crate::proto::request::{AuthPacket, WatchCursor, read_multi};
 use crate::proto::{
-    ConnectRequest, ErrorCode, Id, JuteWrite, OpCode, OpKind, Reader, RequestHeader, XID_PING, Zxid, jute,
+    ConnectRequest, ErrorCode, Id, JuteWrite, OpCode, OpKind, Reader, RequestHeader, SessionId, XID_PING,
+    Zxid, jute,
 };
 use crate::replica::commit::WRITE_BYTES_MAX;
 use crate::replica::{CnxnId, Now, ViewRequest, ViewSettings};
@@ -327,7 +328,12 @@ impl Turn<'_> {
             }
         }
         let Self { cnxn, now, .. } = self;
-        debug_assert_ne!(cnxn.session_id, 0, "{op:?} of {:?}, which has no session, is sent up", self.id);
+        debug_assert_ne!(
+            cnxn.session_id,
+            SessionId::NONE,
+            "{op:?} of {:?}, which has no session, is sent up",
+            self.id
+        );
         self.pool.charge(REQUEST_WORK + body.len() / BYTES_PER_WORK);
         self.outbox.push_request(self.id, cnxn.session_id, xid, op, body, cnxn.ids.clone(), *now);
         cnxn.awaited += 1;

@@ -4,7 +4,7 @@ use super::{
     ACL_ENTRIES_MAX, ACL_ID_OPEN, ACL_TEXT_BYTES_MAX, Adler, DATA_BYTES_MAX, FILE_HEADER_BYTES, Form,
     PATH_BYTES_MAX, SIGNATURE, SNAPSHOT_MAGIC, VERSION,
 };
-use crate::proto::{Acl, Id, Perms, Zxid, path};
+use crate::proto::{Acl, Id, Perms, SessionId, Zxid, path};
 use crate::snapshot::{ACL_OPEN, Counts, Node, Refused, Visitor};
 use hashbrown::HashMap;
 
@@ -332,7 +332,7 @@ impl Decoder {
                 Ok(Some(if left == 0 { Part::AclCount } else { Part::Sessions { left } }))
             }
             Part::Sessions { left } => {
-                let (id, timeout_ms) = (cursor.long()?, cursor.int()?);
+                let (id, timeout_ms) = (SessionId(cursor.long()?), cursor.int()?);
                 visitor.session(id, timeout_ms).map_err(refused)?;
                 self.tail.counts.sessions += 1;
                 *left -= 1;

@@ -1,8 +1,8 @@
 //! The writing side: a tree as ZooKeeper writes it, in pieces.
 
 use super::{ACL_ID_OPEN, Adler, Form, SIGNATURE, SNAPSHOT_DBID, SNAPSHOT_MAGIC, VERSION};
-use crate::proto::JuteWrite;
 use crate::proto::acl::put_acls;
+use crate::proto::{JuteWrite, SessionId};
 use crate::snapshot::{CHUNK_BYTES, Counts};
 use crate::tree::{AclRef, NodeImage};
 use bytes::BufMut;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Encoder {
     form: Form,
-    sessions: BTreeMap<i64, i32>,
+    sessions: BTreeMap<SessionId, i32>,
     nodes: Vec<NodeImage>,
     next: usize,
     /// Ids of lists, which are known by where they are: they are interned, and `nodes` hold them.
@@ -29,7 +29,7 @@ impl Encoder {
     /// A snapshot of `nodes`, which come in any order: they are sorted by path here, which puts parents before children.
     /// A file ends with the tree's seal. It has neither a digest nor a last zxid: Java looks for these by its own settings,
     /// not by what is there, and only a file with neither is read by every version and setting.
-    pub fn new(form: Form, sessions: BTreeMap<i64, i32>, mut nodes: Vec<NodeImage>) -> Self {
+    pub fn new(form: Form, sessions: BTreeMap<SessionId, i32>, mut nodes: Vec<NodeImage>) -> Self {
         nodes.sort_unstable_by(|one, other| one.body.path().cmp(other.body.path()));
         let (mut acls, mut lists) = (BTreeMap::new(), Vec::new());
         for node in &nodes {
@@ -92,7 +92,7 @@ impl Encoder {
         }
         out.put_count(self.sessions.len());
         for (&id, &timeout_ms) in &self.sessions {
-            out.put_i64(id);
+            out.put_i64(id.0);
             out.put_i32(timeout_ms);
         }
         out.put_count(self.lists.len());

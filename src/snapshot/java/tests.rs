@@ -1,6 +1,6 @@
 use super::*;
 use crate::database::{Agreement, Builder, Database, FuzzyError, FuzzyReplay};
-use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms};
+use crate::proto::{Acl, Id, JuteWrite, OpCode, Perms, SessionId};
 use crate::snapshot::{Header, Node, Refused, Visitor};
 use crate::tree::{Digests, ExtendedTypes, NodeImage, Settings, Tree};
 use crate::txn::{self, Applied, CreateKind, CreateTxn, Txn, TxnHeader};
@@ -19,7 +19,7 @@ impl Visitor for Ignore {
     fn header(&mut self, _: &Header) -> Result<(), Refused> {
         panic!("ZooKeeper's snapshots have no such header")
     }
-    fn session(&mut self, _: i64, _: i32) -> Result<(), Refused> {
+    fn session(&mut self, _: SessionId, _: i32) -> Result<(), Refused> {
         self.0 += 1;
         Ok(())
     }
@@ -45,7 +45,7 @@ impl History {
     }
 
     /// Makes the next txn of `session_id`, and logs it with the digest that it leaves.
-    fn push(&mut self, session_id: i64, op: OpCode, txn: &Txn<'_>) -> Zxid {
+    fn push(&mut self, session_id: SessionId, op: OpCode, txn: &Txn<'_>) -> Zxid {
         let zxid = self.restored.zxid.next().expect("a small history");
         let header = TxnHeader { session_id, cxid: 1, zxid, time_ms: 1000 + zxid.0 as i64, op };
         let mut bytes = Vec::new();
@@ -70,7 +70,7 @@ impl History {
 
     fn create_as(
         &mut self,
-        session_id: i64,
+        session_id: SessionId,
         path: &str,
         data: Option<&[u8]>,
         kind: CreateKind,
@@ -81,17 +81,21 @@ impl History {
     }
 
     fn create(&mut self, path: &str) {
-        self.create_as(0, path, Some(b"data"), CreateKind::Persistent, Vec::new());
+        self.create_as(SessionId::NONE, path, Some(b"data"), CreateKind::Persistent, Vec::new());
     }
 
     fn delete(&mut self, path: &str) {
-        self.push(0, OpCode::DELETE, &Txn::Delete { path: path.as_bytes() });
+        self.push(SessionId::NONE, OpCode::DELETE, &Txn::Delete { path: path.as_bytes() });
     }
 
     fn set(&mut self, path: &str, data: &[u8]) {
         let index = self.restored.tree.find(path.as_bytes()).expect("is there");
         let version = self.restored.tree.body(index).fixed().version + 1;
-        self.push(0, OpCode::SET_DATA, &Txn::SetData { path: path.as_bytes(), data: Some(data), version });
+        self.push(
+            SessionId::NONE,
+            OpCode::SET_DATA,
+            &Txn::SetData { path: path.as_bytes(), data: Some(data), version },
+        );
     }
 }
 
@@ -123,13 +127,13 @@ fn read_only() -> Vec<Acl> {
 /// All kinds of znodes, two sessions, lists, null and empty data.
 fn history() -> History {
     let mut history = History::new();
-    history.push(0x10, OpCode::CREATE_SESSION, &Txn::CreateSession { timeout_ms: 30_000 });
-    history.push(0x20, OpCode::CREATE_SESSION, &Txn::CreateSession { timeout_ms: 4_000 });
+    history.push(SessionId(0x10), OpCode::CREATE_SESSION, &Txn::CreateSession { timeout_ms: 30_000 });
+    history.push(SessionId(0x20), OpCode::CREATE_SESSION, &Txn::CreateSession { timeout_ms: 4_000 });
     history.create("/a");
-    history.create_as(0, "/a/null", None, CreateKind::Persistent, read_only());
-    history.create_as(0, "/a/empty", Some(b""), CreateKind::Container, Vec::new());
-    history.create_as(0x10, "/a/ephemeral", Some(b"e"), CreateKind::Ephemeral, read_only());
-    history.create_as(0, "/ttl", Some(b"t"), CreateKind::Ttl(60_000), Vec::new());
+    history.create_as(SessionId::NONE, "/a/null", None, CreateKind::Persistent, read_only());
+    history.create_as(SessionId::NONE, "/a/empty", Some(b""), CreateKind::Container, Vec::new());
+    history.create_as(SessionId(0x10), "/a/ephemeral", Some(b"e"), CreateKind::Ephemeral, read_only());
+    history.create_as(SessionId::NONE, "/ttl", Some(b"t"), CreateKind::Ttl(60_000), Vec::new());
     history.create("/a/b");
     history.create("/a/b/c");
     history.set("/a/b", b"more");
@@ -184,7 +188,7 @@ fn restore(bytes: &[u8], zxid: Zxid) -> FuzzyReplay {
 }
 
 /// Every znode with its data, ACL and Stat, and the sessions.
-fn contents(restored: &Database) -> (BTreeMap<String, String>, BTreeMap<i64, i32>) {
+fn contents(restored: &Database) -> (BTreeMap<String, String>, BTreeMap<SessionId, i32>) {
     let mut tree = restored.tree.clone();
     let nodes = nodes_of(&mut tree).into_iter().map(|node| {
         let index = tree.find(node.body.path()).expect("is there");
@@ -298,8 +302,8 @@ fn trailers() {
 #[test]
 fn every_bit() {
     let mut history = History::new();
-    history.push(0x10, OpCode::CREATE_SESSION, &Txn::CreateSession { timeout_ms: 30_000 });
-    history.create_as(0, "/a", Some(b"x"), CreateKind::Persistent, read_only());
+    history.push(SessionId(0x10), OpCode::CREATE_SESSION, &Txn::CreateSession { timeout_ms: 30_000 });
+    history.create_as(SessionId::NONE, "/a", Some(b"x"), CreateKind::Persistent, read_only());
     let mut bytes = encode(Form::File, &mut history.restored);
     for bit in 0..bytes.len() * 8 {
         bytes[bit / 8] ^= 1 << (bit % 8);
@@ -469,7 +473,7 @@ fn step(history: &mut History, below: &mut impl FnMut(usize) -> usize) {
     let path = paths[below(paths.len())].clone();
     let index = tree.find(path.as_bytes()).expect("is there");
     let is_free = path != "/" && tree.child_count(index) == 0;
-    let is_ephemeral = tree.stat(index).ephemeral_owner != 0;
+    let is_ephemeral = tree.stat(index).ephemeral_owner.is_some();
     match below(8) {
         0..=2 if !is_ephemeral => {
             let child = format!("{}/{}", if path == "/" { "" } else { &path }, below(3));
@@ -479,14 +483,18 @@ fn step(history: &mut History, below: &mut impl FnMut(usize) -> usize) {
                 } else {
                     Vec::new()
                 };
-                history.create_as(0, &child, Some(b"new"), CreateKind::Persistent, acl);
+                history.create_as(SessionId::NONE, &child, Some(b"new"), CreateKind::Persistent, acl);
             }
         }
         3 | 4 if is_free => history.delete(&path),
         5 => {
             let acl = history.restored.acls.intern(read_only());
             let version = tree.body(index).fixed().aversion + 1;
-            history.push(0, OpCode::SET_ACL, &Txn::SetAcl { path: path.as_bytes(), acl, version });
+            history.push(
+                SessionId::NONE,
+                OpCode::SET_ACL,
+                &Txn::SetAcl { path: path.as_bytes(), acl, version },
+            );
         }
         6 if is_free => {
             // Made anew in one txn, after which the name's history starts over.
@@ -501,7 +509,7 @@ fn step(history: &mut History, below: &mut impl FnMut(usize) -> usize) {
             });
             let delete = Txn::Delete { path: path.as_bytes() };
             history.push(
-                0,
+                SessionId::NONE,
                 OpCode::MULTI,
                 &Txn::Multi(vec![(OpCode::DELETE, delete), (OpCode::CREATE, create)]),
             );
@@ -519,7 +527,7 @@ fn step(history: &mut History, below: &mut impl FnMut(usize) -> usize) {
 /// A snapshot file as Java writes it while the tree changes: only lists that were there at its begin.
 fn fuzzy_file(
     history: &History,
-    sessions: BTreeMap<i64, i32>,
+    sessions: BTreeMap<SessionId, i32>,
     lists: &[NodeImage],
     taken: Vec<NodeImage>,
 ) -> Vec<u8> {
@@ -530,7 +538,7 @@ fn fuzzy_file(
     bytes.put_i64(SNAPSHOT_DBID);
     bytes.put_count(sessions.len());
     for (id, timeout_ms) in sessions {
-        bytes.put_i64(id);
+        bytes.put_i64(id.0);
         bytes.put_i32(timeout_ms);
     }
     bytes.put_count(lists.len());
@@ -620,7 +628,7 @@ fn digests_are_hints() {
     assert_eq!(contents(&restored), contents(&history.restored));
     let mut replay = restore(&bytes, base);
     let (zxid, _) = history.txns[before];
-    let header = TxnHeader { session_id: 0, cxid: 0, zxid, time_ms: 0, op: OpCode::DELETE };
+    let header = TxnHeader { session_id: SessionId::NONE, cxid: 0, zxid, time_ms: 0, op: OpCode::DELETE };
     let mut txn = Vec::new();
     header.put(&mut txn);
     txn.put_string(b"/absent");
@@ -645,7 +653,7 @@ fn nothing_behind_the_tree() {
 #[test]
 fn orphans_go() {
     let mut history = history();
-    history.restored.sessions.remove(&0x10);
+    history.restored.sessions.remove(&SessionId(0x10));
     let bytes = encode(Form::File, &mut history.restored);
     let (restored, report) = restore(&bytes, history.restored.zxid).finish().expect("whole");
     assert_eq!(report.orphans, 1);
@@ -658,7 +666,7 @@ fn old_create() {
     let mut restored = Database::fresh(SETTINGS);
     for (number, name) in [(1, "/one"), (2, "/two")] {
         let zxid = Zxid(number);
-        let header = TxnHeader { session_id: 0, cxid: 0, zxid, time_ms: 0, op: OpCode::CREATE };
+        let header = TxnHeader { session_id: SessionId::NONE, cxid: 0, zxid, time_ms: 0, op: OpCode::CREATE };
         let mut txn = Vec::new();
         header.put(&mut txn);
         txn.put_string(name.as_bytes());
@@ -676,7 +684,7 @@ fn log_of(zxids: &[Zxid]) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_log_header(&mut bytes);
     for &zxid in zxids {
-        let header = TxnHeader { session_id: 1, cxid: 2, zxid, time_ms: 3, op: OpCode::ERROR };
+        let header = TxnHeader { session_id: SessionId(1), cxid: 2, zxid, time_ms: 3, op: OpCode::ERROR };
         let mut txn = Vec::new();
         header.put(&mut txn);
         txn.put_i32(-101);

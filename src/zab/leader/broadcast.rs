@@ -3,7 +3,7 @@
 use super::learners::{LearnerHandler, Step};
 use super::output::{CloseLearner, Lag, LeaderOutput};
 use super::{Asked, Leader, Phase, WINDOW_BYTES, touched};
-use crate::proto::{Epoch, Zxid};
+use crate::proto::{Epoch, SessionId, Zxid};
 use crate::zab::LinkId;
 use crate::zab::history::History;
 use crate::zab::message::{
@@ -206,7 +206,7 @@ impl Leader {
     pub fn revalidated(
         &mut self,
         learner: u32,
-        session_id: i64,
+        session_id: SessionId,
         valid: bool,
         history: &History,
         out: &mut Vec<LeaderOutput>,

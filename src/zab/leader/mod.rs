@@ -42,7 +42,7 @@ use super::history::History;
 use super::message::{ForwardedRequest, Packet, PacketType, Revalidate, Touched, read_ack_epoch};
 use super::quorum::SidSet;
 use crate::admin::Leading;
-use crate::proto::{Epoch, OpCode, ServerId, Zxid};
+use crate::proto::{Epoch, OpCode, ServerId, SessionId, Zxid};
 use learners::{LearnerHandler, LearnerKind, Learners, Step};
 use std::collections::BTreeMap;
 
@@ -356,7 +356,7 @@ fn asked(packet: Packet<'_>) -> Result<Asked, CloseLearner> {
 }
 
 /// The sessions that a learner's answer to a ping names.
-fn touched(packet: &Packet<'_>) -> Result<Vec<i64>, CloseLearner> {
+fn touched(packet: &Packet<'_>) -> Result<Vec<SessionId>, CloseLearner> {
     Ok(Touched::read(packet.data)?.map(|(session_id, _)| session_id).collect())
 }
 

@@ -1,6 +1,6 @@
 //! What a leader is made with, and what it asks of its caller.
 
-use crate::proto::{Epoch, Id, OpCode, ServerId, Zxid};
+use crate::proto::{Epoch, Id, OpCode, ServerId, SessionId, Zxid};
 use crate::zab::LinkId;
 use crate::zab::message::MessageError;
 use crate::zab::quorum::Quorum;
@@ -55,7 +55,7 @@ pub enum Asked {
     /// A client's write, sync or closeSession.
     Request {
         /// The client's session.
-        session_id: i64,
+        session_id: SessionId,
         /// The client's number for the request.
         cxid: i32,
         /// The operation.
@@ -68,19 +68,19 @@ pub enum Asked {
     /// A client opens a session.
     CreateSession {
         /// The new session.
-        session_id: i64,
+        session_id: SessionId,
         /// The negotiated timeout in milliseconds.
         timeout_ms: i32,
     },
     /// A client attaches to its session.
     Revalidate {
         /// The session.
-        session_id: i64,
+        session_id: SessionId,
         /// The timeout in milliseconds, negotiated anew.
         timeout_ms: i32,
     },
     /// These sessions gave a sign of life.
-    Touched(Vec<i64>),
+    Touched(Vec<SessionId>),
 }
 
 /// What the caller must do, in this order.

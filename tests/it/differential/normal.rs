@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 use zkfast::client::{Body, Event, Incoming, OpResult, Reply};
-use zkfast::proto::{Acl, ConnectResponse, Stat};
+use zkfast::proto::{Acl, ConnectResponse, SessionId, Stat};
 
 /// How far a server's times may be from the test's own, by the same clock.
 const CLOCK_SLACK: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub struct Normal {
     /// Zxids from which later ones are counted, oldest first.
     bases: Vec<i64>,
     time_of: HashMap<i64, i64>,
-    sessions: HashMap<i64, usize>,
+    sessions: HashMap<SessionId, usize>,
     started: SystemTime,
 }
 
@@ -66,9 +66,9 @@ impl Normal {
         if since + 1 == self.bases.len() { format!("{distance:+}") } else { format!("{since}:{distance:+}") }
     }
 
-    fn owner(&self, id: i64) -> String {
+    fn owner(&self, id: SessionId) -> String {
         match (id, self.sessions.get(&id)) {
-            (0, _) => "0".into(),
+            (SessionId::NONE, _) => "0".into(),
             (_, Some(number)) => format!("s{number}"),
             _ => "unknown".into(),
         }
@@ -110,7 +110,7 @@ impl Normal {
     /// A connect response. A new session gets the next number.
     pub fn connect(&mut self, response: &ConnectResponse) -> String {
         let next = self.sessions.len();
-        if response.session_id != 0 {
+        if response.session_id.is_some() {
             self.sessions.entry(response.session_id).or_insert(next);
         }
         format!(

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use zkfast::client::net::{ClientError, Connect, Connection};
 use zkfast::client::{Body, Incoming, Reply, Request};
-use zkfast::proto::{Acl, OpCode, PASSWORD_BYTES, Zxid};
+use zkfast::proto::{Acl, OpCode, PASSWORD_BYTES, SessionId, Zxid};
 
 /// A client that gets no answer for so long connects to another server.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -196,7 +196,7 @@ struct Client<'a> {
     answer_timeout: Duration,
     ids: u64,
     connection: Option<Connection>,
-    session: Option<(i64, [u8; PASSWORD_BYTES])>,
+    session: Option<(SessionId, [u8; PASSWORD_BYTES])>,
     last_zxid: Zxid,
     pending: VecDeque<(Call, u64)>,
     /// The newest version seen, per register.

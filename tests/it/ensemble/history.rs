@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use zkfast::proto::Stat;
+use zkfast::proto::{SessionId, Stat};
 
 /// Code of a setData whose expected version is not the znode's version.
 pub const BAD_VERSION: i32 = -103;
@@ -141,9 +141,9 @@ pub enum Entry {
     /// The client got the lock: its znode is the first in the queue.
     Granted { at: u64, token: i64 },
     /// The client connected, with a new session or its former one.
-    Attached { at: u64, session: i64, server: usize },
+    Attached { at: u64, session: SessionId, server: usize },
     /// The session ended: the client closed or abandoned it, or it expired.
-    Ended { at: u64, session: i64 },
+    Ended { at: u64, session: SessionId },
     /// A server broke the wire protocol, with an answer out of order for example.
     Broken { at: u64, what: String },
 }
@@ -771,7 +771,7 @@ fn check_lock(history: &History, registers: &Registers<'_>, found: &mut Found) {
         }
     }
     for (server, tree) in &history.trees {
-        for (path, node) in tree.iter().filter(|(_, node)| node.stat.ephemeral_owner != 0) {
+        for (path, node) in tree.iter().filter(|(_, node)| node.stat.ephemeral_owner.is_some()) {
             let what = format!("all sessions ended, but server {server} has {path}: {:?}", node.stat);
             found.add(Check::Lock, what);
         }

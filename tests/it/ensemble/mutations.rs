@@ -3,7 +3,7 @@
 use super::history::{
     BAD_VERSION, Call, Check, Entry, FENCE, History, Node, Op, Outcome, QUEUE, check, number_of, register,
 };
-use zkfast::proto::Zxid;
+use zkfast::proto::{SessionId, Zxid};
 
 /// A mutation: its name, the check that must notice it, and a function that makes it. The function gives false if the
 /// history has nothing to mutate.
@@ -385,7 +385,7 @@ fn any_node(history: &mut History) -> Option<&mut Node> {
 }
 
 fn leftover_ephemeral(history: &mut History) -> bool {
-    any_node(history).map(|node| node.stat.ephemeral_owner = 77).is_some()
+    any_node(history).map(|node| node.stat.ephemeral_owner = SessionId(77)).is_some()
 }
 
 fn early_end_of_ephemeral(history: &mut History) -> bool {
@@ -558,7 +558,7 @@ mod tests {
         }
 
         fn end(&mut self, client: usize) {
-            self.history.clients[client].push(Entry::Ended { at: self.time, session: 1 });
+            self.history.clients[client].push(Entry::Ended { at: self.time, session: SessionId(1) });
             self.watched[client] = [false; REGISTERS];
         }
     }

@@ -3,7 +3,7 @@
 use crate::engine::wire::wrong::Wrong;
 use bytes::BufMut;
 use zkfast::proto::jute::{JuteWrite, Reader, frame};
-use zkfast::proto::{Acl, ConnectResponse, OpCode, PASSWORD_BYTES, Stat, XID_PING, acl};
+use zkfast::proto::{Acl, ConnectResponse, OpCode, PASSWORD_BYTES, SessionId, Stat, XID_PING, acl};
 
 /// Flags of a create. The znode stays until it is deleted. Source: `CreateMode` of ZooKeeper.
 pub const PERSISTENT: i32 = 0;
@@ -79,7 +79,7 @@ pub fn put_ping(out: &mut Vec<u8>) {
 }
 
 /// Appends the frame that grants a session.
-pub fn put_session(out: &mut Vec<u8>, session_id: i64, timeout_ms: i32, read_only: Option<bool>) {
+pub fn put_session(out: &mut Vec<u8>, session_id: SessionId, timeout_ms: i32, read_only: Option<bool>) {
     let password = [1; PASSWORD_BYTES];
     let read_only = read_only.map(|_| false);
     let response = ConnectResponse { protocol_version: 0, timeout_ms, session_id, password, read_only };

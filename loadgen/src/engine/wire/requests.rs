@@ -11,7 +11,7 @@ use crate::engine::wire::wrong::Wrong;
 use bytes::BufMut;
 use zkfast::proto::jute::{JuteWrite, Reader};
 use zkfast::proto::reply::MultiHeader;
-use zkfast::proto::{Acl, OpCode, Stat, acl};
+use zkfast::proto::{Acl, OpCode, SessionId, Stat, acl};
 
 /// Offset of the xid in a frame, after the length.
 const XID_AT: usize = 4;
@@ -161,7 +161,7 @@ impl Requests {
     }
 
     /// Checks the reply to a create2 of an ephemeral by session `owner`: its path and Stat.
-    pub fn check_ephemeral(&self, body: &[u8], op: Op, owner: i64) -> Result<(), Wrong> {
+    pub fn check_ephemeral(&self, body: &[u8], op: Op, owner: SessionId) -> Result<(), Wrong> {
         let mut reader = Reader::new(body);
         self.check_path(&mut reader, op)?;
         let stat = read_stat(&mut reader, op.bytes as usize)?;
@@ -363,10 +363,16 @@ mod tests {
             body
         };
         let path = leaf_path(&group_path(BASE, 1), 2);
-        assert_eq!(requests.check_ephemeral(&body(&path, 77), op, 77), Ok(()));
-        assert_eq!(requests.check_ephemeral(&body(&path, 0), op, 77), Err(Wrong::Owner { have: 0 }));
+        assert_eq!(requests.check_ephemeral(&body(&path, SessionId(77)), op, SessionId(77)), Ok(()));
+        assert_eq!(
+            requests.check_ephemeral(&body(&path, SessionId::NONE), op, SessionId(77)),
+            Err(Wrong::Owner { have: SessionId::NONE })
+        );
         let other = leaf_path(&group_path(BASE, 1), 3);
-        assert_eq!(requests.check_ephemeral(&body(&other, 77), op, 77), Err(Wrong::Path));
+        assert_eq!(
+            requests.check_ephemeral(&body(&other, SessionId(77)), op, SessionId(77)),
+            Err(Wrong::Path)
+        );
     }
 
     /// A multi with a result that is missing, failed or of another txn is noticed.

@@ -1,6 +1,6 @@
 //! Why a reply is wrong.
 
-use zkfast::proto::{ErrorCode, Short};
+use zkfast::proto::{ErrorCode, SessionId, Short};
 
 /// Why a reply or an event is none that a correct server sends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +75,7 @@ pub enum Wrong {
     #[error("ephemeral owned by {have:#x}")]
     Owner {
         /// The owner in the Stat.
-        have: i64,
+        have: SessionId,
     },
     /// A result of a multi that does not fit its operation.
     #[error("a result of type {op} with error {err}")]
@@ -131,7 +131,7 @@ pub enum Wrong {
     },
     /// A session id that another session has already.
     #[error("session {0:#x} was given twice")]
-    SessionTwice(i64),
+    SessionTwice(SessionId),
     /// A record that ends early.
     #[error("{0}")]
     Short(#[from] Short),

@@ -4,7 +4,7 @@
 
 use super::cores::{CORES_DEFAULT_MAX, Roles};
 use super::start::resolve;
-use super::{files, java_data, preflight};
+use super::{files, java_data, preflight, rt};
 use crate::config::Config;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::fs;
@@ -55,7 +55,9 @@ pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
             let cores: Vec<usize> = config.cores.clone().unwrap_or_else(default);
             if let Some(absent) = cores.iter().find(|core| !allowed.contains(core)) {
                 found.push(("--cores", format!("names CPU {absent}; this process may use {allowed:?}")));
-            } else if let Err(why) = preflight::check(Roles::of(&cores).views.len(), config.engine) {
+            } else if let Err(why) =
+                preflight::check(Roles::of(&cores).views.len(), rt::is_on_glommio(config.engine))
+            {
                 found.push(("", why));
             }
         }

@@ -1,7 +1,6 @@
 //! Checks that the host grants what the server needs, before the first executor starts, so that an error names it.
 
 use super::logging::Text;
-use crate::config::Engine;
 use io_uring::{IoUring, opcode};
 use rlimit::Resource;
 use std::fs;
@@ -18,11 +17,11 @@ const DESCRIPTORS_KEPT: u64 = 32;
 const DESCRIPTORS_PER_SHARD: u64 = 8;
 
 /// Raises the limits on descriptors and locked memory as far as allowed. Returns the number of connections for which
-/// there are descriptors.
+/// there are descriptors. `on_glommio` is true if the views stand on glommio, which locks memory.
 ///
 /// # Errors
 /// What the host does not grant, and how to grant it.
-pub fn check(shards: usize, engine: Engine) -> Result<u32, String> {
+pub fn check(shards: usize, on_glommio: bool) -> Result<u32, String> {
     for resource in [Resource::MEMLOCK, Resource::NOFILE] {
         if let Ok((_, hard)) = resource.get() {
             // If this fails, the checks below or the lack of descriptors show it.
@@ -38,13 +37,13 @@ pub fn check(shards: usize, engine: Engine) -> Result<u32, String> {
         log::warn!(target: "server", "few descriptors: nofile={descriptors} connections_max={connections} do={}",
             Text("raise nofile (ulimit -n, LimitNOFILE=)"));
     }
-    if engine == Engine::Uring {
+    if on_glommio {
         uring(shards)?;
     }
     Ok(u32::try_from(connections).unwrap_or(u32::MAX))
 }
 
-/// Fails if the host does not grant what executors on io_uring need.
+/// Fails if the host does not grant what glommio's executors need, which serve where the kernel is older than 6.0.
 fn uring(shards: usize) -> Result<(), String> {
     let (memlock, _) = Resource::MEMLOCK.get().unwrap_or((u64::MAX, u64::MAX));
     let need = MEMLOCK_MIN.max(MEMLOCK_PER_SHARD * shards as u64);

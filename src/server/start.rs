@@ -44,7 +44,7 @@ pub fn run(config: &Config) {
     let member = config.is_distributed().then(|| ensemble::settings(config));
     let member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
     let roles = Roles::of(&cores(config));
-    let checked = preflight::check(roles.views.len(), config.engine);
+    let checked = preflight::check(roles.views.len(), rt::is_on_glommio(config.engine));
     let descriptors = checked.unwrap_or_else(|why| exit(EXIT_HOST, why));
     import_java(config);
     let opened = Opened::new(config, member.as_ref());

@@ -186,8 +186,7 @@ impl ViewShard {
             }
         }
         self.view.borrow_mut().closed(place);
-        stream.shutdown().await;
-        drop(stream);
+        stream.close().await;
         self.shared.admission.leave(peer.ip());
         self.shared.admission.dropped();
     }

@@ -1,26 +1,40 @@
 //! The runtime of the shards: executors, sockets, timers, on one of two engines.
 //!
-//! [`Engine::Epoll`] is our own: a request that comes alone costs it little more than half of what the other takes, and
-//! every container allows it. [`Engine::Uring`] is glommio's, on io_uring. Both run one thread a shard; what runs on a
-//! shard neither knows nor asks which it is.
+//! ```text
+//! executor  a thread's tasks and timers, over
+//!   epoll   sockets by readiness: works everywhere
+//!   ring    sockets by completion, on io_uring from Linux 6.0 on, which receives into
+//!     buffers  what the kernel fills and lends
+//! uring     glommio's executor and sockets, where io_uring is older than that
+//! ```
+//!
+//! What runs on a shard neither knows nor asks which it is.
 
 #[cfg(test)]
 mod tests;
 
+mod buffers;
 mod epoll;
+mod executor;
+mod ring;
 mod uring;
+mod wait;
 
 use crate::config::Engine;
+use executor::Reactor;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+/// How long the end of a connection waits for a client that does not take the last bytes.
+const LAST: Duration = Duration::from_secs(1);
+
 /// A running shard.
 pub enum Shard {
     Uring(uring::Shard),
-    Epoll(epoll::Shard),
+    Own(executor::Shard),
 }
 
 /// Starts a shard on `core`.
@@ -37,9 +51,21 @@ where
     F: Future<Output = ()> + 'static,
 {
     match engine {
+        Engine::Epoll => executor::spawn(core, name, Reactor::epoll, main).map(Shard::Own),
+        Engine::Uring if is_ring_known() => executor::spawn(core, name, Reactor::ring, main).map(Shard::Own),
         Engine::Uring => uring::spawn(core, name, main).map(Shard::Uring),
-        Engine::Epoll => epoll::spawn(core, name, main).map(Shard::Epoll),
     }
+}
+
+/// True if shards on this engine are glommio's: the kernel has no ring for them, or does not allow one.
+pub fn is_on_glommio(engine: Engine) -> bool {
+    engine == Engine::Uring && !is_ring_known()
+}
+
+/// True if the kernel has what the ring needs, and allows it.
+fn is_ring_known() -> bool {
+    static KNOWN: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *KNOWN.get_or_init(|| std::thread::spawn(|| ring::Reactor::open().is_ok()).join().unwrap_or(false))
 }
 
 impl Shard {
@@ -47,14 +73,14 @@ impl Shard {
     pub fn join(self) -> io::Result<()> {
         match self {
             Self::Uring(shard) => shard.join(),
-            Self::Epoll(shard) => shard.join(),
+            Self::Own(shard) => shard.join(),
         }
     }
 }
 
 /// Runs `future` beside the caller, on its shard, to its end.
 pub fn spawn_local(future: impl Future<Output = ()> + 'static) {
-    match epoll::current() {
+    match executor::current() {
         Some(executor) => executor.spawn_local(future),
         None => uring::spawn_local(future),
     }
@@ -62,7 +88,7 @@ pub fn spawn_local(future: impl Future<Output = ()> + 'static) {
 
 /// Waits.
 pub async fn sleep(duration: Duration) {
-    match epoll::current() {
+    match executor::current() {
         Some(executor) => executor.sleep(duration).await,
         None => uring::sleep(duration).await,
     }
@@ -75,7 +101,7 @@ pub async fn yield_now() {
 
 /// Has the caller's task, which has more to do and returns, run again once sockets and timers were looked at.
 pub fn again(cx: &Context<'_>) {
-    match epoll::current() {
+    match executor::current() {
         Some(_) => cx.waker().wake_by_ref(),
         None => uring::again(cx.waker().clone()),
     }
@@ -96,7 +122,7 @@ pub async fn let_others() {
 
 /// Runs what blocks (files, names) on the shard's helper thread.
 pub async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
-    match epoll::current() {
+    match executor::current() {
         Some(executor) => executor.blocking(work).await,
         None => uring::blocking(work).await,
     }
@@ -106,6 +132,7 @@ pub async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'stat
 pub enum Listener {
     Uring(uring::Listener),
     Epoll(epoll::Listener),
+    Ring(ring::Listener),
 }
 
 impl Listener {
@@ -114,8 +141,9 @@ impl Listener {
     /// # Errors
     /// The kernel does not watch it.
     pub fn adopt(listener: std::net::TcpListener) -> io::Result<Self> {
-        Ok(match epoll::current() {
-            Some(executor) => Self::Epoll(executor.listen(listener)?),
+        Ok(match executor::current().as_ref().map(|executor| executor.reactor()) {
+            Some(Reactor::Epoll(reactor)) => Self::Epoll(reactor.listen(listener)?),
+            Some(Reactor::Ring(reactor)) => Self::Ring(reactor.listen(listener)?),
             None => Self::Uring(uring::Listener::adopt(listener)),
         })
     }
@@ -126,20 +154,19 @@ impl Listener {
     /// As `accept`: also errors of one connection, or of too many descriptors, after which the next
     /// call may well work.
     pub async fn accept(&self) -> io::Result<Accepted> {
-        Ok(match self {
-            Self::Uring(listener) => Accepted::Uring(listener.accept().await?),
-            Self::Epoll(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Accepted::Epoll(stream, peer)
-            }
-        })
+        let (stream, peer) = match self {
+            Self::Uring(listener) => return Ok(Accepted::Uring(listener.accept().await?)),
+            Self::Epoll(listener) => listener.accept().await?,
+            Self::Ring(listener) => listener.accept().await?,
+        };
+        Ok(Accepted::Own(stream, peer))
     }
 }
 
 /// A connection on its way to the shard that will serve it.
 pub enum Accepted {
     Uring(uring::Accepted),
-    Epoll(std::net::TcpStream, SocketAddr),
+    Own(std::net::TcpStream, SocketAddr),
 }
 
 impl Accepted {
@@ -148,13 +175,19 @@ impl Accepted {
     /// # Errors
     /// The kernel does not watch it, or it is gone.
     pub fn adopt(self) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, peer) = match (self, epoll::current()) {
+        let executor = executor::current();
+        let (stream, peer) = match (self, executor.as_ref().map(|executor| executor.reactor())) {
             (Self::Uring(accepted), _) => {
                 let (stream, peer) = accepted.adopt()?;
                 (Stream::Uring(stream), peer)
             }
-            (Self::Epoll(accepted, peer), Some(executor)) => (Stream::Epoll(executor.adopt(accepted)?), peer),
-            (Self::Epoll(..), None) => unreachable!("all shards of a server stand on one engine"),
+            (Self::Own(accepted, peer), Some(Reactor::Epoll(reactor))) => {
+                (Stream::Epoll(reactor.adopt(accepted)?), peer)
+            }
+            (Self::Own(accepted, peer), Some(Reactor::Ring(reactor))) => {
+                (Stream::Ring(reactor.adopt(accepted)?), peer)
+            }
+            (Self::Own(..), None) => unreachable!("all shards of a server stand on one engine"),
         };
         Ok((stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())))
     }
@@ -164,6 +197,7 @@ impl Accepted {
 pub enum Stream {
     Uring(uring::Stream),
     Epoll(epoll::Stream),
+    Ring(ring::Stream),
 }
 
 impl Stream {
@@ -172,6 +206,7 @@ impl Stream {
         match self {
             Self::Uring(stream) => stream.poll_read(cx, buffer),
             Self::Epoll(stream) => stream.poll_read(cx, buffer),
+            Self::Ring(stream) => stream.poll_read(cx, buffer),
         }
     }
 
@@ -180,15 +215,18 @@ impl Stream {
         match self {
             Self::Uring(stream) => stream.poll_write(cx, bytes),
             Self::Epoll(stream) => stream.poll_write(cx, bytes),
+            Self::Ring(stream) => stream.poll_write(cx, bytes),
         }
     }
 
-    /// Says that nothing more comes. A client that has sent what was not read any more then finds the end after the last
-    /// reply; without, the kernel would only tell it that the connection was reset.
-    pub async fn shutdown(&self) {
+    /// Ends the connection after what was written, and frees its descriptor. A client that has sent what was not read any
+    /// more then finds the end after the last reply. If the stream is dropped instead, the last bytes that were written
+    /// may not go, and the kernel may only tell the client that the connection was reset.
+    pub async fn close(self) {
         match self {
-            Self::Uring(stream) => stream.shutdown().await,
-            Self::Epoll(stream) => stream.shutdown(),
+            Self::Uring(stream) => stream.close().await,
+            Self::Epoll(stream) => stream.close(),
+            Self::Ring(stream) => futures_lite::future::or(stream.close(), sleep(LAST)).await,
         }
     }
 }

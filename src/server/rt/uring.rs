@@ -122,8 +122,8 @@ impl Stream {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
-    /// Says that nothing more comes.
-    pub async fn shutdown(&self) {
+    /// Ends the connection after what was written.
+    pub async fn close(self) {
         // The other side may be gone already.
         let _ = self.0.shutdown(std::net::Shutdown::Write).await;
     }

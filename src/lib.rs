@@ -17,11 +17,11 @@
 //! | [`proto`] | the client wire, in bytes and records | every length is checked against the bytes that are there before it is used |
 //! | [`tree`] | znodes at one zxid | every znode but the root has its parent; copies share every body |
 //! | [`txn`] | a request that `replica` has checked, as data, and what it does to a tree | the same txns in the same order make equal trees, digests included |
-//! | [`watch`] | which connections get an event for a change | a connection gets at most one event for a trigger |
+//! | [`watch`] | which connections get an event for a change; views leave out those that may not read it | a connection gets at most one event for a trigger |
 //! | [`session`] | ids, passwords, timeouts, expiry; `replica` says which client may attach | a session is in one bucket until it expires, in none after |
 //! | [`auth`] | who a connection is and what it may do | an id is only ever added by what proves it |
 //! | [`zab`] | what servers say to each other: election, synchronization, broadcast, quorums | an epoch has one leader; committed is what a quorum has durable |
-//! | [`replica`] | a server's roles: the commit side checks writes, opens sessions and makes groups; a follower's side forwards; views serve connections | `view.zxid <= committed <= proposed`; each request is answered once, in order, also over a change of leaders |
+//! | [`replica`] | a server's roles: the commit side checks writes, opens sessions and makes groups; a follower's side forwards; views serve connections, and say which of them not to read for now | `view.zxid <= committed <= proposed`; each request is answered once, in order, also over a change of leaders |
 //! | [`driver`] | runs a replica over a world of clocks, log, views, connections and files | nothing is sent or shown before what it stands on is durable |
 //! | [`database`] | what a server knows: tree, quotas, access lists, sessions; logged txns bring it up to date | a txn that does not fit is an error, never skipped |
 //! | [`wal`] | the log's bytes | an acknowledged record is given back unchanged, or recovery refuses |

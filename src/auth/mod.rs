@@ -1,6 +1,9 @@
 //! Who a connection is and what it may do: the schemes `world`, `digest` and `ip`, and the check of
 //! access control lists.
 //!
+//! Callers check a list through [`AclList`] (`list`), which has an index where the list is long; `digest` and
+//! `ip` are schemes.
+//!
 //! A connection holds a set of [`Id`]s: `ip` with its address from the start, and what each auth
 //! packet adds to it. Nothing here is per connection; [`Policy`] is configuration and is copied to
 //! every shard.

@@ -17,13 +17,13 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `commit` | checks writes (BadVersion ...), opens, attaches and refuses sessions, makes txns: alone or as leader |
+//! | `commit` | checks writes (BadVersion ...), opens and attaches sessions, refuses clients that have seen more than is committed, makes txns: alone or as leader |
 //! | `follow` | the same place on a follower: forwards writes, refuses clients that have seen more than this server |
 //! | `member` | [`Replica`]: the phases of a server, its queue for the log, what views get |
 //! | `group_delay` | how long the next group waits for more requests |
 //! | `fencing` | a client attaches while its former connection is open |
 //! | `core` | what both sides have: tree, deltas, answers |
-//! | `view` | connections, reads, watches, the committed tree |
+//! | `view` | connections, reads, watches, the committed tree; back-pressure (`view/turn`, its limits in `view/pool`), which the shell follows by [`Wants`] |
 //! | `report` | what the views and the commit side know for a four-letter word |
 //! | `settings` | settings of views and commit side, from a configuration |
 //!

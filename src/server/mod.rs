@@ -18,11 +18,11 @@
 //!
 //! | what | files |
 //! |---|---|
-//! | start and end | `start`, `preflight`, `obstacles`, `recovery`; `lifetime` (signals, watchdog for a shard that hangs), `fatal` (exit statuses) |
+//! | start and end | `start`, `preflight`, `obstacles`, `recovery`; `lifetime` (signals, watchdog for a shard that hangs), `fatal` (exit statuses). A stop goes from `lifetime` (the signal) to the driver (what was accepted becomes durable), `commit_shard` (the log ends), `view_tasks` (last replies) and back |
 //! | threads | `cores` (pinning), `commit_shard`, `view_shard`, `view_tasks`, `signs` (of life), `helper`, `rt`, `spsc`, `alarm` (short sleeps) |
 //! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns) |
 //! | other servers | `ensemble`, `peers`, `reach` |
-//! | files | `files`, `log_writer`, `snapshots`, `java_data` (import, export) |
+//! | files | `files` (folders, segments, spares), `log_writer`, `snapshots`, `java_data` (import, export) |
 //! | what people see | `about`, `environment`, `logging`, `session_log` |
 
 mod about;

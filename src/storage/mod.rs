@@ -10,6 +10,11 @@
 //! | `incoming.<zxid>.<segment>` | a snapshot from the leader whose base may not be in the log yet | [`Incoming`], [`adopt`] |
 //! | `epochs` | what was promised to leaders | [`Epochs::write`] |
 //! | `damaged.<n>/` | files that were found damaged | [`move_aside`] |
+//! | `spare.<n>` | an old segment, or zeros, to be used again | [`purge`] says which; [`Storage::retire_segment`] renames |
+//!
+//! The code: `recover` (a start), `log_writer` (groups, segments, spares), `log_file` (its files over any [`Storage`],
+//! for the simulator and for tests), `records` (the log read for learners), `received` (trees of a leader, damage), `image` (snapshots), `retention`
+//! (what is purged), `epochs`.
 //!
 //! Invariants: [`recover`] gives all that was acknowledged, or names what is wrong and changes nothing; epochs never
 //! go back; no file has its name before it is whole and flushed.

@@ -6,7 +6,8 @@
 //! ```text
 //! quorum port    leader     new epoch; DIFF, TRUNC or SNAP; proposals; closes learners that are silent or take nothing
 //!                learner    the other end, of followers and observers
-//!                history    newest txns in memory: decides between DIFF, TRUNC and SNAP
+//!                history    newest txns in memory: decides between DIFF, TRUNC and SNAP; leader/synchronization
+//!                           changes that for Java's learners
 //!                message    QuorumPacket, an unframed jute stream, and what its data holds
 //! election port  election   fast leader election, over
 //!                links      one connection per pair of servers, over

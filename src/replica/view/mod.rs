@@ -9,7 +9,9 @@
 //! | [`Outbox`] | what goes to the commit side, and how much of it is not answered |
 //!
 //! A [`Turn`] borrows one connection beside the rest, takes its requests in (`turn`) and answers them (`turn`, `answer`).
-//! What was committed comes in through [`View::apply_some`] (`apply`).
+//! What was committed comes in through [`View::apply_some`] (`apply`). `cnxn` is a connection's own state, `read` answers
+//! reads from the tree, `pool` has the limits of memory, `tally` counts, `report` answers four-letter words, `address` is
+//! an address as text.
 //!
 //! # Driving a view
 //!

@@ -84,6 +84,14 @@ pub enum LostLeader {
         /// The proposal that came.
         zxid: Zxid,
     },
+    /// A proposal is of an epoch that the leader does not lead in.
+    #[error("proposal {zxid} of a leader of epoch {epoch}")]
+    OtherEpoch {
+        /// The proposal.
+        zxid: Zxid,
+        /// The leader's epoch.
+        epoch: Epoch,
+    },
     /// A commit came for a txn that was never proposed.
     #[error("commit of {zxid}, and the last proposal is {last}")]
     Unproposed {
@@ -460,6 +468,12 @@ impl Learner {
         if zxid <= self.logged {
             return Ok(());
         }
+        // What a leader proposes is of its epoch; before NEWLEADER it also sends what the learner lacks of earlier ones.
+        let is_broadcast = matches!(self.step, Step::Flushing { .. } | Step::Acknowledged | Step::Serving);
+        let epoch = Epoch::of(zxid);
+        if epoch > self.epoch || (is_broadcast && epoch != self.epoch) {
+            return Err(LostLeader::OtherEpoch { zxid, epoch: self.epoch });
+        }
         let last = self.logged;
         if zxid.epoch() == last.epoch() && Some(zxid) != last.next() {
             return Err(LostLeader::Gap { last, zxid });
@@ -750,6 +764,33 @@ mod tests {
         let why = LostLeader::Unproposed { zxid: Zxid::new(5, 1), last: LAST };
         assert!(matches!(out.last(), Some(LearnerOutput::Lost(lost)) if *lost == why), "{out:?}");
         assert_eq!(learner.committed(), Zxid::ZERO);
+    }
+
+    /// A proposal of another epoch than the leader's ends the connection: after NEWLEADER the views show that epoch, and
+    /// would have to go back.
+    #[test]
+    fn proposals_of_another_epoch() {
+        let earlier = Zxid::new(4, 8);
+        for (zxid, comes_after, is_lost) in [
+            (earlier, false, false),
+            (earlier, true, true),
+            (Zxid::new(5, 1), true, false),
+            (Zxid::new(6, 1), false, true),
+            (Zxid::new(6, 1), true, true),
+        ] {
+            let (mut learner, mut out) = of_epoch_4();
+            let mut bytes = Vec::new();
+            put_leader_info(&mut bytes, Epoch(5), PROTOCOL_VERSION);
+            put_bare(&mut bytes, PacketType::DIFF, LAST);
+            if comes_after {
+                put_bare(&mut bytes, PacketType::NEWLEADER, Zxid::new(5, 0));
+            }
+            put_proposal(&mut bytes, zxid, b"txn");
+            learner.received(&bytes, 0, &mut out);
+            let why = LostLeader::OtherEpoch { zxid, epoch: Epoch(5) };
+            let lost = matches!(out.last(), Some(LearnerOutput::Lost(lost)) if *lost == why);
+            assert_eq!(lost, is_lost, "{zxid} after NEWLEADER: {comes_after}: {out:?}");
+        }
     }
 
     /// The log cannot have what was never proposed.

@@ -7,9 +7,9 @@
 //!
 //! **Sending.** A piece is sent with `MSG_DONTWAIT`, so that the kernel has copied it when the call returns, or has not
 //! and says so. The thread waits for one event more than there are pieces, since each of them is one; where a piece did
-//! not go the thread learns that after [`RETRY`] at most. The output of a single connection is sent by a call of its own. What did not go is sent again without that flag, which completes
-//! when the client has read, and until then the connection takes no more. So a stream holds up to [`OUT_BYTES_MAX`] beyond
-//! what the kernel's socket holds.
+//! not go the thread learns that after [`RETRY`] at most. The output of a single connection is sent by a call of its own.
+//! What did not go is sent again without that flag, which completes when the client has read, and until then the connection
+//! takes no more. So a stream holds up to [`OUT_BYTES_MAX`] beyond what the kernel's socket holds.
 //!
 //! **Receiving.** The kernel goes on receiving until it is told not to: a connection whose task does not read is stopped
 //! after [`PIECES_MAX`] pieces, and then fills its socket as on epoll. The kernel may put in up to 32 pieces before it sees
@@ -61,10 +61,10 @@ const SPARE_MAX: usize = 64;
 /// How long the end of a reactor waits for its last requests.
 const END: Duration = Duration::from_secs(2);
 
-const NOW: i32 = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL).bits() as i32;
+const NOW: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 /// `MSG_WAITALL`: a send of which only a part went goes on with the rest.
-const WHOLE: i32 = 0x100;
-const LATER: i32 = SendFlags::NOSIGNAL.bits() as i32 | WHOLE;
+const WHOLE: SendFlags = SendFlags::from_bits_retain(0x100);
+const LATER: SendFlags = SendFlags::NOSIGNAL.union(WHOLE);
 /// `IORING_ENTER_GETEVENTS`.
 const GET_EVENTS: u32 = 1;
 
@@ -92,11 +92,34 @@ impl For {
 }
 
 /// Bytes that were received and not read yet.
-enum Piece {
-    /// In a buffer of the ring.
-    Lent { number: u16, start: usize, end: usize },
+struct Piece {
+    place: Place,
+    /// Where in it the bytes begin and end.
+    start: usize,
+    end: usize,
+}
+
+enum Place {
+    /// A buffer of the ring.
+    Lent(u16),
     /// Copied aside, when the buffers had run out.
-    Own { bytes: Vec<u8>, start: usize },
+    Own(Vec<u8>),
+}
+
+impl Piece {
+    fn bytes<'a>(&'a self, buffers: &'a Buffers) -> &'a [u8] {
+        match &self.place {
+            Place::Lent(number) => buffers.bytes(*number, self.start, self.end),
+            Place::Own(bytes) => &bytes[self.start..self.end],
+        }
+    }
+
+    /// Lets go of its buffer.
+    fn free(self, buffers: &Buffers) {
+        if let Place::Lent(number) = self.place {
+            buffers.give_back(number);
+        }
+    }
 }
 
 /// The request that receives, or accepts.
@@ -130,6 +153,8 @@ struct Socket {
     /// Requests that the kernel has, but for cancellations.
     requests: Cell<u32>,
     is_dropped: Cell<bool>,
+    /// What its lasting request is for: to receive, or to accept.
+    receives: For,
     receiving: Cell<Receiving>,
     /// The kernel was stopped, and has found its socket full each time since.
     is_flooding: Cell<bool>,
@@ -149,6 +174,18 @@ struct Socket {
 impl Socket {
     fn descriptor(&self) -> types::Fd {
         types::Fd(self.file.as_raw_fd())
+    }
+
+    fn send_now(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        rustix::net::send(&self.file, bytes, NOW)
+    }
+
+    /// True if a task waits until what was written is sent.
+    fn is_awaited(&self) -> bool {
+        let writer = self.writer.take();
+        let is_awaited = writer.is_some();
+        self.writer.set(writer);
+        is_awaited
     }
 
     fn wake_reader(&self) {
@@ -290,20 +327,11 @@ impl Reactor {
         let mut gathered = std::mem::take(&mut *self.gathered.borrow_mut());
         let mut is_awaited = false;
         for socket in &gathered {
-            let writer = socket.writer.take();
-            is_awaited |= writer.is_some();
-            socket.writer.set(writer);
+            is_awaited |= socket.is_awaited();
             assert_eq!(socket.sending.replace(Sending::Tried), Sending::Gathered, "output is gathered once");
         }
         let tried = if let [socket] = &gathered[..] {
-            let sent = {
-                let out = socket.out.borrow();
-                rustix::net::send(
-                    &socket.file,
-                    &out[socket.sent.get()..],
-                    SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-                )
-            };
+            let sent = socket.send_now(&socket.out.borrow()[socket.sent.get()..]);
             self.sent(socket, sent.map_or_else(|error| -error.raw_os_error(), |bytes| bytes as i32));
             self.forget_if_over(socket);
             0
@@ -317,12 +345,25 @@ impl Reactor {
         (tried, is_awaited)
     }
 
-    fn push_send(&self, socket: &Socket, flags: i32) {
+    fn push_send(&self, socket: &Socket, flags: SendFlags) {
         let out = socket.out.borrow();
         let rest = &out[socket.sent.get()..];
-        let send = opcode::Send::new(socket.descriptor(), rest.as_ptr(), rest.len() as u32).flags(flags);
+        let send = opcode::Send::new(socket.descriptor(), rest.as_ptr(), rest.len() as u32);
+        self.begin(socket, For::Send, send.flags(flags.bits() as i32).build());
+    }
+
+    /// Makes the request that receives or accepts, if there is none.
+    fn begin_receiving(&self, socket: &Socket, entry: impl FnOnce() -> squeue::Entry) {
+        if socket.receiving.get() == Receiving::Idle {
+            socket.receiving.set(Receiving::Armed);
+            self.begin(socket, socket.receives, entry());
+        }
+    }
+
+    /// Makes a request of a socket, whose place is kept until it has ended.
+    fn begin(&self, socket: &Socket, what: For, entry: squeue::Entry) {
         socket.requests.set(socket.requests.get() + 1);
-        self.push(&send.build().user_data(For::Send.user_data(socket.number)));
+        self.push(&entry.user_data(what.user_data(socket.number)));
     }
 
     /// Puts a request where the kernel takes it with the next call.
@@ -380,7 +421,7 @@ impl Reactor {
         if let Some(number) = cqueue::buffer_select(entry.flags()) {
             self.buffers.take(number);
             if result > 0 && !socket.is_dropped.get() {
-                let piece = Piece::Lent { number, start: 0, end: result as usize };
+                let piece = Piece { place: Place::Lent(number), start: 0, end: result as usize };
                 socket.pieces.borrow_mut().push_back(piece);
             } else {
                 self.buffers.give_back(number);
@@ -404,7 +445,7 @@ impl Reactor {
         }
         if socket.pieces.borrow().len() >= PIECES_MAX {
             socket.is_flooding.set(true);
-            self.end_receiving(socket, For::Receive);
+            self.end_receiving(socket);
         }
         socket.wake_reader();
     }
@@ -416,9 +457,10 @@ impl Reactor {
         }
         for socket in self.sockets.borrow().places.iter().flatten() {
             for piece in socket.pieces.borrow_mut().iter_mut() {
-                if let Piece::Lent { number, start, end } = *piece {
-                    *piece = Piece::Own { bytes: self.buffers.bytes(number, start, end).to_vec(), start: 0 };
-                    self.buffers.give_back(number);
+                if matches!(piece.place, Place::Lent(_)) {
+                    let bytes = piece.bytes(&self.buffers).to_vec();
+                    let own = Piece { start: 0, end: bytes.len(), place: Place::Own(bytes) };
+                    std::mem::replace(piece, own).free(&self.buffers);
                 }
             }
         }
@@ -454,19 +496,19 @@ impl Reactor {
         }
     }
 
-    fn end_receiving(&self, socket: &Socket, what: For) {
+    fn end_receiving(&self, socket: &Socket) {
         if socket.receiving.get() == Receiving::Armed {
             socket.receiving.set(Receiving::Ending);
-            self.push_cancel(what.user_data(socket.number));
+            self.push_cancel(socket, socket.receives);
         }
     }
 
-    fn push_cancel(&self, user_data: u64) {
-        let cancel = opcode::AsyncCancel2::new(CancelBuilder::user_data(user_data));
+    fn push_cancel(&self, socket: &Socket, what: For) {
+        let cancel = opcode::AsyncCancel2::new(CancelBuilder::user_data(what.user_data(socket.number)));
         self.push(&cancel.build().user_data(For::Cancel.user_data(0)));
     }
 
-    fn put(self: &Rc<Self>, file: OwnedFd) -> Registered {
+    fn put(self: &Rc<Self>, file: OwnedFd, receives: For) -> Registered {
         let mut sockets = self.sockets.borrow_mut();
         let number = sockets.free.pop().unwrap_or_else(|| {
             sockets.places.push(None);
@@ -477,6 +519,7 @@ impl Reactor {
             file,
             requests: Cell::new(0),
             is_dropped: Cell::new(false),
+            receives,
             receiving: Cell::new(Receiving::Idle),
             is_flooding: Cell::new(false),
             pieces: RefCell::default(),
@@ -510,7 +553,7 @@ impl Reactor {
     pub fn listen(self: &Rc<Self>, listener: TcpListener) -> io::Result<Listener> {
         // The kernel would not wait for a socket that does not block.
         listener.set_nonblocking(false)?;
-        Ok(Listener(self.put(listener.into())))
+        Ok(Listener(self.put(listener.into(), For::Accept)))
     }
 
     /// Takes over a connection.
@@ -519,7 +562,7 @@ impl Reactor {
     /// The kernel does not let it block.
     pub fn adopt(self: &Rc<Self>, accepted: TcpStream) -> io::Result<Stream> {
         accepted.set_nonblocking(false)?;
-        Ok(Stream(self.put(accepted.into())))
+        Ok(Stream(self.put(accepted.into(), For::Receive)))
     }
 }
 
@@ -596,18 +639,17 @@ impl Drop for Registered {
         let Self { reactor, socket } = self;
         socket.is_dropped.set(true);
         drop((socket.reader.take(), socket.writer.take()));
-        for piece in socket.pieces.borrow_mut().drain(..) {
-            if let Piece::Lent { number, .. } = piece {
-                reactor.buffers.give_back(number);
-            }
-        }
+        socket.pieces.borrow_mut().drain(..).for_each(|piece| piece.free(&reactor.buffers));
         // What was accepted and not asked for is closed.
         drop(socket.accepted.take());
-        reactor.end_receiving(socket, For::Receive);
-        if socket.sending.get() == Sending::Waiting {
-            // Ends the request also in the moment in which a cancellation would not find it.
+        let is_sending = socket.sending.get() == Sending::Waiting;
+        if is_sending || socket.receives == For::Accept {
+            // Ends these requests also in the moment in which a cancellation would not find them.
             let _ = rustix::net::shutdown(&socket.file, rustix::net::Shutdown::Both);
-            reactor.push_cancel(For::Send.user_data(socket.number));
+        }
+        reactor.end_receiving(socket);
+        if is_sending {
+            reactor.push_cancel(socket, For::Send);
         }
         reactor.forget_if_over(socket);
     }
@@ -627,14 +669,11 @@ impl Listener {
             if let Some(accepted) = socket.accepted.take() {
                 return Poll::Ready(accepted);
             }
-            if socket.receiving.get() == Receiving::Idle {
-                socket.receiving.set(Receiving::Armed);
-                socket.requests.set(socket.requests.get() + 1);
+            reactor.begin_receiving(socket, || {
                 let (address, length) = (std::ptr::null_mut(), std::ptr::null_mut());
-                let accept = opcode::Accept::new(socket.descriptor(), address, length).flags(CLOSE_ON_EXEC);
-                reactor.push(&accept.build().user_data(For::Accept.user_data(socket.number)));
-            }
-            socket.reader.set(Some(cx.waker().clone()));
+                opcode::Accept::new(socket.descriptor(), address, length).flags(CLOSE_ON_EXEC).build()
+            });
+            set_waker(&socket.reader, cx);
             Poll::Pending
         });
         let stream = TcpStream::from(file.await?);
@@ -652,14 +691,6 @@ impl Listener {
 /// `SOCK_CLOEXEC`.
 const CLOSE_ON_EXEC: i32 = 0o2000000;
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // Ends the request also in the moment in which a cancellation would not find it.
-        let _ = rustix::net::shutdown(&self.0.socket.file, rustix::net::Shutdown::Both);
-        self.0.reactor.end_receiving(&self.0.socket, For::Accept);
-    }
-}
-
 /// A connection.
 pub struct Stream(Registered);
 
@@ -669,25 +700,14 @@ impl Stream {
         let Registered { reactor, socket } = &self.0;
         let mut pieces = socket.pieces.borrow_mut();
         if let Some(piece) = pieces.front_mut() {
-            let (bytes, is_over) = match piece {
-                Piece::Lent { number, start, end } => {
-                    let bytes = (*end - *start).min(buffer.len());
-                    buffer[..bytes].copy_from_slice(reactor.buffers.bytes(*number, *start, *start + bytes));
-                    *start += bytes;
-                    if start == end {
-                        reactor.buffers.give_back(*number);
-                    }
-                    (bytes, start == end)
-                }
-                Piece::Own { bytes: own, start } => {
-                    let bytes = (own.len() - *start).min(buffer.len());
-                    buffer[..bytes].copy_from_slice(&own[*start..*start + bytes]);
-                    *start += bytes;
-                    (bytes, *start == own.len())
-                }
-            };
-            if is_over {
-                pieces.pop_front();
+            let unread = piece.bytes(&reactor.buffers);
+            let bytes = unread.len().min(buffer.len());
+            buffer[..bytes].copy_from_slice(&unread[..bytes]);
+            piece.start += bytes;
+            if piece.start == piece.end
+                && let Some(piece) = pieces.pop_front()
+            {
+                piece.free(&reactor.buffers);
             }
             return Poll::Ready(Ok(bytes));
         }
@@ -696,17 +716,14 @@ impl Stream {
             Some(error) => return Poll::Ready(Err(io::Error::from_raw_os_error(error))),
             None => {}
         }
-        if socket.receiving.get() == Receiving::Idle {
-            socket.receiving.set(Receiving::Armed);
-            socket.requests.set(socket.requests.get() + 1);
-            let receive = if socket.is_flooding.get() {
+        reactor.begin_receiving(socket, || {
+            if socket.is_flooding.get() {
                 let once = opcode::Recv::new(socket.descriptor(), std::ptr::null_mut(), 0);
                 once.buf_group(buffers::GROUP).build().flags(squeue::Flags::BUFFER_SELECT)
             } else {
                 opcode::RecvMulti::new(socket.descriptor(), buffers::GROUP).build()
-            };
-            reactor.push(&receive.user_data(For::Receive.user_data(socket.number)));
-        }
+            }
+        });
         set_waker(&socket.reader, cx);
         Poll::Pending
     }
@@ -723,7 +740,7 @@ impl Stream {
             Sending::Idle => {
                 if bytes.len() > OUT_BYTES_MAX {
                     // Much goes without a copy.
-                    match rustix::net::send(&socket.file, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                    match socket.send_now(bytes) {
                         Ok(bytes) => return Poll::Ready(Ok(bytes)),
                         Err(Errno::AGAIN | Errno::INTR) => {}
                         Err(error) => return Poll::Ready(Err(error.into())),
@@ -762,7 +779,7 @@ impl Stream {
         poll_fn(|cx| self.poll_sent(cx)).await;
         // The other side may be gone already.
         let _ = rustix::net::shutdown(&socket.file, rustix::net::Shutdown::Write);
-        reactor.end_receiving(socket, For::Receive);
+        reactor.end_receiving(socket);
         poll_fn(|cx| {
             if socket.requests.get() == 0 {
                 return Poll::Ready(());

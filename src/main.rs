@@ -174,11 +174,11 @@ struct CheckArgs {
 /// Flags win over the file, and are checked by the same rules.
 #[derive(Debug, Default, PartialEq, Eq, clap::Args)]
 struct Flags {
-    /// CPUs to use, as 0-3 or 0,2-3; by default up to four. The first handles writes and, up to three CPUs, the log; the
-    /// others serve clients.
+    /// CPUs to stay on, as 0-3 or 0,2-3. The first handles writes and, up to three CPUs, the log; the others serve clients.
+    /// By default threads for up to four CPUs, as many as the CPU quota allows, on any of them.
     #[arg(long, value_name = "LIST")]
     cores: Option<String>,
-    /// Engine of the shards; epoll by default.
+    /// Engine of the shards. By default io_uring where the kernel and the container allow it, else epoll.
     #[arg(long, value_name = "ENGINE", value_parser = ["epoll", "io_uring"])]
     engine: Option<String>,
     /// Port for clients, 0 to 65535; 0 lets the system choose.

@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test fuzz uring benches kazoo kazoo3 zkcli lecture metrics size"
+STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli lecture metrics size"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -35,7 +35,7 @@ setup     kazoo and Apache ZooKeeper are installed (tests/setup/setup.sh)
 sim       2000 seeded histories of simulated ensembles (ZKFAST_SIM_SEEDS=FROM..TO for others)
 test      unit and tidy tests with overflow checks; integration, differential and crash tests of the release build
 fuzz      every decoder for 10 s each, led by the code that inputs reach (libFuzzer; ZKFAST_FUZZ_SECONDS)
-uring     what is tested of a process on its own, again on the other engine (--engine io_uring)
+epoll     what is tested of processes, again on the other engine (--engine epoll)
 benches   every benchmark runs once (cargo bench -- --test)
 kazoo     kazoo's own test suite (tests/compat/kazoo)
 kazoo3    the same against three servers that form one service
@@ -90,7 +90,7 @@ step() {
         cargo test --release --no-default-features --features sim --test sim ;;
     test) cargo test --workspace --no-fail-fast ;;
     fuzz) fuzz ;;
-    uring) ZKFAST_ENGINE=io_uring cargo test --no-fail-fast --test it -- --skip ensemble --skip java_data ;;
+    epoll) ZKFAST_ENGINE=epoll cargo test --no-fail-fast --test it -- --skip engines --skip java_data ;;
     benches) cargo bench --benches -- --test ;;
     kazoo) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py ;;
     kazoo3) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py --servers 3 ;;
@@ -103,7 +103,7 @@ step() {
 
 needs() {
   case $1 in
-    test | uring | metrics) echo build setup ;;
+    test | epoll | metrics) echo build setup ;;
     kazoo | kazoo3 | zkcli | lecture | size) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }

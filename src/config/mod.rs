@@ -111,12 +111,11 @@ pub struct Overrides {
 }
 
 /// What the shards' executors stand on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// epoll: what every kernel and container allows.
-    #[default]
     Epoll,
-    /// io_uring: less CPU for each request where many come together. Before Linux 6.0 through glommio, with more CPU.
+    /// io_uring: less CPU for each request. Before Linux 6.1 through glommio, with more CPU.
     Uring,
 }
 
@@ -281,10 +280,10 @@ pub struct Config {
     pub reconfig_enabled: bool,
     /// `readonlymode.enabled`
     pub read_only_mode_enabled: bool,
-    /// `--cores`: the CPU of each shard; `None` leaves it to the shell
+    /// `--cores`: the CPU of each shard; `None` leaves number and places to the shell
     pub cores: Option<Vec<usize>>,
-    /// `--engine`
-    pub engine: Engine,
+    /// `--engine`; `None` leaves it to the shell, which knows the kernel
+    pub engine: Option<Engine>,
     /// What is read for ensembles
     pub quorum: QuorumConfig,
     /// The HTTP AdminServer

@@ -88,17 +88,17 @@ pub struct LogThread {
 }
 
 impl LogThread {
-    /// Starts the thread on `core`, which notifies `notify` of each group that is durable. It ends once this is dropped.
+    /// Starts the thread, which stays on `cpu` and notifies `notify` of each group that is durable. It ends once this is dropped.
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn spawn(core: usize, writer: LogWriter, notify: Notify) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn spawn(cpu: super::cores::Cpu, writer: LogWriter, notify: Notify) -> io::Result<(Self, JoinHandle<()>)> {
         let (jobs, receiver) = sync_channel(1);
         let (producer, done) = channel(2, notify, Notify::default());
         let writer = Arc::new(Mutex::new(writer));
         let shared = writer.clone();
         let main = move || {
-            super::cores::pin("log", core);
+            super::cores::pin("log", cpu);
             run(&shared, &receiver, producer);
         };
         let thread = thread::Builder::new().name("zkfast-log".to_owned()).spawn(main)?;

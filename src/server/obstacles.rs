@@ -2,7 +2,7 @@
 //!
 //! It ignores the lock and ports that a running server holds now, and does not read the contents of data files.
 
-use super::cores::{CORES_DEFAULT_MAX, Roles};
+use super::cores::{NoCpu, Roles};
 use super::start::resolve;
 use super::{files, java_data, preflight, rt};
 use crate::config::Config;
@@ -49,19 +49,16 @@ pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
     {
         found.push(("clientPortAddress", format!("{host}: {error}")));
     }
-    match preflight::allowed_cores() {
-        Ok(allowed) => {
-            let default = || allowed.iter().copied().take(CORES_DEFAULT_MAX).collect();
-            let cores: Vec<usize> = config.cores.clone().unwrap_or_else(default);
-            if let Some(absent) = cores.iter().find(|core| !allowed.contains(core)) {
-                found.push(("--cores", format!("names CPU {absent}; this process may use {allowed:?}")));
-            } else if let Err(why) =
-                preflight::check(Roles::of(&cores).views.len(), rt::is_on_glommio(config.engine))
-            {
-                found.push(("", why));
-            }
+    match Roles::find(config) {
+        Ok(roles) => {
+            let shards = roles.views.len();
+            found.extend(preflight::check(shards).err().map(|why| ("", why)));
+            found.extend(rt::choose(config.engine, shards).err().map(|why| ("", why)));
         }
-        Err(why) => found.push(("", why)),
+        Err(error) => {
+            let flag = if matches!(error, NoCpu::NotAllowed { .. }) { "--cores" } else { "" };
+            found.push((flag, error.to_string()));
+        }
     }
     found
 }

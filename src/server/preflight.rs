@@ -3,7 +3,8 @@
 use super::logging::Text;
 use io_uring::{IoUring, opcode};
 use rlimit::Resource;
-use std::fs;
+use rustix::io::Errno;
+use std::{fs, io};
 
 /// Locked memory that an executor takes: rings and registered buffers. Measured: 205 to 256 KiB.
 const MEMLOCK_PER_SHARD: u64 = 256 << 10;
@@ -17,11 +18,11 @@ const DESCRIPTORS_KEPT: u64 = 32;
 const DESCRIPTORS_PER_SHARD: u64 = 8;
 
 /// Raises the limits on descriptors and locked memory as far as allowed. Returns the number of connections for which
-/// there are descriptors. `on_glommio` is true if the views stand on glommio, which locks memory.
+/// there are descriptors, with `shards` views.
 ///
 /// # Errors
 /// What the host does not grant, and how to grant it.
-pub fn check(shards: usize, on_glommio: bool) -> Result<u32, String> {
+pub fn check(shards: usize) -> Result<u32, String> {
     for resource in [Resource::MEMLOCK, Resource::NOFILE] {
         if let Ok((_, hard)) = resource.get() {
             // If this fails, the checks below or the lack of descriptors show it.
@@ -37,14 +38,33 @@ pub fn check(shards: usize, on_glommio: bool) -> Result<u32, String> {
         log::warn!(target: "server", "few descriptors: nofile={descriptors} connections_max={connections} do={}",
             Text("raise nofile (ulimit -n, LimitNOFILE=)"));
     }
-    if on_glommio {
-        uring(shards)?;
-    }
     Ok(u32::try_from(connections).unwrap_or(u32::MAX))
 }
 
-/// Fails if the host does not grant what glommio's executors need, which serve where the kernel is older than 6.0.
-fn uring(shards: usize) -> Result<(), String> {
+/// What to do where io_uring fails with `error`.
+pub fn io_uring_remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::PERM | Errno::ACCESS) => {
+            let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+            match disabled.trim() {
+                "1" => "the sysctl kernel.io_uring_disabled is 1: set it to 0, or start as a member of kernel.io_uring_group",
+                "2" => "the sysctl kernel.io_uring_disabled is 2: set it to 0",
+                _ => "a seccomp profile forbids it: allow io_uring_setup, io_uring_enter and io_uring_register",
+            }
+        }
+        Some(Errno::NOSYS) => "the kernel has none, or a sandbox hides it: Linux 6.1 or newer is needed",
+        Some(Errno::INVAL) => "Linux 6.1 or newer is needed",
+        Some(Errno::NOMEM) => "there is no memory for it: raise memlock, or the limit of the cgroup",
+        _ => "no remedy is known",
+    }
+}
+
+/// Fails if the host does not grant what `shards` executors of glommio need, which serve where the kernel is older than
+/// 6.1: locked memory, and Linux 5.8.
+///
+/// # Errors
+/// What is missing, and how to grant it.
+pub fn glommio(shards: usize) -> Result<(), String> {
     let (memlock, _) = Resource::MEMLOCK.get().unwrap_or((u64::MAX, u64::MAX));
     let need = MEMLOCK_MIN.max(MEMLOCK_PER_SHARD * shards as u64);
     if memlock < need {
@@ -53,25 +73,8 @@ fn uring(shards: usize) -> Result<(), String> {
              LimitMEMLOCK= in a systemd unit, --ulimit memlock in a container), or name fewer --cores"
         ));
     }
-    probe()
-}
-
-fn probe() -> Result<(), String> {
-    let ring = IoUring::new(4).map_err(|error| {
-        let why = match error.raw_os_error() {
-            Some(1) => {
-                let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-                match disabled.trim() {
-                    "1" | "2" => "the sysctl kernel.io_uring_disabled forbids it: set it to 0",
-                    _ => "a seccomp profile forbids it: allow io_uring_setup, io_uring_enter and io_uring_register",
-                }
-            }
-            Some(38) => "the kernel has none (or a sandbox hides it): Linux 5.8 or newer is needed",
-            Some(12) => "locked memory is used up, by all processes of this user together: raise memlock",
-            _ => "unexpected",
-        };
-        format!("io_uring is refused: {error}: {why}")
-    })?;
+    let ring = IoUring::new(4)
+        .map_err(|error| format!("io_uring_setup: {error}: {}", io_uring_remedy(&error)))?;
     let mut known = io_uring::Probe::new();
     ring.submitter()
         .register_probe(&mut known)

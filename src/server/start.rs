@@ -3,7 +3,7 @@
 use super::about::About;
 use super::admission::Admission;
 use super::commit_shard::{self, CommitShard, Log};
-use super::cores::{Roles, cores, list, pin};
+use super::cores::{Cpu, Roles, list, pin};
 use super::ensemble::{self, EnsembleIo};
 use super::files::{self, DataDir};
 use super::lifetime::{self, Signals};
@@ -43,9 +43,10 @@ pub fn run(config: &Config) {
     let clock = Clock::start();
     let member = config.is_distributed().then(|| ensemble::settings(config));
     let member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
-    let roles = Roles::of(&cores(config));
-    let checked = preflight::check(roles.views.len(), rt::is_on_glommio(config.engine));
-    let descriptors = checked.unwrap_or_else(|why| exit(EXIT_HOST, why));
+    let roles = Roles::of_process(config);
+    let descriptors = preflight::check(roles.views.len()).unwrap_or_else(|why| exit(EXIT_HOST, why));
+    let engine = rt::choose(config.engine, roles.views.len()).unwrap_or_else(|why| exit(EXIT_HOST, why));
+    log::info!(target: "server", "engine: name={} why={}", engine.backend.engine().name(), Text(&engine.why));
     import_java(config);
     let opened = Opened::new(config, member.as_ref());
     let tree_settings = configured_tree(config);
@@ -74,8 +75,8 @@ pub fn run(config: &Config) {
         recovered: &recovered,
     };
     let mut views = Views::default();
-    for &core in &roles.views {
-        views.add(core, &parts, ensemble_io.as_ref(), tree_settings.hash_seed);
+    for &cpu in &roles.views {
+        views.add(cpu, &parts, ensemble_io.as_ref(), tree_settings.hash_seed);
     }
     let Views { uplinks, signs, deltas, targets, mains } = views;
 
@@ -90,13 +91,13 @@ pub fn run(config: &Config) {
         Arc::new(commit_shard::new(replica, channels, ensemble_io, durable, clock, shared.clone(), about));
     spawn_commit(commit_thread, &commit_shard, roles.commit, waiter, is_member, &mut threads);
     let listener = opened.socket.map(|socket| (socket, targets));
-    let shards = spawn_views(config, mains, listener, clock, &shared, &commit_shard);
+    let shards = spawn_views(engine.backend, mains, listener, clock, &shared, &commit_shard);
     let ended = lifetime::join(shards, threads);
     let mode = if is_member { "ensemble" } else { "standalone" };
     let port = opened.port.map_or_else(|| "none".to_owned(), |port| port.to_string());
     log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={} engine={} \
-        started_ms={}", Text(opened.dir.snap.display()), roles.commit, roles.log, list(&roles.views),
-        config.engine.name(), clock.mono_us() / 1000);
+        started_ms={}", Text(opened.dir.snap.display()), list(&[roles.commit]),
+        list(&[roles.log_cpu()]), list(&roles.views), engine.backend.engine().name(), clock.mono_us() / 1000);
     lifetime::watch(&signals, &shared, &notify);
     lifetime::wait(&ended);
     // Writes the counts of lines that were not written.
@@ -156,7 +157,7 @@ struct ViewParts<'a> {
 
 /// A view shard that is to be started.
 struct ViewMain {
-    core: usize,
+    cpu: Cpu,
     view: View,
     channels: view_tasks::Channels,
     snapshots: Option<snapshots::Plan>,
@@ -174,8 +175,8 @@ struct Views {
 }
 
 impl Views {
-    /// Adds the next view, which will run on `core`.
-    fn add(&mut self, core: usize, parts: &ViewParts<'_>, ensemble_io: Option<&EnsembleIo>, hash_seed: u64) {
+    /// Adds the next view, whose thread stays on `cpu`.
+    fn add(&mut self, cpu: Cpu, parts: &ViewParts<'_>, ensemble_io: Option<&EnsembleIo>, hash_seed: u64) {
         let number = self.mains.len();
         let (inbound, outbound) = (Notify::default(), Notify::default());
         // The view itself has its requests handled ([`CommitShard::submit`]), so that this end needs no notification.
@@ -212,7 +213,7 @@ impl Views {
             snapshots::Plan::new(parts.dir.clone(), limits, *zxid, replayed, hash_seed)
         });
         let inbox = ensemble_io.map(EnsembleIo::inbox);
-        self.mains.push(ViewMain { core, view, channels, snapshots, inbox });
+        self.mains.push(ViewMain { cpu, view, channels, snapshots, inbox });
     }
 }
 
@@ -260,10 +261,10 @@ fn log(
     notify: &Notify,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Log {
-    if roles.log == roles.commit && !is_member {
+    if roles.log.is_none() && !is_member {
         return Log::Here(Box::new(writer));
     }
-    let (log, thread) = LogThread::spawn(roles.log, writer, notify.clone())
+    let (log, thread) = LogThread::spawn(roles.log_cpu(), writer, notify.clone())
         .unwrap_or_else(|error| exit(EXIT_HOST, format_args!("the log's thread does not start: {error}")));
     threads.push(thread);
     Log::There(log)
@@ -273,14 +274,14 @@ fn log(
 fn spawn_commit(
     commit_thread: CommitThread,
     commit_shard: &Arc<CommitShard>,
-    core: usize,
+    cpu: Cpu,
     waiter: Option<peers::Waiter>,
     is_member: bool,
     threads: &mut Vec<JoinHandle<()>>,
 ) {
     let shard = commit_shard.clone();
     threads.push(commit_thread.start(move || {
-        pin("commit", core);
+        pin("commit", cpu);
         shard.run(waiter);
     }));
     if is_member {
@@ -297,7 +298,7 @@ fn spawn_stand_in(commit_shard: Arc<CommitShard>) -> JoinHandle<()> {
 
 /// Starts the view shards; the first one accepts connections, too.
 fn spawn_views(
-    config: &Config,
+    backend: rt::Backend,
     mains: Vec<ViewMain>,
     listener: Option<(TcpListener, Vec<listener::Target>)>,
     clock: Clock,
@@ -306,7 +307,7 @@ fn spawn_views(
 ) -> Vec<rt::Shard> {
     let mut listener = listener;
     let mut shards = Vec::new();
-    for (number, ViewMain { core, view, channels, snapshots, inbox }) in mains.into_iter().enumerate() {
+    for (number, ViewMain { cpu, view, channels, snapshots, inbox }) in mains.into_iter().enumerate() {
         let (listener, shared, commit_shard) = (listener.take(), shared.clone(), commit_shard.clone());
         let main = move || async move {
             if let Some((socket, targets)) = listener {
@@ -314,7 +315,7 @@ fn spawn_views(
             }
             view_tasks::run(view, channels, clock, shared, commit_shard, snapshots, inbox).await;
         };
-        let spawned = rt::spawn(config.engine, core, &format!("zkfast-view{number}"), main);
+        let spawned = rt::spawn(backend, cpu, &format!("zkfast-view{number}"), main);
         shards.push(
             spawned
                 .unwrap_or_else(|error| exit(EXIT_HOST, format_args!("shard view does not start: {error}"))),

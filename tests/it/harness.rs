@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use zkfast::client::net::four_letter_word;
 
 /// How long a server may take until it serves, on a quiet machine.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+pub const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long any answer may take. A server that needs longer hangs, however busy the machine is.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the answer to a four-letter word may take where the caller tries again. A Java server that is asked while it

@@ -4,6 +4,7 @@ mod harness;
 
 mod crash;
 mod differential;
+mod engines;
 mod ensemble;
 mod hostile;
 mod inputs;

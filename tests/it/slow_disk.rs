@@ -255,10 +255,8 @@ fn no_thread_for_a_spare() {
         server.kill();
     });
     let output = server.whole_output();
-    // With io_uring, another library has the threads for files.
-    let is_uring = std::env::var("ZKFAST_ENGINE").is_ok_and(|engine| engine == "io_uring");
     assert!(
-        output.contains("for lack of a thread") && (is_uring || output.contains("no thread for files")),
+        output.contains("for lack of a thread") && output.contains("no thread for files"),
         "{}",
         server.output()
     );

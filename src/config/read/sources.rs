@@ -115,13 +115,13 @@ pub(super) fn cores(entries: &mut Entries, overrides: Option<&Overrides>) -> Opt
     }
 }
 
-/// The engine that `--engine` names; the default without the flag, or where it was refused.
-pub(super) fn engine(entries: &mut Entries, overrides: Option<&Overrides>) -> Engine {
-    let Some(name) = overrides.and_then(|o| o.engine.as_deref()) else { return Engine::default() };
+/// The engine that `--engine` names; `None` without the flag, or where it was refused.
+pub(super) fn engine(entries: &mut Entries, overrides: Option<&Overrides>) -> Option<Engine> {
+    let name = overrides?.engine.as_deref()?;
     let known = [Engine::Epoll, Engine::Uring].into_iter().find(|engine| engine.name() == name);
-    known.unwrap_or_else(|| {
+    if known.is_none() {
         let message = format!("--engine {name:?}: neither epoll nor io_uring");
         entries.report(Severity::Error, Some(Origin::Flag { name: "--engine" }), "", message);
-        Engine::default()
-    })
+    }
+    known
 }

@@ -8,6 +8,7 @@
 use super::wait::Wait;
 use super::{epoll, ring};
 use crate::server::alarm::SHORT;
+use crate::server::cores::{Cpu, pin};
 use crate::server::helper;
 use async_task::{Runnable, ScheduleInfo, WithInfo};
 use std::cell::{Cell, RefCell};
@@ -67,7 +68,7 @@ impl Reactor {
     /// On io_uring, and what ends its sleep. Belongs to the calling thread.
     ///
     /// # Errors
-    /// The kernel is older than 6.0, or refuses.
+    /// The kernel is older than 6.1, or refuses.
     pub fn ring() -> io::Result<(Self, Wake)> {
         let (reactor, wake) = ring::Reactor::open()?;
         Ok((Self::Ring(Rc::new(reactor)), Wake::Ring(wake)))
@@ -94,12 +95,12 @@ impl Wake {
 /// A running shard.
 pub struct Shard(JoinHandle<()>);
 
-/// Starts a shard on `core`; `reactor` makes its reactor, on its thread.
+/// Starts a shard that stays on `cpu`; `reactor` makes its reactor, on its thread.
 ///
 /// # Errors
 /// The kernel refuses the thread, or the reactor.
 pub fn spawn<F>(
-    core: usize,
+    cpu: Cpu,
     name: &str,
     reactor: impl FnOnce() -> io::Result<(Reactor, Wake)> + Send + 'static,
     main: impl FnOnce() -> F + Send + 'static,
@@ -110,7 +111,7 @@ where
     let (sender, started) = sync_channel(1);
     let what = name.to_owned();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        crate::server::cores::pin(&what, core);
+        pin(&what, cpu);
         let executor = match reactor() {
             Ok((reactor, wake)) => Rc::new(Executor::new(reactor, wake)),
             Err(error) => return drop(sender.send(Err(error))),

@@ -3,9 +3,11 @@
 //! ```text
 //! executor  a thread's tasks and timers, over
 //!   epoll   sockets by readiness: works everywhere
-//!   ring    sockets by completion, on io_uring from Linux 6.0 on, which receives into
+//!   ring    sockets by completion, on io_uring from Linux 6.1 on, which receives into
 //!     buffers  what the kernel fills and lends
 //! uring     glommio's executor and sockets, where io_uring is older than that
+//! choice    which of the three serves, after
+//!   probe   has tried whether the ring works
 //! ```
 //!
 //! What runs on a shard neither knows nor asks which it is.
@@ -14,13 +16,17 @@
 mod tests;
 
 mod buffers;
+mod choice;
 mod epoll;
 mod executor;
+mod probe;
 mod ring;
 mod uring;
 mod wait;
 
+use super::cores::Cpu;
 use crate::config::Engine;
+pub use choice::choose;
 use executor::Reactor;
 use std::future::Future;
 use std::io;
@@ -37,35 +43,45 @@ pub enum Shard {
     Own(executor::Shard),
 }
 
-/// Starts a shard on `core`.
+/// What shards stand on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// epoll.
+    Epoll,
+    /// io_uring, by a ring of our own.
+    Ring,
+    /// io_uring, through glommio.
+    Glommio,
+}
+
+impl Backend {
+    /// The engine that it is, as `--engine` and the log name it.
+    pub fn engine(self) -> Engine {
+        match self {
+            Self::Epoll => Engine::Epoll,
+            Self::Ring | Self::Glommio => Engine::Uring,
+        }
+    }
+}
+
+/// Starts a shard that stays on `cpu`.
 ///
 /// # Errors
-/// The core does not exist, or the kernel refuses another ring, thread or epoll.
+/// The CPU does not exist, or the kernel refuses another ring, thread or epoll.
 pub fn spawn<F>(
-    engine: Engine,
-    core: usize,
+    backend: Backend,
+    cpu: Cpu,
     name: &str,
     main: impl FnOnce() -> F + Send + 'static,
 ) -> io::Result<Shard>
 where
     F: Future<Output = ()> + 'static,
 {
-    match engine {
-        Engine::Epoll => executor::spawn(core, name, Reactor::epoll, main).map(Shard::Own),
-        Engine::Uring if is_ring_known() => executor::spawn(core, name, Reactor::ring, main).map(Shard::Own),
-        Engine::Uring => uring::spawn(core, name, main).map(Shard::Uring),
+    match backend {
+        Backend::Epoll => executor::spawn(cpu, name, Reactor::epoll, main).map(Shard::Own),
+        Backend::Ring => executor::spawn(cpu, name, Reactor::ring, main).map(Shard::Own),
+        Backend::Glommio => uring::spawn(cpu, name, main).map(Shard::Uring),
     }
-}
-
-/// True if shards on this engine are glommio's: the kernel has no ring for them, or does not allow one.
-pub fn is_on_glommio(engine: Engine) -> bool {
-    engine == Engine::Uring && !is_ring_known()
-}
-
-/// True if the kernel has what the ring needs, and allows it.
-fn is_ring_known() -> bool {
-    static KNOWN: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *KNOWN.get_or_init(|| std::thread::spawn(|| ring::Reactor::open().is_ok()).join().unwrap_or(false))
 }
 
 impl Shard {

@@ -2,14 +2,13 @@
 //!
 //! A connection has one request in the kernel for all that it receives: bytes come in buffers that the ring lends
 //! (`buffers`), and go back as soon as their task has read them. What tasks write in a pass is gathered for each
-//! connection and handed over at its end, with the one system call in which the thread also waits. So a request that
-//! comes alone costs `io_uring_enter` and `send`, and sixty-four that come together one `io_uring_enter`.
+//! connection and handed over at its end, with the one system call in which the thread also waits. So one
+//! `io_uring_enter` sends all answers of a pass and receives the requests of the next.
 //!
-//! **Sending.** A piece is sent with `MSG_DONTWAIT`, so that the kernel has copied it when the call returns, or has not
-//! and says so. The thread waits for one event more than there are pieces, since each of them is one; where a piece did
-//! not go the thread learns that after [`RETRY`] at most. The output of a single connection is sent by a call of its own.
-//! What did not go is sent again without that flag, which completes when the client has read, and until then the connection
-//! takes no more. So a stream holds up to [`OUT_BYTES_MAX`] beyond what the kernel's socket holds.
+//! **Sending.** A piece is sent with `MSG_DONTWAIT`, so that the kernel has copied it when the call returns, or has not.
+//! Only a piece that did not go has a completion (`IOSQE_CQE_SKIP_SUCCESS`; `MSG_WAITALL` makes a part of a piece one that
+//! did not go). It is sent again without `MSG_DONTWAIT`, which completes when the client has read, and until then the
+//! connection takes no more. So a stream holds up to [`OUT_BYTES_MAX`] beyond what the kernel's socket holds.
 //!
 //! **Receiving.** The kernel goes on receiving until it is told not to: a connection whose task does not read is stopped
 //! after [`PIECES_MAX`] pieces, and then fills its socket as on epoll. The kernel may put in up to 32 pieces before it sees
@@ -19,8 +18,8 @@
 //! **Ends.** A socket's place is given away when the last of its requests has ended; each request names its place. A task
 //! waits for that, for a while, so that a connection's descriptor is free when it is counted as closed.
 //!
-//! Needs Linux 6.0 (receiving many times with one request). From 6.1 on completions are delivered only when the thread
-//! asks for them, which saves it interrupts.
+//! Needs Linux 6.1: completions are delivered only when the thread asks for them, which saves it interrupts, and a send of
+//! which a part went says how much that was. Older kernels lack one or the other.
 
 use super::buffers::{self, Buffers};
 use super::wait::Wait;
@@ -52,19 +51,18 @@ const PIECES_MAX: usize = 8;
 /// Bytes that a stream takes before the end of the pass.
 const OUT_BYTES_MAX: usize = 32 << 10;
 
-/// How long a pass with sends sleeps at most, and so how late it learns that one of them did not go.
-const RETRY: Duration = Duration::from_millis(1);
-
 /// Vectors that are kept for later output.
 const SPARE_MAX: usize = 64;
 
 /// How long the end of a reactor waits for its last requests.
 const END: Duration = Duration::from_secs(2);
 
+/// Sends what goes, and gives the number of bytes.
 const NOW: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-/// `MSG_WAITALL`: a send of which only a part went goes on with the rest.
-const WHOLE: SendFlags = SendFlags::from_bits_retain(0x100);
-const LATER: SendFlags = SendFlags::NOSIGNAL.union(WHOLE);
+/// `MSG_WAITALL`: a send goes on until the last byte, and fails if it may not wait for that.
+const LATER: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::from_bits_retain(0x100));
+/// Sends all, or fails with the number of bytes that went.
+pub const TRY: SendFlags = LATER.union(SendFlags::DONTWAIT);
 /// `IORING_ENTER_GETEVENTS`.
 const GET_EVENTS: u32 = 1;
 
@@ -242,7 +240,7 @@ impl Reactor {
     /// No sockets yet, and what ends its sleep. Belongs to the calling thread.
     ///
     /// # Errors
-    /// The kernel has no io_uring, or is older than 6.0, or does not allow it.
+    /// Those of [`open_ring`], or there is no memory or descriptor.
     pub fn open() -> io::Result<(Self, Wake)> {
         let ring = open_ring()?;
         let buffers = Rc::new(Buffers::register(&ring)?);
@@ -267,28 +265,26 @@ impl Reactor {
             let poll = opcode::PollAdd::new(types::Fd(self.wake.as_raw_fd()), IN_AND_EDGE).multi(true);
             self.push(&poll.build().user_data(For::Wake.user_data(0)));
         }
-        let (tried, is_awaited) = self.send_gathered();
-        // Sends complete within the call: the event that is waited for comes on top of them, unless a task waits for a send.
-        let events = if is_awaited { tried } else { tried + 1 };
-        let wait = match wait {
-            _ if is_awaited && tried == 0 => Wait::Poll,
-            Wait::Event if tried > 0 => Wait::AtMost { time: RETRY, is_precise: true },
-            Wait::AtMost { time, .. } if tried > 0 => {
-                Wait::AtMost { time: time.min(RETRY), is_precise: true }
-            }
-            wait => wait,
-        };
-        self.enter(wait, events);
+        let is_awaited = self.push_gathered();
+        // A task that waits for a send runs once that is made.
+        self.enter(if is_awaited { Wait::Poll } else { wait });
         self.take_completions();
-        // Where more came than the queue holds, the kernel hands over the rest now.
-        while self.ring.borrow_mut().submission().cq_overflow() {
-            self.enter(Wait::Poll, 0);
+        // Where more came than the queue holds, the kernel hands over the rest now, and takes the requests that it left.
+        while self.has_more_to_hand_over() {
+            self.enter(Wait::Poll);
             self.take_completions();
         }
+        self.end_gathered();
     }
 
-    /// Hands requests over, and waits for `events` completions if it waits.
-    fn enter(&self, wait: Wait, events: usize) {
+    fn has_more_to_hand_over(&self) -> bool {
+        let mut ring = self.ring.borrow_mut();
+        let queue = ring.submission();
+        queue.cq_overflow() || !queue.is_empty()
+    }
+
+    /// Hands requests over, and waits for a completion if it waits.
+    fn enter(&self, wait: Wait) {
         let mut ring = self.ring.borrow_mut();
         loop {
             let (queued, must_run) = {
@@ -301,10 +297,10 @@ impl Reactor {
                 // SAFETY: no argument is passed, so there is none that could be wrong.
                 #[allow(unsafe_code)]
                 Wait::Poll => unsafe { submitter.enter::<()>(queued, 0, GET_EVENTS, None) },
-                Wait::Event => submitter.submit_and_wait(events),
+                Wait::Event => submitter.submit_and_wait(1),
                 Wait::AtMost { time, .. } => {
                     let time = Timespec::from(time);
-                    submitter.submit_with_args(events, &SubmitArgs::new().timespec(&time))
+                    submitter.submit_with_args(1, &SubmitArgs::new().timespec(&time))
                 }
             };
             match result {
@@ -320,36 +316,36 @@ impl Reactor {
         }
     }
 
-    /// Makes requests that send what the pass has gathered, or sends it if only one connection has output: a lone request
-    /// is answered without a timer for the case that it does not go, which a virtual machine pays for dearly. Gives the
-    /// number of requests, and true if a task waits for what was sent.
-    fn send_gathered(&self) -> (usize, bool) {
-        let mut gathered = std::mem::take(&mut *self.gathered.borrow_mut());
+    /// Makes requests that send what the pass has gathered; `true` if a task waits for that.
+    fn push_gathered(&self) -> bool {
         let mut is_awaited = false;
-        for socket in &gathered {
+        for socket in self.gathered.borrow().iter() {
             is_awaited |= socket.is_awaited();
             assert_eq!(socket.sending.replace(Sending::Tried), Sending::Gathered, "output is gathered once");
+            self.push_send(socket, TRY, squeue::Flags::SKIP_SUCCESS);
         }
-        let tried = if let [socket] = &gathered[..] {
-            let sent = socket.send_now(&socket.out.borrow()[socket.sent.get()..]);
-            self.sent(socket, sent.map_or_else(|error| -error.raw_os_error(), |bytes| bytes as i32));
-            self.forget_if_over(socket);
-            0
-        } else {
-            gathered.iter().for_each(|socket| self.push_send(socket, NOW));
-            gathered.len()
-        };
-        gathered.clear();
-        // No task runs meanwhile that could have gathered more.
-        *self.gathered.borrow_mut() = gathered;
-        (tried, is_awaited)
+        is_awaited
     }
 
-    fn push_send(&self, socket: &Socket, flags: SendFlags) {
+    /// Of what the pass has gathered and the kernel has taken over, all is sent that has no completion by now.
+    fn end_gathered(&self) {
+        let mut gathered = std::mem::take(&mut *self.gathered.borrow_mut());
+        for socket in gathered.drain(..) {
+            if socket.sending.get() == Sending::Tried {
+                let rest = socket.out.borrow().len() - socket.sent.get();
+                self.sent(&socket, rest as i32);
+                self.end(&socket);
+            }
+        }
+        // No task runs meanwhile that could have gathered more.
+        *self.gathered.borrow_mut() = gathered;
+    }
+
+    fn push_send(&self, socket: &Socket, flags: SendFlags, entry_flags: squeue::Flags) {
         let out = socket.out.borrow();
         let rest = &out[socket.sent.get()..];
         let send = opcode::Send::new(socket.descriptor(), rest.as_ptr(), rest.len() as u32);
-        self.begin(socket, For::Send, send.flags(flags.bits() as i32).build());
+        self.begin(socket, For::Send, send.flags(flags.bits() as i32).build().flags(entry_flags));
     }
 
     /// Makes the request that receives or accepts, if there is none.
@@ -364,6 +360,12 @@ impl Reactor {
     fn begin(&self, socket: &Socket, what: For, entry: squeue::Entry) {
         socket.requests.set(socket.requests.get() + 1);
         self.push(&entry.user_data(what.user_data(socket.number)));
+    }
+
+    /// A request of a socket has ended.
+    fn end(&self, socket: &Socket) {
+        socket.requests.set(socket.requests.get() - 1);
+        self.forget_if_over(socket);
     }
 
     /// Puts a request where the kernel takes it with the next call.
@@ -411,8 +413,7 @@ impl Reactor {
             _ => self.sent(&socket, entry.result()),
         }
         if is_last {
-            socket.requests.set(socket.requests.get() - 1);
-            self.forget_if_over(&socket);
+            self.end(&socket);
         }
     }
 
@@ -492,7 +493,7 @@ impl Reactor {
             socket.wake_writer();
         } else {
             socket.sending.set(Sending::Waiting);
-            self.push_send(socket, LATER);
+            self.push_send(socket, LATER, squeue::Flags::empty());
         }
     }
 
@@ -588,19 +589,14 @@ impl Drop for Reactor {
     }
 }
 
-/// A ring with what the kernel has of what saves work.
-fn open_ring() -> io::Result<IoUring> {
+/// The ring of a thread, with what saves work.
+///
+/// # Errors
+/// The kernel has no io_uring, or is older than 6.1, or does not allow it.
+pub fn open_ring() -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder.setup_cqsize(COMPLETIONS).setup_submit_all().setup_single_issuer();
-    let mut deferred = builder.clone();
-    deferred.setup_defer_taskrun().setup_taskrun_flag();
-    match deferred.build(ENTRIES) {
-        // Linux 6.0.
-        Err(error) if is_one_of(&error, &[Errno::INVAL]) => {
-            builder.setup_coop_taskrun().setup_taskrun_flag().build(ENTRIES)
-        }
-        result => result,
-    }
+    builder.setup_defer_taskrun().setup_taskrun_flag().build(ENTRIES)
 }
 
 fn is_one_of(error: &io::Error, known: &[Errno]) -> bool {

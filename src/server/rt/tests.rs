@@ -10,21 +10,24 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Instant;
 
-const ENGINES: [Engine; 2] = [Engine::Epoll, Engine::Uring];
+/// What the engines run on here.
+fn backends() -> [Backend; 2] {
+    [Engine::Epoll, Engine::Uring].map(|engine| choose(Some(engine), 1).expect("both engines").backend)
+}
 
-/// Runs a shard's main on each engine to its end, and gives what each has sent.
+/// Runs a shard's main on each backend to its end, and gives what each has sent.
 fn on_each<T, F>(main: impl Fn(Sender<T>) -> F + Clone + Send + 'static) -> Vec<Receiver<T>>
 where
     T: Send + 'static,
     F: Future<Output = ()> + 'static,
 {
-    let run = |engine| {
+    let run = |backend| {
         let (sender, receiver) = channel();
         let main = main.clone();
-        spawn(engine, 0, "test", move || main(sender)).expect("a shard").join().expect("its end");
+        spawn(backend, Some(0), "test", move || main(sender)).expect("a shard").join().expect("its end");
         receiver
     };
-    ENGINES.map(run).into()
+    backends().map(run).into()
 }
 
 /// Timers fire in the order of their deadlines, not earlier.
@@ -92,7 +95,7 @@ fn blocking_work() {
 #[test]
 fn wakes_across_threads() {
     const ROUNDS: u32 = 20_000;
-    for engine in ENGINES {
+    for backend in backends() {
         let (notify, other_notify) = (Notify::default(), Notify::default());
         let (mut there, mut from_here) = spsc::channel::<u32>(1, other_notify.clone(), Notify::default());
         let (mut back, mut from_there) = spsc::channel::<u32>(1, notify.clone(), Notify::default());
@@ -123,14 +126,14 @@ fn wakes_across_threads() {
             }
         };
         let with_tick = move |main: std::pin::Pin<Box<dyn Future<Output = ()>>>| async move {
-            if engine == Engine::Uring && !is_ring_known() {
+            if backend == Backend::Glommio {
                 spawn_local(tick());
             }
             main.await;
         };
         let shards = [
-            spawn(engine, 0, "echo", move || with_tick(Box::pin(echo()))).expect("a shard"),
-            spawn(engine, 0, "ask", move || with_tick(Box::pin(ask()))).expect("a shard"),
+            spawn(backend, Some(0), "echo", move || with_tick(Box::pin(echo()))).expect("a shard"),
+            spawn(backend, Some(0), "ask", move || with_tick(Box::pin(ask()))).expect("a shard"),
         ];
         shards.into_iter().for_each(|shard| shard.join().expect("its end"));
     }
@@ -149,7 +152,7 @@ fn port() -> (std::net::TcpListener, std::net::SocketAddr) {
 #[test]
 fn connections() {
     const BYTES: usize = 32 << 20;
-    for engine in ENGINES {
+    for backend in backends() {
         let (listener, address) = port();
         let serve = move || async move {
             let listener = Listener::adopt(listener).expect("watched");
@@ -189,7 +192,7 @@ fn connections() {
             .await;
             stream.close().await;
         };
-        let shard = spawn(engine, 0, "test", serve).expect("a shard");
+        let shard = spawn(backend, Some(0), "test", serve).expect("a shard");
         let mut client = TcpStream::connect(address).expect("connected");
         let mut writing = client.try_clone().expect("a second handle");
         let writer = thread::spawn(move || {
@@ -204,7 +207,7 @@ fn connections() {
         client.read_to_end(&mut echoed).expect("the echo");
         writer.join().expect("everything sent");
         shard.join().expect("its end");
-        assert_eq!(echoed.len(), 3 + BYTES, "{engine:?}");
+        assert_eq!(echoed.len(), 3 + BYTES, "{backend:?}");
         assert!(echoed.starts_with(b"abc") && echoed[3..].iter().all(|byte| *byte == 7));
     }
 }
@@ -212,7 +215,7 @@ fn connections() {
 /// A connection that ends while the other side's bytes are unread: the last reply arrives, and behind it the end.
 #[test]
 fn end_with_bytes_unread() {
-    for engine in ENGINES {
+    for backend in backends() {
         let (listener, address) = port();
         let serve = move || async move {
             let listener = Listener::adopt(listener).expect("watched");
@@ -224,12 +227,12 @@ fn end_with_bytes_unread() {
             assert_eq!(written.expect("sent"), 3);
             stream.close().await;
         };
-        let shard = spawn(engine, 0, "test", serve).expect("a shard");
+        let shard = spawn(backend, Some(0), "test", serve).expect("a shard");
         let mut client = TcpStream::connect(address).expect("connected");
         client.write_all(&[1; 1000]).expect("sent");
         shard.join().expect("its end");
         let mut heard = Vec::new();
-        client.read_to_end(&mut heard).unwrap_or_else(|error| panic!("{engine:?}: {error}"));
+        client.read_to_end(&mut heard).unwrap_or_else(|error| panic!("{backend:?}: {error}"));
         assert_eq!(heard, b"bye");
     }
 }
@@ -270,8 +273,8 @@ fn end_with_tasks_left() {
         yield_now().await;
     });
     // glommio does not promise as much.
-    let engines = if is_ring_known() { 2 } else { 1 };
-    for sent in left.iter().take(engines) {
+    let own = backends().into_iter().filter(|backend| *backend != Backend::Glommio).count();
+    for sent in left.iter().take(own) {
         let notify = sent.recv().expect("a notify");
         notify.notify();
         drop(notify);
@@ -293,7 +296,7 @@ async fn read_exactly(stream: &mut Stream, count: usize) -> Vec<u8> {
 /// A client whose task does not read it is stopped by the kernel, and so by itself; nothing of it is lost.
 #[test]
 fn a_client_that_is_not_read() {
-    for engine in ENGINES {
+    for backend in backends() {
         let (listener, address) = port();
         let (go_on, may_go_on) = channel::<usize>();
         let serve = move || async move {
@@ -303,7 +306,7 @@ fn a_client_that_is_not_read() {
             let rest = blocking(move || may_go_on.recv().expect("how much it has sent")).await;
             assert!(read_exactly(&mut stream, rest).await.iter().all(|byte| *byte == 9));
         };
-        let shard = spawn(engine, 0, "test", serve).expect("a shard");
+        let shard = spawn(backend, Some(0), "test", serve).expect("a shard");
         let mut client = TcpStream::connect(address).expect("connected");
         client.write_all(&[9]).expect("sent");
         client.set_write_timeout(Some(Duration::from_millis(200))).expect("a time-out");
@@ -313,10 +316,10 @@ fn a_client_that_is_not_read() {
             match client.write(&[9; 64 << 10]) {
                 Ok(bytes) => sent += bytes,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(error) => panic!("{engine:?}: {error}"),
+                Err(error) => panic!("{backend:?}: {error}"),
             }
         }
-        assert!(sent < 256 << 20, "{engine:?}: a client has sent {sent} bytes that were not read");
+        assert!(sent < 256 << 20, "{backend:?}: a client has sent {sent} bytes that were not read");
         go_on.send(sent).expect("the shard waits");
         shard.join().expect("its end");
     }
@@ -327,7 +330,7 @@ fn a_client_that_is_not_read() {
 fn many_clients_that_are_not_read() {
     const CLIENTS: usize = 200;
     const BYTES: usize = 40 << 10;
-    for engine in ENGINES {
+    for backend in backends() {
         let (listener, address) = port();
         let serve = move || async move {
             let listener = Listener::adopt(listener).expect("watched");
@@ -351,7 +354,7 @@ fn many_clients_that_are_not_read() {
             }
             last.close().await;
         };
-        let shard = spawn(engine, 0, "test", serve).expect("a shard");
+        let shard = spawn(backend, Some(0), "test", serve).expect("a shard");
         let mut clients = Vec::new();
         for number in 0..CLIENTS {
             let mut client = TcpStream::connect(address).expect("connected");
@@ -366,7 +369,7 @@ fn many_clients_that_are_not_read() {
             last.write_all(&[turn]).expect("sent");
             let mut echo = [0];
             last.read_exact(&mut echo).expect("an answer");
-            assert_eq!(echo, [turn], "{engine:?}");
+            assert_eq!(echo, [turn], "{backend:?}");
         }
         shard.join().expect("its end");
     }
@@ -377,7 +380,7 @@ fn many_clients_that_are_not_read() {
 #[test]
 fn a_client_that_reads_nothing() {
     const BYTES: usize = 64 << 20;
-    for engine in ENGINES {
+    for backend in backends() {
         let (listener, address) = port();
         let serve = move || async move {
             let listener = Listener::adopt(listener).expect("watched");
@@ -403,18 +406,18 @@ fn a_client_that_reads_nothing() {
                 sleep(Duration::from_millis(1)).await;
             }
         };
-        let shard = spawn(engine, 0, "test", serve).expect("a shard");
+        let shard = spawn(backend, Some(0), "test", serve).expect("a shard");
         let mut slow = TcpStream::connect(address).expect("connected");
         let mut other = TcpStream::connect(address).expect("connected");
         for turn in 0..100u8 {
             other.write_all(&[turn]).expect("sent");
             let mut echo = [0];
             other.read_exact(&mut echo).expect("an answer");
-            assert_eq!(echo, [turn], "{engine:?}");
+            assert_eq!(echo, [turn], "{backend:?}");
         }
         let mut taken = Vec::new();
         slow.read_to_end(&mut taken).expect("everything");
-        assert_eq!(taken.len(), BYTES, "{engine:?}");
+        assert_eq!(taken.len(), BYTES, "{backend:?}");
         shard.join().expect("its end");
     }
 }
@@ -423,7 +426,7 @@ fn a_client_that_reads_nothing() {
 /// connections before they are accepted.
 #[test]
 fn ends_that_clients_delay() {
-    for engine in ENGINES {
+    for backend in backends() {
         let (listener, address) = port();
         let serve = move || async move {
             let listener = Listener::adopt(listener).expect("watched");
@@ -444,7 +447,7 @@ fn ends_that_clients_delay() {
                 }
             }
         };
-        let shard = spawn(engine, 0, "test", serve).expect("a shard");
+        let shard = spawn(backend, Some(0), "test", serve).expect("a shard");
         let reads_nothing = TcpStream::connect(address).expect("connected");
         for _ in 0..10 {
             let reset = socket2::Socket::from(TcpStream::connect(address).expect("connected"));

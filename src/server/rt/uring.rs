@@ -4,6 +4,7 @@
 //! (an executor may park while a task is runnable), a timer that ticks in every executor (bounds such
 //! a stall to a tick), the smallest registered memory (it is charged against memlock three times over).
 
+use crate::server::cores::Cpu;
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::{AcceptedTcpStream, TcpListener, TcpStream};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -24,15 +25,15 @@ const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
 /// A running shard.
 pub struct Shard(ExecutorJoinHandle<()>);
 
-/// Starts a shard on `core`.
+/// Starts a shard that stays on `cpu`.
 ///
 /// # Errors
-/// The core does not exist, or the kernel refuses another ring.
-pub fn spawn<F>(core: usize, name: &str, main: impl FnOnce() -> F + Send + 'static) -> io::Result<Shard>
+/// The CPU does not exist, or the kernel refuses another ring.
+pub fn spawn<F>(cpu: Cpu, name: &str, main: impl FnOnce() -> F + Send + 'static) -> io::Result<Shard>
 where
     F: Future<Output = ()> + 'static,
 {
-    let builder = LocalExecutorBuilder::new(Placement::Fixed(core))
+    let builder = LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
         .name(name)
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)

@@ -93,6 +93,20 @@ pub fn move_aside(dir: &DataDir, damage: &RecoveryError) -> Result<(), RecoveryE
     Ok(())
 }
 
+/// Whether another line of progress is due; the next one is due after [`PROGRESS_EVERY`].
+fn is_due(progress: &mut Instant) -> bool {
+    let is_due = progress.elapsed() >= PROGRESS_EVERY;
+    if is_due {
+        *progress = Instant::now();
+    }
+    is_due
+}
+
+/// How much `done` is of `all`.
+fn percent(done: u64, all: u64) -> u64 {
+    done * 100 / all.max(1)
+}
+
 fn log_event(event: &Event, progress: &mut Instant) {
     match event {
         Event::SnapshotRead => {}
@@ -102,10 +116,17 @@ fn log_event(event: &Event, progress: &mut Instant) {
                 Text(path.display()), Text(why),
                 Text("an older one is taken and the log after it replayed, if there is one"));
         }
-        Event::Replaying { segment, newest, zxid, txns, znodes } => {
-            if progress.elapsed() >= PROGRESS_EVERY {
-                *progress = Instant::now();
-                log::info!(target: "recovery", "replaying: segment={segment} of={newest} zxid={zxid} \
+        Event::Reading { snapshot, offset, bytes } => {
+            if is_due(progress) {
+                let (share, mb) = (percent(*offset, *bytes), bytes / 1_000_000);
+                log::info!(target: "recovery", "reading: snapshot={snapshot} percent={share} of_mb={mb}");
+            }
+        }
+        Event::Replaying { first, segment, newest, zxid, txns, znodes } => {
+            if is_due(progress) {
+                let (done, all) = (segment - first, newest - first + 1);
+                let share = percent(done.into(), all.into());
+                log::info!(target: "recovery", "replaying: percent={share} segment={segment} of={newest} zxid={zxid} \
                     txns={txns} znodes={znodes}");
             }
         }

@@ -149,6 +149,15 @@ pub struct Recovered {
 /// What an operator wants to know of a start.
 #[derive(Debug)]
 pub enum Event {
+    /// The next part of a snapshot is read.
+    Reading {
+        /// The snapshot.
+        snapshot: Zxid,
+        /// What was read of it.
+        offset: u64,
+        /// Length of its file.
+        bytes: u64,
+    },
     /// The snapshot that is tried is read, or there is none; the log follows.
     SnapshotRead,
     /// A snapshot cannot be read; an older one is tried.
@@ -162,6 +171,8 @@ pub enum Event {
     },
     /// Some thousand txns were replayed, and there are more.
     Replaying {
+        /// The segment with which the log after the snapshot begins.
+        first: u32,
         /// In this segment.
         segment: u32,
         /// The log's newest.
@@ -517,7 +528,7 @@ impl<S: Storage> Attempt<'_, S> {
             replay.has_own_digests = wal::has_own_digests(&bytes, number);
             let each = |entry: Entry<'_>| {
                 if let Some((zxid, txns, znodes)) = replay.entry(entry) {
-                    (self.tell)(Event::Replaying { segment: number, newest, zxid, txns, znodes });
+                    (self.tell)(Event::Replaying { first, segment: number, newest, zxid, txns, znodes });
                 }
             };
             let end =
@@ -559,7 +570,7 @@ impl<S: Storage> Attempt<'_, S> {
     fn newest_snapshot(&mut self) -> Result<(Database, Option<Zxid>), RecoveryError> {
         while let Some(&zxid) = self.candidates.last() {
             let path = self.storage.path(Folder::Snap, &snapshot::file_name(zxid));
-            match image::read(self.storage, zxid, self.settings) {
+            match image::read(self.storage, zxid, self.settings, self.tell) {
                 Ok(restored) => return Ok((restored, Some(zxid))),
                 Err(why @ (ImageError::Damaged(_) | ImageError::Tree(_))) => {
                     (self.tell)(Event::LeftOut { path, why: why.to_string(), is_damaged: true });

@@ -488,6 +488,29 @@ fn snapshot_within_what_was_truncated() {
     assert_eq!(found(&disk), expected);
 }
 
+/// A start tells how much of a snapshot it has read, piece by piece.
+#[test]
+fn reading_is_told() {
+    let (disk, _) = begun(9);
+    let record = |zxid| Record { zxid: Zxid(zxid), salt: 0, data_bytes: 100_000 };
+    let state = State { records: (1..=8).map(record).collect(), last: Zxid(8) };
+    write_snapshot(&disk, 8, &state.snapshot());
+    let length = disk.length(Folder::Snap, "snapshot.8").expect("power");
+    let mut offsets = Vec::new();
+    let mut note = |event| match event {
+        Event::Reading { snapshot, offset, bytes } => {
+            assert_eq!((snapshot, bytes), (Zxid(8), length));
+            offsets.push(offset);
+        }
+        Event::SnapshotRead => offsets.push(length),
+        _ => {}
+    };
+    recover(&disk, settings(), &mut note).expect("whole");
+    assert!(offsets.is_sorted() && offsets.first() == Some(&0), "{offsets:?}");
+    let largest = offsets.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(largest <= Some(length / 2), "{offsets:?} of {length}");
+}
+
 /// A snapshot above a truncation, left by a crash right after the marker, is set aside; if records follow the marker,
 /// it is no crash, and the log has lost its end.
 #[test]

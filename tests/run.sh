@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli lecture metrics size"
+STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli lecture metrics size large"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -43,6 +43,7 @@ zkcli     ZooKeeper's own command line (tests/compat/zkcli.py)
 lecture   leader election with SIGKILL by three processes (tests/compat/lecture.py)
 metrics   what mntr counts, beside Apache ZooKeeper under the same traffic, in every role (tests/compat/metrics.py)
 size      a tree of 250 MB, full load, slow flushes: servers stopped, emptied, killed; beside Java (tests/compat/size.py)
+large     a list of 300,000 children, 100,000 watches, 3,000 sessions that lose their leader (tests/compat/large.py)
 EOF
 }
 
@@ -98,13 +99,14 @@ step() {
     lecture) "$ZKFAST_PYTHON" tests/compat/lecture.py ;;
     metrics) "$ZKFAST_PYTHON" tests/compat/metrics.py ;;
     size) "$ZKFAST_PYTHON" tests/compat/size.py ;;
+    large) "$ZKFAST_PYTHON" tests/compat/large.py ;;
   esac
 }
 
 needs() {
   case $1 in
     test | epoll | metrics) echo build setup ;;
-    kazoo | kazoo3 | zkcli | lecture | size) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
+    kazoo | kazoo3 | zkcli | lecture | size | large) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }
 
@@ -127,7 +129,7 @@ for argument in "$@"; do
   esac
 done
 if [ -z "$wanted" ]; then
-  if [ "${ZKFAST_SERVER:-}" = reference ]; then wanted="kazoo kazoo3 zkcli lecture size"; else
+  if [ "${ZKFAST_SERVER:-}" = reference ]; then wanted="kazoo kazoo3 zkcli lecture size large"; else
     wanted=$STEPS
   fi
 fi

@@ -285,6 +285,8 @@ class Ensemble:
                 member.kill()
 
     def lines(self):
+        if len(self.members) == 1:
+            return {}
         return {f"server.{one.sid}": f"127.0.0.1:{one.quorum_port}:{one.election_port}"
                 + (":observer" if one.observer else "") for one in self.members}
 

@@ -6,18 +6,19 @@
     benches/compare/large.py --parts tree --znodes 1000000 --zookeeper DIR
     benches/compare/large.py --parts sessions,failover --sessions 10000
 
-tree      Znodes of 100 bytes, a thousand to a parent, from a snapshot in ZooKeeper's format. A start on what the server
-          itself has written then: seconds and CPU time until it serves, the most memory until then, the memory at rest. Then 500 setDatas a second, without a snapshot
-          and while snapshots are taken: their p99.9 and longest latency, and the most memory.
+tree      Znodes of 100 bytes, a thousand to a parent, from a snapshot in ZooKeeper's format. Then a start on what the
+          server itself has written: seconds and CPU time until it serves, the most memory until then, and the memory
+          at rest. Then 500 setDatas a second, without a snapshot and while snapshots are taken: their p99.9 and
+          longest latency, and the most memory.
 join      The same directory, copied to two servers; a third one begins with an empty directory: seconds until it is in
           step, and the most memory that it and the leader had meanwhile.
-children  One parent: CPU time and instructions of a create with the delete after it, with 1000 children and with
-          all; the answer to one getChildren.
-watches   Sessions that watch the same znodes by exists; then each znode is created. The memory of a watch, the time until
-          the last event has come, and events that are missing or came twice.
+children  One parent: CPU time, and instructions where perf counts them, of a create with the delete after it, with
+          1000 children and with all; the answer to one getChildren.
+watches   Sessions that watch the same znodes by exists; then each znode is created. The memory of a watch, the time
+          until the last event has come, and events that are missing or came twice.
 sessions  Sessions on one server that only ping: memory and CPU.
-failover  The same on several servers; the leader gets SIGKILL: seconds until all are connected again (each tries the next
-          server after 0 to 1 s, as Java's client does), and sessions that were expired.
+failover  The same on several servers; the leader gets SIGKILL: seconds until all are connected again (each tries
+          another server after 0 to 1 s, as Java's client does), and sessions that were expired.
 
 The figures go to runs.jsonl (the environment first) and summary.txt, as in compare.py.
 """
@@ -104,7 +105,7 @@ def load(member, args, seconds):
 
 
 def write_snapshot(path, znodes):
-    """Writes a snapshot in ZooKeeper's format, which both servers start on. To create as many znodes takes far longer."""
+    """Writes a snapshot in ZooKeeper's format, on which both servers start: creating znodes takes far longer."""
     def record(name, data, cversion):
         name = name.encode()
         return struct.pack(f">i{len(name)}si{len(data)}sqqqqqiiiqq", len(name), name, len(data), data, OPEN_ACL, 1, 1,
@@ -317,7 +318,8 @@ def failover(kind, args, directory, report):
             # Sessions that the new leader takes for dead expire within a timeout.
             time.sleep(args.hold)
             after = many.status()
-            counts = {key: after[key] - before[key] for key in ("losses", "refused", "silent", "expired", "wrong", "other_ids")}
+            keys = ("losses", "refused", "silent", "expired", "wrong", "other_ids")
+            counts = {key: after[key] - before[key] for key in keys}
             report({"what": "failover", "kind": kind, "count": many.count, "servers": args.servers,
                     "open_s": round(open_s, 2), "back_s": back_s, "ready": after["ready"], **counts,
                     "peak_bytes": max(one.peak_bytes() for one in ensemble.members if one.runs())})
@@ -382,7 +384,7 @@ def main():
     parser.add_argument("--znodes", type=lambda text: [int(word) for word in words(text)], default=[10_000_000],
                         help="sizes of the tree (default: 10000000)")
     parser.add_argument("--children", type=int, default=1_000_000, help="(default: 1000000)")
-    parser.add_argument("--watches", type=int, default=1_000_000, help=f"{WATCHED} of each session (default: 1000000)")
+    parser.add_argument("--watches", type=int, default=1_000_000, help=f"{WATCHED} a session (default: 1000000)")
     parser.add_argument("--sessions", type=int, default=50_000, help="(default: 50000)")
     parser.add_argument("--seconds", type=float, default=30, help="that the sessions of one server ping (default: 30)")
     parser.add_argument("--hold", type=float, default=60, help="seconds after a leader's loss (default: 60)")

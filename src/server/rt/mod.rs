@@ -201,7 +201,7 @@ impl Accepted {
                 (Stream::Epoll(reactor.adopt(accepted)?), peer)
             }
             (Self::Own(accepted, peer), Some(Reactor::Ring(reactor))) => {
-                (Stream::Ring(reactor.adopt(accepted)?), peer)
+                (Stream::Ring(reactor.adopt(accepted)), peer)
             }
             (Self::Own(..), None) => unreachable!("all shards of a server stand on one engine"),
         };

@@ -15,6 +15,9 @@
 //! that; so the next requests of such a connection receive once each, until one finds less than a buffer holds. If the
 //! buffers run out, what waits in them is copied aside.
 //!
+//! **Accepting.** `accept4` until no client waits, and then a request that tells when one does: clients that connect
+//! together are served together, and their sessions share a flush of the log.
+//!
 //! **Ends.** A socket's place is given away when the last of its requests has ended; each request names its place. A task
 //! waits for that, for a while, so that a connection's descriptor is free when it is counted as closed.
 //!
@@ -25,15 +28,15 @@ use super::buffers::{self, Buffers};
 use super::wait::Wait;
 use io_uring::types::{self, CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{SendFlags, SocketFlags};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -120,7 +123,7 @@ impl Piece {
     }
 }
 
-/// The request that receives, or accepts.
+/// The lasting request of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Receiving {
     /// There is none.
@@ -151,7 +154,7 @@ struct Socket {
     /// Requests that the kernel has, but for cancellations.
     requests: Cell<u32>,
     is_dropped: Cell<bool>,
-    /// What its lasting request is for: to receive, or to accept.
+    /// What its lasting request is for: to receive, or to learn of clients to accept.
     receives: For,
     receiving: Cell<Receiving>,
     /// The kernel was stopped, and has found its socket full each time since.
@@ -159,7 +162,6 @@ struct Socket {
     pieces: RefCell<VecDeque<Piece>>,
     /// Nothing more comes: 0, or the error's number.
     end: Cell<Option<i32>>,
-    accepted: Cell<Option<io::Result<OwnedFd>>>,
     reader: Cell<Option<Waker>>,
     sending: Cell<Sending>,
     out: RefCell<Vec<u8>>,
@@ -348,7 +350,7 @@ impl Reactor {
         self.begin(socket, For::Send, send.flags(flags.bits() as i32).build().flags(entry_flags));
     }
 
-    /// Makes the request that receives or accepts, if there is none.
+    /// Makes the lasting request of a socket, if there is none.
     fn begin_receiving(&self, socket: &Socket, entry: impl FnOnce() -> squeue::Entry) {
         if socket.receiving.get() == Receiving::Idle {
             socket.receiving.set(Receiving::Armed);
@@ -409,7 +411,10 @@ impl Reactor {
         let socket = socket.expect("a socket keeps its place until its last request has ended");
         match what {
             For::Receive => self.received(&socket, entry, is_last),
-            For::Accept => accepted(&socket, entry.result()),
+            For::Accept => {
+                socket.receiving.set(Receiving::Idle);
+                socket.wake_reader();
+            }
             _ => self.sent(&socket, entry.result()),
         }
         if is_last {
@@ -525,7 +530,6 @@ impl Reactor {
             is_flooding: Cell::new(false),
             pieces: RefCell::default(),
             end: Cell::new(None),
-            accepted: Cell::new(None),
             reader: Cell::new(None),
             sending: Cell::new(Sending::Idle),
             out: RefCell::default(),
@@ -550,20 +554,16 @@ impl Reactor {
     /// Takes over a socket that listens already.
     ///
     /// # Errors
-    /// The kernel does not let it block.
+    /// The kernel does not let it be asked without blocking.
     pub fn listen(self: &Rc<Self>, listener: TcpListener) -> io::Result<Listener> {
-        // The kernel would not wait for a socket that does not block.
-        listener.set_nonblocking(false)?;
+        listener.set_nonblocking(true)?;
         Ok(Listener(self.put(listener.into(), For::Accept)))
     }
 
-    /// Takes over a connection.
-    ///
-    /// # Errors
-    /// The kernel does not let it block.
-    pub fn adopt(self: &Rc<Self>, accepted: TcpStream) -> io::Result<Stream> {
-        accepted.set_nonblocking(false)?;
-        Ok(Stream(self.put(accepted.into(), For::Receive)))
+    /// Takes over a connection that a [`Listener`] has accepted: it blocks, or the kernel would not wait until there is
+    /// something to receive.
+    pub fn adopt(self: &Rc<Self>, accepted: TcpStream) -> Stream {
+        Stream(self.put(accepted.into(), For::Receive))
     }
 }
 
@@ -603,27 +603,6 @@ fn is_one_of(error: &io::Error, known: &[Errno]) -> bool {
     error.raw_os_error().is_some_and(|raw| known.iter().any(|known| known.raw_os_error() == raw))
 }
 
-fn accepted(socket: &Socket, result: i32) {
-    socket.receiving.set(Receiving::Idle);
-    let accepted = match result {
-        0.. => Ok(owned(result)),
-        _ => Err(io::Error::from_raw_os_error(-result)),
-    };
-    // What a listener that is gone accepts is closed.
-    if !socket.is_dropped.get() {
-        socket.accepted.set(Some(accepted));
-        socket.wake_reader();
-    }
-}
-
-fn owned(descriptor: RawFd) -> OwnedFd {
-    // SAFETY: the kernel has made this descriptor for the request whose completion names it, and no other code has it.
-    #[allow(unsafe_code)]
-    unsafe {
-        OwnedFd::from_raw_fd(descriptor)
-    }
-}
-
 /// A socket's place in its reactor.
 struct Registered {
     reactor: Rc<Reactor>,
@@ -636,8 +615,6 @@ impl Drop for Registered {
         socket.is_dropped.set(true);
         drop((socket.reader.take(), socket.writer.take()));
         socket.pieces.borrow_mut().drain(..).for_each(|piece| piece.free(&reactor.buffers));
-        // What was accepted and not asked for is closed.
-        drop(socket.accepted.take());
         let is_sending = socket.sending.get() == Sending::Waiting;
         if is_sending || socket.receives == For::Accept {
             // Ends these requests also in the moment in which a cancellation would not find them.
@@ -655,37 +632,31 @@ impl Drop for Registered {
 pub struct Listener(Registered);
 
 impl Listener {
-    /// The next connection, and the address of the other side.
+    /// The next connection, and the address of the other side. The kernel is asked to wait only once none is left, so that
+    /// clients that come together are served together.
     ///
     /// # Errors
     /// Those of `accept`, or the connection is gone already.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let Registered { reactor, socket } = &self.0;
-        let file = poll_fn(|cx| {
-            if let Some(accepted) = socket.accepted.take() {
-                return Poll::Ready(accepted);
+        let accepted = poll_fn(|cx| {
+            match rustix::net::acceptfrom_with(&socket.file, SocketFlags::CLOEXEC) {
+                Err(Errno::AGAIN) => {}
+                accepted => return Poll::Ready(accepted),
             }
             reactor.begin_receiving(socket, || {
-                let (address, length) = (std::ptr::null_mut(), std::ptr::null_mut());
-                opcode::Accept::new(socket.descriptor(), address, length).flags(CLOSE_ON_EXEC).build()
+                opcode::PollAdd::new(socket.descriptor(), PollFlags::IN.bits().into()).build()
             });
             set_waker(&socket.reader, cx);
             Poll::Pending
         });
-        let stream = TcpStream::from(file.await?);
-        match stream.peer_addr() {
-            Ok(peer) => Ok((stream, peer)),
-            // The client has reset it already.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                Err(io::ErrorKind::ConnectionAborted.into())
-            }
-            Err(error) => Err(error),
-        }
+        let (file, peer) = accepted.await?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        // Without an address the client has reset it already.
+        let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+        Ok((file.into(), peer))
     }
 }
-
-/// `SOCK_CLOEXEC`.
-const CLOSE_ON_EXEC: i32 = 0o2000000;
 
 /// A connection.
 pub struct Stream(Registered);

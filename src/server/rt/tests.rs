@@ -458,3 +458,43 @@ fn ends_that_clients_delay() {
         drop((reads_nothing, last));
     }
 }
+
+/// Clients that connect together are accepted together: one look at the sockets for all of them.
+#[test]
+fn accepts_all_that_wait() {
+    const CLIENTS: usize = 5;
+    let (sender, addresses) = channel();
+    let serve = move |accepted: Sender<usize>| {
+        let sender = sender.clone();
+        async move {
+            let (listener, address) = port();
+            let listener = Listener::adopt(listener).expect("watched");
+            sender.send(address).expect("the test waits");
+            let first = listener.accept().await.expect("a connection");
+            // By now all are there.
+            thread::sleep(Duration::from_millis(200));
+            let mut count = 1;
+            while let Some(next) = futures_lite::future::poll_once(listener.accept()).await {
+                next.expect("a connection");
+                count += 1;
+            }
+            drop(first);
+            accepted.send(count).expect("the test waits");
+        }
+    };
+    let clients = thread::spawn(move || {
+        for address in addresses {
+            let clients: Vec<_> =
+                (0..CLIENTS).map(|_| TcpStream::connect(address).expect("connected")).collect();
+            thread::sleep(Duration::from_millis(400));
+            drop(clients);
+        }
+    });
+    if is_on_glommio(Engine::Uring) {
+        return;
+    }
+    for counts in on_each(serve) {
+        assert_eq!(counts.recv(), Ok(CLIENTS));
+    }
+    clients.join().expect("no panic");
+}

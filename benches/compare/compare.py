@@ -57,8 +57,6 @@ WORKLOADS = {
 # Open loops, connects and watches run only if --rows names them.
 OPEN_LOOPS = [name for name, options in WORKLOADS.items() if "--rate" in options]
 DEFAULT_ROWS = [name for name in WORKLOADS if name not in ("connect", "watch 1000", *OPEN_LOOPS)]
-# Rows that the floor cannot serve: it has no watches.
-FLOOR_LACKS = ["watch 1000"]
 
 # Columns of a run: heading, key in loadgen's JSON.
 METRICS = [
@@ -416,8 +414,6 @@ def compare(args, labels, directory, out):
                 for turn in range(args.rounds):
                     # Each service runs as often after the other as before it.
                     for service in services if turn % 2 == 0 else reversed(services):
-                        if service.label == "floor" and row in FLOOR_LACKS:
-                            continue
                         options = [*WORKLOADS[row], "--seconds", str(args.seconds), "--warmup", str(args.warmup),
                                    "--seed", str(turn + 1)]
                         run = loadgen(service, options, args)

@@ -24,8 +24,8 @@ use zkfast::proto::FRAME_BYTES_MAX_DEFAULT;
 #[derive(Debug, Args)]
 #[command(
     after_help = "It is no ZooKeeper: it has no tree, keeps no write, replies to every path alike, never expires a \
-    session and sends no\nevents. It replies to what loadgen's get, set and mix ask for, so that they find nothing \
-    wrong (connect, ping, getData,\nsetData, create, sync, closeSession), and to srvr and mntr. A yardstick: what a \
+    session and knows one watched\nznode. It replies to what loadgen's get, set, mix, connect and watch ask for, so \
+    that they find nothing wrong (connect,\nping, getData, setData, create, sync, closeSession), and to srvr and mntr. A yardstick: what a \
     server takes beyond it is the server's own.\n\n\
     With --dir, it replies to writes after one O_DIRECT write and one fdatasync for all that came at once.\n\n\
     Examples:\n  \
@@ -94,6 +94,8 @@ struct Server {
     connections: Vec<Option<Connection>>,
     /// Connections whose replies wait for the flush of the group.
     held: Vec<usize>,
+    /// Connections that watch; some may be gone.
+    watchers: Vec<usize>,
     replies: Replies,
     /// Sockets are read into this; a frame is decoded in place.
     scratch: Vec<u8>,
@@ -112,6 +114,7 @@ impl Server {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             connections: Vec::new(),
             held: Vec::new(),
+            watchers: Vec::new(),
             replies: Replies::new(value_bytes, blocks),
             scratch: vec![0; FRAME_BYTES_MAX_DEFAULT + READ_BYTES],
         })
@@ -149,11 +152,27 @@ impl Server {
             if !self.held.is_empty() {
                 self.replies.flush()?;
             }
+            if self.replies.take_change() {
+                self.tell_watchers()?;
+            }
             while let Some(at) = self.held.pop() {
                 let done = self.send(at);
                 self.close_ended(at, done)?;
             }
         }
+    }
+
+    /// Sends the event of a change to each connection that watches.
+    fn tell_watchers(&mut self) -> io::Result<()> {
+        for at in std::mem::take(&mut self.watchers) {
+            let Some(Connection { client, .. }) = &mut self.connections[at] else { continue };
+            if std::mem::take(&mut client.is_watching) {
+                self.replies.put_event(client);
+                let done = self.send(at);
+                self.close_ended(at, done)?;
+            }
+        }
+        Ok(())
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -197,6 +216,7 @@ impl Server {
             return self.send(at);
         }
         let client = &mut connection.client;
+        let was_watching = client.is_watching;
         let kept = connection.partial.len();
         scratch[..kept].copy_from_slice(&connection.partial);
         let read = match connection.stream.read(&mut scratch[kept..]) {
@@ -225,6 +245,9 @@ impl Server {
         connection.partial.clear();
         if !client.is_closing {
             connection.partial.extend_from_slice(rest);
+        }
+        if client.is_watching && !was_watching {
+            self.watchers.push(at);
         }
         if client.is_held {
             self.held.push(at);
@@ -287,7 +310,7 @@ mod tests {
         Load::from_words(words.split(' ').chain([server, "--workload", workload])).expect("a load")
     }
 
-    /// loadgen finds nothing wrong with gets, sets and mixes; durable sets share flushes, others need none.
+    /// loadgen finds nothing wrong with gets, sets, mixes and watches; durable sets share flushes, others need none.
     #[test]
     fn load_finds_nothing_wrong() {
         let dir = std::env::current_exe().expect("a path").with_extension("baseline");
@@ -295,7 +318,7 @@ mod tests {
         for dir in [None, Some(&*dir)] {
             let mut ops = 0;
             let flushes = serving(dir, |server| {
-                for workload in ["get", "set", "mix"] {
+                for workload in ["get", "set", "mix", "watch"] {
                     let outcome = load::measure(&load(&server, workload)).expect("a server that serves");
                     load::verdict(&outcome).expect("nothing is wrong");
                     assert!(outcome.ops > 10, "{workload}: {}", outcome.ops);

@@ -3,10 +3,13 @@
 use crate::commands::blocks::{Blocks, WRITE_BYTES_MAX};
 use crate::engine::wire;
 use std::io;
+use zkfast::proto::event::put_event;
 use zkfast::proto::jute::{JuteWrite, Reader, Short};
 use zkfast::proto::reply::{put_reply, put_status};
 use zkfast::proto::request::{self, Create, PathWatch, RequestHeader, SetData};
-use zkfast::proto::{ConnectRequest, ErrorCode, FRAME_BYTES_MAX_DEFAULT, OpCode, SessionId, Stat, Zxid};
+use zkfast::proto::{
+    ConnectRequest, ErrorCode, EventType, FRAME_BYTES_MAX_DEFAULT, OpCode, SessionId, Stat, Zxid,
+};
 
 /// The least and the most session timeout that it grants, in milliseconds: those of a stock server.
 const TIMEOUTS_MS: (i32, i32) = (4_000, 40_000);
@@ -38,6 +41,8 @@ pub struct Client {
     pub is_closing: bool,
     /// The client has written data that is not durable yet: no reply may leave before [`Replies::flush`].
     pub is_held: bool,
+    /// The client gets an event with the next change.
+    pub is_watching: bool,
 }
 
 /// Makes replies, and makes writes durable.
@@ -51,6 +56,18 @@ pub struct Replies {
     /// How often the disk was flushed so far.
     pub flushes: u64,
     blocks: Option<Blocks>,
+    watched: Watched,
+}
+
+/// The one znode that clients watch.
+#[derive(Default)]
+struct Watched {
+    path: Vec<u8>,
+    /// What it holds: what was created last, or set since a client watches.
+    data: Vec<u8>,
+    has_watchers: bool,
+    /// It was set since its watchers were told.
+    has_changed: bool,
 }
 
 impl Replies {
@@ -60,7 +77,7 @@ impl Replies {
         read.put_buffer(Some(&wire::key_value(0, value_bytes)));
         Stat { data_bytes: value_bytes as i32, ..Stat::default() }.put(&mut read);
         let has_digits = value_bytes as usize >= wire::DIGITS;
-        Self { read, has_digits, sessions: 0, writes: 0, flushes: 0, blocks }
+        Self { read, has_digits, sessions: 0, writes: 0, flushes: 0, blocks, watched: Watched::default() }
     }
 
     fn zxid(&self) -> Zxid {
@@ -99,7 +116,11 @@ impl Replies {
         let RequestHeader { xid, op } = RequestHeader::read(&mut reader)?;
         match op {
             OpCode::GET_DATA => {
-                let path = PathWatch::read(&mut reader)?.path;
+                let PathWatch { path, watch } = PathWatch::read(&mut reader)?;
+                if watch {
+                    self.watch(client, xid, path);
+                    return Ok(());
+                }
                 let (out, zxid) = (&mut client.out, self.zxid());
                 put_reply(out, xid, zxid, |out| out.extend_from_slice(&self.read));
                 if let (true, Some(digits)) = (self.has_digits, path.last_chunk::<{ wire::DIGITS }>()) {
@@ -108,14 +129,20 @@ impl Replies {
                 }
             }
             OpCode::SET_DATA => {
-                let bytes = SetData::read(&mut reader)?.data.unwrap_or_default().len();
+                let data = SetData::read(&mut reader)?.data.unwrap_or_default();
                 self.write(client, frame)?;
-                let (mzxid, version, data_bytes) = (self.zxid(), self.writes as i32, bytes as i32);
+                if self.watched.has_watchers {
+                    self.watched.data = data.to_vec();
+                    self.watched.has_changed = true;
+                }
+                let (mzxid, version, data_bytes) = (self.zxid(), self.writes as i32, data.len() as i32);
                 let stat = Stat { mzxid, version, data_bytes, ..Stat::default() };
                 put_reply(&mut client.out, xid, mzxid, |out| stat.put(out));
             }
             OpCode::CREATE => {
-                let path = Create::read(&mut reader, op)?.path.unwrap_or_default();
+                let Create { path, data, .. } = Create::read(&mut reader, op)?;
+                let path = path.unwrap_or_default();
+                self.watched.data = data.unwrap_or_default().to_vec();
                 self.write(client, frame)?;
                 put_reply(&mut client.out, xid, self.zxid(), |out| out.put_string(path));
             }
@@ -130,6 +157,32 @@ impl Replies {
             _ => put_status(&mut client.out, xid, self.writes, ErrorCode::Unimplemented),
         }
         Ok(())
+    }
+
+    /// Replies with what the watched znode holds, and notes that the client watches it.
+    fn watch(&mut self, client: &mut Client, xid: i32, path: &[u8]) {
+        client.is_watching = true;
+        let zxid = self.zxid();
+        let Watched { path: watched, data, has_watchers, .. } = &mut self.watched;
+        *has_watchers = true;
+        watched.clear();
+        watched.extend_from_slice(path);
+        put_reply(&mut client.out, xid, zxid, |out| {
+            out.put_buffer(Some(data));
+            Stat { data_bytes: data.len() as i32, ..Stat::default() }.put(out);
+        });
+    }
+
+    /// True if the watched znode has changed: its watchers are to be told, once it is durable.
+    pub fn take_change(&mut self) -> bool {
+        let has_changed = std::mem::take(&mut self.watched.has_changed);
+        self.watched.has_watchers &= !has_changed;
+        has_changed
+    }
+
+    /// Appends the event of the change.
+    pub fn put_event(&self, client: &mut Client) {
+        put_event(&mut client.out, Some(self.zxid()), EventType::NodeDataChanged, &self.watched.path);
     }
 
     /// Counts a write and puts it into the group; a group that is full is flushed first.

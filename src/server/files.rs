@@ -1,13 +1,14 @@
 //! The data directory: its lock, its files, and how a file is made durable.
 //!
 //! A file gets its name only when it is whole and flushed, and its folder is flushed afterwards: a power loss leaves
-//! the old state or the new one.
+//! the old state or the new one. `bulk` keeps them out of the page cache.
 
+use super::bulk::{self, BulkFile};
 use crate::proto::Zxid;
 use crate::storage::{self, Folder, Placed, SEGMENT_TMP, SPARE_TMP, Storage};
 use crate::{snapshot, wal};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,7 @@ const SPARES_MAX: usize = 6;
 /// Bytes of another file than the log that are flushed at once, and their maximum where flushes are slow.
 const PORTION_BYTES: usize = 256 << 10;
 const SLOW_PORTION_BYTES_MAX: usize = 4 << 20;
+const _: () = assert!((SLOW_PORTION_BYTES_MAX as u64) < bulk::UNFLUSHED_BYTES_MAX);
 
 /// Portions grow only where one takes at least this long to flush.
 const SLOW_PORTION: Duration = Duration::from_millis(4);
@@ -243,7 +245,7 @@ pub fn place_segment(dir: &DataDir, number: u32) -> io::Result<Placed> {
         }
         None => {
             let mut new = Temporary::create(&dir.log, SEGMENT_TMP)?;
-            new.file().set_len(wal::SEGMENT_BYTES as u64)?;
+            new.file().file().set_len(wal::SEGMENT_BYTES as u64)?;
             new.finish(&path)?;
             Placed::New
         }
@@ -320,10 +322,9 @@ pub fn lock_for_writing(file: &File) -> io::Result<()> {
 #[derive(Debug)]
 struct Temporary {
     /// `Some` until [`Self::finish`].
-    file: Option<File>,
+    file: Option<BulkFile>,
     path: PathBuf,
-    /// Bytes written since the last flush, and the time that writing them took.
-    unflushed: usize,
+    /// The time that writing took since the last flush.
     took: Duration,
     portion: Portion,
     finished: bool,
@@ -335,13 +336,13 @@ impl Temporary {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let path = folder.join(storage::temporary_name(what, MADE.fetch_add(1, Ordering::Relaxed)));
         // An existing file may still be written by its maker. The start has removed files of a former process.
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        lock_for_writing(&file)?;
+        let file = BulkFile::create_new(&path)?;
+        lock_for_writing(file.file())?;
         let (took, portion) = (Duration::ZERO, Portion::default());
-        Ok(Self { file: Some(file), path, unflushed: 0, took, portion, finished: false })
+        Ok(Self { file: Some(file), path, took, portion, finished: false })
     }
 
-    fn file(&mut self) -> &mut File {
+    fn file(&mut self) -> &mut BulkFile {
         self.file.as_mut().expect("it is not finished")
     }
 
@@ -350,16 +351,14 @@ impl Temporary {
     fn write_in_portions(&mut self, bytes: &[u8]) -> io::Result<()> {
         for part in bytes.chunks(PORTION_BYTES) {
             let started = Instant::now();
-            self.file().write_all(part)?;
-            self.unflushed += part.len();
-            let is_due = self.unflushed >= self.portion.bytes;
+            self.file().append(part)?;
+            let is_due = self.file().unflushed() >= self.portion.bytes as u64;
             if is_due {
-                self.file().sync_data()?;
+                self.file().flush()?;
             }
             self.took += started.elapsed();
             if is_due {
                 let took = std::mem::take(&mut self.took);
-                self.unflushed = 0;
                 self.portion.took(took);
                 thread::sleep(took);
             }
@@ -369,9 +368,8 @@ impl Temporary {
 
     /// Flushes the file and renames it to `name`.
     fn finish(mut self, name: &Path) -> io::Result<()> {
-        self.file().sync_all()?;
         // Closing unlocks the file. That comes before the name, under which a writer can find and lock it.
-        self.file = None;
+        self.file.take().expect("it is finished once").finish()?;
         fs::rename(&self.path, name)?;
         self.finished = true;
         Ok(())
@@ -444,7 +442,7 @@ impl NewFile {
 
 impl storage::NewFile for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.temporary.file().write_all(bytes)
+        self.temporary.file().append(bytes)
     }
 
     fn finish(self, name: &str) -> io::Result<()> {
@@ -489,7 +487,12 @@ impl Storage for DataDir {
     }
 
     fn read_at(&self, folder: Folder, name: &str, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        File::open(self.path(folder, name))?.read_exact_at(out, offset)
+        let file = File::open(self.path(folder, name))?;
+        match snapshot::parse_file_name(name) {
+            Some(_) => bulk::read_once(&file, offset, out),
+            // The log is read for one learner after the other.
+            None => file.read_exact_at(out, offset),
+        }
     }
 
     fn create(&self, folder: Folder, name: &str) -> io::Result<NewFile> {

@@ -22,12 +22,13 @@
 //! | threads | `cores` (pinning), `commit_shard`, `view_shard`, `view_tasks`, `signs` (of life), `helper`, `rt`, `spsc`, `alarm` (short sleeps) |
 //! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns) |
 //! | other servers | `ensemble`, `peers`, `reach` |
-//! | files | `files` (folders, segments, spares), `log_writer`, `snapshots`, `java_data` (import, export) |
+//! | files | `files` (folders, segments, spares), `bulk` (out of the page cache), `log_writer`, `snapshots`, `java_data` (import, export) |
 //! | what people see | `about`, `environment`, `logging`, `session_log` |
 
 mod about;
 mod admission;
 mod alarm;
+mod bulk;
 mod commit_shard;
 mod cores;
 mod ensemble;

@@ -5,6 +5,7 @@ use super::error::{JavaDataError, at};
 use super::source::{FOLDER, is_directory};
 use super::target::Target;
 use crate::proto::Zxid;
+use crate::server::bulk::BulkFile;
 use crate::server::{files, recovery};
 use crate::snapshot::java::{self, Encoder, Form};
 use crate::tree;
@@ -73,15 +74,15 @@ pub fn export(
     let (znodes, sessions) = (nodes.len(), restored.sessions.len());
     let mut encoder = Encoder::new(Form::File, restored.sessions, nodes);
     let path = target.folder(0).join(java::snapshot_name(zxid));
-    let mut file = at(&path, File::create(&path))?;
+    let mut file = at(&path, BulkFile::create_new(&path))?;
     let (mut piece, mut bytes, mut more) = (Vec::new(), 0, true);
     while more {
         piece.clear();
         more = encoder.next_piece(&mut piece);
         bytes += piece.len() as u64;
-        at(&path, file.write_all(&piece))?;
+        at(&path, file.append(&piece))?;
     }
-    at(&path, file.sync_all())?;
+    at(&path, file.finish())?;
     // A log without txns shows the reader that no txn is missing.
     if let Some(next) = zxid.next() {
         let path = target.folder(0).join(java::log_name(next));

@@ -92,7 +92,11 @@ impl LogThread {
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn spawn(cpu: super::cores::Cpu, writer: LogWriter, notify: Notify) -> io::Result<(Self, JoinHandle<()>)> {
+    pub fn spawn(
+        cpu: super::cores::Cpu,
+        writer: LogWriter,
+        notify: Notify,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
         let (jobs, receiver) = sync_channel(1);
         let (producer, done) = channel(2, notify, Notify::default());
         let writer = Arc::new(Mutex::new(writer));

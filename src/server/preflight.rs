@@ -47,9 +47,13 @@ pub fn io_uring_remedy(error: &io::Error) -> &'static str {
         Some(Errno::PERM | Errno::ACCESS) => {
             let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
             match disabled.trim() {
-                "1" => "the sysctl kernel.io_uring_disabled is 1: set it to 0, or start as a member of kernel.io_uring_group",
+                "1" => {
+                    "the sysctl kernel.io_uring_disabled is 1: set it to 0, or start as a member of kernel.io_uring_group"
+                }
                 "2" => "the sysctl kernel.io_uring_disabled is 2: set it to 0",
-                _ => "a seccomp profile forbids it: allow io_uring_setup, io_uring_enter and io_uring_register",
+                _ => {
+                    "a seccomp profile forbids it: allow io_uring_setup, io_uring_enter and io_uring_register"
+                }
             }
         }
         Some(Errno::NOSYS) => "the kernel has none, or a sandbox hides it: Linux 6.1 or newer is needed",
@@ -64,7 +68,7 @@ pub fn io_uring_remedy(error: &io::Error) -> &'static str {
 ///
 /// # Errors
 /// What is missing, and how to grant it.
-pub fn glommio(shards: usize) -> Result<(), String> {
+pub fn old_io_uring(shards: usize) -> Result<(), String> {
     let (memlock, _) = Resource::MEMLOCK.get().unwrap_or((u64::MAX, u64::MAX));
     let need = MEMLOCK_MIN.max(MEMLOCK_PER_SHARD * shards as u64);
     if memlock < need {
@@ -73,8 +77,8 @@ pub fn glommio(shards: usize) -> Result<(), String> {
              LimitMEMLOCK= in a systemd unit, --ulimit memlock in a container), or name fewer --cores"
         ));
     }
-    let ring = IoUring::new(4)
-        .map_err(|error| format!("io_uring_setup: {error}: {}", io_uring_remedy(&error)))?;
+    let ring =
+        IoUring::new(4).map_err(|error| format!("io_uring_setup: {error}: {}", io_uring_remedy(&error)))?;
     let mut known = io_uring::Probe::new();
     ring.submitter()
         .register_probe(&mut known)

@@ -1,6 +1,6 @@
 //! Between a tree with its sessions and the bytes of a snapshot.
 
-use super::{Event, Folder, Storage};
+use super::{Folder, Storage};
 use crate::database::{BuildError, Builder, Database};
 use crate::proto::{SessionId, Zxid};
 use crate::snapshot::{self, ACL_OPEN, Counts, Header, Node, SnapshotEncoder};
@@ -127,17 +127,17 @@ pub fn decode(mut bytes: &[u8], settings: tree::Settings) -> Result<Database, Im
     decode_from(&mut bytes, settings)
 }
 
-/// What the snapshot at `zxid` holds, read chunk by chunk, each of which is told as [`Event::Reading`]. (Not mapped: where
-/// the disk fails below a mapping the process is ended by a signal, without a word in its log.)
+/// What the snapshot at `zxid` holds, read chunk by chunk; `tell` gets the offset of each and the file's length. (Not
+/// mapped: where the disk fails below a mapping the process is ended by a signal, without a word in its log.)
 pub(super) fn read<S: Storage>(
     storage: &S,
     zxid: Zxid,
     settings: tree::Settings,
-    tell: &mut dyn FnMut(Event),
+    tell: &mut dyn FnMut(u64, u64),
 ) -> Result<Database, ImageError> {
     let name = snapshot::file_name(zxid);
     let bytes = storage.length(Folder::Snap, &name).map_err(ImageError::Io)?;
-    decode_from(&mut File { storage, zxid, name, bytes, tell }, settings)
+    decode_from(&mut File { storage, name, bytes, tell }, settings)
 }
 
 fn decode_from(source: &mut impl snapshot::Source, settings: tree::Settings) -> Result<Database, ImageError> {
@@ -155,10 +155,9 @@ fn decode_from(source: &mut impl snapshot::Source, settings: tree::Settings) -> 
 /// A snapshot's file.
 struct File<'a, S> {
     storage: &'a S,
-    zxid: Zxid,
     name: String,
     bytes: u64,
-    tell: &'a mut dyn FnMut(Event),
+    tell: &'a mut dyn FnMut(u64, u64),
 }
 
 impl<S: Storage> snapshot::Source for File<'_, S> {
@@ -167,7 +166,7 @@ impl<S: Storage> snapshot::Source for File<'_, S> {
     }
 
     fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        (self.tell)(Event::Reading { snapshot: self.zxid, offset, bytes: self.bytes });
+        (self.tell)(offset, self.bytes);
         self.storage.read_at(Folder::Snap, &self.name, offset, out)
     }
 }

@@ -570,7 +570,9 @@ impl<S: Storage> Attempt<'_, S> {
     fn newest_snapshot(&mut self) -> Result<(Database, Option<Zxid>), RecoveryError> {
         while let Some(&zxid) = self.candidates.last() {
             let path = self.storage.path(Folder::Snap, &snapshot::file_name(zxid));
-            match image::read(self.storage, zxid, self.settings, self.tell) {
+            let tell = &mut *self.tell;
+            let mut reading = |offset, bytes| tell(Event::Reading { snapshot: zxid, offset, bytes });
+            match image::read(self.storage, zxid, self.settings, &mut reading) {
                 Ok(restored) => return Ok((restored, Some(zxid))),
                 Err(why @ (ImageError::Damaged(_) | ImageError::Tree(_))) => {
                     (self.tell)(Event::LeftOut { path, why: why.to_string(), is_damaged: true });

@@ -113,7 +113,9 @@ impl Started {
 
     /// How it ends by itself, and what it said.
     fn end(mut self) -> (ExitStatus, String) {
-        let status = wait_for(START_TIMEOUT, || self.child.try_wait().expect("the state of a child").ok_or_else(String::new));
+        let status = wait_for(START_TIMEOUT, || {
+            self.child.try_wait().expect("the state of a child").ok_or_else(String::new)
+        });
         (status, self.log())
     }
 }
@@ -158,7 +160,8 @@ fn io_uring_refused_by_sysctl() {
     if !rustix::process::geteuid().is_root() {
         return eprintln!("left out: only root can show a server another sysctl");
     }
-    let mount = "echo 2 > sysctl && mount --bind sysctl /proc/sys/kernel/io_uring_disabled && exec \"$0\" \"$@\"";
+    let mount =
+        "echo 2 > sysctl && mount --bind sysctl /proc/sys/kernel/io_uring_disabled && exec \"$0\" \"$@\"";
     let program = ["unshare", "--mount", "sh", "-c", mount];
     let filter = Filter { call: SETUP, operation: None, errno: EPERM };
     let lines = Started::new(&program, None, Some(filter)).engine_lines();

@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// How long a completion may take that is there at once.
-const PATIENCE: Duration = Duration::from_secs(1);
+const COMPLETION_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What arrives in a part.
 const WORD: &[u8] = b"ruok";
@@ -66,7 +66,12 @@ fn works(ring: &mut IoUring, buffers: &Buffers) -> Result<(), (&'static str, io:
 }
 
 /// One request receives twice, into buffers of the ring.
-fn receives(ring: &mut IoUring, buffers: &Buffers, own: &UnixStream, mut other: &UnixStream) -> io::Result<()> {
+fn receives(
+    ring: &mut IoUring,
+    buffers: &Buffers,
+    own: &UnixStream,
+    mut other: &UnixStream,
+) -> io::Result<()> {
     push(ring, &opcode::RecvMulti::new(Fd(own.as_raw_fd()), buffers::GROUP).build())?;
     for _ in 0..2 {
         other.write_all(WORD)?;
@@ -125,8 +130,8 @@ fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
 
 /// The next completion; `None` if there is none in time.
 fn next(ring: &mut IoUring) -> io::Result<Option<cqueue::Entry>> {
-    let patience = Timespec::from(PATIENCE);
-    match ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&patience)) {
+    let time_max = Timespec::from(COMPLETION_TIME_MAX);
+    match ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time_max)) {
         Ok(_) => {}
         Err(error) if error.raw_os_error() == Some(Errno::TIME.raw_os_error()) => {}
         Err(error) => return Err(error),

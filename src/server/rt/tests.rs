@@ -316,6 +316,8 @@ fn a_client_that_is_not_read() {
             match client.write(&[9; 64 << 10]) {
                 Ok(bytes) => sent += bytes,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                // Another test of this process gets a signal.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => panic!("{backend:?}: {error}"),
             }
         }
@@ -490,7 +492,7 @@ fn accepts_all_that_wait() {
             drop(clients);
         }
     });
-    if is_on_glommio(Engine::Uring) {
+    if backends().contains(&Backend::Glommio) {
         return;
     }
     for counts in on_each(serve) {

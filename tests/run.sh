@@ -91,7 +91,7 @@ step() {
         cargo test --release --no-default-features --features sim --test sim ;;
     test) cargo test --workspace --no-fail-fast ;;
     fuzz) fuzz ;;
-    epoll) ZKFAST_ENGINE=epoll cargo test --no-fail-fast --test it -- --skip engines --skip java_data ;;
+    epoll) ZKFAST_ENGINE=epoll cargo test --no-fail-fast --test it -- --skip engines ;;
     benches) cargo bench --benches -- --test ;;
     kazoo) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py ;;
     kazoo3) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py --servers 3 ;;

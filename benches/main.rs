@@ -1,4 +1,4 @@
-//! Benchmarks of the parts, without network and disk.
+//! Benchmarks of the parts, without disk, and only `reactor` with a network, loopback.
 //!
 //! One file per subject, names as `subject/what/size`, throughput beside the time. Inputs come from [`fixture`] and are
 //! the same in every run. `cargo bench -- codec` runs one subject, `cargo bench -- --test` runs each benchmark once. A
@@ -9,6 +9,8 @@ mod codec;
 mod election;
 mod fixture;
 mod log;
+#[cfg(feature = "server")]
+mod reactor;
 mod snapshot;
 #[cfg(feature = "server")]
 mod spsc;
@@ -32,6 +34,9 @@ fn main() {
     snapshot::benches(&mut criterion);
     election::benches(&mut criterion);
     #[cfg(feature = "server")]
-    spsc::benches(&mut criterion);
+    {
+        spsc::benches(&mut criterion);
+        reactor::benches(&mut criterion);
+    }
     criterion.final_summary();
 }

@@ -46,7 +46,8 @@ mod peers;
 mod preflight;
 mod reach;
 mod recovery;
-mod rt;
+#[doc(hidden)]
+pub mod rt;
 mod session_log;
 mod signs;
 mod snapshots;

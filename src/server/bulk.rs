@@ -27,6 +27,8 @@ pub struct BulkFile {
     /// Bytes that were written, and those of them that were flushed.
     written: u64,
     flushed: u64,
+    /// The disk has failed once. The kernel says so once, and a later flush may succeed without what was lost.
+    is_failed: bool,
 }
 
 impl BulkFile {
@@ -36,7 +38,7 @@ impl BulkFile {
     /// Those of the system.
     pub fn create_new(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        Ok(Self { file, written: 0, flushed: 0 })
+        Ok(Self { file, written: 0, flushed: 0, is_failed: false })
     }
 
     /// The file, for its lock and its length.
@@ -54,7 +56,8 @@ impl BulkFile {
     /// # Errors
     /// Those of the system, for example where the disk is full.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
+        let written = self.file.write_all(bytes);
+        self.note(written)?;
         self.written += bytes.len() as u64;
         if self.unflushed() >= UNFLUSHED_BYTES_MAX {
             self.flush()?;
@@ -67,7 +70,8 @@ impl BulkFile {
     /// # Errors
     /// Those of the system.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.file.sync_data()?;
+        let flushed = self.file.sync_data();
+        self.note(flushed)?;
         // Not the page that is written next: the kernel would have to read it again.
         give_back(&self.file, self.written / PAGE_BYTES * PAGE_BYTES);
         self.flushed = self.written;
@@ -78,15 +82,24 @@ impl BulkFile {
     ///
     /// # Errors
     /// Those of the system.
+    ///
+    /// # Panics
+    /// After an error of this file.
     pub fn finish(self) -> io::Result<()> {
+        assert!(!self.is_failed, "a file that the disk has failed is finished");
         self.file.sync_all()?;
         give_back(&self.file, self.written);
         Ok(())
     }
+
+    fn note(&mut self, result: io::Result<()>) -> io::Result<()> {
+        self.is_failed |= result.is_err();
+        result
+    }
 }
 
 /// Fills `out` from `offset` on, in a file that is read once and from start to end. The disk reads ahead meanwhile, and
-/// what was read leaves the page cache.
+/// what was read leaves the page cache, also for others that read the file.
 ///
 /// # Errors
 /// Those of the system.

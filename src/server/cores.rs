@@ -64,9 +64,9 @@ impl Roles {
 
     /// As [`Roles::find`]; ends the process where that fails.
     pub fn of_process(config: &Config) -> Self {
-        Self::find(config).unwrap_or_else(|error| {
-            let status = if matches!(error, NoCpu::NotAllowed { .. }) { EXIT_USAGE } else { EXIT_HOST };
-            exit(status, error)
+        Self::find(config).unwrap_or_else(|error| match error {
+            NoCpu::NotAllowed { .. } => exit(EXIT_USAGE, format_args!("--cores {error}")),
+            NoCpu::Unknown(_) => exit(EXIT_HOST, error),
         })
     }
 }
@@ -75,7 +75,7 @@ impl Roles {
 #[derive(Debug, thiserror::Error)]
 pub enum NoCpu {
     /// `--cores` names one that this process may not use.
-    #[error("--cores names CPU {cpu}; this process may use {allowed:?}")]
+    #[error("names CPU {cpu}; this process may use {allowed:?}")]
     NotAllowed {
         /// The CPU.
         cpu: usize,

@@ -1,6 +1,6 @@
 //! Helper threads: they do work that blocks and is not urgent.
 //!
-//! A new thread inherits the affinity of the thread that starts it, and each shard is pinned to one core. A helper may
+//! A new thread inherits the affinity of the thread that starts it, and with `--cores` each shard is pinned to one core. A helper may
 //! run on every core of the process, so that encoding a tree or zeroing a segment does not take time from the commit
 //! shard's core.
 

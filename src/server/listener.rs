@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Connections that may wait to be accepted, unless `clientPortListenBacklog` says otherwise.
 const BACKLOG: i32 = 1024;
 
+/// Connections that are accepted before other tasks of the shard have their turn.
+const ACCEPTED_AT_ONCE_MAX: u32 = 64;
+
 /// The pause before the next attempt to bind a port that is taken, or to accept while no descriptor is left.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -92,7 +95,14 @@ pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Sh
         Err(error) => exit(EXIT_HOST, format_args!("the client port cannot be watched: {error}")),
     };
     let mut next = 0;
+    let mut accepted_at_once = 0;
     while shared.phase() == Phase::Running {
+        // The clients of this shard have their turn, however many connect.
+        accepted_at_once += 1;
+        if accepted_at_once >= ACCEPTED_AT_ONCE_MAX {
+            accepted_at_once = 0;
+            rt::let_others().await;
+        }
         if !shared.admission.has_descriptor() {
             provoked(
                 Level::Warn,

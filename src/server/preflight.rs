@@ -44,7 +44,10 @@ pub fn check(shards: usize) -> Result<u32, String> {
 /// What to do where io_uring fails with `error`.
 pub fn io_uring_remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::PERM | Errno::ACCESS) => {
+        Some(Errno::ACCESS) => {
+            "a security module (SELinux, AppArmor) or a seccomp profile forbids it: allow io_uring"
+        }
+        Some(Errno::PERM) => {
             let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
             match disabled.trim() {
                 "1" => {

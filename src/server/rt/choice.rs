@@ -20,7 +20,7 @@ pub struct Choice {
 /// # Errors
 /// Why the engine that is asked for does not work here, and what to do.
 pub fn choose(asked: Option<Engine>, shards: usize) -> Result<Choice, String> {
-    choose_by(asked, probe, || preflight::old_io_uring(shards))
+    choose_by(asked, || probe(shards), || preflight::old_io_uring(shards))
 }
 
 fn choose_by(

@@ -5,6 +5,7 @@
 //! the same thread is a push to a queue; from another thread it is a lock, and a write to an eventfd only where this one
 //! sleeps.
 
+use super::probe::Refused;
 use super::wait::Wait;
 use super::{epoll, ring};
 use crate::server::alarm::SHORT;
@@ -70,7 +71,9 @@ impl Reactor {
     /// # Errors
     /// The kernel is older than 6.1, or refuses.
     pub fn ring() -> io::Result<(Self, Wake)> {
-        let (reactor, wake) = ring::Reactor::open()?;
+        let opened = ring::Reactor::open();
+        let (reactor, wake) =
+            opened.map_err(|error| io::Error::other(Refused::new("a ring for each view", error)))?;
         Ok((Self::Ring(Rc::new(reactor)), Wake::Ring(wake)))
     }
 
@@ -95,7 +98,7 @@ impl Wake {
 /// A running shard.
 pub struct Shard(JoinHandle<()>);
 
-/// Starts a shard that stays on `cpu`; `reactor` makes its reactor, on its thread.
+/// Starts a shard that stays on `cpu`, if there is one; `reactor` makes its reactor, on its thread.
 ///
 /// # Errors
 /// The kernel refuses the thread, or the reactor.

@@ -64,7 +64,7 @@ impl Backend {
     }
 }
 
-/// Starts a shard that stays on `cpu`.
+/// Starts a shard that stays on `cpu`, if there is one.
 ///
 /// # Errors
 /// The CPU does not exist, or the kernel refuses another ring, thread or epoll.

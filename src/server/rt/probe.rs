@@ -44,18 +44,24 @@ impl Refused {
     }
 }
 
-/// Opens a ring as the shards', and has it receive and send on a pair of sockets.
+/// Opens as many rings as `shards` will, since the kernel may count their memory against the user's limit, and has one more
+/// receive and send on a pair of sockets.
 ///
 /// # Errors
 /// What does not work.
-pub fn probe() -> Result<(), Refused> {
+pub fn probe(shards: usize) -> Result<(), Refused> {
     let failed = |step| move |error| Refused::new(step, error);
     let mut ring = open_ring().map_err(failed("io_uring_setup"))?;
     let buffers = Buffers::register(&ring).map_err(failed("to register buffers"))?;
+    let rings: io::Result<Vec<_>> = (0..shards).map(|_| open_ring()).collect();
+    let rings = rings.map_err(failed("a ring for each view"))?;
     let works = works(&mut ring, &buffers);
-    // The kernel holds pointers into the buffers, which are dropped later.
-    drop(ring);
-    works.map_err(|(step, error)| Refused::new(step, error))
+    drop((ring, rings));
+    works.map_err(|(step, error)| {
+        // A request that did not end may still fill them.
+        std::mem::forget(buffers);
+        Refused::new(step, error)
+    })
 }
 
 fn works(ring: &mut IoUring, buffers: &Buffers) -> Result<(), (&'static str, io::Error)> {
@@ -77,12 +83,12 @@ fn receives(
         other.write_all(WORD)?;
         let entry = next(ring)?.ok_or(Errno::TIMEDOUT)?;
         let length = check(entry.result())?;
-        let number = cqueue::buffer_select(entry.flags()).ok_or(Errno::INVAL)?;
+        let number = cqueue::buffer_select(entry.flags()).ok_or_else(wrong)?;
         buffers.take(number);
         let is_right = cqueue::more(entry.flags()) && buffers.bytes(number, 0, length) == WORD;
         buffers.give_back(number);
         if !is_right {
-            return Err(Errno::INVAL.into());
+            return Err(wrong());
         }
     }
     Ok(())
@@ -107,7 +113,7 @@ fn sends(ring: &mut IoUring, own: &UnixStream, mut other: &UnixStream) -> io::Re
         }
     }
     if sent == 0 || sent >= MUCH || arrived != WORD.len() + sent {
-        return Err(Errno::INVAL.into());
+        return Err(wrong());
     }
     Ok(())
 }
@@ -118,6 +124,11 @@ fn send(ring: &mut IoUring, own: &UnixStream, bytes: &[u8]) -> io::Result<()> {
     push(ring, &send.flags(TRY.bits() as i32).build().flags(squeue::Flags::SKIP_SUCCESS))?;
     ring.submit()?;
     Ok(())
+}
+
+/// It works, and differently.
+fn wrong() -> io::Error {
+    io::Error::other("the kernel does something else")
 }
 
 fn push(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
@@ -134,6 +145,7 @@ fn next(ring: &mut IoUring) -> io::Result<Option<cqueue::Entry>> {
     match ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time_max)) {
         Ok(_) => {}
         Err(error) if error.raw_os_error() == Some(Errno::TIME.raw_os_error()) => {}
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
         Err(error) => return Err(error),
     }
     Ok(ring.completion().next())

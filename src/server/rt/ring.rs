@@ -57,6 +57,9 @@ const OUT_BYTES_MAX: usize = 32 << 10;
 /// Vectors that are kept for later output.
 const SPARE_MAX: usize = 64;
 
+/// How long the kernel may take to count the memory of a ring that was closed as free again.
+const RETURNED: Duration = Duration::from_millis(500);
+
 /// How long the end of a reactor waits for its last requests.
 const END: Duration = Duration::from_secs(2);
 
@@ -141,7 +144,7 @@ enum Sending {
     Idle,
     /// They go at the end of the pass.
     Gathered,
-    /// The kernel has them, and answers before the call returns.
+    /// The kernel has them, and says before the call returns if not all went.
     Tried,
     /// The kernel has them, and answers when the client has read.
     Waiting,
@@ -331,6 +334,8 @@ impl Reactor {
 
     /// Of what the pass has gathered and the kernel has taken over, all is sent that has no completion by now.
     fn end_gathered(&self) {
+        // One that the kernel has dropped, for lack of memory, may have been of a send that did not go.
+        assert_eq!(self.ring.borrow_mut().completion().overflow(), 0, "completions are lost");
         let mut gathered = std::mem::take(&mut *self.gathered.borrow_mut());
         for socket in gathered.drain(..) {
             if socket.sending.get() == Sending::Tried {
@@ -596,7 +601,16 @@ impl Drop for Reactor {
 pub fn open_ring() -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder.setup_cqsize(COMPLETIONS).setup_submit_all().setup_single_issuer();
-    builder.setup_defer_taskrun().setup_taskrun_flag().build(ENTRIES)
+    builder.setup_defer_taskrun().setup_taskrun_flag();
+    let until = Instant::now() + RETURNED;
+    loop {
+        match builder.build(ENTRIES) {
+            Err(error) if is_one_of(&error, &[Errno::NOMEM]) && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
 }
 
 fn is_one_of(error: &io::Error, known: &[Errno]) -> bool {

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -466,15 +467,16 @@ fn ends_that_clients_delay() {
 fn accepts_all_that_wait() {
     const CLIENTS: usize = 5;
     let (sender, addresses) = channel();
+    let (all_there, are_all_there) = channel();
+    let are_all_there = Arc::new(Mutex::new(are_all_there));
     let serve = move |accepted: Sender<usize>| {
-        let sender = sender.clone();
+        let (sender, are_all_there) = (sender.clone(), are_all_there.clone());
         async move {
             let (listener, address) = port();
             let listener = Listener::adopt(listener).expect("watched");
             sender.send(address).expect("the test waits");
             let first = listener.accept().await.expect("a connection");
-            // By now all are there.
-            thread::sleep(Duration::from_millis(200));
+            are_all_there.lock().expect("no panic").recv().expect("the clients connect");
             let mut count = 1;
             while let Some(next) = futures_lite::future::poll_once(listener.accept()).await {
                 next.expect("a connection");
@@ -485,11 +487,10 @@ fn accepts_all_that_wait() {
         }
     };
     let clients = thread::spawn(move || {
+        let mut clients = Vec::new();
         for address in addresses {
-            let clients: Vec<_> =
-                (0..CLIENTS).map(|_| TcpStream::connect(address).expect("connected")).collect();
-            thread::sleep(Duration::from_millis(400));
-            drop(clients);
+            clients.extend((0..CLIENTS).map(|_| TcpStream::connect(address).expect("connected")));
+            all_there.send(()).expect("the shard waits");
         }
     });
     if backends().contains(&Backend::Glommio) {

@@ -25,7 +25,7 @@ const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
 /// A running shard.
 pub struct Shard(ExecutorJoinHandle<()>);
 
-/// Starts a shard that stays on `cpu`.
+/// Starts a shard that stays on `cpu`, if there is one.
 ///
 /// # Errors
 /// The CPU does not exist, or the kernel refuses another ring.

@@ -4,7 +4,7 @@
     ZKFAST_ZOOKEEPER_LIB=DIR benches/compare/compare.py            # ZooKeeper against zkfast
     benches/compare/compare.py --a zkfast --b zkfast               # how much two equal servers differ
     benches/compare/compare.py --a zkfast=OLD/zkfast --b zkfast    # before and after a change
-    benches/compare/compare.py --a zkfast@io_uring --b zkfast      # one engine and the other
+    benches/compare/compare.py --a zkfast@io_uring --b zkfast@epoll      # one engine and the other
     benches/compare/compare.py --floor                             # also the least server that can reply
     benches/compare/compare.py --servers 3 --rows 'set 1x1,set 32x1,set 64x16'   # services of three servers each
     benches/compare/compare.py --rows 'mix 30000/s' --seconds 60   # tails: each round has snapshots in it

@@ -40,7 +40,7 @@ CALLS = ["epoll_wait", "epoll_ctl", "recvfrom", "read", "sendto", "write", "writ
 ALL_CALLS = "raw_syscalls:sys_enter"
 # Requests after which loadgen has made its znodes.
 SETUP_REQUESTS = 3000
-# --cores of the servers under callgrind, and the number of views on them (`Roles` in src/server/mod.rs).
+# --cores of the servers under callgrind, and the number of views on them (`Roles` in src/server/cores.rs).
 CORES = {"0": 1, "0-1": 1, "0,1,0": 2, "0,1,0,1,0": 3, "0,1,0,1,0,1,0,1,0,1": 8}
 CONNECTIONS, PIPELINED, KEYS, VALUE_BYTES, GET, SYNC = 8, 16, 128, 100, 4, 9
 # Functions that have a figure, with all that they call. IDLE writes zeros after the end of the log when there is
@@ -239,7 +239,7 @@ def instructions(args, directory, keep, say):
             for number in (args.requests, 2 * args.requests):
                 place = tempfile.mkdtemp(prefix="callgrind-", dir=directory)
                 settings = argparse.Namespace(**{**vars(args), "cores": cores})
-                server = Instrumented("zkfast", "zkfast", place, settings)
+                server = Instrumented("zkfast@epoll", "zkfast", place, settings)
                 try:
                     server.wait()
                     requests(server.port, workload, number)
@@ -286,7 +286,8 @@ def main():
     parser.add_argument("--loadgen", default=os.path.join(compare.ROOT, "target/release/loadgen"))
     parser.add_argument("--dir", default=os.path.join(compare.ROOT, "target"), help="directory of the servers' data")
     parser.add_argument("--out", help="result directory (default: benches/runs/DATE-MACHINE-costs)")
-    parser.set_defaults(a="zkfast", b="zookeeper", floor=False, servers=1, build=False)
+    # The page on cost has the calls of epoll.
+    parser.set_defaults(a="zkfast@epoll", b="zookeeper", floor=False, servers=1, build=False)
     args = parser.parse_args()
     os.environ["ZKFAST_ZOOKEEPER_LIB"] = args.zookeeper or ""
     name = f"{datetime.date.today()}-{platform.node()}-costs"

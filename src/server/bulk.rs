@@ -213,7 +213,8 @@ mod tests {
         let meanwhile = cached_pages(&place.0);
         assert!(meanwhile <= GROUP_PAGES, "{meanwhile} pages");
         file.finish().expect("a disk");
-        assert_eq!(cached_pages(&place.0), 0);
+        let after = cached_pages(&place.0);
+        assert!(after <= GROUP_PAGES, "{after} pages");
         assert!(fs::read(&place.0).expect("it is there") == all);
     }
 

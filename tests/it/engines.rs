@@ -1,13 +1,13 @@
 //! Which engine serves where the kernel or the container refuses a part of io_uring.
 
-use crate::harness::{Directory, START_TIMEOUT, alone, free_address, wait_for, zkfast_binary};
+use crate::harness::{Directory, Running, START_TIMEOUT, alone, free_address, wait_for, zkfast_binary};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter,
 };
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::thread;
 
 const EPERM: u32 = 1;
@@ -53,70 +53,46 @@ impl Filter {
     }
 }
 
-/// A server that is killed with this value.
+/// A server, and where its log is.
 struct Started {
     directory: Directory,
-    child: Child,
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    running: Running,
 }
 
 impl Started {
     /// Starts `program`, whose last arguments are zkfast and its own, under a filter.
     fn new(program: &[&str], engine: Option<&str>, filter: Option<Filter>) -> Self {
         let directory = Directory::new("engines");
-        let output = fs::File::create(directory.path().join("output.log")).expect("a file");
-        let (mut command, binary) = match program {
-            [] => (Command::new(zkfast_binary()), None),
-            [first, rest @ ..] => {
-                let mut command = Command::new(first);
-                command.args(rest);
-                (command, Some(zkfast_binary()))
-            }
-        };
-        command.args(binary).args(["-p", &free_address().port().to_string()]);
+        let port = free_address().port().to_string();
+        let binary = zkfast_binary();
+        let mut words = program.iter().map(|word| word.as_ref()).chain([binary.as_os_str()]);
+        let mut command = Command::new(words.next().expect("zkfast at least"));
+        command.args(words).args(["-p", &port]);
         command.args(engine.iter().flat_map(|engine| ["--engine", engine]));
-        command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
+        let path = directory.path().to_owned();
         // On a thread of its own, which keeps the filter.
-        let spawn = move || {
+        let start = move || {
             if let Some(filter) = filter {
                 filter.apply();
             }
-            command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+            Running::start(command, &path)
         };
-        let child = thread::spawn(spawn).join().expect("the child");
-        Self { directory, child }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("output.log")).expect("a file")
+        let running = thread::spawn(start).join().expect("the child");
+        Self { directory, running }
     }
 
     /// The lines about the engine once the server serves.
     fn engine_lines(&mut self) -> Vec<String> {
-        let log = wait_for(START_TIMEOUT, || {
-            let log = self.log();
-            if log.contains("started:") {
-                return Ok(log);
-            }
-            let ended = self.child.try_wait().expect("the state of a child");
-            assert!(ended.is_none(), "{ended:?}\n{log}");
-            Err(log)
-        });
+        let log = self.running.wait(self.directory.path(), START_TIMEOUT, |log| log.contains("started:"));
         log.lines().filter(|line| line.contains("io_uring")).map(str::to_owned).collect()
     }
 
     /// How it ends by itself, and what it said.
     fn end(mut self) -> (ExitStatus, String) {
-        let status = wait_for(START_TIMEOUT, || {
-            self.child.try_wait().expect("the state of a child").ok_or_else(String::new)
-        });
-        (status, self.log())
+        let child = &mut self.running.0;
+        let ended = || child.try_wait().expect("the state of a child").ok_or_else(String::new);
+        let status = wait_for(START_TIMEOUT, ended);
+        (status, fs::read_to_string(self.directory.path().join("output.log")).expect("a file"))
     }
 }
 

@@ -449,6 +449,43 @@ impl Drop for Server {
     }
 }
 
+/// A process that is killed with this value. A test gives its whole command line; [`Server`] has one of its own.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    /// Starts `command` in `directory`, with stderr in a file there.
+    pub fn start(mut command: Command, directory: &Path) -> Self {
+        let log = fs::File::create(directory.join("output.log")).expect("a file");
+        command.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    /// Waits until `is_there` is true of the log, and gives the log. The process must not end before.
+    pub fn wait(
+        &mut self,
+        directory: &Path,
+        limit: Duration,
+        mut is_there: impl FnMut(&str) -> bool,
+    ) -> String {
+        wait_for(limit, || {
+            let log = fs::read_to_string(directory.join("output.log")).expect("a file");
+            if is_there(&log) {
+                return Ok(log);
+            }
+            let ended = self.0.try_wait().expect("the state of a child");
+            assert!(ended.is_none(), "{ended:?}\n{log}");
+            Err(log)
+        })
+    }
+}
+
 /// The last lines of a server's output file.
 pub fn tail(path: &Path) -> String {
     let text = fs::read(path).unwrap_or_default();

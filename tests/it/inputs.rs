@@ -1,7 +1,7 @@
 //! Files, keys, requests and command lines at the edge of what is valid: zkfast does what ZooKeeper 3.9.4 does, which
 //! runs beside it or was observed before. And what zkfast does with its defaults.
 
-use crate::harness::{Directory, Kind, Server, alone, free_address, free_ports, wait_for, zkfast_binary};
+use crate::harness::{Directory, Kind, Running, Server, alone, free_address, free_ports, zkfast_binary};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use zkfast::client::net::{Connect, Connection, four_letter_word};
 use zkfast::client::{Body, Request};
@@ -373,37 +373,11 @@ fn long_frames() {
     assert_eq!(length(&mut connect(server.address())), Some(LONG + 1));
 }
 
-/// A process that is killed with this value.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Running {
-    fn start(directory: &Path, args: &[&str]) -> Self {
-        let log = fs::File::create(directory.join("output.log")).expect("a file");
-        let mut command = Command::new(zkfast_binary());
-        command.args(args).current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.env("JVMFLAGS", "-Dzookeeper.multiAddress.enabled=true");
-        Self(command.spawn().expect("zkfast runs"))
-    }
-
-    /// Waits until `is_there` is true of the log, and gives the log. The process must not end before.
-    fn wait(&mut self, directory: &Path, mut is_there: impl FnMut(&str) -> bool) -> String {
-        wait_for(START_TIMEOUT, || {
-            let log = fs::read_to_string(directory.join("output.log")).expect("a file");
-            if is_there(&log) {
-                return Ok(log);
-            }
-            let ended = self.0.try_wait().expect("the state of a child");
-            assert!(ended.is_none(), "{ended:?}\n{log}");
-            Err(log)
-        })
-    }
+/// Starts zkfast with its output in `directory`.
+fn running(directory: &Path, args: &[&str]) -> Running {
+    let mut command = Command::new(zkfast_binary());
+    command.args(args).env("JVMFLAGS", "-Dzookeeper.multiAddress.enabled=true");
+    Running::start(command, directory)
 }
 
 /// Started without a configuration file, the server accepts connections from this machine only, and only its user can
@@ -413,9 +387,9 @@ fn started_without_a_file() {
     let _alone = alone();
     let directory = Directory::new("bare");
     let port = free_address().port();
-    let mut server = Running::start(directory.path(), &["-p", &port.to_string(), "--cores", "0"]);
+    let mut server = running(directory.path(), &["-p", &port.to_string(), "--cores", "0"]);
     let local = SocketAddr::from(([127, 0, 0, 1], port));
-    server.wait(directory.path(), |log| log.contains("started:"));
+    server.wait(directory.path(), START_TIMEOUT, |log| log.contains("started:"));
     assert_eq!(code(&mut connect(local), &create("/mine", None, 0)), 0);
     // The server does not listen on other loopback addresses.
     assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 2], port))).is_err());
@@ -466,7 +440,7 @@ fn ports_of_a_member() {
             "dataDir=data\ninitLimit=10\nsyncLimit=5\nstandaloneEnabled=false\nadmin.enableServer=false\n{client}server.1={line}\n{more}"
         );
         fs::write(directory.path().join("zoo.cfg"), config).expect("written");
-        let server = Running::start(directory.path(), &["zoo.cfg", "--cores", "0"]);
+        let server = running(directory.path(), &["zoo.cfg", "--cores", "0"]);
         (directory, server)
     };
     let serves = |_: &str| {
@@ -478,25 +452,29 @@ fn ports_of_a_member() {
     let taken = [quorum, election].map(|port| TcpListener::bind(("127.0.0.1", port)).expect("a port"));
     let (directory, mut server) =
         start("taken-for-a-moment", &own, Some(client), "electionPortBindRetry=0\n");
-    server.wait(directory.path(), |log| log.contains("waiting to listen: quorum port="));
+    server.wait(directory.path(), START_TIMEOUT, |log| log.contains("waiting to listen: quorum port="));
     drop(taken);
-    server.wait(directory.path(), serves);
+    server.wait(directory.path(), START_TIMEOUT, serves);
     drop(server);
 
     let two = format!("{own}|host.invalid:{quorum}:{election}");
     let (directory, mut server) = start("one-of-two", &two, Some(client), "");
-    let log = server.wait(directory.path(), |log| log.contains("not listening: election port=host.invalid"));
+    let log = server.wait(directory.path(), START_TIMEOUT, |log| {
+        log.contains("not listening: election port=host.invalid")
+    });
     assert!(!log.contains("ERROR"), "{log}");
     drop((directory, server));
 
     // With an empty address before the colon, the client port listens on this machine only.
     let (directory, mut server) = start("empty-client-address", &format!("{own};:{client}"), None, "");
-    server.wait(directory.path(), serves);
+    server.wait(directory.path(), START_TIMEOUT, serves);
     assert!(TcpStream::connect(SocketAddr::from(([127, 0, 0, 2], client))).is_err());
     drop((directory, server));
 
     let (directory, mut server) = start("no-client-port", &own, None, "");
-    server.wait(directory.path(), |log| log.contains("clientPort=none") && log.contains("started:"));
+    server.wait(directory.path(), START_TIMEOUT, |log| {
+        log.contains("clientPort=none") && log.contains("started:")
+    });
     drop(server);
 
     // In the end the server gives up, and names the key to set.

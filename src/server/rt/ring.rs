@@ -288,36 +288,30 @@ impl Reactor {
         queue.cq_overflow() || !queue.is_empty()
     }
 
-    /// Hands requests over, and waits for a completion if it waits.
+    /// Hands requests over, and waits for a completion if it waits. A call that is interrupted may leave requests.
     fn enter(&self, wait: Wait) {
         let mut ring = self.ring.borrow_mut();
-        loop {
-            let (queued, must_run) = {
-                let queue = ring.submission();
-                (queue.len() as u32, queue.taskrun() || queue.cq_overflow())
-            };
-            let submitter = ring.submitter();
-            let result = match wait {
-                Wait::Poll if queued == 0 && !must_run => return,
-                // SAFETY: no argument is passed, so there is none that could be wrong.
-                #[allow(unsafe_code)]
-                Wait::Poll => unsafe { submitter.enter::<()>(queued, 0, GET_EVENTS, None) },
-                Wait::Event => submitter.submit_and_wait(1),
-                Wait::AtMost { time, .. } => {
-                    let time = Timespec::from(time);
-                    submitter.submit_with_args(1, &SubmitArgs::new().timespec(&time))
-                }
-            };
-            match result {
-                Ok(_) => {}
-                // Its time is over, a signal came, or completions must be taken first.
-                Err(error) if is_one_of(&error, &[Errno::TIME, Errno::INTR, Errno::BUSY, Errno::AGAIN]) => {}
-                Err(error) => panic!("io_uring_enter: {error}"),
+        let (queued, must_run) = {
+            let queue = ring.submission();
+            (queue.len() as u32, queue.taskrun() || queue.cq_overflow())
+        };
+        let submitter = ring.submitter();
+        let result = match wait {
+            Wait::Poll if queued == 0 && !must_run => return,
+            // SAFETY: no argument is passed, so there is none that could be wrong.
+            #[allow(unsafe_code)]
+            Wait::Poll => unsafe { submitter.enter::<()>(queued, 0, GET_EVENTS, None) },
+            Wait::Event => submitter.submit_and_wait(1),
+            Wait::AtMost { time, .. } => {
+                let time = Timespec::from(time);
+                submitter.submit_with_args(1, &SubmitArgs::new().timespec(&time))
             }
-            // An interrupted call may have left requests.
-            if ring.submission().is_empty() || !ring.completion().is_empty() {
-                return;
-            }
+        };
+        match result {
+            Ok(_) => {}
+            // Its time is over, a signal came, or completions must be taken first.
+            Err(error) if is_one_of(&error, &[Errno::TIME, Errno::INTR, Errno::BUSY, Errno::AGAIN]) => {}
+            Err(error) => panic!("io_uring_enter: {error}"),
         }
     }
 

@@ -50,6 +50,7 @@ pub use snapshot_plan::SnapshotPlan;
 pub use time::Signs;
 pub use turn::{Driver, FSYNC_WARN_US, TICK_US, Turn};
 
+use crate::admin::{FourLetterWord, Status};
 use crate::database::ReplayError;
 use crate::proto::Zxid;
 use crate::replica::{Answered, Deltas, Event, Now, Output, Port, Replica, Uplink};
@@ -129,6 +130,13 @@ pub trait Views {
 
     /// The text of a four-letter word's answer.
     fn render(&mut self, answered: Answered) -> Vec<u8>;
+
+    /// The next question of the world's own: its number, the word that says what is wanted, and the mask that `stmk`
+    /// brings.
+    fn take_question(&mut self) -> Option<(u64, FourLetterWord, Option<i64>)>;
+
+    /// The answer to one of these.
+    fn tell(&mut self, number: u64, status: Box<Status>);
 
     /// Time has passed in the driver: a sign of life for what watches it.
     fn beat(&mut self) {}

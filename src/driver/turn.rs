@@ -6,7 +6,7 @@ use super::outputs::Outputs;
 use super::time::Time;
 use super::{Clock, Fatal, Log, Network, Views, World};
 use crate::proto::Zxid;
-use crate::replica::{Deltas, Now, Replica};
+use crate::replica::{Asker, Deltas, Now, Replica};
 use crate::storage::Done;
 use crate::wal::Position;
 use std::collections::VecDeque;
@@ -168,6 +168,10 @@ impl Driver {
             }
         }
         self.first_uplink = (self.first_uplink + 1) % views;
+        while self.replica.takes_uplinks() {
+            let Some((number, word, mask)) = world.views().take_question() else { break };
+            self.replica.ask(now, number, word, mask);
+        }
     }
 
     /// Fires what is due. Signs of life that have arrived count before sessions are ended for the lack of them.
@@ -180,12 +184,16 @@ impl Driver {
         self.replica.tick(now);
     }
 
-    /// Answers four-letter words whose views have all reported.
+    /// Answers questions that all views have reported on.
     fn answer_words<W: World>(&mut self, world: &mut W, now: Now) {
         for answered in self.replica.take_answered(now) {
-            let cnxn = answered.cnxn;
-            let text = world.views().render(answered);
-            self.replica.answer_word(cnxn, text);
+            match answered.asker {
+                Asker::Cnxn(cnxn) => {
+                    let text = world.views().render(answered);
+                    self.replica.answer_word(cnxn, text);
+                }
+                Asker::Shell(number) => world.views().tell(number, answered.status),
+            }
         }
     }
 

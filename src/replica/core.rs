@@ -320,9 +320,9 @@ impl Core {
         }
         for item in items.extract_if(.., |item| is_inquiry(item)) {
             match item {
-                ViewRequest::FourLetterWord { cnxn, word, mask } => {
+                ViewRequest::FourLetterWord { asker, word, mask } => {
                     self.trace_mask = mask.unwrap_or(self.trace_mask);
-                    let query = self.queries.ask(cnxn, word);
+                    let query = self.queries.ask(asker, word);
                     self.words.push((None, ControlKind::Report { query, word }));
                 }
                 ViewRequest::Report { query, report } => self.report(now, query, *report, &sessions),
@@ -338,7 +338,7 @@ impl Core {
         report: ViewReport,
         sessions: impl FnOnce(FourLetterWord) -> SessionsTold,
     ) {
-        let Some((cnxn, word, reports)) = self.queries.answered(query, report) else { return };
+        let Some((asker, word, reports)) = self.queries.answered(query, report) else { return };
         let commit = CommitReport {
             tree: &self.tree,
             quotas: &self.quotas,
@@ -352,7 +352,7 @@ impl Core {
         if word == FourLetterWord::Srst {
             self.metrics = Metrics::default();
         }
-        self.answered.push(Answered { cnxn, word, status });
+        self.answered.push(Answered { asker, word, status });
     }
 
     /// Four-letter words that only lack what the shell knows.

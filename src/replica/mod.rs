@@ -42,7 +42,7 @@ mod view;
 
 pub use commit::{Commit, Proposed};
 pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, Standing, Weight};
-pub use report::{Answered, ViewReport};
+pub use report::{Answered, Asker, ViewReport};
 pub use settings::{CommitSettings, ViewSettings};
 pub use view::{CloseReason, DeltasCursor, Place, View, Wants};
 
@@ -196,8 +196,8 @@ pub enum ViewRequest {
     Fenced(CnxnId),
     /// A four-letter word that wants more than a view knows.
     FourLetterWord {
-        /// Where to answer.
-        cnxn: CnxnId,
+        /// Who asks.
+        asker: Asker,
         /// The word.
         word: FourLetterWord,
         /// The mask that `stmk` brings.

@@ -37,11 +37,20 @@ pub struct ViewReport {
     pub watches: Vec<(SessionId, Box<[u8]>)>,
 }
 
+/// Who asks what the server knows of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A client, by a four-letter word.
+    Cnxn(CnxnId),
+    /// The shell, for its HTTP clients; the number is the shell's own.
+    Shell(u64),
+}
+
 /// A question that all views have answered; the shell fills in the rest, renders it and tells.
 #[derive(Debug)]
 pub struct Answered {
     /// Who asked.
-    pub cnxn: CnxnId,
+    pub asker: Asker,
     /// What.
     pub word: FourLetterWord,
     /// Everything that is known inside.
@@ -87,7 +96,7 @@ pub(super) struct Queries {
 
 #[derive(Debug)]
 struct Query {
-    cnxn: CnxnId,
+    asker: Asker,
     word: FourLetterWord,
     reports: Vec<ViewReport>,
 }
@@ -97,9 +106,9 @@ impl Queries {
         Self { views, next: 0, open: BTreeMap::new() }
     }
 
-    pub fn ask(&mut self, cnxn: CnxnId, word: FourLetterWord) -> u64 {
+    pub fn ask(&mut self, asker: Asker, word: FourLetterWord) -> u64 {
         self.next += 1;
-        self.open.insert(self.next, Query { cnxn, word, reports: Vec::new() });
+        self.open.insert(self.next, Query { asker, word, reports: Vec::new() });
         self.next
     }
 
@@ -108,7 +117,7 @@ impl Queries {
         &mut self,
         query: u64,
         report: ViewReport,
-    ) -> Option<(CnxnId, FourLetterWord, Vec<ViewReport>)> {
+    ) -> Option<(Asker, FourLetterWord, Vec<ViewReport>)> {
         assert!(query <= self.next, "report to question {query}, and {} were asked", self.next);
         let open = self.open.get_mut(&query)?;
         open.reports.push(report);
@@ -116,8 +125,8 @@ impl Queries {
         if open.reports.len() < usize::from(self.views) {
             return None;
         }
-        let Query { cnxn, word, reports } = self.open.remove(&query)?;
-        Some((cnxn, word, reports))
+        let Query { asker, word, reports } = self.open.remove(&query)?;
+        Some((asker, word, reports))
     }
 }
 

@@ -5,10 +5,11 @@ use super::ensemble::EnsembleIo;
 use super::log_writer::{LogThread, LogWriter};
 use super::logging::Text;
 use super::peers::Waiter;
+use super::questions::Pending;
 use super::signs::Signs;
 use super::spsc::{Consumer, Notify, Producer};
 use super::{Clock, EXIT_DATA, EXIT_HOST, EXIT_LOG, Phase, Shared, exit, fatal};
-use crate::admin::{self, FourLetterWord};
+use crate::admin::{self, FourLetterWord, Status};
 use crate::driver::{self, Driver, Fatal, Notice, TICK_US, Turn, World};
 use crate::proto::Zxid;
 use crate::replica::{Answered, Deltas, Now, Replica, Uplink};
@@ -36,6 +37,8 @@ pub struct Channels {
     pub deltas: Vec<Producer<Arc<Deltas>>>,
     /// The log.
     pub log: Log,
+    /// From HTTP clients.
+    pub questions: Pending,
     /// Wakes this shard.
     pub notify: Notify,
 }
@@ -380,6 +383,14 @@ impl driver::Views for Shell {
             self.shared.admission.forget_rejected();
         }
         admin::render(answered.word, &answered.status)
+    }
+
+    fn take_question(&mut self) -> Option<(u64, FourLetterWord, Option<i64>)> {
+        self.channels.questions.take()
+    }
+
+    fn tell(&mut self, number: u64, status: Box<Status>) {
+        self.channels.questions.tell(number, status);
     }
 
     fn beat(&mut self) {

@@ -23,7 +23,7 @@
 //! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns) |
 //! | other servers | `ensemble`, `peers`, `reach` |
 //! | files | `files` (folders, segments, spares), `bulk` (out of the page cache), `log_writer`, `snapshots`, `java_data` (import, export) |
-//! | what people see | `about`, `environment`, `logging`, `session_log` |
+//! | what people see | `about`, `environment`, `logging`, `questions`, `session_log` |
 
 mod about;
 mod admission;
@@ -44,6 +44,7 @@ pub mod logging;
 mod obstacles;
 mod peers;
 mod preflight;
+mod questions;
 mod reach;
 mod recovery;
 #[doc(hidden)]

@@ -13,7 +13,7 @@ use super::signs::Signs;
 use super::spsc::{self, Consumer, Notify, Producer};
 use super::{
     Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, exit, helper, java_data, listener,
-    peers, preflight, recovery, rt, snapshots, view_tasks,
+    peers, preflight, questions, recovery, rt, snapshots, view_tasks,
 };
 use crate::auth::Policy;
 use crate::config::Config;
@@ -62,6 +62,7 @@ pub fn run(config: &Config) {
 
     signals.serving();
     let notify = Notify::default();
+    let (_questions, pending) = questions::channel(notify.clone());
     let policy = Arc::new(policy(config));
     let io = member.as_ref().zip(opened.peers).map(|(member, peers)| {
         ensemble_io(member, peers, config.quorum.tcp_keep_alive, &opened.dir, tree_settings, &notify)
@@ -86,7 +87,8 @@ pub fn run(config: &Config) {
     loading.record(replica.metrics_mut());
     let mut threads = Vec::new();
     let log = log(writer, &roles, is_member, &notify, &mut threads);
-    let channels = commit_shard::Channels { uplinks, signs, deltas, log, notify: notify.clone() };
+    let channels =
+        commit_shard::Channels { uplinks, signs, deltas, log, questions: pending, notify: notify.clone() };
     let commit_shard =
         Arc::new(commit_shard::new(replica, channels, ensemble_io, durable, clock, shared.clone(), about));
     spawn_commit(commit_thread, &commit_shard, roles.commit, waiter, is_member, &mut threads);

@@ -8,6 +8,7 @@ use super::mutation::Mutation;
 use super::settings::tree_settings;
 use super::shell::{Making, Shell, Tree};
 use super::stop::Step;
+use crate::admin::{FourLetterWord, Status};
 use crate::driver::{
     self, Arrival, Clock, Disk, Job, JobResult, LinkEvent, Network, Notice, Signs, Taken, Views,
 };
@@ -311,6 +312,14 @@ impl Views for World<'_, '_> {
 
     fn render(&mut self, answered: Answered) -> Vec<u8> {
         crate::admin::render(answered.word, &answered.status)
+    }
+
+    fn take_question(&mut self) -> Option<(u64, FourLetterWord, Option<i64>)> {
+        None
+    }
+
+    fn tell(&mut self, number: u64, _: Box<Status>) {
+        unreachable!("the simulator asked no question {number}")
     }
 }
 

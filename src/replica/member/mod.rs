@@ -59,9 +59,9 @@ pub use settings::{MemberSettings, Standing};
 use super::commit::{GROUP_BYTES_MAX, SLOW_GROUP_BYTES_MAX};
 use super::core::{Core, SessionClock};
 use super::follow::Follow;
-use super::report::Answered;
+use super::report::{Answered, Asker};
 use super::{CnxnId, Commit, CommitSettings, Deltas, Now, Uplink, ViewRequest};
-use crate::admin::{Leading as LeadingStatus, Metrics, Mode};
+use crate::admin::{FourLetterWord, Leading as LeadingStatus, Metrics, Mode};
 use crate::auth::Policy;
 use crate::database::Database;
 use crate::proto::{ServerId, SessionId, Zxid};
@@ -420,7 +420,14 @@ impl Replica {
         self.publisher.take()
     }
 
-    /// Four-letter words that only lack what the shell knows; [`Replica::answer_word`] must follow for each.
+    /// Asks as a four-letter word does, for the shell, which has given the question this number;
+    /// [`take_answered`](Self::take_answered) has the answer once all views have reported.
+    pub fn ask(&mut self, now: Now, number: u64, word: FourLetterWord, mask: Option<i64>) {
+        let items = vec![ViewRequest::FourLetterWord { asker: Asker::Shell(number), word, mask }];
+        self.submit(now, Uplink { items, ..Uplink::default() });
+    }
+
+    /// Questions that only lack what the shell knows; for that of a client [`Replica::answer_word`] must follow.
     pub fn take_answered(&mut self, now: Now) -> Vec<Answered> {
         let mut answered = self.core().take_answered();
         let standing = self.standing();

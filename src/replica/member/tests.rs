@@ -6,7 +6,6 @@ use super::common::EARLY_LINKS_MAX;
 use super::connecting::Connecting;
 use super::leading::Synchronizing;
 use super::*;
-use crate::admin::FourLetterWord;
 use crate::proto::{Epoch, OpCode, ServerId, SessionId};
 use crate::snapshot::java::{Encoder, Form};
 use crate::zab::LinkId;
@@ -144,7 +143,11 @@ fn word_while_a_tree_is_installed() {
     replica.tree_stored(*stored.expect("a tree to store"));
     let base = replica.take_group(at(5)).expect("the log's new base");
     let cnxn = CnxnId { view: 0, slot: 0, generation: 1 };
-    let items = vec![ViewRequest::FourLetterWord { cnxn, word: FourLetterWord::Srvr, mask: None }];
+    let items = vec![ViewRequest::FourLetterWord {
+        asker: Asker::Cnxn(cnxn),
+        word: FourLetterWord::Srvr,
+        mask: None,
+    }];
     replica.submit(at(5), Uplink { items, ..Uplink::default() });
     replica.durable(base, at(5));
     let mut view = view();
@@ -165,7 +168,8 @@ fn word_while_the_log_is_written() {
     replica.submit(at(1), Uplink { items: vec![session], ..Uplink::default() });
     let group = replica.take_group(at(1)).expect("a txn");
     assert!(replica.take_published().is_none(), "it is not durable");
-    let word = ViewRequest::FourLetterWord { cnxn, word: FourLetterWord::Srvr, mask: None };
+    let word =
+        ViewRequest::FourLetterWord { asker: Asker::Cnxn(cnxn), word: FourLetterWord::Srvr, mask: None };
     replica.submit(at(2), Uplink { items: vec![word], ..Uplink::default() });
     let asked = replica.take_published().expect("the views are asked");
     assert!(matches!(

@@ -15,7 +15,7 @@ use crate::proto::{
     Zxid, jute,
 };
 use crate::replica::commit::WRITE_BYTES_MAX;
-use crate::replica::{CnxnId, Now, ViewRequest, ViewSettings};
+use crate::replica::{Asker, CnxnId, Now, ViewRequest, ViewSettings};
 
 /// Bytes that are read of a connection whose requests wait: what a client sends while it takes a large answer, or while
 /// the log is slow, shows that it lives. They hold a ping a second for an hour.
@@ -245,7 +245,7 @@ impl Turn<'_> {
             // A liveness probe asks this thread alone.
             self.answer_word(&admin::render(word, &admin::Status::default()));
         } else {
-            self.outbox.push_control(ViewRequest::FourLetterWord { cnxn: self.id, word, mask });
+            self.outbox.push_control(ViewRequest::FourLetterWord { asker: Asker::Cnxn(self.id), word, mask });
         }
         Word::Taken
     }

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Two servers side by side on this machine: the same load on one, then on the other, several rounds.
+"""Two servers or more side by side on this machine: the same load on one, then on the other, several rounds.
 
     ZKFAST_ZOOKEEPER_LIB=DIR benches/compare/compare.py            # ZooKeeper against zkfast
     benches/compare/compare.py --a zkfast --b zkfast               # how much two equal servers differ
     benches/compare/compare.py --a zkfast=OLD/zkfast --b zkfast    # before and after a change
     benches/compare/compare.py --a zkfast@io_uring --b zkfast@epoll      # one engine and the other
     benches/compare/compare.py --floor                             # also the least server that can reply
+    benches/compare/compare.py --a zkfast@io_uring --b zkfast@epoll --c zookeeper --floor   # all in one run
     benches/compare/compare.py --servers 3 --rows 'set 1x1,set 32x1,set 64x16'   # services of three servers each
     benches/compare/compare.py --rows 'mix 30000/s' --seconds 60   # tails: each round has snapshots in it
 
-Both servers run all the time; only one has work. A machine that others use drifts by tens of percent
-within minutes, so a ratio is taken within each round, and its median and spread count. The floor is
+All servers run all the time; only one has work. A machine that others use drifts by tens of percent
+within minutes, so a ratio is taken within each round, and its median and spread count: that of each service
+to the first. The floor is
 `loadgen floor`: no tree, no ZooKeeper, sets that share one write and one fdatasync. Every server takes at
 least as much as it on this machine.
 
@@ -152,7 +154,9 @@ class Server:
                             "org.apache.zookeeper.server.quorum.QuorumPeerMain", path]
         elif self.kind == "zkfast":
             binary = binary or args.zkfast
-            self.command = [binary, "--config", path, "--cores", args.cores]
+            self.command = [binary, "--config", path]
+            if args.cores != "none":
+                self.command += ["--cores", args.cores]
             if engine:
                 self.command += ["--engine", engine]
         elif self.kind == "floor" and not peers:
@@ -333,22 +337,23 @@ def number(value):
     return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
 
 
-def summary(rows, runs, a, b, *others):
-    """The table: medians of all, and the ratio of the first two with its spread."""
+def summary(rows, runs, first, *others):
+    """The table: medians of all, and the ratio of each to the first with its spread."""
     runs = [derived(run) for run in runs]
-    heads = "".join(f" {label:>14}" for label in (a, b, *others))
-    lines = [f"{'':<11} {'median':<17}{heads}   {b} / {a} (least to greatest of a round)"]
+    labels = (first, *others)
+    heads = "".join(f" {label:>15}" for label in labels)
+    ratio_heads = ", ".join(f"{label} / {first}" for label in others)
+    lines = [f"{'':<11} {'median':<17}{heads}   {ratio_heads} (least to greatest of a round)"]
     for row in rows:
         for index, (heading, key) in enumerate(METRICS + (OPEN_METRICS if row in OPEN_LOOPS else [])):
             values = [[run[key] for run in runs if run["row"] == row and run["label"] == label and key in run]
-                      for label in (a, b, *others)]
+                      for label in labels]
             if not all(values[:2]):
                 continue
             line = f"{row if index == 0 else '':<11} {heading:<17}"
-            line += "".join(f" {number(statistics.median(side)) if side else '-':>14}" for side in values)
-            ratio = ratios(*values[:2])
-            if ratio:
-                line += "   {:.3f} ({:.3f} to {:.3f})".format(*ratio)
+            line += "".join(f" {number(statistics.median(side)) if side else '-':>15}" for side in values)
+            found = [ratios(values[0], side) for side in values[1:]]
+            line += "   " + ", ".join("{:.3f} ({:.3f} to {:.3f})".format(*ratio) if ratio else "-" for ratio in found)
             lines.append(line)
     lines += [f"{run['row']}, round {run['round'] + 1}, {run['label']}: {trouble(run)}" for run in runs if trouble(run)]
     return "\n".join(lines)
@@ -371,8 +376,8 @@ def build():
 
 
 def specs(args):
-    """The services to measure: two, and the floor with --floor."""
-    return [args.a, args.b, *(["floor"] if args.floor else [])]
+    """The services to measure: two or three, and the floor with --floor."""
+    return [args.a, args.b, *([args.c] if args.c else []), *(["floor"] if args.floor else [])]
 
 
 @contextlib.contextmanager
@@ -464,14 +469,14 @@ def arguments(description, rounds, servers):
     parser.add_argument("--b", default="zkfast", help="the same for the second service (default: zkfast)")
     parser.add_argument("--servers", type=int, default=servers, help=f"of each service (default: {servers})")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"(default: {rounds})")
-    parser.add_argument("--cores", default="0-1", help="zkfast's (default: 0-1)")
+    parser.add_argument("--cores", default="none", help="zkfast's (default: none, no thread is pinned)")
     parser.add_argument("--zkfast", default=os.path.join(ROOT, "target/release/zkfast"))
     parser.add_argument("--loadgen", default=os.path.join(ROOT, "target/release/loadgen"))
     parser.add_argument("--no-build", dest="build", action="store_false", help="use the binaries as they are")
     parser.add_argument("--dir", default=os.path.join(ROOT, "target"),
                         help="directory of the servers' data while they run, on the disk to measure")
     parser.add_argument("--out", help="result directory (default: benches/runs/DATE-MACHINE)")
-    parser.set_defaults(floor=False)
+    parser.set_defaults(floor=False, c=None)
     return parser
 
 
@@ -504,9 +509,10 @@ def main():
                         help=f"some of: {','.join(WORKLOADS)}")
     parser.add_argument("--no-lone-set", dest="lone_set", action="store_false",
                         help="leave out the single sets and bare writes")
+    parser.add_argument("--c", help="a third service")
     parser.add_argument("--floor", action="store_true", help="also measure the floor (above) in each round")
     args = parser.parse_args()
-    if args.floor and (args.servers > 1 or "floor" in (args.a, args.b)):
+    if args.floor and (args.servers > 1 or "floor" in (args.a, args.b, args.c)):
         parser.error("there is one floor, and it is one server")
     for row in args.rows:
         if row not in WORKLOADS:

@@ -3,6 +3,7 @@
 
     benches/compare/costs.py                          # zkfast: one server, three, five, seven, with observers
     benches/compare/costs.py --zookeeper LIBDIR       # and the calls of ZooKeeper, whose jars are in LIBDIR
+    benches/compare/costs.py --engines epoll,io_uring --parts calls      # the calls of both engines
 
 `calls` puts loadgen's load on servers and counts, while the load is steady, each server's system calls by kind (perf
 with tracepoints, as root), its context switches and its written bytes (/proc). It divides them by the requests that the
@@ -32,7 +33,7 @@ import compare
 import session
 
 # Voters, observers, loads: workload, connections, requests in flight on each. A single connection is to the leader.
-SERVICES = [(1, 0, ["get 48x16", "get 1x1", "set 48x16", "set 32x1", "set 1x1"]),
+SERVICES = [(1, 0, ["get 48x16", "get 32x1", "get 1x1", "set 48x16", "set 32x1", "set 1x1"]),
             (3, 0, ["set 48x16", "set 32x1", "set 1x1"]), (5, 0, ["set 1x1"]), (7, 0, ["set 1x1"]), (3, 2, ["set 1x1"])]
 # System calls that have a figure of their own; the others are one sum.
 CALLS = ["epoll_wait", "epoll_ctl", "recvfrom", "read", "sendto", "write", "writev", "futex", "pwrite64", "fdatasync",
@@ -53,9 +54,9 @@ IDLE = "LogWriter::idle"
 class Service(compare.Service):
     """Servers of one kind; the leader is the first."""
 
-    def __init__(self, kind, voters, observers, directory, args):
+    def __init__(self, spec, kind, voters, observers, directory, args):
         place = os.path.join(directory, f"{kind}-{voters}-{observers}")
-        super().__init__(kind, kind, place, args, voters, observers)
+        super().__init__(spec, kind, place, args, voters, observers)
         try:
             self.wait()
             leader = self.leader()
@@ -138,12 +139,13 @@ def count(service, row, args, directory):
             "command": " ".join(command), "by_server": servers} if is_steady else {}
 
 
-def calls(kind, args, directory, keep, say):
+def calls(spec, args, directory, keep, say):
+    kind = spec.replace("@", "-")
     for voters, observers, rows in SERVICES:
         # More Java servers show nothing that three do not.
         if kind == "zookeeper" and voters + observers > 3:
             continue
-        service = Service(kind, voters, observers, directory, args)
+        service = Service(spec, kind, voters, observers, directory, args)
         try:
             for server in service.servers:
                 kept = ("label", "version", "command", "config")
@@ -265,8 +267,8 @@ def measure(args, labels, directory, out):
         if "calls" in args.parts and (not shutil.which("perf") or os.geteuid() != 0):
             say("calls: left out: perf counts them by tracepoints, which only root may use")
         elif "calls" in args.parts:
-            for kind in labels[:1 + bool(args.zookeeper)]:
-                calls(kind, args, directory, keep, say)
+            for spec in [f"zkfast@{engine}" for engine in args.engines] + ["zookeeper"] * bool(args.zookeeper):
+                calls(spec, args, directory, keep, say)
         if "instructions" in args.parts and not shutil.which("callgrind_annotate"):
             say("instructions: left out: there is no valgrind to count them")
         elif "instructions" in args.parts:
@@ -278,6 +280,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="calls,instructions", help="one of them, or both (default)")
     parser.add_argument("--zookeeper", metavar="LIBDIR", help="jars of Apache ZooKeeper; counts its calls too")
+    parser.add_argument("--engines", type=lambda text: text.split(","), default=["epoll"],
+                        help="zkfast's, for calls (default: epoll, which the page on cost has)")
     parser.add_argument("--seconds", type=float, default=2, help="counted time of a round (default: 2)")
     parser.add_argument("--rounds", type=int, default=3, help="after one that does not count (default: 3)")
     parser.add_argument("--requests", type=int, default=102_400, help="N of the instructions (default: 102400)")
@@ -286,8 +290,7 @@ def main():
     parser.add_argument("--loadgen", default=os.path.join(compare.ROOT, "target/release/loadgen"))
     parser.add_argument("--dir", default=os.path.join(compare.ROOT, "target"), help="directory of the servers' data")
     parser.add_argument("--out", help="result directory (default: benches/runs/DATE-MACHINE-costs)")
-    # The page on cost has the calls of epoll.
-    parser.set_defaults(a="zkfast@epoll", b="zookeeper", floor=False, servers=1, build=False)
+    parser.set_defaults(a="zkfast", b="zookeeper", c=None, floor=False, servers=1, build=False)
     args = parser.parse_args()
     os.environ["ZKFAST_ZOOKEEPER_LIB"] = args.zookeeper or ""
     name = f"{datetime.date.today()}-{platform.node()}-costs"

@@ -1,6 +1,7 @@
 //! The end of the process on an error: one log line with the reason, and one exit status for each kind.
 
 use super::logging::Text;
+use super::supervisor;
 use crate::storage::{self, LogError};
 use std::fmt::Display;
 use std::path::Path;
@@ -20,7 +21,8 @@ pub const EXIT_BUG: i32 = 11;
 
 /// Logs why, and ends the process with this exit status.
 pub fn exit(code: i32, why: impl Display) -> ! {
-    log::error!(target: "server", "ended: status={code} why={}", Text(why));
+    log::error!(target: "server", "ended: status={code} why={}", Text(&why));
+    supervisor::status(format_args!("ended: {why}"));
     log::logger().flush();
     std::process::exit(code)
 }

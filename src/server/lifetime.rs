@@ -2,6 +2,7 @@
 
 use super::logging::{self, Text};
 use super::spsc::Notify;
+use super::supervisor::{self, Watchdog};
 use super::{EXIT_BUG, EXIT_HOST, Phase, Shared, exit, helper, rt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,37 +64,80 @@ impl Signals {
     }
 }
 
+/// What one check of the shards has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// Every shard has gone on since the last check.
+    Progress,
+    /// A shard writes the log since so many checks. A disk that hangs is no bug of a shard that waits for it, and nothing is
+    /// gained by another start.
+    Writing(u32),
+    /// A shard has stood still for so many checks.
+    Still { shard: usize, checks: u32 },
+}
+
+/// The state of the shards at the last check. Time is counted in checks, so that a paused process is not taken for a stalled
+/// one.
+struct Progress {
+    /// Beats of each shard, and checks since they changed.
+    beats: Vec<(u64, u32)>,
+    /// [`Shared::writes`], and checks since it changed while it was odd.
+    writes: (u64, u32),
+}
+
+impl Progress {
+    fn new(shards: usize) -> Self {
+        Self { beats: vec![(0, 0); shards], writes: (0, 0) }
+    }
+
+    /// Compares with the last check; `beats` are those of each shard.
+    fn check(&mut self, beats: impl Iterator<Item = u64>, writes: u64) -> Found {
+        let (before, checks) = self.writes;
+        let checks = if writes % 2 == 1 && writes == before { checks + 1 } else { 0 };
+        self.writes = (writes, checks);
+        if checks > 0 {
+            return Found::Writing(checks);
+        }
+        for ((seen, still), now) in self.beats.iter_mut().zip(beats) {
+            *still = if now == *seen { *still + 1 } else { 0 };
+            *seen = now;
+        }
+        let longest = self.beats.iter().enumerate().max_by_key(|(_, (_, still))| *still);
+        match longest {
+            Some((shard, &(_, checks))) if checks > 0 => Found::Still { shard, checks },
+            _ => Found::Progress,
+        }
+    }
+}
+
 /// Waits for a signal, and meanwhile for shards that stand still.
 pub fn watch(signals: &Signals, shared: &Shared, commit_notify: &Notify) {
-    let mut seen: Vec<(u64, u32)> = vec![(0, 0); shared.beats.len()];
-    let (mut write, mut writing) = (0, 0);
+    let mut progress = Progress::new(shared.beats.len());
+    let mut watchdog = Watchdog::of_process();
     loop {
         match signals.receiver.recv_timeout(Duration::from_secs(1)) {
             Ok(_) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
         }
         logging::flush_due();
-        // A disk that hangs is no bug of a shard that waits for it, and nothing is gained by another start.
-        let now = shared.writes.load(Ordering::Relaxed);
-        writing = if now % 2 == 1 && now == write { writing + 1 } else { 0 };
-        write = now;
-        if writing == WATCHDOG_CHECKS {
-            log::warn!(target: "server", "a flush of the log goes on: seconds={WATCHDOG_CHECKS} then={}",
-                Text("does its disk hang?"));
-        }
-        if writing > 0 {
-            continue;
-        }
-        // Counted in checks of this thread's own, so that a paused process is not taken for a stalled one.
-        for (shard, (beats, still)) in seen.iter_mut().enumerate() {
-            let now = shared.beats[shard].load(Ordering::Relaxed);
-            *still = if now == *beats { *still + 1 } else { 0 };
-            *beats = now;
-            if *still >= WATCHDOG_CHECKS {
-                exit(EXIT_BUG, format_args!("shard {shard} has stood still for {WATCHDOG_CHECKS} s"));
+        let beats = shared.beats.iter().map(|beats| beats.load(Ordering::Relaxed));
+        match progress.check(beats, shared.writes.load(Ordering::Relaxed)) {
+            Found::Progress => watchdog.feed(),
+            Found::Writing(checks) => {
+                watchdog.feed();
+                if checks == WATCHDOG_CHECKS {
+                    log::warn!(target: "server", "a flush of the log goes on: seconds={WATCHDOG_CHECKS} then={}",
+                        Text("does its disk hang?"));
+                }
+            }
+            Found::Still { shard, checks } => {
+                if checks >= WATCHDOG_CHECKS {
+                    exit(EXIT_BUG, format_args!("shard {shard} has stood still for {WATCHDOG_CHECKS} s"));
+                }
             }
         }
     }
+    supervisor::stopping();
     shared.set_phase(Phase::Stopping);
     commit_notify.notify();
 }
@@ -129,5 +173,31 @@ pub fn wait(ended: &Ended) {
             EXIT_BUG,
             format_args!("shards do not stop within {STOP_WITHIN:?}; what was answered is durable"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One shard that stands still is found among others that go on, and counts from the check at which it went on last.
+    #[test]
+    fn a_shard_stands_still() {
+        let mut progress = Progress::new(3);
+        assert_eq!(progress.check([1, 1, 1].into_iter(), 0), Found::Progress);
+        assert_eq!(progress.check([2, 1, 2].into_iter(), 0), Found::Still { shard: 1, checks: 1 });
+        assert_eq!(progress.check([3, 1, 3].into_iter(), 0), Found::Still { shard: 1, checks: 2 });
+        assert_eq!(progress.check([4, 2, 4].into_iter(), 0), Found::Progress);
+    }
+
+    /// A write of the log that goes on is no shard that stands still; one after the other are many writes.
+    #[test]
+    fn a_write_goes_on() {
+        let mut progress = Progress::new(1);
+        assert_eq!(progress.check([1].into_iter(), 1), Found::Progress);
+        assert_eq!(progress.check([1].into_iter(), 1), Found::Writing(1));
+        assert_eq!(progress.check([1].into_iter(), 1), Found::Writing(2));
+        assert_eq!(progress.check([2].into_iter(), 3), Found::Progress);
+        assert_eq!(progress.check([2].into_iter(), 4), Found::Still { shard: 0, checks: 1 });
     }
 }

@@ -23,7 +23,7 @@
 //! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns) |
 //! | other servers | `ensemble`, `peers`, `reach` |
 //! | files | `files` (folders, segments, spares), `bulk` (out of the page cache), `log_writer`, `snapshots`, `java_data` (import, export) |
-//! | what people see | `about`, `environment`, `logging`, `questions`, `session_log` |
+//! | what people see | `about`, `environment`, `logging`, `questions`, `session_log`; `supervisor` (what systemd hears) |
 
 mod about;
 mod admission;
@@ -55,6 +55,7 @@ mod snapshots;
 #[doc(hidden)]
 pub mod spsc;
 mod start;
+mod supervisor;
 mod view_shard;
 mod view_tasks;
 

@@ -2,6 +2,7 @@
 
 use super::files::DataDir;
 use super::logging::Text;
+use super::supervisor;
 use crate::admin::Metrics;
 use crate::driver::{Job, JobResult};
 use crate::proto::Zxid;
@@ -120,6 +121,7 @@ fn log_event(event: &Event, progress: &mut Instant) {
             if is_due(progress) {
                 let (share, mb) = (percent(*offset, *bytes), bytes / 1_000_000);
                 log::info!(target: "recovery", "reading: snapshot={snapshot} percent={share} of_mb={mb}");
+                supervisor::status(format_args!("reading the snapshot: percent={share} of_mb={mb}"));
             }
         }
         Event::Replaying { first, segment, newest, zxid, txns, znodes } => {
@@ -128,6 +130,7 @@ fn log_event(event: &Event, progress: &mut Instant) {
                 let share = percent(done.into(), all.into());
                 log::info!(target: "recovery", "replaying: percent={share} segment={segment} of={newest} zxid={zxid} \
                     txns={txns} znodes={znodes}");
+                supervisor::status(format_args!("replaying the log: percent={share}"));
             }
         }
         Event::Torn(torn) => log::warn!(target: "recovery", "torn end of the log cut: why={}", Text(torn)),

@@ -11,6 +11,7 @@ use super::log_writer::{LogThread, LogWriter};
 use super::logging::Text;
 use super::signs::Signs;
 use super::spsc::{self, Consumer, Notify, Producer};
+use super::supervisor;
 use super::{
     Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, exit, helper, java_data, listener,
     peers, preflight, questions, recovery, rt, snapshots, view_tasks,
@@ -95,17 +96,31 @@ pub fn run(config: &Config) {
     let listener = opened.socket.map(|socket| (socket, targets));
     let shards = spawn_views(engine.backend, mains, listener, clock, &shared, &commit_shard);
     let ended = lifetime::join(shards, threads);
-    let mode = if is_member { "ensemble" } else { "standalone" };
-    let port = opened.port.map_or_else(|| "none".to_owned(), |port| port.to_string());
-    log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={} engine={} \
-        started_ms={}", Text(opened.dir.snap.display()), list(&[roles.commit]),
-        list(&[roles.log_cpu()]), list(&roles.views), engine.backend.engine().name(), clock.mono_us() / 1000);
+    let engine = engine.backend.engine().name();
+    log_started(is_member, opened.port, &opened.dir, &roles, engine, clock);
     lifetime::watch(&signals, &shared, &notify);
     lifetime::wait(&ended);
     // Writes the counts of lines that were not written.
     log::logger().flush();
     log::info!(target: "server", "stopped: durable=all");
     drop(opened.lock);
+}
+
+/// Says, in the log and to systemd, that the ports are open.
+fn log_started(
+    is_member: bool,
+    port: Option<u16>,
+    dir: &DataDir,
+    roles: &Roles,
+    engine: &'static str,
+    clock: Clock,
+) {
+    let mode = if is_member { "ensemble" } else { "standalone" };
+    let port = port.map_or_else(|| "none".to_owned(), |port| port.to_string());
+    log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={} \
+        engine={engine} started_ms={}", Text(dir.snap.display()), list(&[roles.commit]),
+        list(&[roles.log_cpu()]), list(&roles.views), clock.mono_us() / 1000);
+    supervisor::ready(format_args!("started: mode={mode} clientPort={port}"));
 }
 
 /// What a start has opened: the data directory and the ports.

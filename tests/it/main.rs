@@ -15,4 +15,5 @@ mod preload;
 mod settings;
 mod slow_disk;
 mod stalls;
+mod systemd;
 mod words;

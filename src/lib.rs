@@ -73,6 +73,7 @@ macro_rules! page {
             "[glossary]: self::glossary\n",
             "[limits]: self::limits\n",
             "[operating]: self::operating\n",
+            "[packages]: self::packages\n",
             "[reliability]: self::reliability\n",
             "[wal]: self::wal\n",
             "[wire]: self::wire\n",
@@ -84,6 +85,8 @@ macro_rules! page {
             "[left-out]: self::four_letter_words#names-left-out\n",
             "[lines]: self::operating#what-the-log-says\n",
             "[memory]: self::benchmarks#memory\n",
+            "[new-disk]: self::operating#a-new-disk\n",
+            "[restarting]: self::operating#stopping-restarting-upgrading\n",
             "[statuses]: self::operating#exit-statuses\n",
             "\n",
             include_str!($file)
@@ -122,6 +125,9 @@ pub mod docs {
 
     #[doc = page!("docs/operating.md")]
     pub mod operating {}
+
+    #[doc = page!("docs/packages.md")]
+    pub mod packages {}
 
     #[doc = page!("docs/four-letter-words.md")]
     pub mod four_letter_words {}

@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli lecture metrics size large"
+STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli lecture metrics size large packages"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -31,7 +31,7 @@ clippy    no lint speaks (cargo clippy, warnings are errors)
 doc       the documentation builds, no link in it dangles (cargo doc, warnings are errors)
 deny      licences, versions and sources of all crates (cargo-deny, tests/deny.toml); skipped where it cannot be had
 loom      the channel between shards in every order of its steps (loom, a model checker)
-setup     kazoo and Apache ZooKeeper are installed (tests/setup/setup.sh)
+setup     kazoo and Apache ZooKeeper are installed, and what the step packages needs (tests/setup/setup.sh)
 sim       2000 seeded histories of simulated ensembles (ZKFAST_SIM_SEEDS=FROM..TO for others)
 test      unit and tidy tests with overflow checks; integration, differential and crash tests of the release build
 fuzz      every decoder for 10 s each, led by the code that inputs reach (libFuzzer; ZKFAST_FUZZ_SECONDS)
@@ -44,6 +44,7 @@ lecture   leader election with SIGKILL by three processes (tests/compat/lecture.
 metrics   what mntr counts, beside Apache ZooKeeper under the same traffic, in every role (tests/compat/metrics.py)
 size      a tree of 250 MB, full load, slow flushes: servers stopped, emptied, killed; beside Java (tests/compat/size.py)
 large     a list of 300,000 children, 100,000 watches, 3,000 sessions that lose their leader (tests/compat/large.py)
+packages  the image run as an ensemble by bubblewrap, the Helm chart, the .deb and the .rpm (tests/packaging)
 EOF
 }
 
@@ -71,6 +72,21 @@ fuzz() {
   tests/fuzz/run.sh all "${ZKFAST_FUZZ_SECONDS:-10}" -seed=1
 }
 
+# Not what most steps need: without it the step `packages` fails by itself, and says why.
+setup() {
+  tests/setup/setup.sh python && tests/setup/setup.sh zookeeper || return 1
+  tests/setup/setup.sh helm || true
+  tests/setup/setup.sh debian || true
+}
+
+packages() {
+  local status=0 subject
+  for subject in image chart packages; do
+    "$ZKFAST_PYTHON" "tests/packaging/$subject.py" || status=1
+  done
+  return $status
+}
+
 # Test programs in Rust are built with little optimization, which takes a tenth of the time of a release build. The servers
 # that they start are the release build.
 step() {
@@ -85,7 +101,7 @@ step() {
     loom)
       RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/loom \
         cargo test --no-default-features --test loom ;;
-    setup) tests/setup/setup.sh python && tests/setup/setup.sh zookeeper ;;
+    setup) setup ;;
     sim)
       ZKFAST_SIM_SEEDS=${ZKFAST_SIM_SEEDS:-0..2000} \
         cargo test --release --no-default-features --features sim --test sim ;;
@@ -100,12 +116,13 @@ step() {
     metrics) "$ZKFAST_PYTHON" tests/compat/metrics.py ;;
     size) "$ZKFAST_PYTHON" tests/compat/size.py ;;
     large) "$ZKFAST_PYTHON" tests/compat/large.py ;;
+    packages) packages ;;
   esac
 }
 
 needs() {
   case $1 in
-    test | epoll | metrics) echo build setup ;;
+    test | epoll | metrics | packages) echo build setup ;;
     kazoo | kazoo3 | zkcli | lecture | size | large) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }

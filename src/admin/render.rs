@@ -1,7 +1,8 @@
 //! A [`Status`] as the answers of Apache ZooKeeper 3.9.4.
 
 use super::date::date_of;
-use super::{Connection, FourLetterWord, LastMinMax, Mode, Namespace, QuotaUse, Status, Summary};
+use super::figures::figures;
+use super::{Connection, FourLetterWord, Mode, Status};
 use crate::proto::{OpCode, SessionId};
 use std::fmt::{Display, Write as _};
 
@@ -29,7 +30,9 @@ pub fn render(word: FourLetterWord, status: &Status) -> Vec<u8> {
         _ if !status.serving => out.line(NOT_SERVING),
         FourLetterWord::Srvr => server(status, false, &mut out),
         FourLetterWord::Stat => server(status, true, &mut out),
-        FourLetterWord::Mntr => monitor(status, &mut out),
+        FourLetterWord::Mntr => {
+            figures(status, &mut |name, value| out.line(format_args!("zk_{name}\t{value}")));
+        }
         FourLetterWord::Conf => configuration(status, &mut out),
         FourLetterWord::Cons => {
             status.connections.iter().for_each(|connection| describe(connection, false, &mut out));
@@ -127,30 +130,6 @@ impl Answer {
         self.0.extend_from_slice(path);
         self.0.push(b'\n');
     }
-
-    /// A line of `mntr`.
-    fn metric(&mut self, name: impl Display, value: impl Display) {
-        self.line(format_args!("zk_{name}\t{value}"));
-    }
-
-    /// The lines of `mntr` on a summary of values that are `unit` times too large.
-    fn summary(&mut self, name: &str, summary: &Summary, unit: u64) {
-        self.metric(format_args!("avg_{name}"), Double(summary.average(unit)));
-        self.metric(format_args!("min_{name}"), summary.min() / unit);
-        self.metric(format_args!("max_{name}"), summary.max() / unit);
-        self.metric(format_args!("cnt_{name}"), summary.count());
-        self.metric(format_args!("sum_{name}"), summary.sum() / unit);
-    }
-
-    /// The lines of `mntr` on the last value, the smallest and the largest one; -1 before the first.
-    fn last_min_max(&mut self, name: &str, sizes: LastMinMax) {
-        for (at, which) in ["last", "min", "max"].into_iter().enumerate() {
-            match sizes.values() {
-                Some(sizes) => self.metric(format_args!("{which}_{name}"), sizes[at]),
-                None => self.metric(format_args!("{which}_{name}"), -1),
-            }
-        }
-    }
 }
 
 /// A number with a point, as Java prints a double of ordinary size.
@@ -204,7 +183,7 @@ fn describe(connection: &Connection, brief: bool, out: &mut Answer) {
     if let (false, Some(session)) = (brief, session) {
         let last_op = if session.last_op.is_empty() { "NA" } else { session.last_op };
         out.text(format_args!(",sid={:#x},lop={last_op}", session.id));
-        out.text(format_args!(",est={},to={}", session.established_wall_ms, session.timeout_ms));
+        out.text(format_args!(",est={},to={}", connection.established_wall_ms, session.timeout_ms));
         if session.last_cxid >= 0 {
             out.text(format_args!(",lcxid={:#x}", session.last_cxid));
         }
@@ -218,88 +197,6 @@ fn describe(connection: &Connection, brief: bool, out: &mut Answer) {
         ));
     }
     out.line(")");
-}
-
-/// Source: `MonitorCommand`, and what `ZooKeeperServer` and `ServerMetrics` register.
-fn monitor(status: &Status, out: &mut Answer) {
-    let Status { gauges, latency, metrics, .. } = status;
-    out.metric("version", &status.version);
-    out.metric("server_state", status.mode.name());
-    if status.quorum_size.is_some() {
-        out.metric("peer_state", peer_state(status.mode));
-    }
-    if let Some(leader) = status.observer_master_id {
-        out.metric("observer_master_id", leader);
-    }
-    out.metric("ephemerals_count", gauges.ephemerals_count);
-    out.metric("num_alive_connections", gauges.num_alive_connections);
-    out.metric("avg_latency", Double(latency.average(MILLISECOND)));
-    out.metric("outstanding_requests", gauges.outstanding_requests);
-    out.metric("znode_count", gauges.znode_count);
-    out.metric("global_sessions", gauges.global_sessions);
-    out.last_min_max("client_response_size", metrics.client_response_size);
-    out.metric("packets_sent", gauges.packets_sent);
-    out.metric("packets_received", gauges.packets_received);
-    out.metric("watch_count", gauges.watch_count);
-    out.metric("min_latency", latency.min() / MILLISECOND);
-    out.metric("max_file_descriptor_count", gauges.max_file_descriptor_count);
-    out.metric("approximate_data_size", gauges.approximate_data_size);
-    out.metric("open_file_descriptor_count", gauges.open_file_descriptor_count);
-    out.metric("uptime", status.uptime_ms);
-    out.metric("max_latency", latency.max() / MILLISECOND);
-    if let Some(voters) = status.quorum_size {
-        out.metric("quorum_size", voters);
-    }
-    if let Some(leader) = &status.leader {
-        out.metric("learners", leader.learners);
-        out.metric("synced_followers", leader.synced_followers);
-        out.metric("synced_non_voting_followers", leader.synced_non_voting_followers);
-        out.metric("synced_observers", leader.synced_observers);
-        out.metric("pending_syncs", leader.pending_syncs);
-        out.metric("leader_uptime", leader.uptime_ms);
-        out.last_min_max("proposal_size", metrics.proposal_size);
-    }
-    for (name, value) in metrics.counters.each() {
-        out.metric(name, value);
-    }
-    for (name, summary) in metrics.sizes.each() {
-        out.summary(name, summary, 1);
-    }
-    for (name, summary) in metrics.times.each() {
-        out.summary(name, summary, MILLISECOND);
-    }
-    for (name, histogram) in metrics.latencies.each() {
-        out.summary(name, histogram.summary(), MILLISECOND);
-        for (percentile, part) in [("p50", 500), ("p95", 950), ("p99", 990), ("p999", 999)] {
-            out.metric(format_args!("{percentile}_{name}"), histogram.per_mille(part) / MILLISECOND);
-        }
-    }
-    // Java's has a line once there was a first value.
-    for Namespace { name, write, quota_exceeded } in metrics.namespaces.each() {
-        if write.count() > 0 {
-            out.summary(&format!("{name}_write_per_namespace"), &write, 1);
-        }
-        if quota_exceeded > 0 {
-            out.metric(format_args!("{name}_quota_exceeded_error_per_namespace"), quota_exceeded);
-        }
-    }
-    for (name, quota) in &status.quotas {
-        let QuotaUse { count_limit, bytes_limit, count, bytes } = quota;
-        out.metric(format_args!("{name}_quota_count_limit_per_namespace"), count_limit);
-        out.metric(format_args!("{name}_quota_bytes_limit_per_namespace"), bytes_limit);
-        out.metric(format_args!("{name}_quota_count_usage_per_namespace"), count);
-        out.metric(format_args!("{name}_quota_bytes_usage_per_namespace"), bytes);
-    }
-}
-
-/// A member that answers is in the last phase of its role. Source: `QuorumPeer.getDetailedPeerState`.
-fn peer_state(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Leader => "leading - broadcast",
-        Mode::Follower => "following - broadcast",
-        Mode::Observer => "observing - broadcast",
-        Mode::Standalone | Mode::ReadOnly => "looking",
-    }
 }
 
 /// Source: `ZooKeeperServer.dumpConf`.

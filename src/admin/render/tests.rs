@@ -1,5 +1,5 @@
 use super::*;
-use crate::admin::{Conf, ConnectionSession, Gauges, TRACE_MASK_DEFAULT};
+use crate::admin::{Conf, ConnectionSession, Gauges, Summary, TRACE_MASK_DEFAULT};
 use crate::proto::{SessionId, Zxid};
 use crate::watch;
 use std::collections::BTreeSet;
@@ -24,6 +24,7 @@ fn connections() -> Vec<Connection> {
         interest_ops: 1,
         received,
         sent,
+        established_wall_ms: 1_795_408_783_348,
         expires_wall_ms: EXPIRY_MS + 8000,
         session: Some(session),
         ..Connection::default()
@@ -31,7 +32,6 @@ fn connections() -> Vec<Connection> {
     let first = ConnectionSession {
         id: FIRST,
         last_op: last_op(OpCode::PING),
-        established_wall_ms: 1_795_408_783_348,
         timeout_ms: 30_000,
         last_cxid: 5,
         last_zxid: 5,

@@ -442,11 +442,17 @@ impl Replica {
             let Role::Member(member) = &self.role else { continue };
             let Member { common, phase, .. } = &**member;
             status.quorum_size = Some(common.settings.membership.quorum.voters().count() as u64);
+            status.leader_id = match (standing, &**phase) {
+                (Standing::Leading, _) => Some(common.settings.membership.sid.0),
+                (_, Phase::Following(following)) => Some(following.sid),
+                _ => None,
+            };
             if let (Standing::Observing, Phase::Following(following)) = (standing, &**phase) {
                 status.observer_master_id = Some(following.sid);
             }
             if let Some(leader) = phase.leader() {
                 let pending_syncs = phase.proposer().map_or(0, Proposer::pending_syncs);
+                status.observers = leader.observers(now.mono_ms(), now.wall_ms);
                 status.leader = Some(LeadingStatus { pending_syncs, ..leader.status(now.mono_ms()) });
             }
         }

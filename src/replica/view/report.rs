@@ -65,7 +65,6 @@ fn connection(cnxn: &Cnxn, sessionless_ms: i64) -> Connection {
     let session = ConnectionSession {
         id: session_id,
         last_op: stats.last_op.map_or("null", admin::last_op),
-        established_wall_ms: cnxn.opened.wall_ms,
         timeout_ms: cnxn.timeout_ms,
         last_cxid: stats.last_cxid.into(),
         last_zxid: stats.last_zxid.to_wire(),
@@ -85,6 +84,7 @@ fn connection(cnxn: &Cnxn, sessionless_ms: i64) -> Connection {
         queued: cnxn.awaited.into(),
         received: stats.received,
         sent: stats.sent,
+        established_wall_ms: cnxn.opened.wall_ms,
         expires_wall_ms: next_interval(heard_ms + timeout_ms, sessionless_ms),
         session: session_id.is_some().then_some(session),
     }

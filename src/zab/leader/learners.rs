@@ -1,6 +1,7 @@
 //! The connections of a leader's learners, and what it knows of each.
 
 use super::output::{LeaderOutput, STRANGERS_MAX};
+use super::traffic::Traffic;
 use crate::proto::{Epoch, ServerId, Zxid};
 use crate::zab::LinkId;
 use crate::zab::message::PacketStream;
@@ -78,6 +79,10 @@ pub(super) struct LearnerHandler {
     pub(super) round: u64,
     /// When something came from it last, or it took bytes while it is brought up to date.
     pub(super) heard_ms: i64,
+    /// When it connected.
+    pub(super) came_ms: i64,
+    /// Of an observer.
+    pub(super) traffic: Option<Box<Traffic>>,
     pub(super) cursor: Cursor,
 }
 
@@ -147,6 +152,8 @@ impl Learners {
             acked: Zxid::ZERO,
             round: 0,
             heard_ms: now_ms,
+            came_ms: stranger.came_ms,
+            traffic: (kind == LearnerKind::Observer).then(Box::default),
             cursor: Cursor::default(),
         };
         self.links.insert(stranger.number, link);
@@ -282,6 +289,9 @@ impl LearnerHandler {
     pub(super) fn send(&mut self, bytes: Bytes, out: &mut Vec<LeaderOutput>) {
         assert!(!bytes.is_empty(), "nothing is sent to server {}", self.sid);
         self.cursor.queued += bytes.len();
+        if let Some(traffic) = &mut self.traffic {
+            traffic.handed(&bytes);
+        }
         out.push(LeaderOutput::Send(self.link, bytes));
     }
 }

@@ -16,6 +16,7 @@
 //! | `synchronization.rs` | from ACKEPOCH to UPTODATE: how a learner gets what it lacks, at its own pace |
 //! | `broadcast.rs` | proposals, acknowledgements, commits, pings, answers |
 //! | `learners.rs` | what the leader knows of each connection |
+//! | `traffic.rs` | what is exchanged with an observer, counted |
 //! | `output.rs` | what it is made with, and what it asks of its caller |
 //!
 //! Each learner has a cursor: the newest txn that was sent to it. A learner in step gets each proposal at once. One that
@@ -34,6 +35,7 @@ mod discovery;
 mod learners;
 mod output;
 mod synchronization;
+mod traffic;
 
 pub use output::{Asked, CloseLearner, Epochs, Lag, LeaderOutput, LostLead, Membership};
 
@@ -41,7 +43,7 @@ use super::LinkId;
 use super::history::History;
 use super::message::{ForwardedRequest, Packet, PacketType, Revalidate, Touched, read_ack_epoch};
 use super::quorum::SidSet;
-use crate::admin::Leading;
+use crate::admin::{Leading, Observer};
 use crate::proto::{Epoch, OpCode, ServerId, SessionId, Zxid};
 use learners::{LearnerHandler, LearnerKind, Learners, Step};
 use std::collections::BTreeMap;
@@ -174,6 +176,27 @@ impl Leader {
         }
     }
 
+    /// Observers that are in step, for admin; `wall_ms` is the time of `now_ms` since 1970.
+    pub fn observers(&self, now_ms: i64, wall_ms: i64) -> Vec<Observer> {
+        let in_step = self.learners.iter().filter(|handler| handler.step == Step::Synced);
+        let observer = |handler: &LearnerHandler| {
+            let traffic = handler.traffic.as_ref()?;
+            Some(Observer {
+                connection: handler.link.0,
+                peer: String::new(),
+                sid: handler.sid.0,
+                established_wall_ms: wall_ms - (now_ms - handler.came_ms),
+                queued: traffic.queued(),
+                queued_bytes: handler.cursor.queued as u64,
+                received: traffic.received,
+                sent: traffic.sent,
+                requests: traffic.requests,
+                last_zxid: traffic.last_zxid.map_or(-1, Zxid::to_wire),
+            })
+        };
+        in_step.filter_map(observer).collect()
+    }
+
     /// True for a follower without a vote, which no server line names.
     pub fn is_non_voting_follower(&self, link: LinkId) -> bool {
         self.learners.get(link).is_some_and(|handler| handler.kind == LearnerKind::NonVotingFollower)
@@ -254,7 +277,7 @@ impl Leader {
         history: &mut History,
         out: &mut Vec<LeaderOutput>,
     ) -> Result<(), CloseLearner> {
-        let Some(handler) = self.learners.get(link) else {
+        let Some(handler) = self.learners.get_mut(link) else {
             return match packet.kind {
                 PacketType::FOLLOWERINFO | PacketType::OBSERVERINFO => {
                     self.introduced(link, &packet, now_ms, history, out)
@@ -262,6 +285,9 @@ impl Leader {
                 PacketType(kind) => Err(CloseLearner::Unexpected(kind)),
             };
         };
+        if let Some(traffic) = &mut handler.traffic {
+            traffic.came(packet.kind);
+        }
         match (handler.step, packet.kind) {
             (Step::EpochSent, PacketType::ACKEPOCH) => {
                 let current = read_ack_epoch(packet.data)?;

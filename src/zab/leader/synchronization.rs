@@ -154,6 +154,9 @@ impl Leader {
         assert!(messages <= cursor.queued, "took {messages} bytes of {}", cursor.queued);
         assert!(messages <= bytes, "took {bytes} bytes, {messages} of them messages");
         cursor.queued -= messages;
+        if let Some(traffic) = &mut handler.traffic {
+            traffic.taken(messages);
+        }
         cursor.taken += bytes;
         // Its socket was full and took more: the other side has taken bytes. A socket with room shows nothing.
         if cursor.queued > 0 && handler.step == Step::Synced {

@@ -148,17 +148,30 @@ impl FourLetterWords {
     }
 }
 
-/// The HTTP AdminServer: read and checked, not served yet.
+/// The HTTP server. Source: `JettyAdminServer`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// `admin.enableServer`
+    /// `admin.enableServer`; false also where `admin.forceHttps` asks for HTTPS
     pub enabled: bool,
-    /// `admin.serverAddress`
+    /// `admin.serverAddress`, a name or an address; without a file that of clients
     pub address: String,
-    /// `admin.serverPort`
+    /// `admin.serverPort`; 0 lets the system choose
     pub port: u16,
-    /// `admin.commandURL`
+    /// `admin.commandURL`, with a slash before it and none after it
     pub command_url: String,
+    /// `admin.idleTimeout`
+    pub idle_timeout_ms: u32,
+    /// What its commands show of the sources, without secrets
+    pub shown: Shown,
+}
+
+/// The sources as people may see them: secrets stand there as `***`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The file as it was read; `None` without one.
+    pub file: Option<String>,
+    /// What Java has as system properties, by name: each key that is read as one, or is none of ZooKeeper's.
+    pub properties: Vec<(String, String)>,
 }
 
 /// The metrics provider: read and checked, not served yet.

@@ -5,6 +5,9 @@ use super::super::key::{Key, Kind, Place, Row, Taken, Value};
 use super::super::keys;
 use super::setting::{Setting, Verdict};
 
+/// What stands in place of a secret.
+pub(super) const HIDDEN: &str = "***";
+
 /// One setting as its source has it.
 pub(super) struct Entry {
     /// As written.
@@ -42,11 +45,18 @@ impl Entry {
         self.row.is_some_and(|row| row.kind == Kind::Server)
     }
 
-    fn is_secret(&self) -> bool {
-        self.row.is_some_and(|row| row.kind == Kind::Secret)
-            || self.name.to_ascii_lowercase().contains("password")
-            || self.name.to_ascii_lowercase().contains("passwd")
+    /// True if no report may show the value.
+    pub(super) fn is_secret(&self) -> bool {
+        is_secret(&self.name)
     }
+}
+
+/// True if no report may show the value of this key. Names of no key are judged by what they look like.
+pub(super) fn is_secret(name: &str) -> bool {
+    let bare = name.strip_prefix("zookeeper.").unwrap_or(name);
+    let lower = name.to_ascii_lowercase();
+    keys::find(bare).is_some_and(|row| row.kind == Kind::Secret)
+        || ["password", "passwd", "secret", "superdigest"].iter().any(|word| lower.contains(word))
 }
 
 /// `String.trim`: everything up to the blank goes.
@@ -59,6 +69,8 @@ pub(super) fn java_trim(text: &str) -> &str {
 pub(super) struct Entries {
     pub(super) all: Vec<Entry>,
     pub(super) findings: Vec<Finding>,
+    /// The file's bytes.
+    pub(super) file: Option<Vec<u8>>,
     /// The file was not read: what is missing may be in it.
     pub(super) is_unread: bool,
 }
@@ -174,7 +186,7 @@ impl Entries {
     /// All of them for `zkfast check`, and the findings.
     pub(super) fn into_report(self) -> (Vec<Setting>, Vec<Finding>) {
         let shown = |entry: &Entry| {
-            if entry.is_secret() { "***".to_owned() } else { entry.text().escape_debug().to_string() }
+            if entry.is_secret() { HIDDEN.to_owned() } else { entry.text().escape_debug().to_string() }
         };
         let settings = self.all.into_iter().map(|entry| Setting {
             key: java_trim(&entry.raw_key).escape_debug().to_string(),

@@ -95,8 +95,6 @@ fn is_nothing_missed(entries: &Entries, at: usize, row: &Row) -> bool {
     let text = entries.all[at].text();
     let exports = || entries.get(&keys::METRICS_CLASS).as_deref() == Some(classes::PROMETHEUS);
     match row.name {
-        // Its default is what is not there.
-        name if name == keys::ADMIN_ENABLED.name => !entries.get(&keys::ADMIN_ENABLED),
         name if name.starts_with("admin.") && !entries.get(&keys::ADMIN_ENABLED) => true,
         name if name == keys::METRICS_CLASS.name => !exports() && classes::METRICS_PROVIDERS.contains(&text),
         name if [keys::METRICS_HOST.name, keys::METRICS_PORT.name].contains(&name) && !exports() => true,

@@ -12,6 +12,7 @@ mod quorum;
 mod server;
 mod session;
 mod setting;
+mod shown;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -60,6 +61,7 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
     let enforce_auth_schemes = session::enforced_schemes(entries);
     quorum::check_sasl(entries);
     classes::check(entries);
+    let client_host = client_port_address.clone().filter(|_| sources.file.is_none());
     let (quorum, lines) = quorum::quorum(entries, &data_dir, loader);
     let backlog = entries.get(&keys::CLIENT_PORT_LISTEN_BACKLOG);
     let mut config = Config {
@@ -102,7 +104,7 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
         cores,
         engine,
         quorum,
-        admin: server::admin(entries),
+        admin: server::admin(entries, client_host.as_deref()),
         metrics: server::metrics(entries),
     };
     member::take_own_line(entries, &mut config, lines);

@@ -9,6 +9,7 @@ use super::super::{AdminConfig, Config, FourLetterWords, Loader, MetricsConfig, 
 use super::classes;
 use super::entries::{Entries, java_trim};
 use super::lines::Lines;
+use super::shown;
 use crate::tree::ExtendedTypes;
 
 /// Words of `FourLetterCommands`.
@@ -118,12 +119,22 @@ pub(super) fn extended_types(entries: &mut Entries) -> ExtendedTypes {
     }
 }
 
-pub(super) fn admin(entries: &Entries) -> AdminConfig {
+/// `client_host` is the address for clients of a server without a file, on which HTTP is served as well.
+pub(super) fn admin(entries: &mut Entries, client_host: Option<&str>) -> AdminConfig {
+    let client_host = client_host.filter(|_| !entries.is_given(&keys::ADMIN_ADDRESS));
+    let address = client_host.map_or_else(|| entries.get(&keys::ADMIN_ADDRESS), str::to_owned);
+    let url = entries.get(&keys::ADMIN_COMMAND_URL);
+    if !url.starts_with('/') {
+        let message = "does not begin with a slash: it reads as if it did; Java serves no HTTP with it";
+        entries.warn(keys::ADMIN_COMMAND_URL.name, message);
+    }
     AdminConfig {
-        enabled: entries.get(&keys::ADMIN_ENABLED),
-        address: entries.get(&keys::ADMIN_ADDRESS),
+        enabled: entries.get(&keys::ADMIN_ENABLED) && !entries.get(&keys::ADMIN_FORCE_HTTPS),
+        address: without_brackets(&address).to_owned(),
         port: entries.get(&keys::ADMIN_PORT),
-        command_url: entries.get(&keys::ADMIN_COMMAND_URL),
+        command_url: format!("/{}", url.trim_matches('/')),
+        idle_timeout_ms: entries.get(&keys::ADMIN_IDLE_TIMEOUT),
+        shown: shown::shown(entries),
     }
 }
 

@@ -75,6 +75,7 @@ fn file(entries: &mut Entries, path: &str, loader: &dyn Loader) {
             entries.report_at(entries.all.len() - 1, Severity::Warning, message);
         }
     }
+    entries.file = Some(bytes);
 }
 
 fn command_line(entries: &mut Entries, overrides: &Overrides) {

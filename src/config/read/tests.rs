@@ -323,8 +323,8 @@ fn warnings_of_keys_without_effect() {
     }
     assert_eq!(said(&with("snapCount=7\nsnapCount=7\n"), Severity::Warning), [""; 0]);
     for (missed, expected) in [
-        ("admin.enableServer=true\n", 1),
-        ("admin.serverPort=9090\n", 1),
+        ("admin.forceHttps=true\n", 1),
+        ("admin.commandURL=c\n", 1),
         (prometheus.as_str(), 1),
         (&format!("metricsProvider.httpPort=7001\n{prometheus}"), 2),
         ("observerMasterPort=2191\n", 1),

@@ -29,9 +29,9 @@
 //! | [`storage`] | which files there are, and what a start makes of them | all that was acknowledged is given back, or it says what is wrong and changes nothing |
 //! | `sim` | an ensemble with faulty disks, net and clocks, from a seed (tests, feature `sim`) | a seed is one history |
 //! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is ignored in silence |
-//! | [`admin`] | four-letter words and metrics as text | it renders what it is given and asks no other part |
+//! | [`admin`] | four-letter words and metrics as text, commands of HTTP as JSON | it renders what it is given and asks no other part |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
-//! | `server` | sockets, files, clocks, threads; import and export of ZooKeeper's data | nothing is answered before it is durable; after the first error of the log the process ends |
+//! | `server` | sockets, files, clocks, threads; HTTP; import and export of ZooKeeper's data | nothing is answered before it is durable; after the first error of the log the process ends |
 //!
 //! Pages for people are in [`docs`].
 
@@ -71,6 +71,7 @@ macro_rules! page {
             "[decisions]: self::decisions\n",
             "[ensemble]: self::ensemble\n",
             "[glossary]: self::glossary\n",
+            "[http]: self::http\n",
             "[limits]: self::limits\n",
             "[operating]: self::operating\n",
             "[packages]: self::packages\n",
@@ -131,6 +132,9 @@ pub mod docs {
 
     #[doc = page!("docs/four-letter-words.md")]
     pub mod four_letter_words {}
+
+    #[doc = page!("docs/http.md")]
+    pub mod http {}
 
     #[doc = page!("docs/reliability.md")]
     pub mod reliability {}

@@ -4,7 +4,10 @@ use super::files::{self, DataDir};
 use super::{Shared, environment};
 use crate::admin::{self, Conf, FourLetterWord, Status};
 use crate::config::{Config, Role};
+use crate::proto::Zxid;
 use crate::zab::quorum::config_text;
+use crate::{snapshot, storage};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// The date of the build as it follows the version, in the form that tools parse: `2026-11-23 00:00 UTC`. See
@@ -16,7 +19,7 @@ const BUILT_ON: &str = env!("ZKFAST_BUILT_ON");
 pub struct About {
     version: String,
     conf: Conf,
-    data_dir: PathBuf,
+    dir: DataDir,
     /// The folder of the log.
     pub data_log_dir: PathBuf,
     environment: Vec<(String, String)>,
@@ -45,17 +48,24 @@ impl About {
                 server_id: config.quorum.my_id.filter(|_| config.is_distributed()).unwrap_or(0),
                 member: if config.is_distributed() { member_lines(config) } else { Vec::new() },
             },
-            data_dir: dir.snap.clone(),
+            dir: dir.clone(),
             data_log_dir: dir.log.clone(),
             environment: environment::fixed(),
         }
+    }
+
+    /// The newest snapshot, and when it was written in seconds since 1970; `None` where there is none.
+    pub fn last_snapshot(&self) -> Option<(Zxid, i64)> {
+        let zxid = *storage::snapshots(&self.dir).ok()?.last()?;
+        let path = self.dir.snap.join(snapshot::file_name(zxid));
+        Some((zxid, std::fs::metadata(path).ok()?.mtime()))
     }
 
     /// Adds to `status` what the answer to `word` shows of them, and the sizes and limits of now.
     pub fn fill_in(&self, word: FourLetterWord, status: &mut Status, shared: &Shared) {
         status.version.clone_from(&self.version);
         status.conf = self.conf.clone();
-        status.conf.data_dir_bytes = files::dir_bytes(&self.data_dir);
+        status.conf.data_dir_bytes = files::dir_bytes(&self.dir.snap);
         status.conf.data_log_bytes = files::dir_bytes(&self.data_log_dir);
         if word == FourLetterWord::Envi {
             status.environment.clone_from(&self.environment);

@@ -15,6 +15,7 @@ use crate::proto::Zxid;
 use crate::replica::{Answered, Deltas, Now, Replica, Uplink};
 use crate::storage::{Done, LogError};
 use crate::wal::{Batch, Position};
+use crate::zab::LinkId;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
@@ -389,7 +390,12 @@ impl driver::Views for Shell {
         self.channels.questions.take()
     }
 
-    fn tell(&mut self, number: u64, status: Box<Status>) {
+    fn tell(&mut self, number: u64, mut status: Box<Status>) {
+        for observer in &mut status.observers {
+            let link = LinkId(observer.connection);
+            let address = self.ensemble.as_ref().and_then(|ensemble| ensemble.address(link));
+            observer.peer = address.map_or_else(String::new, |address| format!("/{address}"));
+        }
         self.channels.questions.tell(number, status);
     }
 

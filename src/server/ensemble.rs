@@ -217,6 +217,11 @@ impl EnsembleIo {
         self.inbox.clone()
     }
 
+    /// Where the other end of a connection is, while there is one.
+    pub fn address(&self, link: LinkId) -> Option<SocketAddr> {
+        self.peers.address(link)
+    }
+
     /// Takes in what a wait has brought.
     pub fn note(&mut self, waiter: &Waiter) {
         self.peers.note(waiter);

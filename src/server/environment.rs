@@ -39,6 +39,13 @@ pub fn fixed() -> Vec<(String, String)> {
     values.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect()
 }
 
+/// What Java has as system properties, as far as there is any without Java.
+pub fn properties() -> Vec<(String, String)> {
+    let separators = [("file.separator", "/"), ("line.separator", "\n"), ("path.separator", ":")];
+    let known = fixed().into_iter().filter(|(name, value)| name != "host.name" && value != NOT_AVAILABLE);
+    known.chain(separators.map(|(name, value)| (name.to_owned(), value.to_owned()))).collect()
+}
+
 /// The machine's memory now, and the limit of this process (Java shows its heap under these names).
 pub fn memory() -> Vec<(String, String)> {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();

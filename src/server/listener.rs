@@ -7,7 +7,7 @@ use super::{EXIT_HOST, Phase, Shared, exit, rt};
 use log::Level;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long [`bind`] waits for a port that is taken: the kernel keeps the port of a killed server until it has released
 /// that server's io_uring.
 const TAKEN_MAX: Duration = Duration::from_secs(3);
+
+/// The first address of a name, one of IPv4 before those of IPv6: `localhost` is 127.0.0.1. Source:
+/// `InetAddress.getByName`.
+///
+/// # Errors
+/// What the system says.
+pub fn resolve(name: &str) -> io::Result<Option<IpAddr>> {
+    let found: Vec<IpAddr> = (name, 0).to_socket_addrs()?.map(|address| address.ip()).collect();
+    Ok(found.iter().find(|ip| ip.is_ipv4()).or(found.first()).copied())
+}
 
 /// Listens on `ip`, or on every address of both families. Connections inherit the options of the socket.
 ///

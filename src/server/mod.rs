@@ -23,7 +23,7 @@
 //! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns) |
 //! | other servers | `ensemble`, `peers`, `reach` |
 //! | files | `files` (folders, segments, spares), `bulk` (out of the page cache), `log_writer`, `snapshots`, `java_data` (import, export) |
-//! | what people see | `about`, `environment`, `logging`, `questions`, `session_log`; `supervisor` (what systemd hears) |
+//! | what people see | `about`, `environment`, `logging`, `session_log`; `http`, `questions` (to the commit thread), `start_up` (how far a start is); `supervisor` (what systemd hears) |
 
 mod about;
 mod admission;
@@ -36,6 +36,7 @@ mod environment;
 mod fatal;
 mod files;
 mod helper;
+mod http;
 pub mod java_data;
 mod lifetime;
 mod listener;
@@ -55,6 +56,7 @@ mod snapshots;
 #[doc(hidden)]
 pub mod spsc;
 mod start;
+mod start_up;
 mod supervisor;
 mod view_shard;
 mod view_tasks;

@@ -3,7 +3,7 @@
 //! It ignores the lock and ports that a running server holds now, and does not read the contents of data files.
 
 use super::cores::{NoCpu, Roles};
-use super::start::resolve;
+use super::listener::resolve;
 use super::{files, java_data, preflight, rt};
 use crate::config::Config;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -52,7 +52,7 @@ pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
     match Roles::find(config) {
         Ok(roles) => {
             let shards = roles.views.len();
-            found.extend(preflight::check(shards).err().map(|why| ("", why)));
+            found.extend(preflight::check(shards, config.admin.enabled).err().map(|why| ("", why)));
             found.extend(rt::choose(config.engine, shards).err().map(|why| ("", why)));
         }
         Err(error) => {

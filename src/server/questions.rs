@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 /// Questions that may wait to be taken.
 const WAITING_MAX: usize = 64;
 
-/// Questions that views have not all reported on at which no more are taken: a view may hang, and whoever asked comes
+/// Questions that views have not all reported on at which no more are taken: a view may hang, and the client asks
 /// again.
 const OPEN_MAX: usize = 16;
 

@@ -2,12 +2,14 @@
 
 use super::files::DataDir;
 use super::logging::Text;
+use super::start_up::StartUp;
 use super::supervisor;
-use crate::admin::Metrics;
+use crate::admin::{Metrics, Step};
 use crate::driver::{Job, JobResult};
 use crate::proto::Zxid;
 use crate::storage::{self, Event, RecoveryError};
 use crate::tree;
+use crate::wal::SEGMENT_BYTES;
 use std::time::{Duration, Instant};
 
 pub use crate::storage::Recovered;
@@ -19,7 +21,11 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The data is damaged or cannot be read; nothing was changed.
-pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<(Recovered, Loading), RecoveryError> {
+pub fn recover(
+    dir: &DataDir,
+    settings: tree::Settings,
+    start_up: &StartUp,
+) -> Result<(Recovered, Loading), RecoveryError> {
     let started = Instant::now();
     let (mut progress, mut snapshot_read) = (started, None);
     let leftovers = storage::remove_leftovers(dir);
@@ -27,7 +33,10 @@ pub fn recover(dir: &DataDir, settings: tree::Settings) -> Result<(Recovered, Lo
     let recovered = storage::recover(dir, settings, &mut |event| match event {
         // The last one counts: attempts before it failed.
         Event::SnapshotRead => snapshot_read = Some(Instant::now()),
-        event => log_event(&event, &mut progress),
+        event => {
+            note(&event, start_up);
+            log_event(&event, &mut progress);
+        }
     })?;
     let ended = Instant::now();
     let snapshot_read = snapshot_read.unwrap_or(ended);
@@ -92,6 +101,18 @@ pub fn move_aside(dir: &DataDir, damage: &RecoveryError) -> Result<(), RecoveryE
         Text(dir.snap.display()), Text(dir.log.display()),
         Text("this server takes everything from its leader, and does not vote until it has it"));
     Ok(())
+}
+
+/// Tells probes how much is read.
+fn note(event: &Event, start_up: &StartUp) {
+    match event {
+        Event::Reading { offset, bytes, .. } => start_up.read(Step::ReadingSnapshot, *offset, *bytes),
+        Event::Replaying { first, segment, newest, .. } => {
+            let bytes = |segments: u32| u64::from(segments) * SEGMENT_BYTES as u64;
+            start_up.read(Step::ReplayingLog, bytes(segment - first), bytes(newest - first + 1));
+        }
+        _ => {}
+    }
 }
 
 /// Whether another line of progress is due; the next one is due after [`PROGRESS_EVERY`].

@@ -6,16 +6,19 @@ use super::commit_shard::{self, CommitShard, Log};
 use super::cores::{Cpu, Roles, list, pin};
 use super::ensemble::{self, EnsembleIo};
 use super::files::{self, DataDir};
+use super::http::{self, Http};
 use super::lifetime::{self, Signals};
 use super::log_writer::{LogThread, LogWriter};
 use super::logging::Text;
 use super::signs::Signs;
 use super::spsc::{self, Consumer, Notify, Producer};
+use super::start_up::StartUp;
 use super::supervisor;
 use super::{
     Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, exit, helper, java_data, listener,
     peers, preflight, questions, recovery, rt, snapshots, view_tasks,
 };
+use crate::admin::Step;
 use crate::auth::Policy;
 use crate::config::Config;
 use crate::database::Database;
@@ -24,7 +27,7 @@ use crate::tree::{self, Digests, ExtendedTypes};
 use crate::zab::quorum::with_version;
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
-use std::net::{IpAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -44,26 +47,20 @@ pub fn run(config: &Config) {
     let clock = Clock::start();
     let member = config.is_distributed().then(|| ensemble::settings(config));
     let member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
-    let roles = Roles::of_process(config);
-    let descriptors = preflight::check(roles.views.len()).unwrap_or_else(|why| exit(EXIT_HOST, why));
-    let engine = rt::choose(config.engine, roles.views.len()).unwrap_or_else(|why| exit(EXIT_HOST, why));
-    log::info!(target: "server", "engine: name={} why={}", engine.backend.engine().name(), Text(&engine.why));
-    import_java(config);
-    let opened = Opened::new(config, member.as_ref());
+    let Host { roles, descriptors, engine } = Host::of(config);
+    let start_up = Arc::new(StartUp::default());
+    let http = Http::start(config, start_up.clone(), clock);
+    let opened = Opened::new(config, member.as_ref(), &start_up);
     let tree_settings = configured_tree(config);
-    let (commit_thread, mut recovered, loading) =
-        CommitThread::recover(opened.dir.clone(), tree_settings, member.is_some());
-    if let Some(MemberSettings { membership, .. }) = &member {
-        let version = membership.config_version.max(recovered.epochs.config_version);
-        recovered.restored.set_config(&with_version(&membership.config_text, version), version);
-    }
+    let (commit_thread, recovered, loading) =
+        CommitThread::recover(opened.dir.clone(), tree_settings, member.as_ref(), start_up);
     let admission = Admission::new(config.max_cnxns, config.max_client_cnxns, descriptors);
     let shared = Arc::new(Shared::new(admission, roles.views.len() + 1));
     let about = Arc::new(About::new(config, &opened.dir, opened.port));
 
     signals.serving();
     let notify = Notify::default();
-    let (_questions, pending) = questions::channel(notify.clone());
+    let (questions, pending) = questions::channel(notify.clone());
     let policy = Arc::new(policy(config));
     let io = member.as_ref().zip(opened.peers).map(|(member, peers)| {
         ensemble_io(member, peers, config.quorum.tcp_keep_alive, &opened.dir, tree_settings, &notify)
@@ -90,8 +87,16 @@ pub fn run(config: &Config) {
     let log = log(writer, &roles, is_member, &notify, &mut threads);
     let channels =
         commit_shard::Channels { uplinks, signs, deltas, log, questions: pending, notify: notify.clone() };
-    let commit_shard =
-        Arc::new(commit_shard::new(replica, channels, ensemble_io, durable, clock, shared.clone(), about));
+    let commit_shard = Arc::new(commit_shard::new(
+        replica,
+        channels,
+        ensemble_io,
+        durable,
+        clock,
+        shared.clone(),
+        about.clone(),
+    ));
+    http.serving(http::Server { questions, about, shared: shared.clone() });
     spawn_commit(commit_thread, &commit_shard, roles.commit, waiter, is_member, &mut threads);
     let listener = opened.socket.map(|socket| (socket, targets));
     let shards = spawn_views(engine.backend, mains, listener, clock, &shared, &commit_shard);
@@ -123,7 +128,28 @@ fn log_started(
     supervisor::ready(format_args!("started: mode={mode} clientPort={port}"));
 }
 
-/// What a start has opened: the data directory and the ports.
+/// What the host gives.
+struct Host {
+    roles: Roles,
+    /// Connections for which there are descriptors.
+    descriptors: u32,
+    engine: rt::Choice,
+}
+
+impl Host {
+    /// Ends the process where the host does not give what the configuration needs.
+    fn of(config: &Config) -> Self {
+        let roles = Roles::of_process(config);
+        let views = roles.views.len();
+        let descriptors = preflight::check(views, config.admin.enabled);
+        let descriptors = descriptors.unwrap_or_else(|why| exit(EXIT_HOST, why));
+        let engine = rt::choose(config.engine, views).unwrap_or_else(|why| exit(EXIT_HOST, why));
+        log::info!(target: "server", "engine: name={} why={}", engine.backend.engine().name(), Text(&engine.why));
+        Self { roles, descriptors, engine }
+    }
+}
+
+/// What a start has opened: the data directory, with ZooKeeper's data if that had to be taken over, and the ports.
 struct Opened {
     dir: DataDir,
     lock: files::Lock,
@@ -134,7 +160,10 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(config: &Config, member: Option<&MemberSettings>) -> Self {
+    fn new(config: &Config, member: Option<&MemberSettings>, start_up: &StartUp) -> Self {
+        start_up.begin(Step::Importing);
+        import_java(config);
+        start_up.begin(Step::Opening);
         let opened = files::open(&config.data_dir, &config.data_log_dir, config.data_dir_autocreate);
         let (dir, lock) = opened.unwrap_or_else(|error| exit(EXIT_DATA, error));
         if member.is_some() && !config.quorum.db_autocreate {
@@ -360,15 +389,9 @@ fn policy(config: &Config) -> Policy {
     }
 }
 
-/// The first address of a name, one of IPv4 before those of IPv6: `localhost` is 127.0.0.1. Source: `InetAddress.getByName`.
-pub fn resolve(name: &str) -> std::io::Result<Option<IpAddr>> {
-    let found: Vec<IpAddr> = (name, 0).to_socket_addrs()?.map(|address| address.ip()).collect();
-    Ok(found.iter().find(|ip| ip.is_ipv4()).or(found.first()).copied())
-}
-
 fn address(config: &Config) -> Option<IpAddr> {
     let name = config.client_port_address.as_deref()?;
-    match resolve(name) {
+    match listener::resolve(name) {
         Ok(Some(ip)) => Some(ip),
         Ok(None) => exit(EXIT_PORT, format_args!("clientPortAddress={name} resolves to no address")),
         Err(error) => exit(EXIT_PORT, format_args!("clientPortAddress={name}: {error}")),
@@ -442,14 +465,17 @@ impl CommitThread {
     fn recover(
         dir: files::DataDir,
         tree_settings: tree::Settings,
-        is_member: bool,
+        member: Option<&MemberSettings>,
+        start_up: Arc<StartUp>,
     ) -> (Self, recovery::Recovered, recovery::Loading) {
         let (main, job) = channel::<Box<dyn FnOnce() + Send>>();
         let (sender, recovered) = channel();
+        let (is_member, told) = (member.is_some(), start_up.clone());
         let work = move || {
-            let recovered = match recovery::recover(&dir, tree_settings) {
+            let recover = || recovery::recover(&dir, tree_settings, &told);
+            let recovered = match recover() {
                 Err(error) if error.is_damage() && is_member => {
-                    recovery::move_aside(&dir, &error).and_then(|()| recovery::recover(&dir, tree_settings))
+                    recovery::move_aside(&dir, &error).and_then(|()| recover())
                 }
                 recovered => recovered,
             };
@@ -461,8 +487,13 @@ impl CommitThread {
         };
         let spawned = std::thread::Builder::new().name("zkfast-commit".to_owned()).spawn(work);
         let thread = spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread commit: {error}")));
-        let (recovered, loading) =
+        let (mut recovered, loading) =
             recovered.recv().unwrap_or_else(|_| exit(EXIT_BUG, "the data was not read"));
+        if let Some(MemberSettings { membership, .. }) = member {
+            let version = membership.config_version.max(recovered.epochs.config_version);
+            recovered.restored.set_config(&with_version(&membership.config_text, version), version);
+        }
+        start_up.begin(Step::Joining);
         (Self { main, thread }, recovered, loading)
     }
 

@@ -7,6 +7,7 @@ mod differential;
 mod engines;
 mod ensemble;
 mod hostile;
+mod http;
 mod inputs;
 mod java_data;
 mod log_lines;

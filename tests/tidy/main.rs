@@ -20,6 +20,13 @@ const SHELL: [&str; 4] = ["src/server/", "src/client/net.rs", "src/main.rs", "sr
 /// The only places that may name the runtime, so that another one can stand in where io_uring is forbidden.
 const RUNTIME: [&str; 1] = ["src/server/rt/"];
 
+/// The only places that may name what serves HTTP.
+const HTTP: [&str; 1] = ["src/server/http/"];
+
+/// The crates of these places.
+const RUNTIME_CRATES: [&str; 1] = ["glommio"];
+const HTTP_CRATES: [&str; 3] = ["hyper", "hyper_util", "tokio"];
+
 /// First path segments under `std` that belong to the shell. `core::net::IpAddr` is data and stays allowed.
 const WORLD_MODULES: [&str; 5] = ["fs", "net", "thread", "env", "process"];
 
@@ -43,10 +50,22 @@ fn only_the_runtime_module_names_glommio() {
     let mut findings = Vec::new();
     for path in rust_files("src") {
         if !is_in(&path, &RUNTIME) {
-            findings.extend(runtime_findings(&path, &read(&path)));
+            findings.extend(crate_findings(&path, &read(&path), &RUNTIME_CRATES));
         }
     }
     assert_none(&findings, "the runtime is named outside src/server/rt");
+}
+
+/// Only the HTTP server names hyper and tokio: no other thread runs on them.
+#[test]
+fn only_the_http_server_names_hyper_and_tokio() {
+    let mut findings = Vec::new();
+    for path in rust_files("src") {
+        if !is_in(&path, &HTTP) {
+            findings.extend(crate_findings(&path, &read(&path), &HTTP_CRATES));
+        }
+    }
+    assert_none(&findings, "hyper or tokio is named outside src/server/http");
 }
 
 /// The core is a function of its inputs: no file, socket, thread, environment, clock or unseeded randomness in it.
@@ -64,7 +83,7 @@ fn the_core_does_not_know_the_world() {
 /// Each place that a rule lets through is there: a rule that guards what is gone guards nothing.
 #[test]
 fn the_places_of_rules_exist() {
-    let places = SHELL.iter().chain(&RUNTIME);
+    let places = SHELL.iter().chain(&RUNTIME).chain(&HTTP);
     let missing: Vec<String> =
         places.filter(|place| !root().join(place).exists()).map(|p| p.to_string()).collect();
     assert_none(&missing, "a rule names a place that does not exist");
@@ -181,9 +200,10 @@ fn source_findings(lock: &str) -> Vec<String> {
     findings
 }
 
-fn runtime_findings(path: &str, text: &str) -> Vec<String> {
+fn crate_findings(path: &str, text: &str, crates: &[&str]) -> Vec<String> {
     let code = code_of(text);
-    words(&code, "glommio").map(|at| format!("{path}:{}: glommio", line_of(&code, at))).collect()
+    let finding = |name: &str, at| format!("{path}:{}: {name}", line_of(&code, at));
+    crates.iter().flat_map(|name| words(&code, name).map(move |at| finding(name, at))).collect()
 }
 
 fn world_findings(path: &str, text: &str) -> Vec<String> {
@@ -343,9 +363,11 @@ mod rules_find_what_is_wrong {
     #[test]
     fn runtime() {
         let bad = "use glommio::timer;\nfn f() { ::glommio::spawn_local(x) }\n";
-        assert_eq!(runtime_findings("a.rs", bad), ["a.rs:1: glommio", "a.rs:2: glommio"]);
+        assert_eq!(crate_findings("a.rs", bad, &RUNTIME_CRATES), ["a.rs:1: glommio", "a.rs:2: glommio"]);
         let good = "//! glommio runs this\nconst A: &str = \"glommio\"; /* glommio */ fn glommio_like() {}\n";
-        assert_eq!(runtime_findings("a.rs", good), [""; 0]);
+        assert_eq!(crate_findings("a.rs", good, &RUNTIME_CRATES), [""; 0]);
+        let http = "use tokio::net;\nuse hyper_util::rt;\nmod my_tokio;\n";
+        assert_eq!(crate_findings("a.rs", http, &HTTP_CRATES), ["a.rs:2: hyper_util", "a.rs:1: tokio"]);
     }
 
     /// Files, sockets, threads, clocks, the environment and unseeded randomness are found in every form of import.

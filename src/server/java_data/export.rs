@@ -6,6 +6,7 @@ use super::source::{FOLDER, is_directory};
 use super::target::Target;
 use crate::proto::Zxid;
 use crate::server::bulk::BulkFile;
+use crate::server::start_up::StartUp;
 use crate::server::{files, recovery};
 use crate::snapshot::java::{self, Encoder, Form};
 use crate::tree;
@@ -65,7 +66,7 @@ pub fn export(
     }
     let (dir, _lock) = files::open(data, data_log, false)?;
     let target = Target::begin(&[target, target], FOLDER)?;
-    let (recovered, _) = recovery::recover(&dir, settings)?;
+    let (recovered, _) = recovery::recover(&dir, settings, &StartUp::default())?;
     let recovery::Recovered { mut restored, replayed, epochs, .. } = recovered;
     let zxid = restored.zxid;
     let mut nodes = Vec::new();

@@ -26,7 +26,7 @@ mod wait;
 
 use super::cores::Cpu;
 use crate::config::Engine;
-pub use choice::choose;
+pub use choice::{Choice, choose};
 use executor::Reactor;
 use std::future::Future;
 use std::io;

@@ -1,0 +1,261 @@
+//! The answers.
+
+use super::super::Clock;
+use super::super::start_up::StartUp;
+use super::ask::{Asker, NoAnswer, Row, Server};
+use super::router::{COMMAND_METHODS, Route, parameter, route};
+use super::stream::Pieces;
+use crate::admin::{self, Command, Facts, FourLetterWord, Health, Member, Observer, Progress, Status};
+use crate::config::{AdminConfig, Config};
+use bytes::Bytes;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Request, Response, StatusCode};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How old the last thing that the server said may be for `/ready` where it does not answer now: a disk that stands still
+/// for a moment is no reason to send clients elsewhere.
+const READY_AGE_MAX: Duration = Duration::from_secs(5);
+
+const JSON: &str = "application/json";
+const HTML: &str = "text/html;charset=utf-8";
+const PLAIN: &str = "text/plain;charset=utf-8";
+
+/// An answer before it is a response.
+struct Answer {
+    status: StatusCode,
+    kind: &'static str,
+    body: Pieces,
+    /// What the path knows, of an answer to a method that it does not know.
+    allow: Option<&'static str>,
+}
+
+impl Answer {
+    fn new(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { status, kind, body: Pieces::new(body), allow: None }
+    }
+
+    fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self::new(status, JSON, body)
+    }
+
+    fn error(status: StatusCode, why: &str) -> Self {
+        Self::new(status, PLAIN, format!("{status}: {why}\n"))
+    }
+
+    fn allowing(self, methods: &'static str) -> Self {
+        Self { allow: Some(methods), ..self }
+    }
+
+    fn into_response(self) -> Response<Pieces> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        let mut set = |name: HeaderName, value| headers.insert(name, HeaderValue::from_static(value));
+        set(CONTENT_TYPE, self.kind);
+        set(X_CONTENT_TYPE_OPTIONS, "nosniff");
+        set(CACHE_CONTROL, "no-store");
+        if let Some(methods) = self.allow {
+            set(ALLOW, methods);
+        }
+        response
+    }
+}
+
+/// What is served on one port.
+#[derive(Debug)]
+pub struct Site {
+    command_url: String,
+    facts: Arc<Facts>,
+    asker: Asker,
+    start_up: Arc<StartUp>,
+    clock: Clock,
+    /// Observers as they were when `observer_connection_stat_reset` was asked last.
+    observers_before: RefCell<Vec<Observer>>,
+}
+
+/// What does not change while the server runs.
+pub fn facts(config: &Config) -> Facts {
+    let mut properties = config.admin.shown.properties.clone();
+    properties.extend(super::super::environment::properties());
+    properties.sort_unstable();
+    let ensemble = || config.quorum.ensemble.clone();
+    let id = config.quorum.my_id.filter(|_| config.is_distributed());
+    Facts {
+        initial_configuration: config.admin.shown.file.clone(),
+        properties,
+        member: id.map(|id| Member { id, ensemble: ensemble() }),
+        last_snapshot: None,
+    }
+}
+
+impl Site {
+    /// What `server` says once it is there, and `start_up` before.
+    pub fn new(
+        admin: &AdminConfig,
+        facts: Facts,
+        server: Arc<OnceLock<Server>>,
+        start_up: Arc<StartUp>,
+        clock: Clock,
+    ) -> Self {
+        let command_url = admin.command_url.clone();
+        Self {
+            command_url,
+            facts: Arc::new(facts),
+            asker: Asker::new(server),
+            start_up,
+            clock,
+            observers_before: RefCell::default(),
+        }
+    }
+
+    /// Answers a request. Its body is not read: no command wants one.
+    pub async fn answer<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Pieces> {
+        let began = Instant::now();
+        let (method, uri) = (request.method(), request.uri());
+        let answer = match route(method, uri.path(), uri.query(), &self.command_url) {
+            Route::Index => Answer::new(StatusCode::OK, PLAIN, self.index()),
+            Route::Live => Answer::json(StatusCode::OK, admin::live(self.uptime_ms())),
+            Route::Ready => self.ready().await,
+            Route::StartUp => self.started().await,
+            Route::Links => Answer::new(StatusCode::OK, HTML, admin::links(&self.command_url)),
+            Route::Command { name, query, is_post } => self.command(&name, &query, is_post).await,
+            Route::Options => Answer::new(StatusCode::OK, PLAIN, "").allowing(COMMAND_METHODS),
+            Route::NotFound => Answer::error(StatusCode::NOT_FOUND, "/ lists what there is"),
+            Route::BadPath => {
+                Answer::error(StatusCode::BAD_REQUEST, "the path is not encoded in UTF-8 and %XX")
+            }
+            Route::NotAllowed(methods) => {
+                Answer::error(StatusCode::METHOD_NOT_ALLOWED, methods).allowing(methods)
+            }
+            Route::Forbidden => Answer::error(StatusCode::FORBIDDEN, "no TRACE here"),
+            Route::NotImplemented => Answer::error(StatusCode::NOT_IMPLEMENTED, COMMAND_METHODS),
+        };
+        log::debug!(target: "http", "answered: peer={peer} method={method} path={} status={} took_ms={}",
+            admin::Text(uri.path()), answer.status.as_u16(), began.elapsed().as_millis());
+        answer.into_response()
+    }
+
+    fn index(&self) -> String {
+        format!(
+            "zkfast {}\n\n\
+             {}  commands, with JSON as ZooKeeper's AdminServer\n\
+             /live  200 while the process runs\n\
+             /startup  200 once the server has served, 503 with how far it is before\n\
+             /ready  200 while clients are served, 503 with the reasons otherwise\n",
+            env!("CARGO_PKG_VERSION"),
+            self.command_url
+        )
+    }
+
+    fn uptime_ms(&self) -> u64 {
+        self.clock.mono_us() as u64 / 1000
+    }
+
+    fn progress(&self) -> Progress {
+        self.start_up.progress(self.uptime_ms())
+    }
+
+    async fn ready(&self) -> Answer {
+        let said = self.asker.said().await;
+        let health = self.asker.server().map(|_| Health {
+            last: said.as_ref().map(|said| &*said.status),
+            age_ms: said.as_ref().map_or(0, |said| said.age().as_millis() as u64),
+            age_max_ms: READY_AGE_MAX.as_millis() as u64,
+            is_stopping: self.asker.is_stopping(),
+        });
+        let (is_ready, body) = admin::ready(health, &self.progress());
+        Answer::json(ok_or_unavailable(is_ready), body)
+    }
+
+    async fn started(&self) -> Answer {
+        if !self.asker.has_served() {
+            self.asker.said().await;
+        }
+        let has_started = self.asker.has_served();
+        Answer::json(ok_or_unavailable(has_started), admin::started(has_started, &self.progress()))
+    }
+
+    async fn command(&self, name: &str, query: &str, is_post: bool) -> Answer {
+        let Some(command) = Command::find(name) else {
+            return Answer::json(StatusCode::OK, admin::unknown(name));
+        };
+        if is_post {
+            return Answer::json(
+                StatusCode::METHOD_NOT_ALLOWED,
+                admin::no_answer(name, Some("it wants GET")),
+            )
+            .allowing(COMMAND_METHODS);
+        }
+        let mask = match command {
+            Command::SetTraceMask => match Command::trace_mask(parameter(query, "traceMask").as_deref()) {
+                Ok(mask) => Some(mask),
+                Err(body) => return Answer::json(StatusCode::OK, body),
+            },
+            _ => None,
+        };
+        let row = if command.is_long() { Row::Long } else { Row::Short };
+        let (mut status, turn) = match self.asker.ask(command.word(), mask, row).await {
+            Ok(answered) => answered,
+            // As Java, whose server is not there yet.
+            Err(NoAnswer::Starting) => return Answer::json(StatusCode::OK, admin::no_answer(name, None)),
+            Err(why) => {
+                let body = admin::no_answer(name, Some(&why.to_string()));
+                return Answer::json(StatusCode::SERVICE_UNAVAILABLE, body);
+            }
+        };
+        match command {
+            Command::ObserverConnectionStatReset => {
+                self.observers_before.replace(std::mem::take(&mut status.observers));
+            }
+            Command::Observers => {
+                let (before, observers) = (self.observers_before.borrow(), &mut status.observers);
+                *observers = observers.drain(..).map(|observer| observer.since(&before)).collect();
+            }
+            _ => {}
+        }
+        let (facts, cell, typed) = (self.facts.clone(), self.asker.cell(), name.to_owned());
+        let render = move || {
+            let body = rendered(command, &typed, status, &facts, cell.get());
+            // Of a short answer; that of a long one goes with it.
+            (body, turn)
+        };
+        // A thread that panics ends the process.
+        let Ok((body, turn)) = tokio::task::spawn_blocking(render).await else {
+            return Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was not rendered");
+        };
+        let mut answer = Answer::json(StatusCode::OK, body);
+        if row == Row::Long {
+            answer.body.hold(turn);
+        }
+        answer
+    }
+}
+
+/// The answer to a command, with what only the shell knows. It reads directories, so it may wait for a disk.
+fn rendered(
+    command: Command,
+    typed: &str,
+    mut status: Box<Status>,
+    facts: &Facts,
+    server: Option<&Server>,
+) -> Vec<u8> {
+    let Some(Server { about, shared, .. }) = server else { return admin::no_answer(typed, None) };
+    about.fill_in(command.word(), &mut status, shared);
+    if command.word() == FourLetterWord::Srst {
+        shared.admission.forget_rejected();
+    }
+    match command {
+        Command::LastSnapshot => {
+            let facts = Facts { last_snapshot: about.last_snapshot(), ..facts.clone() };
+            command.answer(typed, &status, &facts)
+        }
+        _ => command.answer(typed, &status, facts),
+    }
+}
+
+fn ok_or_unavailable(is_ok: bool) -> StatusCode {
+    if is_ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}

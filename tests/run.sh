@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli lecture metrics size large packages"
+STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli lecture metrics admin size large packages"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -42,6 +42,7 @@ kazoo3    the same against three servers that form one service
 zkcli     ZooKeeper's own command line (tests/compat/zkcli.py)
 lecture   leader election with SIGKILL by three processes (tests/compat/lecture.py)
 metrics   what mntr counts, beside Apache ZooKeeper under the same traffic, in every role (tests/compat/metrics.py)
+admin     every command of HTTP, beside Apache ZooKeeper in the same state, in every role (tests/compat/admin.py)
 size      a tree of 250 MB, full load, slow flushes: servers stopped, emptied, killed; beside Java (tests/compat/size.py)
 large     a list of 300,000 children, 100,000 watches, 3,000 sessions that lose their leader (tests/compat/large.py)
 packages  the image run as an ensemble by bubblewrap, the Helm chart, the .deb and the .rpm (tests/packaging)
@@ -114,6 +115,7 @@ step() {
     zkcli) "$ZKFAST_PYTHON" tests/compat/zkcli.py ;;
     lecture) "$ZKFAST_PYTHON" tests/compat/lecture.py ;;
     metrics) "$ZKFAST_PYTHON" tests/compat/metrics.py ;;
+    admin) "$ZKFAST_PYTHON" tests/compat/admin.py ;;
     size) "$ZKFAST_PYTHON" tests/compat/size.py ;;
     large) "$ZKFAST_PYTHON" tests/compat/large.py ;;
     packages) packages ;;
@@ -122,7 +124,7 @@ step() {
 
 needs() {
   case $1 in
-    test | epoll | metrics | packages) echo build setup ;;
+    test | epoll | metrics | admin | packages) echo build setup ;;
     kazoo | kazoo3 | zkcli | lecture | size | large) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }

@@ -5,7 +5,8 @@ use bytes::BufMut;
 use zkfast::database::{Builder, Database, FuzzyReplay};
 use zkfast::proto::Zxid;
 use zkfast::snapshot::java::{
-    Damage, Decoder, Encoder, Form, LogReader, Place, Progress, Seen, put_log_entry, put_log_header,
+    Damage, Decoder, Encoder, Form, LOG_HEADER_BYTES, LogEnd, LogNext, LogReader, Place, Progress, Seen,
+    log_end, next_log_entry, put_log_entry, put_log_header,
 };
 use zkfast::tree::NodeImage;
 
@@ -126,10 +127,27 @@ pub fn log(input: &[u8]) -> bool {
         if let Some(torn) = end.torn {
             assert!(torn.offset + torn.bytes <= file.len());
         }
+        // What a later file may begin with depends on those before it.
+        if number == 1 {
+            check_entries(&file, end);
+        }
     }
     let Ok((mut database, _)) = replay.finish() else { return false };
     check_database(&mut database);
     true
+}
+
+/// A reader that takes entries one by one finds what the reader of the whole file found.
+fn check_entries(file: &[u8], end: LogEnd) {
+    let (mut at, mut entries, mut last) = (LOG_HEADER_BYTES.min(file.len()), 0, None);
+    while let LogNext::Entry { zxid, bytes, .. } = next_log_entry(&file[at..]) {
+        (at, entries, last) = (at + bytes, entries + 1, Some(zxid));
+    }
+    assert_eq!(entries, end.entries);
+    if file.len() >= LOG_HEADER_BYTES {
+        let torn = log_end(&file[at..], last).expect("the whole file was read").map(|torn| torn.bytes);
+        assert_eq!(torn, end.torn.map(|torn| torn.bytes));
+    }
 }
 
 /// Puts right the checksums of entries that are 0, as far as their lengths lead.

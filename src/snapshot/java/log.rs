@@ -8,8 +8,14 @@ use super::{Adler, DATA_BYTES_MAX, FILE_HEADER_BYTES, LOG_DBID, LOG_MAGIC, VERSI
 use crate::proto::Zxid;
 use bytes::BufMut;
 
+/// Bytes before a file's first entry.
+pub const LOG_HEADER_BYTES: usize = FILE_HEADER_BYTES;
 /// Checksum (8) and length (4) before an entry.
 const ENTRY_HEADER_BYTES: usize = 12;
+/// Bytes of an entry beside its txn: before it, and the end mark.
+pub const LOG_FRAME_BYTES: usize = ENTRY_HEADER_BYTES + 1;
+/// Most bytes of an entry with its frame.
+pub const LOG_ENTRY_BYTES_MAX: usize = LOG_FRAME_BYTES + DATA_BYTES_MAX;
 /// After an entry. Source: `FileTxnLog`, `Util.readTxnBytes`.
 const END_MARK: u8 = b'B';
 /// Session (8), cxid (4), zxid (8), time (8), type (4).
@@ -180,20 +186,14 @@ impl LogReader {
         mut each: impl FnMut(Zxid, &[u8]) -> Result<(), E>,
     ) -> Result<LogEnd, LogError<E>> {
         let mut end = LogEnd::default();
-        let Some((header, _)) = bytes.split_at_checked(FILE_HEADER_BYTES) else {
+        let Some((header, _)) = bytes.split_first_chunk() else {
             // A crash right after the file was made.
             return match place {
                 Place::Newest => Ok(end),
                 Place::Inner => Err(LogDamage { offset: bytes.len(), seen: LogSeen::Empty }.into()),
             };
         };
-        let int = |at: usize| i32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
-        if int(0) != LOG_MAGIC {
-            return Err(LogDamage { offset: 0, seen: LogSeen::Magic(int(0)) }.into());
-        }
-        if int(4) != VERSION {
-            return Err(LogDamage { offset: 4, seen: LogSeen::Version(int(4)) }.into());
-        }
+        check_log_header(header)?;
         let mut at = FILE_HEADER_BYTES;
         loop {
             let damage = |seen| LogDamage { offset: at, seen };
@@ -235,6 +235,81 @@ impl LogReader {
         self.last = Some(zxid);
         Ok(())
     }
+}
+
+/// Checks what a log file begins with.
+///
+/// # Errors
+/// The file is no log of ZooKeeper, or of another version.
+pub fn check_log_header(header: &[u8; LOG_HEADER_BYTES]) -> Result<(), LogDamage> {
+    let int = |at: usize| i32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    match (int(0), int(4)) {
+        (LOG_MAGIC, VERSION) => Ok(()),
+        (LOG_MAGIC, version) => Err(LogDamage { offset: 4, seen: LogSeen::Version(version) }),
+        (magic, _) => Err(LogDamage { offset: 0, seen: LogSeen::Magic(magic) }),
+    }
+}
+
+/// What some bytes of a log file begin with, where it is read in pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogNext<'a> {
+    /// An entry.
+    Entry {
+        /// Its zxid.
+        zxid: Zxid,
+        /// Header, record, and the digest where there is one.
+        txn: &'a [u8],
+        /// Bytes of the entry with its frame.
+        bytes: usize,
+    },
+    /// An entry with a whole frame that must not be used.
+    Bad {
+        /// What is wrong with it.
+        seen: LogSeen,
+        /// As it stands in the file.
+        txn: &'a [u8],
+        /// Bytes of the entry with its frame.
+        bytes: usize,
+    },
+    /// An entry of so many bytes, of which some are not among those given. Where the file ends before, this is its end.
+    Cut {
+        /// Bytes of the entry with its frame.
+        bytes: usize,
+    },
+    /// No entry: Java takes the file for ended here. [`log_end`] says whether it is right.
+    End,
+}
+
+/// Reads the entry at the start of `bytes`.
+pub fn next_log_entry(bytes: &[u8]) -> LogNext<'_> {
+    let Some((_, length)) = entry_header(bytes, 0) else {
+        return LogNext::Cut { bytes: ENTRY_HEADER_BYTES };
+    };
+    let Some(length) = usize::try_from(length).ok().filter(|length| *length <= DATA_BYTES_MAX) else {
+        return LogNext::End;
+    };
+    let framed = ENTRY_HEADER_BYTES + length + 1;
+    if bytes.len() < framed {
+        return LogNext::Cut { bytes: framed };
+    }
+    let txn = &bytes[ENTRY_HEADER_BYTES..framed - 1];
+    match entry(bytes, 0) {
+        Ok(Found::End) => LogNext::End,
+        Ok(Found::Entry(txn)) => match zxid_of(txn) {
+            Some(zxid) => LogNext::Entry { zxid, txn, bytes: framed },
+            None => LogNext::Bad { seen: LogSeen::Short(txn.len()), txn, bytes: framed },
+        },
+        Err(seen) => LogNext::Bad { seen, txn, bytes: framed },
+    }
+}
+
+/// Judges `rest`, which follows the last entry of a file, `last`: zeroes only, or a record that was never whole. Offsets
+/// count from the start of `rest`.
+///
+/// # Errors
+/// An entry that was whole once: with another length, without its end mark, or further on.
+pub fn log_end(rest: &[u8], last: Option<Zxid>) -> Result<Option<Torn>, LogSeen> {
+    torn(rest, 0, last).map_err(|(_, seen)| seen)
 }
 
 fn zxid_of(entry: &[u8]) -> Option<Zxid> {

@@ -19,7 +19,10 @@ mod log;
 
 pub use decode::{Damage, Decoder, Progress, Seen, Tail};
 pub use encode::Encoder;
-pub use log::{LogDamage, LogEnd, LogError, LogReader, LogSeen, Place, Torn, put_log_entry, put_log_header};
+pub use log::{
+    LOG_ENTRY_BYTES_MAX, LOG_FRAME_BYTES, LOG_HEADER_BYTES, LogDamage, LogEnd, LogError, LogNext, LogReader,
+    LogSeen, Place, Torn, check_log_header, log_end, next_log_entry, put_log_entry, put_log_header,
+};
 
 use crate::proto::Zxid;
 

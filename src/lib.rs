@@ -8,6 +8,8 @@
 //! it), `client` (used by sim and by loadgen).
 //!
 //! ```text
+//! tool ---> server, and all that is right of it
+//!
 //! server, sim ---> driver ---> replica ---> zab, session, watch ------\
 //!                     \------> storage ---> wal, snapshot ---> database ---> txn ---> tree ---> auth ---> proto
 //! ```
@@ -32,6 +34,7 @@
 //! | [`admin`] | four-letter words and metrics as text, commands of HTTP as JSON | it renders what it is given and asks no other part |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
 //! | `server` | sockets, files, clocks, threads; HTTP; import and export of ZooKeeper's data | nothing is answered before it is durable; after the first error of the log the process ends |
+//! | `tool` | commands beside the server: what is in a log or a snapshot (feature `tool`) | what a script reads goes to standard output, the rest elsewhere |
 //!
 //! Pages for people are in [`docs`].
 
@@ -50,6 +53,8 @@ pub mod session;
 pub mod sim;
 pub mod snapshot;
 pub mod storage;
+#[cfg(feature = "tool")]
+pub mod tool;
 pub mod tree;
 pub mod txn;
 pub mod wal;
@@ -73,6 +78,7 @@ macro_rules! page {
             "[glossary]: self::glossary\n",
             "[http]: self::http\n",
             "[limits]: self::limits\n",
+            "[offline]: self::offline\n",
             "[operating]: self::operating\n",
             "[packages]: self::packages\n",
             "[reliability]: self::reliability\n",
@@ -129,6 +135,8 @@ pub mod docs {
 
     #[doc = page!("docs/packages.md")]
     pub mod packages {}
+    #[doc = page!("docs/offline.md")]
+    pub mod offline {}
 
     #[doc = page!("docs/four-letter-words.md")]
     pub mod four_letter_words {}

@@ -10,11 +10,12 @@ use std::process::ExitCode;
 use zkfast::config::{self, Config, Finding, Loaded, Loader, Overrides, Severity, Sources, suggestion};
 use zkfast::server::logging::{Format, Text};
 use zkfast::server::{self, EXIT_DATA, EXIT_HOST, EXIT_USAGE, java_data};
+use zkfast::tool::offline::{self, LogArgs, SnapshotArgs};
 use zkfast::tree::{Digests, ExtendedTypes};
 
 const STATUSES: &str = "Exit status:
    0  stopped by TERM or INT; the command did what it was told
-   1  zkfast check: the server would not start
+   1  zkfast check: the server would not start; zkfast log, zkfast snapshot: damage or a difference was found
    2  a flag or the configuration cannot be used
    3  the data directory cannot be used
    4  a port or an address is taken, or not this host's
@@ -83,6 +84,10 @@ enum Command {
                       5 standard output could not be written"
     )]
     Export(ExportArgs),
+    /// Shows, checks and repairs logs of zkfast and of ZooKeeper: list, verify, summary, recover.
+    Log(LogArgs),
+    /// Shows, checks and compares snapshots of zkfast and of ZooKeeper: list, show, summary, sizes, compare, verify.
+    Snapshot(SnapshotArgs),
     /// Prints a script with which a shell completes zkfast's arguments.
     #[command(after_help = "Example:\n  zkfast completion bash > /etc/bash_completion.d/zkfast")]
     Completion {
@@ -100,7 +105,7 @@ enum Command {
 }
 
 /// Names of [`Command`].
-const COMMANDS: [&str; 5] = ["check", "import", "export", "completion", "man"];
+const COMMANDS: [&str; 7] = ["check", "import", "export", "log", "snapshot", "completion", "man"];
 
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
@@ -301,6 +306,8 @@ fn main() -> ExitCode {
         Some(Command::Check(_)) => unreachable!("returned above"),
         Some(Command::Import(args)) => import(args, &jvm_flags),
         Some(Command::Export(args)) => export(args, &jvm_flags),
+        Some(Command::Log(args)) => offline::run_log(args),
+        Some(Command::Snapshot(args)) => offline::run_snapshot(args),
         Some(Command::Completion { shell }) => completion(shell),
         Some(Command::Man { command }) => man(command.as_deref()),
         None => {

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The folder of zkfast's files, beside ZooKeeper's `version-2`.
-pub(super) const FOLDER: &str = "zkfast-1";
+pub(crate) const FOLDER: &str = "zkfast-1";
 
 /// Names of spare segments begin with this; a number follows.
 const SPARE_PREFIX: &str = "spare.";

@@ -202,7 +202,7 @@ class Server:
 
 def status_after_term(words):
     """The exit status of a server after SIGTERM: 0, or 128 + 15 for a JVM."""
-    return 143 if words[0] == str(HERE / "reference.sh") else 0
+    return 143 if words[0] in (str(HERE / "reference.sh"), "java") else 0
 
 
 def run_cases(cases, folder):

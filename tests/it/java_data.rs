@@ -43,11 +43,11 @@ fn options() -> Options {
     Options { settings, without_log: false, trust_empty: is_3_4() }
 }
 
-fn keys(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+pub fn keys(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     [KEYS, more].concat()
 }
 
-fn connect(address: SocketAddr) -> Connection {
+pub fn connect(address: SocketAddr) -> Connection {
     let connect = Connect { timeout_ms: 600_000, ..Connect::default() };
     Connection::connect(address, &connect, ANSWER_TIMEOUT).expect("a session")
 }
@@ -62,7 +62,7 @@ fn wait_for_quorum(address: SocketAddr) {
 }
 
 /// Id and password of a session.
-type Identity = (SessionId, [u8; 16]);
+pub type Identity = (SessionId, [u8; 16]);
 
 /// Attaches to a session that must still be open.
 fn attach(address: SocketAddr, session: Identity) -> Connection {
@@ -71,7 +71,7 @@ fn attach(address: SocketAddr, session: Identity) -> Connection {
     connection.unwrap_or_else(|error| panic!("session {:#x}: {error}", session.0))
 }
 
-fn call(connection: &mut Connection, request: &Request) -> Body {
+pub fn call(connection: &mut Connection, request: &Request) -> Body {
     let reply = connection.call(request, &mut Vec::new()).expect("a reply");
     assert_eq!(reply.header.err, 0, "{request:?}");
     reply.body
@@ -82,15 +82,15 @@ fn create(op: OpCode, path: &str, data: Option<&[u8]>, flags: i32, acl: Vec<Acl>
     Request::Create { op, path: path.into(), data, acl, flags, ttl_ms: 86_400_000 }
 }
 
-fn node(path: &str) -> Request {
+pub fn node(path: &str) -> Request {
     create(OpCode::CREATE, path, Some(path.as_bytes()), 0, vec![Acl::open()])
 }
 
-fn set(path: &str, data: &str) -> Request {
+pub fn set(path: &str, data: &str) -> Request {
     Request::SetData { path: path.into(), data: Some(data.into()), version: -1 }
 }
 
-fn delete(path: &str) -> Request {
+pub fn delete(path: &str) -> Request {
     Request::Delete { path: path.into(), version: -1 }
 }
 
@@ -183,7 +183,7 @@ fn every_kind_of_znode() -> Vec<Request> {
 }
 
 /// Creates every kind of znode. Gives the sessions that it leaves open.
-fn fill(address: SocketAddr) -> Vec<Identity> {
+pub fn fill(address: SocketAddr) -> Vec<Identity> {
     let mut one = connect(address);
     let mut two = connect(address);
     for request in every_kind_of_znode() {
@@ -286,7 +286,7 @@ fn assert_same(one: &Content, other: &Content, what: &str) {
     assert_eq!(one.sessions, other.sessions, "{what}: sessions");
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry").path()) {
         let target = to.join(entry.file_name().expect("a name"));
@@ -312,11 +312,11 @@ fn fingerprint(folder: &Path) -> Vec<(String, usize, u32)> {
     files
 }
 
-fn zkfast(args: &[&str]) -> Output {
+pub fn zkfast(args: &[&str]) -> Output {
     Command::new(zkfast_binary()).args(args).output().expect("zkfast runs")
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 

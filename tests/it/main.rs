@@ -11,6 +11,7 @@ mod http;
 mod inputs;
 mod java_data;
 mod log_lines;
+mod offline;
 mod pause;
 mod preload;
 mod settings;

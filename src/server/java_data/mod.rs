@@ -25,3 +25,4 @@ pub use export::{Exported, export};
 pub use import::import;
 pub use imported::{Imported, Options};
 pub use source::{FOLDER, Source, only_java};
+pub(crate) use unpack::unpack;

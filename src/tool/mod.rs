@@ -1,0 +1,3 @@
+//! Commands of `zkfast` beside the server.
+
+pub mod offline;

@@ -11,6 +11,8 @@ use zkfast::config::{self, Config, Finding, Loaded, Loader, Overrides, Severity,
 use zkfast::server::logging::{Format, Text};
 use zkfast::server::{self, EXIT_DATA, EXIT_HOST, EXIT_USAGE, java_data};
 use zkfast::tool::offline::{self, LogArgs, SnapshotArgs};
+use zkfast::tool::dev::{self, DevArgs};
+use zkfast::tool::status::{self, StatusArgs};
 use zkfast::tree::{Digests, ExtendedTypes};
 
 const STATUSES: &str = "Exit status:
@@ -43,9 +45,9 @@ struct Args {
     file: ConfigFile,
     #[command(flatten)]
     flags: Flags,
-    /// Log lines of this level and above.
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info", ignore_case = true, value_parser = PossibleValuesParser::new(LEVELS))]
-    log_level: String,
+    /// Log lines of this level and above. By default info, and of `zkfast dev` warn.
+    #[arg(long, global = true, value_name = "LEVEL", ignore_case = true, value_parser = PossibleValuesParser::new(LEVELS))]
+    log_level: Option<String>,
     /// Format of log lines.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
@@ -88,6 +90,14 @@ enum Command {
     Log(LogArgs),
     /// Shows, checks and compares snapshots of zkfast and of ZooKeeper: list, show, summary, sizes, compare, verify.
     Snapshot(SnapshotArgs),
+    /// Runs a server for tests: in memory, on a free port of 127.0.0.1, which it prints as one line once clients may
+    /// connect. Nothing remains of it.
+    #[command(after_help = "Examples:\n  zkfast dev\n  zkfast dev --port 2181 --with-parent --json\n\n\
+                            The files are in /dev/shm, where files are memory, and go with the server, or with the next \
+                            `zkfast dev` after one that was killed.")]
+    Dev(DevArgs),
+    /// Shows a table of an ensemble's servers: role, epoch, zxid and lag, latency, connections.
+    Status(StatusArgs),
     /// Prints a script with which a shell completes zkfast's arguments.
     #[command(after_help = "Example:\n  zkfast completion bash > /etc/bash_completion.d/zkfast")]
     Completion {
@@ -105,7 +115,8 @@ enum Command {
 }
 
 /// Names of [`Command`].
-const COMMANDS: [&str; 7] = ["check", "import", "export", "log", "snapshot", "completion", "man"];
+const COMMANDS: [&str; 9] =
+    ["check", "import", "export", "log", "snapshot", "dev", "status", "completion", "man"];
 
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
@@ -298,12 +309,23 @@ fn main() -> ExitCode {
              after its name",
         );
     }
+    let default =
+        if matches!(args.command, Some(Command::Dev(_))) { LevelFilter::Warn } else { LevelFilter::Info };
     // The parser takes these six levels only.
-    server::logging::init(args.log_level.parse().unwrap_or(LevelFilter::Info), args.log_format);
+    let level = args.log_level.and_then(|level| level.parse().ok());
+    server::logging::init(level.unwrap_or(default), args.log_format);
     // Data and passwords are the server's alone: directories get 0700 and files 0600, or less where umask says so.
     server::hide_new_files();
     match args.command {
         Some(Command::Check(_)) => unreachable!("returned above"),
+        Some(Command::Dev(args)) => {
+            dev::run(args, &Files);
+            ExitCode::SUCCESS
+        }
+        Some(Command::Status(args)) => {
+            let (text, status) = status::run(&args);
+            print(text, status)
+        }
         Some(Command::Import(args)) => import(args, &jvm_flags),
         Some(Command::Export(args)) => export(args, &jvm_flags),
         Some(Command::Log(args)) => offline::run_log(args),
@@ -317,7 +339,7 @@ fn main() -> ExitCode {
             let overrides = args.flags.into();
             let sources =
                 Sources { file: file.as_deref(), jvm_flags: &jvm_flags, overrides: Some(&overrides) };
-            server::run(&load(&sources));
+            server::run(&load(&sources), |_| ());
             ExitCode::SUCCESS
         }
     }

@@ -39,8 +39,9 @@ const CHANNEL_SLOTS: usize = 8;
 const ACCEPTED_SLOTS: usize = 256;
 
 /// Runs a server, alone or as a member of an ensemble, until a signal stops it; returns once everything accepted is durable.
+/// Calls `started` with the port for clients, if there is one, once they may connect.
 /// Ends the process, with the status for its reason, where the server cannot start or go on.
-pub fn run(config: &Config) {
+pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     end_on_panic();
     helper::remember_cores();
     let signals = Signals::listen();
@@ -103,6 +104,7 @@ pub fn run(config: &Config) {
     let ended = lifetime::join(shards, threads);
     let engine = engine.backend.engine().name();
     log_started(is_member, opened.port, &opened.dir, &roles, engine, clock);
+    started(opened.port);
     lifetime::watch(&signals, &shared, &notify);
     lifetime::wait(&ended);
     // Writes the counts of lines that were not written.

@@ -18,4 +18,5 @@ mod settings;
 mod slow_disk;
 mod stalls;
 mod systemd;
+mod tools;
 mod words;

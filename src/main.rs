@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use zkfast::config::{self, Config, Finding, Loaded, Loader, Overrides, Severity, Sources, suggestion};
 use zkfast::server::logging::{Format, Text};
 use zkfast::server::{self, EXIT_DATA, EXIT_HOST, EXIT_USAGE, java_data};
-use zkfast::tool::offline::{self, LogArgs, SnapshotArgs};
 use zkfast::tool::dev::{self, DevArgs};
+use zkfast::tool::offline::{self, LogArgs, SnapshotArgs};
 use zkfast::tool::status::{self, StatusArgs};
 use zkfast::tree::{Digests, ExtendedTypes};
 

@@ -102,8 +102,7 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     let listener = opened.socket.map(|socket| (socket, targets));
     let shards = spawn_views(engine.backend, mains, listener, clock, &shared, &commit_shard);
     let ended = lifetime::join(shards, threads);
-    let engine = engine.backend.engine().name();
-    log_started(is_member, opened.port, &opened.dir, &roles, engine, clock);
+    log_started(is_member, opened.port, &opened.dir, &roles, engine.backend.engine().name(), clock);
     started(opened.port);
     lifetime::watch(&signals, &shared, &notify);
     lifetime::wait(&ended);

@@ -79,6 +79,16 @@ impl Connection {
         })
     }
 
+    /// Sets the bound of each wait for one answer and of each write from now on.
+    ///
+    /// # Errors
+    /// The socket does not take it, as it does not take zero.
+    pub fn set_timeout(&mut self, timeout: Duration) -> Result<(), ClientError> {
+        self.stream.set_write_timeout(Some(timeout))?;
+        self.timeout = timeout;
+        Ok(())
+    }
+
     /// Connects and opens, or attaches to, a session.
     ///
     /// # Errors

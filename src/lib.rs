@@ -34,7 +34,7 @@
 //! | [`admin`] | four-letter words and metrics as text, commands of HTTP as JSON | it renders what it is given and asks no other part |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
 //! | `server` | sockets, files, clocks, threads; HTTP; import and export of ZooKeeper's data | nothing is answered before it is durable; after the first error of the log the process ends |
-//! | `tool` | `zkfast`'s commands beside the server: `dev`, `log`, `snapshot`, `status` | what a script reads goes to standard output, the rest elsewhere |
+//! | `tool` | `zkfast`'s commands beside the server: `cli`, `dev`, `log`, `snapshot`, `status` | what a script reads goes to standard output, the rest elsewhere |
 //!
 //! Pages for people are in [`docs`].
 
@@ -69,6 +69,7 @@ macro_rules! page {
             "[architecture]: self::architecture\n",
             "[benchmarks]: self::benchmarks\n",
             "[changes]: self::changes\n",
+            "[cli]: self::cli\n",
             "[compatibility]: self::compatibility\n",
             "[configuration]: self::configuration\n",
             "[contributing]: self::contributing\n",
@@ -135,8 +136,12 @@ pub mod docs {
 
     #[doc = page!("docs/packages.md")]
     pub mod packages {}
+
     #[doc = page!("docs/offline.md")]
     pub mod offline {}
+
+    #[doc = page!("docs/cli.md")]
+    pub mod cli {}
 
     #[doc = page!("docs/four-letter-words.md")]
     pub mod four_letter_words {}

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use zkfast::config::{self, Config, Finding, Loaded, Loader, Overrides, Severity, Sources, suggestion};
 use zkfast::server::logging::{Format, Text};
 use zkfast::server::{self, EXIT_DATA, EXIT_HOST, EXIT_USAGE, java_data};
+use zkfast::tool::cli;
 use zkfast::tool::dev::{self, DevArgs};
 use zkfast::tool::offline::{self, LogArgs, SnapshotArgs};
 use zkfast::tool::status::{self, StatusArgs};
@@ -24,6 +25,7 @@ const STATUSES: &str = "Exit status:
    5  the host refuses io_uring, descriptors, locked memory or a thread; standard output could not be written
   10  the log cannot be written
   11  a bug of zkfast
+zkfast cli has statuses of its own: zkfast cli --help
 
 Examples:
   zkfast -p 2181 --data-dir /var/lib/zkfast --client-port-address 0.0.0.0
@@ -98,6 +100,9 @@ enum Command {
     Dev(DevArgs),
     /// Shows a table of an ensemble's servers: role, epoch, zxid and lag, latency, connections.
     Status(StatusArgs),
+    /// ZooKeeper's command line: a shell, or one verb for scripts, against servers that run.
+    #[command(override_usage = "zkfast cli [OPTIONS] [VERB [ARGS]...]", after_help = cli::after_help())]
+    Cli(cli::CliArgs),
     /// Prints a script with which a shell completes zkfast's arguments.
     #[command(after_help = "Example:\n  zkfast completion bash > /etc/bash_completion.d/zkfast")]
     Completion {
@@ -115,8 +120,8 @@ enum Command {
 }
 
 /// Names of [`Command`].
-const COMMANDS: [&str; 9] =
-    ["check", "import", "export", "log", "snapshot", "dev", "status", "completion", "man"];
+const COMMANDS: [&str; 10] =
+    ["check", "import", "export", "cli", "log", "snapshot", "dev", "status", "completion", "man"];
 
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
@@ -330,6 +335,7 @@ fn main() -> ExitCode {
         Some(Command::Export(args)) => export(args, &jvm_flags),
         Some(Command::Log(args)) => offline::run_log(args),
         Some(Command::Snapshot(args)) => offline::run_snapshot(args),
+        Some(Command::Cli(args)) => ExitCode::from(cli::run(&args)),
         Some(Command::Completion { shell }) => completion(shell),
         Some(Command::Man { command }) => man(command.as_deref()),
         None => {

@@ -3,7 +3,7 @@
 //! Nothing here asks for anything: the shell gathers a [`Status`] and gets bytes for it.
 
 mod commands;
-mod date;
+pub(crate) mod date;
 mod facts;
 mod field;
 mod figures;

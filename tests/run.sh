@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli lecture offline metrics admin size large packages"
+STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli cli lecture offline metrics admin size large packages"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -40,6 +40,7 @@ benches   every benchmark runs once (cargo bench -- --test)
 kazoo     kazoo's own test suite (tests/compat/kazoo)
 kazoo3    the same against three servers that form one service
 zkcli     ZooKeeper's own command line (tests/compat/zkcli.py)
+cli       the same verbs in it and in `zkfast cli`, what they print and do (tests/compat/cli.py)
 lecture   leader election with SIGKILL by three processes (tests/compat/lecture.py)
 offline   zkfast log and zkfast snapshot beside ZooKeeper's own tools, on ZooKeeper's files (tests/compat/offline.py)
 metrics   what mntr counts, beside Apache ZooKeeper under the same traffic, in every role (tests/compat/metrics.py)
@@ -114,6 +115,7 @@ step() {
     kazoo) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py ;;
     kazoo3) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py --servers 3 ;;
     zkcli) "$ZKFAST_PYTHON" tests/compat/zkcli.py ;;
+    cli) "$ZKFAST_PYTHON" tests/compat/cli.py ;;
     lecture) "$ZKFAST_PYTHON" tests/compat/lecture.py ;;
     offline) "$ZKFAST_PYTHON" tests/compat/offline.py ;;
     metrics) "$ZKFAST_PYTHON" tests/compat/metrics.py ;;
@@ -126,7 +128,7 @@ step() {
 
 needs() {
   case $1 in
-    test | epoll | offline | metrics | admin | packages) echo build setup ;;
+    test | epoll | cli | offline | metrics | admin | packages) echo build setup ;;
     kazoo | kazoo3 | zkcli | lecture | size | large) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }

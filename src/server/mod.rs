@@ -62,6 +62,7 @@ mod view_shard;
 mod view_tasks;
 
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
+#[cfg(feature = "tool")]
 pub(crate) use files::FOLDER;
 pub use obstacles::obstacles;
 pub use start::{hide_new_files, run, tree_settings};

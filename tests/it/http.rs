@@ -419,7 +419,7 @@ fn hostile_requests() {
             "endless chunks",
             [
                 &b"POST /commands/nope HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"[..],
-                &b"FFFF\r\n".repeat(1),
+                b"FFFF\r\n",
                 &vec![b'x'; 8 << 20],
             ]
             .concat(),

@@ -25,4 +25,5 @@ pub use export::{Exported, export};
 pub use import::import;
 pub use imported::{Imported, Options};
 pub use source::{FOLDER, Source, only_java};
+#[cfg(feature = "tool")]
 pub(crate) use unpack::unpack;

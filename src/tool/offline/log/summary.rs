@@ -64,7 +64,7 @@ impl<K: Ord> Tally<K> {
         value: impl Fn(K) -> Value,
     ) -> io::Result<()> {
         let mut sorted: Vec<(K, Amount)> = std::mem::take(&mut self.by_key).into_iter().collect();
-        sorted.sort_by(|(_, one), (_, other)| other.txns.cmp(&one.txns));
+        sorted.sort_by_key(|(_, counted)| std::cmp::Reverse(counted.txns));
         let rest = sorted.split_off(top.min(sorted.len()));
         for (key, amount) in sorted {
             output.row(&amount.fields(headed(name, output).bare(name, value(key))))?;

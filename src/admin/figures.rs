@@ -55,13 +55,13 @@ pub fn figures(status: &Status, tell: &mut dyn FnMut(&str, Figure<'_>)) {
     for (name, value) in metrics.counters.each() {
         out.put(name, *value);
     }
-    for (name, summary) in metrics.sizes.each() {
-        out.summary(name, summary, 1);
+    for (name, sizes) in metrics.sizes.each() {
+        out.summary(name, sizes.summary(), 1);
     }
-    for (name, summary) in metrics.times.each() {
-        out.summary(name, summary, MILLISECOND);
+    for (name, times) in metrics.times.each() {
+        out.summary(name, times.summary(), MILLISECOND);
     }
-    for (name, histogram) in metrics.latencies.each() {
+    for (name, histogram) in metrics.each_latency() {
         out.summary(name, histogram.summary(), MILLISECOND);
         for (percentile, part) in [("p50", 500), ("p95", 950), ("p99", 990), ("p999", 999)] {
             out.put(&format!("{percentile}_{name}"), histogram.per_mille(part) / MILLISECOND);
@@ -69,8 +69,8 @@ pub fn figures(status: &Status, tell: &mut dyn FnMut(&str, Figure<'_>)) {
     }
     // Java's has a line once there was a first value.
     for Namespace { name, write, quota_exceeded } in metrics.namespaces.each() {
-        if write.count() > 0 {
-            out.summary(&format!("{name}_write_per_namespace"), &write, 1);
+        if write.summary().count() > 0 {
+            out.summary(&format!("{name}_write_per_namespace"), write.summary(), 1);
         }
         if quota_exceeded > 0 {
             out.put(&format!("{name}_quota_exceeded_error_per_namespace"), quota_exceeded);

@@ -3,187 +3,10 @@
 //! Every shard has its own [`Metrics`] and adds to it without a lock; the commit side merges them when it is asked.
 //! Each field has code that records it (`tests/tidy`); `tests/compat/metrics.py` compares them with ZooKeeper's.
 
-use super::Namespace;
-
-/// Number of values, their sum and extremes. Source: `AvgMinMaxCounter`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
-    count: u64,
-    sum: u64,
-    min: u64,
-    max: u64,
-}
-
-impl Default for Summary {
-    fn default() -> Self {
-        Self { count: 0, sum: 0, min: u64::MAX, max: 0 }
-    }
-}
-
-impl Summary {
-    /// Adds a value.
-    #[inline]
-    pub fn record(&mut self, value: u64) {
-        self.count += 1;
-        self.sum = self.sum.wrapping_add(value);
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-    }
-
-    /// Adds a value `times` times.
-    #[inline]
-    pub fn record_n(&mut self, value: u64, times: u64) {
-        if times > 0 {
-            self.count += times;
-            self.sum = self.sum.wrapping_add(value.wrapping_mul(times));
-            self.min = self.min.min(value);
-            self.max = self.max.max(value);
-        }
-    }
-
-    /// Values so far.
-    pub const fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// Their sum.
-    pub const fn sum(&self) -> u64 {
-        self.sum
-    }
-
-    /// The smallest; 0 if there is none.
-    pub const fn min(&self) -> u64 {
-        if self.count == 0 { 0 } else { self.min }
-    }
-
-    /// The largest; 0 if there is none.
-    pub const fn max(&self) -> u64 {
-        self.max
-    }
-
-    /// The mean of the values, each divided by `unit`, to four places as Java shows it.
-    pub fn average(&self, unit: u64) -> f64 {
-        if self.count == 0 {
-            return 0.0;
-        }
-        let average = self.sum as f64 / (self.count as f64 * unit as f64);
-        (average * 10_000.0).round() / 10_000.0
-    }
-}
-
-/// A [`Summary`] with percentiles. Values are microseconds; they are distinguished to 1/16 of their
-/// size, and those above 2^36 (19 hours) are not distinguished. 4 KiB from the first value on.
-///
-/// Java keeps 4,096 values drawn at random since the start; here all count.
-#[derive(Clone, Debug, Default)]
-pub struct Histogram {
-    summary: Summary,
-    buckets: Vec<u64>,
-}
-
-/// Buckets of a [`Histogram`] within each power of two.
-const STEPS: u64 = 16;
-/// Largest power of two that has buckets.
-const EXPONENT_MAX: u64 = 36;
-const BUCKETS: usize = ((EXPONENT_MAX - 4 + 1) * STEPS) as usize;
-
-impl Histogram {
-    /// Adds a value.
-    #[inline]
-    pub fn record(&mut self, value: u64) {
-        self.summary.record(value);
-        if self.buckets.is_empty() {
-            self.buckets.resize(BUCKETS, 0);
-        }
-        self.buckets[bucket(value)] += 1;
-    }
-
-    /// Adds a value `times` times.
-    #[inline]
-    pub fn record_n(&mut self, value: u64, times: u64) {
-        if times > 0 {
-            self.summary.record_n(value, times);
-            if self.buckets.is_empty() {
-                self.buckets.resize(BUCKETS, 0);
-            }
-            self.buckets[bucket(value)] += times;
-        }
-    }
-
-    /// Adds how long ago `wall_ms` is, in milliseconds since 1970: a time between two servers, whose clocks may differ.
-    /// What comes out negative is no time, and left out. Source: `Request.logLatency`.
-    #[inline]
-    pub fn record_since(&mut self, now_ms: i64, wall_ms: i64) {
-        if let Ok(ms) = u64::try_from(now_ms.saturating_sub(wall_ms)) {
-            self.record(ms.saturating_mul(1000));
-        }
-    }
-
-    /// Count, sum and extremes.
-    pub const fn summary(&self) -> &Summary {
-        &self.summary
-    }
-
-    /// The value that `part` per thousand of all values do not exceed; 0 if there are none. It is
-    /// the upper end of its bucket, though never above the largest value.
-    pub fn per_mille(&self, part: u64) -> u64 {
-        let rank = (self.summary.count * part).div_ceil(1000).max(1);
-        let mut seen = 0;
-        for (at, &count) in self.buckets.iter().enumerate() {
-            seen += count;
-            if seen >= rank {
-                return upper_end(at).clamp(self.summary.min(), self.summary.max);
-            }
-        }
-        0
-    }
-}
-
-fn bucket(value: u64) -> usize {
-    let value = value.min((1 << EXPONENT_MAX) - 1);
-    if value < STEPS {
-        return value as usize;
-    }
-    let exponent = u64::from(value.ilog2());
-    ((exponent - 3) * STEPS + (value >> (exponent - 4)) - STEPS) as usize
-}
-
-fn upper_end(bucket: usize) -> u64 {
-    let (row, step) = (bucket as u64 / STEPS, bucket as u64 % STEPS);
-    if row == 0 { step } else { ((STEPS + step + 1) << (row - 1)) - 1 }
-}
-
-/// Adding up what the shards measured.
-pub trait Merge {
-    /// Adds `other`, as if its values had been recorded here.
-    fn merge(&mut self, other: &Self);
-}
-
-impl Merge for u64 {
-    fn merge(&mut self, other: &Self) {
-        *self += other;
-    }
-}
-
-impl Merge for Summary {
-    fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.sum = self.sum.wrapping_add(other.sum);
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-    }
-}
-
-impl Merge for Histogram {
-    fn merge(&mut self, other: &Self) {
-        self.summary.merge(&other.summary);
-        if self.buckets.is_empty() {
-            self.buckets.clone_from(&other.buckets);
-        } else {
-            self.buckets.iter_mut().zip(&other.buckets).for_each(|(mine, theirs)| *mine += theirs);
-        }
-    }
-}
+use super::histogram::{Histogram, Merge};
+use super::operation::Operations;
+use super::{FourLetterWord, Namespace};
+use std::borrow::Cow;
 
 macro_rules! group {
     ($(#[$doc:meta])* $group:ident of $value:ty { $($field:ident: $field_doc:literal,)* }) => {
@@ -194,6 +17,10 @@ macro_rules! group {
         }
 
         impl $group {
+            /// ZooKeeper's name of each, and what it is.
+            pub const DESCRIBED: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($field), $field_doc),)*];
+
             /// ZooKeeper's name of each, which is the field's, and its value.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, &$value)> {
                 [$((stringify!($field), &self.$field),)*].into_iter()
@@ -245,7 +72,7 @@ group! {
 
 group! {
     /// Amounts per event, without a unit.
-    Sizes of Summary {
+    Sizes of Histogram {
         node_created_watch_count: "Watches fired by a creation that fired any.",
         node_deleted_watch_count: "Watches fired by a deletion that fired any.",
         sync_processor_queue_size: "Txns that wait for the log behind a group that it takes.",
@@ -262,7 +89,7 @@ group! {
 
 group! {
     /// Durations, recorded in microseconds.
-    Times of Summary {
+    Times of Histogram {
         proposal_process_time: "Handing a checked request to log and followers: its share of the group's.",
         leader_unavailable_time: "From looking for a leader until this server leads.",
         startup_txns_load_time: "Replaying the log at the start.",
@@ -281,12 +108,10 @@ group! {
 }
 
 group! {
-    /// Durations with percentiles, recorded in microseconds.
+    /// Durations with percentiles, recorded in microseconds. Those of requests are in [`Operations`].
     Latencies of Histogram {
         prep_processor_queue_time_ms: "A request from its view until the commit side takes it.",
         close_session_prep_time: "Checking a closeSession: its share of the turn's.",
-        updatelatency: "Writes, from the request's arrival to its reply.",
-        readlatency: "Reads, from the request's arrival to its reply.",
         quorum_ack_latency: "A leader's txn from its making until a quorum has it.",
         read_final_proc_time_ms: "Answering a read: its share of the turn's.",
         commit_propagation_latency: "A txn from the leader's making until this learner hears that it is committed.",
@@ -297,15 +122,6 @@ group! {
         propagation_latency: "A txn from its making until it is committed on this server.",
         sync_processor_queue_time_ms: "A txn waiting for the log.",
         sync_processor_queue_flush_time_ms: "A group commit's write and fsync.",
-    }
-}
-
-impl Latencies {
-    /// All requests', in microseconds: what `srvr` shows.
-    pub fn of_requests(&self) -> Summary {
-        let mut all = *self.readlatency.summary();
-        all.merge(self.updatelatency.summary());
-        all
     }
 }
 
@@ -382,7 +198,7 @@ struct Slot {
 #[derive(Clone, Debug)]
 struct Counted {
     name: Box<[u8]>,
-    write: Summary,
+    write: Histogram,
     quota_exceeded: u64,
 }
 
@@ -437,7 +253,7 @@ impl Namespaces {
             u16::try_from(self.all.len()).ok().filter(|place| usize::from(*place) < NAMESPACES_MAX)?;
         self.slots.resize(NAMESPACE_SLOTS, Slot::default());
         self.slots[at] = Slot { key, length: name.len() as u32, place };
-        self.all.push(Counted { name: name.into(), write: Summary::default(), quota_exceeded: 0 });
+        self.all.push(Counted { name: name.into(), write: Histogram::default(), quota_exceeded: 0 });
         self.all.last_mut()
     }
 
@@ -445,7 +261,7 @@ impl Namespaces {
     pub fn each(&self) -> impl Iterator<Item = Namespace> {
         let all = self.all.iter().map(|Counted { name, write, quota_exceeded }| Namespace {
             name: String::from_utf8_lossy(name).into_owned(),
-            write: *write,
+            write: write.clone(),
             quota_exceeded: *quota_exceeded,
         });
         let mut all: Vec<Namespace> = all.collect();
@@ -515,7 +331,29 @@ impl Merge for Namespaces {
     }
 }
 
-/// Everything that is counted or measured where it happens.
+/// How often each four-letter word was asked for, also those that the whitelist leaves out.
+#[derive(Clone, Debug, Default)]
+pub struct Words([u64; FourLetterWord::ALL.len()]);
+
+impl Words {
+    /// Adds one.
+    pub fn count(&mut self, word: FourLetterWord) {
+        self.0[word as usize] += 1;
+    }
+
+    /// All words, and how often each came.
+    pub fn each(&self) -> impl Iterator<Item = (FourLetterWord, u64)> {
+        FourLetterWord::ALL.into_iter().map(|word| (word, self.0[word as usize]))
+    }
+}
+
+impl Merge for Words {
+    fn merge(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine += theirs);
+    }
+}
+
+/// Everything that is counted or measured where it happens, since the start or `srst`.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)] // each type has its description
 pub struct Metrics {
@@ -523,63 +361,106 @@ pub struct Metrics {
     pub sizes: Sizes,
     pub times: Times,
     pub latencies: Latencies,
+    pub operations: Operations,
+    pub words: Words,
     /// Bytes of replies and notifications, each without its length.
     pub client_response_size: LastMinMax,
     /// Bytes of proposals of a leader.
     pub proposal_size: LastMinMax,
     pub namespaces: Namespaces,
+    /// What was counted before the last `srst`; `None` if there was none.
+    before: Option<Box<Metrics>>,
 }
 
-impl Merge for Metrics {
-    fn merge(&mut self, other: &Self) {
+impl Metrics {
+    /// Begins at 0, as `srst` asks. What was counted until now is kept for [`Self::since_start`].
+    pub fn reset(&mut self) {
+        let before = Box::new(self.since_start().into_owned());
+        *self = Self { before: Some(before), ..Self::default() };
+    }
+
+    /// What was counted since the start: Prometheus takes a number that falls for a restart of the server.
+    pub fn since_start(&self) -> Cow<'_, Self> {
+        let Some(before) = &self.before else { return Cow::Borrowed(self) };
+        let mut all = (**before).clone();
+        all.merge_current(self);
+        Cow::Owned(all)
+    }
+
+    /// Durations with percentiles by ZooKeeper's names: [`Latencies`], and those of reads and updates.
+    pub fn each_latency(&self) -> impl Iterator<Item = (&'static str, Cow<'_, Histogram>)> {
+        let of_requests = [
+            ("updatelatency", Cow::Owned(self.operations.updates())),
+            ("readlatency", Cow::Owned(self.operations.reads())),
+        ];
+        of_requests
+            .into_iter()
+            .chain(self.latencies.each().map(|(name, latency)| (name, Cow::Borrowed(latency))))
+    }
+
+    /// Adds what `other` counted since its last reset.
+    fn merge_current(&mut self, other: &Self) {
         self.counters.merge(&other.counters);
         self.sizes.merge(&other.sizes);
         self.times.merge(&other.times);
         self.latencies.merge(&other.latencies);
+        self.operations.merge(&other.operations);
+        self.words.merge(&other.words);
         self.client_response_size.merge(&other.client_response_size);
         self.proposal_size.merge(&other.proposal_size);
         self.namespaces.merge(&other.namespaces);
     }
 }
 
+impl Merge for Metrics {
+    fn merge(&mut self, other: &Self) {
+        self.merge_current(other);
+        match (&mut self.before, &other.before) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+            (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
+            (_, None) => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::histogram::Summary;
     use super::*;
 
-    /// Buckets follow each other without gap or overlap, and are at most 1/16 of their values wide.
+    /// A reset begins at 0; what was counted since the start goes on, also when shards are added up.
     #[test]
-    fn buckets_touch() {
-        let mut next = 0;
-        for at in 0..BUCKETS {
-            let end = upper_end(at);
-            assert_eq!((bucket(next), bucket(end)), (at, at), "{next}..={end}");
-            assert!(end - next <= next / 16);
-            next = end + 1;
-        }
-        assert_eq!(next, 1 << EXPONENT_MAX);
-        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
-    }
-
-    /// Percentiles are right to a bucket's width, also of what two shards measured.
-    #[test]
-    fn percentiles() {
-        let (mut odd, mut even) = (Histogram::default(), Histogram::default());
-        assert_eq!(odd.per_mille(500), 0);
-        for value in 1..=100_000 {
-            if value % 2 == 0 { &mut even } else { &mut odd }.record(value);
-        }
-        let mut all = Histogram::default();
-        all.merge(&odd);
-        all.merge(&even);
-        assert_eq!(all.summary().sum(), 5_000_050_000);
-        for (part, exact) in [(500, 50_000), (950, 95_000), (990, 99_000), (999, 99_900)] {
-            let found = all.per_mille(part);
-            assert!((exact..=exact + exact / 16).contains(&found), "{part}: {found}");
-        }
-        assert_eq!(all.per_mille(1000), 100_000);
-        let mut one = Histogram::default();
-        one.record(7777);
-        assert_eq!([one.per_mille(0), one.per_mille(500), one.per_mille(999)], [7777; 3]);
+    fn reset() {
+        let (mut one, mut two) = (Metrics::default(), Metrics::default());
+        let count = |metrics: &mut Metrics, times| {
+            for _ in 0..times {
+                metrics.counters.diff_count += 1;
+                metrics.times.fsynctime.record(times);
+                metrics.operations.record(crate::proto::OpCode::SET_DATA, 10);
+                metrics.words.count(FourLetterWord::Ruok);
+                metrics.namespaces.write(b"/a/b", 6);
+            }
+        };
+        count(&mut one, 3);
+        one.reset();
+        count(&mut one, 4);
+        one.reset();
+        count(&mut one, 5);
+        count(&mut two, 7);
+        let mut all = Metrics::default();
+        [&two, &one].into_iter().for_each(|shard| all.merge(shard));
+        let seen = |metrics: &Metrics| {
+            let words =
+                metrics.words.each().find(|(word, _)| *word == FourLetterWord::Ruok).expect("a word").1;
+            let namespace = metrics.namespaces.each().next().expect("one namespace");
+            let updates = metrics.operations.updates();
+            let counts = [updates.summary(), namespace.write.summary(), metrics.times.fsynctime.summary()];
+            assert_eq!(counts.map(Summary::count), [words; 3]);
+            (metrics.counters.diff_count, words)
+        };
+        assert_eq!((seen(&one), seen(&all)), ((5, 5), (12, 12)));
+        assert_eq!((seen(&one.since_start()), seen(&all.since_start())), ((12, 12), (19, 19)));
+        assert_eq!(all.since_start().times.fsynctime.per_mille(1000), 7);
     }
 
     /// The first component of paths of every length, and its first 8 bytes.
@@ -624,13 +505,14 @@ mod tests {
         }
         let all: Vec<Namespace> = some.each().collect();
         assert_eq!(all.len(), NAMESPACES_MAX);
-        assert!(all.iter().all(|counted| counted.write.count() == 2));
+        assert!(all.iter().all(|counted| counted.write.summary().count() == 2));
         let mut other = Namespaces::default();
         other.write(b"/namespace-7", 3);
         other.merge(&some);
         let seven = other.each().find(|counted| counted.name == "namespace-7").expect("it was counted");
         let bytes = 2 * ("/namespace-7/x".len() + 7) + "/namespace-7".len() + 3;
-        assert_eq!((seven.write.count(), seven.write.sum(), seven.quota_exceeded), (3, bytes as u64, 2));
+        let write = seven.write.summary();
+        assert_eq!((write.count(), write.sum(), seven.quota_exceeded), (3, bytes as u64, 2));
     }
 
     /// The last value is the last one by time, of whichever shard.
@@ -645,20 +527,5 @@ mod tests {
         all.merge(&two);
         all.merge(&one);
         assert_eq!(all.values(), Some([18, 16, 70]));
-    }
-
-    /// A summary without values is all zero, and averages have four places.
-    #[test]
-    fn summaries() {
-        let mut summary = Summary::default();
-        assert_eq!((summary.min(), summary.max(), summary.average(1)), (0, 0, 0.0));
-        for value in [70, 71, 71] {
-            summary.record(value);
-        }
-        assert_eq!((summary.min(), summary.max(), summary.average(1)), (70, 71, 70.6667));
-        assert_eq!(summary.average(1000), 0.0707);
-        let mut other = Summary::default();
-        other.merge(&summary);
-        assert_eq!(other, summary);
     }
 }

@@ -9,7 +9,9 @@ mod field;
 mod figures;
 mod health;
 mod json;
+mod histogram;
 mod metrics;
+mod operation;
 mod render;
 mod words;
 
@@ -17,11 +19,13 @@ pub use commands::{Command, links, no_answer, unknown};
 pub use facts::{Facts, Member};
 pub use field::Text;
 pub use health::{Health, Progress, Step, live, ready, started};
+pub use histogram::{Histogram, Merge, Summary};
 pub(crate) use metrics::namespace;
 pub use metrics::{
-    Counters, Histogram, LastMinMax, Latencies, Merge, Metrics, NAMESPACES_MAX, Namespaces, Sizes, Summary,
-    Times,
+    Counters, LastMinMax, Latencies, Metrics, NAMESPACES_MAX, Namespaces, Sizes, Times, Words,
 };
+pub(crate) use operation::ATTACH_SESSION;
+pub use operation::{Operations, Unmeasured};
 pub use render::{last_op, render};
 pub use words::{FourLetterWord, Whitelist};
 
@@ -114,6 +118,23 @@ pub struct Status {
     pub digests: Vec<(Zxid, u64)>,
     /// What `gtmk` shows and `stmk` has set; nothing else uses it.
     pub trace_mask: i64,
+    /// What each view has to do, by its number; metrics.
+    pub views: Vec<ViewLoad>,
+}
+
+/// What a view has to do now, and has done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewLoad {
+    /// The view.
+    pub number: u16,
+    /// Client connections.
+    pub connections: u64,
+    /// Requests that wait for the commit side.
+    pub outstanding_requests: u64,
+    /// Watches.
+    pub watches: u64,
+    /// Requests that it has answered since the start.
+    pub answered: u64,
 }
 
 /// The mask that `gtmk` shows until `stmk` sets another, 306. Source: `ZooTrace`.
@@ -221,7 +242,7 @@ pub struct Namespace {
     /// First component of the paths.
     pub name: String,
     /// Bytes of path and data of each write.
-    pub write: Summary,
+    pub write: Histogram,
     /// Writes that a hard quota refused.
     pub quota_exceeded: u64,
 }

@@ -350,7 +350,7 @@ impl Core {
         };
         let status = Box::new(report::status(word, reports, commit, now));
         if word == FourLetterWord::Srst {
-            self.metrics = Metrics::default();
+            self.metrics.reset();
         }
         self.answered.push(Answered { asker, word, status });
     }

@@ -2,7 +2,9 @@
 //! its part, the shell fills in what only it can see.
 
 use super::{CnxnId, Now, SessionOwner};
-use crate::admin::{self, Connection, FourLetterWord, Gauges, Merge, Metrics, QuotaUse, Status, Summary};
+use crate::admin::{
+    self, Connection, FourLetterWord, Gauges, Merge, Metrics, QuotaUse, Status, Summary, ViewLoad,
+};
 use crate::proto::{SessionId, Zxid};
 use crate::session::Tracker;
 use crate::tree::Tree;
@@ -13,6 +15,8 @@ use std::collections::BTreeMap;
 /// What a view says of itself. Lists are filled only for the words that tell them.
 #[derive(Debug, Default)]
 pub struct ViewReport {
+    /// The view's number.
+    pub number: u16,
     /// The last txn that its tree has.
     pub zxid: Zxid,
     /// Requests that arrived.
@@ -178,6 +182,13 @@ pub(super) fn status(
         gauges.outstanding_requests += report.outstanding as u64;
         gauges.watch_count += report.watch_count as u64;
         status.latency.merge(&report.latency);
+        status.views.push(ViewLoad {
+            number: report.number,
+            connections: report.open as u64,
+            outstanding_requests: report.outstanding as u64,
+            watches: report.watch_count as u64,
+            answered: report.metrics.since_start().operations.answered(),
+        });
         status.metrics.merge(&report.metrics);
         status.watches.connections += report.watch_summary.connections;
         status.watches.paths += report.watch_summary.paths;
@@ -188,6 +199,7 @@ pub(super) fn status(
             by_session.entry(session_id).or_default().push(path);
         }
     }
+    status.views.sort_unstable_by_key(|view| view.number);
     if word == FourLetterWord::Mntr {
         status.quotas = quota_uses(tree, quotas);
     }

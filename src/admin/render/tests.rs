@@ -279,7 +279,7 @@ fn mntr_values() {
     status.metrics.counters.stale_sessions_expired = 3;
     status.metrics.times.fsynctime.record(1500);
     status.metrics.sizes.sync_processor_batch_size.record(7);
-    (1..=100).for_each(|value| status.metrics.latencies.readlatency.record(value * 100));
+    (1..=100).for_each(|value| status.metrics.operations.record(OpCode::EXISTS, value * 100));
     [0, 1, 1].into_iter().for_each(|bytes| status.metrics.namespaces.write(b"/a/b", bytes));
     status.metrics.namespaces.write(b"/", 10);
     [70, 16, 20].into_iter().for_each(|bytes| status.metrics.client_response_size.record(0, bytes));

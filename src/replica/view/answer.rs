@@ -2,6 +2,7 @@
 
 use super::cnxn::{CloseReason, Pending, State};
 use super::turn::{Drain, Turn, UNREADABLE_PATH};
+use crate::admin::ATTACH_SESSION;
 use crate::proto::reply::{put_reply, put_status};
 use crate::proto::{ConnectResponse, ErrorCode, JuteWrite, OpCode, SessionId, jute};
 use crate::replica::{Entry, SessionKind, TxnKind};
@@ -31,12 +32,14 @@ impl Turn<'_> {
                 self.establish(session_id, timeout_ms);
                 // As Java: a session that begins is its connection's first request. One that is attached to is none.
                 let latency_us = (self.now.mono_us - self.cnxn.asked_us).max(0) as u64;
-                self.tally.metrics.latencies.updatelatency.record(latency_us);
+                self.tally.metrics.operations.record(OpCode::CREATE_SESSION, latency_us);
                 let (stats, zxid) = (&mut self.cnxn.stats, self.data.zxid);
                 stats.note_answer(0, OpCode::CREATE_SESSION, zxid, Some(latency_us), self.now);
             }
             SessionKind::Attached { session_id, timeout_ms } if is_waiting => {
                 self.tally.metrics.counters.connection_revalidate_count += 1;
+                let latency_us = (self.now.mono_us - self.cnxn.asked_us).max(0) as u64;
+                self.tally.metrics.operations.record(ATTACH_SESSION, latency_us);
                 self.establish(session_id, timeout_ms);
             }
             SessionKind::Refused { .. } if is_waiting => {
@@ -108,12 +111,7 @@ impl Turn<'_> {
         }
         let zxid = entry.zxid;
         let latency_us = (self.now.mono_us - sent_us).max(0) as u64;
-        let latencies = &mut self.tally.metrics.latencies;
-        match op {
-            // No txn, and so a read to Java.
-            OpCode::SYNC => latencies.readlatency.record(latency_us),
-            _ => latencies.updatelatency.record(latency_us),
-        }
+        self.tally.metrics.operations.record(op, latency_us);
         self.cnxn.stats.note_answer(xid, op, self.data.zxid, Some(latency_us), self.now);
         self.begin_answer();
         let out = &mut self.cnxn.out;

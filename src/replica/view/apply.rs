@@ -5,7 +5,7 @@ use super::cnxn::{CloseReason, Cnxn, State};
 use super::pool::WORK_PER_TURN;
 use super::read::{ID_WORK, REQUEST_WORK, WATCH_WORK, put_error_result};
 use super::turn::Turn;
-use crate::admin::{Sizes, Summary};
+use crate::admin::{Histogram, Sizes};
 use crate::auth::{AclList, Policy};
 use crate::proto::event::{EventType, put_event};
 use crate::proto::reply::MultiHeader;
@@ -342,9 +342,9 @@ impl Fired {
     }
 
     fn record(self, sizes: &mut Sizes) {
-        let add = |summary: &mut Summary, fired: u64| {
+        let add = |size: &mut Histogram, fired: u64| {
             if fired > 0 {
-                summary.record(fired);
+                size.record(fired);
             }
         };
         add(&mut sizes.node_created_watch_count, self.created);

@@ -259,7 +259,7 @@ impl View {
 
     /// True if [`Self::measured`] is due.
     pub fn is_unmeasured(&self) -> bool {
-        self.tally.unmeasured > 0
+        !self.tally.unmeasured.is_empty()
     }
 
     /// What has been received from a connection since the last call took so long to answer.

@@ -11,11 +11,13 @@ use crate::watch;
 impl View {
     /// What this view adds to a four-letter word's answer.
     pub(super) fn report(&mut self, word: FourLetterWord) -> ViewReport {
+        let operations = &self.tally.metrics.operations;
         let report = ViewReport {
+            number: self.settings.number,
             zxid: self.data.zxid,
             received: self.tally.received,
             sent: self.tally.sent,
-            latency: self.tally.metrics.latencies.of_requests(),
+            latency: operations.requests(),
             metrics: match word {
                 FourLetterWord::Mntr | FourLetterWord::Srvr | FourLetterWord::Stat => {
                     self.tally.metrics.clone()
@@ -41,7 +43,7 @@ impl View {
         match word {
             FourLetterWord::Srst => {
                 (self.tally.received, self.tally.sent) = (0, 0);
-                self.tally.metrics = Metrics::default();
+                self.tally.metrics.reset();
             }
             FourLetterWord::Crst => self.connections.reset_stats(),
             _ => {}

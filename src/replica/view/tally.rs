@@ -1,7 +1,7 @@
 //! What a view counts.
 
 use super::cnxn::CnxnStats;
-use crate::admin::Metrics;
+use crate::admin::{Metrics, Unmeasured};
 use crate::proto::{OpCode, Zxid};
 use crate::replica::Now;
 use crate::txn::Change;
@@ -14,7 +14,7 @@ pub(super) struct Tally {
     /// Replies and events to clients.
     pub sent: u64,
     /// Reads that were answered as soon as they came, since [`Self::measured`]: how long that took is not known yet.
-    pub unmeasured: u64,
+    pub unmeasured: Unmeasured,
     pub metrics: Metrics,
 }
 
@@ -70,13 +70,11 @@ impl Tally {
     /// What was received from a connection since the last call took so long to answer: for reads, which were answered at
     /// once, that is their latency. One reading of the clock serves all of them.
     pub fn measured(&mut self, stats: &mut CnxnStats, took_us: u64) {
-        let reads = std::mem::take(&mut self.unmeasured);
-        if reads == 0 {
+        if self.unmeasured.is_empty() {
             return;
         }
-        let latencies = &mut self.metrics.latencies;
-        latencies.readlatency.record_n(took_us, reads);
-        latencies.read_final_proc_time_ms.record_n(took_us / reads, reads);
+        let reads = self.metrics.operations.take_in(&mut self.unmeasured, took_us);
+        self.metrics.latencies.read_final_proc_time_ms.record_n(took_us / reads, reads);
         stats.latency.record_n(took_us, reads);
         stats.last_latency_us = took_us;
     }

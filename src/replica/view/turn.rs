@@ -239,6 +239,7 @@ impl Turn<'_> {
         self.cnxn.state = State::Waiting;
         // ZooKeeper counts a word as a packet, of its connection and of the server.
         self.tally.note_frame(&mut self.cnxn.stats, 4);
+        self.tally.metrics.words.count(word);
         if !is_allowed {
             self.answer_word(&word.refusal());
         } else if word == FourLetterWord::Ruok {
@@ -442,8 +443,8 @@ impl Turn<'_> {
     fn note_read(&mut self, xid: i32, op: OpCode, came_us: Option<i64>) {
         let latency_us = came_us.map(|came_us| (self.now.mono_us - came_us).max(0) as u64);
         match latency_us {
-            None => self.tally.unmeasured += 1,
-            Some(latency_us) => self.tally.metrics.latencies.readlatency.record(latency_us),
+            None => self.tally.unmeasured.add(op),
+            Some(latency_us) => self.tally.metrics.operations.record(op, latency_us),
         }
         self.cnxn.stats.note_answer(xid, op, self.data.zxid, latency_us, self.now);
     }

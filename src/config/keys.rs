@@ -232,7 +232,11 @@ keys! {
     _ = property("admin.restore.enabled", prop_bool(true)).moot("command restore is not there yet").about("Restore by HTTP.");
     METRICS_CLASS: Option<String> = file("metricsProvider.className", absent(Kind::Text)).default_is("DefaultMetricsProvider").missing("no metrics are exported over HTTP yet; word mntr has them").about("Java class that exports metrics.");
     METRICS_HOST: String = file("metricsProvider.httpHost", text("0.0.0.0")).missing("no metrics are exported over HTTP yet; word mntr has them").about("Address of the metrics.");
-    METRICS_PORT: u16 = file("metricsProvider.httpPort", prop_int(7000)).port().missing("no metrics are exported over HTTP yet; word mntr has them").about("Port of the metrics.");
+    METRICS_PORT: u16 = file("metricsProvider.httpPort", int(7000)).port().missing("no metrics are exported over HTTP yet; word mntr has them").about("Port of the metrics.");
+    METRICS_JVM_INFO: bool = file("metricsProvider.exportJvmInfo", prop_bool(true)).missing("no metrics are exported over HTTP yet; word mntr has them").about("The metrics of the process, `process_*`, are exported too. There is no JVM.");
+    _ = file("metricsProvider.numWorkerThreads", int(1)).moot("values are recorded where they arise, by no other thread").about("Threads that record values.");
+    _ = file("metricsProvider.maxQueueSize", int(1_000_000)).at_least(1).moot("values are recorded where they arise, and wait in no queue").about("Values that may wait for these threads.");
+    _ = file("metricsProvider.workerShutdownTimeoutMs", long(1000)).moot("values are recorded where they arise, by no other thread").about("How long a stop waits for these threads, ms.");
     _ = file("metricsProvider.*", absent(Kind::Text)).moot("settings of a Java class").about("Other settings of the metrics provider.");
     SECURE_CLIENT_PORT: Option<i32> = file("secureClientPort", absent(Kind::Int)).refused("TLS is not served yet; a client that expects TLS must not be given a plain port").about("TCP port for clients with TLS.");
     _ = file("secureClientPortAddress", absent(Kind::Text)).default_is("every interface").refused("TLS is not served yet; a client that expects TLS must not be given a plain port").about("Address of that port.");

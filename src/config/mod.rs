@@ -183,6 +183,8 @@ pub struct MetricsConfig {
     pub http_host: String,
     /// `metricsProvider.httpPort`
     pub http_port: u16,
+    /// `metricsProvider.exportJvmInfo`: the page has metrics of the process
+    pub export_jvm_info: bool,
 }
 
 /// What is read for ensembles.

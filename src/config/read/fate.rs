@@ -62,8 +62,9 @@ fn known(entries: &mut Entries, at: usize, row: &Row) {
         entries.report_at(at, severity, message);
     }
     let reading = row.read(&text);
+    let is_unread = is_of_absent_provider(entries, row);
     for (severity, message) in reading.remarks {
-        entries.report_at(at, severity, message);
+        entries.report_at(at, if is_unread { Severity::Note } else { severity }, message);
     }
     let is_on = reading.value == Some(Value::Bool(true));
     let warning_if = |is_missed| if is_missed { Severity::Warning } else { Severity::Note };
@@ -89,15 +90,28 @@ fn known(entries: &mut Entries, at: usize, row: &Row) {
     entries.report_at(at, severity, why);
 }
 
+/// True if the metrics provider is the one that exports over HTTP.
+fn exports_metrics(entries: &Entries) -> bool {
+    entries.get(&keys::METRICS_CLASS).as_deref() == Some(classes::PROMETHEUS)
+}
+
+/// True for a setting of the metrics provider that exports over HTTP, where another one is there: Java hands the text over, and
+/// the other providers do not look at it. Source: `PrometheusMetricsProvider.configure`.
+fn is_of_absent_provider(entries: &Entries, row: &Row) -> bool {
+    let is_setting = row.name.starts_with("metricsProvider.") && row.name != keys::METRICS_CLASS.name;
+    is_setting && !exports_metrics(entries)
+}
+
 /// True if no user misses what a key without effect would do: its value asks for what zkfast does anyway, or belongs to
 /// something that is not asked for.
 fn is_nothing_missed(entries: &Entries, at: usize, row: &Row) -> bool {
     let text = entries.all[at].text();
-    let exports = || entries.get(&keys::METRICS_CLASS).as_deref() == Some(classes::PROMETHEUS);
     match row.name {
         name if name.starts_with("admin.") && !entries.get(&keys::ADMIN_ENABLED) => true,
-        name if name == keys::METRICS_CLASS.name => !exports() && classes::METRICS_PROVIDERS.contains(&text),
-        name if [keys::METRICS_HOST.name, keys::METRICS_PORT.name].contains(&name) && !exports() => true,
+        name if name == keys::METRICS_CLASS.name => {
+            !exports_metrics(entries) && classes::METRICS_PROVIDERS.contains(&text)
+        }
+        _ if is_of_absent_provider(entries, row) => true,
         keys::AUTH_PROVIDER => classes::SERVED_AUTH_PROVIDERS.contains(&text),
         keys::SSL => {
             !entries.is_given(&keys::SECURE_CLIENT_PORT) && !TLS_SWITCHES.iter().any(|key| entries.get(key))

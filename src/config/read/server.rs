@@ -143,6 +143,7 @@ pub(super) fn metrics(entries: &Entries) -> MetricsConfig {
         prometheus: entries.get(&keys::METRICS_CLASS).as_deref() == Some(classes::PROMETHEUS),
         http_host: entries.get(&keys::METRICS_HOST),
         http_port: entries.get(&keys::METRICS_PORT),
+        export_jvm_info: entries.get(&keys::METRICS_JVM_INFO),
     }
 }
 

@@ -94,6 +94,7 @@ fn every_field() {
          DigestAuthenticationProvider.superDigest=super:x\nDigestAuthenticationProvider.digestAlg=sha-256\n\
          enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip\ninitLimit=5\nsyncLimit=2\n\
          admin.serverPort=9090\nadmin.enableServer=false\nmetricsProvider.httpPort=7001\n\
+         metricsProvider.exportJvmInfo=false\nmetricsProvider.httpHost=::1\n\
          metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n",
     );
     assert_eq!((c.tick_time_ms, c.min_session_timeout_ms, c.max_session_timeout_ms), (1000, 3000, 9000));
@@ -114,7 +115,8 @@ fn every_field() {
     assert_eq!(c.enforce_auth_schemes, Some(vec!["digest".to_owned(), "ip".to_owned()]));
     assert_eq!((c.quorum.init_limit_ticks, c.quorum.sync_limit_ticks), (5, 2));
     assert_eq!((c.admin.enabled, c.admin.port), (false, 9090));
-    assert_eq!((c.metrics.prometheus, c.metrics.http_port), (true, 7001));
+    let metrics = (c.metrics.prometheus, c.metrics.http_port, c.metrics.export_jvm_info);
+    assert_eq!((metrics, c.metrics.http_host.as_str()), ((true, 7001, false), "::1"));
 }
 
 /// The whitelist follows Java: blanks, `*`, srvr always, an empty list, read-only mode.
@@ -290,6 +292,38 @@ fn without_effect() {
     assert!(said(&with(sasl), Severity::Warning)[0].contains("SASL and x509 are not served yet"));
     assert!(said(&with("audit.enable=true\n"), Severity::Warning)[0].contains("no audit log"));
     assert_eq!(said(&with("audit.enable=false\n"), Severity::Warning), Vec::<String>::new());
+}
+
+/// Settings of the metrics provider are read as its class reads them, and not at all where another one is there.
+#[test]
+fn metrics_provider() {
+    const PROMETHEUS: &str =
+        "metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n";
+    for (wrong, expected) in [
+        ("metricsProvider.httpPort=0x10\n", "is not a decimal number of 32 bits"),
+        ("metricsProvider.httpPort=65536\n", "port 65536 is not within 0 to 65535"),
+        ("metricsProvider.numWorkerThreads=many\n", "is not a decimal number of 32 bits"),
+        ("metricsProvider.maxQueueSize=0\n", "0 is less than 1"),
+        ("metricsProvider.workerShutdownTimeoutMs=1s\n", "is not a decimal number of 64 bits"),
+    ] {
+        let message = refused(&format!("{wrong}{PROMETHEUS}"));
+        assert!(message.contains(expected), "{wrong}: {message}");
+        let loaded = with(wrong);
+        assert!(loaded.is_ok(), "{wrong}");
+        assert_eq!(said(&loaded, Severity::Warning), [""; 0], "{wrong}");
+        assert!(said(&loaded, Severity::Note).iter().any(|note| note.contains(expected)), "{wrong}");
+    }
+    let defaults = ok(PROMETHEUS).metrics;
+    assert_eq!((defaults.http_port, defaults.export_jvm_info), (7000, true));
+    assert_eq!(defaults.http_host, "0.0.0.0");
+    for (text, expected) in [("TRUE", true), ("yes", false), ("false", false)] {
+        let keys = format!("metricsProvider.exportJvmInfo={text}\n{PROMETHEUS}");
+        assert_eq!(ok(&keys).metrics.export_jvm_info, expected, "{text}");
+    }
+    let quiet = "metricsProvider.numWorkerThreads=4\nmetricsProvider.maxQueueSize=5\n\
+                 metricsProvider.workerShutdownTimeoutMs=6\n";
+    // The class itself, which is not there yet.
+    assert_eq!(said(&with(&format!("{quiet}{PROMETHEUS}")), Severity::Warning).len(), 1);
 }
 
 /// A key without effect warns where its value asks for what is not there, and not where the value changes nothing.

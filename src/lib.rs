@@ -79,6 +79,7 @@ macro_rules! page {
             "[glossary]: self::glossary\n",
             "[http]: self::http\n",
             "[limits]: self::limits\n",
+            "[metrics]: self::metrics\n",
             "[offline]: self::offline\n",
             "[operating]: self::operating\n",
             "[packages]: self::packages\n",
@@ -148,6 +149,9 @@ pub mod docs {
 
     #[doc = page!("docs/http.md")]
     pub mod http {}
+
+    #[doc = page!("docs/metrics.md")]
+    pub mod metrics {}
 
     #[doc = page!("docs/reliability.md")]
     pub mod reliability {}

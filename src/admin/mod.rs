@@ -12,6 +12,7 @@ mod json;
 mod histogram;
 mod metrics;
 mod operation;
+mod prometheus;
 mod render;
 mod words;
 
@@ -26,6 +27,7 @@ pub use metrics::{
 };
 pub(crate) use operation::ATTACH_SESSION;
 pub use operation::{Operations, Unmeasured};
+pub use prometheus::{CONTENT_TYPE, Exporter, metrics_as_markdown};
 pub use render::{last_op, render};
 pub use words::{FourLetterWord, Whitelist};
 
@@ -120,6 +122,10 @@ pub struct Status {
     pub trace_mask: i64,
     /// What each view has to do, by its number; metrics.
     pub views: Vec<ViewLoad>,
+    /// Requests to the admin port by command, since the start; metrics.
+    pub http_requests: Vec<(&'static str, u64)>,
+    /// What the kernel says of the process; `None` where metrics leave it out.
+    pub process: Option<Process>,
 }
 
 /// What a view has to do now, and has done since the start.
@@ -135,6 +141,25 @@ pub struct ViewLoad {
     pub watches: u64,
     /// Requests that it has answered since the start.
     pub answered: u64,
+}
+
+/// What the kernel says of the process. Source: `StandardExports` of Prometheus's client for Java.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Process {
+    /// Seconds of CPU, of the process and of the kernel for it.
+    pub cpu_seconds: f64,
+    /// When it started, in seconds since 1970.
+    pub start_time_seconds: f64,
+    /// Open file descriptors.
+    pub open_fds: u64,
+    /// How many may be open.
+    pub max_fds: u64,
+    /// Bytes of addresses that are in use.
+    pub virtual_memory_bytes: u64,
+    /// Bytes of memory that it has.
+    pub resident_memory_bytes: u64,
+    /// Seconds of CPU by the thread's name. Threads of one name are added up.
+    pub threads: Vec<(String, f64)>,
 }
 
 /// The mask that `gtmk` shows until `stmk` sets another, 306. Source: `ZooTrace`.

@@ -330,7 +330,12 @@ class Ensemble:
                     keys[f"server.{other}"] = f"127.0.0.1:{port + 1}:{port + 2}:{role}"
                 if sid > voters:
                     keys["peerType"] = "observer"
+            keys.update(self.more_keys(sid))
             (folder / str(sid) / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in keys.items()))
+
+    def more_keys(self, sid):
+        """Settings that a test adds."""
+        return {}
 
     def start(self, sid):
         config = self.folder / str(sid) / "zoo.cfg"
@@ -374,9 +379,9 @@ class Ensemble:
         return {sid: settled(self.ports[sid]) for sid in self.processes}
 
 
-def standalone(command, folder):
+def standalone(command, folder, kind=Ensemble):
     """Gives the parts of a standalone server: name, role, changes of metrics."""
-    with Ensemble(command, folder, 1, 0) as server:
+    with kind(command, folder, 1, 0) as server:
         port = server.ports[1]
         # Counts of the start itself.
         yield "start", "standalone", moved({}, mntr(port))
@@ -402,9 +407,9 @@ def standalone(command, folder):
         yield "srst", "standalone", moved({}, mntr(port))
 
 
-def ensemble_of_four(command, folder):
+def ensemble_of_four(command, folder, kind=Ensemble):
     """Gives the parts of an ensemble with three voters and an observer."""
-    with Ensemble(command, folder, 3, 1) as ensemble:
+    with kind(command, folder, 3, 1) as ensemble:
         roles = {sid: ensemble.role(sid) for sid in ensemble.ports}
         leader = next(sid for sid in roles if roles[sid] == "leader")
         followers = [sid for sid in roles if roles[sid] == "follower"]
@@ -578,4 +583,5 @@ def main():
     sys.exit(1 if findings else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

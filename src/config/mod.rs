@@ -312,4 +312,9 @@ impl Config {
     pub fn is_distributed(&self) -> bool {
         !self.standalone_enabled || self.quorum.ensemble.participants() > 1
     }
+
+    /// Ports on which HTTP is served: the AdminServer's, and that of the metrics provider.
+    pub fn http_ports(&self) -> usize {
+        usize::from(self.admin.enabled) + usize::from(self.metrics.prometheus)
+    }
 }

@@ -17,18 +17,18 @@ const MEMLOCK_MIN: u64 = 512 << 10;
 const DESCRIPTORS_KEPT: u64 = 32;
 const DESCRIPTORS_PER_SHARD: u64 = 8;
 
-/// Connections of HTTP clients that may be open at once.
+/// Connections of HTTP clients that may be open at once, of each port.
 pub const HTTP_CONNECTIONS_MAX: usize = 32;
 
-/// Descriptors that are kept for HTTP: its connections, and what its thread needs.
+/// Descriptors that are kept for a port of HTTP: its connections, and what its thread needs.
 const DESCRIPTORS_HTTP: u64 = HTTP_CONNECTIONS_MAX as u64 + 8;
 
 /// Raises the limits on descriptors and locked memory as far as allowed. Returns the number of connections for which
-/// there are descriptors, with `shards` views and with HTTP if it is to be served.
+/// there are descriptors, with `shards` views and so many ports of HTTP.
 ///
 /// # Errors
 /// What the host does not grant, and how to grant it.
-pub fn check(shards: usize, is_http: bool) -> Result<u32, String> {
+pub fn check(shards: usize, http_ports: usize) -> Result<u32, String> {
     for resource in [Resource::MEMLOCK, Resource::NOFILE] {
         if let Ok((_, hard)) = resource.get() {
             // If this fails, the checks below or the lack of descriptors show it.
@@ -38,7 +38,7 @@ pub fn check(shards: usize, is_http: bool) -> Result<u32, String> {
     let (descriptors, _) = Resource::NOFILE.get().unwrap_or((u64::MAX, u64::MAX));
     let connections = descriptors
         .saturating_sub(DESCRIPTORS_KEPT + DESCRIPTORS_PER_SHARD * shards as u64)
-        .saturating_sub(if is_http { DESCRIPTORS_HTTP } else { 0 });
+        .saturating_sub(DESCRIPTORS_HTTP * http_ports as u64);
     if connections == 0 {
         return Err(format!("{descriptors} descriptors are too few: raise nofile (ulimit -n, LimitNOFILE=)"));
     }

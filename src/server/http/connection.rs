@@ -1,7 +1,7 @@
 //! One connection, its time limits, and which one goes where there are too many.
 
 use super::super::preflight::HTTP_CONNECTIONS_MAX;
-use super::site::Site;
+use super::site::{Port, Site};
 use super::stream::Watched;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -34,6 +34,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(120);
 /// The connections that are open.
 #[derive(Debug)]
 pub struct Connections {
+    port: Port,
     idle: Duration,
     next: Cell<u64>,
     open: RefCell<BTreeMap<u64, Open>>,
@@ -103,9 +104,9 @@ impl Drop for Busy {
 }
 
 impl Connections {
-    /// Connections that are closed when nothing has moved on them for `idle`.
-    pub fn new(idle: Duration) -> Self {
-        Self { idle, next: Cell::new(0), open: RefCell::default() }
+    /// Connections to a port, which are closed when nothing has moved on them for `idle`.
+    pub fn new(port: Port, idle: Duration) -> Self {
+        Self { port, idle, next: Cell::new(0), open: RefCell::default() }
     }
 
     /// Closes a connection if one more would be too many: the one that has been without a request for longest, or, if all
@@ -136,9 +137,9 @@ impl Connections {
             moved: Rc::new(Cell::new(now)),
         });
         self.open.borrow_mut().insert(number, Open { state: state.clone(), task: None });
-        let (all, idle) = (self.clone(), self.idle);
+        let (all, port, idle) = (self.clone(), self.port, self.idle);
         let task = tokio::task::spawn_local(async move {
-            serve(stream, peer, site, state, idle).await;
+            serve(stream, peer, site, port, state, idle).await;
             all.open.borrow_mut().remove(&number);
         });
         if let Some(open) = self.open.borrow_mut().get_mut(&number) {
@@ -147,13 +148,20 @@ impl Connections {
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, site: Rc<Site>, state: Rc<State>, idle: Duration) {
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    site: Rc<Site>,
+    port: Port,
+    state: Rc<State>,
+    idle: Duration,
+) {
     let io = TokioIo::new(Watched::new(stream, state.moved.clone()));
     let asked = state.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (site, busy) = (site.clone(), Busy::new(&asked));
         async move {
-            let mut answer = site.answer(request, peer).await;
+            let mut answer = site.answer(request, peer, port).await;
             busy.sends();
             answer.body_mut().hold(busy);
             Ok::<_, Infallible>(answer)

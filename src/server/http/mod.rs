@@ -1,4 +1,4 @@
-//! HTTP on a thread of its own: the commands of the AdminServer, and what probes ask. What it serves is on the page on
+//! HTTP on a thread of its own: the commands of the AdminServer, what probes ask, and metrics. What it serves is on the page on
 //! [HTTP](crate::docs::http).
 //!
 //! ```text
@@ -29,11 +29,12 @@ pub use ask::Server;
 use super::logging::{Text, provoked};
 use super::start_up::StartUp;
 use super::{Clock, helper, listener};
-use crate::config::{AdminConfig, Config};
+use crate::config::{AdminConfig, Config, MetricsConfig};
 use connection::Connections;
 use log::Level;
-use site::Site;
+use site::{Port, Site};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -62,10 +63,9 @@ impl Http {
     /// without HTTP.
     pub fn start(config: &Config, start_up: Arc<StartUp>, clock: Clock) -> Self {
         let server = Arc::new(OnceLock::new());
-        if config.admin.enabled {
-            let (admin, facts) = (config.admin.clone(), site::facts(config));
-            let asked = server.clone();
-            let main = move || run(&admin, |admin| Site::new(admin, facts, asked, start_up, clock));
+        if config.http_ports() > 0 {
+            let (config, asked) = (config.clone(), server.clone());
+            let main = move || run(&config, || Site::new(&config, asked, start_up, clock));
             if let Err(error) = helper::spawn("zkfast-http", main) {
                 log::warn!(target: "http", "not served: no thread: error={}", Text(&error));
             }
@@ -80,39 +80,77 @@ impl Http {
     }
 }
 
-fn run(admin: &AdminConfig, site: impl FnOnce(&AdminConfig) -> Site) {
+fn run(config: &Config, site: impl FnOnce() -> Site) {
     // A thread of its own is not urgent; one that cannot be made less so is.
     let _ = rustix::process::setpriority_process(None, NICE);
-    let served = bind(admin).and_then(|listener| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .max_blocking_threads(RENDERERS)
-            .thread_name("zkfast-http-out")
-            .build()?;
-        let listener = {
-            let _entered = runtime.enter();
-            TcpListener::from_std(listener)?
-        };
-        let address = listener.local_addr()?;
-        log::info!(target: "http", "serving: address={address} commands={}", Text(&admin.command_url));
-        let connections = Rc::new(Connections::new(Duration::from_millis(admin.idle_timeout_ms.into())));
-        let site = Rc::new(site(admin));
-        tokio::task::LocalSet::new().block_on(&runtime, accept(listener, site, connections));
-        Ok(())
-    });
-    if let Err(error) = served {
-        log::warn!(target: "http", "not served: admin.serverAddress={} admin.serverPort={} error={} do={}",
-            Text(&admin.address), admin.port, Text(&error),
-            Text("set admin.serverPort to a free port or admin.enableServer=false; clients are served all the same"));
+    if let Err(error) = serve(config, site) {
+        log::warn!(target: "http", "not served: error={}", Text(&error));
     }
 }
 
+/// Serves the ports that the configuration asks for and that can be had.
+fn serve(config: &Config, site: impl FnOnce() -> Site) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(RENDERERS)
+        .thread_name("zkfast-http-out")
+        .build()?;
+    let (admin, metrics) = {
+        let _entered = runtime.enter();
+        (admin_listener(&config.admin), metrics_listener(&config.metrics))
+    };
+    let (site, idle) = (Rc::new(site()), Duration::from_millis(config.admin.idle_timeout_ms.into()));
+    let all = tokio::task::LocalSet::new();
+    for (listener, port) in [(admin, Port::Admin), (metrics, Port::Metrics)] {
+        if let Some(listener) = listener {
+            all.spawn_local(accept(listener, site.clone(), Rc::new(Connections::new(port, idle))));
+        }
+    }
+    runtime.block_on(all);
+    Ok(())
+}
+
+/// The port of the AdminServer, if it is asked for and can be had.
+fn admin_listener(admin: &AdminConfig) -> Option<TcpListener> {
+    if !admin.enabled {
+        return None;
+    }
+    let bound = bind(&admin.address, admin.port);
+    if let Err(error) = &bound {
+        log::warn!(target: "http", "not served: admin.serverAddress={} admin.serverPort={} error={} do={}",
+            Text(&admin.address), admin.port, Text(error),
+            Text("set admin.serverPort to a free port or admin.enableServer=false; clients are served all the same"));
+    }
+    let (listener, address) = bound.ok()?;
+    log::info!(target: "http", "serving: address={address} commands={}", Text(&admin.command_url));
+    Some(listener)
+}
+
+/// The port of the metrics provider, likewise.
+fn metrics_listener(metrics: &MetricsConfig) -> Option<TcpListener> {
+    if !metrics.prometheus {
+        return None;
+    }
+    let bound = bind(&metrics.http_host, metrics.http_port);
+    if let Err(error) = &bound {
+        log::warn!(target: "http", "no metrics: metricsProvider.httpHost={} metricsProvider.httpPort={} error={} do={}",
+            Text(&metrics.http_host), metrics.http_port, Text(error),
+            Text("set metricsProvider.httpPort to a free port; the admin port has /metrics too"));
+    }
+    let (listener, address) = bound.ok()?;
+    log::info!(target: "http", "serving: address={address} metrics=/metrics");
+    Some(listener)
+}
+
 /// Listens where the configuration says. An address that stands for every one does so for both families, as in Java.
-fn bind(admin: &AdminConfig) -> io::Result<std::net::TcpListener> {
+fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
     let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    let ip = listener::resolve(&admin.address)?.ok_or_else(none)?;
-    listener::bind(Some(ip).filter(|ip| !ip.is_unspecified()), admin.port, Some(BACKLOG), false)
+    let ip = listener::resolve(host)?.ok_or_else(none)?;
+    let listener = listener::bind(Some(ip).filter(|ip| !ip.is_unspecified()), port, Some(BACKLOG), false)?;
+    let listener = TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 async fn accept(listener: TcpListener, site: Rc<Site>, connections: Rc<Connections>) {

@@ -14,6 +14,11 @@ pub enum Route {
     Ready,
     /// `/startup`
     StartUp,
+    /// `/metrics`: a page for Prometheus.
+    Metrics {
+        /// The samples to show; all if there are none.
+        names: Vec<String>,
+    },
     /// The commands, as links.
     Links,
     /// A command, by the name that was typed.
@@ -45,6 +50,14 @@ pub const COMMAND_METHODS: &str = "GET, HEAD, POST, OPTIONS";
 /// Methods of other paths.
 pub const PAGE_METHODS: &str = "GET, HEAD";
 
+/// The page for Prometheus. Source: `PrometheusMetricsProvider`.
+const METRICS_PATH: &str = "/metrics";
+
+/// What a request asks of the port for metrics alone, which has no other page.
+pub fn metrics_route(method: &Method, path: &str, query: Option<&str>) -> Route {
+    if path == METRICS_PATH { route(method, path, query, "") } else { Route::NotFound }
+}
+
 /// What a request asks; `command_url` is the path of the commands, such as `/commands`.
 pub fn route(method: &Method, path: &str, query: Option<&str>, command_url: &str) -> Route {
     if method == Method::TRACE {
@@ -58,6 +71,7 @@ pub fn route(method: &Method, path: &str, query: Option<&str>, command_url: &str
         "/live" => Some(Route::Live),
         "/ready" => Some(Route::Ready),
         "/startup" => Some(Route::StartUp),
+        METRICS_PATH => Some(Route::Metrics { names: parameters(query.unwrap_or(""), "name[]").collect() }),
         _ => None,
     };
     if let Some(page) = page {
@@ -83,7 +97,12 @@ pub fn route(method: &Method, path: &str, query: Option<&str>, command_url: &str
 
 /// The first value of a parameter of a query.
 pub fn parameter(query: &str, wanted: &str) -> Option<String> {
-    query.split('&').find_map(|pair| {
+    parameters(query, wanted).next()
+}
+
+/// All values of a parameter of a query.
+fn parameters<'a>(query: &'a str, wanted: &'a str) -> impl Iterator<Item = String> + 'a {
+    query.split('&').filter_map(move |pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let is_it = decoded(name, Plus::IsBlank)? == wanted;
         is_it.then(|| decoded(value, Plus::IsBlank).map(Cow::into_owned)).flatten()
@@ -185,6 +204,20 @@ mod tests {
         assert_eq!(ask(&Method::POST, "/ready"), Route::NotAllowed(PAGE_METHODS));
         for path in ["/", "/live", "/commands/ruok", "/nope"] {
             assert_eq!(ask(&Method::TRACE, path), Route::Forbidden);
+        }
+    }
+
+    /// The page of metrics is on both ports, with the names that are asked for; one of them has nothing else.
+    #[test]
+    fn metrics() {
+        let names =
+            |names: &[&str]| Route::Metrics { names: names.iter().map(|name| (*name).to_owned()).collect() };
+        let query = Some("name[]=uptime&name%5B%5D=znode_count&other=1");
+        assert_eq!(route(&Method::GET, "/metrics", query, "/commands"), names(&["uptime", "znode_count"]));
+        assert_eq!(metrics_route(&Method::GET, "/metrics", None), names(&[]));
+        assert_eq!(metrics_route(&Method::POST, "/metrics", None), Route::NotAllowed(PAGE_METHODS));
+        for path in ["/", "/live", "/metrics/", "/commands/ruok"] {
+            assert_eq!(metrics_route(&Method::GET, path, None), Route::NotFound, "{path}");
         }
     }
 

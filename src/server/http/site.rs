@@ -1,16 +1,20 @@
 //! The answers.
 
 use super::super::Clock;
+use super::super::process::own_process;
 use super::super::start_up::StartUp;
 use super::ask::{Asker, NoAnswer, Row, Server};
-use super::router::{COMMAND_METHODS, Route, parameter, route};
+use super::router::{COMMAND_METHODS, Route, metrics_route, parameter, route};
 use super::stream::Pieces;
-use crate::admin::{self, Command, Facts, FourLetterWord, Health, Member, Observer, Progress, Status};
-use crate::config::{AdminConfig, Config};
+use crate::admin::{
+    self, Command, Exporter, Facts, FourLetterWord, Health, Member, Observer, Progress, Status,
+};
+use crate::config::Config;
 use bytes::Bytes;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Request, Response, StatusCode};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -64,7 +68,16 @@ impl Answer {
     }
 }
 
-/// What is served on one port.
+/// Which port a request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// `admin.serverPort`: everything.
+    Admin,
+    /// `metricsProvider.httpPort`: `/metrics` alone.
+    Metrics,
+}
+
+/// What is served.
 #[derive(Debug)]
 pub struct Site {
     command_url: String,
@@ -74,10 +87,15 @@ pub struct Site {
     clock: Clock,
     /// Observers as they were when `observer_connection_stat_reset` was asked last.
     observers_before: RefCell<Vec<Observer>>,
+    exporter: RefCell<Exporter>,
+    /// Whether the page of metrics has those of the process.
+    exports_process: bool,
+    /// Requests by command, since the start.
+    requests: RefCell<BTreeMap<&'static str, u64>>,
 }
 
 /// What does not change while the server runs.
-pub fn facts(config: &Config) -> Facts {
+fn facts(config: &Config) -> Facts {
     let mut properties = config.admin.shown.properties.clone();
     properties.extend(super::super::environment::properties());
     properties.sort_unstable();
@@ -93,29 +111,34 @@ pub fn facts(config: &Config) -> Facts {
 
 impl Site {
     /// What `server` says once it is there, and `start_up` before.
-    pub fn new(
-        admin: &AdminConfig,
-        facts: Facts,
-        server: Arc<OnceLock<Server>>,
-        start_up: Arc<StartUp>,
-        clock: Clock,
-    ) -> Self {
-        let command_url = admin.command_url.clone();
+    pub fn new(config: &Config, server: Arc<OnceLock<Server>>, start_up: Arc<StartUp>, clock: Clock) -> Self {
+        let facts = facts(config);
         Self {
-            command_url,
+            command_url: config.admin.command_url.clone(),
             facts: Arc::new(facts),
             asker: Asker::new(server),
             start_up,
             clock,
             observers_before: RefCell::default(),
+            exporter: RefCell::default(),
+            exports_process: config.metrics.export_jvm_info,
+            requests: RefCell::default(),
         }
     }
 
     /// Answers a request. Its body is not read: no command wants one.
-    pub async fn answer<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Pieces> {
+    pub async fn answer<B>(&self, request: Request<B>, peer: SocketAddr, port: Port) -> Response<Pieces> {
         let began = Instant::now();
         let (method, uri) = (request.method(), request.uri());
-        let answer = match route(method, uri.path(), uri.query(), &self.command_url) {
+        let route = match port {
+            Port::Admin => route(method, uri.path(), uri.query(), &self.command_url),
+            Port::Metrics => metrics_route(method, uri.path(), uri.query()),
+        };
+        let answer = match route {
+            Route::Metrics { names } => self.metrics(&names).await,
+            Route::NotFound if port == Port::Metrics => {
+                Answer::error(StatusCode::NOT_FOUND, "this port has /metrics alone")
+            }
             Route::Index => Answer::new(StatusCode::OK, PLAIN, self.index()),
             Route::Live => Answer::json(StatusCode::OK, admin::live(self.uptime_ms())),
             Route::Ready => self.ready().await,
@@ -144,7 +167,8 @@ impl Site {
              {}  commands, with JSON as ZooKeeper's AdminServer\n\
              /live  200 while the process runs\n\
              /startup  200 once the server has served, 503 with how far it is before\n\
-             /ready  200 while clients are served, 503 with the reasons otherwise\n",
+             /ready  200 while clients are served, 503 with the reasons otherwise\n\
+             /metrics  for Prometheus\n",
             env!("CARGO_PKG_VERSION"),
             self.command_url
         )
@@ -178,10 +202,28 @@ impl Site {
         Answer::json(ok_or_unavailable(has_started), admin::started(has_started, &self.progress()))
     }
 
+    /// A page for Prometheus.
+    async fn metrics(&self, names: &[String]) -> Answer {
+        let (status, turn) = match self.asker.ask(FourLetterWord::Mntr, None, Row::Short).await {
+            Ok(answered) => answered,
+            Err(why) => return Answer::error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
+        };
+        let (cell, exports_process) = (self.asker.cell(), self.exports_process);
+        // It reads files, so it may wait for a disk.
+        let gather = move || (gathered(status, exports_process, cell.get()), turn);
+        let Ok((mut status, _turn)) = tokio::task::spawn_blocking(gather).await else {
+            return Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the metrics were not gathered");
+        };
+        status.http_requests = self.requests.borrow().iter().map(|(name, count)| (*name, *count)).collect();
+        let page = self.exporter.borrow_mut().render(&status, self.clock.mono_us(), names);
+        Answer::new(StatusCode::OK, admin::CONTENT_TYPE, page)
+    }
+
     async fn command(&self, name: &str, query: &str, is_post: bool) -> Answer {
         let Some(command) = Command::find(name) else {
             return Answer::json(StatusCode::OK, admin::unknown(name));
         };
+        *self.requests.borrow_mut().entry(command.names()[0]).or_default() += 1;
         if is_post {
             return Answer::json(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -232,6 +274,15 @@ impl Site {
         }
         answer
     }
+}
+
+/// What metrics show of a server, with what only the shell knows.
+fn gathered(mut status: Box<Status>, exports_process: bool, server: Option<&Server>) -> Box<Status> {
+    if let Some(Server { about, shared, .. }) = server {
+        about.fill_in(FourLetterWord::Mntr, &mut status, shared);
+    }
+    status.process = exports_process.then(own_process);
+    status
 }
 
 /// The answer to a command, with what only the shell knows. It reads directories, so it may wait for a disk.

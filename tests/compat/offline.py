@@ -36,7 +36,7 @@ TXN = re.compile(
     re.MULTILINE,
 )
 # Types of which ZooKeeper prints the path up to the first comma.
-WITH_COMMA = {"create", "create2", "createContainer", "createTtl", "setData", "reconfig"}
+WITH_COMMA = {"create", "create2", "createContainer", "createTTL", "setData", "reconfig"}
 EVERY_TYPE = WITH_COMMA | {"delete", "deleteContainer", "setACL", "multi", "createSession", "closeSession", "error"}
 STAT_FIELDS = {
     "cZxid": "czxid", "mZxid": "mzxid", "pZxid": "pzxid", "cversion": "cversion", "dataVersion": "version",

@@ -69,7 +69,8 @@ struct Stopped {
 
 impl Stopped {
     fn new() -> Self {
-        let mut server = Server::start(Kind::Zkfast, &keys(&[("snapCount", "100")]));
+        let mut server =
+            Server::start(Kind::Zkfast, &keys(&[("snapCount", "100"), ("autopurge.snapRetainCount", "100")]));
         let sessions = fill(server.address()).into_iter().map(|(id, _)| id).collect();
         let mut connection = connect(server.address());
         let sets = 400;

@@ -7,7 +7,7 @@ pub const TYPES: [(OpCode, &str); 14] = [
     (OpCode::CREATE, "create"),
     (OpCode::CREATE2, "create2"),
     (OpCode::CREATE_CONTAINER, "createContainer"),
-    (OpCode::CREATE_TTL, "createTtl"),
+    (OpCode::CREATE_TTL, "createTTL"),
     (OpCode::DELETE, "delete"),
     (OpCode::DELETE_CONTAINER, "deleteContainer"),
     (OpCode::SET_DATA, "setData"),

@@ -230,10 +230,10 @@ keys! {
     _ = property("admin.rateLimiterIntervalInMS", prop_int(300_000)).moot("commands snapshot and restore are not there yet").about("Time between snapshots by HTTP, ms.");
     _ = property("admin.snapshot.enabled", prop_bool(true)).moot("command snapshot is not there yet").about("Snapshots by HTTP.");
     _ = property("admin.restore.enabled", prop_bool(true)).moot("command restore is not there yet").about("Restore by HTTP.");
-    METRICS_CLASS: Option<String> = file("metricsProvider.className", absent(Kind::Text)).default_is("DefaultMetricsProvider").missing("no metrics are exported over HTTP yet; word mntr has them").about("Java class that exports metrics.");
-    METRICS_HOST: String = file("metricsProvider.httpHost", text("0.0.0.0")).missing("no metrics are exported over HTTP yet; word mntr has them").about("Address of the metrics.");
-    METRICS_PORT: u16 = file("metricsProvider.httpPort", int(7000)).port().missing("no metrics are exported over HTTP yet; word mntr has them").about("Port of the metrics.");
-    METRICS_JVM_INFO: bool = file("metricsProvider.exportJvmInfo", prop_bool(true)).missing("no metrics are exported over HTTP yet; word mntr has them").about("The metrics of the process, `process_*`, are exported too. There is no JVM.");
+    METRICS_CLASS: Option<String> = file("metricsProvider.className", absent(Kind::Text)).default_is("DefaultMetricsProvider").about("Java class that exports metrics.");
+    METRICS_HOST: String = file("metricsProvider.httpHost", text("0.0.0.0")).about("Address of the metrics.");
+    METRICS_PORT: u16 = file("metricsProvider.httpPort", int(7000)).port().about("Port of the metrics.");
+    METRICS_JVM_INFO: bool = file("metricsProvider.exportJvmInfo", prop_bool(true)).about("The metrics of the process, `process_*`, are exported too. There is no JVM.");
     _ = file("metricsProvider.numWorkerThreads", int(1)).moot("values are recorded where they arise, by no other thread").about("Threads that record values.");
     _ = file("metricsProvider.maxQueueSize", int(1_000_000)).at_least(1).moot("values are recorded where they arise, and wait in no queue").about("Values that may wait for these threads.");
     _ = file("metricsProvider.workerShutdownTimeoutMs", long(1000)).moot("values are recorded where they arise, by no other thread").about("How long a stop waits for these threads, ms.");

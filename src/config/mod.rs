@@ -174,7 +174,7 @@ pub struct Shown {
     pub properties: Vec<(String, String)>,
 }
 
-/// The metrics provider: read and checked, not served yet.
+/// The metrics provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsConfig {
     /// `metricsProvider.className` is ZooKeeper's Prometheus provider

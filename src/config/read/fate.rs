@@ -69,6 +69,9 @@ fn known(entries: &mut Entries, at: usize, row: &Row) {
     let is_on = reading.value == Some(Value::Bool(true));
     let warning_if = |is_missed| if is_missed { Severity::Warning } else { Severity::Note };
     let (severity, why) = match row.fate {
+        Fate::Effective if is_unread => {
+            (Severity::Note, "metricsProvider.className names no provider that reads it".to_owned())
+        }
         Fate::Effective => return,
         Fate::RefusedWhenTrue(_) if !is_on => return,
         Fate::Refused(why) | Fate::RefusedWhenTrue(why) => (Severity::Error, why.to_owned()),
@@ -108,9 +111,6 @@ fn is_nothing_missed(entries: &Entries, at: usize, row: &Row) -> bool {
     let text = entries.all[at].text();
     match row.name {
         name if name.starts_with("admin.") && !entries.get(&keys::ADMIN_ENABLED) => true,
-        name if name == keys::METRICS_CLASS.name => {
-            !exports_metrics(entries) && classes::METRICS_PROVIDERS.contains(&text)
-        }
         _ if is_of_absent_provider(entries, row) => true,
         keys::AUTH_PROVIDER => classes::SERVED_AUTH_PROVIDERS.contains(&text),
         keys::SSL => {

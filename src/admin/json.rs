@@ -37,19 +37,21 @@ impl Text {
 
     fn quoted(&mut self, value: &str) {
         self.bytes.push(b'"');
-        for c in value.chars() {
-            match c {
-                '"' => self.plain("\\\""),
-                '\\' => self.plain("\\\\"),
-                '\n' => self.plain("\\n"),
-                '\r' => self.plain("\\r"),
-                '\t' => self.plain("\\t"),
-                '\u{8}' => self.plain("\\b"),
-                '\u{C}' => self.plain("\\f"),
-                c if c < ' ' => self.plain(format_args!("\\u{:04X}", u32::from(c))),
-                c => self.plain(c),
+        let mut rest = value.as_bytes();
+        while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' ')) {
+            self.bytes.extend_from_slice(&rest[..at]);
+            match rest[at] {
+                b'\n' => self.plain("\\n"),
+                b'\r' => self.plain("\\r"),
+                b'\t' => self.plain("\\t"),
+                0x8 => self.plain("\\b"),
+                0xC => self.plain("\\f"),
+                byte @ ..b' ' => self.plain(format_args!("\\u{byte:04X}")),
+                byte => self.bytes.extend_from_slice(&[b'\\', byte]),
             }
+            rest = &rest[at + 1..];
         }
+        self.bytes.extend_from_slice(rest);
         self.bytes.push(b'"');
     }
 

@@ -29,6 +29,9 @@ fn property(entry: &Entry) -> Option<String> {
         Some(_) => entry.name.clone(),
         None => format!("zookeeper.{}", entry.name),
     };
+    if entry.is_server_line() {
+        return Some(format!("zookeeper.{}", entry.raw_key));
+    }
     match entry.row.map(|row| row.place) {
         Some(Place::File) => None,
         Some(Place::Jvm) => Some(entry.name.clone()),

@@ -181,11 +181,12 @@ async fn serve(
     };
     let overdue = async {
         loop {
-            let at = state.ends_at(idle);
-            if at <= Instant::now() {
+            let (at, now) = (state.ends_at(idle), Instant::now());
+            if at <= now {
                 return log::debug!(target: "http", "closed: peer={peer} why=idle");
             }
-            tokio::time::sleep_until(at.into()).await;
+            // The phase may change meanwhile, and the end with it.
+            tokio::time::sleep_until(at.min(now + idle).into()).await;
         }
     };
     futures_lite::future::or(pin!(served), pin!(overdue)).await;

@@ -2,6 +2,7 @@
 
 use super::jute::{JuteWrite, Reader, Short};
 use bytes::BufMut;
+use std::fmt::{self, Write as _};
 
 /// Permission bits. Source: `ZooDefs.Perms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +25,21 @@ impl Perms {
     /// Either's bits.
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+/// The letters of permissions in zkCli's order: `cdrwa`. Source: `ZKUtil.getPermString`.
+impl fmt::Display for Perms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = [
+            (Self::CREATE, 'c'),
+            (Self::DELETE, 'd'),
+            (Self::READ, 'r'),
+            (Self::WRITE, 'w'),
+            (Self::ADMIN, 'a'),
+        ];
+        let granted = letters.into_iter().filter(|(perm, _)| self.intersects(*perm));
+        granted.map(|(_, letter)| letter).try_for_each(|letter| f.write_char(letter))
     }
 }
 
@@ -50,6 +66,13 @@ pub struct Acl {
     pub perms: Perms,
     /// The user or address that it grants this to.
     pub id: Id,
+}
+
+/// `scheme:id:perms`, as zkCli takes it.
+impl fmt::Display for Acl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.id.scheme, self.id.id, self.perms)
+    }
 }
 
 impl Acl {

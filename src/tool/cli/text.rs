@@ -115,20 +115,6 @@ pub fn hex_dump(data: &[u8]) -> String {
     dump + &border
 }
 
-/// The letters of permissions in zkCli's order: `cdrwa`.
-///
-/// Source: `ZKUtil.getPermString`.
-pub fn perms(perms: Perms) -> String {
-    let letters = [
-        (Perms::CREATE, 'c'),
-        (Perms::DELETE, 'd'),
-        (Perms::READ, 'r'),
-        (Perms::WRITE, 'w'),
-        (Perms::ADMIN, 'a'),
-    ];
-    letters.iter().filter(|(perm, _)| perms.intersects(*perm)).map(|(_, letter)| letter).collect()
-}
-
 /// Reads the letters of permissions.
 ///
 /// # Errors
@@ -166,7 +152,7 @@ fn parse_entry(text: &str) -> Result<Acl, CliError> {
 /// An ACL as a list of `{"scheme", "id", "perms"}`.
 pub fn acl_json(acl: &[Acl]) -> Value {
     let entry =
-        |acl: &Acl| json!({ "scheme": &*acl.id.scheme, "id": &*acl.id.id, "perms": perms(acl.perms) });
+        |acl: &Acl| json!({ "scheme": &*acl.id.scheme, "id": &*acl.id.id, "perms": acl.perms.to_string() });
     acl.iter().map(entry).collect()
 }
 
@@ -205,7 +191,7 @@ mod tests {
     fn acls() {
         let acl = parse_acl("world:anyone:r,digest:bob:x=:cdrwa").expect("good");
         assert_eq!((&*acl[1].id.scheme, &*acl[1].id.id, acl[1].perms), ("digest", "bob:x=", Perms::ALL));
-        assert_eq!((perms(acl[0].perms), perms(acl[1].perms)), ("r".to_owned(), "cdrwa".to_owned()));
+        assert_eq!([&acl[0], &acl[1]].map(|acl| acl.perms.to_string()), ["r", "cdrwa"]);
         assert_eq!(acl_json(&acl)[0], json!({ "scheme": "world", "id": "anyone", "perms": "r" }));
         for bad in ["world", "world:anyone", "world:anyone:x", ""] {
             assert!(parse_acl(bad).is_err(), "{bad}");

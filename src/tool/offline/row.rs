@@ -1,7 +1,7 @@
 //! One result of a command: named fields, as a line of text or as a JSON object.
 
 use super::values::time_text;
-use crate::proto::{Acl, Perms};
+use crate::proto::Acl;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write;
@@ -154,7 +154,7 @@ impl Value {
             Self::Time(time_ms) => time_text(*time_ms),
             Self::Data(None) => "null".to_owned(),
             Self::Data(Some(data)) => format!("\"{}\"", data.escape_ascii()),
-            Self::Acl(acl) => word(&acl.iter().map(acl_text).collect::<Vec<_>>().join(",")),
+            Self::Acl(acl) => word(&acl.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
             Self::List(list) => word(&list.join(",")),
             Self::Rows(_) | Self::Null => String::new(),
         }
@@ -167,7 +167,7 @@ impl Value {
             Self::Hex(number) => _ = write!(out, "\"{number:#x}\""),
             Self::Data(None) | Self::Null => out.push_str("null"),
             Self::Data(Some(data)) => put_json_text(out, &STANDARD.encode(data)),
-            Self::Acl(acl) => put_list(out, acl, |out, acl| put_json_text(out, &acl_text(acl))),
+            Self::Acl(acl) => put_list(out, acl, |out, acl| put_json_text(out, &acl.to_string())),
             Self::List(list) => put_list(out, list, |out, text| put_json_text(out, text)),
             Self::Rows(rows) => put_list(out, rows, |out, row| out.push_str(&row.json())),
         }
@@ -205,24 +205,10 @@ fn put_json_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// `scheme:id:perms`, the permissions by zkCli's letters.
-fn acl_text(acl: &Acl) -> String {
-    let letters = [
-        (Perms::CREATE, 'c'),
-        (Perms::DELETE, 'd'),
-        (Perms::READ, 'r'),
-        (Perms::WRITE, 'w'),
-        (Perms::ADMIN, 'a'),
-    ];
-    let granted = letters.into_iter().filter(|(perm, _)| acl.perms.intersects(*perm));
-    let perms: String = granted.map(|(_, letter)| letter).collect();
-    format!("{}:{}:{perms}", acl.id.scheme, acl.id.id)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::Id;
+    use crate::proto::{Id, Perms};
 
     fn row() -> Row {
         let read = Acl { perms: Perms::READ.or(Perms::ADMIN), id: Id::new("ip", "10.0.0.1") };

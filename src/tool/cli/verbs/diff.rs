@@ -4,7 +4,6 @@ use super::super::error::CliError;
 use super::super::lines::{self, Lines};
 use super::super::record::Record;
 use super::super::target::moved;
-use super::super::text::perms;
 use super::super::verb::Context;
 use super::super::walk::{self, Read, Walk};
 use super::super::words::Words;
@@ -30,8 +29,7 @@ struct Print {
 
 impl From<Record> for Print {
     fn from(record: Record) -> Self {
-        let entry = |acl: &crate::proto::Acl| format!("{}:{}:{}", acl.id.scheme, acl.id.id, perms(acl.perms));
-        let mut acl: Vec<String> = record.acl.iter().map(entry).collect();
+        let mut acl: Vec<String> = record.acl.iter().map(ToString::to_string).collect();
         acl.sort_unstable();
         let data = record.data.map(|data| Sha256::digest(data).into());
         Self { data, acl, is_ephemeral: record.is_ephemeral }

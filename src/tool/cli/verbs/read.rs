@@ -4,7 +4,7 @@ use super::super::ask;
 use super::super::error::CliError;
 use super::super::output::note;
 use super::super::target::parent;
-use super::super::text::{acl_json, base64, hex, hex_dump, perms, put_data_json, stat_json, stat_lines};
+use super::super::text::{acl_json, base64, hex, hex_dump, put_data_json, stat_json, stat_lines};
 use super::super::verb::Context;
 use super::super::walk::{self, Node, Read, Walk};
 use super::super::watches::Kind;
@@ -145,7 +145,7 @@ pub fn get_acl(context: &mut Context<'_>, words: &Words) -> Result<(), CliError>
         return context.out.value(&json!({ "path": path, "acl": acl_json(&acl), "stat": stat_json(&stat) }));
     }
     for entry in &acl {
-        context.out.line(&format!("'{},'{}\n: {}", entry.id.scheme, entry.id.id, perms(entry.perms)))?;
+        context.out.line(&format!("'{},'{}\n: {}", entry.id.scheme, entry.id.id, entry.perms))?;
     }
     if words.has("s") { context.out.text(&stat_lines(&stat)) } else { Ok(()) }
 }

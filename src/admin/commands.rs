@@ -3,13 +3,10 @@
 //! Source: `Commands`, `CommandResponse`, `ZooKeeperServerConf`, `ServerStats`, `BufferStats`, `ServerCnxn`, Apache
 //! ZooKeeper 3.9.4.
 
-use super::figures::{Figure, figures};
+use super::figures::{Figure, MILLISECOND, figures};
 use super::json::{self, Object};
 use super::{Connection, Facts, FourLetterWord, LastMinMax, Member, Mode, Status};
 use crate::config::{PeerAddress, Role, Server};
-
-/// Microseconds, in which times are recorded, in a millisecond, in which ZooKeeper shows them.
-const MILLISECOND: u64 = 1000;
 
 /// Version of the way in which digests are made. Source: `DigestCalculator`.
 const DIGEST_VERSION: i32 = 2;

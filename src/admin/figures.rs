@@ -4,7 +4,7 @@ use super::{LastMinMax, Mode, Namespace, QuotaUse, Status, Summary};
 use std::fmt;
 
 /// Microseconds, in which times are recorded, in a millisecond, in which ZooKeeper shows them.
-const MILLISECOND: u64 = 1000;
+pub const MILLISECOND: u64 = 1000;
 
 /// A metric's value.
 #[derive(Clone, Copy, Debug, PartialEq)]

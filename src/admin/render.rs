@@ -1,15 +1,12 @@
 //! A [`Status`] as the answers of Apache ZooKeeper 3.9.4.
 
 use super::date::date_of;
-use super::figures::figures;
+use super::figures::{MILLISECOND, figures};
 use super::{Connection, FourLetterWord, Mode, Status};
 use crate::proto::{OpCode, SessionId};
 use std::fmt::{Display, Write as _};
 
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
-
-/// Microseconds, in which times are recorded, in a millisecond, in which ZooKeeper shows them.
-const MILLISECOND: u64 = 1000;
 
 /// The answer to `word`, whole; the connection is closed after it.
 ///

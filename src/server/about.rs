@@ -1,6 +1,7 @@
 //! What four-letter words show of the server as a whole: version, settings, directories, environment.
 
 use super::files::{self, DataDir};
+use super::process::descriptors;
 use super::{Shared, environment};
 use crate::admin::{self, Conf, FourLetterWord, Status};
 use crate::config::{Config, Role};
@@ -65,17 +66,18 @@ impl About {
     pub fn fill_in(&self, word: FourLetterWord, status: &mut Status, shared: &Shared) {
         status.version.clone_from(&self.version);
         status.conf = self.conf.clone();
-        status.conf.data_dir_bytes = files::dir_bytes(&self.dir.snap);
-        status.conf.data_log_bytes = files::dir_bytes(&self.data_log_dir);
+        // Metrics show neither, and are asked for every second.
+        if word != FourLetterWord::Mntr {
+            status.conf.data_dir_bytes = files::dir_bytes(&self.dir.snap);
+            status.conf.data_log_bytes = files::dir_bytes(&self.data_log_dir);
+        }
         if word == FourLetterWord::Envi {
             status.environment.clone_from(&self.environment);
             status.environment.extend(environment::memory());
         }
         status.metrics.counters.connection_rejected += shared.admission.rejected();
         let gauges = &mut status.gauges;
-        gauges.open_file_descriptor_count =
-            std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64);
-        gauges.max_file_descriptor_count = rlimit::Resource::NOFILE.get().map_or(0, |(soft, _)| soft);
+        (gauges.open_file_descriptor_count, gauges.max_file_descriptor_count) = descriptors();
     }
 }
 

@@ -15,15 +15,22 @@ pub fn own_process() -> Process {
     let own = Stat::parse(&stat).unwrap_or_default();
     let boot_seconds = field(&text("/proc/stat"), "btime ").unwrap_or(0);
     let kib = |name| field(&status, name).unwrap_or(0) << 10;
+    let (open_fds, max_fds) = descriptors();
     Process {
         cpu_seconds: own.cpu_seconds,
         start_time_seconds: boot_seconds as f64 + own.start_seconds,
-        open_fds: fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64),
-        max_fds: rlimit::Resource::NOFILE.get().map_or(0, |(soft, _)| soft),
+        open_fds,
+        max_fds,
         virtual_memory_bytes: kib("VmSize:"),
         resident_memory_bytes: kib("VmRSS:"),
         threads: threads(),
     }
+}
+
+/// File descriptors that are open, and how many may be.
+pub fn descriptors() -> (u64, u64) {
+    let open = fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64);
+    (open, rlimit::Resource::NOFILE.get().map_or(0, |(soft, _)| soft))
 }
 
 /// Seconds of CPU by the thread's name.

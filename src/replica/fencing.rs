@@ -12,6 +12,20 @@ pub(super) struct Attach<O = CnxnId> {
     pub timeout_ms: i32,
 }
 
+/// The cxid of the txn by which a client attaches to its session through the server `sid`: negative, as no client's and
+/// none of ZooKeeper's servers is.
+pub(super) fn attachment_cxid(sid: u32) -> i32 {
+    i32::MIN | (sid & SID_MASK) as i32
+}
+
+/// The server of [`attachment_cxid`]; `None` of a txn that a server made which did not tell.
+pub(super) fn attachment_sid(cxid: i32) -> Option<u32> {
+    (cxid < 0).then_some(cxid as u32 & SID_MASK)
+}
+
+/// Ids of servers have fewer bits.
+const SID_MASK: u32 = i32::MAX as u32;
+
 /// Attachments that wait until the session's former connection is silent.
 ///
 /// Invariant: of a session's attachments only the last one to come is granted, after the views of all connections that
@@ -59,8 +73,8 @@ impl<O: Copy> Fencing<O> {
                 continue;
             }
             // A connection of this server was fenced when it was overtaken. A learner's was not, and a learner can only
-            // be told that the session is gone, which it is not. Its client may have come last, too: one server's word
-            // passes another's. If it did not, or asks for anything, it hears that the session has moved.
+            // be told that the session is gone, which it is not. So it hears yes. It has seen the txn of the attachment
+            // that came later, if that was another server's, and ends the connection; a Java server refuses what it asks.
             // Source: `Leader.revalidateSession`, which says yes to every server that asks while the session lives.
             let what = match is_owner || is_valid(&attach) {
                 true => SessionKind::Attached { session_id, timeout_ms },
@@ -75,6 +89,16 @@ impl<O: Copy> Fencing<O> {
 mod tests {
     use super::*;
     use crate::replica::{Origin, SessionOwner};
+
+    /// The cxid of an attachment tells the server, is none that a client sends, and is told from the 0 of other servers.
+    #[test]
+    fn cxid_of_an_attachment() {
+        for sid in [0, 1, 255] {
+            assert!(attachment_cxid(sid) < -8);
+            assert_eq!(attachment_sid(attachment_cxid(sid)), Some(sid));
+        }
+        assert_eq!(attachment_sid(0), None);
+    }
 
     /// An attachment that was overtaken by one through another server hears no "gone" while its session lives; there
     /// is no other answer for a learner. Its own server's connections were fenced when they were overtaken.

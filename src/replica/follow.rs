@@ -16,7 +16,7 @@
 
 use super::commit::is_readable;
 use super::core::Core;
-use super::fencing::{Attach, Fencing};
+use super::fencing::{Attach, Fencing, attachment_sid};
 use super::report::SessionsTold;
 use super::{CnxnId, ControlKind, EntryKind, Now, Request, SessionKind, TxnKind, Uplink, ViewRequest};
 use crate::admin::Metrics;
@@ -26,7 +26,7 @@ use crate::session;
 use crate::txn::{self, TxnHeader};
 use crate::zab::message::{ForwardedRequest, Revalidate, put_ping_answer};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// A client's request that is with the leader.
@@ -96,6 +96,8 @@ pub(super) struct Follow {
     creating: BTreeMap<SessionId, Attach>,
     /// Clients that attach: their password was right, the leader has yet to say that the session lives.
     attaching: VecDeque<Attach>,
+    /// Of the sessions of [`Self::attaching`] those that attached through another server since.
+    overtaken: BTreeSet<SessionId>,
     fencing: Fencing,
     /// Connections that have lost their session, and may still send: their views have not said [`ViewRequest::Fenced`].
     leaving: Vec<(SessionId, CnxnId)>,
@@ -130,6 +132,7 @@ impl Follow {
             next_number: 0,
             creating: BTreeMap::new(),
             attaching: VecDeque::new(),
+            overtaken: BTreeSet::new(),
             fencing: Fencing::default(),
             leaving: Vec::new(),
             touched: BTreeMap::new(),
@@ -227,6 +230,8 @@ impl Follow {
         for attach in self.creating.values() {
             put_create(&mut self.packets, attach);
         }
+        // They ask again, and so come last.
+        self.overtaken.clear();
         for Attach { session_id, timeout_ms, .. } in &self.attaching {
             Revalidate { session: *session_id, timeout: *timeout_ms }.write(&mut self.packets);
         }
@@ -274,6 +279,7 @@ impl Follow {
         self.syncs.clear();
         self.creating.clear();
         self.attaching.clear();
+        self.overtaken.clear();
         self.fencing = Fencing::default();
         self.leaving.clear();
         self.touched.clear();
@@ -385,8 +391,17 @@ impl Follow {
         // The client that asked was dropped since.
         let Some(attach) = oldest.and_then(|at| self.attaching.remove(at)) else { return };
         let Attach { cnxn, timeout_ms, .. } = attach;
+        let is_overtaken = self.overtaken.contains(&session_id);
+        if !self.attaching.iter().any(|attach| attach.session_id == session_id) {
+            self.overtaken.remove(&session_id);
+        }
         if !valid {
             return self.core.push_at_once(Some(cnxn), 0, SessionKind::Refused { session_id });
+        }
+        // The leader refuses what would come through this connection, in txns that do not tell it from former ones. A
+        // client that is still there attaches once more.
+        if is_overtaken {
+            return self.core.push_at_once(Some(cnxn), 0, SessionKind::Overtaken { session_id });
         }
         self.sessions.entry(session_id).and_modify(|known_ms| *known_ms = timeout_ms);
         let former = self.owners.insert(session_id, cnxn).filter(|former| *former != cnxn);
@@ -510,7 +525,7 @@ impl Follow {
         // Of what was asked before the session was attached here. What this server waits for is refused so only after the
         // txn that attaches the session elsewhere, which gave it up.
         let is_of_former = !self.of_java && is_refused_as_moved(op, reader);
-        if !is_of_former {
+        if !is_of_former && op != OpCode::CREATE_SESSION {
             self.pass_syncs(session_id, cxid);
         }
         let is_known = self.sessions.contains_key(&session_id);
@@ -518,7 +533,7 @@ impl Follow {
         debug_assert_eq!(self.core.last_txn, logged.zxid, "the tree is as of another txn than the last one");
         let to = match what {
             EntryKind::Session(SessionKind::Created { .. }) if is_known => {
-                self.attached_somewhere(session_id);
+                self.attached_somewhere(session_id, attachment_sid(cxid));
                 None
             }
             EntryKind::Session(SessionKind::Created { .. }) => {
@@ -544,8 +559,14 @@ impl Follow {
 
     /// A client is attached to its session, here or elsewhere: the connection that had it before, if it was one of this
     /// server's, has it no longer, and what it asked for and is not done will never be done. If the client is here, the
-    /// leader's answer follows.
-    fn attached_somewhere(&mut self, session_id: SessionId) {
+    /// leader's answer follows. `sid` is the server that it is attached to, if the leader tells.
+    fn attached_somewhere(&mut self, session_id: SessionId, sid: Option<u32>) {
+        let is_here = sid.is_none_or(|sid| sid == u32::from(self.core.settings.server_id));
+        if is_here {
+            self.overtaken.remove(&session_id);
+        } else if self.attaching.iter().any(|attach| attach.session_id == session_id) {
+            self.overtaken.insert(session_id);
+        }
         self.give_up(session_id, TxnKind::Moved);
         if let Some(former) = self.owners.remove(&session_id) {
             self.leaving.push((session_id, former));
@@ -606,6 +627,7 @@ fn put_create(out: &mut Vec<u8>, attach: &Attach) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fencing::attachment_cxid;
     use super::super::tests::{settings, tree_settings};
     use super::*;
     use crate::replica::Origin;
@@ -750,6 +772,43 @@ mod tests {
             let told = commit(&mut follow, second, OpCode::ERROR, &error(ErrorCode::NoNode));
             let synced = (Some(next), 9, "Synced".to_owned());
             assert_eq!(told, [synced, (Some(next), 1, "Failed(NoNode)".to_owned())]);
+        }
+    }
+
+    /// A client that attached through another server since it asked here gets no session here: the leader would refuse its
+    /// writes and answer its syncs, and no txn would tell that the refusals are its own.
+    #[test]
+    fn attachment_that_was_overtaken() {
+        let here = u32::from(settings().server_id);
+        let elsewhere = here + 1;
+        let next = CnxnId { slot: 5, ..CNXN };
+        let attached = format!("{:?}", SessionKind::Attached { session_id: SESSION, timeout_ms: 4000 });
+        let overtaken = format!("{:?}", SessionKind::Overtaken { session_id: SESSION });
+        for (cxids, expected) in [
+            (vec![attachment_cxid(elsewhere), attachment_cxid(here)], &attached),
+            (vec![attachment_cxid(here), attachment_cxid(elsewhere)], &overtaken),
+            // A leader that does not tell, and one that makes no such txn.
+            (vec![0, 0], &attached),
+            (vec![], &attached),
+        ] {
+            let mut follow = asked();
+            follow.forwarded.clear();
+            follow.open(
+                Attach { cnxn: next, session_id: SESSION, timeout_ms: 4000 },
+                &session::password(SESSION),
+            );
+            follow.fenced(CNXN);
+            for cxid in &cxids {
+                commit(&mut follow, *cxid, OpCode::CREATE_SESSION, &Txn::CreateSession { timeout_ms: 4000 });
+            }
+            heard(&mut follow);
+            follow.revalidated(SESSION, true);
+            assert_eq!(heard(&mut follow), [(Some(next), 0, expected.clone())], "{cxids:x?}");
+            assert_eq!(follow.owners.get(&SESSION), (*expected == attached).then_some(&next));
+            assert!(follow.overtaken.is_empty());
+            ask(&mut follow, next, 2, OpCode::DELETE, &delete_body());
+            ask(&mut follow, next, 3, OpCode::SYNC, b"");
+            assert_eq!(follow.forwarded.is_empty(), *expected == overtaken);
         }
     }
 

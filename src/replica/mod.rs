@@ -332,6 +332,11 @@ pub enum SessionKind {
         /// The one that was asked for.
         session_id: SessionId,
     },
+    /// The client attached through another server since it asked: this connection is not its last.
+    Overtaken {
+        /// The one that was asked for.
+        session_id: SessionId,
+    },
     /// The client has seen what this server has not: it must try another.
     Ahead {
         /// What it has seen.
@@ -371,7 +376,10 @@ impl EntryKind {
             Self::Txn(kind) => *kind != TxnKind::Dropped,
             Self::Session(SessionKind::Created { .. } | SessionKind::Closed { .. }) => true,
             Self::Session(
-                SessionKind::Attached { .. } | SessionKind::Refused { .. } | SessionKind::Ahead { .. },
+                SessionKind::Attached { .. }
+                | SessionKind::Refused { .. }
+                | SessionKind::Overtaken { .. }
+                | SessionKind::Ahead { .. },
             ) => false,
             Self::Control(_) => false,
         }

@@ -46,6 +46,7 @@ pub fn log_sessions(batch: &Deltas, view: &View) {
             | SessionKind::Closed { .. }
             | SessionKind::Attached { .. }
             | SessionKind::Refused { .. }
+            | SessionKind::Overtaken { .. }
             | SessionKind::Ahead { .. } => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Asker, Commit};
 use crate::proto::{ErrorCode, OpCode, SessionId, Zxid};
-use crate::replica::fencing::Attach;
+use crate::replica::fencing::{Attach, attachment_cxid};
 use crate::replica::{CnxnId, ControlKind, Now, Origin, SessionKind, SessionOwner};
 use crate::session;
 use crate::txn::Txn;
@@ -98,8 +98,12 @@ impl Commit {
             // A txn, so that its former server knows of it under any next leader: what that still holds for the client
             // must not be done any more. To ZooKeeper's own servers it is a session that they know.
             self.next_zxid();
-            let header = self
-                .header(&Asker { origin: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
+            let xid = match origin {
+                Origin::Client(_) => attachment_cxid(self.core.settings.server_id.into()),
+                Origin::Learner { sid, .. } => attachment_cxid(sid),
+            };
+            let header =
+                self.header(&Asker { origin: None, session_id, xid, ids: &[], now }, OpCode::CREATE_SESSION);
             self.log(&header, &Txn::CreateSession { timeout_ms });
             self.push(None, 0, SessionKind::Created { session_id, timeout_ms });
         }

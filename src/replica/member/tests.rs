@@ -1,5 +1,6 @@
 //! One member, and peers that the test plays.
 
+use super::super::fencing::attachment_sid;
 use super::super::tests::{settings, tree_settings};
 use super::super::{ControlKind, Entry, EntryKind, View, ViewSettings};
 use super::common::EARLY_LINKS_MAX;
@@ -11,8 +12,9 @@ use crate::snapshot::java::{Encoder, Form};
 use crate::zab::LinkId;
 use crate::zab::leader::Leader;
 use crate::zab::message::{
-    ForwardedRequest, LearnerInfo, PROTOCOL_VERSION_CUMULATIVE, PacketStream, PacketType, put_ack,
-    put_ack_epoch, put_bare, put_leader_info, put_ping_answer, put_proposal, put_with, read_ack_epoch,
+    ForwardedRequest, LearnerInfo, PROTOCOL_VERSION_CUMULATIVE, PacketStream, PacketType, Revalidate,
+    put_ack, put_ack_epoch, put_bare, put_leader_info, put_ping_answer, put_proposal, put_with,
+    read_ack_epoch,
 };
 use std::collections::BTreeMap;
 
@@ -360,6 +362,44 @@ fn sessions_of_a_learner_that_comes_back() {
     let codes: Vec<_> = codes.map(crate::proto::ErrorCode::from_wire).collect();
     use crate::proto::ErrorCode::{NoNode, SessionMoved};
     assert_eq!(codes, [Some(NoNode), Some(NoNode), Some(SessionMoved)]);
+}
+
+/// The txn by which a client attaches to its session tells through which server: another that it asked before, and that hears
+/// yes as well, ends its connection.
+#[test]
+fn attachment_tells_its_server() {
+    let last = Zxid::new(1, 5);
+    let mut replica = leader(last);
+    let session = SessionId(0x0200_0000_0000_0001);
+    let mut create = Vec::new();
+    ForwardedRequest { session, cxid: 0, op: OpCode::CREATE_SESSION, body: &9000_i32.to_be_bytes() }
+        .write(&mut create, &[]);
+    for (link, sid) in [(LINK, 2), (LinkId(11), 3)] {
+        follow(&mut replica, link, sid, last, 3);
+        if sid == 2 {
+            replica.received(link, &create, at(4));
+        }
+        let mut revalidate = Vec::new();
+        Revalidate { session, timeout: 9000 }.write(&mut revalidate);
+        replica.received(link, &revalidate, at(5));
+    }
+    let own = CnxnId { view: 0, slot: 0, generation: 1 };
+    let connect = ViewRequest::Connect {
+        cnxn: own,
+        session_id: session,
+        password: crate::session::password(session).into(),
+        timeout_ms: 9000,
+        last_zxid_seen: Zxid::ZERO,
+    };
+    replica.submit(at(6), Uplink { items: vec![connect], ..Uplink::default() });
+    let group = replica.take_group(at(7)).expect("four txns");
+    let told: Vec<_> = group
+        .iter()
+        .map(|(_, txn)| crate::txn::read(txn, &mut crate::txn::AclTable::new(1)).expect("a txn").0)
+        .map(|header| (header.op, attachment_sid(header.cxid)))
+        .collect();
+    let from = |sid| (OpCode::CREATE_SESSION, sid);
+    assert_eq!(told, [from(None), from(Some(2)), from(Some(3)), from(Some(1))]);
 }
 
 /// An epoch that no election reaches ends the connection of who claims it, not the server.

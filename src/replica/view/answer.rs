@@ -56,6 +56,9 @@ impl Turn<'_> {
                     "the answer to no connect request: {kind:?}"
                 );
             }
+            SessionKind::Overtaken { session_id } => {
+                self.cnxn.close(CloseReason::SessionMoved { session_id });
+            }
             SessionKind::Ahead { seen } => {
                 self.cnxn.close(CloseReason::ZxidAhead { seen, ours: self.data.zxid });
             }

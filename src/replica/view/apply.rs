@@ -195,7 +195,10 @@ impl View {
                     pool.list(id.slot, cnxn);
                 }
             }
-            SessionKind::Attached { .. } | SessionKind::Refused { .. } | SessionKind::Ahead { .. } => {}
+            SessionKind::Attached { .. }
+            | SessionKind::Refused { .. }
+            | SessionKind::Overtaken { .. }
+            | SessionKind::Ahead { .. } => {}
         }
     }
 

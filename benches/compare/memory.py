@@ -289,7 +289,7 @@ def main():
     parser.add_argument("--no-build", dest="build", action="store_false", help="use the binaries as they are")
     parser.add_argument("--dir", default=os.path.join(compare.ROOT, "target"), help="directory of the servers' data")
     parser.add_argument("--out", help="result directory (default: benches/runs/DATE-MACHINE)")
-    parser.set_defaults(a="zkfast", b="zookeeper", floor=False, servers=1)
+    parser.set_defaults(a="zkfast", b="zookeeper", c=None, floor=False, servers=1)
     args = parser.parse_args()
     if args.zookeeper:
         os.environ["ZKFAST_ZOOKEEPER_LIB"] = args.zookeeper

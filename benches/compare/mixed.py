@@ -687,7 +687,7 @@ def arguments(parser):
     parser.add_argument("--heap", default="1g", help="heap of each JVM (default: 1g)")
     parser.add_argument("--cores", default="0-1", help="zkfast's (default: 0-1)")
     parser.add_argument("--keep-logs", action="store_true", help="keep the logs of all servers, not only of failures")
-    parser.set_defaults(a="zkfast", b="java", floor=False)
+    parser.set_defaults(a="zkfast", b="java", c=None, floor=False)
     return parser
 
 

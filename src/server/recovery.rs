@@ -17,6 +17,9 @@ pub use crate::storage::Recovered;
 /// The interval between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
+/// Bytes of a snapshot from which on a line tells that its tree is being linked: that takes some seconds for 2 GB.
+const LINKING_TOLD_BYTES: u64 = 256 << 20;
+
 /// Reads the snapshot and the log, and leaves the log ready to be written.
 ///
 /// # Errors
@@ -137,6 +140,13 @@ fn log_event(event: &Event, progress: &mut Instant) {
             log::error!(target: "recovery", "snapshot left out, {what}: file={} why={} then={}",
                 Text(path.display()), Text(why),
                 Text("an older one is taken and the log after it replayed, if there is one"));
+        }
+        Event::Reading { snapshot, offset, bytes } if offset == bytes => {
+            if *bytes >= LINKING_TOLD_BYTES {
+                let mb = bytes / 1_000_000;
+                log::info!(target: "recovery", "linking: snapshot={snapshot} of_mb={mb}");
+                supervisor::status(format_args!("linking the tree: of_mb={mb}"));
+            }
         }
         Event::Reading { snapshot, offset, bytes } => {
             if is_due(progress) {

@@ -124,11 +124,12 @@ pub enum ImageError {
 /// # Errors
 /// See [`ImageError`].
 pub fn decode(mut bytes: &[u8], settings: tree::Settings) -> Result<Database, ImageError> {
-    decode_from(&mut bytes, settings)
+    let (builder, header) = build(&mut bytes, settings)?;
+    Ok(builder.finish(header.zxid, header.digest)?)
 }
 
-/// What the snapshot at `zxid` holds, read chunk by chunk; `tell` gets the offset of each and the file's length. (Not
-/// mapped: where the disk fails below a mapping the process is ended by a signal, without a word in its log.)
+/// What the snapshot at `zxid` holds, read chunk by chunk; `tell` gets the offset of each and the file's length, and the length
+/// twice once all is read and the tree is yet to be linked. (Not mapped: where the disk fails below a mapping the process is ended by a signal, without a word in its log.)
 pub(super) fn read<S: Storage>(
     storage: &S,
     zxid: Zxid,
@@ -137,13 +138,19 @@ pub(super) fn read<S: Storage>(
 ) -> Result<Database, ImageError> {
     let name = snapshot::file_name(zxid);
     let bytes = storage.length(Folder::Snap, &name).map_err(ImageError::Io)?;
-    decode_from(&mut File { storage, name, bytes, tell }, settings)
+    let (builder, header) = build(&mut File { storage, name, bytes, tell: &mut *tell }, settings)?;
+    tell(bytes, bytes);
+    Ok(builder.finish(header.zxid, header.digest)?)
 }
 
-fn decode_from(source: &mut impl snapshot::Source, settings: tree::Settings) -> Result<Database, ImageError> {
+/// The znodes and sessions of a snapshot, not yet linked.
+fn build(
+    source: &mut impl snapshot::Source,
+    settings: tree::Settings,
+) -> Result<(Builder, snapshot::Header), ImageError> {
     let mut builder = Builder::new(settings);
     match snapshot::decode_from(source, &mut builder) {
-        Ok((header, _)) => Ok(builder.finish(header.zxid, header.digest)?),
+        Ok((header, _)) => Ok((builder, header)),
         Err(snapshot::ReadError::Io(error)) => Err(ImageError::Io(error)),
         Err(snapshot::ReadError::Damage(damage)) => Err(match damage.seen {
             snapshot::Seen::Version(_) => ImageError::Version(damage),

@@ -153,7 +153,7 @@ pub enum Event {
     Reading {
         /// The snapshot.
         snapshot: Zxid,
-        /// What was read of it.
+        /// What was read of it; all, if its tree is to be linked next.
         offset: u64,
         /// Length of its file.
         bytes: u64,

@@ -8,7 +8,7 @@ use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use zkfast::config::{self, Config, Finding, Loaded, Loader, Overrides, Severity, Sources, suggestion};
-use zkfast::server::logging::{Format, Text};
+use zkfast::server::logging::{Format, Levels, Text};
 use zkfast::server::{self, EXIT_DATA, EXIT_HOST, EXIT_USAGE, java_data};
 use zkfast::tool::cli;
 use zkfast::tool::dev::{self, DevArgs};
@@ -47,15 +47,19 @@ struct Args {
     file: ConfigFile,
     #[command(flatten)]
     flags: Flags,
-    /// Log lines of this level and above. By default info, and of `zkfast dev` warn.
-    #[arg(long, global = true, value_name = "LEVEL", ignore_case = true, value_parser = PossibleValuesParser::new(LEVELS))]
+    /// Log lines of this level and above: off, error, warn, info, debug, trace. By default info, and of `zkfast dev` warn. A
+    /// target may have a level of its own: info,cnxn=debug,audit=off.
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = levels)]
     log_level: Option<String>,
     /// Format of log lines.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
 }
 
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// Checks a value of `--log-level`.
+fn levels(text: &str) -> Result<String, String> {
+    Levels::parse(text, LevelFilter::Info).map(|_| text.to_owned())
+}
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -316,9 +320,9 @@ fn main() -> ExitCode {
     }
     let default =
         if matches!(args.command, Some(Command::Dev(_))) { LevelFilter::Warn } else { LevelFilter::Info };
-    // The parser takes these six levels only.
-    let level = args.log_level.and_then(|level| level.parse().ok());
-    server::logging::init(level.unwrap_or(default), args.log_format);
+    // The parser of arguments has read it once.
+    let levels = args.log_level.and_then(|text| Levels::parse(&text, default).ok());
+    server::logging::init(levels.unwrap_or(Levels::all(default)), args.log_format);
     // Data and passwords are the server's alone: directories get 0700 and files 0600, or less where umask says so.
     server::hide_new_files();
     match args.command {

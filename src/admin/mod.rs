@@ -2,6 +2,7 @@
 //!
 //! Nothing here asks for anything: the shell gathers a [`Status`] and gets bytes for it.
 
+mod audit;
 mod commands;
 pub(crate) mod date;
 mod facts;
@@ -16,6 +17,7 @@ mod prometheus;
 mod render;
 mod words;
 
+pub use audit::{AUDIT_TARGET, AuditEvent, AuditResult};
 pub use commands::{Command, links, no_answer, unknown};
 pub use facts::{Facts, Member};
 pub use field::Text;

@@ -206,8 +206,8 @@ keys! {
     _ = file("jvm.pause.info-threshold.ms", long(1000)).moot("there is no JVM").about("Pause that is logged, ms.");
     _ = file("jvm.pause.sleep.time.ms", long(500)).moot("there is no JVM").about("Time between looks, ms.");
     _ = property("jmx.log4j.disable", prop_bool(false)).moot("there is no JMX").about("JMX beans of log4j.");
-    _ = property("audit.enable", prop_bool(false)).missing_when_true("no audit log is written yet").about("Audit log.");
-    _ = property("audit.impl.class", absent(Kind::Text)).default_is("a log file").moot("no audit log is written yet").about("Java class of the audit log.");
+    AUDIT_ENABLED: bool = property("audit.enable", prop_bool(false)).about("Audit log: lines of target `audit` in the log.");
+    _ = property("audit.impl.class", absent(Kind::Text)).default_is("a log file").moot("the audit log is written to the log, whatever it says").about("Java class of the audit log.");
     _ = property("messageTracker.Enabled", prop_bool(false)).moot("a debugging aid of the Java server").about("Keep the last messages of peers for the log.");
     _ = property("messageTracker.BufferSize", prop_int(10)).moot("a debugging aid of the Java server").about("How many.");
     _ = property("pathStats.enabled", prop_bool(false)).moot("a debugging aid of the Java server").about("Count requests by path.");

@@ -295,6 +295,8 @@ pub struct Config {
     pub reconfig_enabled: bool,
     /// `readonlymode.enabled`
     pub read_only_mode_enabled: bool,
+    /// `audit.enable`: the log has lines of target `audit`
+    pub audit_enabled: bool,
     /// `--cores`: the CPU of each shard; `None` leaves number and places to the shell
     pub cores: Option<Vec<usize>>,
     /// `--engine`; `None` leaves it to the shell, which knows the kernel

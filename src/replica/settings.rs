@@ -99,6 +99,8 @@ pub struct ViewSettings {
     pub serving: bool,
     /// Seeds the hashes of what clients choose.
     pub hash_seed: u64,
+    /// The user that the server runs as, if there is an audit log.
+    pub audit_user: Option<String>,
 }
 
 impl ViewSettings {
@@ -113,10 +115,11 @@ impl ViewSettings {
             enforced_schemes: Vec::new(),
             serving: false,
             hash_seed: 1,
+            audit_user: None,
         }
     }
 
-    /// What a configuration says.
+    /// What a configuration says. The shell adds what only it knows: [`Self::audit_user`].
     pub fn of(config: &Config, number: u16, hash_seed: u64) -> Self {
         let words = config.four_letter_words.words().map_or_else(|| "*".to_owned(), |words| words.join(","));
         Self {
@@ -128,6 +131,7 @@ impl ViewSettings {
             enforced_schemes: config.enforce_auth_schemes.clone().unwrap_or_default(),
             serving: !config.is_distributed(),
             hash_seed,
+            audit_user: None,
         }
     }
 }

@@ -8,6 +8,12 @@ use std::os::unix::fs::MetadataExt;
 /// Java prints this for a property that is not set.
 const NOT_AVAILABLE: &str = "<NA>";
 
+/// The user that the process runs as, as Java's `user.name`.
+pub fn user_name() -> String {
+    let user = fixed().into_iter().find(|(name, _)| name == "user.name");
+    user.map_or(NOT_AVAILABLE.to_owned(), |(_, name)| name)
+}
+
 /// The pairs that do not change while the process runs, in Java's order. Source: `Environment.list`.
 pub fn fixed() -> Vec<(String, String)> {
     let kernel = |name: &str| fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok();

@@ -1,7 +1,7 @@
 //! The end of the process on an error: one log line with the reason, and one exit status for each kind.
 
 use super::logging::Text;
-use super::supervisor;
+use super::{audit, supervisor};
 use crate::storage::{self, LogError};
 use std::fmt::Display;
 use std::path::Path;
@@ -22,6 +22,7 @@ pub const EXIT_BUG: i32 = 11;
 /// Logs why, and ends the process with this exit status.
 pub fn exit(code: i32, why: impl Display) -> ! {
     log::error!(target: "server", "ended: status={code} why={}", Text(&why));
+    audit::ended();
     supervisor::status(format_args!("ended: {why}"));
     log::logger().flush();
     std::process::exit(code)

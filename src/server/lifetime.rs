@@ -3,7 +3,7 @@
 use super::logging::{self, Text};
 use super::spsc::Notify;
 use super::supervisor::{self, Watchdog};
-use super::{EXIT_BUG, EXIT_HOST, Phase, Shared, exit, helper, rt};
+use super::{EXIT_BUG, EXIT_HOST, Phase, Shared, audit, exit, helper, rt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -137,6 +137,7 @@ pub fn watch(signals: &Signals, shared: &Shared, commit_notify: &Notify) {
             }
         }
     }
+    audit::stopping();
     supervisor::stopping();
     shared.set_phase(Phase::Stopping);
     commit_notify.notify();

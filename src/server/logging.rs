@@ -4,9 +4,11 @@
 //! quoted ([`Text`]), so that programs find its end. Lines that clients or peers can cause as often as they like go
 //! through [`provoked`], which writes a few of each kind and counts the rest.
 
+pub use super::levels::Levels;
 pub use crate::admin::Text;
 
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use crate::admin::AUDIT_TARGET;
+use log::{Level, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
@@ -30,6 +32,7 @@ pub enum Format {
 
 struct Stderr {
     format: Format,
+    levels: Levels,
     out: Mutex<Out>,
 }
 
@@ -163,7 +166,8 @@ impl Stderr {
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // The checks of `preflight` explain better what glommio's warnings are about.
-        !metadata.target().starts_with("glommio") || metadata.level() <= Level::Error
+        let is_ours = !metadata.target().starts_with("glommio") || metadata.level() <= Level::Error;
+        is_ours && self.levels.allows(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -180,10 +184,11 @@ impl Log for Stderr {
     }
 }
 
-/// Starts logging, at `level` and above.
-pub fn init(level: LevelFilter, format: Format) {
-    if log::set_boxed_logger(Box::new(Stderr { format, out: Mutex::new(Out::new()) })).is_ok() {
-        log::set_max_level(level);
+/// Starts logging.
+pub fn init(levels: Levels, format: Format) {
+    let max = levels.max();
+    if log::set_boxed_logger(Box::new(Stderr { format, levels, out: Mutex::new(Out::new()) })).is_ok() {
+        log::set_max_level(max);
     }
     // The standard library's own message is not JSON, and blocks where the reader of stderr hangs.
     std::panic::set_hook(Box::new(|info| {
@@ -259,8 +264,14 @@ fn unquoted(text: &str) -> Option<(String, usize)> {
     None
 }
 
+/// The fields of a line of the audit log, between which are tabs.
+fn audited(line: &str) -> (&str, Vec<(&str, String)>) {
+    let fields = line.split('\t').filter_map(|field| field.split_once('='));
+    ("audited", fields.map(|(key, value)| (key, value.to_owned())).collect())
+}
+
 fn json(time: &str, level: Level, target: &str, line: &str) -> String {
-    let (what, fields) = parts(line);
+    let (what, fields) = if target == AUDIT_TARGET { audited(line) } else { parts(line) };
     let mut out = format!("{{\"time\":\"{time}\",\"level\":\"{level}\",\"target\":");
     put_string(&mut out, target);
     out.push_str(",\"message\":");
@@ -340,7 +351,7 @@ pub fn provoked(
     cause: &'static str,
     line: fmt::Arguments<'_>,
 ) {
-    if level > log::max_level() {
+    if !log::log_enabled!(target: target, level) {
         return;
     }
     let mut kinds = kinds();
@@ -447,6 +458,17 @@ mod tests {
             json("T", Level::Warn, "cnxn", &line),
             "{\"time\":\"T\",\"level\":\"WARN\",\"target\":\"cnxn\",\"message\":\"closed\",\"fields\":{\"n\":7,\
              \"id\":\"0x7\",\"ok\":true,\"at\":\"007\",\"why\":\"a \\\"b\\\"\\nc?\"}}\n"
+        );
+    }
+
+    /// The fields of an audit line may contain blanks and equals signs.
+    #[test]
+    fn audit_lines_of_json() {
+        let line = "session=0x1\tznode=/a b=c\tresult=success";
+        assert_eq!(
+            json("T", Level::Info, "audit", line),
+            "{\"time\":\"T\",\"level\":\"INFO\",\"target\":\"audit\",\"message\":\"audited\",\"fields\":{\"session\":\"0x1\",\
+             \"znode\":\"/a b=c\",\"result\":\"success\"}}\n"
         );
     }
 

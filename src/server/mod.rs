@@ -28,6 +28,7 @@
 mod about;
 mod admission;
 mod alarm;
+mod audit;
 mod bulk;
 mod commit_shard;
 mod cores;
@@ -38,6 +39,7 @@ mod files;
 mod helper;
 mod http;
 pub mod java_data;
+mod levels;
 mod lifetime;
 mod listener;
 mod log_writer;

@@ -15,8 +15,8 @@ use super::spsc::{self, Consumer, Notify, Producer};
 use super::start_up::StartUp;
 use super::supervisor;
 use super::{
-    Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, exit, helper, java_data, listener,
-    peers, preflight, questions, recovery, rt, snapshots, view_tasks,
+    Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, audit, environment, exit, helper,
+    java_data, listener, peers, preflight, questions, recovery, rt, snapshots, view_tasks,
 };
 use crate::admin::Step;
 use crate::auth::Policy;
@@ -42,8 +42,7 @@ const ACCEPTED_SLOTS: usize = 256;
 /// Calls `started` with the port for clients, if there is one, once they may connect.
 /// Ends the process, with the status for its reason, where the server cannot start or go on.
 pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
-    end_on_panic();
-    helper::remember_cores();
+    prepare(config);
     let signals = Signals::listen();
     let clock = Clock::start();
     let member = config.is_distributed().then(|| ensemble::settings(config));
@@ -112,6 +111,13 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     drop(opened.lock);
 }
 
+/// What precedes everything that may fail.
+fn prepare(config: &Config) {
+    end_on_panic();
+    audit::begin(config.audit_enabled);
+    helper::remember_cores();
+}
+
 /// Says, in the log and to systemd, that the ports are open.
 fn log_started(
     is_member: bool,
@@ -126,6 +132,7 @@ fn log_started(
     log::info!(target: "server", "started: mode={mode} clientPort={port} dataDir={} commit={} log={} views={} \
         engine={engine} started_ms={}", Text(dir.snap.display()), list(&[roles.commit]),
         list(&[roles.log_cpu()]), list(&roles.views), clock.mono_us() / 1000);
+    audit::started();
     supervisor::ready(format_args!("started: mode={mode} clientPort={port}"));
 }
 
@@ -236,7 +243,10 @@ impl Views {
         self.signs.push(signs.clone());
         self.deltas.push(delta_in);
         self.targets.push(listener::Target { channel: accepted_in, notify: inbound.clone() });
-        let settings = ViewSettings::of(parts.config, number as u16, hash_seed);
+        let settings = ViewSettings {
+            audit_user: parts.config.audit_enabled.then(environment::user_name),
+            ..ViewSettings::of(parts.config, number as u16, hash_seed)
+        };
         let Database { tree, zxid, sessions, .. } = &parts.recovered.restored;
         let view = View::new(
             settings,

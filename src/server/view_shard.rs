@@ -1,5 +1,6 @@
 //! A view shard: the view of one thread, and its clients' connections. Its tasks are in `view_tasks`.
 
+use super::audit;
 use super::ensemble::Inbox;
 use super::logging::{Text, provoked};
 use super::rt::{self, Accepted, Stream};
@@ -149,6 +150,13 @@ impl ViewShard {
                 waker.wake_by_ref();
             }
         }
+    }
+
+    /// Writes what the view has for the audit log, before the clients have their answers.
+    #[inline]
+    pub fn write_audit(&self) {
+        let lines = self.view.borrow_mut().take_audit_lines();
+        lines.iter().for_each(|line| audit::write(line));
     }
 
     /// Serves a connection that the listener has accepted, in a task of its own.

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use zkfast::client::Request;
 use zkfast::client::net::{ClientError, Connect, Connection, four_letter_word};
+use zkfast::proto::{Acl, OpCode};
 
 /// Bytes that a pipe holds.
 const PIPE_BYTES: usize = 64 << 10;
@@ -184,6 +185,33 @@ fn sessions_as_json() {
     assert_eq!(server.stop(), Some(0));
     let last = lines(&server, Line::of_json).pop().expect("lines");
     assert_eq!((&*last.level, &*last.what), ("INFO", "stopped"), "{last:?}");
+}
+
+/// With levels of single targets the audit log stands alone. Its lines are objects, too.
+#[test]
+fn audit_log_as_json() {
+    let _alone = alone();
+    let mut server = Server::new(Kind::Zkfast, &[("audit.enable", "true")]);
+    server.set_arguments(&["--log-format", "json", "--log-level", "off,audit=info"]);
+    server.start_again();
+    let mut client =
+        Connection::connect(server.address(), &Connect::default(), ANSWER_TIMEOUT).expect("a session");
+    let (path, acl) = (b"/a b=c".to_vec(), vec![Acl::open()]);
+    let create = Request::Create { op: OpCode::CREATE, path, data: None, acl, flags: 1, ttl_ms: -1 };
+    client.call(&create, &mut Vec::new()).expect("an answer");
+    client.call(&Request::CloseSession, &mut Vec::new()).expect("an answer");
+    let session = session_of(&client);
+    assert_eq!(server.stop(), Some(0));
+    let lines = lines(&server, Line::of_json);
+    assert!(lines.iter().all(|line| line.target == "audit" && line.level == "INFO"), "{lines:?}");
+    let operations: Vec<&str> = lines.iter().filter_map(|line| line.field("operation")).collect();
+    let gone = "ephemeralZNodeDeletionOnSessionCloseOrExpire";
+    assert_eq!(operations, ["serverStart", "create", gone, "serverStop"]);
+    for line in &lines[1..3] {
+        assert_eq!(line.field("session"), Some(&*session), "{line:?}");
+        assert_eq!(line.field("znode"), Some("/a b=c"), "{line:?}");
+        assert_eq!(line.field("result"), Some("success"), "{line:?}");
+    }
 }
 
 /// Of many hostile connections the server logs some as lines and the rest as a count. SIGHUP only gives a line.

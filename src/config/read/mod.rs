@@ -101,6 +101,7 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
         standalone_enabled: entries.get(&keys::STANDALONE),
         reconfig_enabled: entries.get(&keys::RECONFIG),
         read_only_mode_enabled: entries.get(&keys::READ_ONLY_MODE),
+        audit_enabled: entries.get(&keys::AUDIT_ENABLED),
         cores,
         engine,
         quorum,

@@ -6,12 +6,14 @@
 //! | `order` | order and framing: replies in the order of the requests, events before what shows the change |
 //! | `multi` | multis: all or nothing, results of their moment, bounded sizes |
 //! | `sessions` | sessions: clients open them, attach to them, close them or let them expire |
+//! | `audit` | lines of the audit log: when, and by which view |
 //! | `auth` | what clients prove, and who may do what then |
 //! | `writes` | writes: which error wins, sequence numbers, quotas, and what becomes of containers and TTL nodes |
 //! | `groups` | groups of the log: their bytes are bounded, and so is each txn in them |
 //! | `connections` | connections of a view: slots, buffers, turns, signs of life |
 //! | `restart` | a server that begins again, with its log or with an image of its tree |
 
+mod audit;
 mod auth;
 mod connections;
 mod groups;

@@ -172,10 +172,23 @@ impl Net {
         Self::restored(settings, Database::fresh(tree_settings()))
     }
 
+    /// A server whose views have these settings, but that they serve.
+    pub fn with_views(view_settings: impl Fn(u16) -> ViewSettings) -> Self {
+        Self::made_of(settings(), view_settings, Database::fresh(tree_settings()))
+    }
+
     pub fn restored(settings: CommitSettings, restored: Database) -> Self {
+        Self::made_of(settings, ViewSettings::new, restored)
+    }
+
+    fn made_of(
+        settings: CommitSettings,
+        view_settings: impl Fn(u16) -> ViewSettings,
+        restored: Database,
+    ) -> Self {
         let policy = Arc::new(Policy::default());
         let views = (0..settings.views).map(|number| {
-            let settings = ViewSettings { serving: true, ..ViewSettings::new(number) };
+            let settings = ViewSettings { serving: true, ..view_settings(number) };
             let (tree, sessions) = (restored.tree.for_view(), restored.sessions.clone());
             View::new(settings, policy.clone(), tree, restored.zxid, sessions, restored.tree.digest())
         });

@@ -100,6 +100,9 @@ impl View {
                 }
                 self.data.advance(entry.zxid, entry.digest);
                 if let Some(to) = to {
+                    if let Some(audit) = &mut self.tally.audit {
+                        audit.answered(to, *kind, changes, results);
+                    }
                     self.answer(to, now, |turn| turn.answer_txn(entry, *kind, &mut body));
                 }
             }
@@ -108,6 +111,7 @@ impl View {
                 self.changes(changes, entry.zxid, now);
                 self.data.advance(entry.zxid, entry.digest);
                 self.note_session(entry, *kind);
+                self.audit_session(to, *kind, changes);
                 if let Some(to) = to {
                     self.answer(to, now, |turn| turn.answer_session(entry, *kind, &mut body));
                 }
@@ -202,6 +206,20 @@ impl View {
         }
     }
 
+    /// Adds the end of a session to the audit log. The first view does that for all.
+    fn audit_session(&mut self, to: Option<CnxnId>, kind: SessionKind, changes: &[Change]) {
+        if let SessionKind::Closed { session_id } = kind
+            && let Some(audit) = &mut self.tally.audit
+        {
+            if let Some(to) = to {
+                audit.closed(to);
+            }
+            if self.settings.number == 0 {
+                audit.session_ended(session_id, changes);
+            }
+        }
+    }
+
     /// Begins or ends serving clients. At the end every connection ends, answered or not: the next leader says what became
     /// of its requests.
     fn serve(&mut self, serving: bool) {
@@ -218,6 +236,9 @@ impl View {
             }
         });
         self.outbox.void_requests();
+        if let Some(audit) = &mut self.tally.audit {
+            audit.void_requests();
+        }
         self.connections.release_held_up();
     }
 

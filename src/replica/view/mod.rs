@@ -10,8 +10,8 @@
 //!
 //! A [`Turn`] borrows one connection beside the rest, takes its requests in (`turn`) and answers them (`turn`, `answer`).
 //! What was committed comes in through [`View::apply_some`] (`apply`). `cnxn` is a connection's own state, `read` answers
-//! reads from the tree, `pool` has the limits of memory, `tally` counts, `report` answers four-letter words, `address` is
-//! an address as text.
+//! reads from the tree, `pool` has the limits of memory, `tally` counts, `audit` has lines for the audit log, `report`
+//! answers four-letter words, `address` is an address as text.
 //!
 //! # Driving a view
 //!
@@ -34,6 +34,7 @@
 mod address;
 mod answer;
 mod apply;
+mod audit;
 mod cnxn;
 mod connections;
 mod data;
@@ -50,6 +51,7 @@ pub use connections::Place;
 pub use turn::Wants;
 
 use self::address::ip_text;
+use self::audit::Audit;
 use self::cnxn::{Cnxn, State};
 use self::connections::Connections;
 use self::data::Data;
@@ -104,11 +106,12 @@ impl View {
             resets: 0,
             images_wanted: VecDeque::new(),
         };
+        let audit = settings.audit_user.as_deref().map(|user| Box::new(Audit::new(user)));
         Self {
             connections: Connections::new(settings.number),
             data,
             outbox: Outbox::new(settings.outstanding_max),
-            tally: Tally::default(),
+            tally: Tally { audit, ..Tally::default() },
             now_ms: 0,
             scratch: Vec::new(),
             settings,
@@ -271,6 +274,12 @@ impl View {
     /// What this view's shell measures.
     pub fn metrics_mut(&mut self) -> &mut Metrics {
         &mut self.tally.metrics
+    }
+
+    /// Lines for the audit log since the last call.
+    #[inline]
+    pub fn take_audit_lines(&mut self) -> Vec<String> {
+        self.tally.audit.as_mut().map(|audit| audit.take_lines()).unwrap_or_default()
     }
 
     /// What is to be sent to the commit side.

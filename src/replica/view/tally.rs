@@ -1,12 +1,13 @@
-//! What a view counts.
+//! What a view counts and notes.
 
+use super::audit::Audit;
 use super::cnxn::CnxnStats;
 use crate::admin::{Metrics, Unmeasured};
 use crate::proto::{OpCode, Zxid};
 use crate::replica::Now;
 use crate::txn::Change;
 
-/// What a view counts, for four-letter words and metrics.
+/// What a view counts, for four-letter words and metrics, and what it notes for logs.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Packets from clients.
@@ -16,6 +17,8 @@ pub(super) struct Tally {
     /// Reads that were answered as soon as they came, since [`Self::measured`]: how long that took is not known yet.
     pub unmeasured: Unmeasured,
     pub metrics: Metrics,
+    /// What the audit log is to say, if there is one.
+    pub audit: Option<Box<Audit>>,
 }
 
 impl Tally {

@@ -328,6 +328,9 @@ impl Turn<'_> {
                 Err(_) => path = UNREADABLE_PATH.into(),
             }
         }
+        if let Some(audit) = &mut self.tally.audit {
+            audit.asked(self.id, self.cnxn, op, body);
+        }
         let Self { cnxn, now, .. } = self;
         debug_assert_ne!(
             cnxn.session_id,

@@ -4,7 +4,7 @@
 //! ZooKeeper 3.9.4.
 
 use super::figures::{Figure, MILLISECOND, figures};
-use super::json::{self, Object};
+use super::json::{self, List, Object};
 use super::{Connection, Facts, FourLetterWord, LastMinMax, Member, Mode, Status};
 use crate::config::{PeerAddress, Role, Server};
 
@@ -35,6 +35,8 @@ pub enum Command {
     Ruok,
     ServerStats,
     SetTraceMask,
+    /// zkfast's own.
+    SlowRequests,
     StatReset,
     Stats,
     SystemProperties,
@@ -47,7 +49,7 @@ pub enum Command {
 
 impl Command {
     /// Every command, by name.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Configuration,
         Self::ConnectionStatReset,
         Self::Connections,
@@ -66,6 +68,7 @@ impl Command {
         Self::Ruok,
         Self::ServerStats,
         Self::SetTraceMask,
+        Self::SlowRequests,
         Self::StatReset,
         Self::Stats,
         Self::SystemProperties,
@@ -97,6 +100,7 @@ impl Command {
             Self::Ruok => &["ruok"],
             Self::ServerStats => &["server_stats", "srvr"],
             Self::SetTraceMask => &["set_trace_mask", "stmk"],
+            Self::SlowRequests => &["slow_requests"],
             Self::StatReset => &["stat_reset", "srst"],
             Self::Stats => &["stats", "stat"],
             Self::SystemProperties => &["system_properties", "sysp"],
@@ -139,6 +143,7 @@ impl Command {
             | Self::ObserverConnectionStatReset
             | Self::Observers
             | Self::Ruok
+            | Self::SlowRequests
             | Self::SystemProperties
             | Self::VotingView
             | Self::Zabstate => FourLetterWord::Gtmk,
@@ -160,6 +165,7 @@ impl Command {
             Self::Environment
                 | Self::GetTraceMask
                 | Self::SetTraceMask
+                | Self::SlowRequests
                 | Self::SystemProperties
                 | Self::Zabstate
         )
@@ -199,7 +205,12 @@ impl Command {
     /// Writes what the command shows. Returns true if `error` is among it.
     fn members(self, status: &Status, facts: &Facts, o: &mut Object<'_>) -> bool {
         match self {
-            Self::ConnectionStatReset | Self::Ruok | Self::StatReset | Self::ObserverConnectionStatReset => {}
+            // What slow requests are is known without asking.
+            Self::ConnectionStatReset
+            | Self::Ruok
+            | Self::SlowRequests
+            | Self::StatReset
+            | Self::ObserverConnectionStatReset => {}
             Self::Configuration => configuration(status, o),
             Self::Connections => {
                 connections(status, false, o);
@@ -214,15 +225,7 @@ impl Command {
                 status.environment.iter().for_each(|(name, value)| o.set(name, value.as_str()));
             }
             Self::GetTraceMask | Self::SetTraceMask => o.set("tracemask", status.trace_mask),
-            Self::Hash => o.list("digests", |l| {
-                for (zxid, digest) in &status.digests {
-                    l.object(|o| {
-                        o.set("zxid", zxid.to_wire());
-                        o.set("digest", *digest as i64);
-                        o.set("digest_version", DIGEST_VERSION);
-                    });
-                }
-            }),
+            Self::Hash => o.list("digests", |l| digests(status, l)),
             Self::InitialConfiguration => {
                 o.set("initial_configuration", facts.initial_configuration.as_deref());
             }
@@ -291,6 +294,16 @@ fn failed(typed: &str, error: &str) -> Vec<u8> {
         o.set("command", typed);
         o.set("error", error);
     })
+}
+
+fn digests(status: &Status, l: &mut List<'_>) {
+    for (zxid, digest) in &status.digests {
+        l.object(|o| {
+            o.set("zxid", zxid.to_wire());
+            o.set("digest", *digest as i64);
+            o.set("digest_version", DIGEST_VERSION);
+        });
+    }
 }
 
 fn configuration(status: &Status, o: &mut Object<'_>) {

@@ -15,6 +15,8 @@ mod metrics;
 mod operation;
 mod prometheus;
 mod render;
+mod top;
+mod trace;
 mod words;
 
 pub use audit::{AUDIT_TARGET, AuditEvent, AuditResult};
@@ -27,10 +29,12 @@ pub(crate) use metrics::namespace;
 pub use metrics::{
     Counters, LastMinMax, Latencies, Metrics, NAMESPACES_MAX, Namespaces, Sizes, Times, Words,
 };
-pub(crate) use operation::ATTACH_SESSION;
+pub(crate) use operation::{ATTACH_SESSION, operation_name};
 pub use operation::{Operations, Unmeasured};
 pub use prometheus::{CONTENT_TYPE, Exporter, metrics_as_markdown};
 pub use render::{last_op, render};
+pub use top::HotPath;
+pub use trace::{TRACE_PATH_BYTES_MAX, TRACES_KEPT, Trace, Traces};
 pub use words::{FourLetterWord, Whitelist};
 
 use crate::proto::{SessionId, Zxid};

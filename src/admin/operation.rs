@@ -74,6 +74,11 @@ const CODES: usize = 128;
 
 const _: () = assert!(OPERATIONS.len() < PLACES);
 
+/// The name of an operation; that of one that clients do not have is `unknown`.
+pub(crate) fn operation_name(op: OpCode) -> &'static str {
+    OPERATIONS.iter().find(|(code, ..)| *code == op).map_or("unknown", |(_, name, _)| name)
+}
+
 const fn code_bits(op: OpCode) -> usize {
     op.0 as usize & (CODES - 1)
 }

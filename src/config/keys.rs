@@ -1,4 +1,4 @@
-//! Every key of ZooKeeper 3.9, in one table: name, default, limits, what becomes of it, what it means.
+//! Every key of ZooKeeper 3.9, and zkfast's own, in one table: name, default, limits, what becomes of it, what it means.
 //!
 //! The reader takes defaults and limits from it, `zkfast check` its texts, suggestions their names, the command line its
 //! flags, and the page on configuration its last table (a test compares them).
@@ -208,6 +208,8 @@ keys! {
     _ = property("jmx.log4j.disable", prop_bool(false)).moot("there is no JMX").about("JMX beans of log4j.");
     AUDIT_ENABLED: bool = property("audit.enable", prop_bool(false)).about("Audit log: lines of target `audit` in the log.");
     _ = property("audit.impl.class", absent(Kind::Text)).default_is("a log file").moot("the audit log is written to the log, whatever it says").about("Java class of the audit log.");
+    SLOW_REQUEST_MS: u32 = file("zkfast.slowRequestThresholdMs", int(1000)).not_negative().about("A key of zkfast: a request that takes as long is logged, and listed by the command `slow_requests`, ms; 0 is off.");
+    TRACE_ONE_IN: u32 = file("zkfast.traceOneIn", int(0)).not_negative().about("A key of zkfast: one of so many requests is listed there as well, however long it took; 0 is off.");
     _ = property("messageTracker.Enabled", prop_bool(false)).moot("a debugging aid of the Java server").about("Keep the last messages of peers for the log.");
     _ = property("messageTracker.BufferSize", prop_int(10)).moot("a debugging aid of the Java server").about("How many.");
     _ = property("pathStats.enabled", prop_bool(false)).moot("a debugging aid of the Java server").about("Count requests by path.");

@@ -297,6 +297,10 @@ pub struct Config {
     pub read_only_mode_enabled: bool,
     /// `audit.enable`: the log has lines of target `audit`
     pub audit_enabled: bool,
+    /// `zkfast.slowRequestThresholdMs`; 0 is off
+    pub slow_request_ms: u32,
+    /// `zkfast.traceOneIn`; 0 is off
+    pub trace_one_in: u32,
     /// `--cores`: the CPU of each shard; `None` leaves number and places to the shell
     pub cores: Option<Vec<usize>>,
     /// `--engine`; `None` leaves it to the shell, which knows the kernel

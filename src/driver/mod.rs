@@ -40,6 +40,7 @@ mod jobs;
 mod outputs;
 mod snapshot;
 mod snapshot_plan;
+mod stages;
 mod time;
 mod turn;
 

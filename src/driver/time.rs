@@ -68,6 +68,11 @@ impl Time {
         self.turned_us
     }
 
+    /// How far the replica's clock is behind the clock: the time for which the driver stood still.
+    pub fn stalled_us(&self) -> i64 {
+        self.stalled_us
+    }
+
     /// The time, for all but the log. Sessions live by a clock of their own, which does not pass while a view stands still,
     /// and are judged as of when all views have said whom they heard. That the driver waits for the disk makes no
     /// difference to them, since their clients are heard meanwhile.

@@ -3,6 +3,7 @@
 #[cfg(any(test, feature = "sim"))]
 use super::Bug;
 use super::outputs::Outputs;
+use super::stages::Stages;
 use super::time::Time;
 use super::{Clock, Fatal, Log, Network, Views, World};
 use crate::proto::Zxid;
@@ -47,6 +48,7 @@ pub struct Driver {
     /// Published, but some view has no room for it yet.
     backlog: Vec<VecDeque<Arc<Deltas>>>,
     time: Time,
+    stages: Stages,
     ticked_us: i64,
     /// Since when the server stops.
     stopping_us: Option<i64>,
@@ -72,6 +74,7 @@ impl Driver {
             outputs: Outputs::new(durable, log),
             backlog: (0..views).map(|_| VecDeque::new()).collect(),
             time: Time::new(mono_us),
+            stages: Stages::default(),
             ticked_us: mono_us,
             stopping_us: None,
             first_uplink: 0,
@@ -208,6 +211,7 @@ impl Driver {
         if !batch.is_marker() {
             let sizes = &mut self.replica.metrics_mut().sizes;
             sizes.sync_processor_batch_size.record(records);
+            self.stages.logging(batch.last(), self.time.stalled_us(), taken_us);
         }
         if world.member().is_some() {
             // The others write it while this server does.
@@ -250,6 +254,9 @@ impl Driver {
         metrics.counters.fsync_threshold_exceed_count += u64::from(flushed.fsync_us >= FSYNC_WARN_US);
         metrics.latencies.sync_processor_queue_flush_time_ms.record(took_us);
         self.replica.set_group_bytes(flushed.balanced_bytes);
+        if !batch.is_marker() {
+            self.stages.durable(batch.last(), self.time.turned_us());
+        }
         #[cfg(any(test, feature = "sim"))]
         if std::mem::take(&mut self.is_claimed) {
             return;
@@ -277,7 +284,8 @@ impl Driver {
 
     /// Gives views what was committed, as far as they have room.
     fn publish<W: World>(&mut self, world: &mut W) {
-        while let Some(deltas) = self.replica.take_published() {
+        while let Some(mut deltas) = self.replica.take_published() {
+            self.stages.published(&mut deltas, self.time.stalled_us(), self.time.turned_us());
             let deltas = Arc::new(deltas);
             for waiting in &mut self.backlog {
                 waiting.push_back(deltas.clone());

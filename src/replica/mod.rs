@@ -25,6 +25,7 @@
 //! | `core` | what both sides have: tree, deltas, answers |
 //! | `view` | connections, reads, watches, the committed tree; back-pressure (`view/turn`, its limits in `view/pool`), which the shell follows by [`Wants`] |
 //! | `report` | what the views and the commit side know for a four-letter word |
+//! | `times` | when a group came through each stage |
 //! | `settings` | settings of views and commit side, from a configuration |
 //!
 //! Invariants: `view.zxid <= committed <= proposed = commit.zxid`; every request that a view sends up
@@ -38,12 +39,14 @@ mod group_delay;
 mod member;
 mod report;
 mod settings;
+mod times;
 mod view;
 
 pub use commit::{Commit, Proposed};
 pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, Standing, Weight};
 pub use report::{Answered, Asker, ViewReport};
 pub use settings::{CommitSettings, ViewSettings};
+pub use times::GroupTimes;
 pub use view::{CloseReason, DeltasCursor, Place, View, Wants};
 
 use crate::admin::FourLetterWord;
@@ -242,6 +245,8 @@ pub struct Deltas {
     pub log_bytes: usize,
     /// Entries that are txns or syncs.
     pub requests: u64,
+    /// When they came through each stage.
+    pub times: GroupTimes,
 }
 
 /// Entries, and changes, up to which room is made for as many as there were last.

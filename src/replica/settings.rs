@@ -99,6 +99,10 @@ pub struct ViewSettings {
     pub serving: bool,
     /// Seeds the hashes of what clients choose.
     pub hash_seed: u64,
+    /// Requests that take as long are remembered, in microseconds; `u64::MAX` for none.
+    pub slow_request_us: u64,
+    /// Of so many requests one is remembered, too; 0 for none.
+    pub trace_one_in: u32,
     /// The user that the server runs as, if there is an audit log.
     pub audit_user: Option<String>,
 }
@@ -115,6 +119,8 @@ impl ViewSettings {
             enforced_schemes: Vec::new(),
             serving: false,
             hash_seed: 1,
+            slow_request_us: u64::MAX,
+            trace_one_in: 0,
             audit_user: None,
         }
     }
@@ -131,6 +137,11 @@ impl ViewSettings {
             enforced_schemes: config.enforce_auth_schemes.clone().unwrap_or_default(),
             serving: !config.is_distributed(),
             hash_seed,
+            slow_request_us: match config.slow_request_ms {
+                0 => u64::MAX,
+                ms => 1000 * u64::from(ms),
+            },
+            trace_one_in: config.trace_one_in,
             audit_user: None,
         }
     }

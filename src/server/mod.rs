@@ -70,10 +70,12 @@ pub(crate) use files::FOLDER;
 pub use obstacles::obstacles;
 pub use start::{hide_new_files, run, tree_settings};
 
+use crate::admin::Traces;
 use crate::proto::Zxid;
 use crate::replica::Now;
 use admission::Admission;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// How far the server is.
@@ -98,6 +100,8 @@ pub struct Shared {
     durable: AtomicU64,
     /// Groups that a shard has begun and ended to write on its own thread; odd while it does.
     writes: AtomicU64,
+    /// Requests that took long, and sampled ones.
+    traces: Mutex<Traces>,
 }
 
 impl Shared {
@@ -109,7 +113,13 @@ impl Shared {
             beats: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             durable: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            traces: Mutex::default(),
         }
+    }
+
+    /// The traces of all views.
+    fn traces(&self) -> MutexGuard<'_, Traces> {
+        self.traces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn phase(&self) -> Phase {

@@ -7,6 +7,7 @@ use super::rt::{self, Accepted, Stream};
 use super::signs::Signs;
 use super::spsc::Notify;
 use super::{Clock, Shared};
+use crate::admin::Trace;
 use crate::proto::SessionId;
 use crate::replica::{CloseReason, Now, Place, View};
 use crate::zab::LinkId;
@@ -85,6 +86,7 @@ impl ViewShard {
         self.ticked.set(now);
         self.shared.beat(self.view.borrow().number());
         self.tell_signs(now);
+        self.write_lines();
         self.cut_lingering(now.mono_ms());
     }
 
@@ -152,11 +154,28 @@ impl ViewShard {
         }
     }
 
-    /// Writes what the view has for the audit log, before the clients have their answers.
+    /// Writes what the view has for the log: events of the audit log, before the clients have their answers, and requests
+    /// that took long.
     #[inline]
-    pub fn write_audit(&self) {
-        let lines = self.view.borrow_mut().take_audit_lines();
+    pub fn write_lines(&self) {
+        let mut view = self.view.borrow_mut();
+        let (lines, traces) = (view.take_audit_lines(), view.take_traces());
+        drop(view);
         lines.iter().for_each(|line| audit::write(line));
+        if !traces.is_empty() {
+            self.write_traces(traces);
+        }
+    }
+
+    #[cold]
+    fn write_traces(&self, traces: VecDeque<Trace>) {
+        for trace in traces {
+            if trace.is_slow {
+                let line = format_args!("slow request: {trace}");
+                provoked(Level::Warn, "slow", "slow request", trace.op, line);
+            }
+            self.shared.traces().push(trace);
+        }
     }
 
     /// Serves a connection that the listener has accepted, in a task of its own.

@@ -131,7 +131,7 @@ async fn take_in(
             let now = shard.clock().now();
             let is_done = shard.view().borrow_mut().apply_some(&batch, &mut cursor, now);
             took_us += shard.clock().mono_us() - now.mono_us;
-            shard.write_audit();
+            shard.write_lines();
             if is_done {
                 shard.view().borrow_mut().applied(&batch, took_us.max(0) as u64);
             }

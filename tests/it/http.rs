@@ -5,6 +5,7 @@ use crate::harness::{
     ANSWER_TIMEOUT, Directory, Kind, Running, START_TIMEOUT, Server, alone, free_address, free_ports,
     wait_for, zkfast_binary,
 };
+use crate::preload::SlowDisk;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
@@ -185,6 +186,67 @@ fn commands_and_probes() {
     assert!(
         head.status == 200 && head.body.is_empty() && head.head.contains("content-length: 42"),
         "{head:?}"
+    );
+}
+
+/// A request that waits for a disk that hangs is listed with the stage that took long, and logged; quick ones are only
+/// listed where all are traced.
+#[test]
+fn slow_requests() {
+    const HANG: Duration = Duration::from_millis(700);
+    let _alone = alone();
+    let disk = SlowDisk::new();
+    let address = free_address();
+    let port = address.port().to_string();
+    let keys = [
+        ("admin.enableServer", "true"),
+        ("admin.serverAddress", "127.0.0.1"),
+        ("admin.serverPort", port.as_str()),
+        ("zkfast.slowRequestThresholdMs", "500"),
+        ("zkfast.traceOneIn", "1"),
+    ];
+    let mut server = Server::new(Kind::Zkfast, &keys);
+    server.set_environment(disk.environment());
+    server.start_again();
+    let mut client = client(&server);
+    client.call(&create("/quick", b""), &mut Vec::new()).expect("an answer");
+    disk.delay_next_flush(HANG);
+    client.call(&create("/slow one", b""), &mut Vec::new()).expect("an answer");
+    let requests = |is_slow: bool| {
+        let body = get(address, "/commands/slow_requests").body;
+        assert!(body.contains("\"threshold_ms\" : 500,"), "{body}");
+        let all: Vec<String> = body.split("}, {").map(str::to_owned).collect();
+        let slow = format!("\"slow\" : {is_slow}");
+        all.into_iter().filter(|request| request.contains(&slow)).collect::<Vec<_>>()
+    };
+    let slow = requests(true);
+    let session = format!("\"session\" : \"{:#x}\"", client.identity().0);
+    assert_eq!(slow.len(), 1, "{slow:?}");
+    for part in ["\"op\" : \"create\"", "\"path\" : \"/slow one\"", "\"cxid\" : 2", session.as_str()] {
+        assert!(slow[0].contains(part), "{part} in {}", slow[0]);
+    }
+    let number = |name: &str| -> u64 {
+        let value = slow[0].split_once(&format!("\"{name}\" : ")).expect("a member").1;
+        value
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .and_then(|digits| digits.parse().ok())
+            .expect("a number")
+    };
+    assert!(number("log_us") >= HANG.as_micros() as u64, "{}", slow[0]);
+    let stages = ["queue_us", "check_us", "log_queue_us", "log_us", "quorum_us", "apply_us"];
+    assert_eq!(stages.into_iter().map(number).sum::<u64>(), number("total_us"), "{}", slow[0]);
+    let quick = requests(false);
+    assert!(
+        quick.iter().any(|request| request.contains("/quick") && request.contains("\"sampled\" : true")),
+        "{quick:?}"
+    );
+    let output = server.whole_output();
+    let lines: Vec<&str> = output.lines().filter(|line| line.contains(" slow: ")).collect();
+    assert_eq!(lines.len(), 1, "{output}");
+    assert!(
+        lines[0].contains("WARN slow: slow request: op=create path=\"/slow one\" session=0x"),
+        "{output}"
     );
 }
 

@@ -97,6 +97,8 @@ fn names() {
             assert_eq!(Command::find(name), Some(command));
         }
     }
+    let own = ["slow_requests"];
+    assert!(own.iter().all(|name| seen.remove(name)), "{seen:?}");
     assert_eq!(seen.len(), 48, "26 names and 22 aliases, as 3.9.4 has beside those of snapshot and restore");
     for name in ["", "RUOK", "ruok/", "snapshot"] {
         assert_eq!(Command::find(name), None, "{name}");
@@ -193,7 +195,7 @@ fn alone_and_without_a_leader() {
         let is_answered = text(command, &looking, &facts()) != refused;
         assert_eq!(is_answered, !command.wants_serving(), "{command:?}");
     }
-    assert_eq!(Command::ALL.iter().filter(|command| !command.wants_serving()).count(), 5);
+    assert_eq!(Command::ALL.iter().filter(|command| !command.wants_serving()).count(), 6);
 }
 
 /// A mask is what Java's `Long.parseLong` takes.

@@ -102,6 +102,8 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
         reconfig_enabled: entries.get(&keys::RECONFIG),
         read_only_mode_enabled: entries.get(&keys::READ_ONLY_MODE),
         audit_enabled: entries.get(&keys::AUDIT_ENABLED),
+        slow_request_ms: entries.get(&keys::SLOW_REQUEST_MS),
+        trace_one_in: entries.get(&keys::TRACE_ONE_IN),
         cores,
         engine,
         quorum,

@@ -28,8 +28,8 @@ use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::report::SessionsTold;
 use super::{
-    CnxnId, CommitSettings, Deltas, EntryKind, Now, Origin, Request, SessionOwner, TxnKind, Uplink,
-    ViewRequest,
+    CnxnId, CommitSettings, Deltas, EntryKind, GroupTimes, Now, Origin, Request, SessionOwner, TxnKind,
+    Uplink, ViewRequest,
 };
 use crate::auth::Policy;
 use crate::database::Database;
@@ -102,6 +102,8 @@ pub struct Commit {
     /// Requests that were checked since [`Commit::checked`], and those of them that close a session.
     checked: u64,
     closed: u64,
+    /// How long checking took since the last group was taken, in microseconds.
+    check_us: u64,
 }
 
 /// Zxids of an epoch that are left when its leader steps down: more than the txns of any group.
@@ -170,6 +172,7 @@ impl Commit {
             since_us: now.mono_us,
             checked: 0,
             closed: 0,
+            check_us: 0,
             core,
         }
     }
@@ -345,6 +348,7 @@ impl Commit {
     /// Requests that were checked since the last call took so long: each has its share.
     pub(super) fn checked(&mut self, took_us: u64) {
         let (checked, closed) = (std::mem::take(&mut self.checked), std::mem::take(&mut self.closed));
+        self.check_us += took_us;
         let each_us = took_us / checked.max(closed).max(1);
         self.core.metrics.times.prep_process_time.record_n(each_us, checked);
         self.core.metrics.latencies.close_session_prep_time.record_n(each_us, closed);
@@ -399,6 +403,11 @@ impl Commit {
         self.next_is_large = false;
         self.work.set(WORK_PER_TURN);
         self.core.deltas.log_bytes = self.records.bytes();
+        self.core.deltas.times = GroupTimes {
+            begun_us: if self.records.is_empty() { self.now_us } else { self.since_us },
+            check_us: std::mem::take(&mut self.check_us),
+            ..GroupTimes::default()
+        };
         Some(Proposed {
             records: std::mem::replace(&mut self.records, spare),
             deltas: self.core.deltas.take(),

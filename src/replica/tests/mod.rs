@@ -8,6 +8,7 @@
 //! | `sessions` | sessions: clients open them, attach to them, close them or let them expire |
 //! | `audit` | lines of the audit log: when, and by which view |
 //! | `auth` | what clients prove, and who may do what then |
+//! | `traces` | requests that take long, and sampled ones |
 //! | `writes` | writes: which error wins, sequence numbers, quotas, and what becomes of containers and TTL nodes |
 //! | `groups` | groups of the log: their bytes are bounded, and so is each txn in them |
 //! | `connections` | connections of a view: slots, buffers, turns, signs of life |
@@ -22,6 +23,7 @@ mod net;
 mod order;
 mod restart;
 mod sessions;
+mod traces;
 mod writes;
 
 pub(super) use net::{settings, tree_settings};

@@ -1,6 +1,7 @@
 //! A connection's turn when the commit side has answered: replies to writes, syncs and connect requests.
 
 use super::cnxn::{CloseReason, Pending, State};
+use super::traces::Unfinished;
 use super::turn::{Drain, Turn, UNREADABLE_PATH};
 use crate::admin::ATTACH_SESSION;
 use crate::proto::reply::{put_reply, put_status};
@@ -35,12 +36,14 @@ impl Turn<'_> {
                 self.tally.metrics.operations.record(OpCode::CREATE_SESSION, latency_us);
                 let (stats, zxid) = (&mut self.cnxn.stats, self.data.zxid);
                 stats.note_answer(0, OpCode::CREATE_SESSION, zxid, Some(latency_us), self.now);
+                self.note_slow(0, OpCode::CREATE_SESSION, self.cnxn.asked_us, None);
             }
             SessionKind::Attached { session_id, timeout_ms } if is_waiting => {
                 self.tally.metrics.counters.connection_revalidate_count += 1;
                 let latency_us = (self.now.mono_us - self.cnxn.asked_us).max(0) as u64;
                 self.tally.metrics.operations.record(ATTACH_SESSION, latency_us);
                 self.establish(session_id, timeout_ms);
+                self.note_slow(0, ATTACH_SESSION, self.cnxn.asked_us, None);
             }
             SessionKind::Refused { .. } if is_waiting => {
                 self.tally.metrics.counters.connection_revalidate_count += 1;
@@ -93,12 +96,22 @@ impl Turn<'_> {
         jute::frame(&mut cnxn.out, |out| response.put(out));
     }
 
+    /// Remembers a request that took long or is traced; [`super::traces::Tracer::finish`] adds what its entry says.
+    #[inline]
+    fn note_slow(&mut self, xid: i32, op: OpCode, sent_us: i64, sampled: Option<Box<[u8]>>) {
+        let tracer = &mut self.tally.tracer;
+        if tracer.is_slow((self.now.mono_us - sent_us).max(0) as u64) || sampled.is_some() {
+            let session_id = self.cnxn.session_id;
+            tracer.unfinished = Some(Unfinished { session_id, xid, op, sent_us, sampled });
+        }
+    }
+
     /// Answers the oldest request of the connection that is with the commit side.
     fn reply(&mut self, entry: &Entry, mut code: ErrorCode, body: &mut Vec<u8>) {
         assert!(self.cnxn.awaited > 0, "an answer to no request of {:?}: {entry:?}", self.id);
         self.cnxn.awaited -= 1;
-        let (xid, op, sent_us, path) = match self.cnxn.pending.pop_front() {
-            Some(Pending::Awaited { xid, op, sent_us, path }) => (xid, op, sent_us, path),
+        let (xid, op, sent_us, path, traced) = match self.cnxn.pending.pop_front() {
+            Some(Pending::Awaited { xid, op, sent_us, path, traced }) => (xid, op, sent_us, path, traced),
             Some(Pending::Deferred(_)) => unreachable!("answered before the entry was"),
             None => {
                 assert_eq!(self.cnxn.state, State::Closing, "what {:?} asked for is forgotten", self.id);
@@ -116,6 +129,7 @@ impl Turn<'_> {
         let latency_us = (self.now.mono_us - sent_us).max(0) as u64;
         self.tally.metrics.operations.record(op, latency_us);
         self.cnxn.stats.note_answer(xid, op, self.data.zxid, Some(latency_us), self.now);
+        self.note_slow(xid, op, sent_us, traced);
         self.begin_answer();
         let out = &mut self.cnxn.out;
         let start = out.len();

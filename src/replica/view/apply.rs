@@ -45,6 +45,7 @@ impl View {
     pub fn apply_some(&mut self, deltas: &Deltas, cursor: &mut DeltasCursor, now: Now) -> bool {
         self.connections.pool.work = WORK_PER_TURN;
         self.now_ms = now.mono_ms();
+        self.tally.tracer.group = deltas.times;
         while let Some(entry) = deltas.entries.get(cursor.entries) {
             if self.connections.pool.work <= 0 {
                 return false;
@@ -122,6 +123,9 @@ impl View {
                 self.data.advance(entry.zxid, entry.digest);
                 self.control(kind, to, now);
             }
+        }
+        if self.tally.tracer.unfinished.is_some() {
+            self.tally.tracer.finish(changes, now);
         }
         self.scratch = body;
     }

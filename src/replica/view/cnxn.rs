@@ -182,6 +182,8 @@ pub(super) enum Pending {
         sent_us: i64,
         /// A sync echoes it.
         path: Box<[u8]>,
+        /// The path that it asks for, of one that is traced; empty if it names none.
+        traced: Option<Box<[u8]>>,
     },
     /// A read after a write of the same session.
     Deferred(Deferred),

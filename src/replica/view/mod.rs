@@ -10,8 +10,8 @@
 //!
 //! A [`Turn`] borrows one connection beside the rest, takes its requests in (`turn`) and answers them (`turn`, `answer`).
 //! What was committed comes in through [`View::apply_some`] (`apply`). `cnxn` is a connection's own state, `read` answers
-//! reads from the tree, `pool` has the limits of memory, `tally` counts, `audit` has lines for the audit log, `report`
-//! answers four-letter words, `address` is an address as text.
+//! reads from the tree, `pool` has the limits of memory, `tally` counts, `sampling` and `traces` remember single requests,
+//! `audit` has lines for the audit log, `report` answers four-letter words, `address` is an address as text.
 //!
 //! # Driving a view
 //!
@@ -42,7 +42,9 @@ mod outbox;
 mod pool;
 mod read;
 mod report;
+mod sampling;
 mod tally;
+mod traces;
 mod turn;
 
 pub use apply::DeltasCursor;
@@ -57,10 +59,12 @@ use self::connections::Connections;
 use self::data::Data;
 use self::outbox::Outbox;
 use self::pool::WORK_PER_TURN;
+use self::sampling::Sampler;
 use self::tally::Tally;
+use self::traces::Tracer;
 use self::turn::{Turn, wants};
 use super::{CnxnId, Now, Uplink, ViewSettings};
-use crate::admin::Metrics;
+use crate::admin::{Metrics, Trace};
 use crate::auth::Policy;
 use crate::proto::{Id, SessionId, Zxid};
 use crate::tree::{ImageOf, NodeImage, Tree};
@@ -106,12 +110,14 @@ impl View {
             resets: 0,
             images_wanted: VecDeque::new(),
         };
+        let sampler = Sampler::new(settings.trace_one_in, settings.hash_seed);
+        let tracer = Tracer::new(settings.slow_request_us, sampler);
         let audit = settings.audit_user.as_deref().map(|user| Box::new(Audit::new(user)));
         Self {
             connections: Connections::new(settings.number),
             data,
             outbox: Outbox::new(settings.outstanding_max),
-            tally: Tally { audit, ..Tally::default() },
+            tally: Tally::new(tracer, audit),
             now_ms: 0,
             scratch: Vec::new(),
             settings,
@@ -268,7 +274,10 @@ impl View {
     /// What has been received from a connection since the last call took so long to answer.
     pub fn measured(&mut self, place: Place, took_us: u64) {
         let (cnxn, _) = self.connections.at(place);
-        self.tally.measured(&mut cnxn.stats, took_us);
+        let reads = self.tally.measured(&mut cnxn.stats, took_us);
+        if self.tally.tracer.wants(took_us) {
+            self.tally.tracer.reads(cnxn, reads, took_us);
+        }
     }
 
     /// What this view's shell measures.
@@ -280,6 +289,12 @@ impl View {
     #[inline]
     pub fn take_audit_lines(&mut self) -> Vec<String> {
         self.tally.audit.as_mut().map(|audit| audit.take_lines()).unwrap_or_default()
+    }
+
+    /// Requests that took long or were sampled, since the last call.
+    #[inline]
+    pub fn take_traces(&mut self) -> VecDeque<Trace> {
+        self.tally.tracer.take()
     }
 
     /// What is to be sent to the commit side.
@@ -311,6 +326,7 @@ impl View {
             self.now_ms
         );
         self.now_ms = now.mono_ms();
+        self.tally.tracer.sampler.hot.tick(now.mono_ms());
         self.connections.end_some(&mut self.data.watches);
         self.connections.end_stuck(now.mono_ms());
         let timeout_ms = self.settings.sessionless_timeout_ms;

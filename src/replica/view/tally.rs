@@ -2,13 +2,14 @@
 
 use super::audit::Audit;
 use super::cnxn::CnxnStats;
+use super::traces::Tracer;
 use crate::admin::{Metrics, Unmeasured};
 use crate::proto::{OpCode, Zxid};
 use crate::replica::Now;
 use crate::txn::Change;
 
 /// What a view counts, for four-letter words and metrics, and what it notes for logs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tally {
     /// Packets from clients.
     pub received: u64,
@@ -17,11 +18,18 @@ pub(super) struct Tally {
     /// Reads that were answered as soon as they came, since [`Self::measured`]: how long that took is not known yet.
     pub unmeasured: Unmeasured,
     pub metrics: Metrics,
+    pub tracer: Tracer,
     /// What the audit log is to say, if there is one.
     pub audit: Option<Box<Audit>>,
 }
 
 impl Tally {
+    /// Nothing is counted yet.
+    pub fn new(tracer: Tracer, audit: Option<Box<Audit>>) -> Self {
+        let (unmeasured, metrics) = (Unmeasured::default(), Metrics::default());
+        Self { received: 0, sent: 0, unmeasured, metrics, tracer, audit }
+    }
+
     /// Counts a frame from a client.
     #[inline]
     pub fn note_frame(&mut self, stats: &mut CnxnStats, bytes: usize) {
@@ -71,15 +79,16 @@ impl Tally {
     }
 
     /// What was received from a connection since the last call took so long to answer: for reads, which were answered at
-    /// once, that is their latency. One reading of the clock serves all of them.
-    pub fn measured(&mut self, stats: &mut CnxnStats, took_us: u64) {
+    /// once, that is their latency. One reading of the clock serves all of them. Gives their number.
+    pub fn measured(&mut self, stats: &mut CnxnStats, took_us: u64) -> u64 {
         if self.unmeasured.is_empty() {
-            return;
+            return 0;
         }
         let reads = self.metrics.operations.take_in(&mut self.unmeasured, took_us);
         self.metrics.latencies.read_final_proc_time_ms.record_n(took_us / reads, reads);
         stats.latency.record_n(took_us, reads);
         stats.last_latency_us = took_us;
+        reads
     }
 
     /// Counts a write's bytes in its namespace.

@@ -90,6 +90,8 @@ pub struct Site {
     exporter: RefCell<Exporter>,
     /// Whether the page of metrics has those of the process.
     exports_process: bool,
+    /// `zkfast.slowRequestThresholdMs`
+    slow_request_ms: u64,
     /// Requests by command, since the start.
     requests: RefCell<BTreeMap<&'static str, u64>>,
 }
@@ -122,6 +124,7 @@ impl Site {
             observers_before: RefCell::default(),
             exporter: RefCell::default(),
             exports_process: config.metrics.export_jvm_info,
+            slow_request_ms: config.slow_request_ms.into(),
             requests: RefCell::default(),
         }
     }
@@ -219,6 +222,15 @@ impl Site {
         Answer::new(StatusCode::OK, admin::CONTENT_TYPE, page)
     }
 
+    /// Requests that took long, and sampled ones. No shard is asked: this is for when they do not answer.
+    fn slow_requests(&self, name: &str) -> Answer {
+        let Some(server) = self.asker.server() else {
+            return Answer::json(StatusCode::OK, admin::no_answer(name, None));
+        };
+        let command = Command::SlowRequests.names()[0];
+        Answer::json(StatusCode::OK, server.shared.traces().answer(self.slow_request_ms, command))
+    }
+
     async fn command(&self, name: &str, query: &str, is_post: bool) -> Answer {
         let Some(command) = Command::find(name) else {
             return Answer::json(StatusCode::OK, admin::unknown(name));
@@ -230,6 +242,9 @@ impl Site {
                 admin::no_answer(name, Some("it wants GET")),
             )
             .allowing(COMMAND_METHODS);
+        }
+        if command == Command::SlowRequests {
+            return self.slow_requests(name);
         }
         let mask = match command {
             Command::SetTraceMask => match Command::trace_mask(parameter(query, "traceMask").as_deref()) {

@@ -5,6 +5,7 @@
 
 use super::figures::{Figure, MILLISECOND, figures};
 use super::json::{self, List, Object};
+use super::top;
 use super::{Connection, Facts, FourLetterWord, LastMinMax, Member, Mode, Status};
 use crate::config::{PeerAddress, Role, Server};
 
@@ -40,6 +41,8 @@ pub enum Command {
     StatReset,
     Stats,
     SystemProperties,
+    /// zkfast's own.
+    Top,
     VotingView,
     WatchSummary,
     Watches,
@@ -49,7 +52,7 @@ pub enum Command {
 
 impl Command {
     /// Every command, by name.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Configuration,
         Self::ConnectionStatReset,
         Self::Connections,
@@ -72,6 +75,7 @@ impl Command {
         Self::StatReset,
         Self::Stats,
         Self::SystemProperties,
+        Self::Top,
         Self::VotingView,
         Self::WatchSummary,
         Self::Watches,
@@ -104,6 +108,7 @@ impl Command {
             Self::StatReset => &["stat_reset", "srst"],
             Self::Stats => &["stats", "stat"],
             Self::SystemProperties => &["system_properties", "sysp"],
+            Self::Top => &["top"],
             Self::VotingView => &["voting_view"],
             Self::WatchSummary => &["watch_summary", "wchs"],
             Self::Watches => &["watches", "wchc"],
@@ -122,7 +127,7 @@ impl Command {
         match self {
             Self::Configuration => FourLetterWord::Conf,
             Self::ConnectionStatReset => FourLetterWord::Crst,
-            Self::Connections => FourLetterWord::Cons,
+            Self::Connections | Self::Top => FourLetterWord::Cons,
             Self::Dirs => FourLetterWord::Dirs,
             Self::Dump => FourLetterWord::Dump,
             Self::Environment => FourLetterWord::Envi,
@@ -154,7 +159,13 @@ impl Command {
     pub const fn is_long(self) -> bool {
         matches!(
             self,
-            Self::Connections | Self::Dump | Self::Hash | Self::Stats | Self::Watches | Self::WatchesByPath
+            Self::Connections
+                | Self::Dump
+                | Self::Hash
+                | Self::Stats
+                | Self::Top
+                | Self::Watches
+                | Self::WatchesByPath
         )
     }
 
@@ -250,6 +261,7 @@ impl Command {
             Self::SystemProperties => {
                 facts.properties.iter().for_each(|(name, value)| o.set(name, value.as_str()));
             }
+            Self::Top => top::top(status, o),
             Self::VotingView => voting_view(facts.member.as_ref(), o),
             Self::WatchSummary => {
                 o.set("num_connections", status.watches.connections);

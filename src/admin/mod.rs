@@ -33,7 +33,7 @@ pub(crate) use operation::{ATTACH_SESSION, operation_name};
 pub use operation::{Operations, Unmeasured};
 pub use prometheus::{CONTENT_TYPE, Exporter, metrics_as_markdown};
 pub use render::{last_op, render};
-pub use top::HotPath;
+pub use top::{HotPath, LargeZnodes};
 pub use trace::{TRACE_PATH_BYTES_MAX, TRACES_KEPT, Trace, Traces};
 pub use words::{FourLetterWord, Whitelist};
 
@@ -110,6 +110,10 @@ pub struct Status {
     pub observers: Vec<Observer>,
     /// Client connections, also without a session, and the one that asks; `stat`, `cons`, `dump`.
     pub connections: Vec<Connection>,
+    /// Paths that many requests name, of each view; `cons`, which does not show them.
+    pub hot_paths: Vec<HotPath>,
+    /// The largest znodes, once a walk through the tree is over; `cons`.
+    pub large_znodes: Option<LargeZnodes>,
     /// When sessions expire, in `wall_ms`, soonest first, and which; `dump` of the server that expires them.
     pub sessions: Vec<(i64, Vec<SessionId>)>,
     /// Sessions by id with their timeouts in milliseconds; `dump` of a follower or an observer, which expires none.

@@ -3,7 +3,8 @@
 
 use super::{CnxnId, Now, SessionOwner};
 use crate::admin::{
-    self, Connection, FourLetterWord, Gauges, Merge, Metrics, QuotaUse, Status, Summary, ViewLoad,
+    self, Connection, FourLetterWord, Gauges, HotPath, LargeZnodes, Merge, Metrics, QuotaUse, Status,
+    Summary, ViewLoad,
 };
 use crate::proto::{SessionId, Zxid};
 use crate::session::Tracker;
@@ -37,6 +38,10 @@ pub struct ViewReport {
     pub watch_summary: watch::Summary,
     /// `stat`, `cons` and `dump`: its connections.
     pub connections: Vec<Connection>,
+    /// `cons`, by which HTTP also asks for the following: paths that many requests name.
+    pub hot_paths: Vec<HotPath>,
+    /// `cons` of the first view: the largest znodes, once it has been through the tree.
+    pub large_znodes: Option<LargeZnodes>,
     /// `wchc` and `wchp`: a session and a path that it watches.
     pub watches: Vec<(SessionId, Box<[u8]>)>,
 }
@@ -194,6 +199,8 @@ pub(super) fn status(
         status.watches.paths += report.watch_summary.paths;
         status.watches.watches += report.watch_summary.watches;
         status.connections.extend(report.connections);
+        status.hot_paths.extend(report.hot_paths);
+        status.large_znodes = status.large_znodes.or(report.large_znodes);
         for (session_id, path) in report.watches {
             by_path.entry(path.clone()).or_default().push(session_id);
             by_session.entry(session_id).or_default().push(path);

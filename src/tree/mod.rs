@@ -462,6 +462,17 @@ impl Tree {
         self.data_bytes
     }
 
+    /// Places that znodes have had: those below may hold one.
+    pub fn places(&self) -> u32 {
+        self.slab.end()
+    }
+
+    /// The znode in a place below [`Self::places`], if there is one.
+    pub fn at_place(&self, place: u32) -> Option<NodeIndex> {
+        let index = NodeIndex(place);
+        self.slab.path(index).map(|_| index)
+    }
+
     /// True if [`Tree::digest`] is kept up to date.
     pub fn keeps_digests(&self) -> bool {
         self.settings.digests == Digests::Kept

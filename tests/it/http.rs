@@ -25,7 +25,7 @@ const DELAY_MAX: Duration = Duration::from_millis(100);
 const ATTEMPTS: u32 = 4;
 
 /// The commands that change nothing.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 24] = [
     "configuration",
     "connections",
     "dirs",
@@ -41,8 +41,10 @@ const COMMANDS: [&str; 22] = [
     "observers",
     "ruok",
     "server_stats",
+    "slow_requests",
     "stats",
     "system_properties",
+    "top",
     "voting_view",
     "watch_summary",
     "watches",
@@ -248,6 +250,40 @@ fn slow_requests() {
         lines[0].contains("WARN slow: slow request: op=create path=\"/slow one\" session=0x"),
         "{output}"
     );
+}
+
+/// `top` names the path that most requests name, the client that sends most, and znodes by data and children.
+#[test]
+fn top() {
+    let _alone = alone();
+    let (server, http) = server(&[]);
+    let (mut busy, _quiet) = (client(&server), client(&server));
+    for number in 0..50 {
+        busy.call(&create(&format!("/d{number}"), &[b'x'; 10]), &mut Vec::new()).expect("an answer");
+    }
+    busy.call(&create("/large", &[b'x'; 4321]), &mut Vec::new()).expect("an answer");
+    for _ in 0..2_000 {
+        let get = Request::GetData { path: b"/large".to_vec(), watch: false };
+        busy.call(&get, &mut Vec::new()).expect("an answer");
+    }
+    wait_for(Duration::from_secs(20), || {
+        let answer = get(http, "/commands/top");
+        let text: String = answer.body.split_whitespace().collect();
+        let address = busy.socket().and_then(|socket| socket.local_addr()).expect("an address");
+        let parts = [
+            "\"hot_paths\":[{\"path\":\"/large\"".to_owned(),
+            format!(
+                "\"busiest_clients\":[{{\"remote_socket_address\":\"{address}\",\"session\":\"{:#x}\"",
+                busy.identity().0
+            ),
+            "\"largest_data\":[{\"path\":\"/large\",\"bytes\":4321}".to_owned(),
+            "\"most_children\":[{\"path\":\"/\",\"children\":52}".to_owned(),
+        ];
+        match parts.iter().find(|part| !text.contains(*part)) {
+            None => Ok(()),
+            Some(part) => Err(format!("no {part} in {text}")),
+        }
+    });
 }
 
 /// What resets figures resets them, as the words do.

@@ -97,7 +97,7 @@ fn names() {
             assert_eq!(Command::find(name), Some(command));
         }
     }
-    let own = ["slow_requests"];
+    let own = ["slow_requests", "top"];
     assert!(own.iter().all(|name| seen.remove(name)), "{seen:?}");
     assert_eq!(seen.len(), 48, "26 names and 22 aliases, as 3.9.4 has beside those of snapshot and restore");
     for name in ["", "RUOK", "ruok/", "snapshot"] {

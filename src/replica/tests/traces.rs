@@ -1,6 +1,7 @@
 //! Requests that take long, and sampled ones: which of them views remember.
 
 use super::net::{Net, create, delete, get, read, set};
+use crate::admin::FourLetterWord;
 use crate::proto::OpCode;
 use crate::replica::ViewSettings;
 
@@ -83,6 +84,33 @@ fn slow_reads() {
         traces(&mut net),
         [format!("getData! - 52 {} read", 3 * SLOW_US), format!("getChildren! / 61 {SLOW_US} read"),]
     );
+}
+
+/// The largest znodes are known once the first view, asked for them, has been through its tree by some ticks.
+#[test]
+fn largest_znodes() {
+    let mut net = traced(0);
+    let a = net.connect(1);
+    net.ok(a, create(1, "/many", 0));
+    for number in 0..1500 {
+        net.ok(a, create(2, &format!("/many/{number}"), 0));
+    }
+    net.ok(a, set(3, "/many/7", &[b'x'; 5000], -1));
+    let ask = |net: &mut Net| {
+        let now = net.now;
+        net.views
+            .iter_mut()
+            .map(|view| view.report(FourLetterWord::Cons, now).large_znodes)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ask(&mut net), [None, None]);
+    net.pass(100);
+    assert_eq!(ask(&mut net), [None, None], "there are more places than one tick visits");
+    net.pass(100);
+    let [Some(found), None] = &ask(&mut net)[..] else { panic!("the first view has been through the tree") };
+    assert_eq!(found.data[0], (Box::from(&b"/many/7"[..]), 5000));
+    assert_eq!(found.children[0], (Box::from(&b"/many"[..]), 1500));
+    assert_eq!(found.znodes as usize, net.views[0].tree().len());
 }
 
 /// Sampled requests are remembered however long they took, with the path that they asked for.

@@ -163,7 +163,7 @@ impl View {
             ControlKind::Serving(serving) => self.serve(*serving),
             ControlKind::Image(link) => self.data.images_wanted.push_back(*link),
             ControlKind::Report { query, word } => {
-                let report = Box::new(self.report(*word));
+                let report = Box::new(self.report(*word, now));
                 self.outbox.push_control(ViewRequest::Report { query: *query, report });
             }
             ControlKind::Fence(former) => {

@@ -10,7 +10,7 @@
 //!
 //! A [`Turn`] borrows one connection beside the rest, takes its requests in (`turn`) and answers them (`turn`, `answer`).
 //! What was committed comes in through [`View::apply_some`] (`apply`). `cnxn` is a connection's own state, `read` answers
-//! reads from the tree, `pool` has the limits of memory, `tally` counts, `sampling` and `traces` remember single requests,
+//! reads from the tree, `pool` has the limits of memory, `tally` counts, `sampling` and `traces` remember single requests, `survey` finds large znodes,
 //! `audit` has lines for the audit log, `report` answers four-letter words, `address` is an address as text.
 //!
 //! # Driving a view
@@ -43,6 +43,7 @@ mod pool;
 mod read;
 mod report;
 mod sampling;
+mod survey;
 mod tally;
 mod traces;
 mod turn;
@@ -60,6 +61,7 @@ use self::data::Data;
 use self::outbox::Outbox;
 use self::pool::WORK_PER_TURN;
 use self::sampling::Sampler;
+use self::survey::Survey;
 use self::tally::Tally;
 use self::traces::Tracer;
 use self::turn::{Turn, wants};
@@ -82,6 +84,8 @@ pub struct View {
     data: Data,
     outbox: Outbox,
     tally: Tally,
+    /// Which znodes are largest; of the first view alone.
+    survey: Survey,
     /// When time passed last.
     now_ms: i64,
     /// Where the body of a reply is written.
@@ -118,6 +122,7 @@ impl View {
             data,
             outbox: Outbox::new(settings.outstanding_max),
             tally: Tally::new(tracer, audit),
+            survey: Survey::default(),
             now_ms: 0,
             scratch: Vec::new(),
             settings,
@@ -327,6 +332,7 @@ impl View {
         );
         self.now_ms = now.mono_ms();
         self.tally.tracer.sampler.hot.tick(now.mono_ms());
+        self.survey.tick(&self.data.tree, self.data.resets, now);
         self.connections.end_some(&mut self.data.watches);
         self.connections.end_stuck(now.mono_ms());
         let timeout_ms = self.settings.sessionless_timeout_ms;

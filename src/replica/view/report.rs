@@ -5,12 +5,12 @@ use super::address::address_text;
 use super::cnxn::{Cnxn, State};
 use crate::admin::{self, Connection, ConnectionSession, FourLetterWord, Metrics};
 use crate::proto::SessionId;
-use crate::replica::ViewReport;
+use crate::replica::{Now, ViewReport};
 use crate::watch;
 
 impl View {
     /// What this view adds to a four-letter word's answer.
-    pub(super) fn report(&mut self, word: FourLetterWord) -> ViewReport {
+    pub(in crate::replica) fn report(&mut self, word: FourLetterWord, now: Now) -> ViewReport {
         let operations = &self.tally.metrics.operations;
         let report = ViewReport {
             number: self.settings.number,
@@ -34,6 +34,14 @@ impl View {
                     self.connections.iter().map(|cnxn| connection(cnxn, sessionless_ms)).collect()
                 }
                 _ => Vec::new(),
+            },
+            hot_paths: match word {
+                FourLetterWord::Cons => self.tally.tracer.sampler.hot.paths().to_vec(),
+                _ => Vec::new(),
+            },
+            large_znodes: match word {
+                FourLetterWord::Cons if self.settings.number == 0 => self.survey.ask(self.data.resets, now),
+                _ => None,
             },
             watches: match word {
                 FourLetterWord::Wchc | FourLetterWord::Wchp => self.watches_by_session(),

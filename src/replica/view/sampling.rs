@@ -146,7 +146,6 @@ impl HotPaths {
     }
 
     /// The paths, in any order.
-    #[cfg(test)]
     pub fn paths(&self) -> &[HotPath] {
         &self.paths
     }

@@ -125,8 +125,31 @@ fn server(keys: &[(&str, &str)]) -> (Server, SocketAddr) {
     (Server::start(Kind::Zkfast, &[&own[..], keys].concat()), address)
 }
 
+/// Three servers that are not started, with HTTP and more keys; where each has it.
+fn members(keys: &[(&str, &str)]) -> (Cluster, Vec<SocketAddr>) {
+    let ports = free_ports().take(3);
+    let http: Vec<SocketAddr> = ports.map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
+    let shape = |http: &SocketAddr| Shape {
+        keys: [
+            ("admin.enableServer", "true".to_owned()),
+            ("admin.serverAddress", "127.0.0.1".to_owned()),
+            ("admin.serverPort", http.port().to_string()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .to_vec(),
+        ..Shape::voter(Kind::Zkfast)
+    };
+    let shapes: Vec<Shape> = http.iter().map(shape).collect();
+    let own = [("tickTime", "500"), ("initLimit", "20"), ("syncLimit", "6")];
+    (Cluster::new(&shapes, &[&own[..], keys].concat(), None), http)
+}
+
 fn client(server: &Server) -> Connection {
-    Connection::connect(server.address(), &Connect::default(), ANSWER_TIMEOUT).expect("a session")
+    connected(server.address())
+}
+
+fn connected(address: SocketAddr) -> Connection {
+    Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT).expect("a session")
 }
 
 fn create(path: &str, data: &[u8]) -> Request {
@@ -250,6 +273,30 @@ fn slow_requests() {
         lines[0].contains("WARN slow: slow request: op=create path=\"/slow one\" session=0x"),
         "{output}"
     );
+}
+
+/// The leader of an ensemble knows all stages of its clients' writes, the others when the leader's commit came.
+#[test]
+fn traces_of_an_ensemble() {
+    let _alone = alone();
+    let (mut cluster, http) = members(&[("zkfast.traceOneIn", "1")]);
+    cluster.sids().for_each(|sid| cluster.spawn(sid));
+    cluster.wait_until_all_serve(START_TIMEOUT);
+    let leader = cluster.wait_for_leader(START_TIMEOUT);
+    for sid in cluster.sids() {
+        let path = format!("/of-{sid}");
+        connected(cluster.address(sid)).call(&create(&path, b""), &mut Vec::new()).expect("an answer");
+        let body = get(http[sid - 1], "/commands/slow_requests").body;
+        let trace = body.split("}, {").find(|trace| trace.contains(&path));
+        let trace = trace.unwrap_or_else(|| panic!("server {sid}: no {path} in {body}"));
+        let stages: &[&str] = match sid == leader {
+            true => &["queue_us", "check_us", "log_queue_us", "log_us", "quorum_us", "apply_us"],
+            false => &["forwarded_us", "apply_us"],
+        };
+        let named: Vec<&str> =
+            trace.split('"').filter(|part| part.ends_with("_us") && *part != "total_us").collect();
+        assert_eq!(named, stages, "server {sid}: {trace}");
+    }
 }
 
 /// `top` names the path that most requests name, the client that sends most, and znodes by data and children.
@@ -439,21 +486,8 @@ fn probes_before_recovery() {
 #[test]
 fn probes_without_a_quorum() {
     let _alone = alone();
-    let http: Vec<u16> = free_ports().take(3).collect();
-    let shape = |port: &u16| Shape {
-        keys: [
-            ("admin.enableServer", "true".to_owned()),
-            ("admin.serverAddress", "127.0.0.1".to_owned()),
-            ("admin.serverPort", port.to_string()),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .to_vec(),
-        ..Shape::voter(Kind::Zkfast)
-    };
-    let shapes: Vec<Shape> = http.iter().map(shape).collect();
-    let keys = [("tickTime", "500"), ("initLimit", "20"), ("syncLimit", "6")];
-    let mut cluster = Cluster::new(&shapes, &keys, None);
-    let first = SocketAddr::from((Ipv4Addr::LOCALHOST, http[0]));
+    let (mut cluster, http) = members(&[]);
+    let first = http[0];
     let until = |path: &str, status: u16, part: &str| {
         wait_for(START_TIMEOUT, || match TcpStream::connect(first).map(|_| get(first, path)) {
             Ok(answer) if answer.status == status && answer.has(part) => Ok(()),
@@ -473,9 +507,7 @@ fn probes_without_a_quorum() {
     until("/commands/leader", 200, "\"leader_ip\" : \"127.0.0.1\"");
     until("/commands/voting_view", 200, "\"learner_type\" : \"participant\"");
     until("/commands/zabstate", 200, "\"zabstate\" : \"broadcast\"");
-    let leaders = http.iter().filter(|port| {
-        get((Ipv4Addr::LOCALHOST, **port).into(), "/commands/leader").has("\"is_leader\" : true")
-    });
+    let leaders = http.iter().filter(|http| get(**http, "/commands/leader").has("\"is_leader\" : true"));
     assert_eq!(leaders.count(), 1);
     cluster.kill(2);
     cluster.kill(3);

@@ -10,8 +10,9 @@
 //!
 //! A [`Turn`] borrows one connection beside the rest, takes its requests in (`turn`) and answers them (`turn`, `answer`).
 //! What was committed comes in through [`View::apply_some`] (`apply`). `cnxn` is a connection's own state, `read` answers
-//! reads from the tree, `pool` has the limits of memory, `tally` counts, `sampling` and `traces` remember single requests, `survey` finds large znodes,
-//! `audit` has lines for the audit log, `report` answers four-letter words, `address` is an address as text.
+//! reads from the tree, `pool` has the limits of memory, `tally` counts, `sampling` and `traces` remember single requests,
+//! `survey` finds large znodes, `audit` has lines for the audit log, `report` answers four-letter words, `address` is an
+//! address as text.
 //!
 //! # Driving a view
 //!

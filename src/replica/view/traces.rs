@@ -48,6 +48,7 @@ pub(super) struct Unfinished {
 /// A read whose time is not known yet.
 #[derive(Debug)]
 struct Noted {
+    session_id: SessionId,
     xid: i32,
     op: OpCode,
     path: Option<Box<[u8]>>,
@@ -92,19 +93,15 @@ impl Tracer {
             let total_us = (now.mono_us - came_us).max(0) as u64;
             let is_slow = self.is_slow(total_us);
             if is_slow || is_sampled {
-                let (path, stages) = (path.map(kept), vec![("queue", total_us)]);
-                let (wall_ms, session_id, op) = (now.wall_ms, cnxn.session_id, operation_name(op));
-                let cxid = xid;
-                let requests = 1;
                 self.push(Trace {
-                    wall_ms,
-                    session_id,
-                    cxid,
-                    op,
-                    path,
-                    requests,
+                    wall_ms: now.wall_ms,
+                    session_id: cnxn.session_id,
+                    cxid: xid,
+                    op: operation_name(op),
+                    path: path.map(kept),
+                    requests: 1,
                     total_us,
-                    stages,
+                    stages: vec![("queue", total_us)],
                     is_slow,
                     is_sampled,
                 });
@@ -112,8 +109,8 @@ impl Tracer {
         } else if is_sampled || read.work >= HEAVY_WORK {
             let is_more = |before: &Noted| !before.is_sampled && before.work < read.work;
             if self.noted.as_ref().is_none_or(is_more) {
-                let (path, work) = (path.map(kept), read.work);
-                self.noted = Some(Noted { xid, op, path, work, is_sampled });
+                let (session_id, path, work) = (cnxn.session_id, path.map(kept), read.work);
+                self.noted = Some(Noted { session_id, xid, op, path, work, is_sampled });
             }
         }
     }
@@ -126,13 +123,13 @@ impl Tracer {
         let is_sampled = noted.as_ref().is_some_and(|noted| noted.is_sampled);
         if is_slow || is_sampled {
             let stats = &cnxn.stats;
-            let (cxid, op, path) = match noted {
-                Some(Noted { xid, op, path, .. }) => (xid, Some(op), path),
-                None => (stats.last_cxid, stats.last_op, None),
+            let (session_id, cxid, op, path) = match noted {
+                Some(Noted { session_id, xid, op, path, .. }) => (session_id, xid, Some(op), path),
+                None => (cnxn.session_id, stats.last_cxid, stats.last_op, None),
             };
             self.push(Trace {
                 wall_ms: stats.last_response.wall_ms,
-                session_id: cnxn.session_id,
+                session_id,
                 cxid,
                 op: op.map_or("unknown", operation_name),
                 path,

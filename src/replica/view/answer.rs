@@ -110,8 +110,10 @@ impl Turn<'_> {
     fn reply(&mut self, entry: &Entry, mut code: ErrorCode, body: &mut Vec<u8>) {
         assert!(self.cnxn.awaited > 0, "an answer to no request of {:?}: {entry:?}", self.id);
         self.cnxn.awaited -= 1;
-        let (xid, op, sent_us, path, traced) = match self.cnxn.pending.pop_front() {
-            Some(Pending::Awaited { xid, op, sent_us, path, traced }) => (xid, op, sent_us, path, traced),
+        let (xid, op, sent_us, path, is_traced) = match self.cnxn.pending.pop_front() {
+            Some(Pending::Awaited { xid, op, sent_us, path, is_traced }) => {
+                (xid, op, sent_us, path, is_traced)
+            }
             Some(Pending::Deferred(_)) => unreachable!("answered before the entry was"),
             None => {
                 assert_eq!(self.cnxn.state, State::Closing, "what {:?} asked for is forgotten", self.id);
@@ -129,7 +131,7 @@ impl Turn<'_> {
         let latency_us = (self.now.mono_us - sent_us).max(0) as u64;
         self.tally.metrics.operations.record(op, latency_us);
         self.cnxn.stats.note_answer(xid, op, self.data.zxid, Some(latency_us), self.now);
-        self.note_slow(xid, op, sent_us, traced);
+        self.note_slow(xid, op, sent_us, is_traced.then_some(path));
         self.begin_answer();
         let out = &mut self.cnxn.out;
         let start = out.len();

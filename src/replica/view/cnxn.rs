@@ -180,10 +180,9 @@ pub(super) enum Pending {
         xid: i32,
         op: OpCode,
         sent_us: i64,
-        /// A sync echoes it.
+        /// A sync echoes it. Of other requests only those that are traced have theirs.
         path: Box<[u8]>,
-        /// The path that it asks for, of one that is traced; empty if it names none.
-        traced: Option<Box<[u8]>>,
+        is_traced: bool,
     },
     /// A read after a write of the same session.
     Deferred(Deferred),

@@ -52,6 +52,7 @@ struct Noted {
     xid: i32,
     op: OpCode,
     path: Option<Box<[u8]>>,
+    /// [`usize::MAX`] of one that is sampled.
     work: usize,
     is_sampled: bool,
 }
@@ -75,21 +76,25 @@ impl Tracer {
         self.is_slow(took_us) || self.noted.is_some()
     }
 
-    /// A write or sync is sent up that is sampled; gives its path if it is to be traced.
+    /// A write or sync is sent up that is sampled; true if it is to be traced. Its path is `kept_path` then, but for a
+    /// sync, which has it already.
     #[cold]
-    pub fn sampled(&mut self, op: OpCode, body: &[u8]) -> Option<Box<[u8]>> {
+    pub fn sampled(&mut self, op: OpCode, body: &[u8], kept_path: &mut Box<[u8]>) -> bool {
         let path = path_of(op, body);
         let is_traced = self.sampler.add(path, Access::Write);
-        is_traced.then(|| kept(path.unwrap_or_default()))
+        if is_traced && op != OpCode::SYNC {
+            *kept_path = kept(path.unwrap_or_default());
+        }
+        is_traced
     }
 
-    /// A read was answered that is sampled, has waited, or is much work.
+    /// A read is about to be answered that is due to be sampled, or had to wait since `came_us`.
     #[cold]
-    pub fn read(&mut self, cnxn: &Cnxn, request: Incoming<'_>, read: ReadCost, now: Now) {
+    pub fn read(&mut self, cnxn: &Cnxn, request: Incoming<'_>, is_due: bool, came_us: Option<i64>, now: Now) {
         let Incoming { xid, op, body } = request;
         let path = path_of(op, body);
-        let is_sampled = read.is_sampled && self.sampler.add(path, Access::Read);
-        if let Some(came_us) = read.came_us {
+        let is_sampled = is_due && self.sampler.add(path, Access::Read);
+        if let Some(came_us) = came_us {
             let total_us = (now.mono_us - came_us).max(0) as u64;
             let is_slow = self.is_slow(total_us);
             if is_slow || is_sampled {
@@ -106,12 +111,19 @@ impl Tracer {
                     is_sampled,
                 });
             }
-        } else if is_sampled || read.work >= HEAVY_WORK {
-            let is_more = |before: &Noted| !before.is_sampled && before.work < read.work;
-            if self.noted.as_ref().is_none_or(is_more) {
-                let (session_id, path, work) = (cnxn.session_id, path.map(kept), read.work);
-                self.noted = Some(Noted { session_id, xid, op, path, work, is_sampled });
-            }
+        } else if is_sampled {
+            let (session_id, path) = (cnxn.session_id, path.map(kept));
+            self.noted = Some(Noted { session_id, xid, op, path, work: usize::MAX, is_sampled });
+        }
+    }
+
+    /// A read that was answered at once is so much work: it is remembered unless another of the turn is more, or sampled.
+    #[cold]
+    pub fn heavy_read(&mut self, cnxn: &Cnxn, request: Incoming<'_>, work: usize) {
+        if self.noted.as_ref().is_none_or(|before| before.work < work) {
+            let Incoming { xid, op, body } = request;
+            let (session_id, path) = (cnxn.session_id, path_of(op, body).map(kept));
+            self.noted = Some(Noted { session_id, xid, op, path, work, is_sampled: false });
         }
     }
 
@@ -176,15 +188,6 @@ impl Tracer {
         }
         self.traces.push_back(trace);
     }
-}
-
-/// What a read has cost, as far as it is known when it is answered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ReadCost {
-    pub work: usize,
-    /// When it came, of one that had to wait.
-    pub came_us: Option<i64>,
-    pub is_sampled: bool,
 }
 
 /// The part of a path that is remembered.

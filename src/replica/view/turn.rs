@@ -7,7 +7,7 @@ use super::outbox::Outbox;
 use super::pool::{OUT_BYTES_PAUSE, OUT_BYTES_PAUSE_SHORT, Pool};
 use super::read::{BYTES_PER_WORK, REQUEST_WORK, is_long};
 use super::tally::Tally;
-use super::traces::{HEAVY_WORK, ReadCost};
+use super::traces::HEAVY_WORK;
 use crate::admin::{self, FourLetterWord};
 use crate::proto::reply::{MultiHeader, ReplyHeader, put_reply, put_status};
 use crate::proto::request::{AuthPacket, WatchCursor, read_multi};
@@ -332,8 +332,7 @@ impl Turn<'_> {
         if let Some(audit) = &mut self.tally.audit {
             audit.asked(self.id, self.cnxn, op, body);
         }
-        let tracer = &mut self.tally.tracer;
-        let traced = if tracer.sampler.is_due() { tracer.sampled(op, body) } else { None };
+        let is_traced = self.tally.tracer.sampler.is_due() && self.tally.tracer.sampled(op, body, &mut path);
         let Self { cnxn, now, .. } = self;
         debug_assert_ne!(
             cnxn.session_id,
@@ -344,7 +343,7 @@ impl Turn<'_> {
         self.pool.charge(REQUEST_WORK + body.len() / BYTES_PER_WORK);
         self.outbox.push_request(self.id, cnxn.session_id, xid, op, body, cnxn.ids.clone(), *now);
         cnxn.awaited += 1;
-        cnxn.pending.push_back(Pending::Awaited { xid, op, sent_us: now.mono_us, path, traced });
+        cnxn.pending.push_back(Pending::Awaited { xid, op, sent_us: now.mono_us, path, is_traced });
     }
 
     fn authentication(&mut self, Incoming { xid, op, body }: Incoming<'_>) {
@@ -420,12 +419,19 @@ impl Turn<'_> {
             return self.note_read(xid, op, came_us);
         }
         let cnxn = &mut *self.cnxn;
+        let is_due = self.tally.tracer.sampler.is_due();
+        if is_due || came_us.is_some() {
+            self.tally.tracer.read(cnxn, request, is_due, came_us, self.now);
+        }
         let (mut failed, mut events) = (None, Vec::new());
         let mut read = self.data.read(self.id.slot, cnxn.session_id, ids.unwrap_or(&cnxn.ids));
         put_reply(&mut cnxn.out, xid, zxid, |out| failed = read.answer(op, body, out, &mut events).err());
         let appended = cnxn.out.len() - start + events.len();
         let work = REQUEST_WORK + read.work + appended / BYTES_PER_WORK;
         self.pool.charge(work);
+        if work >= HEAVY_WORK && came_us.is_none() {
+            self.tally.tracer.heavy_read(cnxn, request, work);
+        }
         if let Some(code) = failed {
             cnxn.out.truncate(start);
             jute::frame(&mut cnxn.out, |out| {
@@ -443,11 +449,6 @@ impl Turn<'_> {
             cnxn.out.splice(start..start, events);
         }
         self.note_read(xid, op, came_us);
-        let is_sampled = self.tally.tracer.sampler.is_due();
-        if is_sampled || came_us.is_some() || work >= HEAVY_WORK {
-            let cost = ReadCost { work, came_us, is_sampled };
-            self.tally.tracer.read(self.cnxn, request, cost, self.now);
-        }
     }
 
     /// Counts the answer to a read. How long one took that came just now, [`Tally::measured`] says.

@@ -216,7 +216,7 @@ impl Command {
     /// Writes what the command shows. Returns true if `error` is among it.
     fn members(self, status: &Status, facts: &Facts, o: &mut Object<'_>) -> bool {
         match self {
-            // What slow requests are is known without asking.
+            // The shell answers `slow_requests`, and asks no shard.
             Self::ConnectionStatReset
             | Self::Ruok
             | Self::SlowRequests

@@ -38,6 +38,7 @@ pub enum Command {
     SetTraceMask,
     /// zkfast's own.
     SlowRequests,
+    Snapshot,
     StatReset,
     Stats,
     SystemProperties,
@@ -52,7 +53,7 @@ pub enum Command {
 
 impl Command {
     /// Every command, by name.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Configuration,
         Self::ConnectionStatReset,
         Self::Connections,
@@ -72,6 +73,7 @@ impl Command {
         Self::ServerStats,
         Self::SetTraceMask,
         Self::SlowRequests,
+        Self::Snapshot,
         Self::StatReset,
         Self::Stats,
         Self::SystemProperties,
@@ -105,6 +107,7 @@ impl Command {
             Self::ServerStats => &["server_stats", "srvr"],
             Self::SetTraceMask => &["set_trace_mask", "stmk"],
             Self::SlowRequests => &["slow_requests"],
+            Self::Snapshot => &["snapshot", "snap"],
             Self::StatReset => &["stat_reset", "srst"],
             Self::Stats => &["stats", "stat"],
             Self::SystemProperties => &["system_properties", "sysp"],
@@ -149,6 +152,7 @@ impl Command {
             | Self::Observers
             | Self::Ruok
             | Self::SlowRequests
+            | Self::Snapshot
             | Self::SystemProperties
             | Self::VotingView
             | Self::Zabstate => FourLetterWord::Gtmk,
@@ -213,15 +217,29 @@ impl Command {
         })
     }
 
+    /// The answer to one that shows nothing.
+    pub fn done(self) -> Vec<u8> {
+        json::object(|o| {
+            o.set("command", self.names()[0]);
+            o.set("error", None::<&str>);
+        })
+    }
+
+    /// The answer where it is refused or fails; `why` is a sentence for people.
+    pub fn refused(self, why: &str) -> Vec<u8> {
+        failed(self.names()[0], why)
+    }
+
     /// Writes what the command shows. Returns true if `error` is among it.
     fn members(self, status: &Status, facts: &Facts, o: &mut Object<'_>) -> bool {
         match self {
-            // The shell answers `slow_requests`, and asks no shard.
+            // The shell answers those that no shard is asked for.
             Self::ConnectionStatReset
+            | Self::ObserverConnectionStatReset
             | Self::Ruok
             | Self::SlowRequests
-            | Self::StatReset
-            | Self::ObserverConnectionStatReset => {}
+            | Self::Snapshot
+            | Self::StatReset => {}
             Self::Configuration => configuration(status, o),
             Self::Connections => {
                 connections(status, false, o);

@@ -229,8 +229,8 @@ keys! {
     ADMIN_PORT_UNIFICATION: bool = property("admin.portUnification", prop_bool(false)).missing_when_true("HTTPS is not served yet").about("HTTP and HTTPS on one port.");
     ADMIN_FORCE_HTTPS: bool = property("admin.forceHttps", prop_bool(false)).missing_when_true("HTTPS is not served yet: with true there is no HTTP server").about("HTTPS only.");
     _ = property("admin.needClientAuth", prop_bool(false)).moot("HTTPS is not served yet").about("Client certificates.");
-    _ = property("admin.rateLimiterIntervalInMS", prop_int(300_000)).moot("commands snapshot and restore are not there yet").about("Time between snapshots by HTTP, ms.");
-    _ = property("admin.snapshot.enabled", prop_bool(true)).moot("command snapshot is not there yet").about("Snapshots by HTTP.");
+    ADMIN_RATE_LIMITER_INTERVAL: u32 = property("admin.rateLimiterIntervalInMS", prop_int(300_000)).not_negative().about("Time between restores by HTTP, ms; between snapshots it is a thousandth, as in Java.");
+    ADMIN_SNAPSHOT_ENABLED: bool = property("admin.snapshot.enabled", prop_bool(true)).about("Snapshots by HTTP.");
     _ = property("admin.restore.enabled", prop_bool(true)).moot("command restore is not there yet").about("Restore by HTTP.");
     METRICS_CLASS: Option<String> = file("metricsProvider.className", absent(Kind::Text)).default_is("DefaultMetricsProvider").about("Java class that exports metrics.");
     METRICS_HOST: String = file("metricsProvider.httpHost", text("0.0.0.0")).about("Address of the metrics.");
@@ -255,7 +255,7 @@ keys! {
     _ = property("SASLAuthenticationProvider.superPassword", absent(Kind::Secret)).missing("SASL is not served yet").about("Password of the super user by SASL.");
     _ = property("letAnySaslUserDoX", absent(Kind::Text)).missing("SASL is not served yet").about("A SASL user who may do anything.");
     _ = property("allowSaslFailedClients", prop_bool(false)).moot("SASL is not served yet").about("Clients whose SASL failed may stay.");
-    _ = property("IPAuthenticationProvider.usexforwardedfor", prop_bool(false)).moot("no command asks who the client is yet").about("Trust X-Forwarded-For over HTTP.");
+    USE_FORWARDED_FOR: bool = property("IPAuthenticationProvider.usexforwardedfor", prop_bool(false)).about("Trust X-Forwarded-For over HTTP, for scheme `ip` there.");
     _ = property("ensembleAuthName", absent(Kind::Text)).missing("scheme ensemble is not served").about("Names an ensemble answers to.");
     _ = jvm("java.security.auth.login.config", absent(Kind::Text)).missing("SASL is not served yet").about("JAAS file.");
     _ = property("sasl.serverconfig", text("Server")).moot("SASL is not served yet").about("Section of the JAAS file.");

@@ -161,6 +161,12 @@ pub struct AdminConfig {
     pub command_url: String,
     /// `admin.idleTimeout`
     pub idle_timeout_ms: u32,
+    /// `admin.snapshot.enabled`
+    pub snapshot_enabled: bool,
+    /// `admin.rateLimiterIntervalInMS`
+    pub rate_limiter_interval_ms: u32,
+    /// `IPAuthenticationProvider.usexforwardedfor`
+    pub trusts_forwarded_for: bool,
     /// What its commands show of the sources, without secrets
     pub shown: Shown,
 }

@@ -438,6 +438,16 @@ impl NewFile {
     pub fn write_in_portions(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.temporary.write_in_portions(bytes)
     }
+
+    /// Flushes the file, takes its name away, and opens it to be read: it is gone once that is closed, also by a crash.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn into_unnamed(mut self) -> io::Result<File> {
+        self.temporary.file.take().expect("it is finished once").finish()?;
+        // The temporary is dropped here, and its name with it.
+        File::open(&self.temporary.path)
+    }
 }
 
 impl storage::NewFile for NewFile {

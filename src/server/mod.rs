@@ -23,7 +23,7 @@
 //! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns) |
 //! | other servers | `ensemble`, `peers`, `reach` |
 //! | files | `files` (folders, segments, spares), `bulk` (out of the page cache), `log_writer`, `snapshots`, `java_data` (import, export) |
-//! | what people see | `about`, `environment`, `process`, `logging`, `session_log`; `http`, `questions` (to the commit thread), `start_up` (how far a start is); `supervisor` (what systemd hears) |
+//! | what people see | `about`, `environment`, `process`, `logging`, `session_log`; `http`, `questions` (to the commit thread), `orders` (to the first view), `start_up` (how far a start is); `supervisor` (what systemd hears) |
 
 mod about;
 mod admission;
@@ -45,6 +45,7 @@ mod listener;
 mod log_writer;
 pub mod logging;
 mod obstacles;
+mod orders;
 mod peers;
 mod preflight;
 mod process;

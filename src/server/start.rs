@@ -10,6 +10,7 @@ use super::http::{self, Http};
 use super::lifetime::{self, Signals};
 use super::log_writer::{LogThread, LogWriter};
 use super::logging::Text;
+use super::orders::{self, Placed};
 use super::signs::Signs;
 use super::spsc::{self, Consumer, Notify, Producer};
 use super::start_up::StartUp;
@@ -73,15 +74,17 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
         commit_notify: &notify,
         recovered: &recovered,
     };
-    let mut views = Views::default();
+    let (orders, placed) = orders::channel();
+    let mut views = Views { placed: Some(placed), ..Views::default() };
     for &cpu in &roles.views {
         views.add(cpu, &parts, ensemble_io.as_ref(), tree_settings.hash_seed);
     }
-    let Views { uplinks, signs, deltas, targets, mains } = views;
+    let Views { uplinks, signs, deltas, targets, mains, .. } = views;
 
     let durable = (recovered.restored.zxid, recovered.encoder.position());
     let is_member = member.is_some();
-    let (mut replica, writer) = state_machines(config, member, recovered, policy, &opened.dir, &roles, clock);
+    let (mut replica, writer) =
+        state_machines(config, member, recovered, policy.clone(), &opened.dir, &roles, clock);
     loading.record(replica.metrics_mut());
     let mut threads = Vec::new();
     let log = log(writer, &roles, is_member, &notify, &mut threads);
@@ -96,7 +99,8 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
         shared.clone(),
         about.clone(),
     ));
-    http.serving(http::Server { questions, about, shared: shared.clone() });
+    let dir = opened.dir.clone();
+    http.serving(http::Server { questions, orders, about, shared: shared.clone(), policy, dir, is_member });
     spawn_commit(commit_thread, &commit_shard, roles.commit, waiter, is_member, &mut threads);
     let listener = opened.socket.map(|socket| (socket, targets));
     let shards = spawn_views(engine.backend, mains, listener, clock, &shared, &commit_shard);
@@ -214,7 +218,7 @@ struct ViewMain {
     cpu: Cpu,
     view: View,
     channels: view_tasks::Channels,
-    snapshots: Option<snapshots::Plan>,
+    snapshots: Option<(snapshots::Plan, Placed)>,
     inbox: Option<ensemble::Inbox>,
 }
 
@@ -226,6 +230,8 @@ struct Views {
     deltas: Vec<Producer<Arc<Deltas>>>,
     targets: Vec<listener::Target>,
     mains: Vec<ViewMain>,
+    /// What HTTP clients order, for the first view.
+    placed: Option<Placed>,
 }
 
 impl Views {
@@ -265,9 +271,9 @@ impl Views {
             outbound,
         };
         // One view takes the snapshots: all have the same tree.
-        let snapshots = (number == 0).then(|| {
+        let snapshots = self.placed.take().map(|placed| {
             let (limits, replayed) = (snapshot_limits(parts.config), parts.recovered.replayed);
-            snapshots::Plan::new(parts.dir.clone(), limits, *zxid, replayed, hash_seed)
+            (snapshots::Plan::new(parts.dir.clone(), limits, *zxid, replayed, hash_seed), placed)
         });
         let inbox = ensemble_io.map(EnsembleIo::inbox);
         self.mains.push(ViewMain { cpu, view, channels, snapshots, inbox });

@@ -2,6 +2,7 @@
 
 use super::commit_shard::CommitShard;
 use super::ensemble::Inbox;
+use super::orders::Placed;
 use super::rt::{self, Accepted};
 use super::signs::Signs;
 use super::spsc::{Consumer, Notify, Producer};
@@ -47,13 +48,17 @@ pub async fn run(
     clock: Clock,
     shared: Arc<Shared>,
     commit: Arc<CommitShard>,
-    snapshots: Option<snapshots::Plan>,
+    snapshots: Option<(snapshots::Plan, Placed)>,
     inbox: Option<Inbox>,
 ) {
     let Channels { uplink, signs, deltas, accepted, inbound, outbound } = channels;
     let shard = Rc::new(ViewShard::new(view, clock, shared, outbound, signs, inbox));
     rt::spawn_local(send_up(shard.clone(), commit, uplink));
     rt::spawn_local(tick(shard.clone(), inbound.clone()));
+    let snapshots = snapshots.map(|(plan, placed)| {
+        rt::spawn_local(plan.serve(&shard, placed));
+        plan
+    });
     take_in(&shard, deltas, accepted, inbound, snapshots).await;
     // What was answered last is on its way to the sockets: give each connection's task a turn.
     for _ in 0..16 {

@@ -134,6 +134,9 @@ pub(super) fn admin(entries: &mut Entries, client_host: Option<&str>) -> AdminCo
         port: entries.get(&keys::ADMIN_PORT),
         command_url: format!("/{}", url.trim_matches('/')),
         idle_timeout_ms: entries.get(&keys::ADMIN_IDLE_TIMEOUT),
+        snapshot_enabled: entries.get(&keys::ADMIN_SNAPSHOT_ENABLED),
+        rate_limiter_interval_ms: entries.get(&keys::ADMIN_RATE_LIMITER_INTERVAL),
+        trusts_forwarded_for: entries.get(&keys::USE_FORWARDED_FOR),
         shown: shown::shown(entries),
     }
 }

@@ -69,7 +69,7 @@ use self::turn::{Turn, wants};
 use super::{CnxnId, Now, Uplink, ViewSettings};
 use crate::admin::{Metrics, Trace};
 use crate::auth::Policy;
-use crate::proto::{Id, SessionId, Zxid};
+use crate::proto::{Acl, Id, SessionId, Zxid};
 use crate::tree::{ImageOf, NodeImage, Tree};
 use crate::watch::Watches;
 use crate::zab::LinkId;
@@ -361,6 +361,13 @@ impl View {
         self.data.tree.begin_image_of(of);
         let sessions = self.data.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
         (self.data.last_txn, self.data.digest, sessions.collect())
+    }
+
+    /// The access list of the root; empty where it is open.
+    pub fn root_acl(&self) -> Vec<Acl> {
+        let tree = &self.data.tree;
+        let root = tree.find(b"/").expect("every tree has a root");
+        tree.body(root).fixed().acl.as_ref().map_or_else(Vec::new, |list| list.to_vec())
     }
 
     /// How often the tree was replaced; an image that was begun before is of no tree any more.

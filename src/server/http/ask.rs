@@ -5,9 +5,12 @@
 //! they take a tenth of a view's time at most.
 
 use super::super::about::About;
+use super::super::files::DataDir;
+use super::super::orders::Orders;
 use super::super::questions::{Question, Questions};
 use super::super::{Phase, Shared};
 use crate::admin::{FourLetterWord, Status};
+use crate::auth::Policy;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -42,10 +45,18 @@ const FRESH: Duration = Duration::from_millis(100);
 pub struct Server {
     /// The way to the commit thread.
     pub questions: Questions,
+    /// The way to the first view.
+    pub orders: Orders,
     /// What only the shell knows.
     pub about: Arc<About>,
     /// What all shards see.
     pub shared: Arc<Shared>,
+    /// Who may do what.
+    pub policy: Arc<Policy>,
+    /// Its files.
+    pub dir: DataDir,
+    /// Whether it belongs to an ensemble.
+    pub is_member: bool,
 }
 
 /// Why there is no answer.

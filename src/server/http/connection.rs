@@ -31,6 +31,9 @@ const BUFFER_BYTES: usize = 16 << 10;
 /// From a whole request until its answer is sent; a client that takes longer to read it is disconnected.
 const ANSWER_MAX: Duration = Duration::from_secs(120);
 
+/// The same where a whole tree is the answer, or the body of the request.
+const TRANSFER_MAX: Duration = Duration::from_secs(3600);
+
 /// The connections that are open.
 #[derive(Debug)]
 pub struct Connections {
@@ -52,6 +55,8 @@ struct State {
     phase: Cell<Phase>,
     /// Since when it has been waiting for a request, or when the request came that it is about.
     since: Cell<Instant>,
+    /// How long that request may take, until its answer is sent.
+    answer_max: Cell<Duration>,
     /// When bytes moved last.
     moved: Rc<Cell<Instant>>,
 }
@@ -69,7 +74,7 @@ enum Phase {
 impl State {
     /// When the connection has had its time, unless something happens.
     fn ends_at(&self, idle: Duration) -> Instant {
-        let (still, at_last) = (self.moved.get() + idle, self.since.get() + ANSWER_MAX);
+        let (still, at_last) = (self.moved.get() + idle, self.since.get() + self.answer_max.get());
         match self.phase.get() {
             Phase::Waiting => still,
             Phase::Answering => at_last,
@@ -83,7 +88,8 @@ impl State {
 struct Busy(Rc<State>);
 
 impl Busy {
-    fn new(state: &Rc<State>) -> Self {
+    fn new(state: &Rc<State>, answer_max: Duration) -> Self {
+        state.answer_max.set(answer_max);
         state.phase.set(Phase::Answering);
         state.since.set(Instant::now());
         Self(state.clone())
@@ -134,6 +140,7 @@ impl Connections {
         let state = Rc::new(State {
             phase: Cell::new(Phase::Waiting),
             since: Cell::new(now),
+            answer_max: Cell::new(ANSWER_MAX),
             moved: Rc::new(Cell::new(now)),
         });
         self.open.borrow_mut().insert(number, Open { state: state.clone(), task: None });
@@ -159,7 +166,8 @@ async fn serve(
     let io = TokioIo::new(Watched::new(stream, state.moved.clone()));
     let asked = state.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (site, busy) = (site.clone(), Busy::new(&asked));
+        let answer_max = if site.is_transfer(request.uri().path()) { TRANSFER_MAX } else { ANSWER_MAX };
+        let (site, busy) = (site.clone(), Busy::new(&asked, answer_max));
         async move {
             let mut answer = site.answer(request, peer, port).await;
             busy.sends();

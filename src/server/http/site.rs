@@ -4,15 +4,17 @@ use super::super::Clock;
 use super::super::process::own_process;
 use super::super::start_up::StartUp;
 use super::ask::{Asker, NoAnswer, Row, Server};
+use super::export;
 use super::router::{COMMAND_METHODS, Route, metrics_route, parameter, route};
 use super::stream::Pieces;
+use super::transfer::{Refusal, Snapshot, Transfers};
 use crate::admin::{
     self, Command, Exporter, Facts, FourLetterWord, Health, Member, Observer, Progress, Status,
 };
 use crate::config::Config;
 use bytes::Bytes;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use hyper::{Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,6 +26,7 @@ use std::time::{Duration, Instant};
 const READY_AGE_MAX: Duration = Duration::from_secs(5);
 
 const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
 const HTML: &str = "text/html;charset=utf-8";
 const PLAIN: &str = "text/plain;charset=utf-8";
 
@@ -34,11 +37,13 @@ struct Answer {
     body: Pieces,
     /// What the path knows, of an answer to a method that it does not know.
     allow: Option<&'static str>,
+    /// Headers of the command's own.
+    headers: Vec<(&'static str, String)>,
 }
 
 impl Answer {
     fn new(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, kind, body: Pieces::new(body), allow: None }
+        Self { status, kind, body: Pieces::new(body), allow: None, headers: Vec::new() }
     }
 
     fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
@@ -63,6 +68,10 @@ impl Answer {
         set(CACHE_CONTROL, "no-store");
         if let Some(methods) = self.allow {
             set(ALLOW, methods);
+        }
+        for (name, value) in self.headers {
+            let value = HeaderValue::from_str(&value).expect("digits");
+            headers.insert(HeaderName::from_static(name), value);
         }
         response
     }
@@ -94,6 +103,7 @@ pub struct Site {
     slow_request_ms: u64,
     /// Requests by command, since the start.
     requests: RefCell<BTreeMap<&'static str, u64>>,
+    transfers: Transfers,
 }
 
 /// What does not change while the server runs.
@@ -126,6 +136,7 @@ impl Site {
             exports_process: config.metrics.export_jvm_info,
             slow_request_ms: config.slow_request_ms.into(),
             requests: RefCell::default(),
+            transfers: Transfers::new(&config.admin),
         }
     }
 
@@ -147,7 +158,12 @@ impl Site {
             Route::Ready => self.ready().await,
             Route::StartUp => self.started().await,
             Route::Links => Answer::new(StatusCode::OK, HTML, admin::links(&self.command_url)),
-            Route::Command { name, query, is_post } => self.command(&name, &query, is_post).await,
+            Route::Command { name, query, is_post } => match Command::find(&name) {
+                Some(Command::Snapshot) => {
+                    self.snapshot(&name, &query, is_post, request.headers(), peer).await
+                }
+                _ => self.command(&name, &query, is_post).await,
+            },
             Route::Options => Answer::new(StatusCode::OK, PLAIN, "").allowing(COMMAND_METHODS),
             Route::NotFound => Answer::error(StatusCode::NOT_FOUND, "/ lists what there is"),
             Route::BadPath => {
@@ -175,6 +191,14 @@ impl Site {
             env!("CARGO_PKG_VERSION"),
             self.command_url
         )
+    }
+
+    /// Whether a path asks for a whole tree, or brings one.
+    pub fn is_transfer(&self, path: &str) -> bool {
+        match route(&Method::GET, path, None, &self.command_url) {
+            Route::Command { name, .. } => Command::find(&name) == Some(Command::Snapshot),
+            _ => false,
+        }
     }
 
     fn uptime_ms(&self) -> u64 {
@@ -229,6 +253,67 @@ impl Site {
         };
         let command = Command::SlowRequests.names()[0];
         Answer::json(StatusCode::OK, server.shared.traces().answer(self.slow_request_ms, command))
+    }
+
+    /// The server, where it serves; else the answer that says why not, as Java gives it.
+    async fn serving(&self, name: &str) -> Result<&Server, Answer> {
+        let none = |status, why| Answer::json(status, admin::no_answer(name, why));
+        match self.asker.ask(FourLetterWord::Gtmk, None, Row::Short).await {
+            Ok((status, _)) if status.serving => {
+                self.asker.server().ok_or_else(|| none(StatusCode::OK, None))
+            }
+            Ok(_) | Err(NoAnswer::Starting) => Err(none(StatusCode::OK, None)),
+            Err(why) => Err(none(StatusCode::SERVICE_UNAVAILABLE, Some(&why.to_string()))),
+        }
+    }
+
+    async fn snapshot(
+        &self,
+        name: &str,
+        query: &str,
+        is_post: bool,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+    ) -> Answer {
+        *self.requests.borrow_mut().entry(Command::Snapshot.names()[0]).or_default() += 1;
+        let server = match self.serving(name).await {
+            Ok(server) => server,
+            Err(answer) => return answer,
+        };
+        if let Err(Refusal { status, why }) = self.transfers.authorize(server, headers, peer.ip()).await {
+            return Answer::json(status, admin::no_answer(name, Some(&why)));
+        }
+        if is_post {
+            return Answer::json(
+                StatusCode::METHOD_NOT_ALLOWED,
+                admin::no_answer(name, Some("it wants GET")),
+            )
+            .allowing(COMMAND_METHODS);
+        }
+        // As `Boolean.parseBoolean`.
+        let streaming = parameter(query, "streaming").is_none_or(|value| value.eq_ignore_ascii_case("true"));
+        let taken = match self.transfers.snapshot(server, streaming).await {
+            Ok(taken) => taken,
+            Err(Refusal { status, why }) => return Answer::json(status, Command::Snapshot.refused(&why)),
+        };
+        let (zxid, bytes) = match &taken {
+            Snapshot::Stored(zxid, bytes) => (*zxid, *bytes),
+            Snapshot::Made(export, _) => (export.zxid, export.bytes),
+        };
+        let mut answer = match taken {
+            Snapshot::Stored(..) => Answer::json(StatusCode::OK, Command::Snapshot.done()),
+            Snapshot::Made(export, permit) => {
+                let began = Instant::now();
+                let sending = export::send(export, move |sent| {
+                    let took_ms = began.elapsed().as_millis();
+                    log::info!(target: "snapshot", "sent: peer={peer} zxid={zxid} bytes={sent} of={bytes} took_ms={took_ms}");
+                    drop(permit);
+                });
+                Answer { body: Pieces::of_file(sending, bytes), ..Answer::new(StatusCode::OK, BYTES, "") }
+            }
+        };
+        answer.headers = vec![("last_zxid", format!("0x{:x}", zxid.0)), ("snapshot_size", bytes.to_string())];
+        answer
     }
 
     async fn command(&self, name: &str, query: &str, is_post: bool) -> Answer {

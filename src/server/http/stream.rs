@@ -1,10 +1,10 @@
 //! A socket that notes when bytes moved, and a body that is handed out in pieces.
 
+use super::export::Sending;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use std::any::Any;
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -78,16 +78,36 @@ impl AsyncWrite for Watched {
     }
 }
 
+/// Where a body comes from.
+enum Source {
+    Memory(Bytes),
+    /// What comes, and how much of it is still to come.
+    File(Sending, u64),
+}
+
 /// A body. What is held with it is let go once its last piece is with the connection.
 pub struct Pieces {
-    bytes: Bytes,
+    source: Source,
     held: Vec<Box<dyn Any>>,
 }
 
 impl Pieces {
     /// All of a body.
     pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Self { bytes: bytes.into(), held: Vec::new() }
+        Self { source: Source::Memory(bytes.into()), held: Vec::new() }
+    }
+
+    /// A body of `bytes` bytes that come from a file.
+    pub fn of_file(sending: Sending, bytes: u64) -> Self {
+        Self { source: Source::File(sending, bytes), held: Vec::new() }
+    }
+
+    /// Bytes that are still to be handed out.
+    fn left(&self) -> u64 {
+        match &self.source {
+            Source::Memory(bytes) => bytes.len() as u64,
+            Source::File(_, left) => *left,
+        }
     }
 
     /// Holds `guard` as well.
@@ -98,28 +118,37 @@ impl Pieces {
 
 impl fmt::Debug for Pieces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pieces").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+        f.debug_struct("Pieces").field("bytes", &self.left()).finish_non_exhaustive()
     }
 }
 
 impl Body for Pieces {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let length = self.bytes.len().min(PIECE_BYTES);
-        let piece = self.bytes.split_to(length);
-        Poll::Ready((length > 0).then_some(Ok(Frame::data(piece))))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut self.source {
+            Source::Memory(bytes) => {
+                let length = bytes.len().min(PIECE_BYTES);
+                let piece = bytes.split_to(length);
+                Poll::Ready((length > 0).then_some(Ok(Frame::data(piece))))
+            }
+            Source::File(_, 0) => Poll::Ready(None),
+            Source::File(sending, left) => sending.poll_recv(cx).map(|piece| {
+                let piece = piece?;
+                Some(piece.map(|piece| {
+                    *left -= piece.len() as u64;
+                    Frame::data(piece)
+                }))
+            }),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_empty()
+        self.left() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.len() as u64)
+        SizeHint::with_exact(self.left())
     }
 }

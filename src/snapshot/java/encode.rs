@@ -2,9 +2,9 @@
 
 use super::{ACL_ID_OPEN, Adler, Form, SIGNATURE, SNAPSHOT_DBID, SNAPSHOT_MAGIC, VERSION};
 use crate::proto::acl::put_acls;
-use crate::proto::{JuteWrite, SessionId};
+use crate::proto::{JuteWrite, SessionId, Zxid};
 use crate::snapshot::{CHUNK_BYTES, Counts};
-use crate::tree::{AclRef, NodeImage};
+use crate::tree::{AclRef, DIGEST_VERSION, NodeImage};
 use bytes::BufMut;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,14 +21,15 @@ pub struct Encoder {
     acls: BTreeMap<usize, i64>,
     lists: Vec<AclRef>,
     adler: Adler,
+    /// What follows the seal of a file, if anything does: the last zxid, and the digest.
+    trailer: Option<(Zxid, Option<u64>)>,
     began: bool,
     is_whole: bool,
 }
 
 impl Encoder {
     /// A snapshot of `nodes`, which come in any order: they are sorted by path here, which puts parents before children.
-    /// A file ends with the tree's seal. It has neither a digest nor a last zxid: Java looks for these by its own settings,
-    /// not by what is there, and only a file with neither is read by every version and setting.
+    /// A file ends with the tree's seal, unless it [has a trailer](Self::with_trailer).
     pub fn new(form: Form, sessions: BTreeMap<SessionId, i32>, mut nodes: Vec<NodeImage>) -> Self {
         nodes.sort_unstable_by(|one, other| one.body.path().cmp(other.body.path()));
         let (mut acls, mut lists) = (BTreeMap::new(), Vec::new());
@@ -41,7 +42,27 @@ impl Encoder {
             }
         }
         let adler = Adler::new();
-        Self { form, sessions, nodes, next: 0, acls, lists, adler, began: false, is_whole: false }
+        Self {
+            form,
+            sessions,
+            nodes,
+            next: 0,
+            acls,
+            lists,
+            adler,
+            trailer: None,
+            began: false,
+            is_whole: false,
+        }
+    }
+
+    /// Has a file end with the tree's `digest` and its last zxid, each with a seal. Java looks for these by its own settings
+    /// (`digest.enabled`, `serializeLastProcessedZxid.enabled`), not by what is there: a file without them is read whatever
+    /// these say, and `restore` wants both, because a stream has no name that shows its zxid. Without a digest the place of
+    /// one is filled with what Java writes while it has none. Source: `FileSnap.serialize`.
+    pub fn with_trailer(self, last_zxid: Zxid, digest: Option<u64>) -> Self {
+        assert_eq!(self.form, Form::File, "a trailer at {last_zxid} after a stream");
+        Self { trailer: Some((last_zxid, digest)), ..self }
     }
 
     /// What it writes.
@@ -102,14 +123,30 @@ impl Encoder {
         }
     }
 
-    fn put_end(&self, out: &mut Vec<u8>) {
-        match self.form {
-            Form::Stream => out.put_string(SIGNATURE),
-            Form::File => {
-                out.put_i64(self.adler.value());
-                out.put_string(b"/");
-            }
+    fn put_end(&mut self, out: &mut Vec<u8>) {
+        if self.form == Form::Stream {
+            return out.put_string(SIGNATURE);
         }
+        self.put_seal(out);
+        let Some((last_zxid, digest)) = self.trailer else { return };
+        let digest_start = out.len();
+        out.put_i64(if digest.is_some() { last_zxid } else { Zxid::ZERO }.to_wire());
+        out.put_i32(DIGEST_VERSION);
+        out.put_i64(digest.unwrap_or_default() as i64);
+        self.adler.update(&out[digest_start..]);
+        self.put_seal(out);
+        let zxid_start = out.len();
+        out.put_i64(last_zxid.to_wire());
+        self.adler.update(&out[zxid_start..]);
+        self.put_seal(out);
+    }
+
+    /// Puts the checksum of all bytes before it, which itself counts for the next one.
+    fn put_seal(&mut self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.put_i64(self.adler.value());
+        out.put_string(b"/");
+        self.adler.update(&out[start..]);
     }
 }
 

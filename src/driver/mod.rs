@@ -9,7 +9,7 @@
 //! |--:|---|---|
 //! | 1 | a group that became durable is reported: [`Replica::durable`] | [`Log::take_done`] |
 //! | 2 | connections that came, were made or ended; results of [jobs](Job); bytes of peers, as far as [`Replica::may_receive`] allows | [`Network::next_event`], [`Disk::next_arrival`], [`Network::receive`] |
-//! | 3 | uplinks of views, in turn, unless a view is far behind | [`Views::take_uplink`] |
+//! | 3 | a restore goes on, if there is one; then uplinks of views, in turn, unless a view is far behind | [`Restores`], [`Views::take_uplink`] |
 //! | 4 | every [`TICK_US`] timers fire; signs of life are taken in first, so that no session expires whose sign has arrived | [`Views::take_signs`] |
 //! | 5 | the next group, if the replica says that it is due (`replica/group_delay.rs`): in an ensemble outputs go out and what is committed is published first; then the log gets it | [`Log::write`] |
 //! | 6 | outputs, in the order in which the replica gave them | [`Network`], [`Disk`] |
@@ -25,6 +25,8 @@
 //! - A **tree** from the leader is whole, flushed, and named as incoming ([`Job::StoreTree`]) before the replica hears of
 //!   it and has its base logged. Once the base is durable the tree gets its name ([`Output::FinishInstall`]), before the
 //!   next group is written. A failed try is cleaned up, and the next one starts from nothing.
+//! - A tree that a server alone is **restored** to goes the same way ([`Restores`]): the snapshot is flushed before the driver
+//!   hears of it, and named as incoming once nothing waits for the log and no client is served any more.
 //! - A **truncation** is durable in the log before snapshots above it are set aside and the disk is read again
 //!   ([`Job::Reload`]); no group is written meanwhile.
 //! - What is **read from the log** for a learner ends where the log was durable when the job began.
@@ -38,6 +40,7 @@
 
 mod jobs;
 mod outputs;
+mod restore;
 mod snapshot;
 mod snapshot_plan;
 mod stages;
@@ -46,6 +49,7 @@ mod turn;
 
 pub use jobs::{Job, JobResult};
 pub use outputs::history;
+pub use restore::Restores;
 pub use snapshot::{ImageOrigin, Replaced, SnapshotSlices};
 pub use snapshot_plan::SnapshotPlan;
 pub use time::Signs;
@@ -81,6 +85,10 @@ pub trait World {
     fn views(&mut self) -> &mut Self::Views;
     /// The other servers and this one's files; `None` for a server alone.
     fn member(&mut self) -> Option<&mut Self::Member>;
+    /// Where trees come from that a server alone is restored to; `None` where it is to be restored to none.
+    fn restores(&mut self) -> Option<&mut dyn Restores> {
+        None
+    }
     /// Writes what happened to the driver where an operator sees it.
     fn report(&mut self, notice: Notice);
 }
@@ -276,7 +284,7 @@ pub enum Fatal {
     #[error("epochs cannot be written: {0}: nothing may be promised without")]
     Epochs(#[source] io::Error),
     /// The log begins with a tree that cannot be given its name.
-    #[error("the leader's snapshot at {0} cannot be given its name: {1}")]
+    #[error("the snapshot at {0}, with which the log begins, cannot be given its name: {1}")]
     Install(Zxid, #[source] io::Error),
     /// The log holds what does not fit the tree.
     #[error("{0}: this server's tree is not its leader's; remove its data, and it takes the leader's")]

@@ -80,6 +80,11 @@ impl Outputs {
         self.durable = (zxid, end);
     }
 
+    /// Where the log ends, durable.
+    pub fn log_end(&self) -> Position {
+        self.durable.1
+    }
+
     /// Whether there is more to do at once.
     pub fn has_more(&self) -> bool {
         self.has_more

@@ -44,7 +44,7 @@ pub enum Turn {
 pub struct Driver {
     /// What is driven.
     pub replica: Replica,
-    outputs: Outputs,
+    pub(super) outputs: Outputs,
     /// Published, but some view has no room for it yet.
     backlog: Vec<VecDeque<Arc<Deltas>>>,
     time: Time,
@@ -112,6 +112,9 @@ impl Driver {
         let views_lag = self.backlog.iter().any(|waiting| waiting.len() >= BACKLOG_MAX);
         self.replica.set_views_lag(views_lag);
         if !is_over && self.outputs.take_in(world, &mut self.replica, now)? {
+            turn = Turn::Again;
+        }
+        if self.restore(world, now, stopping)? {
             turn = Turn::Again;
         }
         if !stopping {

@@ -43,7 +43,7 @@ mod times;
 mod view;
 
 pub use commit::{Commit, Proposed};
-pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, Standing, Weight};
+pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, RestoreStep, Standing, Weight};
 pub use report::{Answered, Asker, ViewReport};
 pub use settings::{CommitSettings, ViewSettings};
 pub use times::GroupTimes;

@@ -52,6 +52,8 @@ pub const SEGMENT_TMP: &str = "segment.tmp";
 pub const SPARE_TMP: &str = "spare.tmp";
 /// A snapshot in ZooKeeper's form on its way to an HTTP client.
 pub const EXPORT_TMP: &str = "export.tmp";
+/// One that an HTTP client sends.
+pub const RESTORE_TMP: &str = "restore.tmp";
 const INCOMING_TMP: &str = "incoming.tmp";
 const EPOCHS_TMP: &str = "epochs.tmp";
 
@@ -246,7 +248,8 @@ pub fn remove_leftovers<S: Storage>(storage: &S) -> io::Result<()> {
     for folder in [Folder::Snap, Folder::Log] {
         // Only what is ours: others may keep files here, too.
         let is_left = |name: &String| {
-            let made = [SNAPSHOT_TMP, SEGMENT_TMP, SPARE_TMP, EXPORT_TMP, INCOMING_TMP, EPOCHS_TMP];
+            let made =
+                [SNAPSHOT_TMP, SEGMENT_TMP, SPARE_TMP, EXPORT_TMP, RESTORE_TMP, INCOMING_TMP, EPOCHS_TMP];
             made.iter().any(|what| is_temporary(name, what))
         };
         // One that is there again after a crash is removed again.

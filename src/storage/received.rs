@@ -47,6 +47,11 @@ impl<S: Storage> Incoming<S> {
         self.file.write(bytes)
     }
 
+    /// The file, for what knows how to write it.
+    pub fn file_mut(&mut self) -> &mut S::New {
+        &mut self.file
+    }
+
     /// Flushes it, and gives it the name under which it waits for its base. `log` is where the log ends.
     ///
     /// # Errors

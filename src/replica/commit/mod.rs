@@ -147,13 +147,8 @@ impl Commit {
     pub(super) fn of(core: Core, sessions: BTreeMap<SessionId, i32>, now: Now) -> Self {
         assert!(core.last_txn <= core.zxid, "txn {} is later than {}", core.last_txn, core.zxid);
         assert!(!core.is_held(), "a leader's txns are not held");
-        let first_id = core.first_session_id(now, &sessions);
-        let mut tracker = Tracker::new(core.settings.tick_ms, first_id, core.settings.hash_seed);
-        for (id, timeout_ms) in sessions {
-            tracker.track(id, timeout_ms, now.mono_ms() + core.session_clock.ahead_ms);
-        }
         Self {
-            sessions: tracker,
+            sessions: tracker(&core, sessions, now),
             leads: false,
             committed: core.zxid,
             records: wal::Batch::default(),
@@ -175,6 +170,22 @@ impl Commit {
             check_us: 0,
             core,
         }
+    }
+
+    /// Goes on with another tree; nothing waits, and no client is served.
+    pub(super) fn reset(&mut self, restored: Database, now: Now) {
+        assert!(restored.zxid > self.core.zxid, "a tree at {} after {}", restored.zxid, self.core.zxid);
+        assert!(self.backlog.is_empty(), "{} uplinks wait while the tree changes", self.backlog.len());
+        assert!(self.records.is_empty(), "records wait while the tree changes");
+        assert!(!self.has_proposals(), "entries wait while the tree changes");
+        self.core.next_session_id = Some(self.sessions.next_session_id());
+        let sessions = self.core.reset(restored);
+        self.sessions = tracker(&self.core, sessions, now);
+        self.committed = self.core.zxid;
+        self.expanded = None;
+        self.expired.clear();
+        self.fencing = Fencing::default();
+        self.containers_due.clear();
     }
 
     /// It leads an ensemble; `owners` are the connections of this server that have a session.
@@ -565,6 +576,16 @@ impl Commit {
     pub(super) fn tree(&self) -> &tree::Tree {
         &self.core.tree
     }
+}
+
+/// All sessions with their full timeouts from `now` on.
+fn tracker(core: &Core, sessions: BTreeMap<SessionId, i32>, now: Now) -> Tracker<SessionOwner> {
+    let first_id = core.first_session_id(now, &sessions);
+    let mut tracker = Tracker::new(core.settings.tick_ms, first_id, core.settings.hash_seed);
+    for (id, timeout_ms) in sessions {
+        tracker.track(id, timeout_ms, now.mono_ms() + core.session_clock.ahead_ms);
+    }
+    tracker
 }
 
 #[cfg(test)]

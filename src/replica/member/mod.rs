@@ -49,6 +49,8 @@ mod peers;
 mod phase;
 mod proposer;
 mod publisher;
+mod restore;
+mod restoring;
 mod settings;
 mod settling;
 
@@ -77,6 +79,8 @@ use next::Next;
 use phase::{Agenda, Phase, Slot};
 use proposer::Proposer;
 use publisher::Publisher;
+pub use restoring::RestoreStep;
+use restoring::Restoring;
 use settling::Settling;
 use std::sync::Arc;
 
@@ -181,6 +185,8 @@ pub struct Replica {
     role: Role,
     log: LogQueue,
     publisher: Publisher,
+    /// Of a server alone.
+    restoring: Option<Restoring>,
 }
 
 #[derive(Debug)]
@@ -213,7 +219,7 @@ impl Replica {
         let shown = (restored.zxid, restored.tree.digest());
         let commit = Commit::new(settings, policy, restored, now);
         let role = Role::Alone(Proposer::new(commit, false));
-        Self { role, log: LogQueue::new(shown.0), publisher: Publisher::new(shown, true) }
+        Self { role, log: LogQueue::new(shown.0), publisher: Publisher::new(shown, true), restoring: None }
     }
 
     /// A member of an ensemble: it looks for a leader. Views begin without serving. `history` is the end of the log,
@@ -243,7 +249,7 @@ impl Replica {
             .hold_unconfirmed(&mut follow);
         let phase = Slot::new(Phase::Settling(Settling::new(Box::new(follow))));
         let member = Member { common, phase, agenda: Agenda::default() };
-        let mut replica = Self { role: Role::Member(Box::new(member)), log, publisher };
+        let mut replica = Self { role: Role::Member(Box::new(member)), log, publisher, restoring: None };
         replica.step(now, |_, _| Next::StartElection);
         replica
     }
@@ -354,7 +360,7 @@ impl Replica {
 
     /// Whether another uplink of a view may be submitted.
     pub fn takes_uplinks(&self) -> bool {
-        self.proposer().is_none_or(|proposer| proposer.commit.takes_uplinks())
+        !self.is_restoring() && self.proposer().is_none_or(|proposer| proposer.commit.takes_uplinks())
     }
 
     /// Whether [`Self::proceed`] has more to do at once.
@@ -379,7 +385,9 @@ impl Replica {
 
     /// Goes on with what waits for room.
     pub fn proceed(&mut self, now: Now) {
-        if let Some(proposer) = self.proposer_mut() {
+        if self.makes_txns()
+            && let Some(proposer) = self.proposer_mut()
+        {
             proposer.commit.proceed(now);
         }
     }
@@ -503,7 +511,7 @@ impl Replica {
 
     /// Makes the next group of what was proposed since.
     fn gather(&mut self, now: Now) {
-        let Self { role, log, publisher } = self;
+        let Self { role, log, publisher, .. } = self;
         match role {
             Role::Alone(proposer) => {
                 if let Some(proposed) = proposer.gather(log)
@@ -539,6 +547,9 @@ impl Replica {
     /// A group is durable, or a marker: the one that [`Self::take_group`] has given last.
     pub fn durable(&mut self, batch: Arc<Batch>, now: Now) {
         let took_us = self.log.written(&batch, now);
+        if batch.is_marker() && matches!(self.role, Role::Alone(_)) {
+            return self.restore_based();
+        }
         if batch.is_marker() {
             self.step(now, |slot, cx| slot.on_marker_durable(cx));
             return;
@@ -589,7 +600,7 @@ impl Replica {
 
     /// Publishes what is committed, where this server says what is.
     fn publish_committed(&mut self, now: Now) {
-        let Self { role, log, publisher } = self;
+        let Self { role, log, publisher, .. } = self;
         match role {
             Role::Alone(proposer) => {
                 while let Some((deltas, _)) = proposer.take_committed(log.durable(), 0, log, now) {
@@ -607,7 +618,7 @@ impl Replica {
 
     /// Whether everything that was proposed is published, or is another leader's to commit.
     pub fn is_idle(&self) -> bool {
-        self.proposer().is_none_or(Proposer::is_idle) && self.is_logged()
+        !self.is_restoring() && self.proposer().is_none_or(Proposer::is_idle) && self.is_logged()
     }
 
     /// Newest txn that the log has, durable.
@@ -626,6 +637,8 @@ impl Replica {
     /// Does what is due. To be called every 20 ms or so; `now` never goes back.
     pub fn tick(&mut self, now: Now) {
         match &mut self.role {
+            // What a tree that goes holds does not matter any more.
+            Role::Alone(_) if self.restoring.is_some() => {}
             Role::Alone(proposer) => proposer.commit.tick(now),
             Role::Member(_) => self.tick_member(now),
         }

@@ -207,7 +207,7 @@ impl Replica {
 
     /// Has a member's phase take in what happened, and does what follows from it.
     pub(super) fn step(&mut self, now: Now, take_in: impl FnOnce(&mut Slot, &mut Context<'_>) -> Next) {
-        let Self { role, log, publisher } = self;
+        let Self { role, log, publisher, .. } = self;
         let Role::Member(member) = role else { panic!("a server alone has no peers") };
         let Member { common, phase, agenda } = &mut **member;
         let mut cx = Context { common, log, publisher, now };

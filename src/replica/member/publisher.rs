@@ -168,6 +168,15 @@ impl Publisher {
         }
     }
 
+    /// The same for a server alone, whose clients were answered all that they asked.
+    pub fn drop_clients_alone(&mut self, core: &mut Core) {
+        assert_eq!(self.service, Service::Open, "clients of a server alone are dropped twice");
+        self.publish_words(core);
+        self.service = Service::Dropped;
+        self.serving_generation += 1;
+        self.publish_control(ControlKind::Serving(false));
+    }
+
     /// Clients are not served from here on, and nothing that they asked for is answered.
     pub fn drop_clients(&mut self, follow: &mut Follow) {
         if self.service == Service::Dropped {

@@ -8,6 +8,7 @@ use super::json::{self, List, Object};
 use super::top;
 use super::{Connection, Facts, FourLetterWord, LastMinMax, Member, Mode, Status};
 use crate::config::{PeerAddress, Role, Server};
+use crate::proto::Zxid;
 
 /// Version of the way in which digests are made. Source: `DigestCalculator`.
 const DIGEST_VERSION: i32 = 2;
@@ -33,6 +34,7 @@ pub enum Command {
     Monitor,
     ObserverConnectionStatReset,
     Observers,
+    Restore,
     Ruok,
     ServerStats,
     SetTraceMask,
@@ -53,7 +55,7 @@ pub enum Command {
 
 impl Command {
     /// Every command, by name.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Configuration,
         Self::ConnectionStatReset,
         Self::Connections,
@@ -69,6 +71,7 @@ impl Command {
         Self::Monitor,
         Self::ObserverConnectionStatReset,
         Self::Observers,
+        Self::Restore,
         Self::Ruok,
         Self::ServerStats,
         Self::SetTraceMask,
@@ -103,6 +106,7 @@ impl Command {
             Self::Monitor => &["monitor", "mntr"],
             Self::ObserverConnectionStatReset => &["observer_connection_stat_reset", "orst"],
             Self::Observers => &["observers", "obsr"],
+            Self::Restore => &["restore", "rest"],
             Self::Ruok => &["ruok"],
             Self::ServerStats => &["server_stats", "srvr"],
             Self::SetTraceMask => &["set_trace_mask", "stmk"],
@@ -150,6 +154,7 @@ impl Command {
             | Self::Leader
             | Self::ObserverConnectionStatReset
             | Self::Observers
+            | Self::Restore
             | Self::Ruok
             | Self::SlowRequests
             | Self::Snapshot
@@ -217,9 +222,12 @@ impl Command {
         })
     }
 
-    /// The answer to one that shows nothing.
-    pub fn done(self) -> Vec<u8> {
+    /// The answer to one that brings or gives a tree; `last_zxid` is what it shows.
+    pub fn done(self, last_zxid: Option<Zxid>) -> Vec<u8> {
         json::object(|o| {
+            if let Some(zxid) = last_zxid {
+                o.set("last_zxid", zxid.to_wire());
+            }
             o.set("command", self.names()[0]);
             o.set("error", None::<&str>);
         })
@@ -236,6 +244,7 @@ impl Command {
             // The shell answers those that no shard is asked for.
             Self::ConnectionStatReset
             | Self::ObserverConnectionStatReset
+            | Self::Restore
             | Self::Ruok
             | Self::SlowRequests
             | Self::Snapshot

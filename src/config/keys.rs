@@ -231,7 +231,7 @@ keys! {
     _ = property("admin.needClientAuth", prop_bool(false)).moot("HTTPS is not served yet").about("Client certificates.");
     ADMIN_RATE_LIMITER_INTERVAL: u32 = property("admin.rateLimiterIntervalInMS", prop_int(300_000)).not_negative().about("Time between restores by HTTP, ms; between snapshots it is a thousandth, as in Java.");
     ADMIN_SNAPSHOT_ENABLED: bool = property("admin.snapshot.enabled", prop_bool(true)).about("Snapshots by HTTP.");
-    _ = property("admin.restore.enabled", prop_bool(true)).moot("command restore is not there yet").about("Restore by HTTP.");
+    ADMIN_RESTORE_ENABLED: bool = property("admin.restore.enabled", prop_bool(true)).about("Restore by HTTP. Where nothing is said, it is refused while everybody may do everything at `/`; `true` allows it then, too.");
     METRICS_CLASS: Option<String> = file("metricsProvider.className", absent(Kind::Text)).default_is("DefaultMetricsProvider").about("Java class that exports metrics.");
     METRICS_HOST: String = file("metricsProvider.httpHost", text("0.0.0.0")).about("Address of the metrics.");
     METRICS_PORT: u16 = file("metricsProvider.httpPort", int(7000)).port().about("Port of the metrics.");

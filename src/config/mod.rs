@@ -163,12 +163,26 @@ pub struct AdminConfig {
     pub idle_timeout_ms: u32,
     /// `admin.snapshot.enabled`
     pub snapshot_enabled: bool,
+    /// `admin.restore.enabled`
+    pub restore: Restore,
     /// `admin.rateLimiterIntervalInMS`
     pub rate_limiter_interval_ms: u32,
     /// `IPAuthenticationProvider.usexforwardedfor`
     pub trusts_forwarded_for: bool,
     /// What its commands show of the sources, without secrets
     pub shown: Shown,
+}
+
+/// Who may replace all data by HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restore {
+    /// No client.
+    Off,
+    /// Who may do everything at the root, unless that is everybody: by default the root is open and HTTP is served on every
+    /// address.
+    UnlessOpen,
+    /// Who may do everything at the root.
+    On,
 }
 
 /// The sources as people may see them: secrets stand there as `***`.

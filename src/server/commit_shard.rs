@@ -6,6 +6,7 @@ use super::log_writer::{LogThread, LogWriter};
 use super::logging::Text;
 use super::peers::Waiter;
 use super::questions::Pending;
+use super::restores::Arrived;
 use super::signs::Signs;
 use super::spsc::{Consumer, Notify, Producer};
 use super::{Clock, EXIT_DATA, EXIT_HOST, EXIT_LOG, Phase, Shared, exit, fatal};
@@ -39,9 +40,17 @@ pub struct Channels {
     /// The log.
     pub log: Log,
     /// From HTTP clients.
-    pub questions: Pending,
+    pub from_http: FromHttp,
     /// Wakes this shard.
     pub notify: Notify,
+}
+
+/// What HTTP clients have for the commit shard.
+pub struct FromHttp {
+    /// What they ask.
+    pub questions: Pending,
+    /// Trees that they bring; a member takes none.
+    pub restores: Option<Arrived>,
 }
 
 /// Where the log is written.
@@ -300,6 +309,10 @@ impl World for Shell {
         self.ensemble.as_deref_mut()
     }
 
+    fn restores(&mut self) -> Option<&mut dyn driver::Restores> {
+        self.channels.from_http.restores.as_mut().map(|arrived| arrived as _)
+    }
+
     fn report(&mut self, notice: Notice) {
         match notice {
             Notice::StoodStill(ms) => {
@@ -387,7 +400,7 @@ impl driver::Views for Shell {
     }
 
     fn take_question(&mut self) -> Option<(u64, FourLetterWord, Option<i64>)> {
-        self.channels.questions.take()
+        self.channels.from_http.questions.take()
     }
 
     fn tell(&mut self, number: u64, mut status: Box<Status>) {
@@ -396,7 +409,7 @@ impl driver::Views for Shell {
             let address = self.ensemble.as_ref().and_then(|ensemble| ensemble.address(link));
             observer.peer = address.map_or_else(String::new, |address| format!("/{address}"));
         }
-        self.channels.questions.tell(number, status);
+        self.channels.from_http.questions.tell(number, status);
     }
 
     fn beat(&mut self) {

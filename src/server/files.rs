@@ -439,6 +439,14 @@ impl NewFile {
         self.temporary.write_in_portions(bytes)
     }
 
+    /// Flushes what was written so far.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.temporary.file().flush()
+    }
+
     /// Flushes the file, takes its name away, and opens it to be read: it is gone once that is closed, also by a crash.
     ///
     /// # Errors

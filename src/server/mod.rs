@@ -23,7 +23,7 @@
 //! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns) |
 //! | other servers | `ensemble`, `peers`, `reach` |
 //! | files | `files` (folders, segments, spares), `bulk` (out of the page cache), `log_writer`, `snapshots`, `java_data` (import, export) |
-//! | what people see | `about`, `environment`, `process`, `logging`, `session_log`; `http`, `questions` (to the commit thread), `orders` (to the first view), `start_up` (how far a start is); `supervisor` (what systemd hears) |
+//! | what people see | `about`, `environment`, `process`, `logging`, `session_log`; `http`, `questions` (to the commit thread), `orders` (to the first view), `restores` (to the commit thread), `start_up` (how far a start is); `supervisor` (what systemd hears) |
 
 mod about;
 mod admission;
@@ -52,6 +52,7 @@ mod process;
 mod questions;
 mod reach;
 mod recovery;
+mod restores;
 #[doc(hidden)]
 pub mod rt;
 mod session_log;

@@ -23,6 +23,23 @@ pub enum Order {
     Image(Deliver<TreeImage>),
     /// A snapshot in the data directory: its zxid and bytes.
     Snapshot(Deliver<io::Result<(Zxid, u64)>>),
+    /// To count something among the view's metrics.
+    Count(Counted),
+}
+
+/// What is counted of trees that leave or come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// A snapshot was asked for too early.
+    SnapshotLimited,
+    /// A snapshot failed.
+    SnapshotFailed,
+    /// A restore was asked for too early.
+    RestoreLimited,
+    /// A restore failed.
+    RestoreFailed,
+    /// A restore took so many microseconds.
+    Restored(u64),
 }
 
 impl fmt::Debug for Order {
@@ -31,6 +48,7 @@ impl fmt::Debug for Order {
             Self::RootAcl(_) => "RootAcl",
             Self::Image(_) => "Image",
             Self::Snapshot(_) => "Snapshot",
+            Self::Count(_) => "Count",
         })
     }
 }

@@ -3,9 +3,10 @@
 use super::ensemble::Image;
 use super::files::{DataDir, NewFile};
 use super::logging::Text;
-use super::orders::{Deliver, Order, Placed, TreeImage};
+use super::orders::{Counted, Deliver, Order, Placed, TreeImage};
 use super::rt;
 use super::view_shard::ViewShard;
+use crate::admin::Metrics;
 use crate::driver::{Arrival, ImageOrigin, SnapshotPlan, SnapshotSlices};
 use crate::proto::Zxid;
 use crate::replica::Deltas;
@@ -141,6 +142,7 @@ async fn serve(shard: Rc<ViewShard>, taker: Taker, mut placed: Placed) {
     while let Some(order) = placed.next().await {
         match order {
             Order::RootAcl(deliver) => deliver(shard.view().borrow().root_acl()),
+            Order::Count(counted) => count(shard.view().borrow_mut().metrics_mut(), counted),
             Order::Image(deliver) => {
                 let shard = shard.clone();
                 rt::spawn_local(async move { deliver_image(&shard, deliver).await });
@@ -175,6 +177,16 @@ async fn take(shard: &ViewShard, dir: &DataDir) -> io::Result<(Zxid, u64)> {
     }
     rt::blocking(move || file.finish(&snapshot::file_name(origin.zxid))).await?;
     Ok((origin.zxid, counts.nodes))
+}
+
+fn count(Metrics { counters, times, .. }: &mut Metrics, counted: Counted) {
+    match counted {
+        Counted::SnapshotLimited => counters.snapshot_rate_limited_count += 1,
+        Counted::SnapshotFailed => counters.snapshot_error_count += 1,
+        Counted::RestoreLimited => counters.restore_rate_limited_count += 1,
+        Counted::RestoreFailed => counters.restore_error_count += 1,
+        Counted::Restored(took_us) => times.restore_time.record(took_us),
+    }
 }
 
 /// Takes an image of the view's tree for an HTTP client.
@@ -220,7 +232,7 @@ async fn send_image(shard: &ViewShard, origin: ImageOrigin, sender: mpsc::Sender
             break;
         }
         if !more {
-            // Whoever wanted it is gone if this fails.
+            // Its receiver is gone if this fails.
             let _ = sender.send(Vec::new());
             break;
         }

@@ -2,7 +2,7 @@
 
 use super::about::About;
 use super::admission::Admission;
-use super::commit_shard::{self, CommitShard, Log};
+use super::commit_shard::{self, CommitShard, FromHttp, Log};
 use super::cores::{Cpu, Roles, list, pin};
 use super::ensemble::{self, EnsembleIo};
 use super::files::{self, DataDir};
@@ -17,7 +17,7 @@ use super::start_up::StartUp;
 use super::supervisor;
 use super::{
     Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, audit, environment, exit, helper,
-    java_data, listener, peers, preflight, questions, recovery, rt, snapshots, view_tasks,
+    java_data, listener, peers, preflight, questions, recovery, restores, rt, snapshots, view_tasks,
 };
 use crate::admin::Step;
 use crate::auth::Policy;
@@ -60,9 +60,9 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     let about = Arc::new(About::new(config, &opened.dir, opened.port));
 
     signals.serving();
-    let notify = Notify::default();
-    let (questions, pending) = questions::channel(notify.clone());
-    let policy = Arc::new(policy(config));
+    let (notify, policy, is_member) = (Notify::default(), Arc::new(policy(config)), member.is_some());
+    let ways = Ways { notify: &notify, dir: &opened.dir, tree_settings, is_member };
+    let (server, placed, from_http) = ways.of_http(about.clone(), shared.clone(), policy.clone());
     let io = member.as_ref().zip(opened.peers).map(|(member, peers)| {
         ensemble_io(member, peers, config.quorum.tcp_keep_alive, &opened.dir, tree_settings, &notify)
     });
@@ -74,33 +74,19 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
         commit_notify: &notify,
         recovered: &recovered,
     };
-    let (orders, placed) = orders::channel();
-    let mut views = Views { placed: Some(placed), ..Views::default() };
-    for &cpu in &roles.views {
-        views.add(cpu, &parts, ensemble_io.as_ref(), tree_settings.hash_seed);
-    }
+    let views = Views::all(&roles, &parts, ensemble_io.as_ref(), placed);
     let Views { uplinks, signs, deltas, targets, mains, .. } = views;
 
     let durable = (recovered.restored.zxid, recovered.encoder.position());
-    let is_member = member.is_some();
-    let (mut replica, writer) =
-        state_machines(config, member, recovered, policy.clone(), &opened.dir, &roles, clock);
+    let (mut replica, writer) = state_machines(config, member, recovered, policy, &opened.dir, &roles, clock);
     loading.record(replica.metrics_mut());
     let mut threads = Vec::new();
     let log = log(writer, &roles, is_member, &notify, &mut threads);
-    let channels =
-        commit_shard::Channels { uplinks, signs, deltas, log, questions: pending, notify: notify.clone() };
-    let commit_shard = Arc::new(commit_shard::new(
-        replica,
-        channels,
-        ensemble_io,
-        durable,
-        clock,
-        shared.clone(),
-        about.clone(),
-    ));
-    let dir = opened.dir.clone();
-    http.serving(http::Server { questions, orders, about, shared: shared.clone(), policy, dir, is_member });
+    let notified = notify.clone();
+    let channels = commit_shard::Channels { uplinks, signs, deltas, log, from_http, notify: notified };
+    let commit_shard =
+        Arc::new(commit_shard::new(replica, channels, ensemble_io, durable, clock, shared.clone(), about));
+    http.serving(server);
     spawn_commit(commit_thread, &commit_shard, roles.commit, waiter, is_member, &mut threads);
     let listener = opened.socket.map(|socket| (socket, targets));
     let shards = spawn_views(engine.backend, mains, listener, clock, &shared, &commit_shard);
@@ -204,6 +190,34 @@ fn ensemble_io(
         .unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
 }
 
+/// What the ways from HTTP to the shards are made from.
+struct Ways<'a> {
+    /// Wakes the commit shard.
+    notify: &'a Notify,
+    dir: &'a DataDir,
+    tree_settings: tree::Settings,
+    is_member: bool,
+}
+
+impl Ways<'_> {
+    /// HTTP's end, that of the first view, and those of the commit shard.
+    fn of_http(
+        &self,
+        about: Arc<About>,
+        shared: Arc<Shared>,
+        policy: Arc<Policy>,
+    ) -> (http::Server, Placed, FromHttp) {
+        let &Self { notify, dir, tree_settings, is_member } = self;
+        let (questions, pending) = questions::channel(notify.clone());
+        let (orders, placed) = orders::channel();
+        let (restores, arrived) =
+            (!is_member).then(|| restores::channel(notify.clone(), dir.clone())).unzip();
+        let dir = dir.clone();
+        let server = http::Server { questions, orders, restores, about, shared, policy, dir, tree_settings };
+        (server, placed, FromHttp { questions: pending, restores: arrived })
+    }
+}
+
 /// What every view is made from.
 struct ViewParts<'a> {
     config: &'a Config,
@@ -235,6 +249,14 @@ struct Views {
 }
 
 impl Views {
+    /// One for each of their cores; the first takes what HTTP clients have `placed`.
+    fn all(roles: &Roles, parts: &ViewParts<'_>, ensemble_io: Option<&EnsembleIo>, placed: Placed) -> Self {
+        let hash_seed = parts.recovered.restored.tree.settings().hash_seed;
+        let mut views = Self { placed: Some(placed), ..Self::default() };
+        roles.views.iter().for_each(|cpu| views.add(*cpu, parts, ensemble_io, hash_seed));
+        views
+    }
+
     /// Adds the next view, whose thread stays on `cpu`.
     fn add(&mut self, cpu: Cpu, parts: &ViewParts<'_>, ensemble_io: Option<&EnsembleIo>, hash_seed: u64) {
         let number = self.mains.len();

@@ -588,6 +588,53 @@ fn hostile_requests() {
     assert!(!server.whole_output().contains(" WARN http"), "{}", server.output());
 }
 
+/// A tree leaves by `snapshot` and comes back by `restore`, for good; what is none changes nothing, and leaves nothing.
+#[test]
+fn trees_leave_and_come_back() {
+    let _alone = alone();
+    let allowed = [("admin.restore.enabled", "true"), ("admin.rateLimiterIntervalInMS", "0")];
+    let (mut server, http) = server(&[&allowed[..], &[("admin.idleTimeout", "1000")]].concat());
+    let call = |server: &Server, path: &str| {
+        client(server).call(&create(path, b"x"), &mut Vec::new()).expect("an answer").header.err
+    };
+    const EXISTS: i32 = -110;
+    assert_eq!(call(&server, "/kept"), 0);
+    let head = "Host: x\r\nConnection: close\r\nAuthorization: digest a:b\r\n";
+    let streamed = exchange(http, format!("GET /commands/snapshot HTTP/1.1\r\n{head}\r\n").as_bytes());
+    let at = streamed.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    let tree = &streamed[at..];
+    assert!(tree.starts_with(b"ZKSN"), "{:?}", String::from_utf8_lossy(&streamed));
+    let restore = |length: usize, body: &[u8], head: &str| {
+        let head = format!("POST /commands/restore HTTP/1.1\r\n{head}Content-Length: {length}\r\n\r\n");
+        Answer::of(&exchange(http, &[head.as_bytes(), body].concat()))
+    };
+    assert_eq!(call(&server, "/later"), 0);
+    let without = "Host: x\r\nConnection: close\r\n";
+    for (name, length, body, head, status) in [
+        ("no credentials", 2 << 20, &vec![0; 2 << 20][..], without, Some(401)),
+        ("garbage", 8 << 20, &vec![7; 8 << 20][..], head, Some(500)),
+        ("cut short", tree.len() / 2, &tree[..tree.len() / 2], head, Some(500)),
+        ("with something after it", tree.len() + 1, &[tree, b"x"].concat()[..], head, Some(500)),
+        ("never all of it", tree.len() + 1, tree, head, Some(500)),
+    ] {
+        let answer = restore(length, body, head);
+        assert_eq!(answer.as_ref().map(|answer| answer.status), status, "{name}: {answer:?}");
+        assert_eq!(call(&server, "/later"), EXISTS, "{name}");
+    }
+    let answer = restore(tree.len(), tree, head).expect("an answer");
+    assert!(answer.status == 200 && answer.has("\"last_zxid\" : "), "{answer:?}");
+    assert_eq!((call(&server, "/kept"), call(&server, "/later")), (EXISTS, 0));
+    assert!(get(http, "/commands/mntr").has("\"restore_error_count\" : 4"));
+    server.kill();
+    server.start_again();
+    assert_eq!((call(&server, "/kept"), call(&server, "/later")), (EXISTS, EXISTS));
+    let folder = server.data().join("zkfast-1");
+    let names = std::fs::read_dir(folder).expect("files").map(|entry| entry.expect("a file").file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().contains("restore.")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(!server.whole_output().contains("digest a:b"));
+}
+
 /// Clients that open connections and say nothing keep no probe out: the one that has said nothing for longest goes.
 #[test]
 fn crowds() {

@@ -99,8 +99,8 @@ fn names() {
     }
     let own = ["slow_requests", "top"];
     assert!(own.iter().all(|name| seen.remove(name)), "{seen:?}");
-    assert_eq!(seen.len(), 48, "26 names and 22 aliases, as 3.9.4 has beside those of snapshot and restore");
-    for name in ["", "RUOK", "ruok/", "snapshot"] {
+    assert_eq!(seen.len(), 52, "28 names and 24 aliases, as 3.9.4 has");
+    for name in ["", "RUOK", "ruok/", "shed_connections"] {
         assert_eq!(Command::find(name), None, "{name}");
     }
     assert!(links("/c").starts_with("<a href=\"/c/configuration\">configuration</a>\n<br/>\n"));
@@ -196,6 +196,22 @@ fn alone_and_without_a_leader() {
         assert_eq!(is_answered, !command.wants_serving(), "{command:?}");
     }
     assert_eq!(Command::ALL.iter().filter(|command| !command.wants_serving()).count(), 6);
+}
+
+/// A tree that came shows its zxid, and one that did not says why.
+#[test]
+fn trees() {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    let zxid = Some(Zxid::new(1, 2));
+    assert_eq!(
+        text(Command::Restore.done(zxid)),
+        "{\n  \"last_zxid\" : 4294967298,\n  \"command\" : \"restore\",\n  \"error\" : null\n}"
+    );
+    assert_eq!(text(Command::Snapshot.done(None)), "{\n  \"command\" : \"snapshot\",\n  \"error\" : null\n}");
+    assert_eq!(
+        text(Command::Restore.refused("no")),
+        "{\n  \"command\" : \"restore\",\n  \"error\" : \"no\"\n}"
+    );
 }
 
 /// A mask is what Java's `Long.parseLong` takes.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::super::finding::{Origin, Severity};
 use super::super::key::Key;
-use super::super::{AdminConfig, Config, FourLetterWords, Loader, MetricsConfig, keys};
+use super::super::{AdminConfig, Config, FourLetterWords, Loader, MetricsConfig, Restore, keys};
 use super::classes;
 use super::entries::{Entries, java_trim};
 use super::lines::Lines;
@@ -135,6 +135,11 @@ pub(super) fn admin(entries: &mut Entries, client_host: Option<&str>) -> AdminCo
         command_url: format!("/{}", url.trim_matches('/')),
         idle_timeout_ms: entries.get(&keys::ADMIN_IDLE_TIMEOUT),
         snapshot_enabled: entries.get(&keys::ADMIN_SNAPSHOT_ENABLED),
+        restore: match entries.get(&keys::ADMIN_RESTORE_ENABLED) {
+            false => Restore::Off,
+            true if entries.is_given(&keys::ADMIN_RESTORE_ENABLED) => Restore::On,
+            true => Restore::UnlessOpen,
+        },
         rate_limiter_interval_ms: entries.get(&keys::ADMIN_RATE_LIMITER_INTERVAL),
         trusts_forwarded_for: entries.get(&keys::USE_FORWARDED_FOR),
         shown: shown::shown(entries),

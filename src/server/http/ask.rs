@@ -8,9 +8,11 @@ use super::super::about::About;
 use super::super::files::DataDir;
 use super::super::orders::Orders;
 use super::super::questions::{Question, Questions};
+use super::super::restores::Restores;
 use super::super::{Phase, Shared};
 use crate::admin::{FourLetterWord, Status};
 use crate::auth::Policy;
+use crate::tree;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -55,8 +57,10 @@ pub struct Server {
     pub policy: Arc<Policy>,
     /// Its files.
     pub dir: DataDir,
-    /// Whether it belongs to an ensemble.
-    pub is_member: bool,
+    /// Where trees go that it is restored to; a member of an ensemble takes none.
+    pub restores: Option<Restores>,
+    /// How such a tree treats owners and digests.
+    pub tree_settings: tree::Settings,
 }
 
 /// Why there is no answer.

@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(
             ids(&policy, b"ip 1.2.3.4"),
             Ok(vec![Id::new("ip", "10.1.2.3")]),
-            "nobody chooses an address"
+            "a client does not choose its address"
         );
         for bad in [
             &b""[..],
@@ -155,7 +155,7 @@ mod tests {
         let entry = |perms, id: &Id| Acl { perms, id: id.clone() };
         let most = entry(Perms(30), &Id::new("ip", "10.0.0.0/8"));
         let ids = [id.clone()];
-        assert_eq!(checks.check(&[most.clone()], Perms::ALL, &ids), Err(Refused::NotAuthorized));
+        assert_eq!(checks.check(std::slice::from_ref(&most), Perms::ALL, &ids), Err(Refused::NotAuthorized));
         assert_eq!(checks.check(&[most, entry(read, &Id::new("world", "anyone"))], Perms::ALL, &ids), Ok(()));
         assert_eq!(checks.check(&[entry(read, &id)], read, &ids), Ok(()));
     }

@@ -11,6 +11,7 @@ use crate::proto::Zxid;
 use crate::server::bulk;
 use crate::snapshot::java::{Encoder, Form};
 use crate::storage::{EXPORT_TMP, Folder, Storage};
+use crate::tree::NodeImage;
 use bytes::Bytes;
 use std::fs::File;
 use std::io;
@@ -72,7 +73,7 @@ fn write_here(dir: &DataDir, image: TreeImage, is_wanted: impl Fn() -> bool) -> 
 }
 
 /// All znodes of an image, which an empty batch ends.
-fn gather(batches: &Receiver<Vec<crate::tree::NodeImage>>) -> io::Result<Vec<crate::tree::NodeImage>> {
+fn gather(batches: &Receiver<Vec<NodeImage>>) -> io::Result<Vec<NodeImage>> {
     let mut nodes = Vec::new();
     loop {
         let lost = |_| io::Error::other("the tree was replaced meanwhile; try again");

@@ -15,16 +15,18 @@
 //! | `site.rs` | the answers |
 //! | `transfer.rs` | `snapshot` and `restore`: whole trees |
 //! | `export.rs` | a snapshot in ZooKeeper's form, on its way to a client |
+//! | `import.rs` | one from a client: received, read and checked |
 //! | `authorization.rs` | who a request comes from, and what that may do |
 //! | `ask.rs` | questions to the server: how many at once, how long they may take, what was answered last |
 //!
-//! Nothing that a client of it sends reaches another thread but a question or an order, so the client port never waits for it. The
+//! Nothing that a client of it sends reaches another thread but a question, an order, or a tree to restore, so the client port never waits for it. The
 //! thread yields to all others (nice 10).
 
 mod ask;
 mod authorization;
 mod connection;
 mod export;
+mod import;
 mod router;
 mod site;
 mod stream;

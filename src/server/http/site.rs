@@ -5,18 +5,22 @@ use super::super::process::own_process;
 use super::super::start_up::StartUp;
 use super::ask::{Asker, NoAnswer, Row, Server};
 use super::export;
+use super::import;
 use super::router::{COMMAND_METHODS, Route, metrics_route, parameter, route};
 use super::stream::Pieces;
-use super::transfer::{Refusal, Snapshot, Transfers};
+use super::transfer::{Refusal, Restoring, Snapshot, Transfers};
 use crate::admin::{
     self, Command, Exporter, Facts, FourLetterWord, Health, Member, Observer, Progress, Status,
 };
 use crate::config::Config;
+use crate::proto::{Acl, Zxid};
 use bytes::Bytes;
+use hyper::body::Body;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -140,10 +144,15 @@ impl Site {
         }
     }
 
-    /// Answers a request. Its body is not read: no command wants one.
-    pub async fn answer<B>(&self, request: Request<B>, peer: SocketAddr, port: Port) -> Response<Pieces> {
+    /// Answers a request. Its body is not read, but for that of `restore`.
+    pub async fn answer<B>(&self, request: Request<B>, peer: SocketAddr, port: Port) -> Response<Pieces>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Display,
+    {
         let began = Instant::now();
-        let (method, uri) = (request.method(), request.uri());
+        let (head, body) = request.into_parts();
+        let (method, uri) = (&head.method, &head.uri);
         let route = match port {
             Port::Admin => route(method, uri.path(), uri.query(), &self.command_url),
             Port::Metrics => metrics_route(method, uri.path(), uri.query()),
@@ -159,9 +168,8 @@ impl Site {
             Route::StartUp => self.started().await,
             Route::Links => Answer::new(StatusCode::OK, HTML, admin::links(&self.command_url)),
             Route::Command { name, query, is_post } => match Command::find(&name) {
-                Some(Command::Snapshot) => {
-                    self.snapshot(&name, &query, is_post, request.headers(), peer).await
-                }
+                Some(Command::Snapshot) => self.snapshot(&name, &query, is_post, &head.headers, peer).await,
+                Some(Command::Restore) => self.restore(&name, is_post, &head.headers, body, peer).await,
                 _ => self.command(&name, &query, is_post).await,
             },
             Route::Options => Answer::new(StatusCode::OK, PLAIN, "").allowing(COMMAND_METHODS),
@@ -196,7 +204,9 @@ impl Site {
     /// Whether a path asks for a whole tree, or brings one.
     pub fn is_transfer(&self, path: &str) -> bool {
         match route(&Method::GET, path, None, &self.command_url) {
-            Route::Command { name, .. } => Command::find(&name) == Some(Command::Snapshot),
+            Route::Command { name, .. } => {
+                matches!(Command::find(&name), Some(Command::Snapshot | Command::Restore))
+            }
             _ => false,
         }
     }
@@ -255,18 +265,31 @@ impl Site {
         Answer::json(StatusCode::OK, server.shared.traces().answer(self.slow_request_ms, command))
     }
 
-    /// The server, where it serves; else the answer that says why not, as Java gives it.
-    async fn serving(&self, name: &str) -> Result<&Server, Answer> {
+    /// The server, its zxid and the root's access list, where it serves and the request may do everything; else the answer
+    /// that says why not.
+    async fn authorized(
+        &self,
+        command: Command,
+        name: &str,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+    ) -> Result<(&Server, Zxid, Vec<Acl>), Answer> {
+        *self.requests.borrow_mut().entry(command.names()[0]).or_default() += 1;
         let none = |status, why| Answer::json(status, admin::no_answer(name, why));
-        match self.asker.ask(FourLetterWord::Gtmk, None, Row::Short).await {
-            Ok((status, _)) if status.serving => {
-                self.asker.server().ok_or_else(|| none(StatusCode::OK, None))
-            }
-            Ok(_) | Err(NoAnswer::Starting) => Err(none(StatusCode::OK, None)),
-            Err(why) => Err(none(StatusCode::SERVICE_UNAVAILABLE, Some(&why.to_string()))),
+        let (server, zxid) = match self.asker.ask(FourLetterWord::Gtmk, None, Row::Short).await {
+            Ok((status, _)) if status.serving => (self.asker.server(), status.zxid),
+            Ok(_) | Err(NoAnswer::Starting) => (None, Zxid::ZERO),
+            Err(why) => return Err(none(StatusCode::SERVICE_UNAVAILABLE, Some(&why.to_string()))),
+        };
+        // As Java, whose server is not there yet.
+        let server = server.ok_or_else(|| none(StatusCode::OK, None))?;
+        match self.transfers.authorize(server, headers, peer.ip()).await {
+            Ok(acl) => Ok((server, zxid, acl)),
+            Err(Refusal { status, why }) => Err(none(status, Some(&why))),
         }
     }
 
+    /// Gives a tree, or has one stored.
     async fn snapshot(
         &self,
         name: &str,
@@ -275,20 +298,12 @@ impl Site {
         headers: &HeaderMap,
         peer: SocketAddr,
     ) -> Answer {
-        *self.requests.borrow_mut().entry(Command::Snapshot.names()[0]).or_default() += 1;
-        let server = match self.serving(name).await {
-            Ok(server) => server,
+        let server = match self.authorized(Command::Snapshot, name, headers, peer).await {
+            Ok((server, ..)) => server,
             Err(answer) => return answer,
         };
-        if let Err(Refusal { status, why }) = self.transfers.authorize(server, headers, peer.ip()).await {
-            return Answer::json(status, admin::no_answer(name, Some(&why)));
-        }
         if is_post {
-            return Answer::json(
-                StatusCode::METHOD_NOT_ALLOWED,
-                admin::no_answer(name, Some("it wants GET")),
-            )
-            .allowing(COMMAND_METHODS);
+            return wants(name, "GET");
         }
         // As `Boolean.parseBoolean`.
         let streaming = parameter(query, "streaming").is_none_or(|value| value.eq_ignore_ascii_case("true"));
@@ -301,7 +316,7 @@ impl Site {
             Snapshot::Made(export, _) => (export.zxid, export.bytes),
         };
         let mut answer = match taken {
-            Snapshot::Stored(..) => Answer::json(StatusCode::OK, Command::Snapshot.done()),
+            Snapshot::Stored(..) => Answer::json(StatusCode::OK, Command::Snapshot.done(None)),
             Snapshot::Made(export, permit) => {
                 let began = Instant::now();
                 let sending = export::send(export, move |sent| {
@@ -316,17 +331,56 @@ impl Site {
         answer
     }
 
+    /// Takes a tree. A client that is refused is heard out, as far as that takes little.
+    async fn restore<B>(
+        &self,
+        name: &str,
+        is_post: bool,
+        headers: &HeaderMap,
+        body: B,
+        peer: SocketAddr,
+    ) -> Answer
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Display,
+    {
+        let (server, own, restoring) = match self.may_restore(name, is_post, headers, peer).await {
+            Ok(begun) => begun,
+            Err(answer) => {
+                import::pass_over(body).await;
+                return answer;
+            }
+        };
+        match self.transfers.restore(server, own, body, peer, restoring).await {
+            Ok(zxid) => Answer::json(StatusCode::OK, Command::Restore.done(Some(zxid))),
+            Err(Refusal { status, why }) => Answer::json(status, Command::Restore.refused(&why)),
+        }
+    }
+
+    /// Whether a restore may begin; else the answer that says why not.
+    async fn may_restore(
+        &self,
+        name: &str,
+        is_post: bool,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+    ) -> Result<(&Server, Zxid, Restoring), Answer> {
+        let (server, own, acl) = self.authorized(Command::Restore, name, headers, peer).await?;
+        if !is_post {
+            return Err(wants(name, "POST"));
+        }
+        let begun = self.transfers.check_restore(server, &acl);
+        let refused = |Refusal { status, why }| Answer::json(status, Command::Restore.refused(&why));
+        begun.map(|restoring| (server, own, restoring)).map_err(refused)
+    }
+
     async fn command(&self, name: &str, query: &str, is_post: bool) -> Answer {
         let Some(command) = Command::find(name) else {
             return Answer::json(StatusCode::OK, admin::unknown(name));
         };
         *self.requests.borrow_mut().entry(command.names()[0]).or_default() += 1;
         if is_post {
-            return Answer::json(
-                StatusCode::METHOD_NOT_ALLOWED,
-                admin::no_answer(name, Some("it wants GET")),
-            )
-            .allowing(COMMAND_METHODS);
+            return wants(name, "GET");
         }
         if command == Command::SlowRequests {
             return self.slow_requests(name);
@@ -374,6 +428,12 @@ impl Site {
         }
         answer
     }
+}
+
+/// The answer to another method.
+fn wants(name: &str, method: &str) -> Answer {
+    let body = admin::no_answer(name, Some(&format!("it wants {method}")));
+    Answer::json(StatusCode::METHOD_NOT_ALLOWED, body).allowing(COMMAND_METHODS)
 }
 
 /// What metrics show of a server, with what only the shell knows.

@@ -649,6 +649,26 @@ fn nothing_behind_the_tree() {
     assert_eq!((tail.digest, tail.last_zxid), (None, None));
 }
 
+/// What a client gets ends with both blocks, as a 3.9 with its default settings writes them; without a digest the place of
+/// one is filled.
+#[test]
+fn both_blocks_behind_the_tree() {
+    let mut history = history();
+    let expected = encode(Form::File, &mut history.restored);
+    let Database { tree, sessions, zxid, .. } = &mut history.restored;
+    let digest = tree.digest();
+    for digest in [Some(digest), None] {
+        let mut encoder =
+            Encoder::new(Form::File, sessions.clone(), nodes_of(tree)).with_trailer(*zxid, digest);
+        let mut bytes = Vec::new();
+        while encoder.next_piece(&mut bytes) {}
+        let (_, tail) = decode(Form::File, &[&bytes]).expect("whole");
+        assert_eq!((tail.digest, tail.last_zxid), (digest.map(|digest| (*zxid, digest)), Some(*zxid)));
+        assert_eq!(bytes == expected, digest.is_some());
+        assert_eq!(bytes.len(), expected.len());
+    }
+}
+
 /// Ephemerals of an unknown session go, as in Java.
 #[test]
 fn orphans_go() {

@@ -34,6 +34,12 @@ pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((parent, &path[slash + 1..]))
 }
 
+/// The path of the child `name` of `parent`.
+pub fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    let parent = parent.strip_suffix(b"/").unwrap_or(parent);
+    [parent, b"/", name].concat()
+}
+
 /// The path itself and all above it up to `/`, nearest first.
 pub fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut next = Some(path);
@@ -63,6 +69,16 @@ mod tests {
             assert!(!is_valid(bad.as_bytes()), "{bad:?}");
         }
         assert!(!is_valid(b"/\xff"));
+    }
+
+    /// What is joined is split again, also below the root.
+    #[test]
+    fn join_and_split() {
+        for (parent, name, joined) in [("/", "a", "/a"), ("/a", "b", "/a/b")] {
+            let path = join(parent.as_bytes(), name.as_bytes());
+            assert_eq!(path, joined.as_bytes());
+            assert_eq!(split(&path), Some((parent.as_bytes(), name.as_bytes())));
+        }
     }
 
     /// A znode's ancestors end at the root, once.

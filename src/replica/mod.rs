@@ -47,7 +47,7 @@ pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, Resto
 pub use report::{Answered, Asker, ViewReport};
 pub use settings::{CommitSettings, ViewSettings};
 pub use times::GroupTimes;
-pub use view::{CloseReason, DeltasCursor, Place, View, Wants};
+pub use view::{CloseReason, DeltasCursor, Place, View, Wants, browse};
 
 use crate::admin::FourLetterWord;
 

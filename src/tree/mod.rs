@@ -376,15 +376,29 @@ impl Tree {
 
     /// Names of the children, newest first; clients must not rely on an order, as with Java's.
     pub fn children(&self, index: NodeIndex) -> impl Iterator<Item = &[u8]> {
-        let mut next = self.dir(index).map_or(NIL, |dir| dir.first);
+        self.siblings(self.dir(index).map_or(NIL, |dir| dir.first)).map(|(_, name)| name)
+    }
+
+    /// The first of [`Tree::children`].
+    pub fn newest_child(&self, index: NodeIndex) -> Option<NodeIndex> {
+        self.dir(index).map(|dir| dir.first).filter(|first| *first != NIL)
+    }
+
+    /// This child and those of its parent that are older, with their names, newest first.
+    pub fn older_siblings(&self, child: NodeIndex) -> impl Iterator<Item = (NodeIndex, &[u8])> {
+        self.siblings(child)
+    }
+
+    fn siblings(&self, first: NodeIndex) -> impl Iterator<Item = (NodeIndex, &[u8])> {
+        let mut next = first;
         std::iter::from_fn(move || {
             if next == NIL {
                 return None;
             }
-            let entry = self.slab.entry(next);
+            let (index, entry) = (next, self.slab.entry(next));
             let body = entry.body.as_ref().expect("children are live");
             next = entry.next;
-            Some(path::split(body.path()).expect("a child has a parent").1)
+            Some((index, path::split(body.path()).expect("a child has a parent").1))
         })
     }
 

@@ -12,10 +12,12 @@
 //! | `writes` | writes: which error wins, sequence numbers, quotas, and what becomes of containers and TTL nodes |
 //! | `groups` | groups of the log: their bytes are bounded, and so is each txn in them |
 //! | `connections` | connections of a view: slots, buffers, turns, signs of life |
+//! | `browse` | what the console asks of the tree |
 //! | `restart` | a server that begins again, with its log or with an image of its tree |
 
 mod audit;
 mod auth;
+mod browse;
 mod connections;
 mod groups;
 mod multi;

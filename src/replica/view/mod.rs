@@ -9,6 +9,7 @@
 //! | [`Outbox`] | what goes to the commit side, and how much of it is not answered |
 //!
 //! A [`Turn`] borrows one connection beside the rest, takes its requests in (`turn`) and answers them (`turn`, `answer`).
+//! `browse` shows the tree to the console, a turn's worth at a time.
 //! What was committed comes in through [`View::apply_some`] (`apply`). `cnxn` is a connection's own state, `read` answers
 //! reads from the tree, `pool` has the limits of memory, `tally` counts, `sampling` and `traces` remember single requests,
 //! `survey` finds large znodes, `audit` has lines for the audit log, `report` answers four-letter words, `address` is an
@@ -36,6 +37,7 @@ mod address;
 mod answer;
 mod apply;
 mod audit;
+pub mod browse;
 mod cnxn;
 mod connections;
 mod data;

@@ -514,14 +514,14 @@ fn voting_view(member: Option<&Member>, o: &mut Object<'_>) {
 }
 
 /// Empty where the server's line has none.
-fn client_address(server: &Server) -> String {
+pub(super) fn client_address(server: &Server) -> String {
     let address = |client: &crate::config::ClientAddress| {
         place(client.host.as_deref().unwrap_or("0.0.0.0"), client.port)
     };
     server.client.as_ref().map_or_else(String::new, address)
 }
 
-fn place(host: &str, port: u16) -> String {
+pub(super) fn place(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 

@@ -5,12 +5,13 @@
 mod audit;
 mod commands;
 pub(crate) mod date;
+mod ensemble;
 mod facts;
 mod field;
 mod figures;
 mod health;
 mod histogram;
-mod json;
+pub mod json;
 mod metrics;
 mod operation;
 mod prometheus;
@@ -21,6 +22,7 @@ mod words;
 
 pub use audit::{AUDIT_TARGET, AuditEvent, AuditResult};
 pub use commands::{Command, links, no_answer, unknown};
+pub use ensemble::ensemble;
 pub use facts::{Facts, Member};
 pub use field::Text;
 pub use health::{Health, Progress, Step, live, ready, started};
@@ -108,6 +110,8 @@ pub struct Status {
     pub environment: Vec<(String, String)>,
     /// Observers that a leader has in step.
     pub observers: Vec<Observer>,
+    /// All learners of a leader.
+    pub learners: Vec<LearnerSeen>,
     /// Client connections, also without a session, and the one that asks; `stat`, `cons`, `dump`.
     pub connections: Vec<Connection>,
     /// Paths that many requests name, of each view; `cons`, which does not show them.
@@ -217,6 +221,19 @@ pub struct Leading {
     pub pending_syncs: u64,
     /// Milliseconds since it leads.
     pub uptime_ms: u64,
+}
+
+/// A learner, as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LearnerSeen {
+    /// Its number.
+    pub sid: i64,
+    /// Whether it has all that it needs to serve.
+    pub is_in_step: bool,
+    /// The newest txn that a follower has on disk, and that an observer was sent.
+    pub last: Zxid,
+    /// Milliseconds since something came from it.
+    pub heard_ms_ago: u64,
 }
 
 /// An observer, as its leader sees it. Source: `LearnerHandler.getLearnerHandlerInfo`.

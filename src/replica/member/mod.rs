@@ -461,6 +461,7 @@ impl Replica {
             if let Some(leader) = phase.leader() {
                 let pending_syncs = phase.proposer().map_or(0, Proposer::pending_syncs);
                 status.observers = leader.observers(now.mono_ms(), now.wall_ms);
+                status.learners = leader.learners_seen(now.mono_ms());
                 status.leader = Some(LeadingStatus { pending_syncs, ..leader.status(now.mono_ms()) });
             }
         }

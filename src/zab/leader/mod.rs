@@ -43,7 +43,7 @@ use super::LinkId;
 use super::history::History;
 use super::message::{ForwardedRequest, Packet, PacketType, Revalidate, Touched, read_ack_epoch};
 use super::quorum::SidSet;
-use crate::admin::{Leading, Observer};
+use crate::admin::{Leading, LearnerSeen, Observer};
 use crate::proto::{Epoch, OpCode, ServerId, SessionId, Zxid};
 use learners::{LearnerHandler, LearnerKind, Learners, Step};
 use std::collections::BTreeMap;
@@ -174,6 +174,22 @@ impl Leader {
             uptime_ms: (now_ms - self.began_ms) as u64,
             ..Leading::default()
         }
+    }
+
+    /// All learners, for admin.
+    pub fn learners_seen(&self, now_ms: i64) -> Vec<LearnerSeen> {
+        // An observer acknowledges nothing.
+        let last = |handler: &LearnerHandler| match handler.kind {
+            LearnerKind::Observer => handler.cursor.announced,
+            LearnerKind::Voter | LearnerKind::NonVotingFollower => handler.acked,
+        };
+        let seen = |handler: &LearnerHandler| LearnerSeen {
+            sid: handler.sid.0,
+            is_in_step: handler.step == Step::Synced,
+            last: last(handler),
+            heard_ms_ago: (now_ms - handler.heard_ms).max(0) as u64,
+        };
+        self.learners.iter().map(seen).collect()
     }
 
     /// Observers that are in step, for admin; `wall_ms` is the time of `now_ms` since 1970.

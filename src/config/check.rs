@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use super::finding::{Finding, Origin, Severity};
+use super::key::{Fate, Row};
+use super::keys;
 use super::read::{Loaded, Setting, Verdict, load};
 use super::{Loader, Sources};
 
@@ -136,6 +138,19 @@ impl Checked {
             findings.collect::<Vec<_>>().join(",")
         )
     }
+}
+
+/// What is in force of each key with an effect that no setting names: key, value, meaning. Without a file some have values of
+/// their own.
+pub fn defaults(settings: &[Setting], has_file: bool) -> Vec<(&'static str, String, &'static str)> {
+    let is_family = |name: &str| name.ends_with(".N") || name.ends_with('*');
+    let is_given = |row: &&Row| {
+        let row_of = |key: &str| keys::find(key.strip_prefix("zookeeper.").unwrap_or(key));
+        settings.iter().any(|setting| row_of(&setting.key).is_some_and(|found| found.name == row.name))
+    };
+    let rows = keys::KEYS.iter().filter(|row| row.fate == Fate::Effective && !is_family(row.name));
+    let unset = rows.filter(|row| !is_given(row));
+    unset.map(|row| (row.name, row.default_in_force(has_file), row.about)).collect()
 }
 
 /// A string of JSON, quotes included.

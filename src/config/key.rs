@@ -149,7 +149,7 @@ pub(crate) struct Row {
     pub(crate) guide: Option<&'static str>,
     pub(crate) fate: Fate,
     /// What it sets, in a sentence.
-    about: &'static str,
+    pub(crate) about: &'static str,
 }
 
 /// How a key is read, and its default: the beginning of a [`Row`].
@@ -351,6 +351,11 @@ impl Row {
                 if value { on } else { off }.to_owned()
             }
         }
+    }
+
+    /// The default of a server with a file, or of one without.
+    pub(crate) fn default_in_force(&self, has_file: bool) -> String {
+        self.without_file.filter(|_| !has_file).map_or_else(|| self.default_text(), str::to_owned)
     }
 
     /// The row as a line of Markdown: key, default, verdict, meaning with limits.

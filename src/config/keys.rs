@@ -225,6 +225,7 @@ keys! {
     ADMIN_PORT: u16 = property("admin.serverPort", prop_int(8080)).port().about("TCP port for HTTP; 0 lets the system choose.");
     ADMIN_COMMAND_URL: String = property("admin.commandURL", text("/commands")).about("Path of the commands.");
     ADMIN_IDLE_TIMEOUT: u32 = property("admin.idleTimeout", prop_int(30_000)).raised_to(1000).about("HTTP connections on which nothing moves are closed after it, and those whose request has not come whole, ms.");
+    ADMIN_CONSOLE: bool = property("admin.console.enabled", unless_false()).about("The console at `/` of the HTTP port, and what it asks (`/api`). A key of zkfast's own: ZooKeeper has no console.");
     _ = property("admin.httpVersion", prop_int(11)).moot("HTTP/1.1 and 1.0 are served, whatever it says").about("HTTP version.");
     ADMIN_PORT_UNIFICATION: bool = property("admin.portUnification", prop_bool(false)).missing_when_true("HTTPS is not served yet").about("HTTP and HTTPS on one port.");
     ADMIN_FORCE_HTTPS: bool = property("admin.forceHttps", prop_bool(false)).missing_when_true("HTTPS is not served yet: with true there is no HTTP server").about("HTTPS only.");

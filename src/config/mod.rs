@@ -34,7 +34,7 @@ use crate::tree::ExtendedTypes;
 use std::io;
 use std::path::PathBuf;
 
-pub use check::{Checked, check, check_report};
+pub use check::{Checked, check, check_report, defaults};
 pub use cores::{CORE_NUMBER_MAX, CORES_MAX, CoresError, parse_cores};
 pub use ensemble::{ClientAddress, Ensemble, PeerAddress, Role, Server};
 pub use finding::{Finding, Origin, Severity};
@@ -169,6 +169,8 @@ pub struct AdminConfig {
     pub rate_limiter_interval_ms: u32,
     /// `IPAuthenticationProvider.usexforwardedfor`
     pub trusts_forwarded_for: bool,
+    /// `admin.console.enabled`: a page at `/`, and what it asks
+    pub console: bool,
     /// What its commands show of the sources, without secrets
     pub shown: Shown,
 }
@@ -192,6 +194,8 @@ pub struct Shown {
     pub file: Option<String>,
     /// What Java has as system properties, by name: each key that is read as one, or is none of ZooKeeper's.
     pub properties: Vec<(String, String)>,
+    /// What became of each setting.
+    pub settings: Vec<Setting>,
 }
 
 /// The metrics provider.

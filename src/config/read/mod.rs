@@ -47,8 +47,9 @@ impl Loaded {
 pub fn load(sources: &Sources<'_>, loader: &dyn Loader) -> Loaded {
     let mut entries = sources::entries(sources, loader);
     fate::settle(&mut entries);
-    let config = config(&mut entries, sources, loader);
+    let mut config = config(&mut entries, sources, loader);
     let (settings, findings) = entries.into_report();
+    config.admin.shown.settings.clone_from(&settings);
     Loaded { config, settings, findings }
 }
 

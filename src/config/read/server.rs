@@ -142,6 +142,7 @@ pub(super) fn admin(entries: &mut Entries, client_host: Option<&str>) -> AdminCo
         },
         rate_limiter_interval_ms: entries.get(&keys::ADMIN_RATE_LIMITER_INTERVAL),
         trusts_forwarded_for: entries.get(&keys::USE_FORWARDED_FOR),
+        console: entries.get(&keys::ADMIN_CONSOLE),
         shown: shown::shown(entries),
     }
 }

@@ -19,7 +19,8 @@ pub(super) fn shown(entries: &Entries) -> Shown {
             properties.insert(name, value.to_owned());
         }
     }
-    Shown { file, properties: properties.into_iter().collect() }
+    // All of them are known once everything is read.
+    Shown { file, properties: properties.into_iter().collect(), settings: Vec::new() }
 }
 
 /// The name that an entry has among Java's system properties, if it is one: what the file sets becomes one unless Java

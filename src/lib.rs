@@ -114,6 +114,9 @@ pub mod docs {
     #[doc = page!("docs/limits.md")]
     pub mod limits {}
 
+    #[doc = page!("docs/console.md")]
+    pub mod console {}
+
     #[doc = page!("docs/glossary.md")]
     pub mod glossary {}
 

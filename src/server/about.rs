@@ -55,6 +55,11 @@ impl About {
         }
     }
 
+    /// ZooKeeper's version and zkfast's.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
     /// The newest snapshot, and when it was written in seconds since 1970; `None` where there is none.
     pub fn last_snapshot(&self) -> Option<(Zxid, i64)> {
         let zxid = *storage::snapshots(&self.dir).ok()?.last()?;

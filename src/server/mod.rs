@@ -29,6 +29,7 @@ mod about;
 mod admission;
 mod alarm;
 mod audit;
+mod browse;
 mod bulk;
 mod commit_shard;
 mod cores;

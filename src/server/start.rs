@@ -2,6 +2,7 @@
 
 use super::about::About;
 use super::admission::Admission;
+use super::browse;
 use super::commit_shard::{self, CommitShard, FromHttp, Log};
 use super::cores::{Cpu, Roles, list, pin};
 use super::ensemble::{self, EnsembleIo};
@@ -62,7 +63,7 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     signals.serving();
     let (notify, policy, is_member) = (Notify::default(), Arc::new(policy(config)), member.is_some());
     let ways = Ways { notify: &notify, dir: &opened.dir, tree_settings, is_member };
-    let (server, placed, from_http) = ways.of_http(about.clone(), shared.clone(), policy.clone());
+    let (mut server, placed, from_http) = ways.of_http(about.clone(), shared.clone(), policy.clone());
     let io = member.as_ref().zip(opened.peers).map(|(member, peers)| {
         ensemble_io(member, peers, config.quorum.tcp_keep_alive, &opened.dir, tree_settings, &notify)
     });
@@ -75,7 +76,7 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
         recovered: &recovered,
     };
     let views = Views::all(&roles, &parts, ensemble_io.as_ref(), placed);
-    let Views { uplinks, signs, deltas, targets, mains, .. } = views;
+    let Views { uplinks, signs, deltas, targets, mains, browser, .. } = views;
 
     let durable = (recovered.restored.zxid, recovered.encoder.position());
     let (mut replica, writer) = state_machines(config, member, recovered, policy, &opened.dir, &roles, clock);
@@ -86,6 +87,7 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     let channels = commit_shard::Channels { uplinks, signs, deltas, log, from_http, notify: notified };
     let commit_shard =
         Arc::new(commit_shard::new(replica, channels, ensemble_io, durable, clock, shared.clone(), about));
+    server.browser = browser;
     http.serving(server);
     spawn_commit(commit_thread, &commit_shard, roles.commit, waiter, is_member, &mut threads);
     let listener = opened.socket.map(|socket| (socket, targets));
@@ -213,7 +215,10 @@ impl Ways<'_> {
         let (restores, arrived) =
             (!is_member).then(|| restores::channel(notify.clone(), dir.clone())).unzip();
         let dir = dir.clone();
-        let server = http::Server { questions, orders, restores, about, shared, policy, dir, tree_settings };
+        // The first view brings its end.
+        let browser = None;
+        let server =
+            http::Server { questions, orders, browser, restores, about, shared, policy, dir, tree_settings };
         (server, placed, FromHttp { questions: pending, restores: arrived })
     }
 }
@@ -246,6 +251,8 @@ struct Views {
     mains: Vec<ViewMain>,
     /// What HTTP clients order, for the first view.
     placed: Option<Placed>,
+    /// The way from HTTP to the first view, where there is a console.
+    browser: Option<browse::Browser>,
 }
 
 impl Views {
@@ -284,6 +291,10 @@ impl Views {
             sessions.clone(),
             tree.digest(),
         );
+        let admin = &parts.config.admin;
+        let has_console = number == 0 && admin.enabled && admin.console;
+        let (browser, browse) = has_console.then(|| browse::channel(parts.policy.clone())).unzip();
+        self.browser = self.browser.take().or(browser);
         let channels = view_tasks::Channels {
             uplink: up_in,
             signs,
@@ -291,6 +302,7 @@ impl Views {
             accepted: accepted_out,
             inbound,
             outbound,
+            browse,
         };
         // One view takes the snapshots: all have the same tree.
         let snapshots = self.placed.take().map(|placed| {

@@ -1,5 +1,6 @@
 //! Tasks of a view shard: one takes in deltas and connections, one sends what the view has for the commit shard, one ticks.
 
+use super::browse;
 use super::commit_shard::CommitShard;
 use super::ensemble::Inbox;
 use super::orders::Placed;
@@ -39,6 +40,8 @@ pub struct Channels {
     pub inbound: Notify,
     /// Wakes the task that sends up.
     pub outbound: Notify,
+    /// What the console asks about the tree: one view answers it.
+    pub browse: Option<browse::Pending>,
 }
 
 /// Serves until the server stops.
@@ -51,10 +54,10 @@ pub async fn run(
     snapshots: Option<(snapshots::Plan, Placed)>,
     inbox: Option<Inbox>,
 ) {
-    let Channels { uplink, signs, deltas, accepted, inbound, outbound } = channels;
+    let Channels { uplink, signs, deltas, accepted, inbound, outbound, browse } = channels;
     let shard = Rc::new(ViewShard::new(view, clock, shared, outbound, signs, inbox));
     rt::spawn_local(send_up(shard.clone(), commit, uplink));
-    rt::spawn_local(tick(shard.clone(), inbound.clone()));
+    rt::spawn_local(tick(shard.clone(), inbound.clone(), browse));
     let snapshots = snapshots.map(|(plan, placed)| {
         rt::spawn_local(plan.serve(&shard, placed));
         plan
@@ -93,10 +96,13 @@ async fn send_up(shard: Rc<ViewShard>, commit: Arc<CommitShard>, mut uplink: Pro
 }
 
 /// Gives the shard its ticks.
-async fn tick(shard: Rc<ViewShard>, inbound: Notify) {
+async fn tick(shard: Rc<ViewShard>, inbound: Notify, mut browse: Option<browse::Pending>) {
     loop {
         rt::sleep(TICK).await;
         shard.tick();
+        if let Some(browse) = &mut browse {
+            browse.turn(&shard.view().borrow());
+        }
         shard.uplink_notify().notify();
         inbound.notify();
         shard.wake_listed();

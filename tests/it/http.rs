@@ -54,14 +54,14 @@ const COMMANDS: [&str; 24] = [
 
 /// An answer.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Answer {
-    fn of(bytes: &[u8]) -> Option<Self> {
+    pub fn of(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
@@ -69,7 +69,7 @@ impl Answer {
     }
 
     /// True if the JSON has this member, written as it is here.
-    fn has(&self, member: &str) -> bool {
+    pub fn has(&self, member: &str) -> bool {
         self.body.contains(member)
     }
 }
@@ -82,7 +82,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// All that comes back for some bytes until the server closes the connection.
-fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = connect(address);
     // A server that refuses the beginning closes before the end.
     let _ = stream.write_all(bytes);
@@ -109,12 +109,12 @@ fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
     Answer::of(&answer).unwrap_or_else(|| panic!("{method} {path}: {:?}", String::from_utf8_lossy(&answer)))
 }
 
-fn get(address: SocketAddr, path: &str) -> Answer {
+pub fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, "GET", path)
 }
 
 /// A server with HTTP on a port of its own, and more keys.
-fn server(keys: &[(&str, &str)]) -> (Server, SocketAddr) {
+pub fn server(keys: &[(&str, &str)]) -> (Server, SocketAddr) {
     let address = free_address();
     let port = address.port().to_string();
     let own = [
@@ -144,7 +144,7 @@ fn members(keys: &[(&str, &str)]) -> (Cluster, Vec<SocketAddr>) {
     (Cluster::new(&shapes, &[&own[..], keys].concat(), None), http)
 }
 
-fn client(server: &Server) -> Connection {
+pub fn client(server: &Server) -> Connection {
     connected(server.address())
 }
 
@@ -152,7 +152,7 @@ fn connected(address: SocketAddr) -> Connection {
     Connection::connect(address, &Connect::default(), ANSWER_TIMEOUT).expect("a session")
 }
 
-fn create(path: &str, data: &[u8]) -> Request {
+pub fn create(path: &str, data: &[u8]) -> Request {
     let (path, acl) = (path.as_bytes().to_vec(), vec![Acl::open()]);
     Request::Create { op: OpCode::CREATE, path, data: Some(data.to_vec()), acl, flags: 0, ttl_ms: -1 }
 }

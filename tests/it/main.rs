@@ -3,6 +3,7 @@
 mod harness;
 
 mod cli;
+mod console;
 mod crash;
 mod differential;
 mod engines;

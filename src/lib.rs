@@ -30,6 +30,7 @@
 //! | [`snapshot`] | a tree and its sessions in bytes, in ZooKeeper's format as well | decoding gives back all that was encoded, or refuses |
 //! | [`storage`] | which files there are, and what a start makes of them | all that was acknowledged is given back, or it says what is wrong and changes nothing |
 //! | `sim` | an ensemble with faulty disks, net and clocks, from a seed (tests, feature `sim`) | a seed is one history |
+//! | `tls` (feature `tls`) | keys, certificates, and the bytes of one connection with TLS | it has no socket |
 //! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is ignored in silence |
 //! | [`admin`] | four-letter words and metrics as text, commands of HTTP as JSON | it renders what it is given and asks no other part |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
@@ -53,6 +54,8 @@ pub mod session;
 pub mod sim;
 pub mod snapshot;
 pub mod storage;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "tool")]
 pub mod tool;
 pub mod tree;
@@ -137,6 +140,9 @@ pub mod docs {
 
     #[doc = page!("docs/operating.md")]
     pub mod operating {}
+
+    #[doc = page!("docs/tls.md")]
+    pub mod tls {}
 
     #[doc = page!("docs/packages.md")]
     pub mod packages {}

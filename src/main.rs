@@ -331,10 +331,10 @@ fn main() -> ExitCode {
             dev::run(args, &Files);
             ExitCode::SUCCESS
         }
-        Some(Command::Status(args)) => {
-            let (text, status) = status::run(&args);
-            print(text, status)
-        }
+        Some(Command::Status(args)) => match status::run(&args) {
+            Ok((text, status)) => print(text, status),
+            Err(why) => usage(&why),
+        },
         Some(Command::Import(args)) => import(args, &jvm_flags),
         Some(Command::Export(args)) => export(args, &jvm_flags),
         Some(Command::Log(args)) => offline::run_log(args),

@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli cli lecture offline metrics prometheus audit admin console restore size large packages"
+STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli cli lecture offline metrics prometheus audit admin tls console restore size large packages"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -49,6 +49,7 @@ audit     the audit log, beside Apache ZooKeeper's under the same traffic, in ev
 admin     every command of HTTP, beside Apache ZooKeeper in the same state, in every role (tests/compat/admin.py)
 restore   trees by HTTP into Apache ZooKeeper and back, what is refused, kill -9 in a restore (tests/compat/restore.py)
 console   the page at / of the HTTP port in a headless Chromium (tests/compat/console.py); skipped where there is none
+tls       TLS beside Apache ZooKeeper on the same stores, and between servers, mixed (tests/compat/tls.py, quorum_tls.py)
 size      a tree of 250 MB, full load, slow flushes: servers stopped, emptied, killed; beside Java (tests/compat/size.py)
 large     a list of 300,000 children, 100,000 watches, 3,000 sessions that lose their leader (tests/compat/large.py)
 packages  the image run as an ensemble by bubblewrap, the Helm chart, the .deb and the .rpm (tests/packaging)
@@ -128,6 +129,7 @@ step() {
     admin) "$ZKFAST_PYTHON" tests/compat/admin.py ;;
     restore) "$ZKFAST_PYTHON" tests/compat/restore.py ;;
     console) "$ZKFAST_PYTHON" tests/compat/console.py ;;
+    tls) "$ZKFAST_PYTHON" tests/compat/tls.py && "$ZKFAST_PYTHON" tests/compat/quorum_tls.py ;;
     size) "$ZKFAST_PYTHON" tests/compat/size.py ;;
     large) "$ZKFAST_PYTHON" tests/compat/large.py ;;
     packages) packages ;;
@@ -136,7 +138,7 @@ step() {
 
 needs() {
   case $1 in
-    test | epoll | cli | offline | metrics | prometheus | audit | admin | restore | console | packages) echo build setup ;;
+    test | epoll | cli | offline | metrics | prometheus | audit | admin | restore | console | tls | packages) echo build setup ;;
     kazoo | kazoo3 | zkcli | lecture | size | large) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }

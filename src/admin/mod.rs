@@ -140,6 +140,8 @@ pub struct Status {
     pub http_requests: Vec<(&'static str, u64)>,
     /// What the kernel says of the process; `None` where metrics leave it out.
     pub process: Option<Process>,
+    /// When the certificate that clients with TLS see expires, in seconds since 1970; `None` without TLS; metrics.
+    pub certificate_expires_s: Option<i64>,
 }
 
 /// What a view has to do now, and has done since the start.

@@ -14,6 +14,7 @@
 mod digest;
 mod ip;
 mod list;
+mod x509;
 
 pub use digest::DigestAlgorithm;
 pub use ip::{ip_text_v4, ip_text_v6};
@@ -45,6 +46,8 @@ pub struct Policy {
     pub digest_enabled: bool,
     /// Lets everybody do everything. Source: `zookeeper.skipACL`.
     pub skip_acl: bool,
+    /// Whether scheme x509 exists: clients have TLS. Source: `QuorumPeerConfig.configureSSLAuth`.
+    pub x509_enabled: bool,
 }
 
 impl Default for Policy {
@@ -54,6 +57,7 @@ impl Default for Policy {
             digest_algorithm: DigestAlgorithm::default(),
             digest_enabled: true,
             skip_acl: false,
+            x509_enabled: false,
         }
     }
 }
@@ -125,6 +129,7 @@ impl Policy {
                 "world" => needed(&id)? == "anyone",
                 "digest" if self.digest_enabled => digest::is_valid(needed(&id)?),
                 "ip" => ip::is_valid(needed(&id)?),
+                "x509" if self.x509_enabled => x509::is_valid(needed(&id)?),
                 _ => false,
             };
             if !valid {

@@ -45,6 +45,20 @@ impl Default for Connect {
     }
 }
 
+/// What goes over a socket beside plain bytes: TLS.
+pub trait Wire: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Wire for T {}
+
+/// Puts what goes over it on a socket that is connected to `host`. [`crate::tls`] has one, with its feature.
+pub trait Secure: std::fmt::Debug + Send + Sync {
+    /// The socket's own timeouts bound each read and write.
+    ///
+    /// # Errors
+    /// `host` is no name that a certificate can have. That the server is not who it must be shows at the first read or write.
+    fn secure(&self, socket: TcpStream, host: &str) -> io::Result<Box<dyn Wire>>;
+}
+
 /// Bytes read from the socket at once.
 const READ_BYTES: usize = 64 << 10;
 
@@ -52,14 +66,27 @@ const READ_BYTES: usize = 64 << 10;
 ///
 /// Requests are collected by [`queue`](Self::queue) and leave with [`flush`](Self::flush); what comes
 /// back is taken with [`receive`](Self::receive), replies and events in the order in which they came.
-#[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    /// What goes over the socket, where that is not plain bytes.
+    wire: Option<Box<dyn Wire>>,
     session: Session,
     output: Vec<u8>,
     scratch: Box<[u8]>,
     timeout: Duration,
     response: ConnectResponse,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { stream, wire, session, .. } = self;
+        let is_secured = wire.is_some();
+        f.debug_struct("Connection")
+            .field("stream", stream)
+            .field("is_secured", &is_secured)
+            .field("session", session)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Connection {
@@ -71,6 +98,7 @@ impl Connection {
         stream.set_write_timeout(Some(timeout))?;
         Ok(Self {
             stream,
+            wire: None,
             session: Session::default(),
             output: Vec::new(),
             scratch: vec![0; READ_BYTES].into(),
@@ -96,6 +124,23 @@ impl Connection {
     /// [`ClientError::Closed`] where it has not seen `last_zxid_seen` itself.
     pub fn connect(address: SocketAddr, connect: &Connect, timeout: Duration) -> Result<Self, ClientError> {
         let mut connection = Self::open(address, timeout)?;
+        connection.handshake(connect)?;
+        if connection.response.timeout_ms <= 0 { Err(ClientError::Refused) } else { Ok(connection) }
+    }
+
+    /// As [`connect`](Self::connect), with `secure` on the socket; `host` is whom `address` is of.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), and [`ClientError::Io`] where the server is not who it must be.
+    pub fn connect_secured(
+        address: SocketAddr,
+        (secure, host): (&dyn Secure, &str),
+        connect: &Connect,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let mut connection = Self::open(address, timeout)?;
+        connection.stream.set_read_timeout(Some(timeout))?;
+        connection.wire = Some(secure.secure(connection.stream.try_clone()?, host)?);
         connection.handshake(connect)?;
         if connection.response.timeout_ms <= 0 { Err(ClientError::Refused) } else { Ok(connection) }
     }
@@ -144,7 +189,10 @@ impl Connection {
 
     /// Sends what is queued.
     pub fn flush(&mut self) -> Result<(), ClientError> {
-        let sent = self.stream.write_all(&self.output);
+        let sent = match &mut self.wire {
+            Some(wire) => wire.write_all(&self.output).and_then(|()| wire.flush()),
+            None => self.stream.write_all(&self.output),
+        };
         self.output.clear();
         sent.map_err(|error| self.explain(error, self.timeout))
     }
@@ -171,7 +219,7 @@ impl Connection {
         }
     }
 
-    /// A second handle of the socket, for a thread that only writes, or to end it from elsewhere.
+    /// A second handle of the socket, for a thread that only writes where nothing else is on it, or to end it from elsewhere.
     pub fn socket(&self) -> io::Result<TcpStream> {
         self.stream.try_clone()
     }
@@ -197,7 +245,11 @@ impl Connection {
                 return Err(ClientError::Timeout(timeout));
             }
             self.stream.set_read_timeout(Some(left))?;
-            match self.stream.read(&mut self.scratch) {
+            let read = match &mut self.wire {
+                Some(wire) => wire.read(&mut self.scratch),
+                None => self.stream.read(&mut self.scratch),
+            };
+            match read {
                 Ok(0) => return Err(ClientError::Closed),
                 Ok(bytes) => self.session.feed(&self.scratch[..bytes]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -219,11 +271,35 @@ impl Connection {
 
 /// Sends a four-letter word and gives all that the server sends before it closes.
 pub fn four_letter_word(address: SocketAddr, word: &str, timeout: Duration) -> Result<String, ClientError> {
-    let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+    ask_word(address, None, word, timeout)
+}
+
+/// As [`four_letter_word`], with `secure` on the socket; `host` is whom `address` is of.
+pub fn four_letter_word_secured(
+    address: SocketAddr,
+    (secure, host): (&dyn Secure, &str),
+    word: &str,
+    timeout: Duration,
+) -> Result<String, ClientError> {
+    ask_word(address, Some((secure, host)), word, timeout)
+}
+
+fn ask_word(
+    address: SocketAddr,
+    secure: Option<(&dyn Secure, &str)>,
+    word: &str,
+    timeout: Duration,
+) -> Result<String, ClientError> {
+    let stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    stream.write_all(word.as_bytes())?;
+    let mut wire: Box<dyn Wire> = match secure {
+        Some((secure, host)) => secure.secure(stream, host)?,
+        None => Box::new(stream),
+    };
+    wire.write_all(word.as_bytes())?;
+    wire.flush()?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
+    wire.read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }

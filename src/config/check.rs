@@ -216,17 +216,17 @@ ok: 5 settings, 0 errors, 0 warnings
     #[test]
     fn all_verdicts() {
         check(
-            "dataDir=/d\nclientPort=1\nclientPort=2181\nsecureClientPort=2281\nforceSync=no\nfoo=bar\nssl.quorum.x=s3\n",
+            "dataDir=/d\nclientPort=1\nclientPort=2181\nclientPortListenBacklog=x\nforceSync=no\nfoo=bar\nssl.quorum.x=s3\n",
             "\
-effective   dataDir = /d             zoo.cfg:1
-overridden  clientPort = 1           zoo.cfg:2  given again at zoo.cfg:3, which counts
-effective   clientPort = 2181        zoo.cfg:3
-refused     secureClientPort = 2281  zoo.cfg:4  TLS is not served yet; a client that expects TLS must not be given a plain port
-no effect   forceSync = no           zoo.cfg:5  every acknowledged write is on disk: forceSync=no is ignored
-unknown     foo = bar                zoo.cfg:6  no key of ZooKeeper 3.9: ignored, as Java does
-no effect   ssl.quorum.x = ***       zoo.cfg:7  TLS is not served yet
-error: zoo.cfg:4: secureClientPort: TLS is not served yet; a client that expects TLS must not be given a plain port
-would not start: 7 settings, 1 error, 4 warnings
+effective   dataDir = /d                 zoo.cfg:1
+overridden  clientPort = 1               zoo.cfg:2  given again at zoo.cfg:3, which counts
+effective   clientPort = 2181            zoo.cfg:3
+refused     clientPortListenBacklog = x  zoo.cfg:4  \"x\" is not a decimal number of 32 bits
+no effect   forceSync = no               zoo.cfg:5  every acknowledged write is on disk: forceSync=no is ignored
+unknown     foo = bar                    zoo.cfg:6  no key of ZooKeeper 3.9: ignored, as Java does
+no effect   ssl.quorum.x = ***           zoo.cfg:7  zkfast has no such setting
+error: zoo.cfg:4: clientPortListenBacklog: \"x\" is not a decimal number of 32 bits
+would not start: 7 settings, 1 error, 3 warnings
 ",
             false,
         );

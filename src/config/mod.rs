@@ -16,6 +16,7 @@
 //! other file repeats a default.
 
 mod check;
+mod client;
 mod cores;
 mod ensemble;
 mod finding;
@@ -28,6 +29,7 @@ pub mod properties;
 mod read;
 mod reading;
 mod suggest;
+mod tls;
 
 use crate::auth::DigestAlgorithm;
 use crate::tree::ExtendedTypes;
@@ -35,12 +37,14 @@ use std::io;
 use std::path::PathBuf;
 
 pub use check::{Checked, check, check_report, defaults};
+pub use client::client_tls;
 pub use cores::{CORE_NUMBER_MAX, CORES_MAX, CoresError, parse_cores};
 pub use ensemble::{ClientAddress, Ensemble, PeerAddress, Role, Server};
 pub use finding::{Finding, Origin, Severity};
 pub use keys::keys_as_markdown;
 pub use read::{Loaded, Setting, Verdict, load};
 pub use suggest::suggestion;
+pub use tls::{ClientAuth, Password, Secret, StoreConfig, StoreKind, TlsConfig, TlsVersions};
 
 #[doc = "[operating]: crate::docs::operating\n\n"]
 #[doc = include_str!("../docs/configuration.md")]
@@ -228,6 +232,12 @@ pub struct QuorumConfig {
     pub sync_limit_ticks: i32,
     /// `quorumListenOnAllIPs`
     pub listen_on_all_ips: bool,
+    /// `sslQuorum`: connections to other servers have TLS
+    pub ssl: bool,
+    /// `portUnification`: other servers may connect with or without TLS
+    pub port_unification: bool,
+    /// TLS between servers; `None` where neither of the two above asks for it
+    pub tls: Option<TlsConfig>,
     /// `tcpKeepAlive`, between servers
     pub tcp_keep_alive: bool,
     /// `commitLogCount`: txns at the log's end that a start reads back for followers
@@ -250,6 +260,14 @@ pub struct Config {
     pub client_port: Option<u16>,
     /// `clientPortAddress`, a name or an address; `None` is every interface
     pub client_port_address: Option<String>,
+    /// `secureClientPort`: clients with TLS
+    pub secure_client_port: Option<u16>,
+    /// `secureClientPortAddress`, a name or an address; `None` is every interface
+    pub secure_client_port_address: Option<String>,
+    /// `client.portUnification`: `clientPort` takes clients with TLS, too
+    pub client_port_unification: bool,
+    /// TLS for clients; `None` where neither of the two above asks for it
+    pub client_tls: Option<TlsConfig>,
     /// `clientPortListenBacklog`; `None` leaves it to the shell
     pub client_port_listen_backlog: Option<u32>,
     /// `dataDir`

@@ -6,10 +6,12 @@ use super::{Shared, environment};
 use crate::admin::{self, Conf, FourLetterWord, Status};
 use crate::config::{Config, Role};
 use crate::proto::Zxid;
+use crate::tls::{Acceptor, Stores};
 use crate::zab::quorum::config_text;
 use crate::{snapshot, storage};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The date of the build as it follows the version, in the form that tools parse: `2026-11-23 00:00 UTC`. See
 /// `src/build.rs`.
@@ -24,17 +26,23 @@ pub struct About {
     /// The folder of the log.
     pub data_log_dir: PathBuf,
     environment: Vec<(String, String)>,
+    acceptor: Option<Arc<Acceptor>>,
 }
 
 impl About {
-    /// The facts that do not change while the server runs; `port` is the client port, if there is one.
-    pub fn new(config: &Config, dir: &DataDir, port: Option<u16>) -> Self {
+    /// The facts that do not change while the server runs; the ports are those for plain clients and for clients with TLS.
+    pub fn new(
+        config: &Config,
+        dir: &DataDir,
+        [port, secure_port]: [Option<u16>; 2],
+        acceptor: Option<Arc<Acceptor>>,
+    ) -> Self {
         let text = |path: &std::path::Path| path.display().to_string();
         Self {
             version: admin::version(BUILT_ON),
             conf: Conf {
                 client_port: port.map_or(-1, i32::from),
-                secure_client_port: -1,
+                secure_client_port: secure_port.map_or(-1, i32::from),
                 data_dir: text(&dir.snap),
                 data_dir_bytes: 0,
                 data_log_dir: text(&dir.log),
@@ -52,6 +60,7 @@ impl About {
             dir: dir.clone(),
             data_log_dir: dir.log.clone(),
             environment: environment::fixed(),
+            acceptor,
         }
     }
 
@@ -81,6 +90,11 @@ impl About {
             status.environment.extend(environment::memory());
         }
         status.metrics.counters.connection_rejected += shared.admission.rejected();
+        status.certificate_expires_s = self
+            .acceptor
+            .as_ref()
+            .and_then(|acceptor| acceptor.certificate())
+            .map(|certificate| certificate.expires_s);
         let gauges = &mut status.gauges;
         (gauges.open_file_descriptor_count, gauges.max_file_descriptor_count) = descriptors();
     }

@@ -6,6 +6,7 @@ use super::logging::{Text, provoked};
 use super::peers::{self, Bound, Peers, Piece, Waiter};
 use super::recovery;
 use super::spsc::Notify;
+use super::tls::PeerTls;
 use super::{EXIT_BUG, EXIT_PORT, exit};
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::driver::{self, Arrival, Disk, Job, LinkEvent, Network, Taken};
@@ -202,12 +203,13 @@ impl EnsembleIo {
         bound: Bound,
         ensemble: &Ensemble,
         keep_alive: bool,
+        tls: PeerTls,
         dir: DataDir,
         tree_settings: tree::Settings,
         notify: Notify,
     ) -> io::Result<(Self, Waiter)> {
         let (sender, arrivals) = mpsc::channel();
-        let (peers, waiter) = Peers::new(bound, ensemble, keep_alive)?;
+        let (peers, waiter) = Peers::new(bound, ensemble, keep_alive, tls)?;
         let (inbox, trees) = (Inbox { sender, notify }, BTreeMap::new());
         Ok((Self { peers, dir, tree_settings, arrivals, inbox, trees }, waiter))
     }

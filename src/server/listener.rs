@@ -3,11 +3,14 @@
 use super::logging::{Text, provoked};
 use super::rt::{Accepted, Listener};
 use super::spsc::{Notify, Producer};
+use super::tls::Port;
 use super::{EXIT_HOST, Phase, Shared, exit, rt};
 use log::Level;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -90,16 +93,24 @@ fn listen(address: SocketAddr, backlog: i32, keep_alive: bool) -> io::Result<Tcp
     Ok(socket.into())
 }
 
+/// A connection that was accepted.
+pub struct Arrival {
+    /// The connection.
+    pub accepted: Accepted,
+    /// What it came through.
+    pub port: Port,
+}
+
 /// The listener's side of a view shard.
 pub struct Target {
     /// Takes the shard's connections.
-    pub channel: Producer<Accepted>,
+    pub channel: Producer<Arrival>,
     /// Wakes the shard.
     pub notify: Notify,
 }
 
-/// Accepts connections until the server stops.
-pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Shared>) {
+/// Accepts connections of a port until the server stops. Ports share the targets.
+pub async fn run(listener: TcpListener, port: Port, targets: Rc<RefCell<Vec<Target>>>, shared: Arc<Shared>) {
     let listener = match Listener::adopt(listener) {
         Ok(listener) => listener,
         Err(error) => exit(EXIT_HOST, format_args!("the client port cannot be watched: {error}")),
@@ -145,11 +156,14 @@ pub async fn run(listener: TcpListener, mut targets: Vec<Target>, shared: Arc<Sh
             }
         };
         // Round robin: connections live long, so each shard gets about as many.
-        next = (next + 1) % targets.len();
-        let mut message = accepted;
-        while let Err(back) = targets[next].channel.put(message) {
-            message = back;
-            targets[next].notify.notify();
+        next = (next + 1) % targets.borrow().len();
+        let mut arrival = Arrival { accepted, port: port.clone() };
+        loop {
+            // Not in the loop's condition: the listener of the other port may borrow while this one waits.
+            let put = targets.borrow_mut()[next].channel.put(arrival);
+            let Err(back) = put else { break };
+            arrival = back;
+            targets.borrow()[next].notify.notify();
             rt::yield_now().await;
         }
     }

@@ -20,7 +20,7 @@
 //! |---|---|
 //! | start and end | `start`, `preflight`, `obstacles`, `recovery`; `lifetime` (signals, watchdog for a shard that hangs), `fatal` (exit statuses). A stop goes from `lifetime` (the signal) to the driver (what was accepted becomes durable), `commit_shard` (the log ends), `view_tasks` (last replies) and back |
 //! | threads | `cores` (pinning), `commit_shard`, `view_shard`, `view_tasks`, `signs` (of life), `helper`, `rt`, `spsc`, `alarm` (short sleeps) |
-//! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns) |
+//! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns), `tls` |
 //! | other servers | `ensemble`, `peers`, `reach` |
 //! | files | `files` (folders, segments, spares), `bulk` (out of the page cache), `log_writer`, `snapshots`, `java_data` (import, export) |
 //! | what people see | `about`, `environment`, `process`, `logging`, `session_log`; `http`, `questions` (to the commit thread), `orders` (to the first view), `restores` (to the commit thread), `start_up` (how far a start is); `supervisor` (what systemd hears) |
@@ -64,6 +64,7 @@ pub mod spsc;
 mod start;
 mod start_up;
 mod supervisor;
+mod tls;
 mod view_shard;
 mod view_tasks;
 

@@ -6,6 +6,7 @@ use super::cores::{NoCpu, Roles};
 use super::listener::resolve;
 use super::{files, java_data, preflight, rt};
 use crate::config::Config;
+use crate::tls::Acceptor;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -44,10 +45,18 @@ pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
             }
         }
     }
-    if let Some(host) = &config.client_port_address
-        && let Err(error) = listens(host)
-    {
-        found.push(("clientPortAddress", format!("{host}: {error}")));
+    for (key, host) in [
+        ("clientPortAddress", &config.client_port_address),
+        ("secureClientPortAddress", &config.secure_client_port_address),
+    ] {
+        if let Some(host) = host
+            && let Err(error) = listens(host)
+        {
+            found.push((key, format!("{host}: {error}")));
+        }
+    }
+    if let Some(Err(why)) = config.client_tls.clone().map(Acceptor::new) {
+        found.push(("", why));
     }
     match Roles::find(config) {
         Ok(roles) => {

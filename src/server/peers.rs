@@ -7,6 +7,7 @@ use super::alarm::Alarm;
 use super::helper;
 use super::logging::{Text, provoked};
 use super::reach::{Attempt, Reach};
+use super::tls::{PeerStream, PeerTls};
 use crate::config::{Ensemble, PeerAddress};
 use crate::driver::{LinkEvent, Taken};
 use crate::replica::{Now, Port, Replica, Standing};
@@ -17,7 +18,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use socket2::SockRef;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
@@ -39,6 +40,12 @@ const LATE_LOOK_UP: Duration = Duration::from_secs(30);
 
 /// Pieces of one write.
 const SLICES_MAX: usize = 64;
+
+/// Connections of one address that may be within their handshake.
+const OPENING_OF_ADDRESS_MAX: usize = 32;
+
+/// How long an attempt to connect lasts, at most: the replica gives it up sooner.
+const CONNECTING_MAX: Duration = Duration::from_secs(5);
 
 /// Connections of one listener that are accepted before others have their turn.
 const ACCEPTS_PER_TURN: usize = 16;
@@ -67,10 +74,12 @@ pub enum Piece {
 
 struct Link {
     id: LinkId,
-    stream: TcpStream,
+    stream: PeerStream,
     is_connecting: bool,
     /// What is being tried, until it is known how that went.
     attempt: Option<Attempt>,
+    /// Both sides make sure of each other; the replica does not know of the connection yet.
+    opening: Option<Opening>,
     readable: bool,
     writable: bool,
     /// The other side sends nothing more, or the connection failed: the end is there to be read.
@@ -82,6 +91,14 @@ struct Link {
     failed: bool,
 }
 
+/// What must happen before the replica hears of a connection.
+struct Opening {
+    /// The port that was connected to, and by whom; `None` where this server connects.
+    from: Option<(Port, SocketAddr)>,
+    /// When it is given up.
+    until: Instant,
+}
+
 /// See the module's page.
 pub struct Peers {
     registry: Registry,
@@ -89,6 +106,7 @@ pub struct Peers {
     listeners: Vec<Listener>,
     others: BTreeMap<i64, Other>,
     keep_alive: bool,
+    tls: PeerTls,
     /// By token.
     links: BTreeMap<usize, Link>,
     tokens: BTreeMap<LinkId, usize>,
@@ -253,7 +271,12 @@ impl Peers {
     ///
     /// # Errors
     /// The system has no `epoll` to give.
-    pub fn new(bound: Bound, ensemble: &Ensemble, keep_alive: bool) -> io::Result<(Self, Waiter)> {
+    pub fn new(
+        bound: Bound,
+        ensemble: &Ensemble,
+        keep_alive: bool,
+        tls: PeerTls,
+    ) -> io::Result<(Self, Waiter)> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
@@ -274,6 +297,7 @@ impl Peers {
             listeners,
             others: others.collect(),
             keep_alive,
+            tls,
             links: BTreeMap::new(),
             tokens: BTreeMap::new(),
             next_accepted: 0,
@@ -326,6 +350,7 @@ impl Peers {
         self.accept();
         self.dial();
         self.finish_connects();
+        self.open();
         self.happened.pop_front()
     }
 
@@ -338,13 +363,7 @@ impl Peers {
                 }
                 let port = listener.port;
                 match listener.socket.accept() {
-                    Ok((stream, _)) => {
-                        let id = LinkId(self.next_accepted);
-                        self.next_accepted += 1;
-                        if self.adopt(id, stream, None).is_ok() {
-                            self.happened.push_back(LinkEvent::Accepted(id, port));
-                        }
-                    }
+                    Ok((stream, peer)) => self.adopt_accepted(stream, peer, port),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.acceptable = false,
                     // A connection that was reset before it was accepted, or no descriptor left: the next turn.
                     Err(_) => break,
@@ -353,20 +372,98 @@ impl Peers {
         }
     }
 
-    fn adopt(&mut self, id: LinkId, mut stream: TcpStream, attempt: Option<Attempt>) -> io::Result<()> {
+    fn adopt_accepted(&mut self, stream: TcpStream, peer: SocketAddr, port: Port) {
+        let Ok(stream) = self.tls.accepted(stream) else { return };
+        let opening = match stream.is_plain() {
+            true => None,
+            false => Some(Opening {
+                from: Some((port, peer)),
+                until: Instant::now() + self.tls.handshake_timeout(),
+            }),
+        };
+        let is_opening = opening.is_some();
+        if is_opening && self.is_crowded(peer.ip()) {
+            let line =
+                format_args!("connection turned away: peer={peer} limit={OPENING_OF_ADDRESS_MAX} handshakes");
+            return provoked(Level::Warn, "peers", "connection turned away", "handshakes", line);
+        }
+        let id = LinkId(self.next_accepted);
+        self.next_accepted += 1;
+        if self.adopt(id, stream, None, opening).is_ok() && !is_opening {
+            self.happened.push_back(LinkEvent::Accepted(id, port));
+        }
+    }
+
+    /// Whether so many connections from `address` are within their handshake that no more are taken.
+    fn is_crowded(&self, address: IpAddr) -> bool {
+        let is_from = |link: &&Link| {
+            let from = link.opening.as_ref().and_then(|opening| opening.from);
+            from.is_some_and(|(_, peer)| peer.ip() == address)
+        };
+        self.links.values().filter(is_from).count() >= OPENING_OF_ADDRESS_MAX
+    }
+
+    /// Goes on with handshakes.
+    fn open(&mut self) {
+        let (mut lost, now) = (Vec::new(), Instant::now());
+        for link in self.links.values_mut().filter(|link| !link.is_connecting) {
+            let Some(opening) = &link.opening else { continue };
+            let (from, until) = (opening.from, opening.until);
+            let why = match self.tls.open(&mut link.stream) {
+                Ok(true) => {
+                    (link.opening, link.readable, link.writable) = (None, true, true);
+                    link.attempt.take().iter().for_each(|attempt| self.reach.reached(attempt));
+                    self.happened.push_back(match from {
+                        Some((port, _)) => LinkEvent::Accepted(link.id, port),
+                        None => LinkEvent::Connected(link.id),
+                    });
+                    continue;
+                }
+                Ok(false) if now < until => continue,
+                Ok(false) => io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long"),
+                Err(error) => error,
+            };
+            link.attempt.take().iter().for_each(|attempt| self.reach.failed(attempt, &why));
+            // One that ends it gave its attempt up.
+            if let Some((_, peer)) = from
+                && why.kind() != io::ErrorKind::UnexpectedEof
+            {
+                let line = format_args!("connection refused: peer={peer} why={}", Text(&why));
+                provoked(Level::Warn, "peers", "connection refused", "TLS failed", line);
+            }
+            lost.push((link.id, from));
+        }
+        for (id, from) in lost {
+            self.close(id);
+            // The replica knows of what it asked for, not of what others did.
+            if from.is_none() {
+                self.happened.push_back(LinkEvent::Closed(id));
+            }
+        }
+    }
+
+    fn adopt(
+        &mut self,
+        id: LinkId,
+        mut stream: PeerStream,
+        attempt: Option<Attempt>,
+        opening: Option<Opening>,
+    ) -> io::Result<()> {
+        let tcp = stream.tcp();
         // Slower without, and no less right.
-        let _ = stream.set_nodelay(true);
+        let _ = tcp.set_nodelay(true);
         if self.keep_alive {
-            SockRef::from(&stream).set_keepalive(true)?;
+            SockRef::from(&*tcp).set_keepalive(true)?;
         }
         let token = self.next_token;
         self.next_token += 1;
-        self.registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
+        self.registry.register(tcp, Token(token), Interest::READABLE | Interest::WRITABLE)?;
         let link = Link {
             id,
             stream,
             is_connecting: attempt.is_some(),
             attempt,
+            opening,
             readable: false,
             writable: false,
             is_ended: false,
@@ -444,7 +541,13 @@ impl Peers {
                 };
                 let connected = address
                     .and_then(TcpStream::connect)
-                    .and_then(|stream| self.adopt(id, stream, Some(attempt.clone())));
+                    .and_then(|stream| self.tls.connected(stream, &host))
+                    .and_then(|stream| {
+                        // Until the connection is there, its attempt bounds it.
+                        let until = Instant::now() + CONNECTING_MAX + self.tls.handshake_timeout();
+                        let opening = (!stream.is_plain()).then_some(Opening { from: None, until });
+                        self.adopt(id, stream, Some(attempt.clone()), opening)
+                    });
                 if let Err(error) = connected {
                     self.reach.failed(&attempt, &error);
                     self.happened.push_back(LinkEvent::Closed(id));
@@ -456,7 +559,7 @@ impl Peers {
     fn finish_connects(&mut self) {
         let mut failed = Vec::new();
         for link in self.links.values_mut().filter(|link| link.is_connecting && link.writable) {
-            let mut refused = link.stream.take_error().ok().flatten();
+            let mut refused = link.stream.tcp().take_error().ok().flatten();
             match link.stream.peer_addr() {
                 Err(error) if refused.is_none() && error.kind() == io::ErrorKind::NotConnected => {
                     link.writable = false;
@@ -465,14 +568,14 @@ impl Peers {
                 Err(error) => refused = refused.or(Some(error)),
                 Ok(_) => {}
             }
-            let attempt = link.attempt.take();
             match refused {
                 Some(error) => {
-                    attempt.iter().for_each(|attempt| self.reach.failed(attempt, &error));
+                    link.attempt.take().iter().for_each(|attempt| self.reach.failed(attempt, &error));
                     failed.push(link.id);
                 }
+                None if link.opening.is_some() => link.is_connecting = false,
                 None => {
-                    attempt.iter().for_each(|attempt| self.reach.reached(attempt));
+                    link.attempt.take().iter().for_each(|attempt| self.reach.reached(attempt));
                     link.is_connecting = false;
                     self.happened.push_back(LinkEvent::Connected(link.id));
                 }
@@ -486,8 +589,9 @@ impl Peers {
         let mut attempt = self.dialing.remove(&id).map(|dialing| dialing.attempt);
         if let Some(mut link) = self.tokens.remove(&id).and_then(|token| self.links.remove(&token)) {
             attempt = attempt.or(link.attempt.take());
+            link.stream.end();
             // What is left of it goes with the descriptor.
-            let _ = self.registry.deregister(&mut link.stream);
+            let _ = self.registry.deregister(link.stream.tcp());
         }
         attempt.iter().for_each(|attempt| self.reach.given_up(attempt));
     }
@@ -536,7 +640,7 @@ impl Peers {
     /// Writes what can be written now.
     pub fn flush(&mut self) {
         let mut lost = Vec::new();
-        for link in self.links.values_mut().filter(|link| !link.is_connecting) {
+        for link in self.links.values_mut().filter(|link| link.is_open()) {
             if link.failed {
                 let line = format_args!(
                     "connection given up: bytes_not_taken={} limit={OUT_BYTES_MAX}",
@@ -544,7 +648,7 @@ impl Peers {
                 );
                 provoked(Level::Warn, "peers", "connection given up", "bytes not taken", line);
                 lost.push(link.id);
-            } else if !link.out.is_empty()
+            } else if (!link.out.is_empty() || link.stream.has_unsent())
                 && let Err(error) = link.write()
             {
                 log::debug!(target: "peers", "connection lost: error={}", Text(&error));
@@ -571,7 +675,7 @@ impl Peers {
     /// Gives the replica what has come, as far as it takes it; says whether there may be more.
     pub fn receive(&mut self, replica: &mut Replica, now: Now) -> bool {
         let (mut lost, mut more) = (Vec::new(), false);
-        for link in self.links.values_mut().filter(|link| link.readable && !link.is_connecting) {
+        for link in self.links.values_mut().filter(|link| link.readable && link.is_open()) {
             for _ in 0..READS_PER_TURN {
                 if !replica.may_receive(link.id) {
                     break;
@@ -581,7 +685,8 @@ impl Peers {
                     Ok(bytes) => {
                         replica.received(link.id, &self.scratch[..bytes], now);
                         // Less than there was room for was all there is: asking once more would only say so.
-                        link.readable = bytes == self.scratch.len() || link.is_ended;
+                        link.readable =
+                            bytes == self.scratch.len() || link.is_ended || link.stream.may_hold_more();
                         if link.readable {
                             continue;
                         }
@@ -600,6 +705,11 @@ impl Peers {
 }
 
 impl Link {
+    /// Whether the replica knows of it.
+    fn is_open(&self) -> bool {
+        !self.is_connecting && self.opening.is_none()
+    }
+
     fn write(&mut self) -> io::Result<()> {
         while self.writable {
             // What has been made of a tree goes before what will be.
@@ -623,10 +733,16 @@ impl Link {
             };
             let chunks: Vec<Bytes> = self.out.iter().map_while(bytes).take(SLICES_MAX).collect();
             if chunks.is_empty() {
-                return Ok(());
+                return match self.stream.flush() {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.writable = false;
+                        Ok(())
+                    }
+                    flushed => flushed,
+                };
             }
             let slices: Vec<IoSlice<'_>> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
-            match self.stream.write_vectored(&slices) {
+            match self.stream.write(&slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent) => self.sent(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,

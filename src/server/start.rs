@@ -16,20 +16,24 @@ use super::signs::Signs;
 use super::spsc::{self, Consumer, Notify, Producer};
 use super::start_up::StartUp;
 use super::supervisor;
+use super::tls;
 use super::{
     Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, audit, environment, exit, helper,
     java_data, listener, peers, preflight, questions, recovery, restores, rt, snapshots, view_tasks,
 };
 use crate::admin::Step;
 use crate::auth::Policy;
-use crate::config::Config;
+use crate::config::{Config, QuorumConfig};
 use crate::database::Database;
 use crate::replica::{CommitSettings, Deltas, MemberSettings, Replica, Uplink, View, ViewSettings};
+use crate::tls::Acceptor;
 use crate::tree::{self, Digests, ExtendedTypes};
 use crate::zab::quorum::with_version;
+use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -58,14 +62,14 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
         CommitThread::recover(opened.dir.clone(), tree_settings, member.as_ref(), start_up);
     let admission = Admission::new(config.max_cnxns, config.max_client_cnxns, descriptors);
     let shared = Arc::new(Shared::new(admission, roles.views.len() + 1));
-    let about = Arc::new(About::new(config, &opened.dir, opened.port));
+    let about = Arc::new(About::new(config, &opened.dir, [opened.port, opened.secure_port], opened.acceptor));
 
     signals.serving();
     let (notify, policy, is_member) = (Notify::default(), Arc::new(policy(config)), member.is_some());
     let ways = Ways { notify: &notify, dir: &opened.dir, tree_settings, is_member };
     let (mut server, placed, from_http) = ways.of_http(about.clone(), shared.clone(), policy.clone());
     let io = member.as_ref().zip(opened.peers).map(|(member, peers)| {
-        ensemble_io(member, peers, config.quorum.tcp_keep_alive, &opened.dir, tree_settings, &notify)
+        ensemble_io(member, peers, &config.quorum, &opened.dir, tree_settings, &notify)
     });
     let (ensemble_io, waiter) = io.unzip();
     let parts = ViewParts {
@@ -90,8 +94,7 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     server.browser = browser;
     http.serving(server);
     spawn_commit(commit_thread, &commit_shard, roles.commit, waiter, is_member, &mut threads);
-    let listener = opened.socket.map(|socket| (socket, targets));
-    let shards = spawn_views(engine.backend, mains, listener, clock, &shared, &commit_shard);
+    let shards = spawn_views(engine.backend, mains, opened.ports, targets, clock, &shared, &commit_shard);
     let ended = lifetime::join(shards, threads);
     log_started(is_member, opened.port, &opened.dir, &roles, engine.backend.engine().name(), clock);
     started(opened.port);
@@ -154,9 +157,12 @@ struct Opened {
     dir: DataDir,
     lock: files::Lock,
     peers: Option<peers::Bound>,
-    /// The listening socket for clients, and its port.
-    socket: Option<TcpListener>,
+    /// The listening sockets for clients.
+    ports: Vec<(TcpListener, tls::Port)>,
+    /// The port for plain clients, and that for clients with TLS.
     port: Option<u16>,
+    secure_port: Option<u16>,
+    acceptor: Option<Arc<Acceptor>>,
 }
 
 impl Opened {
@@ -173,9 +179,20 @@ impl Opened {
             });
         }
         let peers = member.map(|member| ensemble::bind(member, &config.quorum));
-        let socket = config.client_port.map(|port| listen(config, port));
-        let port = socket.as_ref().and_then(|socket| socket.local_addr().ok()).map(|address| address.port());
-        Self { dir, lock, peers, socket, port }
+        let acceptor = acceptor(config);
+        let (mut ports, mut numbers) = (Vec::new(), [None; 2]);
+        for (is_secure, number) in numbers.iter_mut().enumerate() {
+            let Some(socket) = listen(config, is_secure == 1) else { continue };
+            *number = socket.local_addr().ok().map(|address| address.port());
+            let port = match &acceptor {
+                Some(acceptor) if is_secure == 1 => tls::Port::Tls(acceptor.clone()),
+                Some(acceptor) if config.client_port_unification => tls::Port::Either(acceptor.clone()),
+                _ => tls::Port::Plain,
+            };
+            ports.push((socket, port));
+        }
+        let [port, secure_port] = numbers;
+        Self { dir, lock, peers, ports, port, secure_port, acceptor }
     }
 }
 
@@ -183,12 +200,13 @@ impl Opened {
 fn ensemble_io(
     member: &MemberSettings,
     peers: peers::Bound,
-    keep_alive: bool,
+    quorum: &QuorumConfig,
     dir: &DataDir,
     tree_settings: tree::Settings,
     notify: &Notify,
 ) -> (EnsembleIo, peers::Waiter) {
-    EnsembleIo::new(peers, &member.ensemble, keep_alive, dir.clone(), tree_settings, notify.clone())
+    let (keep_alive, tls) = (quorum.tcp_keep_alive, peer_tls(quorum));
+    EnsembleIo::new(peers, &member.ensemble, keep_alive, tls, dir.clone(), tree_settings, notify.clone())
         .unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
 }
 
@@ -397,18 +415,22 @@ fn spawn_stand_in(commit_shard: Arc<CommitShard>) -> JoinHandle<()> {
 fn spawn_views(
     backend: rt::Backend,
     mains: Vec<ViewMain>,
-    listener: Option<(TcpListener, Vec<listener::Target>)>,
+    ports: Vec<(TcpListener, tls::Port)>,
+    targets: Vec<listener::Target>,
     clock: Clock,
     shared: &Arc<Shared>,
     commit_shard: &Arc<CommitShard>,
 ) -> Vec<rt::Shard> {
-    let mut listener = listener;
+    let mut listeners = Some((ports, targets));
     let mut shards = Vec::new();
     for (number, ViewMain { cpu, view, channels, snapshots, inbox }) in mains.into_iter().enumerate() {
-        let (listener, shared, commit_shard) = (listener.take(), shared.clone(), commit_shard.clone());
+        let (listeners, shared, commit_shard) = (listeners.take(), shared.clone(), commit_shard.clone());
         let main = move || async move {
-            if let Some((socket, targets)) = listener {
-                rt::spawn_local(listener::run(socket, targets, shared.clone()));
+            if let Some((ports, targets)) = listeners {
+                let targets = Rc::new(RefCell::new(targets));
+                for (socket, port) in ports {
+                    rt::spawn_local(listener::run(socket, port, targets.clone(), shared.clone()));
+                }
             }
             view_tasks::run(view, channels, clock, shared, commit_shard, snapshots, inbox).await;
         };
@@ -437,31 +459,52 @@ fn policy(config: &Config) -> Policy {
         digest_algorithm: config.digest_alg,
         digest_enabled: config.digest_auth_enabled,
         skip_acl: config.skip_acl,
+        x509_enabled: config.client_tls.is_some(),
     }
 }
 
-fn address(config: &Config) -> Option<IpAddr> {
-    let name = config.client_port_address.as_deref()?;
-    match listener::resolve(name) {
-        Ok(Some(ip)) => Some(ip),
-        Ok(None) => exit(EXIT_PORT, format_args!("clientPortAddress={name} resolves to no address")),
-        Err(error) => exit(EXIT_PORT, format_args!("clientPortAddress={name}: {error}")),
-    }
+/// What begins connections with TLS, where a port for clients has it; ends the process where it cannot be had.
+fn acceptor(config: &Config) -> Option<Arc<Acceptor>> {
+    let acceptor = Acceptor::new(config.client_tls.clone()?);
+    let acceptor = Arc::new(acceptor.unwrap_or_else(|why| exit(EXIT_USAGE, why)));
+    tls::watch(&acceptor).unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread tls: {error}")));
+    Some(acceptor)
 }
 
-/// Listens for clients, or ends the process.
-fn listen(config: &Config, port: u16) -> TcpListener {
-    let ip = address(config);
+/// How this server and the others connect to each other; ends the process where it cannot be had.
+fn peer_tls(quorum: &QuorumConfig) -> tls::PeerTls {
+    let Some(config) = quorum.tls.clone() else { return tls::PeerTls::default() };
+    let hosts = quorum.ensemble.servers.values().flat_map(|server| &server.addresses);
+    let hosts = hosts.map(|address| address.host.clone()).collect();
+    let made = tls::PeerTls::new(config, quorum.ssl, quorum.port_unification, hosts);
+    let made = made.unwrap_or_else(|why| exit(EXIT_USAGE, why));
+    let (acceptor, connector) = made.stores();
+    let watched = acceptor.map_or(Ok(()), tls::watch).and_then(|()| connector.map_or(Ok(()), tls::watch));
+    watched.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread tls: {error}")));
+    made
+}
+
+/// Listens for clients, plain ones or those with TLS, or ends the process.
+fn listen(config: &Config, is_secure: bool) -> Option<TcpListener> {
+    let (port, name, key) = match is_secure {
+        false => (config.client_port?, &config.client_port_address, "clientPort"),
+        true => (config.secure_client_port?, &config.secure_client_port_address, "secureClientPort"),
+    };
+    let ip = name.as_deref().map(|name| match listener::resolve(name) {
+        Ok(Some(ip)) => ip,
+        Ok(None) => exit(EXIT_PORT, format_args!("{key}Address={name} resolves to no address")),
+        Err(error) => exit(EXIT_PORT, format_args!("{key}Address={name}: {error}")),
+    });
     let bound = listener::bind(ip, port, config.client_port_listen_backlog, config.client_tcp_keep_alive);
-    bound.unwrap_or_else(|error| {
+    Some(bound.unwrap_or_else(|error| {
         let at = ip.map_or_else(|| "every address".to_owned(), |ip| ip.to_string());
         let flag = match error.kind() {
-            ErrorKind::AddrInUse => "; --client-port names another port",
-            ErrorKind::AddrNotAvailable => "; --client-port-address names another address",
+            ErrorKind::AddrInUse if !is_secure => "; --client-port names another port",
+            ErrorKind::AddrNotAvailable if !is_secure => "; --client-port-address names another address",
             _ => "",
         };
-        exit(EXIT_PORT, format_args!("clientPort={port} on {at}: {error}{flag}"))
-    })
+        exit(EXIT_PORT, format_args!("{key}={port} on {at}: {error}{flag}"))
+    }))
 }
 
 /// Ends the process when any of its threads panics: the remaining threads would serve some clients only.

@@ -2,10 +2,12 @@
 
 use super::audit;
 use super::ensemble::Inbox;
+use super::listener::Arrival;
 use super::logging::{Text, provoked};
-use super::rt::{self, Accepted, Stream};
+use super::rt;
 use super::signs::Signs;
 use super::spsc::Notify;
+use super::tls::Channel;
 use super::{Clock, Shared};
 use crate::admin::Trace;
 use crate::proto::SessionId;
@@ -179,7 +181,7 @@ impl ViewShard {
     }
 
     /// Serves a connection that the listener has accepted, in a task of its own.
-    pub fn adopt(self: Rc<Self>, accepted: Accepted) {
+    pub fn adopt(self: Rc<Self>, Arrival { accepted, port }: Arrival) {
         let admission = &self.shared.admission;
         // A connection without a peer is gone before it began.
         let Ok((stream, peer)) = accepted.adopt() else { return admission.dropped() };
@@ -188,15 +190,19 @@ impl ViewShard {
             provoked(Level::Warn, "listener", "connection turned away", "over a limit", line);
             return admission.dropped();
         }
+        let Ok(channel) = Channel::new(stream, port, peer.ip()) else {
+            admission.leave(peer.ip());
+            return admission.dropped();
+        };
         let place = self.view.borrow_mut().open(peer, self.clock.now());
-        rt::spawn_local(async move { self.serve(stream, place, peer).await });
+        rt::spawn_local(async move { self.serve(channel, place, peer).await });
     }
 
-    async fn serve(&self, mut stream: Stream, place: Place, peer: SocketAddr) {
+    async fn serve(&self, mut channel: Channel, place: Place, peer: SocketAddr) {
         let mut closing = false;
         let result = poll_fn(|cx| {
             self.listen(place, cx);
-            self.turn(&mut stream, place, &mut closing, cx)
+            self.turn(&mut channel, place, &mut closing, cx)
         })
         .await;
         self.forget(place);
@@ -208,12 +214,19 @@ impl ViewShard {
                 let line = format_args!("closed: peer={peer} session={session:#x} why={}", Text(&reason));
                 provoked(Level::Info, "cnxn", "closed", reason.name(), line);
             }
+            // What a client's certificate or its TLS lacks is for the operator, too.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied) =>
+            {
+                let line = format_args!("closed: peer={peer} session={session:#x} why={}", Text(&error));
+                provoked(Level::Warn, "cnxn", "closed", "TLS failed", line);
+            }
             Err(error) => {
                 log::debug!(target: "cnxn", "lost: peer={peer} session={session:#x} error={}", Text(&error));
             }
         }
         self.view.borrow_mut().closed(place);
-        stream.close().await;
+        channel.close().await;
         self.shared.admission.leave(peer.ip());
         self.shared.admission.dropped();
     }
@@ -236,7 +249,7 @@ impl ViewShard {
     /// Sends and reads as far as that goes now; ready once the connection has ended.
     fn turn(
         &self,
-        stream: &mut Stream,
+        channel: &mut Channel,
         place: Place,
         closing: &mut bool,
         cx: &mut Context<'_>,
@@ -256,7 +269,7 @@ impl ViewShard {
             }
             let mut blocked = false;
             if wants.write {
-                match stream.poll_write(cx, view.output(place)) {
+                match channel.poll_write(cx, view.output(place)) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                     Poll::Ready(Ok(bytes)) => {
                         wants = match view.sent(place, bytes) {
@@ -287,9 +300,12 @@ impl ViewShard {
                 return Poll::Pending;
             }
             let mut scratch = self.scratch.borrow_mut();
-            match stream.poll_read(cx, &mut scratch) {
+            match channel.poll_read(cx, &mut scratch) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(hung_up(&view, place)),
                 Poll::Ready(Ok(bytes)) => {
+                    if let Some(ids) = channel.take_ids() {
+                        view.prove(place, ids?);
+                    }
                     wants = view.receive(place, &scratch[..bytes], now);
                     self.arrivals.update(|arrivals| arrivals + 1);
                     reads += 1;

@@ -3,8 +3,9 @@
 use super::browse;
 use super::commit_shard::CommitShard;
 use super::ensemble::Inbox;
+use super::listener::Arrival;
 use super::orders::Placed;
-use super::rt::{self, Accepted};
+use super::rt;
 use super::signs::Signs;
 use super::spsc::{Consumer, Notify, Producer};
 use super::view_shard::ViewShard;
@@ -35,7 +36,7 @@ pub struct Channels {
     /// From the commit shard.
     pub deltas: Consumer<Arc<Deltas>>,
     /// From the listener.
-    pub accepted: Consumer<Accepted>,
+    pub accepted: Consumer<Arrival>,
     /// Wakes the task that takes deltas and connections.
     pub inbound: Notify,
     /// Wakes the task that sends up.
@@ -113,7 +114,7 @@ async fn tick(shard: Rc<ViewShard>, inbound: Notify, mut browse: Option<browse::
 async fn take_in(
     shard: &Rc<ViewShard>,
     mut deltas: Consumer<Arc<Deltas>>,
-    mut accepted: Consumer<Accepted>,
+    mut accepted: Consumer<Arrival>,
     inbound: Notify,
     mut snapshots: Option<snapshots::Plan>,
 ) {
@@ -121,8 +122,8 @@ async fn take_in(
     loop {
         let batch = poll_fn(|cx| {
             inbound.register(cx.waker());
-            while let Some(accepted) = accepted.take() {
-                shard.clone().adopt(accepted);
+            while let Some(arrival) = accepted.take() {
+                shard.clone().adopt(arrival);
             }
             // Asked first: what was published before the end is still taken in.
             let stopped = shard.shared().phase() == Phase::Stopped;

@@ -4,3 +4,22 @@ pub mod cli;
 pub mod dev;
 pub mod offline;
 pub mod status;
+
+use crate::client::net::Secure;
+use crate::config::client_tls;
+use crate::tls::Connector;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What connections have beside plain bytes, as a client's file of properties says.
+///
+/// # Errors
+/// Names the file, the key and what is wrong.
+fn secure(path: Option<&Path>) -> Result<Option<Arc<dyn Secure>>, String> {
+    let Some(path) = path else { return Ok(None) };
+    let at = |why: String| format!("{}: {why}", path.display());
+    let file = std::fs::read(path).map_err(|error| at(error.to_string()))?;
+    let Some(config) = client_tls(&file).map_err(at)? else { return Ok(None) };
+    let connector = Connector::new(config).map_err(at)?;
+    Ok(Some(Arc::new(connector)))
+}

@@ -1,8 +1,9 @@
 //! `zkfast status`: a table of an ensemble's servers, with exit statuses for scripts.
 
-use crate::client::net::four_letter_word;
+use crate::client::net::{Secure, four_letter_word, four_letter_word_secured};
 use serde_json::{Value, json};
 use std::net::ToSocketAddrs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -32,6 +33,9 @@ pub struct StatusArgs {
     /// Servers to ask, as host:port, with commas between.
     #[arg(short, long, value_name = "HOST:PORT", default_value = "127.0.0.1:2181", value_delimiter = ',')]
     server: Vec<String>,
+    /// A client's file of properties, as zkCli.sh takes it: TLS by zookeeper.client.secure and zookeeper.ssl.*
+    #[arg(long, value_name = "FILE")]
+    client_configuration: Option<PathBuf>,
     /// Prints one JSON object in place of a table.
     #[arg(long)]
     json: bool,
@@ -68,26 +72,39 @@ struct Told {
     uptime_ms: Option<u64>,
 }
 
+/// How servers are asked.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    timeout: Duration,
+    secure: Option<&'a dyn Secure>,
+}
+
 /// Asks. Gives what is to be printed, and the exit status.
-pub fn run(args: &StatusArgs) -> (String, ExitCode) {
-    let timeout = Duration::from_millis(args.timeout.max(1));
+///
+/// # Errors
+/// The client's file cannot be used.
+pub fn run(args: &StatusArgs) -> Result<(String, ExitCode), String> {
+    let secure = super::secure(args.client_configuration.as_deref())?;
+    let asking = Asking { timeout: Duration::from_millis(args.timeout.max(1)), secure: secure.as_deref() };
     let mut addresses: Vec<(String, Option<i64>)> =
         args.server.iter().map(|address| (address.clone(), None)).collect();
+    // conf names ports without TLS.
     if !args.only
-        && let Some(members) = args.server.iter().find_map(|address| members(address, timeout))
+        && asking.secure.is_none()
+        && let Some(members) = args.server.iter().find_map(|address| members(address, asking))
     {
         addresses = members;
     }
-    let servers = ask_all(addresses, timeout);
+    let servers = ask_all(addresses, asking);
     let status = exit_status(&servers);
     let text = if args.json { as_json(&servers, status) } else { as_table(&servers) };
-    (text, ExitCode::from(status))
+    Ok((text, ExitCode::from(status)))
 }
 
 /// The servers of the ensemble that a server's `conf` names; `None` where it names none.
-fn members(address: &str, timeout: Duration) -> Option<Vec<(String, Option<i64>)>> {
+fn members(address: &str, asking: Asking<'_>) -> Option<Vec<(String, Option<i64>)>> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let conf = word(address, "conf", timeout).ok()?;
+    let conf = word(address, "conf", asking).ok()?;
     let found: Vec<_> = conf.lines().filter_map(|line| member(line, host)).collect();
     if found.is_empty() { None } else { Some(found) }
 }
@@ -113,13 +130,13 @@ fn member(line: &str, asked: &str) -> Option<(String, Option<i64>)> {
 }
 
 /// Asks all servers at once.
-fn ask_all(addresses: Vec<(String, Option<i64>)>, timeout: Duration) -> Vec<Server> {
+fn ask_all(addresses: Vec<(String, Option<i64>)>, asking: Asking<'_>) -> Vec<Server> {
     thread::scope(|scope| {
         let asked: Vec<_> = addresses
             .into_iter()
             .map(|(address, id)| {
                 let of = address.clone();
-                (address, id, scope.spawn(move || told(&of, timeout)))
+                (address, id, scope.spawn(move || told(&of, asking)))
             })
             .collect();
         let join = |(address, id, thread): (String, Option<i64>, thread::ScopedJoinHandle<'_, _>)| {
@@ -131,10 +148,10 @@ fn ask_all(addresses: Vec<(String, Option<i64>)>, timeout: Duration) -> Vec<Serv
 }
 
 /// What a server answers to `srvr` and, where it does, to `mntr`.
-fn told(address: &str, timeout: Duration) -> Result<Told, String> {
-    let srvr = word(address, "srvr", timeout)?;
+fn told(address: &str, asking: Asking<'_>) -> Result<Told, String> {
+    let srvr = word(address, "srvr", asking)?;
     let mut told = parse_srvr(&srvr)?;
-    let mntr = word(address, "mntr", timeout).unwrap_or_default();
+    let mntr = word(address, "mntr", asking).unwrap_or_default();
     let uptime = mntr.lines().find_map(|line| line.strip_prefix("zk_uptime\t"));
     told.uptime_ms = uptime.and_then(|value| value.trim().parse().ok());
     Ok(told)
@@ -169,11 +186,16 @@ fn parse_srvr(text: &str) -> Result<Told, String> {
 }
 
 /// Sends a four-letter word to the first address of a name that answers.
-fn word(address: &str, word: &str, timeout: Duration) -> Result<String, String> {
+fn word(address: &str, word: &str, asking: Asking<'_>) -> Result<String, String> {
     let found = address.to_socket_addrs().map_err(|error| format!("{address}: {error}"))?;
     let mut why = format!("{address}: the name has no address");
     for socket in found {
-        match four_letter_word(socket, word, timeout) {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+        let answer = match asking.secure {
+            Some(secure) => four_letter_word_secured(socket, (secure, host), word, asking.timeout),
+            None => four_letter_word(socket, word, asking.timeout),
+        };
+        match answer {
             Ok(text) => return Ok(text),
             Err(error) => why = error.to_string(),
         }

@@ -414,7 +414,12 @@ fn create(path: &str, data: &[u8]) -> Request {
 ///
 /// Each of the [`ATTEMPTS`] has a server of its own.
 fn assert_harmless<H>(growth_kib_max: u64, attack: impl Fn(&Server) -> H) {
-    assert_harmless_after(|_| (), growth_kib_max, DELAY_MAX, |server, ()| attack(server));
+    assert_harmless_to(|| Server::start(under_test(), &[]), growth_kib_max, attack);
+}
+
+/// As [`assert_harmless`], to servers that the caller starts.
+pub fn assert_harmless_to<H>(start: impl Fn() -> Server, growth_kib_max: u64, attack: impl Fn(&Server) -> H) {
+    harmless(start, |_| (), growth_kib_max, DELAY_MAX, |server, ()| attack(server));
 }
 
 /// As [`assert_harmless`], with a limit for the probe's waits, and with a server that `prepare` has filled before the
@@ -425,10 +430,20 @@ fn assert_harmless_after<T, H>(
     delay_max: Duration,
     attack: impl Fn(&Server, T) -> H,
 ) {
+    harmless(|| Server::start(under_test(), &[]), prepare, growth_kib_max, delay_max, attack);
+}
+
+fn harmless<T, H>(
+    start: impl Fn() -> Server,
+    prepare: impl Fn(&Server) -> T,
+    growth_kib_max: u64,
+    delay_max: Duration,
+    attack: impl Fn(&Server, T) -> H,
+) {
     let _alone = alone();
     let mut waits = Vec::new();
     for _ in 0..ATTEMPTS {
-        let mut server = Server::start(under_test(), &[]);
+        let mut server = start();
         let prepared = prepare(&server);
         let before = server.rss_kib();
         let probe = Probe::start(&server);

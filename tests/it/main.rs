@@ -20,5 +20,6 @@ mod settings;
 mod slow_disk;
 mod stalls;
 mod systemd;
+mod tls;
 mod tools;
 mod words;

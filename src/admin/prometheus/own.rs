@@ -61,6 +61,12 @@ const COUNTER: Family = family(
     "txns",
     "Lower half of that zxid: the difference between two servers of one epoch is their lag. At 4294967295 a new epoch begins.",
 );
+const CERTIFICATE: Family = family(
+    "zkfast_certificate_expiry_timestamp_seconds",
+    Kind::Gauge,
+    "seconds",
+    "When the certificate that clients with TLS see expires, since 1970; absent without TLS.",
+);
 const REQUESTS: Family = family(
     "zkfast_request_duration_seconds",
     Kind::Histogram,
@@ -145,6 +151,10 @@ pub(super) fn server(status: &Status, page: &mut Page<'_>) {
         page.sample("", &[], f64::from(status.zxid.epoch()));
         begin(&COUNTER, page);
         page.sample("", &[], f64::from(status.zxid.counter()));
+    }
+    if let Some(expires_s) = status.certificate_expires_s {
+        begin(&CERTIFICATE, page);
+        page.sample("", &[], expires_s as f64);
     }
 }
 
@@ -269,6 +279,7 @@ pub(super) fn described() -> Vec<Family> {
         ROLE,
         EPOCH,
         COUNTER,
+        CERTIFICATE,
         REQUESTS,
         STAGES,
         FSYNC,

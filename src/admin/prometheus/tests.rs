@@ -28,6 +28,7 @@ fn leader() -> Status {
             ViewLoad { number: 1, ..ViewLoad::default() },
         ],
         http_requests: vec![("ruok", 5)],
+        certificate_expires_s: Some(1_800_000_000),
         process: Some(Process {
             cpu_seconds: 12.5,
             threads: vec![("zkfast-commit".to_owned(), 0.25)],
@@ -198,6 +199,7 @@ fn own_values() {
         "zkfast_role{role=\"follower\",} 0.0",
         "zkfast_epoch 7.0",
         "zkfast_epoch_txns 4711.0",
+        "zkfast_certificate_expiry_timestamp_seconds 1800000000.0",
         "# TYPE zkfast_request_duration_seconds histogram",
         "zkfast_request_duration_seconds_bucket{operation=\"getData\",le=\"0.000064\",} 0.0",
         "zkfast_request_duration_seconds_bucket{operation=\"getData\",le=\"0.000128\",} 1.0",

@@ -6,15 +6,11 @@ use super::super::keys;
 use super::classes;
 use super::entries::{Entries, layer};
 use super::setting::Verdict;
+use super::tls;
 
-/// Keys beside `secureClientPort` that ask for TLS where they are true; without any, `ssl.*` does nothing in Java either.
-static TLS_SWITCHES: [&Key<bool>; 5] = [
-    &keys::CLIENT_PORT_UNIFICATION,
-    &keys::SSL_QUORUM,
-    &keys::PORT_UNIFICATION,
-    &keys::ADMIN_PORT_UNIFICATION,
-    &keys::ADMIN_FORCE_HTTPS,
-];
+/// Keys that ask for TLS that is not served, where they are true; without any, the rest of `ssl.*` does nothing in Java
+/// either.
+static TLS_SWITCHES: [&Key<bool>; 2] = [&keys::ADMIN_PORT_UNIFICATION, &keys::ADMIN_FORCE_HTTPS];
 
 /// Gives every entry its verdict, and says why.
 pub(super) fn settle(entries: &mut Entries) {
@@ -63,6 +59,7 @@ fn known(entries: &mut Entries, at: usize, row: &Row) {
     }
     let reading = row.read(&text);
     let is_unread = is_of_absent_provider(entries, row);
+    let is_without_port = is_of_absent_tls(entries, row);
     for (severity, message) in reading.remarks {
         entries.report_at(at, if is_unread { Severity::Note } else { severity }, message);
     }
@@ -72,6 +69,7 @@ fn known(entries: &mut Entries, at: usize, row: &Row) {
         Fate::Effective if is_unread => {
             (Severity::Note, "metricsProvider.className names no provider that reads it".to_owned())
         }
+        _ if is_without_port => (Severity::Note, "nothing asks for TLS there".to_owned()),
         Fate::Effective => return,
         Fate::RefusedWhenTrue(_) if !is_on => return,
         Fate::Refused(why) | Fate::RefusedWhenTrue(why) => (Severity::Error, why.to_owned()),
@@ -105,6 +103,15 @@ fn is_of_absent_provider(entries: &Entries, row: &Row) -> bool {
     is_setting && !exports_metrics(entries)
 }
 
+/// True for a setting of TLS that nothing asks for, with clients or between servers.
+fn is_of_absent_tls(entries: &Entries, row: &Row) -> bool {
+    match row.name {
+        keys::SSL => false,
+        name if name.starts_with("ssl.quorum.") => !tls::serves_servers(entries),
+        name => name.starts_with("ssl.") && !tls::serves_clients(entries),
+    }
+}
+
 /// True if no user misses what a key without effect would do: its value asks for what zkfast does anyway, or belongs to
 /// something that is not asked for.
 fn is_nothing_missed(entries: &Entries, at: usize, row: &Row) -> bool {
@@ -113,9 +120,7 @@ fn is_nothing_missed(entries: &Entries, at: usize, row: &Row) -> bool {
         name if name.starts_with("admin.") && !entries.get(&keys::ADMIN_ENABLED) => true,
         _ if is_of_absent_provider(entries, row) => true,
         keys::AUTH_PROVIDER => classes::SERVED_AUTH_PROVIDERS.contains(&text),
-        keys::SSL => {
-            !entries.is_given(&keys::SECURE_CLIENT_PORT) && !TLS_SWITCHES.iter().any(|key| entries.get(key))
-        }
+        keys::SSL => !TLS_SWITCHES.iter().any(|key| entries.get(key)),
         _ => row.is_default(text),
     }
 }

@@ -16,6 +16,9 @@ mod shown;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod tls;
+#[cfg(test)]
+mod tls_tests;
 
 pub use setting::{Setting, Verdict};
 
@@ -68,6 +71,10 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
     let mut config = Config {
         client_port: entries.get(&keys::CLIENT_PORT),
         client_port_address,
+        secure_client_port: entries.get(&keys::SECURE_CLIENT_PORT),
+        secure_client_port_address: server::secure_client_port_address(entries),
+        client_port_unification: entries.get(&keys::CLIENT_PORT_UNIFICATION),
+        client_tls: tls::clients(entries),
         client_port_listen_backlog: u32::try_from(backlog).ok().filter(|&n| n > 0),
         data_dir,
         data_log_dir,

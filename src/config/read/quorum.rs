@@ -6,7 +6,7 @@ use super::super::ensemble::{Ensemble, Role};
 use super::super::{Loader, QuorumConfig, keys};
 use super::entries::Entries;
 use super::lines::{self, Lines};
-use super::member;
+use super::{member, tls};
 
 pub(super) fn quorum(entries: &mut Entries, data_dir: &Path, loader: &dyn Loader) -> (QuorumConfig, Lines) {
     let (ensemble, lines) = lines::ensemble(entries, loader);
@@ -15,6 +15,8 @@ pub(super) fn quorum(entries: &mut Entries, data_dir: &Path, loader: &dyn Loader
     }
     let my_id = member::my_id(entries, data_dir, loader);
     let peer_type = peer_type(entries, &ensemble, my_id, lines);
+    let is_member = !entries.get(&keys::STANDALONE) || ensemble.participants() > 1;
+    let tls = if is_member { tls::servers(entries) } else { None };
     let quorum = QuorumConfig {
         ensemble,
         my_id,
@@ -23,6 +25,9 @@ pub(super) fn quorum(entries: &mut Entries, data_dir: &Path, loader: &dyn Loader
         init_limit_ticks: entries.get(&keys::INIT_LIMIT),
         sync_limit_ticks: entries.get(&keys::SYNC_LIMIT),
         listen_on_all_ips: entries.get(&keys::LISTEN_ON_ALL_IPS),
+        ssl: entries.get(&keys::SSL_QUORUM),
+        port_unification: entries.get(&keys::PORT_UNIFICATION),
+        tls,
         tcp_keep_alive: entries.get(&keys::TCP_KEEP_ALIVE),
         commit_log_count: entries.get(&keys::COMMIT_LOG_COUNT),
         max_concurrent_snap_syncs: entries.get(&keys::SNAP_SYNCS).max(0).unsigned_abs(),

@@ -4,7 +4,7 @@ use core::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use super::super::finding::{Origin, Severity};
-use super::super::key::Key;
+use super::super::key::{Key, Row};
 use super::super::{AdminConfig, Config, FourLetterWords, Loader, MetricsConfig, Restore, keys};
 use super::classes;
 use super::entries::{Entries, java_trim};
@@ -50,13 +50,22 @@ fn directory(entries: &mut Entries, key: &Key<Option<String>>) -> Option<PathBuf
 
 /// The name or address that clients connect to; `None` is every interface.
 pub(super) fn client_port_address(entries: &mut Entries) -> Option<String> {
-    let text = entries.get(&keys::CLIENT_PORT_ADDRESS)?;
-    if !entries.is_given(&keys::CLIENT_PORT) && !entries.is_unread {
-        entries.fault(keys::CLIENT_PORT_ADDRESS.name, "is set and clientPort is not");
+    address(entries, &keys::CLIENT_PORT_ADDRESS, &keys::CLIENT_PORT)
+}
+
+/// The same of clients with TLS.
+pub(super) fn secure_client_port_address(entries: &mut Entries) -> Option<String> {
+    address(entries, &keys::SECURE_CLIENT_PORT_ADDRESS, &keys::SECURE_CLIENT_PORT)
+}
+
+fn address(entries: &mut Entries, key: &Key<Option<String>>, port: &Row) -> Option<String> {
+    let text = entries.get(key)?;
+    if !entries.is_given(port) && !entries.is_unread {
+        entries.fault(key.name, format!("is set and {} is not", port.name));
     }
     if text.is_empty() {
         // `InetAddress.getByName("")` is the loopback address.
-        entries.warn(keys::CLIENT_PORT_ADDRESS.name, "empty reads as 127.0.0.1, as in Java");
+        entries.warn(key.name, "empty reads as 127.0.0.1, as in Java");
         return Some("127.0.0.1".to_owned());
     }
     Some(without_brackets(&text).to_owned())
@@ -64,7 +73,8 @@ pub(super) fn client_port_address(entries: &mut Entries) -> Option<String> {
 
 /// Says what keeps clients from connecting: no port, or a name without an address.
 pub(super) fn check_client_port(entries: &mut Entries, config: &Config, lines: Lines, loader: &dyn Loader) {
-    let is_missing = config.client_port.is_none() && !entries.is_given(&keys::CLIENT_PORT);
+    let is_given = entries.is_given(&keys::CLIENT_PORT) || entries.is_given(&keys::SECURE_CLIENT_PORT);
+    let is_missing = config.client_port.is_none() && !is_given;
     if is_missing && lines == Lines::Taken {
         if config.is_distributed() {
             let message = "is not set: this member takes no clients, as in Java; it may be set in its own line, after a \
@@ -75,10 +85,15 @@ pub(super) fn check_client_port(entries: &mut Entries, config: &Config, lines: L
             entries.fault(keys::CLIENT_PORT.name, message);
         }
     }
-    if let Some(host) = config.client_port_address.as_deref().filter(|host| !is_ip(host))
-        && let Err(error) = loader.resolve(host)
-    {
-        entries.fault(keys::CLIENT_PORT_ADDRESS.name, format!("{host} has no address: {error}"));
+    for (key, host) in [
+        (&keys::CLIENT_PORT_ADDRESS, &config.client_port_address),
+        (&keys::SECURE_CLIENT_PORT_ADDRESS, &config.secure_client_port_address),
+    ] {
+        if let Some(host) = host.as_deref().filter(|host| !is_ip(host))
+            && let Err(error) = loader.resolve(host)
+        {
+            entries.fault(key.name, format!("{host} has no address: {error}"));
+        }
     }
 }
 

@@ -100,7 +100,7 @@ mod tests {
         let file = b"tickTime=2000\n# why\nssl.keyStore.password = s3c\\\n   ret1\\\n\n\
                      zookeeper.DigestAuthenticationProvider.superDigest:s3cret2\r\
                      #ssl.trustStore.password=s3cret3\n  ! superDigest s=x\n\
-                     my.passwd s3cret4\nssl.quorum.keyStore.location=/s3cret5\n\
+                     my.passwd s3cret4\nssl.other=/s3cret5\n\
                      dataDir=/d\r\n#clientPort=2181";
         let shown = without_secrets(file);
         assert!(!shown.contains("s3c") && !shown.contains("ret1"), "{shown}");
@@ -108,7 +108,7 @@ mod tests {
             shown,
             "tickTime=2000\n# why\nssl.keyStore.password=***\n\
              zookeeper.DigestAuthenticationProvider.superDigest=***\n#ssl.trustStore.password=***\n\
-             #superDigest s=***\nmy.passwd=***\nssl.quorum.keyStore.location=***\ndataDir=/d\r\n#clientPort=2181"
+             #superDigest s=***\nmy.passwd=***\nssl.other=***\ndataDir=/d\r\n#clientPort=2181"
         );
     }
 

@@ -179,6 +179,12 @@ impl View {
         self.connections.open(cnxn, now.mono_ms() + self.settings.sessionless_timeout_ms)
     }
 
+    /// Adds ids that the shell has proved a client to have, by its certificate.
+    pub fn prove(&mut self, place: Place, ids: Vec<Id>) {
+        let (cnxn, _) = self.connections.at(place);
+        cnxn.ids = [&cnxn.ids, &ids[..]].concat().into();
+    }
+
     /// Forgets a connection: its socket is closed.
     pub fn closed(&mut self, place: Place) {
         let cnxn = self.connections.close(place, &mut self.data.watches);

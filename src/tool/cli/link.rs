@@ -3,7 +3,7 @@
 use super::error::{CliError, code_name};
 use super::target::Target;
 use super::watches::Watches;
-use crate::client::net::{ClientError, Connect, Connection};
+use crate::client::net::{ClientError, Connect, Connection, Secure};
 use crate::client::{Event, Incoming, Reply, Request};
 use crate::proto::{ErrorCode, OpCode, PASSWORD_BYTES, SessionId, Zxid};
 use std::collections::VecDeque;
@@ -38,6 +38,8 @@ pub struct Settings {
     pub wait: bool,
     /// Presented to each server, in this order.
     pub credentials: Vec<Credential>,
+    /// What connections have beside plain bytes.
+    pub secure: Option<Arc<dyn Secure>>,
 }
 
 /// What became of the session when it was attached to another connection.
@@ -186,7 +188,11 @@ impl Link {
                 }
             };
             for address in addresses {
-                match Connection::connect(address, &connect, share) {
+                let connected = match &self.settings.secure {
+                    Some(secure) => Connection::connect_secured(address, (&**secure, host), &connect, share),
+                    None => Connection::connect(address, &connect, share),
+                };
+                match connected {
                     Ok(mut connection) => {
                         connection.set_timeout(self.settings.timeout)?;
                         return Ok(connection);

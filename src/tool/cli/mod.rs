@@ -55,6 +55,9 @@ pub struct CliArgs {
     /// A file with a credential a line. The variable ZKFAST_AUTH is read in the same way.
     #[arg(long, value_name = "FILE")]
     auth_file: Option<PathBuf>,
+    /// A client's file of properties, as zkCli.sh takes it: TLS by zookeeper.client.secure and zookeeper.ssl.*
+    #[arg(long, value_name = "FILE")]
+    client_configuration: Option<PathBuf>,
     /// JSON in place of text, on standard output and for errors.
     #[arg(long)]
     json: bool,
@@ -107,6 +110,7 @@ fn start(args: &CliArgs) -> Result<u8, CliError> {
         read_only: args.read_only,
         wait: args.wait_for_connection,
         credentials: credentials(args)?,
+        secure: super::secure(args.client_configuration.as_deref()).map_err(CliError::Usage)?,
     };
     let link = Link::new(Target::parse(&args.server)?, settings);
     let out = Output::new(args.json);

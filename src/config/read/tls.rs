@@ -1,0 +1,216 @@
+//! TLS for clients: ports, stores, versions, cipher suites.
+
+use super::super::key::Key;
+use super::super::keys;
+use super::super::reading::shorten;
+use super::super::tls::{ClientAuth, Password, Secret, StoreConfig, StoreKind, TlsConfig, TlsVersions};
+use super::entries::{Entries, java_trim};
+use std::path::PathBuf;
+
+/// The keys of one store.
+struct StoreKeys {
+    location: &'static Key<Option<String>>,
+    kind: &'static Key<Option<String>>,
+    password: &'static Key<Option<String>>,
+    password_path: &'static Key<Option<String>>,
+}
+
+/// The keys of one family.
+struct Family {
+    prefix: &'static str,
+    key_store: StoreKeys,
+    trust_store: StoreKeys,
+    client_auth: &'static Key<String>,
+    protocol: &'static Key<Option<String>>,
+    enabled_protocols: &'static Key<Option<String>>,
+    cipher_suites: &'static Key<Option<String>>,
+    hostname_verification: &'static Key<bool>,
+    client_hostname_verification: &'static Key<bool>,
+    reload: &'static Key<bool>,
+}
+
+static CLIENTS: Family = Family {
+    prefix: "ssl.",
+    key_store: StoreKeys {
+        location: &keys::SSL_KEY_STORE,
+        kind: &keys::SSL_KEY_STORE_TYPE,
+        password: &keys::SSL_KEY_STORE_PASSWORD,
+        password_path: &keys::SSL_KEY_STORE_PASSWORD_PATH,
+    },
+    trust_store: StoreKeys {
+        location: &keys::SSL_TRUST_STORE,
+        kind: &keys::SSL_TRUST_STORE_TYPE,
+        password: &keys::SSL_TRUST_STORE_PASSWORD,
+        password_path: &keys::SSL_TRUST_STORE_PASSWORD_PATH,
+    },
+    client_auth: &keys::SSL_CLIENT_AUTH,
+    protocol: &keys::SSL_PROTOCOL,
+    enabled_protocols: &keys::SSL_ENABLED_PROTOCOLS,
+    cipher_suites: &keys::SSL_CIPHER_SUITES,
+    hostname_verification: &keys::SSL_HOSTNAME_VERIFICATION,
+    client_hostname_verification: &keys::SSL_CLIENT_HOSTNAME_VERIFICATION,
+    reload: &keys::CLIENT_CERT_RELOAD,
+};
+
+static SERVERS: Family = Family {
+    prefix: "ssl.quorum.",
+    key_store: StoreKeys {
+        location: &keys::QUORUM_KEY_STORE,
+        kind: &keys::QUORUM_KEY_STORE_TYPE,
+        password: &keys::QUORUM_KEY_STORE_PASSWORD,
+        password_path: &keys::QUORUM_KEY_STORE_PASSWORD_PATH,
+    },
+    trust_store: StoreKeys {
+        location: &keys::QUORUM_TRUST_STORE,
+        kind: &keys::QUORUM_TRUST_STORE_TYPE,
+        password: &keys::QUORUM_TRUST_STORE_PASSWORD,
+        password_path: &keys::QUORUM_TRUST_STORE_PASSWORD_PATH,
+    },
+    client_auth: &keys::QUORUM_CLIENT_AUTH,
+    protocol: &keys::QUORUM_PROTOCOL,
+    enabled_protocols: &keys::QUORUM_ENABLED_PROTOCOLS,
+    cipher_suites: &keys::QUORUM_CIPHER_SUITES,
+    hostname_verification: &keys::QUORUM_HOSTNAME_VERIFICATION,
+    client_hostname_verification: &keys::QUORUM_CLIENT_HOSTNAME_VERIFICATION,
+    reload: &keys::SSL_QUORUM_RELOAD,
+};
+
+/// True if a port for clients is served with TLS.
+pub(super) fn serves_clients(entries: &Entries) -> bool {
+    entries.is_given(&keys::SECURE_CLIENT_PORT) || entries.get(&keys::CLIENT_PORT_UNIFICATION)
+}
+
+/// True if connections between servers have TLS, or may.
+pub(super) fn serves_servers(entries: &Entries) -> bool {
+    entries.get(&keys::SSL_QUORUM) || entries.get(&keys::PORT_UNIFICATION)
+}
+
+/// What clients' ports need for TLS; `None` where none has it, or where something is wrong.
+pub(super) fn clients(entries: &mut Entries) -> Option<TlsConfig> {
+    if !serves_clients(entries) {
+        return None;
+    }
+    let provider = entries.get(&keys::SSL_AUTH_PROVIDER);
+    if java_trim(&provider) != "x509" {
+        let message = format!("{} is not x509, the only one that checks certificates", shorten(&provider));
+        entries.fault(keys::SSL_AUTH_PROVIDER.name, message);
+    }
+    let is_port = entries.is_given(&keys::SECURE_CLIENT_PORT);
+    let asks = if is_port { keys::SECURE_CLIENT_PORT.name } else { keys::CLIENT_PORT_UNIFICATION.name };
+    of_family(entries, &CLIENTS, asks)
+}
+
+/// What connections between servers need for TLS; `None` where none has it, or where something is wrong.
+pub(super) fn servers(entries: &mut Entries) -> Option<TlsConfig> {
+    if !serves_servers(entries) {
+        return None;
+    }
+    let asks =
+        if entries.get(&keys::SSL_QUORUM) { keys::SSL_QUORUM.name } else { keys::PORT_UNIFICATION.name };
+    of_family(entries, &SERVERS, asks)
+}
+
+/// `asks` is the key that asks for TLS.
+fn of_family(entries: &mut Entries, family: &Family, asks: &'static str) -> Option<TlsConfig> {
+    let key_store = store(entries, &family.key_store);
+    if !entries.is_given(family.key_store.location) {
+        let name = family.key_store.location.name;
+        entries.fault(asks, format!("{name} is not set: a server with TLS needs a certificate and its key"));
+    }
+    let trust_store = store(entries, &family.trust_store);
+    let client_auth = client_auth(entries, family.client_auth);
+    if client_auth != ClientAuth::None && !entries.is_given(family.trust_store.location) {
+        let message = format!(
+            "{} is not set: no certificate of another side could be checked; set it, or {}=none",
+            family.trust_store.location.name, family.client_auth.name
+        );
+        entries.fault(asks, message);
+    }
+    let verify_host = entries.get(family.hostname_verification);
+    Some(TlsConfig {
+        prefix: family.prefix,
+        versions: versions(entries, family),
+        cipher_suites: words(entries.get(family.cipher_suites)),
+        client_auth,
+        verify_host,
+        verify_client_host: verify_host && entries.get(family.client_hostname_verification),
+        super_user: entries.get(&keys::X509_SUPER_USER),
+        reload: entries.get(family.reload),
+        handshake_timeout_ms: entries.get(&keys::QUORUM_HANDSHAKE_TIMEOUT),
+        trust_store,
+        key_store: Some(key_store?),
+    })
+}
+
+fn store(entries: &mut Entries, keys: &StoreKeys) -> Option<StoreConfig> {
+    let path = entries.get(keys.location)?;
+    let kind = match entries.get(keys.kind) {
+        Some(name) => StoreKind::from_name(java_trim(&name)).or_else(|| {
+            let message = format!("{} is not PEM, PKCS12 or JKS", shorten(&name));
+            entries.fault(keys.kind.name, message);
+            None
+        }),
+        None => StoreKind::from_path(&path).or_else(|| {
+            let message = format!(
+                "{} does not end in .pem, .p12, .pfx or .jks: set {} to PEM, PKCS12 or JKS",
+                shorten(&path),
+                keys.kind.name
+            );
+            entries.fault(keys.location.name, message);
+            None
+        }),
+    };
+    let password = match entries.get(keys.password_path).filter(|path| !path.is_empty()) {
+        Some(path) => Password::InFile(PathBuf::from(path)),
+        None => Password::Given(Secret::new(entries.get(keys.password).unwrap_or_default())),
+    };
+    Some(StoreConfig { key: keys.location.name, path: PathBuf::from(path), kind: kind?, password })
+}
+
+fn client_auth(entries: &mut Entries, key: &Key<String>) -> ClientAuth {
+    let text = entries.get(key);
+    match text.to_ascii_lowercase().as_str() {
+        "none" => ClientAuth::None,
+        "want" => ClientAuth::Want,
+        "need" | "" => ClientAuth::Need,
+        _ => {
+            let message = format!("{} is not none, want or need", shorten(&text));
+            entries.fault(key.name, message);
+            ClientAuth::Need
+        }
+    }
+}
+
+/// Versions of TLS; those of before 1.2 are left out with a warning.
+fn versions(entries: &mut Entries, family: &Family) -> TlsVersions {
+    let is_list = entries.is_given(family.enabled_protocols);
+    let key = if is_list { family.enabled_protocols } else { family.protocol };
+    let Some(text) = entries.get(key) else { return TlsVersions { tls12: true, tls13: true } };
+    let mut versions = TlsVersions { tls12: false, tls13: false };
+    for word in words(Some(text.clone())) {
+        match word.as_str() {
+            "TLSv1.2" => versions.tls12 = true,
+            "TLSv1.3" => versions.tls13 = true,
+            "TLS" => versions = TlsVersions { tls12: true, tls13: true },
+            old @ ("TLSv1.1" | "TLSv1" | "SSLv3" | "SSLv2Hello") => {
+                entries.warn(key.name, format!("{old} is not served: there are TLSv1.2 and TLSv1.3"));
+            }
+            other => {
+                let message =
+                    format!("{} is no version of TLS: there are TLSv1.2 and TLSv1.3", shorten(other));
+                entries.fault(key.name, message);
+            }
+        }
+    }
+    if !versions.tls12 && !versions.tls13 && !entries.is_refused(key) {
+        let message = format!("{} leaves no version: there are TLSv1.2 and TLSv1.3", shorten(&text));
+        entries.fault(key.name, message);
+    }
+    versions
+}
+
+/// The words of a list with commas.
+fn words(text: Option<String>) -> Vec<String> {
+    let text = text.unwrap_or_default();
+    text.split(',').map(java_trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}

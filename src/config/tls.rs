@@ -1,0 +1,130 @@
+//! Settings of TLS, as one family of keys has them: `ssl.*` for clients.
+
+use std::fmt;
+use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+/// A text that no log line and no report shows. Its memory is overwritten when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Keeps `text`.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How a file keeps keys and certificates. Source: `KeyStoreFileType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// `*.pem`: one text after the other.
+    Pem,
+    /// `*.p12`, `*.pfx`: what `keytool` and `openssl pkcs12` write.
+    Pkcs12,
+    /// `*.jks`: what `keytool` wrote before Java 9.
+    Jks,
+}
+
+impl StoreKind {
+    /// The kind that a key's value names, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name.to_ascii_uppercase().as_str() {
+            "PEM" => Some(Self::Pem),
+            "PKCS12" => Some(Self::Pkcs12),
+            "JKS" => Some(Self::Jks),
+            _ => None,
+        }
+    }
+
+    /// The kind of a file whose key names none.
+    pub fn from_path(path: &str) -> Option<Self> {
+        let ends = |end: &str| path.ends_with(end);
+        match () {
+            () if ends(".jks") => Some(Self::Jks),
+            () if ends(".pem") => Some(Self::Pem),
+            () if ends(".p12") || ends(".pfx") => Some(Self::Pkcs12),
+            () => None,
+        }
+    }
+}
+
+/// Where the password of a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Password {
+    /// In the configuration; empty where no key gives one.
+    Given(Secret),
+    /// In this file, up to the end of its first line.
+    InFile(PathBuf),
+}
+
+/// A file with keys or certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The key that names the file, for messages.
+    pub key: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// How it keeps them.
+    pub kind: StoreKind,
+    /// Its password.
+    pub password: Password,
+}
+
+/// Whether a server asks for a client's certificate. Source: `X509Util.ClientAuth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// It does not.
+    None,
+    /// It does, and takes clients without one.
+    Want,
+    /// It does, and ends the connections of clients without one.
+    Need,
+}
+
+/// Versions of TLS that a server speaks; at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsVersions {
+    /// 1.2
+    pub tls12: bool,
+    /// 1.3
+    pub tls13: bool,
+}
+
+/// What a server needs for TLS, with clients or with other servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// What its keys begin with: `ssl.` or `ssl.quorum.`
+    pub prefix: &'static str,
+    /// `ssl.keyStore.*`: the own certificate and its private key; a server has one
+    pub key_store: Option<StoreConfig>,
+    /// `ssl.trustStore.*`: what clients' certificates are checked against
+    pub trust_store: Option<StoreConfig>,
+    /// `ssl.enabledProtocols`, or `ssl.protocol`
+    pub versions: TlsVersions,
+    /// `ssl.ciphersuites`, as Java names them; empty for all that there are
+    pub cipher_suites: Vec<String>,
+    /// `ssl.clientAuth`
+    pub client_auth: ClientAuth,
+    /// `ssl.hostnameVerification`: the certificate of a server that is connected to must name its host
+    pub verify_host: bool,
+    /// That and `ssl.clientHostnameVerification`: a client's certificate must name its address
+    pub verify_client_host: bool,
+    /// `ssl.handshakeDetectionTimeoutMillis`, between servers
+    pub handshake_timeout_ms: u32,
+    /// `X509AuthenticationProvider.superUser`: the subject whose certificate makes its client super
+    pub super_user: Option<String>,
+    /// `client.certReload`: files are read again when they change
+    pub reload: bool,
+}

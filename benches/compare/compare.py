@@ -91,8 +91,21 @@ ENSEMBLE_CONFIG = """initLimit=10
 syncLimit=5
 """
 
+# Further lines of zoo.cfg with --tls: a certificate of the server, and none of its clients.
+TLS_CONFIG = """secureClientPort={port}
+ssl.keyStore.location={folder}/server.p12
+ssl.keyStore.password=secret
+ssl.clientAuth=none
+"""
+
+# What loadgen is given then.
+TLS_CLIENT = """zookeeper.client.secure=true
+zookeeper.ssl.trustStore.location={folder}/server.crt
+zookeeper.ssl.trustStore.type=PEM
+"""
+
 # Arguments that the record keeps, of this program and of the others in this folder.
-SETTINGS = {"servers", "rounds", "seconds", "warmup", "znodes", "writes", "sessions"}
+SETTINGS = {"servers", "rounds", "seconds", "warmup", "znodes", "writes", "sessions", "tls"}
 
 # How long a server may take to answer its first four-letter word, in seconds.
 START_WAIT_S = 60
@@ -122,6 +135,22 @@ def four_letters(port, word):
         return None
 
 
+def certificate(directory):
+    """Makes a certificate for 127.0.0.1, and the file of a client that trusts it; gives their folder."""
+    folder = os.path.join(directory, "tls")
+    if not os.path.exists(folder):
+        os.makedirs(folder)
+        key, crt, p12 = (os.path.join(folder, name) for name in ("server.key", "server.crt", "server.p12"))
+        quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", crt, "-days",
+                        "2", "-subj", "/CN=server", "-addext", "subjectAltName=IP:127.0.0.1"], **quiet)
+        subprocess.run(["openssl", "pkcs12", "-export", "-in", crt, "-inkey", key, "-out", p12, "-passout",
+                        "pass:secret"], **quiet)
+        with open(os.path.join(folder, "client.properties"), "w", encoding="utf-8") as file:
+            file.write(TLS_CLIENT.format(folder=folder))
+    return folder
+
+
 class Server:
     """A server that this program starts and ends."""
 
@@ -135,6 +164,11 @@ class Server:
         os.makedirs(self.data)
         self.port = peers[sid - 1][0] if peers else free_port()
         self.config = CONFIG.format(data=self.data, port=self.port)
+        self.load_port = self.port
+        if getattr(args, "tls", False):
+            self.load_port = free_port()
+            self.tls = certificate(os.path.dirname(os.path.dirname(directory)))
+            self.config += TLS_CONFIG.format(port=self.load_port, folder=self.tls)
         if peers:
             self.config += ENSEMBLE_CONFIG
             for number, (_, quorum, election) in enumerate(peers, 1):
@@ -149,7 +183,8 @@ class Server:
             if not glob.glob(os.path.join(jars, "zookeeper-[0-9]*.jar")):
                 sys.exit("ZKFAST_ZOOKEEPER_LIB must name the directory of ZooKeeper's jars")
             # Its logging is off, because it is no part of the comparison.
-            self.command = ["java", "-Xmx1g", "-Dzookeeper.forceSync=yes",
+            netty = ["-Dzookeeper.serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory"]
+            self.command = ["java", "-Xmx1g", "-Dzookeeper.forceSync=yes", *(netty if self.load_port != self.port else []),
                             "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", os.path.join(jars, "*"),
                             "org.apache.zookeeper.server.quorum.QuorumPeerMain", path]
         elif self.kind == "zkfast":
@@ -245,7 +280,7 @@ class Service:
         sys.exit(f"{self.label}: no server leads")
 
     def addresses(self):
-        return ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+        return ",".join(f"127.0.0.1:{server.load_port}" for server in self.servers)
 
     def pids(self):
         return ",".join(str(server.process.pid) for server in self.servers)
@@ -258,6 +293,8 @@ class Service:
 def loadgen(service, options, args):
     """Runs loadgen on a service; returns its record, with the command."""
     command = [args.loadgen, *options, "--server", service.addresses(), "--server-pid", service.pids(), "--json"]
+    if getattr(args, "tls", False):
+        command += ["--client-configuration", os.path.join(service.servers[0].tls, "client.properties")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.stderr.write(done.stdout + done.stderr)
@@ -510,6 +547,7 @@ def main():
     parser.add_argument("--no-lone-set", dest="lone_set", action="store_false",
                         help="leave out the single sets and bare writes")
     parser.add_argument("--c", help="a third service")
+    parser.add_argument("--tls", action="store_true", help="clients have TLS; ZooKeeper's server takes them by Netty")
     parser.add_argument("--floor", action="store_true", help="also measure the floor (above) in each round")
     args = parser.parse_args()
     if args.floor and (args.servers > 1 or "floor" in (args.a, args.b, args.c)):

@@ -143,7 +143,7 @@ fn hold(sessions: &mut [Session], hold: Duration) -> Result<(), NoConnection> {
 
 fn read_ping_reply(session: &mut Session) -> Result<(), NoConnection> {
     let mut scratch = [0; 256];
-    match session.stream().read(&mut scratch) {
+    match session.socket().read(&mut scratch) {
         Ok(0) => Err(session.closed()),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -32,8 +32,12 @@ mod turns;
 mod zookeeper;
 
 use crate::args::Load;
+use crate::engine::socket;
 use crate::failure::Failure;
 use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use zkfast::config::client_tls;
+use zkfast::tls::Connector;
 
 /// Measures servers that speak ZooKeeper's protocol, checking every reply.
 ///
@@ -57,6 +61,9 @@ use clap::{Parser, Subcommand};
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    /// A client's file of properties, as zkCli.sh takes it: TLS by zookeeper.client.secure and zookeeper.ssl.*
+    #[arg(long, global = true, value_name = "FILE")]
+    client_configuration: Option<PathBuf>,
     #[command(flatten)]
     load: Load,
 }
@@ -90,6 +97,9 @@ enum Command {
 impl Cli {
     /// Runs the command, or the load without one.
     pub fn run(&self) -> Result<(), Failure> {
+        if let Some(path) = &self.client_configuration {
+            use_tls_of(path).map_err(|why| Failure::Usage(format!("{}: {why}", path.display())))?;
+        }
         match &self.command {
             None => load::run(&self.load),
             Some(Command::Compare(compare)) => compare.run(),
@@ -104,6 +114,15 @@ impl Cli {
             Some(Command::Baseline(baseline)) => baseline.run(),
         }
     }
+}
+
+/// Gives connections the TLS of a client's file, if it asks for it.
+fn use_tls_of(path: &Path) -> Result<(), String> {
+    let file = std::fs::read(path).map_err(|error| error.to_string())?;
+    if let Some(config) = client_tls(&file)? {
+        socket::use_tls(Connector::new(config)?);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

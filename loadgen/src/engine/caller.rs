@@ -82,7 +82,7 @@ impl Caller {
     }
 
     fn write(&mut self) -> Result<(), NoConnection> {
-        self.session.stream().write_all(&self.out).map_err(|error| self.session.io(error))
+        self.session.socket().write_all(&self.out).map_err(|error| self.session.io(error))
     }
 
     fn reply(&mut self) -> Result<(i32, Vec<u8>), NoConnection> {

@@ -18,6 +18,7 @@ pub mod caller;
 pub mod driver;
 pub mod session;
 pub mod shared;
+pub mod socket;
 pub mod tally;
 pub mod timer;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! One session and its socket.
 
+use super::socket::Socket;
 use crate::engine::wire::Op;
 use bytes::BufMut;
 use rustix::io::Errno;
@@ -121,7 +122,7 @@ pub struct Session {
     pub received_at_ns: u64,
     /// Number of its sockets so far; distinguishes events of the present socket from those of earlier ones.
     pub generation: u32,
-    stream: Option<TcpStream>,
+    socket: Option<Socket>,
     password: [u8; PASSWORD_BYTES],
     next_xid: i32,
     reply_xid: i32,
@@ -155,7 +156,7 @@ impl Session {
             sent_at_ns: 0,
             received_at_ns: 0,
             generation: 0,
-            stream: None,
+            socket: None,
             password: [0; PASSWORD_BYTES],
             next_xid: 1,
             reply_xid: 1,
@@ -201,13 +202,14 @@ impl Session {
 
     fn begin(server: &str) -> Result<Self, NoConnection> {
         let failed = |error| NoConnection::Io { server: server.to_owned(), error };
-        let mut stream = TcpStream::connect(server).map_err(failed)?;
+        let stream = TcpStream::connect(server).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         stream.set_read_timeout(Some(CONNECT_WAIT)).map_err(failed)?;
         let mut session = Self::unopened();
-        stream.write_all(&session.connect_request()).map_err(failed)?;
+        let mut socket = Socket::new(stream, server).map_err(failed)?;
+        socket.write_all(&session.connect_request()).map_err(failed)?;
         session.server = server.to_owned();
-        session.stream = Some(stream);
+        session.socket = Some(socket);
         session.state = State::Requesting;
         Ok(session)
     }
@@ -235,7 +237,7 @@ impl Session {
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         server.clone_into(&mut self.server);
-        self.stream = Some(stream);
+        self.socket = Some(Socket::new(stream, server)?);
         self.state = State::Connecting;
         Ok(())
     }
@@ -291,7 +293,7 @@ impl Session {
 
     /// Closes the socket and forgets the requests in flight.
     pub fn disconnect(&mut self) {
-        self.stream = None;
+        self.socket = None;
         self.generation = self.generation.wrapping_add(1);
         self.state = State::Closed;
         self.sent.clear();
@@ -310,9 +312,14 @@ impl Session {
         self.password = [0; PASSWORD_BYTES];
     }
 
-    /// The socket.
+    /// The socket, past its TLS.
     pub fn stream(&self) -> &TcpStream {
-        self.stream.as_ref().expect("only a closed session has no socket")
+        self.socket.as_ref().expect("only a closed session has no socket").tcp()
+    }
+
+    /// The socket.
+    pub fn socket(&mut self) -> &mut Socket {
+        self.socket.as_mut().expect("only a closed session has no socket")
     }
 
     /// Makes the socket non-blocking.
@@ -349,6 +356,9 @@ impl Session {
     /// # Errors
     /// The socket failed.
     pub fn send_rest(&mut self) -> Result<(), NoConnection> {
+        if !self.socket().send_sealed().map_err(|error| self.io(error))? || self.unsent.is_empty() {
+            return Ok(());
+        }
         let rest = std::mem::take(&mut self.unsent);
         let written = self.try_write(&rest)?;
         self.unsent = rest;
@@ -359,7 +369,7 @@ impl Session {
     /// Writes once: a short write means that the socket is full, and epoll reports when it has room.
     fn try_write(&mut self, bytes: &[u8]) -> Result<usize, NoConnection> {
         loop {
-            match self.stream().write(bytes) {
+            match self.socket().write(bytes) {
                 Ok(written) => return Ok(written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -384,7 +394,7 @@ impl Session {
     }
 
     fn read_exact(&mut self, into: &mut [u8]) -> Result<(), NoConnection> {
-        self.stream().read_exact(into).map_err(|error| match error.kind() {
+        self.socket().read_exact(into).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => self.closed(),
             ErrorKind::WouldBlock => self.protocol("no answer within 30 s".to_owned()),
             _ => self.io(error),
@@ -394,22 +404,22 @@ impl Session {
     /// Asks the server to end these sessions and waits for that, at most a second each.
     ///
     /// A client that only closes its socket leaves a session that lives until its timeout.
-    pub fn close_all(sessions: Vec<Self>) {
+    pub fn close_all(mut sessions: Vec<Self>) {
         let mut close = Vec::new();
         frame(&mut close, |out| {
             out.put_i32(0);
             out.put_i32(OpCode::CLOSE_SESSION.0);
         });
         let open = |session: &Self| session.state == State::Open && !session.is_closing;
-        for stream in sessions.iter().filter(|session| open(session)).map(Self::stream) {
+        for session in sessions.iter_mut().filter(|session| open(session)) {
             // A connection that fails here has ended already.
-            let _ = stream.set_nonblocking(false);
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
-            let _ = (&*stream).write_all(&close);
+            let _ = session.stream().set_nonblocking(false);
+            let _ = session.stream().set_read_timeout(Some(Duration::from_secs(1)));
+            let _ = session.socket().write_all(&close);
         }
         let mut scratch = [0; 4096];
-        for session in sessions.iter().filter(|session| open(session)) {
-            while matches!(session.stream().read(&mut scratch), Ok(read) if read > 0) {}
+        for session in sessions.iter_mut().filter(|session| open(session)) {
+            while matches!(session.socket().read(&mut scratch), Ok(read) if read > 0) {}
         }
     }
 

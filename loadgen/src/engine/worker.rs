@@ -317,7 +317,7 @@ impl<'a> Worker<'a> {
         let ends = flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR);
         if session.state == State::Connecting && (ends || flags.contains(EventFlags::OUT)) {
             session.request_session()?;
-        } else if flags.contains(EventFlags::OUT) && !session.unsent.is_empty() {
+        } else if flags.contains(EventFlags::OUT) && session.state != State::Connecting {
             session.send_rest()?;
         }
         if ends || flags.contains(EventFlags::IN) {
@@ -332,7 +332,7 @@ impl<'a> Worker<'a> {
             let session = &mut self.sessions[index];
             let kept = session.partial.len();
             self.scratch[..kept].copy_from_slice(&session.partial);
-            let read = match session.stream().read(&mut self.scratch[kept..]) {
+            let read = match session.socket().read(&mut self.scratch[kept..]) {
                 Ok(0) => return Err(session.closed()),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -355,7 +355,8 @@ impl<'a> Worker<'a> {
             }
             // A short read emptied the socket. Bytes that arrive later are a new event, but the event of the end of the
             // stream may be the same as that of the last bytes.
-            if kept + read < self.scratch.len() && !ends {
+            let is_sealed = self.sessions[index].socket().is_sealed();
+            if kept + read < self.scratch.len() && !ends && !is_sealed {
                 return Ok(());
             }
         }

@@ -227,9 +227,9 @@ keys! {
     ADMIN_IDLE_TIMEOUT: u32 = property("admin.idleTimeout", prop_int(30_000)).raised_to(1000).about("HTTP connections on which nothing moves are closed after it, and those whose request has not come whole, ms.");
     ADMIN_CONSOLE: bool = property("admin.console.enabled", unless_false()).about("The console at `/` of the HTTP port, and what it asks (`/api`). A key of zkfast's own: ZooKeeper has no console.");
     _ = property("admin.httpVersion", prop_int(11)).moot("HTTP/1.1 and 1.0 are served, whatever it says").about("HTTP version.");
-    ADMIN_PORT_UNIFICATION: bool = property("admin.portUnification", prop_bool(false)).missing_when_true("HTTPS is not served yet").about("HTTP and HTTPS on one port.");
-    ADMIN_FORCE_HTTPS: bool = property("admin.forceHttps", prop_bool(false)).missing_when_true("HTTPS is not served yet: with true there is no HTTP server").about("HTTPS only.");
-    _ = property("admin.needClientAuth", prop_bool(false)).moot("HTTPS is not served yet").about("Client certificates.");
+    ADMIN_PORT_UNIFICATION: bool = property("admin.portUnification", prop_bool(false)).about("HTTP and HTTPS on one port; the stores are those of `ssl.quorum.*`.");
+    ADMIN_FORCE_HTTPS: bool = property("admin.forceHttps", prop_bool(false)).about("HTTPS only; the stores are those of `ssl.quorum.*`.");
+    ADMIN_NEED_CLIENT_AUTH: bool = property("admin.needClientAuth", prop_bool(false)).about("HTTPS clients must show a certificate that the trust store trusts.");
     ADMIN_RATE_LIMITER_INTERVAL: u32 = property("admin.rateLimiterIntervalInMS", prop_int(300_000)).not_negative().about("Time between restores by HTTP, ms; between snapshots it is a thousandth, as in Java.");
     ADMIN_SNAPSHOT_ENABLED: bool = property("admin.snapshot.enabled", prop_bool(true)).about("Snapshots by HTTP.");
     ADMIN_RESTORE_ENABLED: bool = property("admin.restore.enabled", prop_bool(true)).about("Restore by HTTP. Where nothing is said, it is refused while everybody may do everything at `/`; `true` allows it then, too.");

@@ -155,8 +155,12 @@ impl FourLetterWords {
 /// The HTTP server. Source: `JettyAdminServer`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// `admin.enableServer`; false also where `admin.forceHttps` asks for HTTPS
+    /// `admin.enableServer`
     pub enabled: bool,
+    /// TLS of HTTPS; `None` where neither `admin.portUnification` nor `admin.forceHttps` asks for it
+    pub tls: Option<TlsConfig>,
+    /// `admin.forceHttps`: no HTTP without TLS
+    pub force_https: bool,
     /// `admin.serverAddress`, a name or an address; without a file that of clients
     pub address: String,
     /// `admin.serverPort`; 0 lets the system choose

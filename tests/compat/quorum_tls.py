@@ -2,19 +2,22 @@
 """TLS between servers: three of zkfast, and mixed with Apache ZooKeeper.
 
 From plain to TLS and back by rolling restarts while a client writes: no acknowledged write is lost. A server without a
-certificate that the others trust is kept out, and disturbs nobody.
+certificate that the others trust is kept out, and disturbs no other. HTTPS takes the same stores.
 
     tests/compat/quorum_tls.py [CASE ...]     all cases, or some
 """
 
 import contextlib
+import http.client
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import support  # noqa: E402
@@ -263,7 +266,49 @@ def crowd(folder, fixtures):
             check(ensemble, writer.finish())
 
 
-CASES = [of_zkfast, mixed, mixed_leader, kept_out, crowd]
+def asked(url, fixtures, identity=None):
+    """The status of an answer over HTTP or HTTPS, or the name of the error."""
+    context = ssl.create_default_context(cafile=fixtures.ca.certificate)
+    if identity:
+        context.load_cert_chain(identity.certificate, identity.key)
+    try:
+        with urllib.request.urlopen(url, timeout=20, context=context if url.startswith("https") else None) as answer:
+            return answer.status
+    except (OSError, http.client.HTTPException):
+        return "refused"
+
+
+def https(folder, fixtures):
+    """HTTPS of the admin port, on one port with HTTP or alone, with certificates of clients or without: as ZooKeeper."""
+    wanted = {
+        (): (200, "refused", "refused"),
+        ("portUnification",): (200, 200, 200),
+        ("portUnification", "needClientAuth"): (200, "refused", 200),
+        ("forceHttps",): ("refused", 200, 200),
+        ("forceHttps", "needClientAuth"): ("refused", "refused", 200),
+    }
+    for command in "", "reference":
+        for number, (keys, expected) in enumerate(wanted.items()):
+            place = folder / f"{command or 'zkfast'}-{number}"
+            place.mkdir()
+            port = support.free_port() + 1
+            settings = {f"admin.{key}": "true" for key in keys} | stores(fixtures)[1]
+            settings |= {"admin.enableServer": "true", "admin.serverPort": port, "admin.serverAddress": "127.0.0.1"}
+            with support.Server(command, place, **settings):
+                path = f"://127.0.0.1:{port}/commands/ruok"
+                support.wait_until(
+                    lambda: 200 in (asked("http" + path, fixtures), asked("https" + path, fixtures, fixtures.client))
+                    or time.sleep(0.2), SERVE_SECONDS_MAX, "HTTP is served",
+                )  # fmt: skip
+                answers = (
+                    asked("http" + path, fixtures),
+                    asked("https" + path, fixtures),
+                    asked("https" + path, fixtures, fixtures.client),
+                )
+                assert answers == expected, f"{command or 'zkfast'} with {keys}: {answers}, not {expected}"
+
+
+CASES = [of_zkfast, mixed, mixed_leader, kept_out, crowd, https]
 
 
 def main():

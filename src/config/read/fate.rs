@@ -1,16 +1,12 @@
 //! What becomes of each setting: overridden, unknown, refused, without effect, effective.
 
 use super::super::finding::{Origin, Severity};
-use super::super::key::{Fate, Key, Place, Row, Value};
+use super::super::key::{Fate, Place, Row, Value};
 use super::super::keys;
 use super::classes;
 use super::entries::{Entries, layer};
 use super::setting::Verdict;
 use super::tls;
-
-/// Keys that ask for TLS that is not served, where they are true; without any, the rest of `ssl.*` does nothing in Java
-/// either.
-static TLS_SWITCHES: [&Key<bool>; 2] = [&keys::ADMIN_PORT_UNIFICATION, &keys::ADMIN_FORCE_HTTPS];
 
 /// Gives every entry its verdict, and says why.
 pub(super) fn settle(entries: &mut Entries) {
@@ -107,7 +103,7 @@ fn is_of_absent_provider(entries: &Entries, row: &Row) -> bool {
 fn is_of_absent_tls(entries: &Entries, row: &Row) -> bool {
     match row.name {
         keys::SSL => false,
-        name if name.starts_with("ssl.quorum.") => !tls::serves_servers(entries),
+        name if name.starts_with("ssl.quorum.") => !tls::takes_quorum_stores(entries),
         name => name.starts_with("ssl.") && !tls::serves_clients(entries),
     }
 }
@@ -120,7 +116,6 @@ fn is_nothing_missed(entries: &Entries, at: usize, row: &Row) -> bool {
         name if name.starts_with("admin.") && !entries.get(&keys::ADMIN_ENABLED) => true,
         _ if is_of_absent_provider(entries, row) => true,
         keys::AUTH_PROVIDER => classes::SERVED_AUTH_PROVIDERS.contains(&text),
-        keys::SSL => !TLS_SWITCHES.iter().any(|key| entries.get(key)),
         _ => row.is_default(text),
     }
 }

@@ -9,7 +9,7 @@ use super::super::{AdminConfig, Config, FourLetterWords, Loader, MetricsConfig, 
 use super::classes;
 use super::entries::{Entries, java_trim};
 use super::lines::Lines;
-use super::shown;
+use super::{shown, tls};
 use crate::tree::ExtendedTypes;
 
 /// Words of `FourLetterCommands`.
@@ -144,7 +144,9 @@ pub(super) fn admin(entries: &mut Entries, client_host: Option<&str>) -> AdminCo
         entries.warn(keys::ADMIN_COMMAND_URL.name, message);
     }
     AdminConfig {
-        enabled: entries.get(&keys::ADMIN_ENABLED) && !entries.get(&keys::ADMIN_FORCE_HTTPS),
+        enabled: entries.get(&keys::ADMIN_ENABLED),
+        tls: tls::admin(entries),
+        force_https: entries.get(&keys::ADMIN_FORCE_HTTPS),
         address: without_brackets(&address).to_owned(),
         port: entries.get(&keys::ADMIN_PORT),
         command_url: format!("/{}", url.trim_matches('/')),

@@ -357,7 +357,6 @@ fn warnings_of_keys_without_effect() {
     }
     assert_eq!(said(&with("snapCount=7\nsnapCount=7\n"), Severity::Warning), [""; 0]);
     for (missed, expected) in [
-        ("admin.forceHttps=true\n", 1),
         ("admin.commandURL=c\n", 1),
         ("observerMasterPort=2191\n", 1),
         ("oraclePath=none\n", 1),

@@ -81,8 +81,19 @@ pub(super) fn serves_clients(entries: &Entries) -> bool {
 }
 
 /// True if connections between servers have TLS, or may.
-pub(super) fn serves_servers(entries: &Entries) -> bool {
+fn serves_servers(entries: &Entries) -> bool {
     entries.get(&keys::SSL_QUORUM) || entries.get(&keys::PORT_UNIFICATION)
+}
+
+/// True if HTTP is served with TLS, or may be.
+fn serves_admin(entries: &Entries) -> bool {
+    let is_asked = entries.get(&keys::ADMIN_FORCE_HTTPS) || entries.get(&keys::ADMIN_PORT_UNIFICATION);
+    is_asked && entries.get(&keys::ADMIN_ENABLED)
+}
+
+/// True if anything takes the stores of `ssl.quorum.*`.
+pub(super) fn takes_quorum_stores(entries: &Entries) -> bool {
+    serves_servers(entries) || serves_admin(entries)
 }
 
 /// What clients' ports need for TLS; `None` where none has it, or where something is wrong.
@@ -97,7 +108,20 @@ pub(super) fn clients(entries: &mut Entries) -> Option<TlsConfig> {
     }
     let is_port = entries.is_given(&keys::SECURE_CLIENT_PORT);
     let asks = if is_port { keys::SECURE_CLIENT_PORT.name } else { keys::CLIENT_PORT_UNIFICATION.name };
-    of_family(entries, &CLIENTS, asks)
+    let client_auth = client_auth(entries, CLIENTS.client_auth);
+    of_family(entries, &CLIENTS, asks, client_auth)
+}
+
+/// What HTTPS needs; `None` where it is not asked for, or where something is wrong. Source: `JettyAdminServer`.
+pub(super) fn admin(entries: &mut Entries) -> Option<TlsConfig> {
+    if !serves_admin(entries) {
+        return None;
+    }
+    let is_forced = entries.get(&keys::ADMIN_FORCE_HTTPS);
+    let asks = if is_forced { keys::ADMIN_FORCE_HTTPS.name } else { keys::ADMIN_PORT_UNIFICATION.name };
+    let client_auth =
+        if entries.get(&keys::ADMIN_NEED_CLIENT_AUTH) { ClientAuth::Need } else { ClientAuth::None };
+    of_family(entries, &SERVERS, asks, client_auth)
 }
 
 /// What connections between servers need for TLS; `None` where none has it, or where something is wrong.
@@ -107,18 +131,23 @@ pub(super) fn servers(entries: &mut Entries) -> Option<TlsConfig> {
     }
     let asks =
         if entries.get(&keys::SSL_QUORUM) { keys::SSL_QUORUM.name } else { keys::PORT_UNIFICATION.name };
-    of_family(entries, &SERVERS, asks)
+    let client_auth = client_auth(entries, SERVERS.client_auth);
+    of_family(entries, &SERVERS, asks, client_auth)
 }
 
 /// `asks` is the key that asks for TLS.
-fn of_family(entries: &mut Entries, family: &Family, asks: &'static str) -> Option<TlsConfig> {
+fn of_family(
+    entries: &mut Entries,
+    family: &Family,
+    asks: &'static str,
+    client_auth: ClientAuth,
+) -> Option<TlsConfig> {
     let key_store = store(entries, &family.key_store);
     if !entries.is_given(family.key_store.location) {
         let name = family.key_store.location.name;
         entries.fault(asks, format!("{name} is not set: a server with TLS needs a certificate and its key"));
     }
     let trust_store = store(entries, &family.trust_store);
-    let client_auth = client_auth(entries, family.client_auth);
     if client_auth != ClientAuth::None && !entries.is_given(family.trust_store.location) {
         let message = format!(
             "{} is not set: no certificate of another side could be checked; set it, or {}=none",

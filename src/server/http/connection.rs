@@ -1,6 +1,7 @@
 //! One connection, its time limits, and which one goes where there are too many.
 
 use super::super::preflight::HTTP_CONNECTIONS_MAX;
+use super::https::Https;
 use super::site::{Port, Site};
 use super::stream::Watched;
 use hyper::Request;
@@ -11,10 +12,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -38,6 +41,7 @@ const TRANSFER_MAX: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Connections {
     port: Port,
+    https: Option<Rc<Https>>,
     idle: Duration,
     next: Cell<u64>,
     open: RefCell<BTreeMap<u64, Open>>,
@@ -111,8 +115,8 @@ impl Drop for Busy {
 
 impl Connections {
     /// Connections to a port, which are closed when nothing has moved on them for `idle`.
-    pub fn new(port: Port, idle: Duration) -> Self {
-        Self { port, idle, next: Cell::new(0), open: RefCell::default() }
+    pub fn new(port: Port, https: Option<Rc<Https>>, idle: Duration) -> Self {
+        Self { port, https, idle, next: Cell::new(0), open: RefCell::default() }
     }
 
     /// Closes a connection if one more would be too many: the one that has been without a request for longest, or, if all
@@ -144,58 +148,81 @@ impl Connections {
             moved: Rc::new(Cell::new(now)),
         });
         self.open.borrow_mut().insert(number, Open { state: state.clone(), task: None });
-        let (all, port, idle) = (self.clone(), self.port, self.idle);
+        let all = self.clone();
         let task = tokio::task::spawn_local(async move {
-            serve(stream, peer, site, port, state, idle).await;
+            all.serve_until_idle(stream, peer, site, state).await;
             all.open.borrow_mut().remove(&number);
         });
         if let Some(open) = self.open.borrow_mut().get_mut(&number) {
             open.task = Some(task);
         }
     }
-}
 
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    site: Rc<Site>,
-    port: Port,
-    state: Rc<State>,
-    idle: Duration,
-) {
-    let io = TokioIo::new(Watched::new(stream, state.moved.clone()));
-    let asked = state.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answer_max = if site.is_transfer(request.uri().path()) { TRANSFER_MAX } else { ANSWER_MAX };
-        let (site, busy) = (site.clone(), Busy::new(&asked, answer_max));
-        async move {
-            let mut answer = site.answer(request, peer, port).await;
-            busy.sends();
-            answer.body_mut().hold(busy);
-            Ok::<_, Infallible>(answer)
-        }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(idle)
-        .max_headers(HEADERS_MAX)
-        .max_header_size(HEADER_BYTES_MAX)
-        .max_buf_size(BUFFER_BYTES)
-        .serve_connection(io, service);
-    let served = async {
-        if let Err(error) = served.await {
-            log::debug!(target: "http", "closed: peer={peer} why={}", crate::admin::Text(&error));
-        }
-    };
-    let overdue = async {
-        loop {
-            let (at, now) = (state.ends_at(idle), Instant::now());
-            if at <= now {
-                return log::debug!(target: "http", "closed: peer={peer} why=idle");
+    /// Serves a connection until it ends, or nothing has moved on it for too long.
+    async fn serve_until_idle(&self, stream: TcpStream, peer: SocketAddr, site: Rc<Site>, state: Rc<State>) {
+        let idle = self.idle;
+        let served = async {
+            if let Err(why) = self.serve_any(stream, peer, site, &state).await {
+                log::debug!(target: "http", "closed: peer={peer} why={}", crate::admin::Text(&why));
             }
-            // The phase may change meanwhile, and the end with it.
-            tokio::time::sleep_until(at.min(now + idle).into()).await;
+        };
+        let overdue = async {
+            loop {
+                let (at, now) = (state.ends_at(idle), Instant::now());
+                if at <= now {
+                    return log::debug!(target: "http", "closed: peer={peer} why=idle");
+                }
+                // The phase may change meanwhile, and the end with it.
+                tokio::time::sleep_until(at.min(now + idle).into()).await;
+            }
+        };
+        futures_lite::future::or(pin!(served), pin!(overdue)).await;
+    }
+
+    /// Serves a connection with or without TLS.
+    async fn serve_any(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        site: Rc<Site>,
+        state: &Rc<State>,
+    ) -> Result<(), Box<dyn Error>> {
+        let https = match &self.https {
+            Some(https) if https.is_for(&stream).await? => Some(https),
+            _ => None,
+        };
+        let stream = Watched::new(stream, state.moved.clone());
+        match https {
+            Some(https) => self.serve_http(https.accept(stream).await?, peer, site, state).await,
+            None => self.serve_http(stream, peer, site, state).await,
         }
-    };
-    futures_lite::future::or(pin!(served), pin!(overdue)).await;
+    }
+
+    async fn serve_http(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        peer: SocketAddr,
+        site: Rc<Site>,
+        state: &Rc<State>,
+    ) -> Result<(), Box<dyn Error>> {
+        let (asked, port) = (state.clone(), self.port);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let answer_max = if site.is_transfer(request.uri().path()) { TRANSFER_MAX } else { ANSWER_MAX };
+            let (site, busy) = (site.clone(), Busy::new(&asked, answer_max));
+            async move {
+                let mut answer = site.answer(request, peer, port).await;
+                busy.sends();
+                answer.body_mut().hold(busy);
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.idle)
+            .max_headers(HEADERS_MAX)
+            .max_header_size(HEADER_BYTES_MAX)
+            .max_buf_size(BUFFER_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        Ok(served.await?)
+    }
 }

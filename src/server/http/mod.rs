@@ -12,6 +12,7 @@
 //! | `mod.rs` | the thread: it binds the port, and accepts |
 //! | `connection.rs` | one connection, its time limits, and which one goes where there are too many |
 //! | `stream.rs` | a socket that notes when bytes moved, and a body in pieces |
+//! | `https.rs` | TLS of the same port |
 //! | `router.rs` | method and path into what is asked |
 //! | `site.rs` | the answers |
 //! | `transfer.rs` | `snapshot` and `restore`: whole trees |
@@ -31,6 +32,7 @@ mod authorization;
 mod connection;
 mod console;
 mod export;
+mod https;
 mod import;
 mod router;
 mod site;
@@ -39,6 +41,7 @@ mod transfer;
 
 pub use ask::Server;
 
+use self::https::Https;
 use super::logging::{Text, provoked};
 use super::start_up::StartUp;
 use super::{Clock, helper, listener};
@@ -109,15 +112,16 @@ fn serve(config: &Config, site: impl FnOnce() -> Site) -> io::Result<()> {
         .max_blocking_threads(RENDERERS)
         .thread_name("zkfast-http-out")
         .build()?;
+    let https = Https::new(&config.admin).map_err(io::Error::other)?.map(Rc::new);
     let (admin, metrics) = {
         let _entered = runtime.enter();
         (admin_listener(&config.admin), metrics_listener(&config.metrics))
     };
     let (site, idle) = (Rc::new(site()), Duration::from_millis(config.admin.idle_timeout_ms.into()));
     let all = tokio::task::LocalSet::new();
-    for (listener, port) in [(admin, Port::Admin), (metrics, Port::Metrics)] {
+    for (listener, port, https) in [(admin, Port::Admin, https), (metrics, Port::Metrics, None)] {
         if let Some(listener) = listener {
-            all.spawn_local(accept(listener, site.clone(), Rc::new(Connections::new(port, idle))));
+            all.spawn_local(accept(listener, site.clone(), Rc::new(Connections::new(port, https, idle))));
         }
     }
     runtime.block_on(all);

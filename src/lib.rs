@@ -179,4 +179,7 @@ pub mod docs {
 
     #[doc = page!("docs/security.md")]
     pub mod security {}
+
+    #[doc = page!("docs/sasl.md")]
+    pub mod sasl {}
 }

@@ -280,6 +280,11 @@ impl Loader for Files {
         Path::new(path).is_file()
     }
 
+    fn is_private(&self, path: &str) -> bool {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 == 0)
+    }
+
     fn resolve(&self, host: &str) -> io::Result<()> {
         let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         (host, 0).to_socket_addrs()?.next().map(drop).ok_or_else(none)

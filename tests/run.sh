@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli cli lecture offline metrics prometheus audit admin tls console restore size large packages"
+STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli sasl cli lecture offline metrics prometheus audit admin tls console restore size large packages"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -40,6 +40,7 @@ benches   every benchmark runs once (cargo bench -- --test)
 kazoo     kazoo's own test suite (tests/compat/kazoo)
 kazoo3    the same against three servers that form one service
 zkcli     ZooKeeper's own command line (tests/compat/zkcli.py)
+sasl      SASL of clients and between servers, beside and with Apache ZooKeeper (tests/compat/sasl.py, quorum_sasl.py)
 cli       the same verbs in it and in `zkfast cli`, what they print and do (tests/compat/cli.py)
 lecture   leader election with SIGKILL by three processes (tests/compat/lecture.py)
 offline   zkfast log and zkfast snapshot beside ZooKeeper's own tools, on ZooKeeper's files (tests/compat/offline.py)
@@ -95,6 +96,13 @@ packages() {
   return $status
 }
 
+sasl() {
+  local status=0
+  "$ZKFAST_PYTHON" tests/compat/sasl.py || status=1
+  "$ZKFAST_PYTHON" tests/compat/quorum_sasl.py || status=1
+  return $status
+}
+
 # Test programs in Rust are built with little optimization, which takes a tenth of the time of a release build. The servers
 # that they start are the release build.
 step() {
@@ -120,6 +128,7 @@ step() {
     kazoo) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py ;;
     kazoo3) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py --servers 3 ;;
     zkcli) "$ZKFAST_PYTHON" tests/compat/zkcli.py ;;
+    sasl) sasl ;;
     cli) "$ZKFAST_PYTHON" tests/compat/cli.py ;;
     lecture) "$ZKFAST_PYTHON" tests/compat/lecture.py ;;
     offline) "$ZKFAST_PYTHON" tests/compat/offline.py ;;
@@ -138,7 +147,7 @@ step() {
 
 needs() {
   case $1 in
-    test | epoll | cli | offline | metrics | prometheus | audit | admin | restore | console | tls | packages) echo build setup ;;
+    test | epoll | sasl | cli | offline | metrics | prometheus | audit | admin | restore | console | tls | packages) echo build setup ;;
     kazoo | kazoo3 | zkcli | lecture | size | large) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }

@@ -1,8 +1,9 @@
 //! An access control list as znodes share it, with an index where it is long.
 
 use super::ip::{Address, Range};
+use super::sasl::{self, SaslPolicy};
 use super::{Policy, is_world};
-use crate::proto::acl::{Acl, Id, Perms};
+use crate::proto::acl::{Acl, Id, Perms, SUPER};
 use foldhash::fast::FixedState;
 use hashbrown::hash_table::Entry;
 use hashbrown::{HashMap, HashTable};
@@ -77,6 +78,18 @@ impl Index {
         found.map_or(Perms(0), |(_, perms)| *perms)
     }
 
+    /// What is permitted to `id` of scheme `sasl`.
+    fn of_sasl(&self, entries: &[Acl], id: &Id, policy: &SaslPolicy) -> Perms {
+        if &*id.id == sasl::SUPER_USER {
+            let of_scheme = entries.iter().filter(|entry| entry.id.scheme == id.scheme);
+            return of_scheme.fold(Perms(0), |all, entry| all.or(entry.perms));
+        }
+        let any =
+            policy.any_user.as_ref().map(|any| Id { scheme: id.scheme.clone(), id: any.as_str().into() });
+        let of_any = any.map_or(Perms(0), |any| self.of_id(entries, &any));
+        self.of_id(entries, id).or(of_any)
+    }
+
     /// What is permitted to the peer at `address`.
     fn of_address(&self, address: &str) -> Perms {
         let Some(address) = Address::parse(address) else { return Perms(0) };
@@ -107,7 +120,7 @@ impl Policy {
     }
 
     fn permits_long(&self, list: &AclList, wanted: Perms, ids: &[Id]) -> bool {
-        if list.entries.is_empty() || self.skip_acl || ids.iter().any(|id| &*id.scheme == super::SUPER) {
+        if list.entries.is_empty() || self.skip_acl || ids.iter().any(|id| &*id.scheme == SUPER) {
             return true;
         }
         let index = list.index();
@@ -115,6 +128,7 @@ impl Policy {
             || ids.iter().any(|id| {
                 let perms = match &*id.scheme {
                     "ip" => index.of_address(&id.id),
+                    "sasl" if self.sasl.is_scheme => index.of_sasl(&list.entries, id, &self.sasl),
                     scheme if self.is_authenticated(scheme) => index.of_id(&list.entries, id),
                     _ => return false,
                 };
@@ -172,6 +186,7 @@ mod tests {
             acl(1, "digest", "a:1"),
             acl(2, "digest", "a:1"),
             acl(4, "sasl", "a:1"),
+            acl(2, "sasl", "all"),
             acl(8, "ip", "10.0.0.0/8"),
             acl(16, "ip", "10.1.2.3"),
             acl(2, "ip", "::1/64"),
@@ -188,6 +203,8 @@ mod tests {
             Id::new("digest", "many:77"),
             Id::new("digest", "no-one"),
             Id::new("sasl", "a:1"),
+            Id::new("sasl", "ann"),
+            Id::new("sasl", "super"),
             Id::new("ip", "10.1.2.3"),
             Id::new("ip", "10.9.9.9"),
             Id::new("ip", "11.1.1.1"),
@@ -202,6 +219,15 @@ mod tests {
             Policy::default(),
             Policy { digest_enabled: false, ..Policy::default() },
             Policy { skip_acl: true, ..Policy::default() },
+            Policy { sasl: SaslPolicy { is_scheme: true, ..SaslPolicy::default() }, ..Policy::default() },
+            Policy {
+                sasl: SaslPolicy {
+                    is_scheme: true,
+                    any_user: Some("all".to_owned()),
+                    ..SaslPolicy::default()
+                },
+                ..Policy::default()
+            },
         ];
         for entries in lists {
             let list = AclList::from(entries.clone());

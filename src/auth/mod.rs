@@ -1,4 +1,4 @@
-//! Who a connection is and what it may do: the schemes `world`, `digest` and `ip`, and the check of
+//! Who a connection is and what it may do: the schemes `world`, `digest`, `ip`, `x509` and `sasl`, and the check of
 //! access control lists.
 //!
 //! Callers check a list through [`AclList`] (`list`), which has an index where the list is long; `digest` and
@@ -14,20 +14,21 @@
 mod digest;
 mod ip;
 mod list;
+pub mod sasl;
+mod secret;
 mod x509;
 
 pub use digest::DigestAlgorithm;
 pub use ip::{ip_text_v4, ip_text_v6};
 pub use list::AclList;
+pub use secret::Secret;
 
-use crate::proto::acl::{Acl, Id, Perms, RawAcl};
+use crate::proto::acl::{Acl, Id, Perms, RawAcl, SUPER};
 use crate::proto::error::ErrorCode;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
+use sasl::SaslPolicy;
 use std::borrow::Cow;
-
-/// The id that passes every check has this scheme.
-const SUPER: &str = "super";
 
 /// An auth packet that adds nothing. The client gets [`ErrorCode::AuthFailed`] and is disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,8 @@ pub struct Policy {
     pub skip_acl: bool,
     /// Whether scheme x509 exists: clients have TLS. Source: `QuorumPeerConfig.configureSSLAuth`.
     pub x509_enabled: bool,
+    /// Scheme sasl.
+    pub sasl: SaslPolicy,
 }
 
 impl Default for Policy {
@@ -58,6 +61,7 @@ impl Default for Policy {
             digest_enabled: true,
             skip_acl: false,
             x509_enabled: false,
+            sasl: SaslPolicy::default(),
         }
     }
 }
@@ -130,6 +134,7 @@ impl Policy {
                 "digest" if self.digest_enabled => digest::is_valid(needed(&id)?),
                 "ip" => ip::is_valid(needed(&id)?),
                 "x509" if self.x509_enabled => x509::is_valid(needed(&id)?),
+                "sasl" if self.sasl.is_scheme => sasl::is_valid(needed(&id)?),
                 _ => false,
             };
             if !valid {
@@ -166,6 +171,7 @@ impl Policy {
     fn matches(&self, id: &Id, expression: &str) -> bool {
         match &*id.scheme {
             "ip" => ip::matches(&id.id, expression),
+            "sasl" => self.sasl.is_scheme && self.sasl.matches(&id.id, expression),
             scheme => self.is_authenticated(scheme) && *id.id == *expression,
         }
     }
@@ -174,8 +180,9 @@ impl Policy {
     fn is_authenticated(&self, scheme: &str) -> bool {
         match scheme {
             "digest" => self.digest_enabled,
-            // Only a listener that speaks them gives out such ids.
-            "sasl" | "x509" => true,
+            // Only a listener that has TLS gives out such ids.
+            "x509" => true,
+            "sasl" => self.sasl.is_scheme,
             _ => false,
         }
     }
@@ -185,7 +192,8 @@ impl Policy {
     pub fn client_infos(&self, ids: &[Id]) -> Vec<(String, String)> {
         let user = |id: &Id| match &*id.scheme {
             "digest" if self.digest_enabled => digest::user(&id.id).to_owned(),
-            "ip" | "sasl" | "x509" => id.id.to_string(),
+            "ip" | "x509" => id.id.to_string(),
+            "sasl" if self.sasl.is_scheme => id.id.to_string(),
             _ => String::new(),
         };
         ids.iter().map(|id| (id.scheme.to_string(), user(id))).collect()

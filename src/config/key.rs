@@ -83,9 +83,6 @@ pub(crate) enum Fate {
     Refused(&'static str),
     /// The server does not start when it is true.
     RefusedWhenTrue(&'static str),
-    /// A member of an ensemble does not start when it is true, since zkfast lacks this. A server alone starts: a warning when
-    /// it is true, a note otherwise.
-    RefusedInEnsemble(&'static str),
 }
 
 /// Which numbers a key takes, and what the server does with others.
@@ -308,10 +305,6 @@ impl Row {
         Self { fate: Fate::RefusedWhenTrue(why), ..self }
     }
 
-    pub(crate) const fn refused_in_ensemble(self, lacks: &'static str) -> Self {
-        Self { fate: Fate::RefusedInEnsemble(lacks), ..self }
-    }
-
     pub(crate) const fn about(self, about: &'static str) -> Self {
         Self { about, ..self }
     }
@@ -366,9 +359,6 @@ impl Row {
             Fate::MissingWhenTrue(why) => format!("no effect, `true` warns: {why}"),
             Fate::Refused(why) => format!("refused: {why}"),
             Fate::RefusedWhenTrue(why) => format!("`true` is refused: {why}"),
-            Fate::RefusedInEnsemble(lacks) => format!(
-                "no effect on a server alone, where `true` warns; a member of an ensemble refuses `true`: zkfast has no {lacks}"
-            ),
         };
         let limit = match self.limit {
             Limit::Any => String::new(),

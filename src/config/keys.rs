@@ -22,6 +22,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Row> {
         _ if name.starts_with("metricsProvider.") => "metricsProvider.*",
         _ if name.starts_with("ssl.") => SSL,
         _ if name.starts_with("authProvider.") => AUTH_PROVIDER,
+        _ if name.starts_with("superUser.") => SASL_SUPER_USERS,
         _ => return None,
     };
     KEYS.iter().find(|row| row.name == family)
@@ -51,6 +52,10 @@ pub fn keys_as_markdown() -> String {
 pub(crate) const SSL: &str = "ssl.*";
 /// Family of the schemes of authentication.
 pub(crate) const AUTH_PROVIDER: &str = "authProvider.*";
+/// Who is super by SASL.
+pub(crate) const SASL_SUPER_USER: &str = "superUser";
+/// Family of others who are.
+pub(crate) const SASL_SUPER_USERS: &str = "superUser.N";
 
 /// Makes the table, and a [`Key`] for each row that has a name and a type: those whose values the reader takes.
 macro_rules! keys {
@@ -94,7 +99,7 @@ keys! {
     DIGEST_AUTH: bool = property("DigestAuthenticationProvider.enabled", prop_bool(true)).about("Scheme digest.");
     ENFORCE_AUTH: bool = property("enforce.auth.enabled", prop_bool(false)).about("Sessions must authenticate before anything else.");
     ENFORCE_AUTH_SCHEMES: Option<String> = property("enforce.auth.schemes", absent(Kind::Text)).about("Schemes that satisfy enforce.auth.enabled, by commas.");
-    _ = property("sessionRequireClientSASLAuth", prop_bool(false)).refused_when_true("SASL is not served yet, so no client could do anything").about("Sessions must authenticate by SASL.");
+    SESSION_REQUIRES_SASL: bool = property("sessionRequireClientSASLAuth", prop_bool(false)).about("Sessions must authenticate by SASL before anything else; `enforce.auth.*` do not count then. It wants an `authProvider.*` with SASLAuthenticationProvider, and a JAAS file.");
     CONTAINER_CHECK_INTERVAL: u32 = jvm("znode.container.checkIntervalMs", prop_int(60_000)).at_least(1).about("Time between sweeps of containers and TTL nodes, ms.");
     CONTAINER_MAX_PER_MINUTE: u32 = jvm("znode.container.maxPerMinute", prop_int(10_000)).at_least(1).about("Containers and TTL nodes deleted per minute at most.");
     CONTAINER_MAX_NEVER_USED: u64 = jvm("znode.container.maxNeverUsedIntervalMs", prop_long(0)).not_negative().about("Age at which a container that never had a child is deleted, ms; 0 is never.");
@@ -290,29 +295,30 @@ keys! {
     QUORUM_HANDSHAKE_TIMEOUT: u32 = property("ssl.quorum.handshakeDetectionTimeoutMillis", prop_int(5000)).at_least(1).about("Time that a server which connects has for its handshake, ms.");
     _ = property("fips-mode", prop_bool(true)).moot("the versions and cipher suites that are served are the same").about("FIPS rules for TLS.");
     _ = property(SSL, absent(Kind::Secret)).missing("zkfast has no such setting").about("Other settings of TLS.");
-    _ = property(AUTH_PROVIDER, absent(Kind::Text)).missing("schemes are world, auth, digest, ip, and x509 where clients have TLS; SASL is not served yet").about("Java class of an authentication scheme.");
+    _ = property(AUTH_PROVIDER, absent(Kind::Text)).missing("schemes are world, auth, digest, ip, x509 where clients have TLS, and sasl where a key names its class").about("Java class of an authentication scheme.");
     X509_SUPER_USER: Option<String> = property("X509AuthenticationProvider.superUser", absent(Kind::Text)).about("Subject of the certificate of the super user, as scheme x509 has it.");
-    _ = property("superUser", absent(Kind::Text)).missing("SASL is not served yet").about("Super user by SASL.");
-    _ = property("SASLAuthenticationProvider.superPassword", absent(Kind::Secret)).missing("SASL is not served yet").about("Password of the super user by SASL.");
-    _ = property("letAnySaslUserDoX", absent(Kind::Text)).missing("SASL is not served yet").about("A SASL user who may do anything.");
-    _ = property("allowSaslFailedClients", prop_bool(false)).moot("SASL is not served yet").about("Clients whose SASL failed may stay.");
+    _ = property(SASL_SUPER_USER, absent(Kind::Text)).about("Id of scheme sasl whose client is the super user.");
+    _ = property(SASL_SUPER_USERS, absent(Kind::Text)).about("Another one.");
+    SASL_SUPER_PASSWORD: Option<String> = property("SASLAuthenticationProvider.superPassword", absent(Kind::Secret)).about("Password of user `super` in place of the one in the JAAS file, which must have that user.");
+    ANY_SASL_USER: Option<String> = property("letAnySaslUserDoX", absent(Kind::Text)).about("Entries of scheme sasl with this id mean every client that has authenticated by SASL.");
+    ALLOW_SASL_FAILED: bool = property("allowSaslFailedClients", prop_bool(false)).about("Clients whose SASL failed stay, without an id, unless SASL is required of them.");
     USE_FORWARDED_FOR: bool = property("IPAuthenticationProvider.usexforwardedfor", prop_bool(false)).about("Trust X-Forwarded-For over HTTP, for scheme `ip` there.");
     _ = property("ensembleAuthName", absent(Kind::Text)).missing("scheme ensemble is not served").about("Names an ensemble answers to.");
-    _ = jvm("java.security.auth.login.config", absent(Kind::Text)).missing("SASL is not served yet").about("JAAS file.");
-    _ = property("sasl.serverconfig", text("Server")).moot("SASL is not served yet").about("Section of the JAAS file.");
-    _ = property("kinit", text("/usr/bin/kinit")).moot("SASL is not served yet").about("Path of kinit.");
-    _ = property("requireKerberosConfig", prop_bool(false)).moot("SASL is not served yet").about("Kerberos must be configured.");
-    _ = property("kerberos.removeHostFromPrincipal", prop_bool(false)).moot("SASL is not served yet").about("Kerberos names without host.");
-    _ = property("kerberos.removeRealmFromPrincipal", prop_bool(false)).moot("SASL is not served yet").about("Kerberos names without realm.");
-    _ = property("kerberos.canonicalizeHostNames", prop_bool(false)).moot("SASL is not served yet").about("Resolve names for Kerberos.");
-    _ = property("kerberos.minReLoginTimeMs", prop_long(60_000)).moot("SASL is not served yet").about("Time between Kerberos logins, ms.");
-    _ = property("security.auth_to_local", text("DEFAULT")).moot("SASL is not served yet").about("Kerberos name rules.");
-    QUORUM_SASL: bool = file("quorum.auth.enableSasl", boolean(false)).missing_when_true("SASL between servers is not there yet").about("SASL between peers.");
-    SERVER_REQUIRES_SASL: bool = file("quorum.auth.serverRequireSasl", boolean(false)).refused_in_ensemble("SASL between servers").about("SASL between peers is required. `true` is refused unless `quorum.auth.enableSasl` and `quorum.auth.learnerRequireSasl` are true, as in Java.");
-    LEARNER_REQUIRES_SASL: bool = file("quorum.auth.learnerRequireSasl", boolean(false)).refused_in_ensemble("SASL between servers").about("SASL between peers is required. `true` is refused unless `quorum.auth.enableSasl` is true, as in Java.");
-    _ = file("quorum.auth.server.saslLoginContext", text("QuorumServer")).moot("SASL is not served yet").about("Section of the JAAS file.");
-    _ = file("quorum.auth.learner.saslLoginContext", text("QuorumLearner")).moot("SASL is not served yet").about("Section of the JAAS file.");
-    _ = file("quorum.auth.kerberos.servicePrincipal", text("zkquorum/localhost")).moot("SASL is not served yet").about("Kerberos principal of peers.");
+    JAAS_FILE: Option<String> = jvm("java.security.auth.login.config", absent(Kind::Text)).about("JAAS file: users and passwords of SASL.");
+    SERVER_SECTION: String = property("sasl.serverconfig", text("Server")).about("Section of the JAAS file for clients.");
+    _ = property("kinit", text("/usr/bin/kinit")).moot("Kerberos is not served yet").about("Path of kinit.");
+    _ = property("requireKerberosConfig", prop_bool(false)).moot("Kerberos is not served yet").about("Kerberos must be configured.");
+    REMOVE_HOST: bool = property("kerberos.removeHostFromPrincipal", prop_bool(false)).moot("Kerberos is not served yet").about("Kerberos names without host.");
+    REMOVE_REALM: bool = property("kerberos.removeRealmFromPrincipal", prop_bool(false)).moot("Kerberos is not served yet").about("Kerberos names without realm.");
+    _ = property("kerberos.canonicalizeHostNames", prop_bool(false)).moot("Kerberos is not served yet").about("Resolve names for Kerberos.");
+    _ = property("kerberos.minReLoginTimeMs", prop_long(60_000)).moot("Kerberos is not served yet").about("Time between Kerberos logins, ms.");
+    _ = property("security.auth_to_local", text("DEFAULT")).moot("Kerberos is not served yet").about("Kerberos name rules.");
+    QUORUM_SASL: bool = file("quorum.auth.enableSasl", boolean(false)).about("SASL between servers; it wants a JAAS file.");
+    SERVER_REQUIRES_SASL: bool = file("quorum.auth.serverRequireSasl", boolean(false)).about("Servers that do not authenticate are kept out. It wants `quorum.auth.enableSasl` and `quorum.auth.learnerRequireSasl`.");
+    LEARNER_REQUIRES_SASL: bool = file("quorum.auth.learnerRequireSasl", boolean(false)).about("This server authenticates where it connects to another one. It wants `quorum.auth.enableSasl`.");
+    QUORUM_SERVER_SECTION: String = file("quorum.auth.server.saslLoginContext", text("QuorumServer")).about("Section of the JAAS file with the users that other servers may be.");
+    QUORUM_LEARNER_SECTION: String = file("quorum.auth.learner.saslLoginContext", text("QuorumLearner")).about("Section of the JAAS file with the user that this server is to others.");
+    _ = file("quorum.auth.kerberos.servicePrincipal", text("zkquorum/localhost")).moot("Kerberos is not served yet").about("Kerberos principal of peers.");
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod client;
 mod cores;
 mod ensemble;
 mod finding;
+mod jaas;
 #[cfg(test)]
 mod java_cases;
 mod key;
@@ -28,10 +29,12 @@ mod number;
 pub mod properties;
 mod read;
 mod reading;
+mod sasl;
 mod suggest;
 mod tls;
 
 use crate::auth::DigestAlgorithm;
+use crate::auth::sasl::SaslPolicy;
 use crate::tree::ExtendedTypes;
 use std::io;
 use std::path::PathBuf;
@@ -43,6 +46,7 @@ pub use ensemble::{ClientAddress, Ensemble, PeerAddress, Role, Server};
 pub use finding::{Finding, Origin, Severity};
 pub use keys::keys_as_markdown;
 pub use read::{Loaded, Setting, Verdict, load};
+pub use sasl::QuorumSasl;
 pub use suggest::suggestion;
 pub use tls::{ClientAuth, Password, Secret, StoreConfig, StoreKind, TlsConfig, TlsVersions};
 
@@ -60,6 +64,12 @@ pub trait Loader {
 
     /// True if there is a plain file at `path`.
     fn is_file(&self, path: &str) -> bool;
+
+    /// False if other users of the host may read or write the file at `path`.
+    fn is_private(&self, path: &str) -> bool {
+        let _ = path;
+        true
+    }
 
     /// Looks whether a host name has an address now.
     ///
@@ -326,9 +336,13 @@ pub struct Config {
     pub digest_alg: DigestAlgorithm,
     /// `DigestAuthenticationProvider.enabled`
     pub digest_auth_enabled: bool,
-    /// `enforce.auth.enabled` and `enforce.auth.schemes`: a session must authenticate by one of these
+    /// `enforce.auth.enabled` and `enforce.auth.schemes`, or `sessionRequireClientSASLAuth`: a session must authenticate by one of these
     /// before anything else; `None` is off
     pub enforce_auth_schemes: Option<Vec<String>>,
+    /// SASL of clients: the JAAS file's section for the server, and the keys of scheme `sasl`
+    pub sasl: SaslPolicy,
+    /// `quorum.auth.*`: SASL between servers; `None` where it is off
+    pub quorum_sasl: Option<QuorumSasl>,
     /// `znode.container.checkIntervalMs`
     pub container_check_interval_ms: u32,
     /// `znode.container.maxPerMinute`

@@ -43,6 +43,9 @@ impl fmt::Display for Perms {
     }
 }
 
+/// The id that passes every check has this scheme.
+pub const SUPER: &str = "super";
+
 /// Who: a scheme and what the scheme makes of the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Id {

@@ -1,6 +1,7 @@
 //! Settings of views and of the commit side: ZooKeeper's defaults, and what a configuration says.
 
 use crate::admin::Whitelist;
+use crate::auth::sasl::NonceKey;
 use crate::config::Config;
 use crate::tree::ExtendedTypes;
 
@@ -105,6 +106,8 @@ pub struct ViewSettings {
     pub trace_one_in: u32,
     /// The user that the server runs as, if there is an audit log.
     pub audit_user: Option<String>,
+    /// What nonces of SASL are made of.
+    pub nonce_key: NonceKey,
 }
 
 impl ViewSettings {
@@ -122,11 +125,12 @@ impl ViewSettings {
             slow_request_us: u64::MAX,
             trace_one_in: 0,
             audit_user: None,
+            nonce_key: NonceKey::default(),
         }
     }
 
     /// What a configuration says. The shell adds what only it knows: [`Self::audit_user`].
-    pub fn of(config: &Config, number: u16, hash_seed: u64) -> Self {
+    pub fn of(config: &Config, number: u16, hash_seed: u64, nonce_key: NonceKey) -> Self {
         let words = config.four_letter_words.words().map_or_else(|| "*".to_owned(), |words| words.join(","));
         Self {
             number,
@@ -143,6 +147,7 @@ impl ViewSettings {
             },
             trace_one_in: config.trace_one_in,
             audit_user: None,
+            nonce_key,
         }
     }
 }

@@ -3,10 +3,9 @@
 use super::files::DataDir;
 use super::helper;
 use super::logging::{Text, provoked};
-use super::peers::{self, Bound, Peers, Piece, Waiter};
+use super::peers::{self, Bound, Guards, Peers, Piece, Waiter};
 use super::recovery;
 use super::spsc::Notify;
-use super::tls::PeerTls;
 use super::{EXIT_BUG, EXIT_PORT, exit};
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::driver::{self, Arrival, Disk, Job, LinkEvent, Network, Taken};
@@ -203,13 +202,13 @@ impl EnsembleIo {
         bound: Bound,
         ensemble: &Ensemble,
         keep_alive: bool,
-        tls: PeerTls,
+        guards: Guards,
         dir: DataDir,
         tree_settings: tree::Settings,
         notify: Notify,
     ) -> io::Result<(Self, Waiter)> {
         let (sender, arrivals) = mpsc::channel();
-        let (peers, waiter) = Peers::new(bound, ensemble, keep_alive, tls)?;
+        let (peers, waiter) = Peers::new(bound, ensemble, keep_alive, guards)?;
         let (inbox, trees) = (Inbox { sender, notify }, BTreeMap::new());
         Ok((Self { peers, dir, tree_settings, arrivals, inbox, trees }, waiter))
     }

@@ -4,6 +4,7 @@
 //! of their own, so that a name server that does not answer holds up no other work.
 
 use super::alarm::Alarm;
+use super::gate::{self, Gate, Gates, Passage};
 use super::helper;
 use super::logging::{Text, provoked};
 use super::reach::{Attempt, Reach};
@@ -56,6 +57,8 @@ const FIRST_LISTENER: usize = 1;
 
 /// What stands in a connection's way out.
 enum Chunk {
+    /// Of an exchange by SASL, which the replica does not know of.
+    Gate(Bytes),
     Bytes(Bytes),
     /// A tree, made while it is sent.
     Stream(Receiver<Piece>),
@@ -89,6 +92,12 @@ struct Link {
     /// Bytes that were sent and not reported, and how many of them belong to no tree.
     taken: (usize, usize),
     failed: bool,
+    /// An exchange by SASL, after TLS: the replica does not know of the connection until it is over.
+    gate: Option<Gate>,
+    /// What came right after the exchange.
+    held: Vec<u8>,
+    /// The exchange began with the hello that the replica is about to say.
+    has_said_hello: bool,
 }
 
 /// What must happen before the replica hears of a connection.
@@ -107,6 +116,7 @@ pub struct Peers {
     others: BTreeMap<i64, Other>,
     keep_alive: bool,
     tls: PeerTls,
+    gates: Option<Gates>,
     /// By token.
     links: BTreeMap<usize, Link>,
     tokens: BTreeMap<LinkId, usize>,
@@ -171,6 +181,14 @@ struct Listener {
     socket: TcpListener,
     port: Port,
     acceptable: bool,
+}
+
+/// What connections begin with, before the replica hears of them.
+pub struct Guards {
+    /// TLS, or none.
+    pub tls: PeerTls,
+    /// SASL, within TLS.
+    pub gates: Option<Gates>,
 }
 
 /// The listeners of a server's own ports.
@@ -275,7 +293,7 @@ impl Peers {
         bound: Bound,
         ensemble: &Ensemble,
         keep_alive: bool,
-        tls: PeerTls,
+        Guards { tls, gates }: Guards,
     ) -> io::Result<(Self, Waiter)> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
@@ -298,6 +316,7 @@ impl Peers {
             others: others.collect(),
             keep_alive,
             tls,
+            gates,
             links: BTreeMap::new(),
             tokens: BTreeMap::new(),
             next_accepted: 0,
@@ -351,6 +370,7 @@ impl Peers {
         self.dial();
         self.finish_connects();
         self.open();
+        self.close_strangers();
         self.happened.pop_front()
     }
 
@@ -390,7 +410,27 @@ impl Peers {
         let id = LinkId(self.next_accepted);
         self.next_accepted += 1;
         if self.adopt(id, stream, None, opening).is_ok() && !is_opening {
-            self.happened.push_back(LinkEvent::Accepted(id, port));
+            let Self { links, tokens, gates, reach, happened, .. } = self;
+            let link = links.get_mut(&tokens[&id]).expect("adopted just now");
+            happened.extend(link.enter(Some(port), gates.as_ref(), reach));
+        }
+    }
+
+    /// Closes accepted connections that do not authenticate in time, and the oldest where there are too many.
+    fn close_strangers(&mut self) {
+        if self.gates.is_none() {
+            return;
+        }
+        let is_stranger = |link: &&Link| link.gate.as_ref().is_some_and(Gate::is_accepted);
+        // Tokens, and so links, are in the order in which they were made.
+        let strangers: Vec<&Link> = self.links.values().filter(is_stranger).collect();
+        let too_many = strangers.len().saturating_sub(gate::STRANGERS_MAX);
+        let mut late: Vec<LinkId> = strangers.iter().take(too_many).map(|link| link.id).collect();
+        let is_late = |link: &&&Link| link.gate.as_ref().is_some_and(Gate::is_late);
+        late.extend(strangers.iter().skip(too_many).filter(is_late).map(|link| link.id));
+        for id in late {
+            gate::log_kept_out(self.address(id), "it has not authenticated in time");
+            self.close(id);
         }
     }
 
@@ -412,11 +452,8 @@ impl Peers {
             let why = match self.tls.open(&mut link.stream) {
                 Ok(true) => {
                     (link.opening, link.readable, link.writable) = (None, true, true);
-                    link.attempt.take().iter().for_each(|attempt| self.reach.reached(attempt));
-                    self.happened.push_back(match from {
-                        Some((port, _)) => LinkEvent::Accepted(link.id, port),
-                        None => LinkEvent::Connected(link.id),
-                    });
+                    let port = from.map(|(port, _)| port);
+                    self.happened.extend(link.enter(port, self.gates.as_ref(), &mut self.reach));
                     continue;
                 }
                 Ok(false) if now < until => continue,
@@ -471,6 +508,9 @@ impl Peers {
             out_bytes: 0,
             taken: (0, 0),
             failed: false,
+            gate: None,
+            held: Vec::new(),
+            has_said_hello: false,
         };
         self.links.insert(token, link);
         self.tokens.insert(id, token);
@@ -575,9 +615,8 @@ impl Peers {
                 }
                 None if link.opening.is_some() => link.is_connecting = false,
                 None => {
-                    link.attempt.take().iter().for_each(|attempt| self.reach.reached(attempt));
                     link.is_connecting = false;
-                    self.happened.push_back(LinkEvent::Connected(link.id));
+                    self.happened.extend(link.enter(None, self.gates.as_ref(), &mut self.reach));
                 }
             }
         }
@@ -604,8 +643,12 @@ impl Peers {
     /// Ends connections that are no use any more, and says so.
     fn lose(&mut self, ids: Vec<LinkId>) {
         for id in ids {
+            let gate = self.link_mut(id).and_then(|link| link.gate.as_ref());
+            let is_stranger = gate.is_some_and(Gate::is_accepted);
             self.close(id);
-            self.happened.push_back(LinkEvent::Closed(id));
+            if !is_stranger {
+                self.happened.push_back(LinkEvent::Closed(id));
+            }
         }
     }
 
@@ -620,9 +663,16 @@ impl Peers {
 
     /// Sends bytes, after those sent before.
     pub fn send(&mut self, id: LinkId, bytes: Bytes) {
-        let Some(link) = self.link_mut(id) else { return };
+        let Self { links, tokens, gates, .. } = self;
+        let Some(link) = tokens.get(&id).and_then(|token| links.get_mut(token)) else { return };
         // Nothing to write looks like a connection that takes nothing.
         if bytes.is_empty() {
+            return;
+        }
+        if std::mem::take(&mut link.has_said_hello) {
+            let is_hello = gates.as_ref().is_some_and(|gates| *gates.hello() == *bytes);
+            assert!(is_hello, "{} bytes are sent to an election port before the hello", bytes.len());
+            link.taken = (bytes.len(), bytes.len());
             return;
         }
         link.out_bytes += bytes.len();
@@ -675,18 +725,35 @@ impl Peers {
     /// Gives the replica what has come, as far as it takes it; says whether there may be more.
     pub fn receive(&mut self, replica: &mut Replica, now: Now) -> bool {
         let (mut lost, mut more) = (Vec::new(), false);
-        for link in self.links.values_mut().filter(|link| link.readable && link.is_open()) {
+        let Self { links, gates, scratch, reach, happened, .. } = self;
+        for link in links.values_mut().filter(|link| link.readable && link.is_open()) {
+            if let (Some(gates), Some(_)) = (&*gates, &link.gate) {
+                match link.pass(gates, scratch) {
+                    Ok(Passage::Waits) => {}
+                    Ok(Passage::Open(held)) => happened.push_back(link.open(held, reach)),
+                    Err(why) => {
+                        link.refuse(&why, reach);
+                        lost.push(link.id);
+                    }
+                }
+                more |= link.readable;
+                continue;
+            }
+            // The replica hears of a connection before it gets bytes of it.
+            if !link.held.is_empty() && happened.is_empty() && replica.may_receive(link.id) {
+                replica.received(link.id, &std::mem::take(&mut link.held), now);
+            }
             for _ in 0..READS_PER_TURN {
-                if !replica.may_receive(link.id) {
+                if !link.held.is_empty() || !replica.may_receive(link.id) {
                     break;
                 }
-                match link.stream.read(&mut self.scratch) {
+                match link.stream.read(scratch) {
                     Ok(0) => lost.push(link.id),
                     Ok(bytes) => {
-                        replica.received(link.id, &self.scratch[..bytes], now);
+                        replica.received(link.id, &scratch[..bytes], now);
                         // Less than there was room for was all there is: asking once more would only say so.
                         link.readable =
-                            bytes == self.scratch.len() || link.is_ended || link.stream.may_hold_more();
+                            bytes == scratch.len() || link.is_ended || link.stream.may_hold_more();
                         if link.readable {
                             continue;
                         }
@@ -705,9 +772,82 @@ impl Peers {
 }
 
 impl Link {
-    /// Whether the replica knows of it.
+    /// Whether bytes go both ways: of an exchange by SASL, or the replica's.
     fn is_open(&self) -> bool {
         !self.is_connecting && self.opening.is_none()
+    }
+
+    /// The connection is there, with TLS if it has that: an exchange by SASL is next, or the replica hears of it. `accepted`
+    /// is the port that another server has connected to.
+    fn enter(
+        &mut self,
+        accepted: Option<Port>,
+        gates: Option<&Gates>,
+        reach: &mut Reach,
+    ) -> Option<LinkEvent> {
+        match (accepted, &self.attempt) {
+            (Some(port), _) => match gates {
+                Some(gates) => self.gate = Some(gates.accepted(port)),
+                None => return Some(LinkEvent::Accepted(self.id, port)),
+            },
+            (None, attempt) => {
+                let exchange = attempt.as_ref().and_then(|attempt| gates?.connected(attempt.port));
+                let Some((gate, first)) = exchange else {
+                    self.attempt.take().iter().for_each(|attempt| reach.reached(attempt));
+                    return Some(LinkEvent::Connected(self.id));
+                };
+                self.gate = Some(gate);
+                self.out.push_back(Chunk::Gate(first.into()));
+            }
+        }
+        None
+    }
+
+    /// Reads for the exchange by SASL.
+    fn pass(&mut self, gates: &Gates, scratch: &mut [u8]) -> Result<Passage, String> {
+        let gate = self.gate.as_mut().expect("looked at by the caller");
+        match self.stream.read(scratch) {
+            Ok(0) => match gates.end(gate) {
+                Some(held) => Ok(Passage::Open(held)),
+                None => Err("it closed the connection before it had authenticated".to_owned()),
+            },
+            Ok(bytes) => {
+                let mut out = Vec::new();
+                let passage = gates.receive(gate, &scratch[..bytes], &mut out);
+                if !out.is_empty() {
+                    self.out.push_back(Chunk::Gate(out.into()));
+                }
+                passage.map_err(|why| why.to_string())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(Passage::Waits)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Passage::Waits),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Ends the exchange: the replica is to hear of the connection, then to get what is held.
+    fn open(&mut self, held: Vec<u8>, reach: &mut Reach) -> LinkEvent {
+        let gate = self.gate.take().expect("looked at by the caller");
+        self.held = held;
+        if gate.is_accepted() {
+            return LinkEvent::Accepted(self.id, gate.port());
+        }
+        self.attempt.take().iter().for_each(|attempt| reach.reached(attempt));
+        self.has_said_hello = gate.port() == Port::Election;
+        LinkEvent::Connected(self.id)
+    }
+
+    /// Says why the connection ends, to the other side as far as its socket takes it, and to the log.
+    fn refuse(&mut self, why: &str, reach: &mut Reach) {
+        // It ends anyway.
+        let _ = self.write();
+        match self.attempt.take() {
+            Some(attempt) => reach.failed(&attempt, &why),
+            None => gate::log_kept_out(self.stream.peer_addr().ok(), why),
+        }
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -728,7 +868,7 @@ impl Link {
                 }
             }
             let bytes = |chunk: &'_ Chunk| match chunk {
-                Chunk::Bytes(bytes) | Chunk::Piece(bytes) => Some(bytes.clone()),
+                Chunk::Gate(bytes) | Chunk::Bytes(bytes) | Chunk::Piece(bytes) => Some(bytes.clone()),
                 Chunk::Stream(_) => None,
             };
             let chunks: Vec<Bytes> = self.out.iter().map_while(bytes).take(SLICES_MAX).collect();
@@ -754,17 +894,20 @@ impl Link {
     }
 
     fn sent(&mut self, mut bytes: usize) {
-        self.out_bytes -= bytes;
-        self.taken.0 += bytes;
         while bytes > 0 {
-            let (front, is_message) = match self.out.front_mut() {
-                Some(Chunk::Bytes(front)) => (front, true),
-                Some(Chunk::Piece(front)) => (front, false),
+            let (front, is_known, is_message) = match self.out.front_mut() {
+                Some(Chunk::Gate(front)) => (front, false, false),
+                Some(Chunk::Bytes(front)) => (front, true, true),
+                Some(Chunk::Piece(front)) => (front, true, false),
                 Some(Chunk::Stream(_)) | None => unreachable!("{bytes} bytes more were sent than there were"),
             };
             let taken = bytes.min(front.len());
             front.advance(taken);
             bytes -= taken;
+            if is_known {
+                self.out_bytes -= taken;
+                self.taken.0 += taken;
+            }
             if is_message {
                 self.taken.1 += taken;
             }

@@ -7,11 +7,13 @@ use super::commit_shard::{self, CommitShard, FromHttp, Log};
 use super::cores::{Cpu, Roles, list, pin};
 use super::ensemble::{self, EnsembleIo};
 use super::files::{self, DataDir};
+use super::gate::Gates;
 use super::http::{self, Http};
 use super::lifetime::{self, Signals};
 use super::log_writer::{LogThread, LogWriter};
 use super::logging::Text;
 use super::orders::{self, Placed};
+use super::random;
 use super::signs::Signs;
 use super::spsc::{self, Consumer, Notify, Producer};
 use super::start_up::StartUp;
@@ -23,11 +25,13 @@ use super::{
 };
 use crate::admin::Step;
 use crate::auth::Policy;
+use crate::auth::sasl::NonceKey;
 use crate::config::{Config, QuorumConfig};
 use crate::database::Database;
 use crate::replica::{CommitSettings, Deltas, MemberSettings, Replica, Uplink, View, ViewSettings};
 use crate::tls::Acceptor;
 use crate::tree::{self, Digests, ExtendedTypes};
+use crate::zab::notification::put_hello;
 use crate::zab::quorum::with_version;
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
@@ -68,16 +72,15 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     let (notify, policy, is_member) = (Notify::default(), Arc::new(policy(config)), member.is_some());
     let ways = Ways { notify: &notify, dir: &opened.dir, tree_settings, is_member };
     let (mut server, placed, from_http) = ways.of_http(about.clone(), shared.clone(), policy.clone());
-    let io = member.as_ref().zip(opened.peers).map(|(member, peers)| {
-        ensemble_io(member, peers, &config.quorum, &opened.dir, tree_settings, &notify)
-    });
-    let (ensemble_io, waiter) = io.unzip();
+    let begin = |(member, peers)| ensemble_io(member, peers, config, &opened.dir, tree_settings, &notify);
+    let (ensemble_io, waiter) = member.as_ref().zip(opened.peers).map(begin).unzip();
     let parts = ViewParts {
         config,
         dir: &opened.dir,
         policy: &policy,
         commit_notify: &notify,
         recovered: &recovered,
+        nonce_key: NonceKey(random::key()),
     };
     let views = Views::all(&roles, &parts, ensemble_io.as_ref(), placed);
     let Views { uplinks, signs, deltas, targets, mains, browser, .. } = views;
@@ -200,13 +203,19 @@ impl Opened {
 fn ensemble_io(
     member: &MemberSettings,
     peers: peers::Bound,
-    quorum: &QuorumConfig,
+    config: &Config,
     dir: &DataDir,
     tree_settings: tree::Settings,
     notify: &Notify,
 ) -> (EnsembleIo, peers::Waiter) {
-    let (keep_alive, tls) = (quorum.tcp_keep_alive, peer_tls(quorum));
-    EnsembleIo::new(peers, &member.ensemble, keep_alive, tls, dir.clone(), tree_settings, notify.clone())
+    let quorum = &config.quorum;
+    let gates = config.quorum_sasl.clone().map(|sasl| {
+        let mut hello = Vec::new();
+        put_hello(&mut hello, member.membership.sid, &member.election_address);
+        Gates::new(sasl, hello)
+    });
+    let (keep_alive, guards) = (quorum.tcp_keep_alive, peers::Guards { tls: peer_tls(quorum), gates });
+    EnsembleIo::new(peers, &member.ensemble, keep_alive, guards, dir.clone(), tree_settings, notify.clone())
         .unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
 }
 
@@ -248,6 +257,7 @@ struct ViewParts<'a> {
     policy: &'a Arc<Policy>,
     commit_notify: &'a Notify,
     recovered: &'a recovery::Recovered,
+    nonce_key: NonceKey,
 }
 
 /// A view shard that is to be started.
@@ -298,7 +308,7 @@ impl Views {
         self.targets.push(listener::Target { channel: accepted_in, notify: inbound.clone() });
         let settings = ViewSettings {
             audit_user: parts.config.audit_enabled.then(environment::user_name),
-            ..ViewSettings::of(parts.config, number as u16, hash_seed)
+            ..ViewSettings::of(parts.config, number as u16, hash_seed, parts.nonce_key.clone())
         };
         let Database { tree, zxid, sessions, .. } = &parts.recovered.restored;
         let view = View::new(
@@ -460,6 +470,7 @@ fn policy(config: &Config) -> Policy {
         digest_enabled: config.digest_auth_enabled,
         skip_acl: config.skip_acl,
         x509_enabled: config.client_tls.is_some(),
+        sasl: config.sasl.clone(),
     }
 }
 

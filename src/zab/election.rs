@@ -313,7 +313,9 @@ impl ElectionPort {
             None => {}
             Some(Change::Opened(sid)) => {
                 let owed = self.owed.remove(&sid);
-                if owed || (self.phase == Phase::Looking && self.quorum.votes(sid)) {
+                // A server that has its leader says so without being asked, as Java's: a peer that may authenticate by SASL
+                // and need not can tell which by these bytes alone.
+                if owed || self.phase != Phase::Looking || self.quorum.votes(sid) {
                     self.notify(sid, out);
                 }
             }

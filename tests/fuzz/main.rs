@@ -21,6 +21,7 @@ mod java;
 mod log;
 mod mutate;
 mod quorum;
+mod sasl;
 mod snapshot;
 mod txn;
 
@@ -55,7 +56,7 @@ const IN_PROPORTION: Bounds = Bounds { bytes: (16 << 10, 128), allocations: (256
 /// Of those that build a tree, which has tables from the start.
 const WITH_A_TREE: Bounds = Bounds { bytes: (4 << 20, 512), allocations: (4096, 64) };
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     Target { name: "client", check: client::check, seeds: client::seeds, bounds: IN_PROPORTION, runs: RUNS },
     Target {
         name: "quorum",
@@ -88,6 +89,7 @@ const TARGETS: [Target; 9] = [
         runs: RUNS,
     },
     Target { name: "java_log", check: java::log, seeds: java::log_seeds, bounds: WITH_A_TREE, runs: RUNS },
+    Target { name: "sasl", check: sasl::check, seeds: sasl::seeds, bounds: sasl::BOUNDS, runs: RUNS },
     Target { name: "config", check: config::check, seeds: config::seeds, bounds: config::BOUNDS, runs: 100 },
 ];
 

@@ -10,7 +10,7 @@
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-TARGETS="client quorum election txn log snapshot java_snapshot java_log config"
+TARGETS="client quorum election txn log snapshot java_snapshot java_log sasl config"
 # Bytes of an input; and of all kept inputs of one target.
 INPUT_BYTES_MAX=4096
 KEPT_BYTES_MAX=12000

@@ -23,12 +23,14 @@ pub(super) const METRICS_PROVIDERS: [&str; 3] = [
 pub(super) const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
 const DIGEST: &str = "org.apache.zookeeper.server.auth.DigestAuthenticationProvider";
 const IP: &str = "org.apache.zookeeper.server.auth.IPAuthenticationProvider";
+/// The one that zkfast has where a key names it.
+pub(super) const SASL: &str = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
 const AUTH_PROVIDERS: [&str; 6] = [
     DIGEST,
     "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider",
     IP,
     "org.apache.zookeeper.server.auth.KeyAuthenticationProvider",
-    "org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+    SASL,
     "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
 ];
 /// Those of them whose schemes zkfast has, always.

@@ -183,6 +183,11 @@ impl Entries {
         self.remark(Severity::Warning, name, message);
     }
 
+    /// A note about a key.
+    pub(super) fn note(&mut self, name: &str, message: impl Into<String>) {
+        self.remark(Severity::Note, name, message);
+    }
+
     /// All of them for `zkfast check`, and the findings.
     pub(super) fn into_report(self) -> (Vec<Setting>, Vec<Finding>) {
         let shown = |entry: &Entry| {

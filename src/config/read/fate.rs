@@ -67,18 +67,13 @@ fn known(entries: &mut Entries, at: usize, row: &Row) {
         }
         _ if is_without_port => (Severity::Note, "nothing asks for TLS there".to_owned()),
         Fate::Effective => return,
+        Fate::Missing(_) if row.name == keys::AUTH_PROVIDER && text == classes::SASL => return,
         Fate::RefusedWhenTrue(_) if !is_on => return,
         Fate::Refused(why) | Fate::RefusedWhenTrue(why) => (Severity::Error, why.to_owned()),
         Fate::Moot(why) => (Severity::Note, why.to_owned()),
         Fate::Missing(why) => (warning_if(!is_nothing_missed(entries, at, row)), why.to_owned()),
         Fate::MissingWhenTrue(why) => {
             (warning_if(is_on && !is_nothing_missed(entries, at, row)), why.to_owned())
-        }
-        Fate::RefusedInEnsemble(lacks) => {
-            let message = format!(
-                "zkfast has no {lacks}: with true a server alone starts, a member of an ensemble does not"
-            );
-            (warning_if(is_on && !is_nothing_missed(entries, at, row)), message)
         }
     };
     if entries.all[at].verdict == Verdict::Effective {

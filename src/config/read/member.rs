@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::super::ensemble::{ClientAddress, Server};
 use super::super::finding::{Finding, Origin, Severity};
-use super::super::key::{Fate, Limit, Row, Value};
+use super::super::key::{Limit, Row, Value};
 use super::super::reading::shorten;
 use super::super::{Config, Loader, keys, number};
-use super::entries::{Entries, Entry};
+use super::entries::Entries;
 use super::lines::Lines;
 use super::server::is_ip;
 use crate::tree::ExtendedTypes;
@@ -101,7 +101,6 @@ pub(super) fn check(entries: &mut Entries, config: &Config, lines: Lines) {
     }
     own_ports(entries, config);
     numbers_of_ttl_znodes(entries, config);
-    lacks(entries);
     if lines == Lines::Taken {
         votes(entries, config.quorum.ensemble.participants());
     }
@@ -122,19 +121,6 @@ fn limits(entries: &mut Entries) {
             let is =
                 if is_given { format!("{number} is less than {least}") } else { "is not set".to_owned() };
             entries.fault(row.name, format!("{is}: {why}"));
-        }
-    }
-}
-
-/// Keys that ask for what zkfast lacks between servers.
-fn lacks(entries: &mut Entries) {
-    for row in keys::KEYS {
-        let is_on = || entries.entry(row.name).and_then(Entry::value) == Some(Value::Bool(true));
-        if let Fate::RefusedInEnsemble(lacks) = row.fate
-            && is_on()
-        {
-            let message = format!("true, and zkfast has no {lacks}: set it to false on all of them");
-            entries.fault(row.name, message);
         }
     }
 }

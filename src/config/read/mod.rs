@@ -9,6 +9,7 @@ mod fate;
 mod lines;
 mod member;
 mod quorum;
+mod sasl;
 mod server;
 mod session;
 mod setting;
@@ -23,7 +24,9 @@ mod tls_tests;
 pub use setting::{Setting, Verdict};
 
 use super::finding::{Finding, Severity};
+use super::jaas::Jaas;
 use super::{Config, Loader, Sources, keys};
+use crate::auth::sasl::SaslPolicy;
 use entries::Entries;
 use server::Directories;
 use session::Timeouts;
@@ -56,14 +59,24 @@ pub fn load(sources: &Sources<'_>, loader: &dyn Loader) -> Loaded {
     Loaded { config, settings, findings }
 }
 
+/// Schemes of which a client must prove an id before anything else, the JAAS file, and what it says of clients.
+fn authentication(
+    entries: &mut Entries,
+    loader: &dyn Loader,
+) -> (Option<Vec<String>>, Option<Jaas>, SaslPolicy) {
+    let enforced = session::enforced_schemes(entries);
+    let jaas = sasl::file(entries, loader);
+    let clients = sasl::clients(entries, jaas.as_ref(), enforced.as_deref());
+    (enforced, jaas, clients)
+}
+
 fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> Config {
     let cores = sources::cores(entries, sources.overrides);
     let engine = sources::engine(entries, sources.overrides);
     let Directories { data: data_dir, log: data_log_dir } = server::directories(entries);
     let Timeouts { tick_ms, min_ms, max_ms } = session::timeouts(entries);
     let client_port_address = server::client_port_address(entries);
-    let enforce_auth_schemes = session::enforced_schemes(entries);
-    quorum::check_sasl(entries);
+    let (enforce_auth_schemes, jaas, sasl) = authentication(entries, loader);
     classes::check(entries);
     let client_host = client_port_address.clone().filter(|_| sources.file.is_none());
     let (quorum, lines) = quorum::quorum(entries, &data_dir, loader);
@@ -103,6 +116,8 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
         digest_alg: session::digest_alg(entries),
         digest_auth_enabled: entries.get(&keys::DIGEST_AUTH),
         enforce_auth_schemes,
+        sasl,
+        quorum_sasl: None,
         container_check_interval_ms: entries.get(&keys::CONTAINER_CHECK_INTERVAL),
         container_max_per_minute: entries.get(&keys::CONTAINER_MAX_PER_MINUTE),
         container_max_never_used_interval_ms: entries.get(&keys::CONTAINER_MAX_NEVER_USED),
@@ -118,6 +133,7 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
         admin: server::admin(entries, client_host.as_deref()),
         metrics: server::metrics(entries),
     };
+    config.quorum_sasl = sasl::quorum(entries, jaas.as_ref(), config.is_distributed());
     member::take_own_line(entries, &mut config, lines);
     server::check_client_port(entries, &config, lines, loader);
     member::check(entries, &config, lines);

@@ -59,14 +59,3 @@ fn peer_type(entries: &mut Entries, ensemble: &Ensemble, my_id: Option<i64>, lin
     }
     by_line
 }
-
-/// Refuses keys that want others. Source: `QuorumPeerConfig.parseProperties`.
-pub(super) fn check_sasl(entries: &mut Entries) {
-    let enabled = &keys::QUORUM_SASL;
-    let (server, learner) = (&keys::SERVER_REQUIRES_SASL, &keys::LEARNER_REQUIRES_SASL);
-    for (key, wanted) in [(server, enabled), (learner, enabled), (server, learner)] {
-        if entries.get(key) && !entries.get(wanted) {
-            entries.fault(key.name, format!("wants {}=true", wanted.name));
-        }
-    }
-}

@@ -3,6 +3,7 @@
 use super::super::keys;
 use super::super::reading::shorten;
 use super::entries::{Entries, java_trim};
+use super::{classes, sasl, tls};
 use crate::auth::DigestAlgorithm;
 
 /// The tick and the bounds of session timeouts, ms.
@@ -53,23 +54,40 @@ pub(super) fn digest_alg(entries: &mut Entries) -> DigestAlgorithm {
 
 /// The schemes of which a session must use one; `None` if it need not. Source: `AuthenticationHelper`.
 pub(super) fn enforced_schemes(entries: &mut Entries) -> Option<Vec<String>> {
-    let name = keys::ENFORCE_AUTH_SCHEMES.name;
-    if !entries.get(&keys::ENFORCE_AUTH) {
-        return None;
-    }
-    let Some(list) = entries.get(&keys::ENFORCE_AUTH_SCHEMES) else {
-        entries.fault(keys::ENFORCE_AUTH.name, format!("is true, so {name} must be set"));
-        return None;
-    };
-    let is_digest_there = entries.get(&keys::DIGEST_AUTH);
-    let schemes: Vec<String> = list.split(',').map(|s| java_trim(s).to_owned()).collect();
-    for scheme in &schemes {
-        if scheme != "ip" && !(scheme == "digest" && is_digest_there) {
-            let there = if is_digest_there { "digest and ip" } else { "ip" };
-            entries.fault(name, format!("scheme {} is not available (there is {there})", shorten(scheme)));
+    let (mut name, mut list) = (keys::SESSION_REQUIRES_SASL.name, sasl::SCHEME.to_owned());
+    if !entries.get(&keys::SESSION_REQUIRES_SASL) {
+        if !entries.get(&keys::ENFORCE_AUTH) {
+            return None;
         }
+        name = keys::ENFORCE_AUTH_SCHEMES.name;
+        let Some(given) = entries.get(&keys::ENFORCE_AUTH_SCHEMES) else {
+            entries.fault(keys::ENFORCE_AUTH.name, format!("is true, so {name} must be set"));
+            return None;
+        };
+        list = given;
+    }
+    let available = available_schemes(entries);
+    let schemes: Vec<String> = list.split(',').map(|s| java_trim(s).to_owned()).collect();
+    for scheme in schemes.iter().filter(|scheme| !available.contains(&scheme.as_str())) {
+        let there = available.join(", ");
+        let hint = match scheme.as_str() {
+            sasl::SCHEME => format!("; authProvider.sasl={} adds it", classes::SASL),
+            _ => String::new(),
+        };
+        entries.fault(name, format!("scheme {} is not available (there is {there}){hint}", shorten(scheme)));
     }
     Some(schemes)
+}
+
+/// Schemes that a client may prove an id of.
+fn available_schemes(entries: &Entries) -> Vec<&'static str> {
+    let there = [
+        ("digest", entries.get(&keys::DIGEST_AUTH)),
+        ("ip", true),
+        ("x509", tls::serves_clients(entries)),
+        (sasl::SCHEME, sasl::is_scheme(entries)),
+    ];
+    there.into_iter().filter(|(_, is_there)| *is_there).map(|(scheme, _)| scheme).collect()
 }
 
 /// Warns where ACLs protect nothing.

@@ -163,11 +163,11 @@ fn messages() {
     assert!(
         refused("minSessionTimeout=90000\n").contains("90000 ms is larger than maxSessionTimeout 60000 ms")
     );
-    assert!(refused("sessionRequireClientSASLAuth=true\n").contains("SASL is not served"));
+    assert!(refused("sessionRequireClientSASLAuth=true\n").contains("authProvider.sasl="));
     assert!(refused("enforce.auth.enabled=true\n").contains("enforce.auth.schemes must be set"));
     assert!(
         refused("enforce.auth.enabled=true\nenforce.auth.schemes=sasl\n")
-            .contains("\"sasl\" is not available")
+            .contains("scheme \"sasl\" is not available (there is digest, ip); authProvider.sasl=org.")
     );
     assert!(refused("DigestAuthenticationProvider.digestAlg=MD5\n").contains("\"MD5\" is not SHA1"));
     assert!(refused("jute.maxbuffer=-1\n").contains("-1 is less than 1"));
@@ -287,8 +287,8 @@ fn without_effect() {
         unsafe_sync,
         ["zoo.cfg:3: forceSync: every acknowledged write is on disk: forceSync=no is ignored"]
     );
-    let sasl = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
-    assert!(said(&with(sasl), Severity::Warning)[0].contains("SASL is not served yet"));
+    let keys = "authProvider.1=org.apache.zookeeper.server.auth.KeyAuthenticationProvider\n";
+    assert!(said(&with(keys), Severity::Warning)[0].contains("sasl where a key names its class"));
     for on in ["true", "false"] {
         assert_eq!(said(&with(&format!("audit.enable={on}\n")), Severity::Warning), Vec::<String>::new());
     }
@@ -360,7 +360,7 @@ fn warnings_of_keys_without_effect() {
         ("admin.commandURL=c\n", 1),
         ("observerMasterPort=2191\n", 1),
         ("oraclePath=none\n", 1),
-        (&format!("{auth}.SASLAuthenticationProvider\n"), 1),
+        (&format!("{auth}.SASLAuthenticationProvider\n"), 0),
         ("jute.maxbuffer=1048576\n", 1),
         ("snapCount=7\nsnapCount=8\n", 1),
     ] {
@@ -694,4 +694,93 @@ fn secrets_stay_hidden() {
          my.password=hunter2\n",
     );
     assert!(!format!("{:?} {:?}", loaded.settings, loaded.findings).contains("hunter2"));
+}
+
+/// zoo.cfg and a JAAS file beside it.
+struct WithJaas<'a>(&'a str, &'a str);
+
+impl Loader for WithJaas<'_> {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        match path {
+            "zoo.cfg" => Ok(self.0.into()),
+            "/etc/zk.jaas" => Ok(self.1.into()),
+            "/d/myid" => Ok(b"1".into()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn is_file(&self, path: &str) -> bool {
+        self.read(path).is_ok()
+    }
+}
+
+const SASL: &str = "authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+const JAAS: &str = "Server { org.apache.zookeeper.server.auth.DigestLoginModule required\n\
+    user_super=\"hunter2\" user_bob=\"hunter2\"; };\n\
+    QuorumServer { org.apache.zookeeper.server.auth.DigestLoginModule required user_zk=\"hunter2\"; };\n\
+    QuorumLearner { org.apache.zookeeper.server.auth.DigestLoginModule required\n\
+    username=\"zk\" password=\"hunter2\"; };\n";
+
+fn with_jaas(cfg: &str, jaas: &str) -> Loaded {
+    let flags = [("JVMFLAGS", "-Djava.security.auth.login.config=/etc/zk.jaas")];
+    let sources = Sources { file: Some("zoo.cfg"), jvm_flags: &flags, overrides: None };
+    load(&sources, &WithJaas(cfg, jaas))
+}
+
+/// Users come from the JAAS file; what keys say of them counts, and no report shows a password.
+#[test]
+fn users_of_sasl() {
+    let cfg = format!(
+        "{BASE}{SASL}superUser=ann\nsuperUser.1=bob\nsessionRequireClientSASLAuth=true\n\
+         SASLAuthenticationProvider.superPassword=hunter3\n"
+    );
+    let loaded = with_jaas(&cfg, JAAS);
+    assert!(loaded.is_ok(), "{:?}", loaded.findings);
+    let sasl = &loaded.config.sasl;
+    assert!(sasl.is_scheme && sasl.is_required && !sasl.failed_may_stay);
+    let users = sasl.users.as_ref().unwrap();
+    let users: Vec<_> = users.iter().map(|(user, password)| (user.as_str(), password.reveal())).collect();
+    assert_eq!(users, [("bob", "hunter2"), ("super", "hunter3")]);
+    assert_eq!(sasl.super_users, ["ann", "bob"]);
+    assert_eq!(loaded.config.enforce_auth_schemes.as_deref(), Some(&["sasl".to_owned()][..]));
+    assert!(!format!("{loaded:?}").contains("hunter"), "{loaded:?}");
+}
+
+/// A JAAS file that is missing, wrong, or of another class keeps the server from starting; one without the section does not.
+#[test]
+fn jaas_files() {
+    let errors = |cfg: &str, jaas: &str| said(&with_jaas(&format!("{BASE}{cfg}"), jaas), Severity::Error);
+    let at = "JVMFLAGS: java.security.auth.login.config: ";
+    assert_eq!(
+        errors("", "Server {"),
+        [format!(
+            "{at}\"/etc/zk.jaas\": line 1: the file ends where the class \
+        of a login module, or }} is expected"
+        )]
+    );
+    let kerberos = errors("", "Server { com.sun.security.auth.module.Krb5LoginModule required; };");
+    assert!(kerberos[0].contains("Kerberos is not served yet"), "{kerberos:?}");
+    assert!(refused("java.security.auth.login.config=/none\n").contains("\"/none\": "));
+    let none = with_jaas(&format!("{BASE}{SASL}"), "Client { };");
+    assert!(none.is_ok() && none.config.sasl.users.is_none());
+    assert!(said(&none, Severity::Warning)[0].contains("no section \"Server\": clients cannot use SASL"));
+    let required = errors(&format!("{SASL}sessionRequireClientSASLAuth=true\n"), "");
+    assert!(required[0].contains("no client could do anything"), "{required:?}");
+}
+
+/// A member takes users of other servers, and its own, from two sections; a server alone needs neither.
+#[test]
+fn sasl_between_servers() {
+    let keys = "quorum.auth.enableSasl=true\nquorum.auth.learnerRequireSasl=true\n\
+                quorum.auth.serverRequireSasl=true\n";
+    let cfg = format!("{BASE}{LIMITS}{THREE}{keys}");
+    let loaded = with_jaas(&cfg, JAAS);
+    assert!(loaded.is_ok(), "{:?}", loaded.findings);
+    let sasl = loaded.config.quorum_sasl.unwrap();
+    assert!(sasl.server_requires && sasl.learner_requires);
+    assert_eq!((sasl.user.as_str(), sasl.users["zk"].reveal()), ("zk", "hunter2"));
+    let errors = said(&with_jaas(&cfg, "Server { };"), Severity::Error);
+    assert!(errors[0].contains("the JAAS file has no section \"QuorumServer\""), "{errors:?}");
+    assert!(errors[1].contains("the JAAS file has no section \"QuorumLearner\""), "{errors:?}");
+    assert_eq!(ok(keys).quorum_sasl, None);
 }

@@ -174,19 +174,25 @@ impl Net {
 
     /// A server whose views have these settings, but that they serve.
     pub fn with_views(view_settings: impl Fn(u16) -> ViewSettings) -> Self {
-        Self::made_of(settings(), view_settings, Database::fresh(tree_settings()))
+        Self::made_of(settings(), view_settings, Database::fresh(tree_settings()), Policy::default())
     }
 
     pub fn restored(settings: CommitSettings, restored: Database) -> Self {
-        Self::made_of(settings, ViewSettings::new, restored)
+        Self::made_of(settings, ViewSettings::new, restored, Policy::default())
+    }
+
+    /// One whose clients are subject to `policy`.
+    pub fn with_policy(policy: Policy) -> Self {
+        Self::made_of(settings(), ViewSettings::new, Database::fresh(tree_settings()), policy)
     }
 
     fn made_of(
         settings: CommitSettings,
         view_settings: impl Fn(u16) -> ViewSettings,
         restored: Database,
+        policy: Policy,
     ) -> Self {
-        let policy = Arc::new(Policy::default());
+        let policy = Arc::new(policy);
         let views = (0..settings.views).map(|number| {
             let settings = ViewSettings { serving: true, ..view_settings(number) };
             let (tree, sessions) = (restored.tree.for_view(), restored.sessions.clone());

@@ -1,6 +1,8 @@
 //! One client connection as a view keeps it.
 
 use crate::admin::Summary;
+use crate::auth::sasl::Exchange;
+use crate::auth::sasl::digest_md5::Failure;
 use crate::proto::request::WatchCursor;
 use crate::proto::{ErrorCode, Id, OpCode, SessionId, Zxid};
 use crate::replica::Now;
@@ -68,6 +70,13 @@ pub enum CloseReason {
     NotServing,
     /// An auth packet failed, or one was due.
     Auth(ErrorCode),
+    /// A SASL exchange failed.
+    Sasl {
+        /// What the client was told.
+        code: ErrorCode,
+        /// What was wrong.
+        failure: Failure,
+    },
     /// No connect request within the time for one.
     Sessionless {
         /// `zookeeper.nio.sessionlessCnxnTimeout`.
@@ -100,6 +109,7 @@ impl CloseReason {
             Self::ZxidAhead { .. } => "zxid ahead",
             Self::NotServing => "not serving",
             Self::Auth(_) => "authentication",
+            Self::Sasl { .. } => "SASL",
             Self::Sessionless { .. } => "no connect request",
             Self::SlowReader { .. } => "slow reader",
         }
@@ -128,6 +138,7 @@ impl fmt::Display for CloseReason {
                 write!(f, "client has seen zxid {seen}, this server has {ours}: it must try another server")
             }
             Self::Auth(code) => write!(f, "authentication failed: {code:?}"),
+            Self::Sasl { code, failure } => write!(f, "SASL failed: {failure}; the client got {code:?}"),
             Self::Sessionless { timeout_ms } => {
                 write!(f, "no connect request within nio.sessionlessCnxnTimeout={timeout_ms} ms")
             }
@@ -268,6 +279,8 @@ pub(super) struct Cnxn {
     pub asked_us: i64,
     /// Tokens of an authentication that were answered.
     pub sasl_tokens: u32,
+    /// The exchange that they are of, where clients may prove a user.
+    pub sasl: Exchange,
     /// Input is left although it may hold whole frames.
     pub stalled: bool,
     /// It is in the view's list of connections to poll.
@@ -302,6 +315,7 @@ impl Cnxn {
             awaited: 0,
             asked_us: now.mono_us,
             sasl_tokens: 0,
+            sasl: Exchange::default(),
             stalled: false,
             listed: false,
             touched: false,

@@ -9,6 +9,8 @@ use super::read::{BYTES_PER_WORK, REQUEST_WORK, is_long};
 use super::tally::Tally;
 use super::traces::HEAVY_WORK;
 use crate::admin::{self, FourLetterWord};
+use crate::auth::sasl::digest_md5::Failure;
+use crate::auth::sasl::{SaslPolicy, Step};
 use crate::proto::reply::{MultiHeader, ReplyHeader, put_reply, put_status};
 use crate::proto::request::{AuthPacket, WatchCursor, read_multi};
 use crate::proto::{
@@ -44,6 +46,9 @@ const DEFERRED_BEFORE_WRITE_MAX: usize = 16;
 
 /// Tokens of an authentication that never succeeds which are answered.
 const SASL_TOKENS_MAX: u32 = 8;
+
+/// Work to check the answer to a challenge: half a dozen hashes.
+const SASL_WORK: usize = 4 * REQUEST_WORK;
 
 /// In place of the path of a sync that does not decode: no path that a client sends.
 pub(super) const UNREADABLE_PATH: &[u8] = b"\0";
@@ -352,7 +357,7 @@ impl Turn<'_> {
             OpCode::AUTH => self.authenticate(xid, body),
             _ => self.sasl(xid, body),
         }
-        let has_failed = matches!(self.cnxn.reason, CloseReason::Auth(_));
+        let has_failed = matches!(self.cnxn.reason, CloseReason::Auth(_) | CloseReason::Sasl { .. });
         self.tally.metrics.counters.auth_failed_count += u64::from(has_failed);
         self.tally.note_size(self.cnxn.out.len() - before, self.now);
     }
@@ -363,20 +368,28 @@ impl Turn<'_> {
         };
         self.begin_answer();
         let address = ip_text(self.cnxn.peer.ip());
-        let Ok(mut earned) = self.data.policy.authenticate(packet.scheme, packet.auth, &address) else {
+        let Ok(earned) = self.data.policy.authenticate(packet.scheme, packet.auth, &address) else {
             return self.fail_authentication(xid);
         };
+        if !self.earn(earned) {
+            return self.fail_authentication(xid);
+        }
+        put_status(&mut self.cnxn.out, xid, 0, ErrorCode::Ok);
+    }
+
+    /// Adds ids that the client has proved to have; false if it has no room for them.
+    fn earn(&mut self, mut earned: Vec<Id>) -> bool {
         let cnxn = &mut *self.cnxn;
         self.pool.charge(cnxn.ids.len() * REQUEST_WORK / 8 + REQUEST_WORK);
         earned.retain(|id| !cnxn.ids.contains(id));
         if !earned.is_empty() {
             let ids = [&cnxn.ids, &earned[..]].concat();
             if ids.iter().map(|id| id.scheme.len() + id.id.len()).sum::<usize>() > AUTH_IDS_BYTES_MAX {
-                return self.fail_authentication(xid);
+                return false;
             }
             cnxn.ids = ids.into();
         }
-        put_status(&mut cnxn.out, xid, 0, ErrorCode::Ok);
+        true
     }
 
     fn fail_authentication(&mut self, xid: i32) {
@@ -384,18 +397,55 @@ impl Turn<'_> {
         self.cnxn.close(CloseReason::Auth(ErrorCode::AuthFailed));
     }
 
-    /// A 3.9 server without a login configuration answers every token with null. There are clients that go on for ever then
-    /// (kazoo 2.11): after some tokens they are told that it failed.
+    /// Takes a token of a SASL exchange. A 3.9 server without a login configuration answers every token with null. There are
+    /// clients that go on for ever then (kazoo 2.11): after some tokens they are told that it failed.
     fn sasl(&mut self, xid: i32, body: &[u8]) {
-        if !matches!(Reader::new(body).buffer(), Ok(Some(_))) {
+        let Ok(Some(token)) = Reader::new(body).buffer() else {
             return self.cnxn.close(CloseReason::Malformed("sasl token"));
-        }
+        };
         self.cnxn.sasl_tokens += 1;
         self.begin_answer();
-        if self.cnxn.sasl_tokens > SASL_TOKENS_MAX {
-            return self.fail_authentication(xid);
+        let policy = self.data.policy.clone();
+        if policy.sasl.users.is_none() {
+            if self.cnxn.sasl_tokens > SASL_TOKENS_MAX {
+                return self.fail_authentication(xid);
+            }
+            return self.put_token(xid, None);
         }
-        put_reply(&mut self.cnxn.out, xid, Zxid::ZERO, |out| out.put_buffer(None));
+        self.pool.charge(SASL_WORK);
+        let (CnxnId { view, slot, generation }, settings) = (self.id, self.settings);
+        let opened_us = self.cnxn.opened.mono_us.cast_unsigned();
+        // A connection has one exchange at most.
+        let nonce = || settings.nonce_key.nonce(&[view.into(), slot.into(), generation.into(), opened_us]);
+        match self.cnxn.sasl.take(&policy.sasl, token, nonce) {
+            Ok(Step::Asks(token)) => self.put_token(xid, Some(&token)),
+            Ok(Step::Proves(token, ids)) => match self.earn(ids) {
+                true => self.put_token(xid, Some(&token)),
+                false => self.fail_authentication(xid),
+            },
+            Err(failure) => self.fail_sasl(xid, &policy.sasl, failure),
+        }
+    }
+
+    fn put_token(&mut self, xid: i32, token: Option<&[u8]>) {
+        put_reply(&mut self.cnxn.out, xid, Zxid::ZERO, |out| out.put_buffer(token));
+    }
+
+    /// Ends a connection whose exchange failed, or lets it stay without an id where the configuration says so.
+    fn fail_sasl(&mut self, xid: i32, policy: &SaslPolicy, failure: Failure) {
+        if policy.failed_may_stay && !policy.is_required && self.cnxn.sasl_tokens <= SASL_TOKENS_MAX {
+            self.tally.metrics.counters.auth_failed_count += 1;
+            return self.put_token(xid, None);
+        }
+        let code = match policy.is_required {
+            true => ErrorCode::SessionClosedRequireSaslAuth,
+            false => ErrorCode::AuthFailed,
+        };
+        jute::frame(&mut self.cnxn.out, |out| {
+            ReplyHeader { xid, zxid: 0, err: code.to_wire() }.put(out);
+            out.put_buffer(None);
+        });
+        self.cnxn.close(CloseReason::Sasl { code, failure });
     }
 
     /// An answer is about to be written: gives the connection a buffer for it, and counts it.

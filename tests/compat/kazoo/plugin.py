@@ -22,8 +22,10 @@ RESULTS = open(os.environ["ZKFAST_KAZOO_RESULTS"], "a", buffering=1)
 
 YOUNG_SECONDS = 10
 
-# TLS and SASL: their keys name key stores and a JAAS file, and a server must not ignore these.
-DROPPED = re.compile(r"secureClientPort|serverCnxnFactory|ssl\.|authProvider\.")
+# TLS: its keys name key stores, and a server must not ignore these.
+DROPPED = re.compile(r"secureClientPort|serverCnxnFactory|ssl\.")
+# The JAAS file, which servers take as a JVM flag only: zkfast and Java each from their own variable.
+LOGIN = "-Djava.security.auth.login.config="
 
 
 def start(args):
@@ -36,12 +38,14 @@ def start(args):
             lines.append(flag.removeprefix("-Dzookeeper."))
     with open(config, "w") as file:
         file.write("\n".join(lines) + "\n")
+    login = " ".join(flag for flag in args if flag.startswith(LOGIN))
     with open(SERVER_LOG, "ab") as log:
         process = subprocess.Popen(
             [word.replace("{config}", config) for word in SERVER],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            env=os.environ | {"JVMFLAGS": login, "JAVA_TOOL_OPTIONS": login},
         )
     process.begun = time.monotonic()
     return process

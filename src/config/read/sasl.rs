@@ -1,0 +1,207 @@
+//! SASL: the sections of the JAAS file, for clients and between servers, and what ids by it are worth.
+
+use super::super::jaas::{self, DIGEST_MODULE, Jaas, Module};
+use super::super::key::Key;
+use super::super::reading::shorten;
+use super::super::sasl::QuorumSasl;
+use super::super::{Loader, keys};
+use super::classes;
+use super::entries::{Entries, java_trim};
+use super::setting::Verdict;
+use crate::auth::Secret;
+use crate::auth::sasl::{NameRules, SUPER_USER, SaslPolicy};
+use std::collections::BTreeMap;
+
+/// The scheme's name.
+pub(super) const SCHEME: &str = "sasl";
+
+/// True if lists may have entries of scheme `sasl`. Source: `ProviderRegistry`.
+pub(super) fn is_scheme(entries: &Entries) -> bool {
+    let counts = |verdict| !matches!(verdict, Verdict::Overridden | Verdict::Unknown);
+    entries.all.iter().any(|entry| {
+        entry.row.is_some_and(|row| row.name == keys::AUTH_PROVIDER)
+            && counts(entry.verdict)
+            && entry.text() == classes::SASL
+    })
+}
+
+/// The JAAS file, if one is named and can be read.
+pub(super) fn file(entries: &mut Entries, loader: &dyn Loader) -> Option<Jaas> {
+    let key = &keys::JAAS_FILE;
+    let text = entries.get(key)?;
+    // Java takes `=FILE` to replace what java.security names, and a URL.
+    let path = text.trim_start_matches('=');
+    let path = path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path);
+    let read = loader.read(path).map_err(|error| format!("{}: {error}", shorten(path)));
+    let text = read
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", shorten(path))));
+    let jaas = text.and_then(|text| {
+        let text = Secret::new(text);
+        Jaas::parse(text.reveal()).map_err(|error| format!("{}: {error}", shorten(path)))
+    });
+    let jaas = jaas.map_err(|message| entries.fault(key.name, message)).ok()?;
+    if !loader.is_private(path) {
+        let message = format!("{} has passwords, and other users may read it: chmod 600", shorten(path));
+        entries.warn(key.name, message);
+    }
+    Some(jaas)
+}
+
+/// How clients prove who they are, and what that is worth.
+pub(super) fn clients(entries: &mut Entries, jaas: Option<&Jaas>, enforced: Option<&[String]>) -> SaslPolicy {
+    let users = users_of_clients(entries, jaas);
+    let is_required = enforced.is_some_and(|schemes| schemes.iter().any(|scheme| scheme == SCHEME));
+    if users.is_none() && enforced.is_some_and(|schemes| schemes.iter().all(|scheme| scheme == SCHEME)) {
+        let key = match entries.get(&keys::SESSION_REQUIRES_SASL) {
+            true => keys::SESSION_REQUIRES_SASL.name,
+            false => keys::ENFORCE_AUTH_SCHEMES.name,
+        };
+        let section = entries.get(&keys::SERVER_SECTION);
+        let message = format!(
+            "no client could do anything: {} names no file with a section {}",
+            keys::JAAS_FILE.name,
+            shorten(&section)
+        );
+        entries.fault(key, message);
+    }
+    SaslPolicy {
+        is_scheme: is_scheme(entries),
+        users,
+        super_users: super_users(entries),
+        any_user: entries.get(&keys::ANY_SASL_USER),
+        is_required,
+        failed_may_stay: entries.get(&keys::ALLOW_SASL_FAILED),
+        names: NameRules {
+            remove_host: entries.get(&keys::REMOVE_HOST),
+            remove_realm: entries.get(&keys::REMOVE_REALM),
+            default_realm: String::new(),
+        },
+    }
+}
+
+/// Whom clients may prove to be; `None` where they cannot.
+fn users_of_clients(entries: &mut Entries, jaas: Option<&Jaas>) -> Option<BTreeMap<String, Secret>> {
+    let section = &keys::SERVER_SECTION;
+    let name = entries.get(section);
+    let Some(modules) = jaas?.section(&name) else {
+        let message = format!("has no section {}: clients cannot use SASL", shorten(&name));
+        match entries.is_given(section) || is_scheme(entries) {
+            true => entries.warn(keys::JAAS_FILE.name, message),
+            false => entries.note(keys::JAAS_FILE.name, message),
+        }
+        return None;
+    };
+    let mut users = users(entries, &name, modules)?;
+    // Java asks for the password by its key where the file has the user, too.
+    if let Some(password) = entries.get(&keys::SASL_SUPER_PASSWORD) {
+        match users.get_mut(SUPER_USER) {
+            Some(kept) => *kept = Secret::new(password),
+            None => {
+                let message = format!("does nothing: section {} has no user_{SUPER_USER}", shorten(&name));
+                entries.warn(keys::SASL_SUPER_PASSWORD.name, message);
+            }
+        }
+    }
+    Some(users)
+}
+
+/// The users of a section of DIGEST-MD5.
+fn users(entries: &mut Entries, name: &str, modules: &[Module]) -> Option<BTreeMap<String, Secret>> {
+    check_class(entries, name, modules)?;
+    let users = jaas::users(modules);
+    if users.is_empty() {
+        let message = format!(
+            "section {} has no user_NAME=\"PASSWORD\": no client and no server gets in",
+            shorten(name)
+        );
+        entries.warn(keys::JAAS_FILE.name, message);
+    }
+    Some(users)
+}
+
+fn check_class(entries: &mut Entries, name: &str, modules: &[Module]) -> Option<()> {
+    let Some(other) = modules.iter().find(|module| module.class != DIGEST_MODULE) else { return Some(()) };
+    let why = match other.class.ends_with(".Krb5LoginModule") {
+        true => "Kerberos is not served yet",
+        false => "is no class that zkfast knows",
+    };
+    let message =
+        format!("section {}: {} {why}: there is {DIGEST_MODULE}", shorten(name), shorten(&other.class));
+    entries.fault(keys::JAAS_FILE.name, message);
+    None
+}
+
+/// Ids that make a connection super.
+fn super_users(entries: &Entries) -> Vec<String> {
+    let is_one = |name: &str| name == keys::SASL_SUPER_USER || name == keys::SASL_SUPER_USERS;
+    let counting = entries.all.iter().filter(|entry| {
+        entry.row.is_some_and(|row| is_one(row.name)) && entry.verdict != Verdict::Overridden
+    });
+    counting.map(|entry| entry.text().to_owned()).filter(|user| !user.is_empty()).collect()
+}
+
+/// SASL between the servers of an ensemble; `None` for a server alone, where it is off, or where something is wrong.
+pub(super) fn quorum(entries: &mut Entries, jaas: Option<&Jaas>, is_member: bool) -> Option<QuorumSasl> {
+    check_quorum(entries);
+    if !is_member || !entries.get(&keys::QUORUM_SASL) {
+        return None;
+    }
+    if jaas.is_none() {
+        if !entries.is_refused(&keys::JAAS_FILE) {
+            let message = format!("wants {}: a JAAS file", keys::JAAS_FILE.name);
+            entries.fault(keys::QUORUM_SASL.name, message);
+        }
+        return None;
+    }
+    let server = section(entries, jaas, &keys::QUORUM_SERVER_SECTION);
+    let users = server.and_then(|(name, modules)| users(entries, &name, modules));
+    let learner = section(entries, jaas, &keys::QUORUM_LEARNER_SECTION);
+    let own = learner.and_then(|(name, modules)| own_user(entries, &name, modules));
+    let (user, password) = own?;
+    Some(QuorumSasl {
+        server_requires: entries.get(&keys::SERVER_REQUIRES_SASL),
+        learner_requires: entries.get(&keys::LEARNER_REQUIRES_SASL),
+        users: users?,
+        user,
+        password,
+    })
+}
+
+/// A section that must be there, by its key.
+fn section<'a>(
+    entries: &mut Entries,
+    jaas: Option<&'a Jaas>,
+    key: &'static Key<String>,
+) -> Option<(String, &'a [Module])> {
+    let name = entries.get(key);
+    let name = java_trim(&name).to_owned();
+    if let Some(modules) = jaas?.section(&name) {
+        return Some((name, modules));
+    }
+    let message = format!("the JAAS file has no section {}", shorten(&name));
+    entries.fault(key.name, message);
+    None
+}
+
+/// Whom this server proves to be to others. Source: `DigestLoginModule`.
+fn own_user(entries: &mut Entries, name: &str, modules: &[Module]) -> Option<(String, Secret)> {
+    check_class(entries, name, modules)?;
+    let option = |option: &str| modules.iter().find_map(|module| module.options.get(option));
+    let (Some(user), Some(password)) = (option("username"), option("password")) else {
+        let message = format!("section {} lacks username and password", shorten(name));
+        entries.fault(keys::JAAS_FILE.name, message);
+        return None;
+    };
+    Some((user.reveal().to_owned(), password.clone()))
+}
+
+/// Refuses keys that want others. Source: `QuorumPeerConfig.parseProperties`.
+fn check_quorum(entries: &mut Entries) {
+    let enabled = &keys::QUORUM_SASL;
+    let (server, learner) = (&keys::SERVER_REQUIRES_SASL, &keys::LEARNER_REQUIRES_SASL);
+    for (key, wanted) in [(server, enabled), (learner, enabled), (server, learner)] {
+        if entries.get(key) && !entries.get(wanted) {
+            entries.fault(key.name, format!("wants {}=true", wanted.name));
+        }
+    }
+}

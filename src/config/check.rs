@@ -226,7 +226,7 @@ no effect   forceSync = no               zoo.cfg:5  every acknowledged write is 
 unknown     foo = bar                    zoo.cfg:6  no key of ZooKeeper 3.9: ignored, as Java does
 no effect   ssl.quorum.x = ***           zoo.cfg:7  zkfast has no such setting
 error: zoo.cfg:4: clientPortListenBacklog: \"x\" is not a decimal number of 32 bits
-would not start: 7 settings, 1 error, 3 warnings
+would not start: 7 settings, 1 error, 4 warnings
 ",
             false,
         );

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use zkfast::config::{self, Config, Finding, Loaded, Loader, Overrides, Severity, Sources, suggestion};
 use zkfast::server::logging::{Format, Levels, Text};
 use zkfast::server::{self, EXIT_DATA, EXIT_HOST, EXIT_USAGE, java_data};
+use zkfast::tool::admin::{self, AdminArgs};
 use zkfast::tool::cli;
 use zkfast::tool::dev::{self, DevArgs};
 use zkfast::tool::offline::{self, LogArgs, SnapshotArgs};
@@ -104,6 +105,8 @@ enum Command {
     Dev(DevArgs),
     /// Shows a table of an ensemble's servers: role, epoch, zxid and lag, latency, connections.
     Status(StatusArgs),
+    /// Asks the HTTP port of a server for a command of the AdminServer, or one of zkfast's own: top, slow_requests.
+    Admin(AdminArgs),
     /// ZooKeeper's command line: a shell, or one verb for scripts, against servers that run.
     #[command(override_usage = "zkfast cli [OPTIONS] [VERB [ARGS]...]", after_help = cli::after_help())]
     Cli(cli::CliArgs),
@@ -124,8 +127,8 @@ enum Command {
 }
 
 /// Names of [`Command`].
-const COMMANDS: [&str; 10] =
-    ["check", "import", "export", "cli", "log", "snapshot", "dev", "status", "completion", "man"];
+const COMMANDS: [&str; 11] =
+    ["check", "import", "export", "cli", "log", "snapshot", "dev", "status", "admin", "completion", "man"];
 
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
@@ -338,6 +341,10 @@ fn main() -> ExitCode {
         }
         Some(Command::Status(args)) => match status::run(&args) {
             Ok((text, status)) => print(text, status),
+            Err(why) => usage(&why),
+        },
+        Some(Command::Admin(args)) => match admin::run(&args) {
+            Ok((text, status)) => print(text, ExitCode::from(status)),
             Err(why) => usage(&why),
         },
         Some(Command::Import(args)) => import(args, &jvm_flags),

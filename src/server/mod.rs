@@ -73,6 +73,7 @@ mod view_tasks;
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
 #[cfg(feature = "tool")]
 pub(crate) use files::FOLDER;
+pub use http::get as http_get;
 pub use obstacles::obstacles;
 pub use start::{hide_new_files, run, tree_settings};
 

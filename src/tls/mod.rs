@@ -200,7 +200,8 @@ impl Connector {
         Kept::new(config, client_config).map(Self)
     }
 
-    fn current(&self) -> Arc<ClientConfig> {
+    /// For what speaks TLS by itself.
+    pub fn client_config(&self) -> Arc<ClientConfig> {
         self.0.current().made.clone()
     }
 }
@@ -213,7 +214,7 @@ impl Connector {
     pub fn begin(&self, host: &str) -> io::Result<Session> {
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        Session::client(self.current(), name, self.0.config.prefix)
+        Session::client(self.client_config(), name, self.0.config.prefix)
     }
 }
 
@@ -221,7 +222,7 @@ impl Secure for Connector {
     fn secure(&self, socket: TcpStream, host: &str) -> io::Result<Box<dyn Wire>> {
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let session = ClientConnection::new(self.current(), name).map_err(io::Error::other)?;
+        let session = ClientConnection::new(self.client_config(), name).map_err(io::Error::other)?;
         Ok(Box::new(StreamOwned::new(session, socket)))
     }
 }

@@ -129,3 +129,32 @@ fn status_of_one_server_and_of_none() {
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert_eq!(status(&["--server"]).status.code(), Some(2));
 }
+
+/// `zkfast admin` prints what the HTTP port answers; its exit statuses are for scripts.
+#[test]
+fn admin_asks_the_http_port() {
+    let _alone = crate::harness::alone();
+    let (_server, http) = crate::http::server(&[]);
+    let run = |arguments: &[&str]| {
+        Command::new(zkfast_binary()).arg("admin").args(arguments).output().expect("zkfast admin")
+    };
+    let server = http.to_string();
+    for command in ["top", "slow_requests", "monitor", "ruok"] {
+        let output = run(&[command, "--server", &server]);
+        assert!(output.status.success(), "{output:?}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(told["command"], command, "{told}");
+    }
+    let links = run(&["commands", "--server", &server]);
+    assert!(links.status.success() && String::from_utf8_lossy(&links.stdout).contains("top"), "{links:?}");
+    let mask = run(&["set_trace_mask", "--server", &server, "--query", "traceMask=306"]);
+    assert!(mask.status.success() && String::from_utf8_lossy(&mask.stdout).contains("306"), "{mask:?}");
+    for (arguments, status) in [
+        (&["nonsense", "--server", &server][..], 1),
+        (&["top", "--server", &server, "--query", "a b"], 2),
+        (&["top", "--server", &free_address().to_string()], 4),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
+    }
+}

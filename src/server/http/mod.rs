@@ -12,6 +12,7 @@
 //! | `mod.rs` | the thread: it binds the port, and accepts |
 //! | `connection.rs` | one connection, its time limits, and which one goes where there are too many |
 //! | `stream.rs` | a socket that notes when bytes moved, and a body in pieces |
+//! | `client.rs` | the other side, for `zkfast admin` |
 //! | `https.rs` | TLS of the same port |
 //! | `router.rs` | method and path into what is asked |
 //! | `site.rs` | the answers |
@@ -29,6 +30,7 @@
 mod api;
 mod ask;
 mod authorization;
+mod client;
 mod connection;
 mod console;
 mod export;
@@ -40,6 +42,7 @@ mod stream;
 mod transfer;
 
 pub use ask::Server;
+pub use client::get;
 
 use self::https::Https;
 use super::logging::{Text, provoked};

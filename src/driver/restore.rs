@@ -43,6 +43,12 @@ impl Driver {
         }
         match self.replica.next_restore_step() {
             None => Ok(false),
+            Some(RestoreStep::Refuse(zxid, last)) => {
+                let why =
+                    format!("the tree is at {zxid}, and the server has gone on to {last}: send it again");
+                restores.tell(Err(io::Error::other(why)));
+                Ok(true)
+            }
             Some(RestoreStep::Store(_)) => {
                 match restores.store(self.outputs.log_end()) {
                     Ok(()) => self.replica.restore_stored(),

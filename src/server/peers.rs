@@ -42,8 +42,12 @@ const LATE_LOOK_UP: Duration = Duration::from_secs(30);
 /// Pieces of one write.
 const SLICES_MAX: usize = 64;
 
-/// Connections of one address that may be within their handshake.
+/// Connections of one address that may be within their handshake, and those of all.
 const OPENING_OF_ADDRESS_MAX: usize = 32;
+const OPENING_MAX: usize = 64;
+
+/// Time that handshakes have in one turn.
+const HANDSHAKES_PER_TURN: Duration = Duration::from_millis(2);
 
 /// How long an attempt to connect lasts, at most: the replica gives it up sooner.
 const CONNECTING_MAX: Duration = Duration::from_secs(5);
@@ -132,6 +136,8 @@ pub struct Peers {
     dialing: BTreeMap<LinkId, Dialing>,
     reach: Reach,
     happened: VecDeque<LinkEvent>,
+    /// Handshakes wait for the next turn.
+    has_handshakes: bool,
     taken: Vec<Taken>,
     scratch: Vec<u8>,
 }
@@ -327,6 +333,7 @@ impl Peers {
             dialing: BTreeMap::new(),
             reach: Reach::default(),
             happened: VecDeque::new(),
+            has_handshakes: false,
             taken: Vec::new(),
             scratch: vec![0; READ_BYTES],
         };
@@ -358,7 +365,7 @@ impl Peers {
 
     /// Whether [`Self::next_event`] has something that no wait tells of.
     pub fn has_news(&self) -> bool {
-        !self.happened.is_empty()
+        !self.happened.is_empty() || self.has_handshakes
     }
 
     /// The next connection that came, was made or ended.
@@ -402,10 +409,8 @@ impl Peers {
             }),
         };
         let is_opening = opening.is_some();
-        if is_opening && self.is_crowded(peer.ip()) {
-            let line =
-                format_args!("connection turned away: peer={peer} limit={OPENING_OF_ADDRESS_MAX} handshakes");
-            return provoked(Level::Warn, "peers", "connection turned away", "handshakes", line);
+        if is_opening {
+            self.make_room(peer.ip());
         }
         let id = LinkId(self.next_accepted);
         self.next_accepted += 1;
@@ -434,21 +439,45 @@ impl Peers {
         }
     }
 
-    /// Whether so many connections from `address` are within their handshake that no more are taken.
-    fn is_crowded(&self, address: IpAddr) -> bool {
-        let is_from = |link: &&Link| {
-            let from = link.opening.as_ref().and_then(|opening| opening.from);
-            from.is_some_and(|(_, peer)| peer.ip() == address)
+    /// Closes the oldest connection that another server has made and that is within its handshake, where there would be too
+    /// many from `address` or in all. The newest may be a server's that was refused before.
+    fn make_room(&mut self, address: IpAddr) {
+        let opening = |link: &Link| Some((link.id, link.opening.as_ref()?.from?.1.ip()));
+        // Tokens, and so links, are in the order in which they were made.
+        let all: Vec<(LinkId, IpAddr)> = self.links.values().filter_map(opening).collect();
+        let of_address: Vec<LinkId> =
+            all.iter().filter(|(_, ip)| *ip == address).map(|(id, _)| *id).collect();
+        let oldest = if of_address.len() >= OPENING_OF_ADDRESS_MAX {
+            of_address.first().copied()
+        } else if all.len() >= OPENING_MAX {
+            all.first().map(|(id, _)| *id)
+        } else {
+            None
         };
-        self.links.values().filter(is_from).count() >= OPENING_OF_ADDRESS_MAX
+        if let Some(id) = oldest {
+            let line = format_args!(
+                "handshake given up for a later one: address={address} limit={OPENING_OF_ADDRESS_MAX} in_all={OPENING_MAX}"
+            );
+            provoked(Level::Warn, "peers", "handshake given up for a later one", "handshakes", line);
+            self.close(id);
+        }
     }
 
     /// Goes on with handshakes.
     fn open(&mut self) {
         let (mut lost, now) = (Vec::new(), Instant::now());
+        self.has_handshakes = false;
         for link in self.links.values_mut().filter(|link| !link.is_connecting) {
             let Some(opening) = &link.opening else { continue };
             let (from, until) = (opening.from, opening.until);
+            if !link.readable && !link.writable && now < until {
+                continue;
+            }
+            // A handshake costs a signature, before anything is known of the other side: the next turn goes on.
+            if now.elapsed() > HANDSHAKES_PER_TURN {
+                self.has_handshakes = true;
+                break;
+            }
             let why = match self.tls.open(&mut link.stream) {
                 Ok(true) => {
                     (link.opening, link.readable, link.writable) = (None, true, true);
@@ -456,7 +485,10 @@ impl Peers {
                     self.happened.extend(link.enter(port, self.gates.as_ref(), &mut self.reach));
                     continue;
                 }
-                Ok(false) if now < until => continue,
+                Ok(false) if now < until => {
+                    (link.readable, link.writable) = (false, false);
+                    continue;
+                }
                 Ok(false) => io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long"),
                 Err(error) => error,
             };
@@ -500,9 +532,9 @@ impl Peers {
             stream,
             is_connecting: attempt.is_some(),
             attempt,
-            opening,
-            readable: false,
+            readable: opening.is_some(),
             writable: false,
+            opening,
             is_ended: false,
             out: VecDeque::new(),
             out_bytes: 0,
@@ -613,7 +645,8 @@ impl Peers {
                     link.attempt.take().iter().for_each(|attempt| self.reach.failed(attempt, &error));
                     failed.push(link.id);
                 }
-                None if link.opening.is_some() => link.is_connecting = false,
+                // What is to be sent first is there.
+                None if link.opening.is_some() => (link.is_connecting, link.readable) = (false, true),
                 None => {
                     link.is_connecting = false;
                     self.happened.extend(link.enter(None, self.gates.as_ref(), &mut self.reach));
@@ -863,7 +896,7 @@ impl Link {
                     Ok(Piece::End) => {
                         self.out.pop_front();
                     }
-                    Err(TryRecvError::Empty) => return Ok(()),
+                    Err(TryRecvError::Empty) => return self.flush_sealed(),
                     Err(TryRecvError::Disconnected) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 }
             }
@@ -873,13 +906,7 @@ impl Link {
             };
             let chunks: Vec<Bytes> = self.out.iter().map_while(bytes).take(SLICES_MAX).collect();
             if chunks.is_empty() {
-                return match self.stream.flush() {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.writable = false;
-                        Ok(())
-                    }
-                    flushed => flushed,
-                };
+                return self.flush_sealed();
             }
             let slices: Vec<IoSlice<'_>> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
             match self.stream.write(&slices) {
@@ -891,6 +918,17 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// Sends what is sealed, as far as there is room.
+    fn flush_sealed(&mut self) -> io::Result<()> {
+        match self.stream.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.writable = false;
+                Ok(())
+            }
+            flushed => flushed,
+        }
     }
 
     fn sent(&mut self, mut bytes: usize) {

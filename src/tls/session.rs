@@ -107,7 +107,11 @@ impl Session {
     fn take_some(&mut self, sealed: &mut &[u8]) -> io::Result<()> {
         let is_first = !std::mem::replace(&mut self.is_begun, true);
         let is_tls = !is_first || sealed.first() == Some(&HANDSHAKE);
-        self.tls.read_tls(sealed)?;
+        if self.tls.read_tls(sealed)? == 0 {
+            // The other side has said that it sends nothing more: what follows is ignored.
+            *sealed = &[];
+            return Ok(());
+        }
         self.tls.process_new_packets().map_err(|error| {
             let why = match is_tls {
                 true => explained(&error, self.prefix),

@@ -408,3 +408,32 @@ fn reader_that_never_reads() {
         },
     );
 }
+
+/// What follows a client's close_notify is ignored, however much it is and whatever came before in the same packet: no thread
+/// is held up by it, and the connection ends.
+#[test]
+fn bytes_after_the_end() {
+    let _alone = alone();
+    let secure = Secure::new();
+    let server = secure.start(&[]);
+    let mut witness = secure.client();
+    for (before, after) in [(0, 20_000), (0, 1), (8, 1), (8, 20_000), (0, 0), (8, 0)] {
+        let mut client = StreamOwned::new(secure.tls(), secure.plain());
+        // The handshake, and the beginning of a connect request that never ends.
+        client.write_all(&[0, 0, 0, 45]).expect("bytes");
+        client.flush().expect("bytes");
+        let mut burst = Vec::new();
+        client.conn.writer().write_all(&vec![0; before]).expect("bytes");
+        client.conn.send_close_notify();
+        while client.conn.wants_write() {
+            client.conn.write_tls(&mut burst).expect("bytes");
+        }
+        burst.extend(vec![0x17; after]);
+        client.sock.write_all(&burst).expect("bytes");
+        is_answered(&mut witness);
+        until_closed(&mut client.sock);
+        is_answered(&mut witness);
+    }
+    is_answered(&mut secure.client());
+    drop(server);
+}

@@ -19,7 +19,8 @@ use crate::wal::Marker;
 use std::sync::Arc;
 
 impl Replica {
-    /// Begins to replace what there is by `restored`, whose zxid is above all that this server, alone, ever makes before.
+    /// Begins to replace what there is by `restored`, whose zxid is above all that this server, alone, makes before; else it
+    /// is refused.
     /// [`Replica::next_restore_step`] says what is to be done, and when.
     pub fn restore(&mut self, restored: Box<Database>) {
         assert!(matches!(self.role, Role::Alone(_)), "a member is restored to {}", restored.zxid);
@@ -41,9 +42,10 @@ impl Replica {
     pub fn next_restore_step(&mut self) -> Option<RestoreStep> {
         match self.restoring.take()? {
             Restoring::Draining(restored) if self.is_drained() => {
-                let last = self.log.appended();
-                assert!(restored.zxid > last, "a tree at {} is restored after {last}", restored.zxid);
-                let zxid = restored.zxid;
+                let (zxid, last) = (restored.zxid, self.log.appended());
+                if zxid <= last {
+                    return Some(RestoreStep::Refuse(zxid, last));
+                }
                 self.publisher.drop_clients_alone(self.role.core_mut());
                 self.restoring = Some(Restoring::Drained(restored));
                 Some(RestoreStep::Store(zxid))

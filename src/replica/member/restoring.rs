@@ -19,6 +19,9 @@ pub(super) enum Restoring {
 /// What the shell is to do next for a restore, with the tree at this zxid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestoreStep {
+    /// The tree is not above all that the server has made since it was asked how far it is: it is refused, and nothing has
+    /// happened. The tree's zxid, and the log's last one.
+    Refuse(Zxid, Zxid),
     /// Name its snapshot as incoming, where the log ends now. [`Replica::restore_stored`](super::Replica::restore_stored) or
     /// [`Replica::restore_failed`](super::Replica::restore_failed) follows.
     Store(Zxid),

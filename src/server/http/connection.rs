@@ -193,7 +193,12 @@ impl Connections {
         };
         let stream = Watched::new(stream, state.moved.clone());
         match https {
-            Some(https) => self.serve_http(https.accept(stream).await?, peer, site, state).await,
+            Some(https) => {
+                // Bytes that come one by one would put the end off for ever.
+                let accepted = tokio::time::timeout(self.idle, https.accept(stream)).await;
+                let accepted = accepted.map_err(|_| "the TLS handshake took too long")?;
+                self.serve_http(accepted?, peer, site, state).await
+            }
             None => self.serve_http(stream, peer, site, state).await,
         }
     }

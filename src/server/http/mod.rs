@@ -115,11 +115,17 @@ fn serve(config: &Config, site: impl FnOnce() -> Site) -> io::Result<()> {
         .max_blocking_threads(RENDERERS)
         .thread_name("zkfast-http-out")
         .build()?;
-    let https = Https::new(&config.admin).map_err(io::Error::other)?.map(Rc::new);
+    let https = Https::new(&config.admin);
+    if let Err(why) = &https {
+        log::warn!(target: "http", "not served: admin.serverPort={} why={} then={}", config.admin.port, Text(why),
+            Text("clients are served all the same"));
+    }
     let (admin, metrics) = {
         let _entered = runtime.enter();
-        (admin_listener(&config.admin), metrics_listener(&config.metrics))
+        let admin = https.is_ok().then(|| admin_listener(&config.admin)).flatten();
+        (admin, metrics_listener(&config.metrics))
     };
+    let https = https.ok().flatten().map(Rc::new);
     let (site, idle) = (Rc::new(site()), Duration::from_millis(config.admin.idle_timeout_ms.into()));
     let all = tokio::task::LocalSet::new();
     for (listener, port, https) in [(admin, Port::Admin, https), (metrics, Port::Metrics, None)] {

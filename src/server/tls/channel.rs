@@ -177,6 +177,10 @@ impl Secured {
                 if let Poll::Ready(Err(error)) = self.poll_flush(stream, cx) {
                     return Poll::Ready(Err(error));
                 }
+                // It may have ended behind the bytes of the last call.
+                if !self.session.is_handshaking() && self.session.is_ended() {
+                    return Poll::Ready(Ok(0));
+                }
                 let bytes = ready!(stream.poll_read(cx, sealed))?;
                 if bytes == 0 {
                     return Poll::Ready(match self.session.is_handshaking() {

@@ -360,11 +360,11 @@ fn resets() {
 #[test]
 fn secrets_stay_hidden() {
     let _alone = alone();
-    let secrets = ["c2VjcmV0ZGlnZXN0", "k3yst0re", "/private/store", "tru5tst0re", "0ther"];
+    let secrets = ["c2VjcmV0ZGlnZXN0", "k3yst0re", "qu0rumst0re", "tru5tst0re", "0ther"];
     let (server, http) = server(&[
         ("DigestAuthenticationProvider.superDigest", "super:c2VjcmV0ZGlnZXN0"),
         ("ssl.keyStore.password", "k3yst0re"),
-        ("ssl.quorum.keyStore.location", "/private/store"),
+        ("ssl.quorum.keyStore.password", "qu0rumst0re"),
         ("zookeeper.ssl.trustStore.password", "tru5tst0re"),
         ("my.password", "0ther"),
         ("snapCount", "77777"),

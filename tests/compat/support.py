@@ -173,13 +173,14 @@ class Server:
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.words[0]} ended with {self.process.returncode} instead of serving")
         try:
-            return self.four_letter_word("ruok") == "imok"
+            # ZooKeeper may take a connection while it starts, and never answer on it.
+            return self.four_letter_word("ruok", seconds=5) == "imok"
         except OSError:
             return False
 
-    def four_letter_word(self, word):
-        """The answer to an administrative word such as `srvr`."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_SECONDS_MAX) as connection:
+    def four_letter_word(self, word, seconds=ANSWER_SECONDS_MAX):
+        """The answer to an administrative word such as `srvr`; an OSError if there is none in so many seconds."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
             connection.sendall(word.encode())
             answer = b""
             while chunk := connection.recv(65536):

@@ -45,6 +45,11 @@ impl Default for Connect {
     }
 }
 
+/// The host in `host:port`, without the brackets of an IPv6 address.
+pub fn host_of(server: &str) -> &str {
+    server.rsplit_once(':').map_or(server, |(host, _)| host).trim_matches(['[', ']'])
+}
+
 /// What goes over a socket beside plain bytes: TLS.
 pub trait Wire: Read + Write + Send {}
 

@@ -212,16 +212,14 @@ impl Connector {
     /// # Errors
     /// `host` is no name that a certificate can have.
     pub fn begin(&self, host: &str) -> io::Result<Session> {
-        let name = ServerName::try_from(host.to_owned());
-        let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let name = server_name(host)?;
         Session::client(self.client_config(), name, self.0.config.prefix)
     }
 }
 
 impl Secure for Connector {
     fn secure(&self, socket: TcpStream, host: &str) -> io::Result<Box<dyn Wire>> {
-        let name = ServerName::try_from(host.to_owned());
-        let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let name = server_name(host)?;
         let session = ClientConnection::new(self.client_config(), name).map_err(io::Error::other)?;
         Ok(Box::new(StreamOwned::new(session, socket)))
     }
@@ -246,6 +244,15 @@ impl Stores for Connector {
         *self.0.current() = fresh;
         Ok(())
     }
+}
+
+/// What the certificate of `host`, a name or an address, must name.
+///
+/// # Errors
+/// No certificate can name it.
+pub fn server_name(host: &str) -> io::Result<ServerName<'static>> {
+    let name = ServerName::try_from(host.to_owned());
+    name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 fn server_config(config: &TlsConfig) -> Result<Made<ServerConfig>, String> {

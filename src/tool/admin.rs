@@ -1,5 +1,6 @@
 //! `zkfast admin`: a command of the HTTP port, for scripts and for who has no browser.
 
+use crate::client::net::host_of;
 use crate::server;
 use std::io;
 use std::path::PathBuf;
@@ -52,8 +53,7 @@ pub fn run(args: &AdminArgs) -> Result<(Vec<u8>, u8), String> {
         return Err(format!("{odd:?}: letters, digits and _.=-/:% are taken"));
     }
     let connector = super::connector(args.client_configuration.as_deref())?;
-    let host = args.server.rsplit_once(':').map_or(&*args.server, |(host, _)| host).trim_matches(['[', ']']);
-    let secured = connector.as_ref().map(|connector| (connector, host));
+    let secured = connector.as_ref().map(|connector| (connector, host_of(&args.server)));
     let url = args.url.trim_end_matches('/');
     let path = match args.command.as_str() {
         "commands" => url.to_owned(),

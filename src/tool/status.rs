@@ -1,6 +1,6 @@
 //! `zkfast status`: a table of an ensemble's servers, with exit statuses for scripts.
 
-use crate::client::net::{Secure, four_letter_word, four_letter_word_secured};
+use crate::client::net::{Secure, four_letter_word, four_letter_word_secured, host_of};
 use serde_json::{Value, json};
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
@@ -190,9 +190,10 @@ fn word(address: &str, word: &str, asking: Asking<'_>) -> Result<String, String>
     let found = address.to_socket_addrs().map_err(|error| format!("{address}: {error}"))?;
     let mut why = format!("{address}: the name has no address");
     for socket in found {
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
         let answer = match asking.secure {
-            Some(secure) => four_letter_word_secured(socket, (secure, host), word, asking.timeout),
+            Some(secure) => {
+                four_letter_word_secured(socket, (secure, host_of(address)), word, asking.timeout)
+            }
             None => four_letter_word(socket, word, asking.timeout),
         };
         match answer {

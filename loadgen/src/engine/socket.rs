@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::OnceLock;
+use zkfast::client::net::host_of;
 use zkfast::tls::{Connector, PLAIN_BYTES_MIN, SEALED_BYTES, Session};
 
 /// What all connections of this run are begun with; none has TLS where it is not set.
@@ -42,8 +43,7 @@ impl Socket {
     /// The host is no name that a certificate can have.
     pub fn new(tcp: TcpStream, server: &str) -> io::Result<Self> {
         let Some(connector) = TLS.get() else { return Ok(Self { tcp, tls: None }) };
-        let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
-        let session = connector.begin(host.trim_start_matches('[').trim_end_matches(']'))?;
+        let session = connector.begin(host_of(server))?;
         let sealed = vec![0; SEALED_BYTES].into();
         let opened = vec![0; PLAIN_BYTES_MIN].into();
         Ok(Self { tcp, tls: Some(Box::new(Secured { session, sealed, opened, taken: 0, held: 0 })) })

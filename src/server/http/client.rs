@@ -1,5 +1,6 @@
 //! A client of the admin port, for `zkfast admin`.
 
+use crate::tls::{Connector, server_name};
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
@@ -38,7 +39,7 @@ impl Body for Nothing {
 }
 
 /// What is on the socket beside plain bytes: `(connector, host)`.
-type Secured<'a> = Option<(&'a crate::tls::Connector, &'a str)>;
+type Secured<'a> = Option<(&'a Connector, &'a str)>;
 
 /// Gets `path` from `server`, as `host:port`: the status, and the body.
 ///
@@ -59,8 +60,7 @@ async fn ask(server: &str, secured: Secured<'_>, path: &str) -> io::Result<(Stat
     let stream = TcpStream::connect(server).await?;
     match secured {
         Some((connector, host)) => {
-            let name = rustls::pki_types::ServerName::try_from(host.to_owned());
-            let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            let name = server_name(host)?;
             let connector = tokio_rustls::TlsConnector::from(connector.client_config());
             exchange(connector.connect(name, stream).await?, server, path).await
         }
@@ -80,13 +80,12 @@ async fn exchange(
         let status = response.status();
         Ok((status, whole(response.into_body()).await?))
     };
-    let broken = async {
-        let ended = connection.await;
-        // The answer tells what became of the connection, if it was there.
-        std::future::pending::<()>().await;
-        Err(ended.err().map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other))
+    let moved = async {
+        // It moves the bytes; what becomes of it, `answered` hears as well.
+        let _ = connection.await;
+        std::future::pending().await
     };
-    futures_lite::future::or(answered, broken).await
+    futures_lite::future::or(answered, moved).await
 }
 
 async fn whole(mut body: Incoming) -> io::Result<Vec<u8>> {

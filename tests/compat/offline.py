@@ -81,7 +81,7 @@ class Traffic:
     def __init__(self, folder, jars):
         self.folder, self.jars, self.left = folder, jars, None
         quorum, election, observer = 31881, 31882, 31883
-        while not all(map(is_free, (quorum, election))):
+        while not all(map(support.is_free, (quorum, election))):
             quorum, election, observer = quorum - 10, election - 10, observer - 10
         words = [
             "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8",
@@ -185,17 +185,6 @@ class Traffic:
         client.set("/a/b", b"longer than it was before")
         client.delete("/deep", recursive=True)
         client.stop()
-
-
-def is_free(port):
-    import socket
-
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-            return True
-        except OSError:
-            return False
 
 
 def files(folder, prefix):

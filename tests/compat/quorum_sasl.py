@@ -43,7 +43,7 @@ class Ensemble:
             ports = []
             while len(ports) < 3:
                 port = support.free_port() if not self.ports and not ports else max(ports or self.ports[sid - 1]) + 1
-                while not is_free(port):
+                while not support.is_free(port):
                     port += 1
                 ports.append(port)
             self.ports[sid] = ports
@@ -127,15 +127,6 @@ class Ensemble:
     def __exit__(self, *_):
         for sid in list(self.running):
             self.stop(sid)
-
-
-def is_free(port):
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-            return True
-        except OSError:
-            return False
 
 
 def forms(kinds):

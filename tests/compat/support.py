@@ -98,15 +98,21 @@ def scratch(name):
         shutil.rmtree(path, ignore_errors=True)
 
 
+def is_free(port):
+    """Whether a server could take the port of 127.0.0.1."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False
+
+
 def free_port():
     """A free port of 127.0.0.1, above those of the kazoo suite and below those that the kernel gives to outgoing connections."""
     for port in range(28000 + os.getpid() % 200 * 20, 32700):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
+        if is_free(port):
+            return port
     raise RuntimeError("no free port between 28000 and 32700")
 
 

@@ -24,6 +24,11 @@ struct Secure {
 
 impl Secure {
     fn new() -> Self {
+        Self::with_key("rsa:2048")
+    }
+
+    /// A server whose key is of that kind.
+    fn with_key(kind: &str) -> Self {
         let files = Directory::new("tls");
         // The machine's own settings would make it an authority's.
         std::fs::write(files.path().join("openssl.cnf"), "[req]\ndistinguished_name=dn\n[dn]\n")
@@ -35,7 +40,7 @@ impl Secure {
                 "openssl.cnf",
                 "-x509",
                 "-newkey",
-                "rsa:2048",
+                kind,
                 "-nodes",
                 "-subj",
                 "/CN=localhost",
@@ -103,20 +108,7 @@ impl Secure {
     /// A client with a session.
     fn client(&self) -> StreamOwned<ClientConnection, TcpStream> {
         let mut client = StreamOwned::new(self.tls(), self.plain());
-        let mut body = Vec::new();
-        let (session_id, last_zxid_seen) = (SessionId::NONE, Zxid::ZERO);
-        let (password, read_only) = (Some(&[0; 16][..]), Some(false));
-        ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen,
-            timeout_ms: 30_000,
-            session_id,
-            password,
-            read_only,
-        }
-        .put(&mut body);
-        client.write_all(&framed(&body)).expect("a request");
-        assert!(frame(&mut client).len() >= 36, "the answer to a connect request");
+        begin_session(&mut client);
         client
     }
 
@@ -126,6 +118,23 @@ impl Secure {
         self.tls().write_tls(&mut hello).expect("bytes");
         hello
     }
+}
+
+fn begin_session(client: &mut (impl Read + Write)) {
+    let mut body = Vec::new();
+    let (session_id, last_zxid_seen) = (SessionId::NONE, Zxid::ZERO);
+    let (password, read_only) = (Some(&[0; 16][..]), Some(false));
+    ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen,
+        timeout_ms: 30_000,
+        session_id,
+        password,
+        read_only,
+    }
+    .put(&mut body);
+    client.write_all(&framed(&body)).expect("a request");
+    assert!(frame(client).len() >= 36, "the answer to a connect request");
 }
 
 fn framed(body: &[u8]) -> Vec<u8> {
@@ -272,6 +281,34 @@ fn half_handshakes() {
     clients.iter_mut().for_each(|client| _ = until_closed(client));
     assert!(begun.elapsed() >= SESSIONLESS - Duration::from_millis(500), "{:?}", begun.elapsed());
     drop(server);
+}
+
+/// On a port for both kinds plain clients do not wait for handshakes, however many there are; one more handshake is in time.
+#[test]
+fn plain_clients_among_handshakes() {
+    const HANDSHAKES: usize = 300;
+    let _alone = alone();
+    // Each handshake costs some milliseconds.
+    let secure = Secure::with_key("rsa:4096");
+    let server = secure.start(&[("client.portUnification", "true")]);
+    let hello = secure.hello();
+    let connect = || {
+        let stream = TcpStream::connect(server.address()).expect("a listening port");
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).expect("a socket");
+        stream
+    };
+    let mut crowd: Vec<TcpStream> = (0..HANDSHAKES).map(|_| connect()).collect();
+    let begun = Instant::now();
+    crowd.iter_mut().for_each(|client| client.write_all(&hello).expect("bytes"));
+    begin_session(&mut connect());
+    let plain = begun.elapsed();
+    let mut client = StreamOwned::new(secure.tls(), connect());
+    begin_session(&mut client);
+    let further = begun.elapsed();
+    crowd.iter_mut().for_each(|client| client.read_exact(&mut [0]).expect("an answer"));
+    let all = begun.elapsed();
+    assert!(plain * 4 < all, "a plain client waited {plain:?}, all handshakes took {all:?}");
+    assert!(further < SESSIONLESS, "one more handshake took {further:?}");
 }
 
 /// Connections that shake hands count for `maxClientCnxns`.

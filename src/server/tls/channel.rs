@@ -43,7 +43,7 @@ pub struct Channel {
 enum State {
     Plain,
     /// The first byte tells whether the client speaks TLS.
-    Unknown(Arc<Acceptor>, Turn),
+    Unknown(Arc<Acceptor>),
     Tls(Box<Secured>),
 }
 
@@ -66,8 +66,8 @@ impl Channel {
     pub fn new(stream: Stream, port: Port, peer: IpAddr) -> io::Result<Self> {
         let state = match port {
             Port::Plain => State::Plain,
-            Port::Either(acceptor) => State::Unknown(acceptor, Turn::new()),
-            Port::Tls(acceptor) => State::Tls(Box::new(Secured::begin(acceptor, Turn::new())?)),
+            Port::Either(acceptor) => State::Unknown(acceptor),
+            Port::Tls(acceptor) => State::Tls(Box::new(Secured::begin(acceptor)?)),
         };
         Ok(Self { stream, peer, state })
     }
@@ -81,31 +81,29 @@ impl Channel {
         match &mut self.state {
             State::Plain => self.stream.poll_read(cx, out),
             State::Tls(secured) => secured.poll_read(&mut self.stream, cx, out),
-            State::Unknown(_, turn) if !turn.is_come() => wait(cx),
-            State::Unknown(..) => self.poll_first(cx, out),
+            State::Unknown(_) => self.poll_first(cx, out),
         }
     }
 
+    /// Reads one byte, which costs nothing: a plain client does not wait for the handshakes of others.
     fn poll_first(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        let bytes = ready!(self.stream.poll_read(cx, out))?;
-        let State::Unknown(acceptor, turn) = std::mem::replace(&mut self.state, State::Plain) else {
+        let bytes = ready!(self.stream.poll_read(cx, &mut out[..1]))?;
+        let State::Unknown(acceptor) = std::mem::replace(&mut self.state, State::Plain) else {
             unreachable!("only a connection of unknown kind comes here");
         };
-        if out[..bytes].first() != Some(&HANDSHAKE) {
-            return Poll::Ready(Ok(bytes));
+        if bytes == 0 {
+            return Poll::Ready(Ok(0));
         }
-        let mut secured = Box::new(Secured::begin(acceptor, turn)?);
-        // A client sends its first record and waits for the answer; what sends more than a buffer at once is none.
-        let first = out[..bytes.min(SEALED_BYTES)].to_vec();
-        let opened = match bytes > first.len() {
-            true => Err(io::Error::new(io::ErrorKind::InvalidData, "TLS: it did not wait for the handshake")),
-            false => secured.open(&first, out),
-        };
+        if out[0] != HANDSHAKE {
+            return match self.stream.poll_read(cx, &mut out[1..]) {
+                Poll::Ready(more) => Poll::Ready(more.map(|more| 1 + more)),
+                Poll::Pending => Poll::Ready(Ok(1)),
+            };
+        }
+        let mut secured = Box::new(Secured::begin(acceptor)?);
+        secured.session.open(&[HANDSHAKE], out)?;
         self.state = State::Tls(secured);
-        match opened? {
-            0 => self.poll_read(cx, out),
-            opened => Poll::Ready(Ok(opened)),
-        }
+        self.poll_read(cx, out)
     }
 
     /// Sends of `bytes`; says how many went. While it is pending the next call must begin with the same ones.
@@ -116,7 +114,7 @@ impl Channel {
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.state {
             State::Tls(secured) => secured.poll_write(&mut self.stream, cx, bytes),
-            State::Plain | State::Unknown(..) => self.stream.poll_write(cx, bytes),
+            State::Plain | State::Unknown(_) => self.stream.poll_write(cx, bytes),
         }
     }
 
@@ -133,25 +131,27 @@ impl Channel {
     }
 
     /// Ends the connection; of TLS its client is told, if there is room for that.
-    pub async fn close(mut self) {
-        if let State::Tls(secured) = &mut self.state {
+    pub async fn close(self) {
+        let Self { mut stream, state, .. } = self;
+        if let State::Tls(mut secured) = state {
             secured.session.end();
-            let stream = &mut self.stream;
             // An error, or no room: the connection ends all the same.
             poll_fn(|cx| {
-                let _ = secured.poll_flush(stream, cx);
+                let _ = secured.poll_flush(&mut stream, cx);
                 Poll::Ready(())
             })
             .await;
+            // Its turn ends here: a client that takes nothing does not hold up the handshakes of others.
+            drop(secured);
         }
-        self.stream.close().await;
+        stream.close().await;
     }
 }
 
 impl Secured {
-    fn begin(acceptor: Arc<Acceptor>, turn: Turn) -> io::Result<Self> {
+    fn begin(acceptor: Arc<Acceptor>) -> io::Result<Self> {
         let session = acceptor.begin()?;
-        Ok(Self { session, turn, acceptor, taken: 0, is_asked: false })
+        Ok(Self { session, turn: Turn::new(), acceptor, taken: 0, is_asked: false })
     }
 
     /// Takes in what was read; gives the number of plain bytes that it held.

@@ -7,7 +7,7 @@
 use super::logging::provoked;
 use super::random;
 use crate::auth::sasl::NonceKey;
-use crate::auth::sasl::quorum::{Accepts, Connects, Progress, QuorumFailure};
+use crate::auth::sasl::quorum::{self, Accepts, Connects, Progress, QuorumFailure};
 use crate::config::QuorumSasl;
 use crate::proto::ServerId;
 use crate::replica::Port;
@@ -74,7 +74,7 @@ impl Gates {
 
     fn nonce(&self) -> String {
         let number = self.nonces.replace(self.nonces.get() + 1);
-        self.nonce_key.nonce(&[number])
+        quorum::nonce(self.own_sid(), &self.nonce_key.nonce(&[number]))
     }
 
     /// The exchange of a connection that was accepted.
@@ -83,13 +83,14 @@ impl Gates {
         Gate { port, before: Vec::new(), side, since: Instant::now() }
     }
 
-    /// The exchange of a connection that was made, and what to send first; `None` where this server does not authenticate.
-    pub fn connected(&self, port: Port) -> Option<(Gate, Vec<u8>)> {
+    /// The exchange of a connection that was made to server `to`, and what to send first; `None` where this server does not
+    /// authenticate.
+    pub fn connected(&self, port: Port, to: ServerId) -> Option<(Gate, Vec<u8>)> {
         if !self.sasl.learner_requires {
             return None;
         }
         let mut first = if port == Port::Election { self.hello.clone() } else { Vec::new() };
-        let side = Side::Connects(Connects::begin(&mut first));
+        let side = Side::Connects(Connects::begin(to, &mut first));
         Some((Gate { port, before: Vec::new(), side, since: Instant::now() }, first))
     }
 
@@ -224,7 +225,7 @@ mod tests {
     fn hello_and_exchange() {
         let (larger, smaller) = (gates(true), Gates { hello: hello(1), ..gates(true) });
         let mut accepted = larger.accepted(Port::Election);
-        let (mut connected, mut to_larger) = smaller.connected(Port::Election).unwrap();
+        let (mut connected, mut to_larger) = smaller.connected(Port::Election, ServerId(2)).unwrap();
         let (mut to_smaller, mut got) = (Vec::new(), [None, None]);
         for _ in 0..3 {
             if let Passage::Open(bytes) =
@@ -240,5 +241,18 @@ mod tests {
             }
         }
         assert_eq!(got, [Some(hello(1)), Some(Vec::new())]);
+    }
+
+    /// What a server asks is of no use to who passes it on to that very server, which takes it for another one.
+    #[test]
+    fn reflected() {
+        let own = gates(true);
+        let (mut accepted, mut asked) = (own.accepted(Port::Quorum), Vec::new());
+        let (mut connected, first) = own.connected(Port::Quorum, ServerId(1)).unwrap();
+        assert!(matches!(own.receive(&mut accepted, &first, &mut asked), Ok(Passage::Waits)));
+        let mut answer = Vec::new();
+        let refused = own.receive(&mut connected, &asked, &mut answer);
+        assert!(matches!(refused, Err(QuorumFailure::PassedOn { .. })));
+        assert!(answer.is_empty());
     }
 }

@@ -11,6 +11,7 @@ use super::reach::{Attempt, Reach};
 use super::tls::{PeerStream, PeerTls};
 use crate::config::{Ensemble, PeerAddress};
 use crate::driver::{LinkEvent, Taken};
+use crate::proto::ServerId;
 use crate::replica::{Now, Port, Replica, Standing};
 use crate::zab::LinkId;
 use bytes::{Buf, Bytes};
@@ -44,7 +45,7 @@ const SLICES_MAX: usize = 64;
 
 /// Connections of one address that may be within their handshake, and those of all.
 const OPENING_OF_ADDRESS_MAX: usize = 32;
-const OPENING_MAX: usize = 64;
+pub const OPENING_MAX: usize = 64;
 
 /// Time that handshakes have in one turn.
 const HANDSHAKES_PER_TURN: Duration = Duration::from_millis(2);
@@ -824,7 +825,9 @@ impl Link {
                 None => return Some(LinkEvent::Accepted(self.id, port)),
             },
             (None, attempt) => {
-                let exchange = attempt.as_ref().and_then(|attempt| gates?.connected(attempt.port));
+                let exchange = attempt
+                    .as_ref()
+                    .and_then(|attempt| gates?.connected(attempt.port, ServerId(attempt.sid)));
                 let Some((gate, first)) = exchange else {
                     self.attempt.take().iter().for_each(|attempt| reach.reached(attempt));
                     return Some(LinkEvent::Connected(self.id));

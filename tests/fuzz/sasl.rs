@@ -6,6 +6,7 @@ use zkfast::auth::Secret;
 use zkfast::auth::sasl::digest_md5::{Client, Server, Service};
 use zkfast::auth::sasl::quorum::{Accepts, Connects, Progress};
 use zkfast::config::{Loader, Sources, load};
+use zkfast::proto::ServerId;
 
 use super::Bounds;
 
@@ -65,7 +66,7 @@ fn packets(input: &[u8]) -> bool {
     assert_eq!(at_once.clone().map(user), last.map(user), "cut into bytes it reads differently");
     assert_eq!(whole_out, cut_out, "cut into bytes it is answered differently");
     let mut out = Vec::new();
-    let _ = Connects::default().receive("bob", &password(), input, nonce, &mut out);
+    let _ = Connects::begin(ServerId(1), &mut Vec::new()).receive("bob", &password(), input, nonce, &mut out);
     at_once.is_ok()
 }
 
@@ -97,7 +98,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let challenge = server.challenge();
     let (_, answer) = Client::respond(Service::CLIENTS, "bob", &password(), "c", &challenge).unwrap();
     let mut packets = Vec::new();
-    let mut connects = Connects::begin(&mut packets);
+    let mut connects = Connects::begin(ServerId(1), &mut packets);
     let mut asked = Vec::new();
     Accepts::default().receive(&users(), true, &packets, nonce, &mut asked).unwrap();
     connects.receive("bob", &password(), &asked, nonce, &mut packets).unwrap();

@@ -154,6 +154,14 @@ impl Server {
     }
 }
 
+/// The nonce of a challenge.
+///
+/// # Errors
+/// [`Failure`] where the challenge is none.
+pub(super) fn nonce_of(challenge: &[u8]) -> Result<String, Failure> {
+    Directives::parse(challenge)?.needed("nonce").map(str::to_owned)
+}
+
 /// A client's side of one exchange, once it has answered.
 #[derive(Debug)]
 pub struct Client {

@@ -10,15 +10,22 @@
 //!
 //! The side that connects decides whether it authenticates; the side that accepts tells by the first bytes, and decides
 //! whether it must. Source: `SaslQuorumAuthServer`, `SaslQuorumAuthLearner`, `QuorumAuth`, `QuorumAuthPacket`.
+//!
+//! An attacker at the other end of a connection that a server makes can pass on to it what a third server asks, or what it
+//! asks itself, and be let in there with its answer. So a nonce of zkfast names the server that asks, and a server answers
+//! only the one that it connects to. Nonces of ZooKeeper name none, and are answered.
 
 use super::digest_md5::{self, Client, Failure, Server, Service, TOKEN_BYTES_MAX};
 use crate::auth::secret::Secret;
-use crate::proto::{JuteWrite, Reader};
+use crate::proto::{JuteWrite, Reader, ServerId};
 use bytes::BufMut;
 use std::collections::BTreeMap;
 
 /// What a packet begins with: no sid, no protocol version and no length that a server sends there.
 const MAGIC: i64 = 0xa0db_cafe_cafe_1234_u64.wrapping_neg().cast_signed();
+
+/// What a nonce begins with that names the server that asks: its number follows.
+const ASKS: &str = "zkfast-server-";
 
 const IN_PROGRESS: i32 = 0;
 const SUCCESS: i32 = 1;
@@ -36,6 +43,14 @@ pub enum QuorumFailure {
     /// The other side does not know this server's user, or its password.
     #[error("it refuses the user of quorum.auth.learner.saslLoginContext")]
     Refused,
+    /// The challenge is another server's.
+    #[error("it passes on a challenge of server {asks} where server {} should be", to.0)]
+    PassedOn {
+        /// The number of the server that asks.
+        asks: Box<str>,
+        /// The server that was connected to.
+        to: ServerId,
+    },
     /// What came is no packet of an exchange.
     #[error("what it sent is no packet of SASL")]
     Malformed,
@@ -59,6 +74,16 @@ pub enum Progress {
     },
 }
 
+/// The nonce of server `asks`, made of a text in base64 that was never used.
+pub fn nonce(asks: ServerId, unused: &str) -> String {
+    format!("{ASKS}{}-{unused}", asks.0)
+}
+
+/// The number of the server that a nonce names, if it is one of zkfast.
+fn asks(nonce: &str) -> Option<&str> {
+    Some(nonce.strip_prefix(ASKS)?.rsplit_once('-')?.0)
+}
+
 /// The side that accepts.
 #[derive(Debug, Default)]
 pub struct Accepts {
@@ -67,7 +92,7 @@ pub struct Accepts {
 }
 
 impl Accepts {
-    /// Takes bytes of the other side, and appends what to send. `nonce` makes one that was never used.
+    /// Takes bytes of the other side, and appends what to send. `nonce` makes a [`nonce`] of this server.
     ///
     /// # Errors
     /// [`QuorumFailure`]: the connection is to be closed, once `out` is sent.
@@ -125,17 +150,18 @@ impl Accepts {
 }
 
 /// The side that connects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Connects {
+    to: ServerId,
     bytes: Vec<u8>,
     answered: Option<Client>,
 }
 
 impl Connects {
-    /// Appends what to send first.
-    pub fn begin(out: &mut Vec<u8>) -> Self {
+    /// The side that connects to server `to`; appends what to send first.
+    pub fn begin(to: ServerId, out: &mut Vec<u8>) -> Self {
         put(out, IN_PROGRESS, b"");
-        Self::default()
+        Self { to, bytes: Vec::new(), answered: None }
     }
 
     /// Takes bytes of the other side, and appends what to send. `cnonce` makes one that was never used.
@@ -154,6 +180,10 @@ impl Connects {
         while let Some((status, token)) = next(&mut self.bytes)? {
             match (status, self.answered.take()) {
                 (IN_PROGRESS, None) => {
+                    let nonce = digest_md5::nonce_of(&token)?;
+                    if let Some(asks) = asks(&nonce).filter(|asks| *asks != self.to.0.to_string()) {
+                        return Err(QuorumFailure::PassedOn { asks: asks.into(), to: self.to });
+                    }
                     let (client, answer) =
                         Client::respond(Service::QUORUM, user, password, &cnonce(), &token)?;
                     put(out, IN_PROGRESS, &answer);
@@ -210,7 +240,7 @@ mod tests {
     /// Both sides of an exchange, whose bytes come one by one; then what each has at the end.
     fn exchange(user: &str, password: &str) -> [Option<Result<Progress, QuorumFailure>>; 2] {
         let (mut accepts, mut sent, mut answered) = (Accepts::default(), Vec::new(), Vec::new());
-        let mut connects = Connects::begin(&mut sent);
+        let mut connects = Connects::begin(ServerId(1), &mut sent);
         let mut ends = [None, None];
         let waits = Ok(Progress::Waits);
         while ends[1].is_none() && !(sent.is_empty() && answered.is_empty()) {
@@ -244,7 +274,7 @@ mod tests {
     fn rest_is_kept() {
         assert_eq!(MAGIC, 0x5f24_3501_3501_edcc);
         let (mut accepts, mut out, mut first) = (Accepts::default(), Vec::new(), Vec::new());
-        let mut connects = Connects::begin(&mut first);
+        let mut connects = Connects::begin(ServerId(1), &mut first);
         let nonce = || "n".to_owned();
         assert_eq!(accepts.receive(&users(), true, &first, nonce, &mut out), Ok(Progress::Waits));
         let mut answer = Vec::new();
@@ -253,6 +283,28 @@ mod tests {
         let user = Some("zk".to_owned());
         let done = Progress::Done { user, rest: b"more".to_vec() };
         assert_eq!(accepts.receive(&users(), true, &answer, nonce, &mut out), Ok(done));
+    }
+
+    /// A challenge of a third server, or of this one, that is passed on gets no answer; one of ZooKeeper's gets one.
+    #[test]
+    fn passed_on() {
+        let answers = |asked: &str, to| {
+            let (mut accepts, mut out, mut first) = (Accepts::default(), Vec::new(), Vec::new());
+            let mut connects = Connects::begin(to, &mut first);
+            accepts.receive(&users(), true, &first, || asked.to_owned(), &mut out).unwrap();
+            let mut answer = Vec::new();
+            connects.receive("zk", &secret("secret"), &out, || "c".to_owned(), &mut answer)?;
+            let done = accepts.receive(&users(), true, &answer, String::new, &mut out).unwrap();
+            assert!(matches!(done, Progress::Done { user: Some(_), .. }));
+            Ok(())
+        };
+        for sid in [-1, 0, 2] {
+            let asked = nonce(ServerId(sid), "ab+/=");
+            assert_eq!(answers(&asked, ServerId(sid)), Ok(()));
+            let refused = QuorumFailure::PassedOn { asks: sid.to_string().into(), to: ServerId(3) };
+            assert_eq!(answers(&asked, ServerId(3)), Err(refused));
+        }
+        assert_eq!(answers("OA6MG9tEQGm2hh", ServerId(3)), Ok(()));
     }
 
     /// A server that does not authenticate is let in where it may be, with all its bytes.
@@ -286,9 +338,10 @@ mod tests {
         assert_eq!(next(&mut out), Ok(Some((ERROR, Vec::new()))));
         let mut early = Vec::new();
         put(&mut early, SUCCESS, b"rspauth=x");
-        let step = Connects::default().receive("zk", &secret("x"), &early, String::new, &mut out);
+        let connects = || Connects::begin(ServerId(1), &mut Vec::new());
+        let step = connects().receive("zk", &secret("x"), &early, String::new, &mut out);
         assert_eq!(step, Err(QuorumFailure::Malformed));
-        let step = Connects::default().receive("zk", &secret("x"), &[0; 8], String::new, &mut out);
+        let step = connects().receive("zk", &secret("x"), &[0; 8], String::new, &mut out);
         assert_eq!(step, Err(QuorumFailure::Malformed));
     }
 }

@@ -61,7 +61,7 @@ pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
     match Roles::find(config) {
         Ok(roles) => {
             let shards = roles.views.len();
-            found.extend(preflight::check(shards, config.http_ports()).err().map(|why| ("", why)));
+            found.extend(preflight::check(config, shards).err().map(|why| ("", why)));
             found.extend(rt::choose(config.engine, shards).err().map(|why| ("", why)));
         }
         Err(error) => {

@@ -1,6 +1,9 @@
 //! Checks that the host grants what the server needs, before the first executor starts, so that an error names it.
 
 use super::logging::Text;
+use super::{gate, peers};
+use crate::config::Config;
+use crate::zab::{election, leader};
 use io_uring::{IoUring, opcode};
 use rlimit::Resource;
 use rustix::io::Errno;
@@ -23,12 +26,31 @@ pub const HTTP_CONNECTIONS_MAX: usize = 32;
 /// Descriptors that are kept for a port of HTTP: its connections, and what its thread needs.
 const DESCRIPTORS_HTTP: u64 = HTTP_CONNECTIONS_MAX as u64 + 8;
 
+/// Descriptors that are kept for each other server: its connections to both ports, and one that takes the place of each.
+const DESCRIPTORS_PER_SERVER: u64 = 4;
+
+/// Descriptors that are kept for all but clients, with so many views. A server that cannot open its log's next segment ends:
+/// what connects to its ports must not be able to cause that.
+fn descriptors_kept(config: &Config, views: usize) -> u64 {
+    let own = DESCRIPTORS_KEPT + DESCRIPTORS_PER_SHARD * views as u64;
+    let http = DESCRIPTORS_HTTP * config.http_ports() as u64;
+    if !config.is_distributed() {
+        return own + http;
+    }
+    // A connection is with TLS, then SASL, then the replica: each counts those that it has.
+    let unexpected = election::UNEXPECTED_MAX
+        + leader::STRANGERS_MAX
+        + if config.quorum.tls.is_some() { peers::OPENING_MAX } else { 0 }
+        + if config.quorum_sasl.is_some() { gate::STRANGERS_MAX } else { 0 };
+    own + http + DESCRIPTORS_PER_SERVER * config.quorum.ensemble.servers.len() as u64 + unexpected as u64
+}
+
 /// Raises the limits on descriptors and locked memory as far as allowed. Returns the number of connections for which
-/// there are descriptors, with `shards` views and so many ports of HTTP.
+/// there are descriptors, with so many views.
 ///
 /// # Errors
 /// What the host does not grant, and how to grant it.
-pub fn check(shards: usize, http_ports: usize) -> Result<u32, String> {
+pub fn check(config: &Config, views: usize) -> Result<u32, String> {
     for resource in [Resource::MEMLOCK, Resource::NOFILE] {
         if let Ok((_, hard)) = resource.get() {
             // If this fails, the checks below or the lack of descriptors show it.
@@ -36,11 +58,12 @@ pub fn check(shards: usize, http_ports: usize) -> Result<u32, String> {
         }
     }
     let (descriptors, _) = Resource::NOFILE.get().unwrap_or((u64::MAX, u64::MAX));
-    let connections = descriptors
-        .saturating_sub(DESCRIPTORS_KEPT + DESCRIPTORS_PER_SHARD * shards as u64)
-        .saturating_sub(DESCRIPTORS_HTTP * http_ports as u64);
+    let kept = descriptors_kept(config, views);
+    let connections = descriptors.saturating_sub(kept);
     if connections == 0 {
-        return Err(format!("{descriptors} descriptors are too few: raise nofile (ulimit -n, LimitNOFILE=)"));
+        return Err(format!(
+            "{descriptors} descriptors are too few, {kept} are not for clients: raise nofile (ulimit -n, LimitNOFILE=)"
+        ));
     }
     if descriptors < 4096 {
         log::warn!(target: "server", "few descriptors: nofile={descriptors} connections_max={connections} do={}",
@@ -119,4 +142,60 @@ pub fn allowed_cores() -> Result<Vec<usize>, String> {
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     let list = list.ok_or("/proc/self/status has no Cpus_allowed_list")?;
     crate::config::parse_cores(list.trim()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::descriptors_kept;
+    use crate::config::{Config, Loader, Sources, load};
+    use std::io;
+
+    /// A zoo.cfg, and files with one certificate and a JAAS section.
+    struct Files(String);
+
+    impl Loader for Files {
+        fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+            let module = "org.apache.zookeeper.server.auth.DigestLoginModule required";
+            match path {
+                "zoo.cfg" => Ok(self.0.clone().into_bytes()),
+                "/d/myid" => Ok(b"1".to_vec()),
+                "/jaas" => Ok(format!(
+                    "QuorumServer {{ {module} user_zk=\"x\"; }};\n\
+                     QuorumLearner {{ {module} username=\"zk\" password=\"x\"; }};"
+                )
+                .into_bytes()),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+
+        fn is_file(&self, path: &str) -> bool {
+            ["zoo.cfg", "/d/myid", "/jaas"].contains(&path)
+        }
+    }
+
+    fn config(keys: &[&str]) -> Config {
+        let text = format!("dataDir=/d\nclientPort=2181\nadmin.enableServer=false\n{}", keys.join("\n"));
+        let flags = [("JVMFLAGS", "-Djava.security.auth.login.config=/jaas")];
+        let loaded =
+            load(&Sources { file: Some("zoo.cfg"), jvm_flags: &flags, overrides: None }, &Files(text));
+        loaded.config
+    }
+
+    /// What other servers, strangers among them, may hold at once is kept, with TLS and SASL each for those within it.
+    #[test]
+    fn kept() {
+        let servers: String = (1..=3).map(|sid| format!("server.{sid}=host{sid}:2888:3888\n")).collect();
+        let tls =
+            "sslQuorum=true\nssl.quorum.keyStore.location=/k.pem\nssl.quorum.trustStore.location=/k.pem";
+        let sasl = "quorum.auth.enableSasl=true\nquorum.auth.learnerRequireSasl=true\nquorum.auth.serverRequireSasl=true";
+        for (keys, expected) in [
+            (&[][..], 32 + 2 * 8),
+            (&["admin.enableServer=true"], 32 + 2 * 8 + 40),
+            (&[&servers], 32 + 2 * 8 + 3 * 4 + 3 * 64),
+            (&[&servers, tls], 32 + 2 * 8 + 3 * 4 + 4 * 64),
+            (&[&servers, tls, sasl], 32 + 2 * 8 + 3 * 4 + 5 * 64),
+        ] {
+            assert_eq!(descriptors_kept(&config(keys), 2), expected, "{keys:?}");
+        }
+    }
 }

@@ -147,7 +147,7 @@ impl Host {
     fn of(config: &Config) -> Self {
         let roles = Roles::of_process(config);
         let views = roles.views.len();
-        let descriptors = preflight::check(views, config.http_ports());
+        let descriptors = preflight::check(config, views);
         let descriptors = descriptors.unwrap_or_else(|why| exit(EXIT_HOST, why));
         let engine = rt::choose(config.engine, views).unwrap_or_else(|why| exit(EXIT_HOST, why));
         log::info!(target: "server", "engine: name={} why={}", engine.backend.engine().name(), Text(&engine.why));

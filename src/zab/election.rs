@@ -18,7 +18,7 @@ mod output;
 pub use output::{Output, Unwelcome};
 
 use super::LinkId;
-use super::links::{Change, Heard, Links};
+use super::links::{self, Change, Heard, Links};
 use super::notification::{ServerState, Vote, put_notification};
 use super::quorum::{Quorum, SidSet, config_text};
 use crate::config::Ensemble;
@@ -32,6 +32,9 @@ const RESEND_MS_MIN: u64 = 200;
 const RESEND_MS_MAX: u64 = 1_000;
 /// A voter that is connected and answers nothing for this long gets a new connection.
 const SILENT_MS: u64 = 6_000;
+
+/// Most connections to the election port that no server line accounts for.
+pub const UNEXPECTED_MAX: usize = links::STRANGERS_MAX + links::UNKNOWN_PEERS_MAX;
 
 /// What a server goes to the vote with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,9 +34,9 @@ const FRESH_MS: u64 = 300;
 const REPLACED_MAX: u32 = 3;
 const REPLACED_MS: u64 = 60_000;
 /// Most accepted connections without a hello; the oldest is closed when there is another.
-const STRANGERS_MAX: usize = 64;
+pub(super) const STRANGERS_MAX: usize = 64;
 /// Most peers that are not in the configuration.
-const UNKNOWN_PEERS_MAX: usize = 64;
+pub(super) const UNKNOWN_PEERS_MAX: usize = 64;
 
 /// What a connection is used for.
 #[derive(Debug)]

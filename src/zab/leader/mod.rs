@@ -37,7 +37,7 @@ mod output;
 mod synchronization;
 mod traffic;
 
-pub use output::{Asked, CloseLearner, Epochs, Lag, LeaderOutput, LostLead, Membership};
+pub use output::{Asked, CloseLearner, Epochs, Lag, LeaderOutput, LostLead, Membership, STRANGERS_MAX};
 
 use super::LinkId;
 use super::history::History;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// Most connections that have not said who they are; the oldest is closed when there is another.
-pub(super) const STRANGERS_MAX: usize = 64;
+pub const STRANGERS_MAX: usize = 64;
 
 /// Epochs as they are on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

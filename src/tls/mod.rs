@@ -11,6 +11,7 @@ mod contents;
 mod der;
 mod files;
 mod jks;
+mod resumption;
 mod session;
 mod store;
 mod subject;
@@ -25,7 +26,7 @@ use crate::proto::Id;
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::{ParsedCertificate, ServerSessionMemoryCache};
+use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
@@ -36,9 +37,6 @@ use std::net::{IpAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use x509_parser::prelude::{FromDer, X509Certificate};
-
-/// Sessions of TLS 1.2 that clients may take up again.
-const SESSIONS_MAX: usize = 4096;
 
 /// What an operator may want to know of the own certificate.
 #[derive(Clone, Debug)]
@@ -273,7 +271,7 @@ fn server_config(config: &TlsConfig) -> Result<Made<ServerConfig>, String> {
     let store = store.ok_or_else(|| format!("{}keyStore.location is not set", config.prefix))?;
     let (certified, certificate) = certified(store, &provider)?;
     let mut server = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-    server.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+    server.session_storage = resumption::Sessions::new();
     Ok((server, Some(certificate)))
 }
 

@@ -66,6 +66,13 @@ impl Jaas {
     }
 }
 
+/// The path of the file in a value of `java.security.auth.login.config`: Java takes `=FILE` to replace what java.security
+/// names, and a URL.
+pub fn path(text: &str) -> &str {
+    let path = text.trim_start_matches('=');
+    path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path)
+}
+
 /// The users of a section and their passwords. Source: `ServerCnxnFactory.getDigestMd5Credentials`.
 pub fn users(modules: &[Module]) -> BTreeMap<String, Secret> {
     let options = modules.iter().flat_map(|module| &module.options);
@@ -73,6 +80,12 @@ pub fn users(modules: &[Module]) -> BTreeMap<String, Secret> {
         Some((name.strip_prefix(USER_PREFIX)?.to_owned(), password.clone()))
     };
     options.filter_map(user).collect()
+}
+
+/// Who the side is that proves a password. Source: `DigestLoginModule.initialize`.
+pub fn user_and_password(modules: &[Module]) -> Option<(String, Secret)> {
+    let option = |name: &str| modules.iter().find_map(|module| module.options.get(name));
+    Some((option("username")?.reveal().to_owned(), option("password")?.clone()))
 }
 
 /// What follows the name of a section.

@@ -33,6 +33,11 @@ pub struct MalformedEscape {
     pub line: u32,
 }
 
+/// `String.trim`: everything up to the blank goes.
+pub(super) fn java_trim(text: &str) -> &str {
+    text.trim_matches(|c: char| c <= ' ')
+}
+
 /// Reads every property in file order; of a key given twice the last one counts, and the caller sees both.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! Settings of TLS, as one family of keys has them: `ssl.*` for clients.
 
+use super::properties::java_trim;
 use std::path::PathBuf;
 
 pub use crate::auth::Secret;
@@ -36,6 +37,26 @@ impl StoreKind {
             () => None,
         }
     }
+
+    /// The kind of a store at `path`, which `name` names where its key has a value.
+    ///
+    /// # Errors
+    /// [`NoKind`] says which of the two keys is wrong.
+    pub(super) fn of(name: Option<&str>, path: &str) -> Result<Self, NoKind> {
+        match name {
+            Some(name) => Self::from_name(name).ok_or(NoKind::Name),
+            None => Self::from_path(path).ok_or(NoKind::Path),
+        }
+    }
+}
+
+/// Why the kind of a store is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoKind {
+    /// What the key of its type says is no kind.
+    Name,
+    /// There is no such key, and the end of the path says nothing.
+    Path,
 }
 
 /// Where the password of a store is.
@@ -45,6 +66,16 @@ pub enum Password {
     Given(Secret),
     /// In this file, up to the end of its first line.
     InFile(PathBuf),
+}
+
+impl Password {
+    /// That of a store whose keys name a file, or have the password itself, or neither; the file wins.
+    pub(super) fn of(path: Option<&str>, text: Option<&str>) -> Self {
+        match path.filter(|path| !path.is_empty()) {
+            Some(path) => Self::InFile(PathBuf::from(path)),
+            None => Self::Given(Secret::new(text.unwrap_or_default().to_owned())),
+        }
+    }
 }
 
 /// A file with keys or certificates.
@@ -78,6 +109,42 @@ pub struct TlsVersions {
     pub tls12: bool,
     /// 1.3
     pub tls13: bool,
+}
+
+impl TlsVersions {
+    /// All that there are.
+    pub(super) const ALL: Self = Self { tls12: true, tls13: true };
+    /// None, to begin a list with.
+    pub(super) const NONE: Self = Self { tls12: false, tls13: false };
+
+    /// Adds what a word of a list names.
+    ///
+    /// # Errors
+    /// [`NoVersion`]: the word adds nothing.
+    pub(super) fn add(&mut self, word: &str) -> Result<(), NoVersion> {
+        match word {
+            "TLSv1.2" => self.tls12 = true,
+            "TLSv1.3" => self.tls13 = true,
+            "TLS" => *self = Self::ALL,
+            "TLSv1.1" | "TLSv1" | "SSLv3" | "SSLv2Hello" => return Err(NoVersion::Old),
+            _ => return Err(NoVersion::Unknown),
+        }
+        Ok(())
+    }
+}
+
+/// Why a word adds no version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoVersion {
+    /// It names one of before 1.2.
+    Old,
+    /// It names none.
+    Unknown,
+}
+
+/// The words of a list with commas.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(java_trim).filter(|word| !word.is_empty())
 }
 
 /// What a server needs for TLS, with clients or with other servers.

@@ -3,6 +3,7 @@
 use super::super::finding::{Finding, Origin, Severity};
 use super::super::key::{Key, Kind, Place, Row, Taken, Value};
 use super::super::keys;
+use super::super::properties::java_trim;
 use super::setting::{Setting, Verdict};
 
 /// What stands in place of a secret.
@@ -57,11 +58,6 @@ pub(super) fn is_secret(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     keys::find(bare).is_some_and(|row| row.kind == Kind::Secret)
         || ["password", "passwd", "secret", "superdigest"].iter().any(|word| lower.contains(word))
-}
-
-/// `String.trim`: everything up to the blank goes.
-pub(super) fn java_trim(text: &str) -> &str {
-    text.trim_matches(|c: char| c <= ' ')
 }
 
 /// Settings, least important source first, with what was found about them.

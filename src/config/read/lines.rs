@@ -2,9 +2,10 @@
 
 use super::super::ensemble::{Ensemble, Role, parse_version, version_of_file_name};
 use super::super::finding::{Origin, Severity};
+use super::super::properties::java_trim;
 use super::super::properties::{self, Property};
 use super::super::{Loader, keys};
-use super::entries::{Entries, java_trim};
+use super::entries::Entries;
 use super::setting::Verdict;
 
 /// What became of the server, group and weight lines.

@@ -2,11 +2,12 @@
 
 use super::super::jaas::{self, DIGEST_MODULE, Jaas, Module};
 use super::super::key::Key;
+use super::super::properties::java_trim;
 use super::super::reading::shorten;
 use super::super::sasl::QuorumSasl;
 use super::super::{Loader, keys};
 use super::classes;
-use super::entries::{Entries, java_trim};
+use super::entries::Entries;
 use super::setting::Verdict;
 use crate::auth::Secret;
 use crate::auth::sasl::{NameRules, SUPER_USER, SaslPolicy};
@@ -29,9 +30,7 @@ pub(super) fn is_scheme(entries: &Entries) -> bool {
 pub(super) fn file(entries: &mut Entries, loader: &dyn Loader) -> Option<Jaas> {
     let key = &keys::JAAS_FILE;
     let text = entries.get(key)?;
-    // Java takes `=FILE` to replace what java.security names, and a URL.
-    let path = text.trim_start_matches('=');
-    let path = path.strip_prefix("file://").or_else(|| path.strip_prefix("file:")).unwrap_or(path);
+    let path = jaas::path(&text);
     let read = loader.read(path).map_err(|error| format!("{}: {error}", shorten(path)));
     let text = read
         .and_then(|bytes| String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", shorten(path))));
@@ -183,16 +182,15 @@ fn section<'a>(
     None
 }
 
-/// Whom this server proves to be to others. Source: `DigestLoginModule`.
+/// Whom this server proves to be to others.
 fn own_user(entries: &mut Entries, name: &str, modules: &[Module]) -> Option<(String, Secret)> {
     check_class(entries, name, modules)?;
-    let option = |option: &str| modules.iter().find_map(|module| module.options.get(option));
-    let (Some(user), Some(password)) = (option("username"), option("password")) else {
+    let own = jaas::user_and_password(modules);
+    if own.is_none() {
         let message = format!("section {} lacks username and password", shorten(name));
         entries.fault(keys::JAAS_FILE.name, message);
-        return None;
-    };
-    Some((user.reveal().to_owned(), password.clone()))
+    }
+    own
 }
 
 /// Refuses keys that want others. Source: `QuorumPeerConfig.parseProperties`.

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use super::super::finding::{Origin, Severity};
 use super::super::key::{Key, Row};
+use super::super::properties::java_trim;
 use super::super::{AdminConfig, Config, FourLetterWords, Loader, MetricsConfig, Restore, keys};
 use super::classes;
-use super::entries::{Entries, java_trim};
+use super::entries::Entries;
 use super::lines::Lines;
 use super::{shown, tls};
 use crate::tree::ExtendedTypes;

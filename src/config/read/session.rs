@@ -1,8 +1,9 @@
 //! What a session gets: timeouts, and who it may be.
 
 use super::super::keys;
+use super::super::properties::java_trim;
 use super::super::reading::shorten;
-use super::entries::{Entries, java_trim};
+use super::entries::Entries;
 use super::{classes, sasl, tls};
 use crate::auth::DigestAlgorithm;
 

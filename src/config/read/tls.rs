@@ -2,9 +2,12 @@
 
 use super::super::key::Key;
 use super::super::keys;
+use super::super::properties::java_trim;
 use super::super::reading::shorten;
-use super::super::tls::{ClientAuth, Password, Secret, StoreConfig, StoreKind, TlsConfig, TlsVersions};
-use super::entries::{Entries, java_trim};
+use super::super::tls::{
+    ClientAuth, NoKind, NoVersion, Password, StoreConfig, StoreKind, TlsConfig, TlsVersions, words,
+};
+use super::entries::Entries;
 use std::path::PathBuf;
 
 /// The keys of one store.
@@ -156,10 +159,11 @@ fn of_family(
         entries.fault(asks, message);
     }
     let verify_host = entries.get(family.hostname_verification);
+    let suites = entries.get(family.cipher_suites).unwrap_or_default();
     Some(TlsConfig {
         prefix: family.prefix,
         versions: versions(entries, family),
-        cipher_suites: words(entries.get(family.cipher_suites)),
+        cipher_suites: words(&suites).map(str::to_owned).collect(),
         client_auth,
         verify_host,
         verify_client_host: verify_host && entries.get(family.client_hostname_verification),
@@ -173,27 +177,27 @@ fn of_family(
 
 fn store(entries: &mut Entries, keys: &StoreKeys) -> Option<StoreConfig> {
     let path = entries.get(keys.location)?;
-    let kind = match entries.get(keys.kind) {
-        Some(name) => StoreKind::from_name(java_trim(&name)).or_else(|| {
-            let message = format!("{} is not PEM, PKCS12 or JKS", shorten(&name));
-            entries.fault(keys.kind.name, message);
-            None
-        }),
-        None => StoreKind::from_path(&path).or_else(|| {
-            let message = format!(
-                "{} does not end in .pem, .p12, .pfx or .jks: set {} to PEM, PKCS12 or JKS",
-                shorten(&path),
-                keys.kind.name
-            );
-            entries.fault(keys.location.name, message);
-            None
-        }),
-    };
-    let password = match entries.get(keys.password_path).filter(|path| !path.is_empty()) {
-        Some(path) => Password::InFile(PathBuf::from(path)),
-        None => Password::Given(Secret::new(entries.get(keys.password).unwrap_or_default())),
-    };
-    Some(StoreConfig { key: keys.location.name, path: PathBuf::from(path), kind: kind?, password })
+    let name = entries.get(keys.kind);
+    let kind = StoreKind::of(name.as_deref().map(java_trim), &path);
+    if let Err(why) = kind {
+        let (key, message) = match why {
+            NoKind::Name => {
+                (keys.kind.name, format!("{} is not PEM, PKCS12 or JKS", shorten(&name.unwrap_or_default())))
+            }
+            NoKind::Path => {
+                let message = format!(
+                    "{} does not end in .pem, .p12, .pfx or .jks: set {} to PEM, PKCS12 or JKS",
+                    shorten(&path),
+                    keys.kind.name
+                );
+                (keys.location.name, message)
+            }
+        };
+        entries.fault(key, message);
+    }
+    let (password_path, password) = (entries.get(keys.password_path), entries.get(keys.password));
+    let password = Password::of(password_path.as_deref(), password.as_deref());
+    Some(StoreConfig { key: keys.location.name, path: PathBuf::from(path), kind: kind.ok()?, password })
 }
 
 fn client_auth(entries: &mut Entries, key: &Key<String>) -> ClientAuth {
@@ -214,32 +218,24 @@ fn client_auth(entries: &mut Entries, key: &Key<String>) -> ClientAuth {
 fn versions(entries: &mut Entries, family: &Family) -> TlsVersions {
     let is_list = entries.is_given(family.enabled_protocols);
     let key = if is_list { family.enabled_protocols } else { family.protocol };
-    let Some(text) = entries.get(key) else { return TlsVersions { tls12: true, tls13: true } };
-    let mut versions = TlsVersions { tls12: false, tls13: false };
-    for word in words(Some(text.clone())) {
-        match word.as_str() {
-            "TLSv1.2" => versions.tls12 = true,
-            "TLSv1.3" => versions.tls13 = true,
-            "TLS" => versions = TlsVersions { tls12: true, tls13: true },
-            old @ ("TLSv1.1" | "TLSv1" | "SSLv3" | "SSLv2Hello") => {
-                entries.warn(key.name, format!("{old} is not served: there are TLSv1.2 and TLSv1.3"));
+    let Some(text) = entries.get(key) else { return TlsVersions::ALL };
+    let mut versions = TlsVersions::NONE;
+    for word in words(&text) {
+        match versions.add(word) {
+            Ok(()) => {}
+            Err(NoVersion::Old) => {
+                entries.warn(key.name, format!("{word} is not served: there are TLSv1.2 and TLSv1.3"));
             }
-            other => {
+            Err(NoVersion::Unknown) => {
                 let message =
-                    format!("{} is no version of TLS: there are TLSv1.2 and TLSv1.3", shorten(other));
+                    format!("{} is no version of TLS: there are TLSv1.2 and TLSv1.3", shorten(word));
                 entries.fault(key.name, message);
             }
         }
     }
-    if !versions.tls12 && !versions.tls13 && !entries.is_refused(key) {
+    if versions == TlsVersions::NONE && !entries.is_refused(key) {
         let message = format!("{} leaves no version: there are TLSv1.2 and TLSv1.3", shorten(&text));
         entries.fault(key.name, message);
     }
     versions
-}
-
-/// The words of a list with commas.
-fn words(text: Option<String>) -> Vec<String> {
-    let text = text.unwrap_or_default();
-    text.split(',').map(java_trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }

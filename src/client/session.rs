@@ -59,6 +59,8 @@ pub enum Request {
     SetWatches2 { relative_zxid: Zxid, lists: [Vec<Vec<u8>>; 5] },
     /// auth; its xid is -4.
     Auth { scheme: Vec<u8>, auth: Option<Vec<u8>> },
+    /// sasl: a token of an exchange, which nothing else may interrupt.
+    Sasl { token: Vec<u8> },
     /// getEphemerals of the own session.
     GetEphemerals { prefix: Vec<u8> },
     /// getAllChildrenNumber.
@@ -102,6 +104,7 @@ impl Request {
             Self::SetWatches { .. } => OpCode::SET_WATCHES,
             Self::SetWatches2 { .. } => OpCode::SET_WATCHES2,
             Self::Auth { .. } => OpCode::AUTH,
+            Self::Sasl { .. } => OpCode::SASL,
             Self::GetEphemerals { .. } => OpCode::GET_EPHEMERALS,
             Self::GetAllChildrenNumber { .. } => OpCode::GET_ALL_CHILDREN_NUMBER,
             Self::WhoAmI => OpCode::WHO_AM_I,
@@ -175,6 +178,7 @@ impl Request {
                 out.put_string(scheme);
                 out.put_buffer(auth.as_deref());
             }
+            Self::Sasl { token } => out.put_buffer(Some(token)),
             Self::Reconfig { joining, leaving, new_members, config_id } => {
                 for text in [joining, leaving, new_members] {
                     out.put_buffer(text.as_deref());
@@ -217,6 +221,8 @@ pub enum Body {
     Paths(Vec<Vec<u8>>),
     /// Of getChildren2, in the server's order.
     Children { children: Vec<Vec<u8>>, stat: Stat },
+    /// Of sasl; `None` is null.
+    Token(Option<Vec<u8>>),
     /// Of getAllChildrenNumber and addWatch.
     Number(i32),
     /// Of whoAmI: scheme and user.
@@ -487,6 +493,7 @@ fn read_body(op: OpCode, reader: &mut Reader<'_>) -> Result<Body, Short> {
         OpCode::GET_DATA | OpCode::RECONFIG => {
             Body::Data { data: reader.buffer()?.map(<[u8]>::to_vec), stat: Stat::read(reader)? }
         }
+        OpCode::SASL => Body::Token(reader.buffer()?.map(<[u8]>::to_vec)),
         OpCode::GET_ACL => Body::Acl { acl: acls(reader)?, stat: Stat::read(reader)? },
         OpCode::GET_CHILDREN | OpCode::GET_EPHEMERALS => Body::Paths(strings(reader)?),
         OpCode::GET_CHILDREN2 => Body::Children { children: strings(reader)?, stat: Stat::read(reader)? },
@@ -668,6 +675,33 @@ mod tests {
             Err(SessionError::Rest { op: OpCode::WHO_AM_I, bytes: 4 })
         );
         assert!(matches!(answer(&two, &|out| out.put_i32(-5)), Err(SessionError::Length { bytes: -5, .. })));
+    }
+
+    /// Tokens of SASL have numbers as requests have; what answers one is a token, null, or a code alone.
+    #[test]
+    fn sasl_tokens() {
+        let token = |bytes: &[u8]| Request::Sasl { token: bytes.to_vec() };
+        let (mut session, out) = sent(&[token(b""), token(b"answer"), token(b"again"), get("/a")]);
+        let mut reader = Reader::new(&out);
+        for (xid, bytes) in [(1, &b""[..]), (2, b"answer"), (3, b"again")] {
+            assert_eq!(reader.int(), Ok(12 + i32::try_from(bytes.len()).expect("short")));
+            assert_eq!(RequestHeader::read(&mut reader), Ok(RequestHeader { xid, op: OpCode::SASL }));
+            assert_eq!(reader.buffer(), Ok(Some(bytes)));
+        }
+        let mut bytes = Vec::new();
+        put_reply(&mut bytes, 1, Zxid::ZERO, |out| out.put_buffer(Some(b"challenge")));
+        put_reply(&mut bytes, 2, Zxid::ZERO, |out| out.put_buffer(None));
+        put_status(&mut bytes, 3, 0, ErrorCode::AuthFailed);
+        session.feed(&bytes);
+        let mut answers = Vec::new();
+        while let Some(Incoming::Reply(reply)) = session.next().expect("in order") {
+            answers.push((reply.op, reply.header.err, reply.body));
+        }
+        let refused = ErrorCode::AuthFailed.to_wire();
+        let expected =
+            [(0, Body::Token(Some(b"challenge".to_vec()))), (0, Body::Token(None)), (refused, Body::Empty)];
+        assert_eq!(answers, expected.map(|(err, body)| (OpCode::SASL, err, body)));
+        assert_eq!((session.pending(), session.last_zxid()), (1, Zxid::ZERO));
     }
 
     /// The results of a multi read as their operations' own answers; a failed one as its code twice.

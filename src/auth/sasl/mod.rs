@@ -7,6 +7,7 @@
 //! Source: `ZooKeeperServer.processSasl`, `SASLAuthenticationProvider`, `SaslServerCallbackHandler`, Apache ZooKeeper 3.9.
 
 pub mod digest_md5;
+pub mod login;
 mod name;
 pub mod quorum;
 

@@ -158,6 +158,7 @@ impl Normal {
             Body::Paths(paths) => paths_text(paths),
             Body::Children { children, stat } => format!("{} {}", paths_text(children), self.stat(stat)),
             Body::Number(number) => number.to_string(),
+            Body::Token(token) => data_text(token.as_deref()),
             Body::Identities(identities) => {
                 let mut all: Vec<String> = identities
                     .iter()

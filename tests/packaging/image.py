@@ -427,15 +427,16 @@ def scripts(image):
         # In place of the server, so that what it is told is seen.
         (container.volumes / "logs/zkfast").write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
         os.chmod(container.volumes / "logs/zkfast", 0o755)
-        for words, told in [
+        for words, told, *jvm in [
             ("", "cli|"),
             ("-server a:1,b:2/c get /d", "cli|--server|a:1,b:2/c|get|/d|"),
             ("-timeout 5 -r -waitforconnection create -e /d 'x y'",
              "cli|--timeout|5|--read-only|--wait-for-connection|create|-e|/d|x y|"),
-            ("-client-configuration f --json ls /", "cli|--json|ls|/|"),
+            ("-client-configuration f --json ls /", "cli|--client-configuration|f|--json|ls|/|"),
             ("-server", ""),
+            ("ls /", "cli|--jaas|/c.jaas|ls|/|", "-Xmx1g -Djava.security.auth.login.config=/c.jaas -Dx=y"),
         ]:
-            output, status = container.shell(f"PATH=/logs:$PATH zkCli.sh {words}")
+            output, status = container.shell(f"CLIENT_JVMFLAGS='{''.join(jvm)}' PATH=/logs:$PATH zkCli.sh {words}")
             assert (output, status) == (told, 0 if told else 2), f"{words}: {output} {status}"
 
     return [start_status_restart_stop, other_files, the_command_line]

@@ -1,9 +1,17 @@
 #!/bin/sh
 # ZooKeeper's zkCli.sh, for what calls it: `zkfast cli` with the options of ZooKeeperMain.java in zkfast's spelling.
 #
-#   zkCli.sh [-server HOST:PORT[,...][/CHROOT]] [-timeout MS] [-r] [-waitforconnection] [COMMAND [ARGUMENTS]]
+#   zkCli.sh [-server HOST:PORT[,...][/CHROOT]] [-timeout MS] [-client-configuration FILE] [-r] [-waitforconnection]
+#     [COMMAND [ARGUMENTS]]
+#
+# Of CLIENT_JVMFLAGS the JAAS file is read: -Djava.security.auth.login.config=FILE.
 
-server='' timeout='' flags=''
+server='' timeout='' configuration='' jaas='' flags=''
+for word in ${CLIENT_JVMFLAGS:-}; do
+  case $word in
+    -Djava.security.auth.login.config=*) jaas=${word#*=} ;;
+  esac
+done
 while [ $# -gt 0 ]; do
   case $1 in
     -server | -timeout | -client-configuration)
@@ -14,7 +22,7 @@ while [ $# -gt 0 ]; do
       case $1 in
         -server) server=$2 ;;
         -timeout) timeout=$2 ;;
-        *) echo "zkCli.sh: $1 is not read: its keys are properties of a Java client" >&2 ;;
+        *) configuration=$2 ;;
       esac
       shift ;;
     -r) flags="$flags --read-only" ;;
@@ -25,4 +33,5 @@ while [ $# -gt 0 ]; do
   shift
 done
 # shellcheck disable=SC2086  # words
-exec zkfast cli ${server:+--server "$server"} ${timeout:+--timeout "$timeout"} $flags "$@"
+exec zkfast cli ${server:+--server "$server"} ${timeout:+--timeout "$timeout"} \
+  ${configuration:+--client-configuration "$configuration"} ${jaas:+--jaas "$jaas"} $flags "$@"

@@ -21,10 +21,14 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 1 for replies that were wrong or missing, 2 for usage, 3 for connections.
+    /// 1 for replies that were wrong or missing, and for sessions that were refused; 2 for usage, 3 for connections.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Wrong(_) | Self::Unanswered(_) => ExitCode::from(1),
+            Self::Wrong(_)
+            | Self::Unanswered(_)
+            | Self::NoConnection(NoConnection::Login { .. } | NoConnection::RequiresSasl { .. }) => {
+                ExitCode::from(1)
+            }
             Self::Usage(_) => ExitCode::from(2),
             Self::NoConnection(_) => ExitCode::from(3),
         }

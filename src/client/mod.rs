@@ -1,7 +1,7 @@
 //! The client's side of the wire: what a connection has asked, and what comes back.
 //!
-//! [`session`] is a state machine without I/O; `net` puts it on a blocking socket. The load
-//! generator and the tests build on both.
+//! [`session`] is a state machine without I/O; `net` puts it on a blocking socket, and `login` knows who the client proves
+//! to be. The load generator and the tests build on all of them.
 //!
 //! # A session
 //! Bytes go to and come from a socket, a file or a test:
@@ -24,6 +24,7 @@
 //! assert_eq!(session.last_zxid(), Zxid(7), "to show to the next server");
 //! ```
 
+pub mod login;
 pub mod net;
 pub mod session;
 

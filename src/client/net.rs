@@ -1,9 +1,12 @@
 //! A client connection on a blocking socket.
 
-use super::session::{Incoming, Reply, Request, Session, SessionError};
+use super::login::Login;
+use super::session::{Body, Incoming, Reply, Request, Session, SessionError};
+use crate::auth::sasl::login::{ClientStep, LoginError};
 use crate::proto::{ConnectRequest, ConnectResponse, PASSWORD_BYTES, SessionId, Zxid};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Why a connection is of no use any more.
@@ -18,6 +21,9 @@ pub enum ClientError {
     /// The server does not know the session, or not with this password.
     #[error("session is expired, unknown or has another password")]
     Refused,
+    /// The server does not accept who the client wants to be.
+    #[error(transparent)]
+    Login(#[from] LoginError),
     /// The server broke the protocol.
     #[error(transparent)]
     Protocol(#[from] SessionError),
@@ -62,6 +68,15 @@ pub trait Secure: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// `host` is no name that a certificate can have. That the server is not who it must be shows at the first read or write.
     fn secure(&self, socket: TcpStream, host: &str) -> io::Result<Box<dyn Wire>>;
+}
+
+/// What protects a client's connections, and who it proves to be on each.
+#[derive(Clone, Debug, Default)]
+pub struct Security {
+    /// Puts what goes over it on a socket; `None` for plain bytes.
+    pub secure: Option<Arc<dyn Secure>>,
+    /// Proves by SASL who the client is, before it asks anything; `None` for a client without SASL.
+    pub login: Option<Arc<dyn Login>>,
 }
 
 /// Bytes read from the socket at once.
@@ -133,21 +148,54 @@ impl Connection {
         if connection.response.timeout_ms <= 0 { Err(ClientError::Refused) } else { Ok(connection) }
     }
 
-    /// As [`connect`](Self::connect), with `secure` on the socket; `host` is whom `address` is of.
+    /// As [`connect`](Self::connect), with what `security` has; `host` is whom `address` is of. The client has proved who it
+    /// is when this returns, so that no request comes before.
     ///
     /// # Errors
-    /// Those of [`connect`](Self::connect), and [`ClientError::Io`] where the server is not who it must be.
+    /// Those of [`connect`](Self::connect), [`ClientError::Io`] where the server is not who it must be, and
+    /// [`ClientError::Login`].
     pub fn connect_secured(
         address: SocketAddr,
-        (secure, host): (&dyn Secure, &str),
+        (security, host): (&Security, &str),
         connect: &Connect,
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let mut connection = Self::open(address, timeout)?;
-        connection.stream.set_read_timeout(Some(timeout))?;
-        connection.wire = Some(secure.secure(connection.stream.try_clone()?, host)?);
+        if let Some(secure) = &security.secure {
+            connection.stream.set_read_timeout(Some(timeout))?;
+            connection.wire = Some(secure.secure(connection.stream.try_clone()?, host)?);
+        }
         connection.handshake(connect)?;
-        if connection.response.timeout_ms <= 0 { Err(ClientError::Refused) } else { Ok(connection) }
+        if connection.response.timeout_ms <= 0 {
+            return Err(ClientError::Refused);
+        }
+        if let Some(login) = &security.login
+            && let Err(error) = connection.log_in(&**login, host)
+        {
+            // A server that lets such clients stay need not keep the session.
+            connection.queue(&Request::CloseSession);
+            let _ = connection.flush();
+            return Err(error);
+        }
+        Ok(connection)
+    }
+
+    /// Proves who the client is. Nothing but tokens is sent until that is over.
+    fn log_in(&mut self, login: &dyn Login, host: &str) -> Result<(), ClientError> {
+        let mut exchange = login.begin(host);
+        let mut token = exchange.first()?;
+        loop {
+            // A new connection has no watches, so that nothing comes before the answer.
+            let reply = self.call(&Request::Sasl { token }, &mut Vec::new())?;
+            let answer = match &reply.body {
+                Body::Token(token) => token.as_deref(),
+                _ => None,
+            };
+            match exchange.answer(reply.header.err, answer)? {
+                ClientStep::Sends(next) => token = next,
+                ClientStep::Done => return Ok(()),
+            }
+        }
     }
 
     /// Sends the connect request and waits for the response, a refusal included.

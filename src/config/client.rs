@@ -1,71 +1,138 @@
-//! A client's settings of TLS, from a file of properties as ZooKeeper's clients read it.
+//! A client's settings, from a file of properties as ZooKeeper's clients read it: TLS, and who the client proves to be.
 
+use super::jaas::{self, DIGEST_MODULE, Jaas};
 use super::properties;
-use super::tls::{ClientAuth, Password, Secret, StoreConfig, StoreKind, TlsConfig, TlsVersions};
+use super::reading::shorten;
+use super::tls::{
+    ClientAuth, NoKind, NoVersion, Password, Secret, StoreConfig, StoreKind, TlsConfig, TlsVersions, words,
+};
+use crate::auth::sasl::Principal;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Reads a client's file: the keys of `ZKClientConfig` and `ClientX509Util`, `zookeeper.` before each. `None` where
-/// `zookeeper.client.secure` is not true.
+/// The key of the JAAS file. Java takes it as a property of the JVM only.
+const JAAS_FILE: &str = "java.security.auth.login.config";
+/// The key of the section of that file.
+const SECTION: &str = "zookeeper.sasl.clientconfig";
+/// The section where that key is not set. Source: `ZKClientConfig.LOGIN_CONTEXT_NAME_KEY_DEFAULT`.
+const SECTION_DEFAULT: &str = "Client";
+/// The first part of a server's principal where no key says it. Source: `ZKClientConfig.ZK_SASL_CLIENT_USERNAME_DEFAULT`.
+const SERVER_USER_DEFAULT: &str = "zookeeper";
+
+/// What a client's file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// `zookeeper.client.secure` and what it takes; `None` for plain connections
+    pub tls: Option<TlsConfig>,
+    /// `zookeeper.sasl.*`; `None` for a client that proves nothing
+    pub sasl: Option<ClientSasl>,
+}
+
+/// Where a client finds who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSasl {
+    /// `java.security.auth.login.config`, or what a flag names in place of it
+    pub jaas: PathBuf,
+    /// `zookeeper.sasl.clientconfig`
+    pub section: String,
+    /// `zookeeper.fips-mode`, where it is set: a digest of MD5 is no proof then
+    pub fips_mode: bool,
+    /// Who the servers are, to a client with a ticket of Kerberos.
+    pub servers: ServerPrincipal,
+}
+
+/// Who a client takes a server to be by Kerberos. Source: `SaslServerPrincipal`, `SecurityUtils.createSaslClient`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerPrincipal {
+    /// `zookeeper.sasl.client.username`: the first part of the name
+    pub user: String,
+    /// `zookeeper.sasl.client.canonicalize.hostname`: the host is the name that its address has
+    pub canonicalize: bool,
+    /// `zookeeper.server.realm`, in place of the client's own
+    pub realm: Option<String>,
+    /// `zookeeper.server.principal`, in place of all that
+    pub principal: Option<String>,
+}
+
+impl ServerPrincipal {
+    /// The principal of the server on `host`, of a client with this realm of its own.
+    pub fn of(&self, host: &str, own_realm: &str) -> String {
+        let name = self.principal.clone().unwrap_or_else(|| format!("{}/{host}", self.user));
+        if name.contains('@') {
+            name
+        } else {
+            format!("{name}@{}", self.realm.as_deref().unwrap_or(own_realm))
+        }
+    }
+}
+
+/// Who a client proves to be, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientIdentity {
+    /// A user with a password, by DIGEST-MD5.
+    Digest {
+        /// The name.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+}
+
+/// The properties of a file.
+struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// Java takes every other word for false, so that a slip would turn protection off.
+    fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+            Some(text) => Err(format!("{key}: {} is neither true nor false", shorten(text))),
+        }
+    }
+}
+
+/// Reads a client's file: the keys of `ZKClientConfig` and `ClientX509Util`. `jaas` is the JAAS file that a flag names, which
+/// wins over the file's. Other keys mean something to Java's clients and nothing here.
 ///
 /// ```text
 /// zookeeper.client.secure=true
 /// zookeeper.ssl.trustStore.location=/etc/zk/ca.pem
 /// zookeeper.ssl.keyStore.location=/etc/zk/client.pem
+/// java.security.auth.login.config=/etc/zk/client.jaas
 /// ```
 ///
 /// # Errors
 /// The file is no file of properties, or names the key whose value is wrong.
-pub fn client_tls(file: &[u8]) -> Result<Option<TlsConfig>, String> {
+pub fn client_config(file: &[u8], jaas: Option<PathBuf>) -> Result<ClientConfig, String> {
     let found = properties::parse(file).map_err(|error| error.to_string())?;
-    let values: BTreeMap<String, String> =
-        found.into_iter().map(|property| (property.key, property.value.trim().to_owned())).collect();
-    let get = |key: &str| values.get(&format!("zookeeper.{key}")).map(String::as_str);
-    let is_true =
-        |key: &str, default: bool| get(key).map_or(default, |text| text.eq_ignore_ascii_case("true"));
-    if !is_true("client.secure", false) {
+    let found = found.into_iter().map(|property| (property.key, property.value.trim().to_owned()));
+    let properties = Properties(found.collect());
+    Ok(ClientConfig { tls: tls(&properties)?, sasl: sasl(&properties, jaas)? })
+}
+
+fn tls(properties: &Properties) -> Result<Option<TlsConfig>, String> {
+    if !properties.flag("zookeeper.client.secure", false)? {
         return Ok(None);
     }
-    let store = |key: &'static str| -> Result<Option<StoreConfig>, String> {
-        let part = |end: &str| get(&key.replace("location", end));
-        let Some(path) = get(key) else { return Ok(None) };
-        let kind = match part("type") {
-            Some(name) => StoreKind::from_name(name).ok_or_else(|| {
-                format!("zookeeper.{}: {name:?} is not PEM, PKCS12 or JKS", key.replace("location", "type"))
-            }),
-            None => StoreKind::from_path(path)
-                .ok_or_else(|| format!("zookeeper.{key}: {path} does not end in .pem, .p12, .pfx or .jks")),
-        };
-        let password = match part("passwordPath") {
-            Some(path) => Password::InFile(PathBuf::from(path)),
-            None => Password::Given(Secret::new(part("password").unwrap_or_default().to_owned())),
-        };
-        Ok(Some(StoreConfig { key, path: PathBuf::from(path), kind: kind?, password }))
-    };
-    let protocols = get("ssl.enabledProtocols").or_else(|| get("ssl.protocol")).unwrap_or("TLSv1.2,TLSv1.3");
-    let has = |name: &str| protocols.split(',').any(|word| word.trim() == name || word.trim() == "TLS");
-    let versions = TlsVersions { tls12: has("TLSv1.2"), tls13: has("TLSv1.3") };
-    if !versions.tls12 && !versions.tls13 {
-        return Err(format!("zookeeper.ssl.enabledProtocols: {protocols}: there are TLSv1.2 and TLSv1.3"));
-    }
-    let suites = get("ssl.ciphersuites").unwrap_or_default();
-    let trust_store = store("ssl.trustStore.location")?;
+    let trust_store = store(properties, "ssl.trustStore.location")?;
     if trust_store.is_none() {
         return Err("zookeeper.ssl.trustStore.location is not set: no server could be trusted".to_owned());
     }
+    let suites = properties.get("zookeeper.ssl.ciphersuites").unwrap_or_default();
     Ok(Some(TlsConfig {
         prefix: "ssl.",
-        key_store: store("ssl.keyStore.location")?,
+        key_store: store(properties, "ssl.keyStore.location")?,
         trust_store,
-        versions,
-        cipher_suites: suites
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect(),
+        versions: versions(properties)?,
+        cipher_suites: words(suites).map(str::to_owned).collect(),
         client_auth: ClientAuth::None,
-        verify_host: is_true("ssl.hostnameVerification", true),
+        verify_host: properties.flag("zookeeper.ssl.hostnameVerification", true)?,
         verify_client_host: false,
         handshake_timeout_ms: 5000,
         super_user: None,
@@ -73,35 +140,245 @@ pub fn client_tls(file: &[u8]) -> Result<Option<TlsConfig>, String> {
     }))
 }
 
+/// The store whose location `key` has.
+fn store(properties: &Properties, key: &'static str) -> Result<Option<StoreConfig>, String> {
+    let name = |end: &str| format!("zookeeper.{}", key.replace("location", end));
+    let get = |end: &str| properties.get(&name(end));
+    let Some(path) = get("location") else { return Ok(None) };
+    let kind = StoreKind::of(get("type"), path).map_err(|why| match why {
+        NoKind::Name => format!(
+            "{}: {} is not PEM, PKCS12 or JKS",
+            name("type"),
+            shorten(get("type").unwrap_or_default())
+        ),
+        NoKind::Path => {
+            format!("{}: {} does not end in .pem, .p12, .pfx or .jks", name("location"), shorten(path))
+        }
+    })?;
+    let password = Password::of(get("passwordPath"), get("password"));
+    Ok(Some(StoreConfig { key, path: PathBuf::from(path), kind, password }))
+}
+
+fn versions(properties: &Properties) -> Result<TlsVersions, String> {
+    let names = ["zookeeper.ssl.enabledProtocols", "zookeeper.ssl.protocol"];
+    let Some((key, text)) = names.iter().find_map(|key| Some((key, properties.get(key)?))) else {
+        return Ok(TlsVersions::ALL);
+    };
+    let mut versions = TlsVersions::NONE;
+    for word in words(text) {
+        // Old ones beside others are of clients that take what the server has.
+        if versions.add(word) == Err(NoVersion::Unknown) {
+            let word = shorten(word);
+            return Err(format!("{key}: {word} is no version of TLS: there are TLSv1.2 and TLSv1.3"));
+        }
+    }
+    match versions == TlsVersions::NONE {
+        true => Err(format!("{key}: {} leaves no version: there are TLSv1.2 and TLSv1.3", shorten(text))),
+        false => Ok(versions),
+    }
+}
+
+fn sasl(properties: &Properties, flag: Option<PathBuf>) -> Result<Option<ClientSasl>, String> {
+    if !properties.flag("zookeeper.sasl.client", true)? {
+        return match flag {
+            Some(_) => {
+                Err("zookeeper.sasl.client=false, and a JAAS file is named: which one counts?".to_owned())
+            }
+            None => Ok(None),
+        };
+    }
+    let servers = servers(properties)?;
+    let fips_mode = properties.flag("zookeeper.fips-mode", false)?;
+    let section = properties.get(SECTION);
+    let Some(jaas) = flag.or_else(|| properties.get(JAAS_FILE).map(|text| PathBuf::from(jaas::path(text))))
+    else {
+        return match section {
+            Some(section) => Err(format!("{SECTION}: {} wants {JAAS_FILE}: a JAAS file", shorten(section))),
+            None => Ok(None),
+        };
+    };
+    let section = section.unwrap_or(SECTION_DEFAULT).to_owned();
+    Ok(Some(ClientSasl { jaas, section, fips_mode, servers }))
+}
+
+fn servers(properties: &Properties) -> Result<ServerPrincipal, String> {
+    let part = |key: &'static str| match properties.get(key) {
+        Some(text) if text.is_empty() || text.contains(['/', '@']) => {
+            Err(format!("{key}: {} is no part of a principal", shorten(text)))
+        }
+        found => Ok(found.map(str::to_owned)),
+    };
+    let key = "zookeeper.server.principal";
+    let principal = properties.get(key);
+    if principal.is_some_and(|name| name.is_empty() || Principal::parse(name).is_none()) {
+        let name = shorten(principal.unwrap_or_default());
+        return Err(format!("{key}: {name} is no principal: write service/host, with @REALM or without"));
+    }
+    Ok(ServerPrincipal {
+        user: part("zookeeper.sasl.client.username")?.unwrap_or_else(|| SERVER_USER_DEFAULT.to_owned()),
+        canonicalize: properties.flag("zookeeper.sasl.client.canonicalize.hostname", true)?,
+        realm: part("zookeeper.server.realm")?,
+        principal: principal.map(str::to_owned),
+    })
+}
+
+impl ClientSasl {
+    /// Who the client is, by the bytes of its JAAS file.
+    ///
+    /// # Errors
+    /// What is wrong with the file, without any password of it.
+    pub fn identity(&self, file: &[u8]) -> Result<ClientIdentity, String> {
+        let text = str::from_utf8(file).map_err(|_| "it is not UTF-8".to_owned())?;
+        let jaas = Jaas::parse(text).map_err(|error| error.to_string())?;
+        let section = shorten(&self.section);
+        let modules = jaas.section(&self.section).ok_or_else(|| format!("it has no section {section}"))?;
+        if let Some(other) = modules.iter().find(|module| module.class != DIGEST_MODULE) {
+            let why = match other.class.ends_with(".Krb5LoginModule") {
+                true => "zkfast's own clients do not speak Kerberos yet",
+                false => "is no class that zkfast knows",
+            };
+            return Err(format!(
+                "section {section}: {} {why}: there is {DIGEST_MODULE}",
+                shorten(&other.class)
+            ));
+        }
+        let (user, password) = jaas::user_and_password(modules)
+            .ok_or_else(|| format!("section {section} lacks username and password"))?;
+        if self.fips_mode {
+            return Err(format!(
+                "section {section} is for DIGEST-MD5, which zookeeper.fips-mode=true of the client's file forbids"
+            ));
+        }
+        Ok(ClientIdentity::Digest { user, password })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What a client's file sets, and what is wrong with it.
+    fn read(text: &str) -> Result<ClientConfig, String> {
+        client_config(text.as_bytes(), None)
+    }
+
+    /// What a client's file sets of TLS, and what is wrong with it.
     #[test]
-    fn files() {
-        let read = |text: &str| client_tls(text.as_bytes());
-        assert_eq!(read("zookeeper.ssl.trustStore.location=/ca.pem"), Ok(None));
+    fn tls_of_files() {
+        let tls = |text: &str| read(text).map(|config| config.tls);
+        assert_eq!(tls("zookeeper.ssl.trustStore.location=/ca.pem"), Ok(None));
         let secure = "zookeeper.client.secure = true\n";
-        let config = read(&format!(
+        let config = tls(&format!(
             "{secure}zookeeper.ssl.trustStore.location=/ca.pem\nzookeeper.ssl.keyStore.location=/k.jks\n\
-             zookeeper.ssl.keyStore.password=s\nzookeeper.ssl.hostnameVerification=false\nzookeeper.ssl.protocol=TLSv1.3"
+             zookeeper.ssl.keyStore.password=s\nzookeeper.ssl.hostnameVerification=false\nzookeeper.ssl.protocol=TLSv1.3\n\
+             zookeeper.ssl.ciphersuites=A , B,"
         ));
         let config = config.expect("right").expect("secure");
         assert_eq!(config.key_store.map(|store| store.kind), Some(StoreKind::Jks));
         assert_eq!(config.versions, TlsVersions { tls12: false, tls13: true });
+        assert_eq!(config.cipher_suites, ["A", "B"]);
         assert!(!config.verify_host);
+        let trusted = format!("{secure}zookeeper.ssl.trustStore.location=/ca.pem\n");
+        let old = tls(&format!("{trusted}zookeeper.ssl.enabledProtocols=TLSv1,TLSv1.2")).expect("right");
+        assert_eq!(old.expect("secure").versions, TlsVersions { tls12: true, tls13: false });
         for (text, expected) in [
             ("", "zookeeper.ssl.trustStore.location is not set"),
-            ("zookeeper.ssl.trustStore.location=/ca", "zookeeper.ssl.trustStore.location: /ca does not end"),
+            (
+                "zookeeper.ssl.trustStore.location=/ca",
+                "zookeeper.ssl.trustStore.location: \"/ca\" does not end",
+            ),
             (
                 "zookeeper.ssl.trustStore.location=/ca\nzookeeper.ssl.trustStore.type=X",
-                "zookeeper.ssl.trustStore.type: \"X\"",
+                "zookeeper.ssl.trustStore.type: \"X\" is not",
             ),
-            ("zookeeper.ssl.protocol=SSLv3", "zookeeper.ssl.enabledProtocols: SSLv3"),
+            (
+                "zookeeper.ssl.trustStore.location=/a.pem\nzookeeper.ssl.protocol=SSLv3",
+                "zookeeper.ssl.protocol: \"SSLv3\"",
+            ),
+            (
+                "zookeeper.ssl.trustStore.location=/a.pem\nzookeeper.ssl.enabledProtocols=TLSv1.2,TLSv9",
+                "zookeeper.ssl.enabledProtocols: \"TLSv9\" is no version",
+            ),
+            ("zookeeper.client.secure=yes", "zookeeper.client.secure: \"yes\" is neither true nor false"),
         ] {
-            let error = read(&format!("{secure}{text}")).expect_err(text);
+            let error = tls(&format!("{secure}{text}")).expect_err(text);
             assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    /// Where a client finds who it is, and which values are refused.
+    #[test]
+    fn sasl_of_files() {
+        let sasl = |text: &str| read(text).map(|config| config.sasl);
+        assert_eq!(sasl(""), Ok(None));
+        assert_eq!(sasl("zookeeper.sasl.client=FALSE\njava.security.auth.login.config=/j"), Ok(None));
+        let found = sasl("java.security.auth.login.config = file:/j").expect("right").expect("a JAAS file");
+        assert_eq!((found.jaas.to_str(), &*found.section, found.fips_mode), (Some("/j"), "Client", false));
+        let both = client_config(
+            b"java.security.auth.login.config=/j\nzookeeper.sasl.clientconfig=Own",
+            Some(PathBuf::from("/flag")),
+        );
+        let both = both.expect("right").sasl.expect("a JAAS file");
+        assert_eq!((both.jaas.to_str(), &*both.section), (Some("/flag"), "Own"));
+        assert!(client_config(b"zookeeper.sasl.client=false", Some(PathBuf::from("/flag"))).is_err());
+        for (text, expected) in [
+            ("zookeeper.sasl.client=no", "zookeeper.sasl.client: \"no\" is neither true nor false"),
+            ("zookeeper.sasl.clientconfig=Own", "zookeeper.sasl.clientconfig: \"Own\" wants java.security."),
+            ("zookeeper.sasl.client.username=a/b", "zookeeper.sasl.client.username: \"a/b\" is no part"),
+            (
+                "zookeeper.sasl.client.canonicalize.hostname=1",
+                "zookeeper.sasl.client.canonicalize.hostname: \"1\" is",
+            ),
+            ("zookeeper.server.realm=", "zookeeper.server.realm: "),
+            ("zookeeper.server.principal=a@b@c", "zookeeper.server.principal: \"a@b@c\" is no principal"),
+            ("zookeeper.fips-mode=x", "zookeeper.fips-mode: \"x\" is neither"),
+        ] {
+            let error = sasl(text).expect_err(text);
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    /// A server's principal is made of its host, unless a key says all of it. Source: `SaslServerPrincipal`.
+    #[test]
+    fn principals_of_servers() {
+        let of = |text: &str| {
+            let text = format!("java.security.auth.login.config=/j\n{text}");
+            let sasl = read(&text).expect("right").sasl.expect("a JAAS file");
+            sasl.servers.of("zk1.example", "OWN")
+        };
+        assert_eq!(of(""), "zookeeper/zk1.example@OWN");
+        assert_eq!(of("zookeeper.sasl.client.username=zk\nzookeeper.server.realm=R"), "zk/zk1.example@R");
+        assert_eq!(of("zookeeper.server.principal=zk/other\nzookeeper.server.realm=R"), "zk/other@R");
+        assert_eq!(of("zookeeper.server.principal=zk/other@X\nzookeeper.server.realm=R"), "zk/other@X");
+    }
+
+    /// Who a client is by its JAAS file, and what is wrong with one; no message shows a password.
+    #[test]
+    fn identities() {
+        let of = |keys: &str, jaas: &str| {
+            let text = format!("java.security.auth.login.config=/j\n{keys}");
+            let sasl = read(&text).expect("right").sasl.expect("a JAAS file");
+            sasl.identity(jaas.as_bytes())
+        };
+        let own = format!("Client {{ {DIGEST_MODULE} required username=\"bob\" password=\"hunter2\"; }};");
+        let bob =
+            ClientIdentity::Digest { user: "bob".to_owned(), password: Secret::new("hunter2".to_owned()) };
+        assert_eq!(of("", &own), Ok(bob));
+        assert!(!format!("{:?}", of("", &own)).contains("hunter2"));
+        for (keys, jaas, expected) in [
+            ("zookeeper.sasl.clientconfig=Own", own.clone(), "it has no section \"Own\""),
+            ("zookeeper.fips-mode=true", own.clone(), "section \"Client\" is for DIGEST-MD5, which"),
+            ("", own.replace("password", "passwd"), "section \"Client\" lacks username and password"),
+            ("", own.replace("\"hunter2\"", "\"hunter2"), "line 1: a text in quotes has no end"),
+            (
+                "",
+                "Client { com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true; };"
+                    .to_owned(),
+                "section \"Client\": \"com.sun.security.auth.module.Krb5LoginModule\" zkfast's own clients do not",
+            ),
+            ("", "Client { a.B required; };".to_owned(), "section \"Client\": \"a.B\" is no class"),
+        ] {
+            let error = of(keys, &jaas).expect_err(expected);
+            assert!(error.starts_with(expected) && !error.contains("hunter2"), "{error}");
         }
     }
 }

@@ -40,7 +40,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use check::{Checked, check, check_report, defaults};
-pub use client::client_tls;
+pub use client::{ClientConfig, ClientIdentity, ClientSasl, ServerPrincipal, client_config};
 pub use cores::{CORE_NUMBER_MAX, CORES_MAX, CoresError, parse_cores};
 pub use ensemble::{ClientAddress, Ensemble, PeerAddress, Role, Server};
 pub use finding::{Finding, Origin, Severity};

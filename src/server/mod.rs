@@ -52,7 +52,7 @@ mod peers;
 mod preflight;
 mod process;
 mod questions;
-mod random;
+pub(crate) mod random;
 mod reach;
 mod recovery;
 mod restores;

@@ -6,13 +6,44 @@ pub mod dev;
 pub mod offline;
 pub mod status;
 
-use crate::client::net::Secure;
-use crate::config::client_tls;
+use crate::client::login::login;
+use crate::client::net::{Secure, Security};
+use crate::config::{ClientConfig, client_config};
+use crate::server::random;
 use crate::tls::Connector;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What connections have beside plain bytes, as a client's file of properties says.
+/// Flags of what connects as ZooKeeper's clients do.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ClientArgs {
+    /// A client's file of properties, as zkCli.sh takes it: TLS by zookeeper.client.secure and zookeeper.ssl.*, SASL by
+    /// zookeeper.sasl.* and java.security.auth.login.config
+    #[arg(long, value_name = "FILE")]
+    client_configuration: Option<PathBuf>,
+    /// A JAAS file: who to be by SASL, in its section Client. It wins over the one that the client's file names
+    #[arg(long, value_name = "FILE")]
+    jaas: Option<PathBuf>,
+}
+
+impl ClientArgs {
+    /// What connections have, and warnings.
+    ///
+    /// # Errors
+    /// Names the file, the key and what is wrong.
+    fn security(&self) -> Result<(Security, Option<String>), String> {
+        let ClientConfig { tls, sasl } = config(self.client_configuration.as_deref(), self.jaas.clone())?;
+        let secure = match tls {
+            Some(tls) => Some(Arc::new(Connector::new(tls)?) as Arc<dyn Secure>),
+            None => None,
+        };
+        let Some(sasl) = sasl else { return Ok((Security { secure, login: None }, None)) };
+        let (login, warning) = login(&sasl, random::key())?;
+        Ok((Security { secure, login: Some(login) }, warning))
+    }
+}
+
+/// What connections without SASL have beside plain bytes, as a client's file of properties says.
 ///
 /// # Errors
 /// Names the file, the key and what is wrong.
@@ -22,9 +53,13 @@ fn secure(path: Option<&Path>) -> Result<Option<Arc<dyn Secure>>, String> {
 
 /// The same for what speaks TLS by itself.
 fn connector(path: Option<&Path>) -> Result<Option<Connector>, String> {
-    let Some(path) = path else { return Ok(None) };
+    config(path, None)?.tls.map(Connector::new).transpose()
+}
+
+/// A client's file of properties; without one, what counts where there are no keys.
+fn config(path: Option<&Path>, jaas: Option<PathBuf>) -> Result<ClientConfig, String> {
+    let Some(path) = path else { return client_config(b"", jaas) };
     let at = |why: String| format!("{}: {why}", path.display());
     let file = std::fs::read(path).map_err(|error| at(error.to_string()))?;
-    let config = client_tls(&file).map_err(at)?;
-    config.map(|config| Connector::new(config).map_err(at)).transpose()
+    client_config(&file, jaas).map_err(at)
 }

@@ -321,23 +321,32 @@ CASES = {
 DESIGN = {}
 
 
+@contextlib.contextmanager
+def served(server, folder, jaas=JAAS, **settings):
+    """A server with the users of a JAAS file, or without one."""
+    flags = "-Dfile.encoding=UTF-8"
+    if jaas:
+        (folder / "server.jaas").write_text(jaas, encoding="utf-8")
+        flags += f" -Djava.security.auth.login.config={folder / 'server.jaas'}"
+    os.environ["JAVA_TOOL_OPTIONS"] = flags if server == "reference" else ""
+    os.environ["JVMFLAGS"] = flags
+    try:
+        with support.Server(server, folder, **settings) as running:
+            os.environ["JAVA_TOOL_OPTIONS"] = ""
+            support.wait_until(lambda: "Mode" in running.four_letter_word("srvr"), ANSWER_SECONDS_MAX, "it serves")
+            yield running
+    finally:
+        del os.environ["JVMFLAGS"], os.environ["JAVA_TOOL_OPTIONS"]
+
+
 def answers(server, name, folder):
     """What a server answers in a case."""
     run, settings = CASES[name]
     folder = folder / f"{name}-{'java' if server == 'reference' else 'zkfast'}"
     folder.mkdir()
-    (folder / "server.jaas").write_text(JAAS, encoding="utf-8")
-    flag = f"-Djava.security.auth.login.config={folder / 'server.jaas'} -Dfile.encoding=UTF-8"
-    os.environ["JAVA_TOOL_OPTIONS"] = flag if server == "reference" else ""
-    os.environ["JVMFLAGS"] = flag
     notes = []
-    try:
-        with support.Server(server, folder, **settings) as running:
-            os.environ["JAVA_TOOL_OPTIONS"] = ""
-            support.wait_until(lambda: "Mode" in running.four_letter_word("srvr"), ANSWER_SECONDS_MAX, "it serves")
-            run(running.port, notes, *[folder] * (run is command_line))
-    finally:
-        del os.environ["JVMFLAGS"], os.environ["JAVA_TOOL_OPTIONS"]
+    with served(server, folder, **settings) as running:
+        run(running.port, notes, *[folder] * (run is command_line))
     log = (folder / "server.log").read_text(errors="replace") if server != "reference" else ""
     for secret in ["adminsecret", "bob \\", "annsecret", "carlsecret"]:
         assert secret not in log, f"the log shows the password {secret}"

@@ -32,11 +32,13 @@ mod turns;
 mod zookeeper;
 
 use crate::args::Load;
-use crate::engine::socket;
+use crate::engine::{session, socket};
 use crate::failure::Failure;
 use clap::{Parser, Subcommand};
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::path::{Path, PathBuf};
-use zkfast::config::client_tls;
+use zkfast::client::login;
+use zkfast::config::client_config;
 use zkfast::tls::Connector;
 
 /// Measures servers that speak ZooKeeper's protocol, checking every reply.
@@ -56,14 +58,18 @@ use zkfast::tls::Connector;
         loadgen --workload watch --connections 1000\n  \
         loadgen --server a:2181,b:2181,c:2181 --distribution zipf --value-bytes 100..1000\n  \
         loadgen fill --znodes 100000 --server-pid $(pgrep -x zkfast)\n\n\
-        Exit status: 0, 1 (a reply was wrong, or none came), 2 (usage), 3 (no connection)."
+        Exit status: 0, 1 (a reply was wrong, or none came, or SASL was refused), 2 (usage), 3 (no connection)."
 )]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// A client's file of properties, as zkCli.sh takes it: TLS by zookeeper.client.secure and zookeeper.ssl.*
+    /// A client's file of properties, as zkCli.sh takes it: TLS by zookeeper.client.secure and zookeeper.ssl.*, SASL by
+    /// zookeeper.sasl.* and java.security.auth.login.config
     #[arg(long, global = true, value_name = "FILE")]
     client_configuration: Option<PathBuf>,
+    /// A JAAS file: who sessions are by SASL, in its section Client. It wins over the one that the client's file names
+    #[arg(long, global = true, value_name = "FILE")]
+    jaas: Option<PathBuf>,
     #[command(flatten)]
     load: Load,
 }
@@ -97,9 +103,7 @@ enum Command {
 impl Cli {
     /// Runs the command, or the load without one.
     pub fn run(&self) -> Result<(), Failure> {
-        if let Some(path) = &self.client_configuration {
-            use_tls_of(path).map_err(|why| Failure::Usage(format!("{}: {why}", path.display())))?;
-        }
+        use_security(self.client_configuration.as_deref(), self.jaas.clone()).map_err(Failure::Usage)?;
         match &self.command {
             None => load::run(&self.load),
             Some(Command::Compare(compare)) => compare.run(),
@@ -116,11 +120,30 @@ impl Cli {
     }
 }
 
-/// Gives connections the TLS of a client's file, if it asks for it.
-fn use_tls_of(path: &Path) -> Result<(), String> {
-    let file = std::fs::read(path).map_err(|error| error.to_string())?;
-    if let Some(config) = client_tls(&file)? {
-        socket::use_tls(Connector::new(config)?);
+/// Gives connections the TLS and sessions the user of a client's file and of a JAAS file, as far as these ask for it.
+fn use_security(path: Option<&Path>, jaas: Option<PathBuf>) -> Result<(), String> {
+    let at = |path: &Path, why: String| format!("{}: {why}", path.display());
+    let config = match path {
+        Some(path) => std::fs::read(path)
+            .map_err(|error| error.to_string())
+            .and_then(|file| client_config(&file, jaas))
+            .map_err(|why| at(path, why))?,
+        None => client_config(b"", jaas)?,
+    };
+    if let Some(tls) = config.tls {
+        socket::use_tls(Connector::new(tls)?);
+    }
+    if let Some(sasl) = config.sasl {
+        let mut key = [0; 32];
+        let drawn = getrandom(&mut key[..], GetRandomFlags::empty());
+        if drawn != Ok(key.len()) {
+            return Err(format!("getrandom: {drawn:?}"));
+        }
+        let (login, warning) = login::login(&sasl, key)?;
+        if let Some(warning) = warning {
+            eprintln!("loadgen: warning: {warning}");
+        }
+        session::use_login(login);
     }
     Ok(())
 }

@@ -93,6 +93,7 @@ impl Caller {
         if header.xid != want {
             return Err(self.session.protocol(format!("reply to xid {} instead of {want}", header.xid)));
         }
+        self.session.check_served(header.err)?;
         reply.drain(..16);
         Ok((header.err, reply))
     }

@@ -1,16 +1,22 @@
-//! One session and its socket.
+//! One session and its socket, with SASL where the run has it.
 
 use super::socket::Socket;
-use crate::engine::wire::Op;
+use crate::engine::wire::{self, Op};
 use bytes::BufMut;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use zkfast::proto::jute::{Reader, frame};
-use zkfast::proto::{ConnectRequest, ConnectResponse, OpCode, PASSWORD_BYTES, SessionId, Zxid};
+use zkfast::auth::sasl::login::{ClientExchange, ClientStep, LoginError};
+use zkfast::client::login::Login;
+use zkfast::client::net::host_of;
+use zkfast::proto::jute::{JuteWrite, Reader, frame};
+use zkfast::proto::{
+    ConnectRequest, ConnectResponse, ErrorCode, OpCode, PASSWORD_BYTES, ReplyHeader, SessionId, Zxid,
+};
 
 /// The session timeout that loadgen asks for, in milliseconds; a stock server grants 4,000 to 40,000.
 const TIMEOUT_MS: i32 = 30_000;
@@ -24,6 +30,14 @@ const OPENING_MAX: usize = 32;
 
 /// The largest reply outside the measured load, in bytes: a list of children may be long.
 const REPLY_BYTES_MAX: usize = 512 << 20;
+
+/// Who all sessions of this run are by SASL; where it is not set they have no SASL.
+static LOGIN: OnceLock<Arc<dyn Login>> = OnceLock::new();
+
+/// Makes all later sessions prove who they are, on each connection, before they ask anything.
+pub fn use_login(login: Arc<dyn Login>) {
+    assert!(LOGIN.set(login).is_ok(), "who sessions are is set once");
+}
 
 /// Why a session has no connection.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +75,23 @@ pub enum NoConnection {
         /// Which server, as given.
         server: String,
     },
+    /// The server does not accept who the session wants to be by SASL.
+    #[error("{server}: {error} ({:?})", .error.code())]
+    Login {
+        /// Which server, as given.
+        server: String,
+        /// What it says.
+        error: LoginError,
+    },
+    /// The server serves only sessions that have proved who they are, and this one has no way to.
+    #[error(
+        "{server}: the server serves only clients that prove by SASL who they are: see --jaas \
+         (SessionClosedRequireSaslAuth)"
+    )]
+    RequiresSasl {
+        /// Which server, as given.
+        server: String,
+    },
     /// The server broke the protocol.
     #[error("{server}: {what}")]
     Protocol {
@@ -89,7 +120,9 @@ pub enum State {
     Connecting,
     /// The session request is sent and has no reply.
     Requesting,
-    /// The session is granted; requests get replies.
+    /// The session is granted and proves by SASL who it is: only tokens may be sent.
+    Authenticating,
+    /// The session is there; requests get replies.
     Open,
 }
 
@@ -123,6 +156,7 @@ pub struct Session {
     /// Number of its sockets so far; distinguishes events of the present socket from those of earlier ones.
     pub generation: u32,
     socket: Option<Socket>,
+    exchange: Option<ClientExchange>,
     password: [u8; PASSWORD_BYTES],
     next_xid: i32,
     reply_xid: i32,
@@ -157,6 +191,7 @@ impl Session {
             received_at_ns: 0,
             generation: 0,
             socket: None,
+            exchange: None,
             password: [0; PASSWORD_BYTES],
             next_xid: 1,
             reply_xid: 1,
@@ -217,9 +252,14 @@ impl Session {
     fn finish(&mut self) -> Result<(), NoConnection> {
         let reply = self.read_frame()?;
         match self.take_grant(&reply)? {
-            Granted::Refused => Err(self.protocol("the server refused a new session".to_owned())),
-            Granted::New | Granted::Again => Ok(()),
+            Granted::Refused => return Err(self.protocol("the server refused a new session".to_owned())),
+            Granted::New | Granted::Again => {}
         }
+        while self.state == State::Authenticating {
+            let answer = self.read_frame()?;
+            self.take_token(&answer)?;
+        }
+        Ok(())
     }
 
     /// Begins to connect to `address` without waiting; the socket becomes writable once it is connected.
@@ -269,10 +309,10 @@ impl Session {
         out
     }
 
-    /// Takes the answer to the session request.
+    /// Takes the answer to the session request. Where the run has SASL, the session sends its first token.
     ///
     /// # Errors
-    /// The answer is malformed, or grants another session.
+    /// The answer is malformed, or grants another session; the socket failed.
     pub fn take_grant(&mut self, reply: &[u8]) -> Result<Granted, NoConnection> {
         let response = ConnectResponse::read(&mut Reader::new(reply))
             .map_err(|short| self.protocol(short.to_string()))?;
@@ -283,17 +323,77 @@ impl Session {
             self.forget();
             return Ok(Granted::Refused);
         }
-        self.state = State::Open;
-        match asked {
-            SessionId::NONE => Ok(Granted::New),
-            asked if asked == self.id => Ok(Granted::Again),
-            asked => Err(self.protocol(format!("session {:#x} instead of {asked:#x}", self.id))),
+        let granted = match asked {
+            SessionId::NONE => Granted::New,
+            asked if asked == self.id => Granted::Again,
+            asked => return Err(self.protocol(format!("session {:#x} instead of {asked:#x}", self.id))),
+        };
+        self.begin_login()?;
+        Ok(granted)
+    }
+
+    /// Opens the session, or begins to prove who it is.
+    fn begin_login(&mut self) -> Result<(), NoConnection> {
+        let Some(login) = LOGIN.get() else {
+            self.state = State::Open;
+            return Ok(());
+        };
+        let mut exchange = login.begin(host_of(&self.server));
+        let first = exchange.first().map_err(|error| self.not_accepted(error))?;
+        self.exchange = Some(exchange);
+        self.state = State::Authenticating;
+        self.send_token(&first)
+    }
+
+    fn send_token(&mut self, token: &[u8]) -> Result<(), NoConnection> {
+        let mut out = Vec::new();
+        wire::put_request(&mut out, self.take_xid(), OpCode::SASL, |out| out.put_buffer(Some(token)));
+        self.send(&out)
+    }
+
+    /// Takes the answer to a token, after which the session is open or has sent another one.
+    ///
+    /// # Errors
+    /// The server does not accept who the session wants to be, or broke the protocol; the socket failed.
+    pub fn take_token(&mut self, reply: &[u8]) -> Result<(), NoConnection> {
+        let mut reader = Reader::new(reply);
+        let header = ReplyHeader::read(&mut reader).map_err(|short| self.protocol(short.to_string()))?;
+        let xid = self.take_reply_xid();
+        if header.xid != xid {
+            return Err(self.protocol(format!("reply to xid {} instead of {xid}", header.xid)));
+        }
+        // A server that refuses may leave the token out.
+        let token = if header.err == ErrorCode::Ok.to_wire() { reader.buffer() } else { Ok(None) };
+        let token = token.map_err(|short| self.protocol(short.to_string()))?;
+        let mut exchange = self.exchange.take().expect("a session that authenticates has an exchange");
+        match exchange.answer(header.err, token).map_err(|error| self.not_accepted(error))? {
+            ClientStep::Done => self.state = State::Open,
+            ClientStep::Sends(next) => {
+                self.send_token(&next)?;
+                self.exchange = Some(exchange);
+            }
+        }
+        Ok(())
+    }
+
+    fn not_accepted(&self, error: LoginError) -> NoConnection {
+        NoConnection::Login { server: self.server.clone(), error }
+    }
+
+    /// Checks the code of a reply: a server that wants SASL first refuses every request without it.
+    ///
+    /// # Errors
+    /// [`NoConnection::RequiresSasl`].
+    pub fn check_served(&self, err: i32) -> Result<(), NoConnection> {
+        match err == ErrorCode::SessionClosedRequireSaslAuth.to_wire() {
+            true => Err(NoConnection::RequiresSasl { server: self.server.clone() }),
+            false => Ok(()),
         }
     }
 
     /// Closes the socket and forgets the requests in flight.
     pub fn disconnect(&mut self) {
-        self.socket = None;
+        (self.socket, self.exchange) = (None, None);
         self.generation = self.generation.wrapping_add(1);
         self.state = State::Closed;
         self.sent.clear();

@@ -50,6 +50,8 @@ struct Away {
     tries: usize,
     /// The server to try next.
     server: usize,
+    /// What the server granted, while the session proves who it is.
+    granted: Option<Granted>,
 }
 
 /// The error of a system call that serves no session in particular.
@@ -128,8 +130,10 @@ impl<'a> Worker<'a> {
             session.send(&out)?;
         }
         for session in sessions.iter_mut().filter(|session| session.state == State::Open) {
-            session.read_frame()?;
+            let reply = session.read_frame()?;
             session.take_reply_xid();
+            let header = ReplyHeader::read(&mut Reader::new(&reply));
+            session.check_served(header.map_err(|short| session.protocol(short.to_string()))?.err)?;
         }
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(refused)?;
         let timer = Timer::new(&epoll).map_err(refused)?;
@@ -373,10 +377,15 @@ impl<'a> Worker<'a> {
             .map_err(|length| turn.session.protocol(format!("a frame of {length} bytes")))?
         {
             rest = after;
-            if turn.session.state == State::Requesting {
-                on_granted(&mut turn, &mut away[index], driver.as_mut(), frame)?;
-            } else {
-                on_frame(&mut turn, driver.as_mut(), frame)?;
+            match turn.session.state {
+                State::Requesting => on_granted(&mut turn, &mut away[index], driver.as_mut(), frame)?,
+                State::Authenticating => {
+                    turn.session.take_token(frame)?;
+                    on_open(&mut turn, &mut away[index], driver.as_mut());
+                }
+                State::Closed | State::Connecting | State::Open => {
+                    on_frame(&mut turn, driver.as_mut(), frame)?
+                }
             }
         }
         turn.session.partial.clear();
@@ -500,7 +509,9 @@ impl<'a> Worker<'a> {
             session.forget();
             return self.refill(index, now_ns);
         }
-        if !self.settings.reconnect {
+        // Another server of the ensemble refuses it as well.
+        let is_refused = matches!(error, NoConnection::Login { .. } | NoConnection::RequiresSasl { .. });
+        if is_refused || !self.settings.reconnect {
             return Err(error);
         }
         if let NoConnection::Protocol { what, .. } = &error {
@@ -574,10 +585,10 @@ impl<'a> Worker<'a> {
             let third_ns = session.timeout_ms * 1_000_000 / 3;
             let done = match session.state {
                 State::Closed => Ok(()),
-                State::Connecting | State::Requesting if silent_ns > CONNECT_NS => {
+                State::Connecting | State::Requesting | State::Authenticating if silent_ns > CONNECT_NS => {
                     Err(session.timed_out(silent_ns))
                 }
-                State::Connecting | State::Requesting => Ok(()),
+                State::Connecting | State::Requesting | State::Authenticating => Ok(()),
                 State::Open
                     if self.settings.reconnect
                         && session.sent_at_ns > session.received_at_ns
@@ -610,10 +621,20 @@ fn on_granted(
         turn.tally.trouble.expired += u64::from(had_session);
         return Err(if had_session { turn.session.expired() } else { turn.session.closed() });
     }
+    away.granted = Some(granted);
+    on_open(turn, away, driver);
+    Ok(())
+}
+
+/// Tells the driver of a session that is open, which one that still authenticates is not.
+fn on_open(turn: &mut Turn<'_>, away: &mut Away, driver: &mut dyn Driver) {
+    if turn.session.state == State::Authenticating {
+        return;
+    }
+    let granted = away.granted.take().expect("a session is granted before it is open");
     turn.tally.trouble.reconnects += u64::from(away.was_open);
     *away = Away { server: away.server, ..Away::default() };
     driver.on_open(turn, granted);
-    Ok(())
 }
 
 /// Takes a reply or an event of an open session.
@@ -631,6 +652,7 @@ fn on_frame(turn: &mut Turn<'_>, driver: &mut dyn Driver, frame: &[u8]) -> Resul
         }
         return Ok(());
     }
+    turn.session.check_served(header.err)?;
     let Some(sent) = turn.session.sent.pop_front() else {
         return Err(turn.session.protocol("a reply without a request".to_owned()));
     };

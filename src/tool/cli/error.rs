@@ -1,5 +1,6 @@
 //! Why a verb ended without success, and the exit status for it.
 
+use crate::auth::sasl::login::LoginError;
 use crate::client::net::ClientError;
 use crate::proto::ErrorCode;
 use serde_json::{Value, json};
@@ -27,6 +28,8 @@ pub enum CliError {
         /// The znode that was asked for, from the chroot on; may be empty.
         path: String,
     },
+    /// The server does not accept who the client wants to be by SASL.
+    Login(LoginError),
     /// The verb itself found that it cannot go on, or a difference; the text says why.
     Failed(String),
     /// The words of the command cannot be used.
@@ -53,7 +56,7 @@ impl CliError {
     /// The exit status of a process that ends with this.
     pub fn status(&self) -> u8 {
         match self {
-            Self::Refused { .. } | Self::Failed(_) => EXIT_REFUSED,
+            Self::Refused { .. } | Self::Login(_) | Self::Failed(_) => EXIT_REFUSED,
             Self::Usage(_) => EXIT_USAGE,
             Self::Lost(_) => EXIT_CONNECTION,
             Self::Files(_) => EXIT_FILES,
@@ -61,12 +64,17 @@ impl CliError {
         }
     }
 
-    /// `{"error": NAME, "code": N, "path": PATH, "message": TEXT}`; `code` and `path` only where the server refused.
+    /// `{"error": NAME, "code": N, "path": PATH, "message": TEXT}`; `code` and `path` only where the server refused,
+    /// `path` only where it refused a request.
     pub fn json(&self) -> Value {
         let message = self.to_string();
         match self {
             Self::Refused { code, path } => {
                 json!({ "error": code_name(*code), "code": code, "path": path, "message": message })
+            }
+            Self::Login(error) => {
+                let code = error.code();
+                json!({ "error": format!("{code:?}"), "code": code.to_wire(), "message": message })
             }
             Self::Failed(_) => json!({ "error": "Failed", "message": message }),
             Self::Usage(_) => json!({ "error": "Usage", "message": message }),
@@ -81,6 +89,7 @@ impl fmt::Display for CliError {
         match self {
             Self::Refused { code, path } => write!(f, "{} ({})", refusal(*code, path), code_name(*code)),
             Self::Failed(text) | Self::Usage(text) | Self::Files(text) => f.write_str(text),
+            Self::Login(error) => write!(f, "{error} ({:?})", error.code()),
             Self::Lost(text) => write!(f, "{text} (ConnectionLoss)"),
             Self::ReaderGone => f.write_str("standard output is closed"),
         }
@@ -89,7 +98,10 @@ impl fmt::Display for CliError {
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
-        Self::Lost(error.to_string())
+        match error {
+            ClientError::Login(error) => Self::Login(error),
+            error => Self::Lost(error.to_string()),
+        }
     }
 }
 
@@ -124,6 +136,9 @@ fn refusal(code: i32, path: &str) -> String {
         Some(ErrorCode::BadVersion) => "version No is not valid :",
         Some(ErrorCode::QuotaExceeded) => "Quota has exceeded :",
         Some(ErrorCode::AuthFailed) => "The server did not accept the credentials:",
+        Some(ErrorCode::SessionClosedRequireSaslAuth) => {
+            "The server serves only clients that prove by SASL who they are (see --jaas):"
+        }
         Some(ErrorCode::ReconfigInProgress) => "Another reconfiguration is in progress",
         Some(ErrorCode::ReconfigDisabled) => "Reconfig is disabled",
         Some(ErrorCode::NewConfigNoQuorum) => {
@@ -156,6 +171,10 @@ mod tests {
             CliError::refused(-115, "").to_string(),
             "The server did not accept the credentials (AuthFailed)"
         );
+        let login = CliError::from(ClientError::Login(LoginError::NotServed));
+        assert!(login.to_string().ends_with("section for clients (AuthFailed)"), "{login}");
+        assert_eq!((&login.json()["error"], &login.json()["code"]), (&json!("AuthFailed"), &json!(-115)));
+        assert_eq!(login.status(), EXIT_REFUSED);
         assert_eq!(CliError::refused(-77, "/a").to_string(), "The server refused /a (code -77)");
         let statuses = [
             refused.status(),

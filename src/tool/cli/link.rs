@@ -3,7 +3,7 @@
 use super::error::{CliError, code_name};
 use super::target::Target;
 use super::watches::Watches;
-use crate::client::net::{ClientError, Connect, Connection, Secure};
+use crate::client::net::{ClientError, Connect, Connection, Security};
 use crate::client::{Event, Incoming, Reply, Request};
 use crate::proto::{ErrorCode, OpCode, PASSWORD_BYTES, SessionId, Zxid};
 use std::collections::VecDeque;
@@ -38,8 +38,8 @@ pub struct Settings {
     pub wait: bool,
     /// Presented to each server, in this order.
     pub credentials: Vec<Credential>,
-    /// What connections have beside plain bytes.
-    pub secure: Option<Arc<dyn Secure>>,
+    /// What connections have beside plain bytes, and who the session proves to be by SASL.
+    pub security: Security,
 }
 
 /// What became of the session when it was attached to another connection.
@@ -110,7 +110,8 @@ impl Link {
     /// Connects the session again, or opens one if there is none or it has expired. Credentials and watches follow it.
     ///
     /// # Errors
-    /// [`CliError::Lost`] where no server answers; [`CliError::Refused`] where a credential is not accepted.
+    /// [`CliError::Lost`] where no server answers; [`CliError::Refused`] where a credential is not accepted, and
+    /// [`CliError::Login`] where that of SASL is not.
     pub fn attach(&mut self) -> Result<Attached, CliError> {
         (self.connection, self.is_closed) = (None, false);
         let had_session = self.identity.is_some();
@@ -123,8 +124,10 @@ impl Link {
                 other.map(|connection| (connection, if had_session { Attached::Same } else { Attached::New }))
             }
         };
-        let (connection, attached) = attached
-            .map_err(|error| CliError::Lost(format!("cannot connect to {}: {error}", self.target.text)))?;
+        let (connection, attached) = attached.map_err(|error| match error {
+            ClientError::Login(error) => CliError::Login(error),
+            error => CliError::Lost(format!("cannot connect to {}: {error}", self.target.text)),
+        })?;
         self.identity = Some(connection.identity());
         self.connection = Some(connection);
         self.last_sent = Instant::now();
@@ -161,7 +164,7 @@ impl Link {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
-            let is_final = matches!(error, ClientError::Refused);
+            let is_final = matches!(error, ClientError::Refused | ClientError::Login(_));
             if is_final || !self.settings.wait || Instant::now() + ROUND_PAUSE >= end {
                 return Err(error);
             }
@@ -188,16 +191,13 @@ impl Link {
                 }
             };
             for address in addresses {
-                let connected = match &self.settings.secure {
-                    Some(secure) => Connection::connect_secured(address, (&**secure, host), &connect, share),
-                    None => Connection::connect(address, &connect, share),
-                };
-                match connected {
+                let security = &self.settings.security;
+                match Connection::connect_secured(address, (security, host), &connect, share) {
                     Ok(mut connection) => {
                         connection.set_timeout(self.settings.timeout)?;
                         return Ok(connection);
                     }
-                    Err(ClientError::Refused) => return Err(ClientError::Refused),
+                    Err(error @ (ClientError::Refused | ClientError::Login(_))) => return Err(error),
                     Err(error) => last = error,
                 }
             }

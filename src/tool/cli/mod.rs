@@ -21,9 +21,10 @@ mod walk;
 mod watches;
 mod words;
 
+use super::ClientArgs;
 use error::{CliError, EXIT_DONE};
 use link::{Credential, Link, Settings};
-use output::{Output, report};
+use output::{Output, note, report};
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -55,9 +56,8 @@ pub struct CliArgs {
     /// A file with a credential a line. The variable ZKFAST_AUTH is read in the same way.
     #[arg(long, value_name = "FILE")]
     auth_file: Option<PathBuf>,
-    /// A client's file of properties, as zkCli.sh takes it: TLS by zookeeper.client.secure and zookeeper.ssl.*
-    #[arg(long, value_name = "FILE")]
-    client_configuration: Option<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
     /// JSON in place of text, on standard output and for errors.
     #[arg(long)]
     json: bool,
@@ -105,12 +105,16 @@ fn start(args: &CliArgs) -> Result<u8, CliError> {
         return Err(CliError::Usage("-server is zkCli's spelling: write -s or --server".to_owned()));
     }
     let timeout = Duration::from_millis(u64::from(args.timeout.unsigned_abs()));
+    let (security, warning) = args.client.security().map_err(CliError::Usage)?;
+    if let Some(warning) = warning {
+        note(&format!("warning: {warning}"));
+    }
     let settings = Settings {
         timeout,
         read_only: args.read_only,
         wait: args.wait_for_connection,
         credentials: credentials(args)?,
-        secure: super::secure(args.client_configuration.as_deref()).map_err(CliError::Usage)?,
+        security,
     };
     let link = Link::new(Target::parse(&args.server)?, settings);
     let out = Output::new(args.json);

@@ -30,6 +30,7 @@
 //! | [`snapshot`] | a tree and its sessions in bytes, in ZooKeeper's format as well | decoding gives back all that was encoded, or refuses |
 //! | [`storage`] | which files there are, and what a start makes of them | all that was acknowledged is given back, or it says what is wrong and changes nothing |
 //! | `sim` | an ensemble with faulty disks, net and clocks, from a seed (tests, feature `sim`) | a seed is one history |
+//! | `kerberos` (feature `kerberos`) | the host's library of Kerberos | nothing that it allocates outlives it |
 //! | `tls` (feature `tls`) | keys, certificates, and the bytes of one connection with TLS | it has no socket |
 //! | [`config`] | `zoo.cfg`, flags and JVM flags into one checked value | no key is ignored in silence |
 //! | [`admin`] | four-letter words and metrics as text, commands of HTTP as JSON | it renders what it is given and asks no other part |
@@ -45,6 +46,8 @@ pub mod client;
 pub mod config;
 pub mod database;
 pub mod driver;
+#[cfg(feature = "kerberos")]
+pub mod kerberos;
 pub mod proto;
 pub mod replica;
 #[cfg(feature = "server")]

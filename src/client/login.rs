@@ -1,8 +1,14 @@
 //! Who a client proves to be by SASL: its JAAS file as the shell reads it, and an exchange for each connection.
 
 use crate::auth::sasl::NonceKey;
-use crate::auth::sasl::login::{ClientExchange, DigestMechanism};
+use crate::auth::sasl::login::{ClientExchange, LoginError};
+#[cfg(feature = "kerberos")]
+use crate::auth::sasl::{Failure, KerberosLogin};
+#[cfg(feature = "kerberos")]
+use crate::config::ServerPrincipal;
 use crate::config::{ClientIdentity, ClientSasl, Secret};
+#[cfg(feature = "kerberos")]
+use crate::kerberos::Kerberos;
 use std::fmt::Debug;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,14 +20,17 @@ use zeroize::Zeroizing;
 const JAAS_BYTES_MAX: u64 = 1 << 20;
 
 /// Begins an exchange on each connection of a client.
-pub trait Login: Debug + Send + Sync {
-    /// An exchange with the server on `host`.
-    fn begin(&self, host: &str) -> ClientExchange;
+pub trait Logins: Debug + Send + Sync {
+    /// An exchange with the server on `host`. With Kerberos it waits for the KDC.
+    ///
+    /// # Errors
+    /// [`LoginError::Token`] where there is no ticket to be had.
+    fn begin(&self, host: &str) -> Result<ClientExchange, LoginError>;
 }
 
 /// A user with a password, to every server.
 #[derive(Debug)]
-struct DigestLogin {
+struct PasswordLogins {
     user: String,
     password: Secret,
     /// With the number of exchanges so far it makes what only one exchange has.
@@ -29,11 +38,29 @@ struct DigestLogin {
     begun: AtomicU64,
 }
 
-impl Login for DigestLogin {
-    fn begin(&self, _: &str) -> ClientExchange {
+impl Logins for PasswordLogins {
+    fn begin(&self, _: &str) -> Result<ClientExchange, LoginError> {
         let cnonce = self.key.nonce(&[self.begun.fetch_add(1, Ordering::Relaxed)]);
-        let mechanism = DigestMechanism::new(self.user.clone(), self.password.clone(), cnonce);
-        ClientExchange::new(Box::new(mechanism))
+        Ok(ClientExchange::by_password(self.user.clone(), self.password.clone(), cnonce))
+    }
+}
+
+/// A principal, by a ticket for each server.
+#[cfg(feature = "kerberos")]
+#[derive(Debug)]
+struct TicketLogins {
+    kerberos: Kerberos,
+    login: KerberosLogin,
+    servers: ServerPrincipal,
+}
+
+#[cfg(feature = "kerberos")]
+impl Logins for TicketLogins {
+    fn begin(&self, host: &str) -> Result<ClientExchange, LoginError> {
+        let Self { kerberos, login, servers } = self;
+        let begun = kerberos.initiate(login, &servers.of(host));
+        let (context, own) = begun.map_err(|why| Failure::Kerberos(why.to_string().into()))?;
+        ClientExchange::by_ticket(context, own)
     }
 }
 
@@ -41,15 +68,26 @@ impl Login for DigestLogin {
 ///
 /// # Errors
 /// Names the file and what is wrong, without any password.
-pub fn login(config: &ClientSasl, key: [u8; 32]) -> Result<(Arc<dyn Login>, Option<String>), String> {
+pub fn login(config: &ClientSasl, key: [u8; 32]) -> Result<(Arc<dyn Logins>, Option<String>), String> {
     let path = config.jaas.as_path();
     let at = |why: String| format!("{}: {why}", path.display());
     let file = read(path).map_err(at)?;
-    let ClientIdentity::Digest { user, password } = config.identity(&file).map_err(at)?;
-    let login = DigestLogin { user, password, key: NonceKey(key), begun: AtomicU64::new(0) };
+    let (logins, has_password): (Arc<dyn Logins>, bool) = match config.identity(&file).map_err(at)? {
+        ClientIdentity::Digest { user, password } => {
+            let (key, begun) = (NonceKey(key), AtomicU64::new(0));
+            (Arc::new(PasswordLogins { user, password, key, begun }), true)
+        }
+        #[cfg(feature = "kerberos")]
+        ClientIdentity::Kerberos(login) => {
+            let kerberos = Kerberos::load(config.krb5_conf.as_deref()).map_err(|why| at(why.to_string()))?;
+            (Arc::new(TicketLogins { kerberos, login, servers: config.servers.clone() }), false)
+        }
+        #[cfg(not(feature = "kerberos"))]
+        ClientIdentity::Kerberos(_) => return Err(at("this program is built without Kerberos".to_owned())),
+    };
     let is_private = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 == 0);
     let warning = "it has passwords, and other users may read it: chmod 600";
-    Ok((Arc::new(login), (!is_private).then(|| at(warning.to_owned()))))
+    Ok((logins, (has_password && !is_private).then(|| at(warning.to_owned()))))
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
@@ -81,8 +119,8 @@ mod tests {
         };
         let ((login, quiet), (_, warned)) = (of_mode(0o600), of_mode(0o644));
         let answer = || {
-            let mut exchange = login.begin("zk1");
-            assert_eq!(exchange.first(), Ok(Vec::new()));
+            let mut exchange = login.begin("zk1").expect("a password");
+            assert_eq!(exchange.first(), b"");
             exchange.answer(0, Some(b"nonce=\"n\",algorithm=md5-sess"))
         };
         let (one, other) = (answer(), answer());

@@ -1,6 +1,6 @@
 //! A client connection on a blocking socket.
 
-use super::login::Login;
+use super::login::Logins;
 use super::session::{Body, Incoming, Reply, Request, Session, SessionError};
 use crate::auth::sasl::login::{ClientStep, LoginError};
 use crate::proto::{ConnectRequest, ConnectResponse, PASSWORD_BYTES, SessionId, Zxid};
@@ -76,7 +76,7 @@ pub struct Security {
     /// Puts what goes over it on a socket; `None` for plain bytes.
     pub secure: Option<Arc<dyn Secure>>,
     /// Proves by SASL who the client is, before it asks anything; `None` for a client without SASL.
-    pub login: Option<Arc<dyn Login>>,
+    pub login: Option<Arc<dyn Logins>>,
 }
 
 /// Bytes read from the socket at once.
@@ -181,9 +181,9 @@ impl Connection {
     }
 
     /// Proves who the client is. Nothing but tokens is sent until that is over.
-    fn log_in(&mut self, login: &dyn Login, host: &str) -> Result<(), ClientError> {
-        let mut exchange = login.begin(host);
-        let mut token = exchange.first()?;
+    fn log_in(&mut self, login: &dyn Logins, host: &str) -> Result<(), ClientError> {
+        let mut exchange = login.begin(host)?;
+        let mut token = exchange.first();
         loop {
             // A new connection has no watches, so that nothing comes before the answer.
             let reply = self.call(&Request::Sasl { token }, &mut Vec::new())?;

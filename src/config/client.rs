@@ -1,12 +1,12 @@
 //! A client's settings, from a file of properties as ZooKeeper's clients read it: TLS, and who the client proves to be.
 
-use super::jaas::{self, DIGEST_MODULE, Jaas};
+use super::jaas::{self, Class, Jaas};
 use super::properties;
 use super::reading::shorten;
 use super::tls::{
     ClientAuth, NoKind, NoVersion, Password, Secret, StoreConfig, StoreKind, TlsConfig, TlsVersions, words,
 };
-use crate::auth::sasl::Principal;
+use crate::auth::sasl::{KerberosLogin, KerberosService, Principal};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -37,6 +37,8 @@ pub struct ClientSasl {
     pub section: String,
     /// `zookeeper.fips-mode`, where it is set: a digest of MD5 is no proof then
     pub fips_mode: bool,
+    /// `java.security.krb5.conf`; `None` for the host's
+    pub krb5_conf: Option<String>,
     /// Who the servers are, to a client with a ticket of Kerberos.
     pub servers: ServerPrincipal,
 }
@@ -46,7 +48,7 @@ pub struct ClientSasl {
 pub struct ServerPrincipal {
     /// `zookeeper.sasl.client.username`: the first part of the name
     pub user: String,
-    /// `zookeeper.sasl.client.canonicalize.hostname`: the host is the name that its address has
+    /// `zookeeper.sasl.client.canonicalize.hostname`: krb5.conf may have DNS make another name of the host
     pub canonicalize: bool,
     /// `zookeeper.server.realm`, in place of the client's own
     pub realm: Option<String>,
@@ -55,13 +57,13 @@ pub struct ServerPrincipal {
 }
 
 impl ServerPrincipal {
-    /// The principal of the server on `host`, of a client with this realm of its own.
-    pub fn of(&self, host: &str, own_realm: &str) -> String {
-        let name = self.principal.clone().unwrap_or_else(|| format!("{}/{host}", self.user));
-        if name.contains('@') {
-            name
-        } else {
-            format!("{name}@{}", self.realm.as_deref().unwrap_or(own_realm))
+    /// What a ticket for the server on `host` is asked for.
+    pub fn of(&self, host: &str) -> KerberosService {
+        let Self { user, canonicalize, realm, principal } = self;
+        match principal {
+            Some(name) => KerberosService::Principal { name: name.clone(), realm: realm.clone() },
+            None if *canonicalize && realm.is_none() => KerberosService::OfHost(format!("{user}@{host}")),
+            None => KerberosService::Principal { name: format!("{user}/{host}"), realm: realm.clone() },
         }
     }
 }
@@ -76,6 +78,8 @@ pub enum ClientIdentity {
         /// The password.
         password: Secret,
     },
+    /// A principal, by Kerberos.
+    Kerberos(KerberosLogin),
 }
 
 /// The properties of a file.
@@ -198,7 +202,8 @@ fn sasl(properties: &Properties, flag: Option<PathBuf>) -> Result<Option<ClientS
         };
     };
     let section = section.unwrap_or(SECTION_DEFAULT).to_owned();
-    Ok(Some(ClientSasl { jaas, section, fips_mode, servers }))
+    let krb5_conf = properties.get("java.security.krb5.conf").map(str::to_owned);
+    Ok(Some(ClientSasl { jaas, section, fips_mode, krb5_conf, servers }))
 }
 
 fn servers(properties: &Properties) -> Result<ServerPrincipal, String> {
@@ -232,15 +237,14 @@ impl ClientSasl {
         let jaas = Jaas::parse(text).map_err(|error| error.to_string())?;
         let section = shorten(&self.section);
         let modules = jaas.section(&self.section).ok_or_else(|| format!("it has no section {section}"))?;
-        if let Some(other) = modules.iter().find(|module| module.class != DIGEST_MODULE) {
-            let why = match other.class.ends_with(".Krb5LoginModule") {
-                true => "zkfast's own clients do not speak Kerberos yet",
-                false => "is no class that zkfast knows",
-            };
-            return Err(format!(
-                "section {section}: {} {why}: there is {DIGEST_MODULE}",
-                shorten(&other.class)
-            ));
+        let module = match jaas::class(modules) {
+            Ok(Class::Digest) => None,
+            Ok(Class::Kerberos(module)) => Some(module),
+            Err(why) => return Err(format!("section {section}: {why}")),
+        };
+        if let Some(module) = module {
+            let login = jaas::kerberos(module).map_err(|why| format!("section {section} {why}"))?;
+            return Ok(ClientIdentity::Kerberos(login));
         }
         let (user, password) = jaas::user_and_password(modules)
             .ok_or_else(|| format!("section {section} lacks username and password"))?;
@@ -255,6 +259,7 @@ impl ClientSasl {
 
 #[cfg(test)]
 mod tests {
+    use super::super::jaas::DIGEST_MODULE;
     use super::*;
 
     fn read(text: &str) -> Result<ClientConfig, String> {
@@ -343,12 +348,19 @@ mod tests {
         let of = |text: &str| {
             let text = format!("java.security.auth.login.config=/j\n{text}");
             let sasl = read(&text).expect("right").sasl.expect("a JAAS file");
-            sasl.servers.of("zk1.example", "OWN")
+            sasl.servers.of("zk1.example")
         };
-        assert_eq!(of(""), "zookeeper/zk1.example@OWN");
-        assert_eq!(of("zookeeper.sasl.client.username=zk\nzookeeper.server.realm=R"), "zk/zk1.example@R");
-        assert_eq!(of("zookeeper.server.principal=zk/other\nzookeeper.server.realm=R"), "zk/other@R");
-        assert_eq!(of("zookeeper.server.principal=zk/other@X\nzookeeper.server.realm=R"), "zk/other@X");
+        let principal = |name: &str, realm: Option<&str>| KerberosService::Principal {
+            name: name.to_owned(),
+            realm: realm.map(str::to_owned),
+        };
+        assert_eq!(of(""), KerberosService::OfHost("zookeeper@zk1.example".to_owned()));
+        let as_named = "zookeeper.sasl.client.canonicalize.hostname=false";
+        assert_eq!(of(as_named), principal("zookeeper/zk1.example", None));
+        let other = of("zookeeper.sasl.client.username=zk\nzookeeper.server.realm=R");
+        assert_eq!(other, principal("zk/zk1.example", Some("R")));
+        let whole = of("zookeeper.server.principal=zk/other\nzookeeper.server.realm=R");
+        assert_eq!(whole, principal("zk/other", Some("R")));
     }
 
     /// Who a client is by its JAAS file, and what is wrong with one; no message shows a password.
@@ -364,6 +376,9 @@ mod tests {
             ClientIdentity::Digest { user: "bob".to_owned(), password: Secret::new("hunter2".to_owned()) };
         assert_eq!(of("", &own), Ok(bob));
         assert!(!format!("{:?}", of("", &own)).contains("hunter2"));
+        let ticket = "Client { com.sun.security.auth.module.Krb5LoginModule required useTicketCache=true; };";
+        let login = KerberosLogin { ticket_cache: Some(String::new()), ..KerberosLogin::default() };
+        assert_eq!(of("zookeeper.fips-mode=true", ticket), Ok(ClientIdentity::Kerberos(login)));
         for (keys, jaas, expected) in [
             ("zookeeper.sasl.clientconfig=Own", own.clone(), "it has no section \"Own\""),
             ("zookeeper.fips-mode=true", own.clone(), "section \"Client\" is for DIGEST-MD5, which"),
@@ -371,9 +386,8 @@ mod tests {
             ("", own.replace("\"hunter2\"", "\"hunter2"), "line 1: a text in quotes has no end"),
             (
                 "",
-                "Client { com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true; };"
-                    .to_owned(),
-                "section \"Client\": \"com.sun.security.auth.module.Krb5LoginModule\" zkfast's own clients do not",
+                "Client { com.sun.security.auth.module.Krb5LoginModule required; };".to_owned(),
+                "section \"Client\" lacks useKeyTab=true",
             ),
             ("", "Client { a.B required; };".to_owned(), "section \"Client\": \"a.B\" is no class"),
         ] {

@@ -10,13 +10,18 @@
 //!
 //! Source: `sun.security.provider.ConfigFile` and `java.io.StreamTokenizer` of OpenJDK.
 
+use super::reading::shorten;
 use crate::auth::Secret;
+use crate::auth::sasl::KerberosLogin;
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
 /// Whose options are users and their passwords: `user_NAME="PASSWORD"` for a server, `username` and `password` for a client.
 pub const DIGEST_MODULE: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
+
+/// Whose options say how a server or a client is known to Kerberos.
+pub const KERBEROS_MODULE: &str = "com.sun.security.auth.module.Krb5LoginModule";
 
 /// Names of users begin with it.
 const USER_PREFIX: &str = "user_";
@@ -86,6 +91,49 @@ pub fn users(modules: &[Module]) -> BTreeMap<String, Secret> {
 pub fn user_and_password(modules: &[Module]) -> Option<(String, Secret)> {
     let option = |name: &str| modules.iter().find_map(|module| module.options.get(name));
     Some((option("username")?.reveal().to_owned(), option("password")?.clone()))
+}
+
+/// What the modules of a section are.
+pub enum Class<'a> {
+    /// All are [`DIGEST_MODULE`].
+    Digest,
+    /// The first, which Java looks at, is a [`KERBEROS_MODULE`].
+    Kerberos(&'a Module),
+}
+
+/// What the modules of a section are.
+///
+/// # Errors
+/// Names a class that is neither.
+pub fn class(modules: &[Module]) -> Result<Class<'_>, String> {
+    if let Some(module) = modules.first().filter(|module| module.class == KERBEROS_MODULE) {
+        return Ok(Class::Kerberos(module));
+    }
+    match modules.iter().find(|module| module.class != DIGEST_MODULE) {
+        None => Ok(Class::Digest),
+        Some(other) => Err(format!(
+            "{} is no class that zkfast knows: there are {DIGEST_MODULE} and {KERBEROS_MODULE}",
+            shorten(&other.class)
+        )),
+    }
+}
+
+/// How the side of a section is known to Kerberos. Source: `Krb5LoginModule` of OpenJDK.
+///
+/// # Errors
+/// What the section lacks.
+pub fn kerberos(module: &Module) -> Result<KerberosLogin, &'static str> {
+    let option = |option: &str| module.options.get(option).map(|value| value.reveal().to_owned());
+    let is_true = |name: &str| option(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let keytab = option("keyTab").map(|path| path.strip_prefix("file:").unwrap_or(&path).to_owned());
+    let principal = option("principal").filter(|principal| principal != "*");
+    let ticket_cache = is_true("useTicketCache").then(|| option("ticketCache").unwrap_or_default());
+    if !is_true("useKeyTab") && ticket_cache.is_none() {
+        return Err(
+            "lacks useKeyTab=true and keyTab=\"FILE\", or useTicketCache=true: a password cannot be typed in",
+        );
+    }
+    Ok(KerberosLogin { principal, keytab, ticket_cache })
 }
 
 /// What follows the name of a section.

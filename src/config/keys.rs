@@ -306,19 +306,21 @@ keys! {
     _ = property("ensembleAuthName", absent(Kind::Text)).missing("scheme ensemble is not served").about("Names an ensemble answers to.");
     JAAS_FILE: Option<String> = jvm("java.security.auth.login.config", absent(Kind::Text)).about("JAAS file: users and passwords of SASL.");
     SERVER_SECTION: String = property("sasl.serverconfig", text("Server")).about("Section of the JAAS file for clients.");
-    _ = property("kinit", text("/usr/bin/kinit")).moot("Kerberos is not served yet").about("Path of kinit.");
-    _ = property("requireKerberosConfig", prop_bool(false)).moot("Kerberos is not served yet").about("Kerberos must be configured.");
-    REMOVE_HOST: bool = property("kerberos.removeHostFromPrincipal", prop_bool(false)).moot("Kerberos is not served yet").about("Kerberos names without host.");
-    REMOVE_REALM: bool = property("kerberos.removeRealmFromPrincipal", prop_bool(false)).moot("Kerberos is not served yet").about("Kerberos names without realm.");
-    _ = property("kerberos.canonicalizeHostNames", prop_bool(false)).moot("Kerberos is not served yet").about("Resolve names for Kerberos.");
-    _ = property("kerberos.minReLoginTimeMs", prop_long(60_000)).moot("Kerberos is not served yet").about("Time between Kerberos logins, ms.");
-    _ = property("security.auth_to_local", text("DEFAULT")).moot("Kerberos is not served yet").about("Kerberos name rules.");
+    KRB5_CONF: Option<String> = jvm("java.security.krb5.conf", absent(Kind::Text)).default_is("`KRB5_CONFIG`, or /etc/krb5.conf").about("Configuration of Kerberos.");
+    _ = property("kinit", text("/usr/bin/kinit")).moot("tickets in a cache are renewed by what put them there; those of a keytab by the library").about("Path of kinit.");
+    REQUIRES_KERBEROS: bool = property("requireKerberosConfig", prop_bool(false)).about("The server does not start where krb5.conf names no default realm.");
+    REMOVE_HOST: bool = property("kerberos.removeHostFromPrincipal", prop_bool(false)).about("Ids of scheme sasl have no host.");
+    REMOVE_REALM: bool = property("kerberos.removeRealmFromPrincipal", prop_bool(false)).about("Ids of scheme sasl have no realm.");
+    _ = property("kerberos.canonicalizeHostNames", prop_bool(false)).missing_when_true("_HOST stands for the host of the server line").about("The host in a server's principal is what DNS makes of the one in its server line.");
+    _ = property("kerberos.minReLoginTimeMs", prop_long(60_000)).moot("the library gets a ticket when there is none that lasts").about("Time between Kerberos logins, ms.");
+    AUTH_TO_LOCAL: String = property("security.auth_to_local", text("DEFAULT")).about("Rules that shorten principals for ids of scheme sasl.");
+    SERVER_REALM: Option<String> = property("server.realm", absent(Kind::Text)).default_is("the realm of this server's own principal").about("Realm of the other servers' principals.");
     QUORUM_SASL: bool = file("quorum.auth.enableSasl", boolean(false)).about("SASL between servers; it wants a JAAS file.");
     SERVER_REQUIRES_SASL: bool = file("quorum.auth.serverRequireSasl", boolean(false)).about("Servers that do not authenticate are kept out. It wants `quorum.auth.enableSasl` and `quorum.auth.learnerRequireSasl`.");
     LEARNER_REQUIRES_SASL: bool = file("quorum.auth.learnerRequireSasl", boolean(false)).about("This server authenticates where it connects to another one. It wants `quorum.auth.enableSasl`.");
     QUORUM_SERVER_SECTION: String = file("quorum.auth.server.saslLoginContext", text("QuorumServer")).about("Section of the JAAS file with the users that other servers may be.");
     QUORUM_LEARNER_SECTION: String = file("quorum.auth.learner.saslLoginContext", text("QuorumLearner")).about("Section of the JAAS file with the user that this server is to others.");
-    _ = file("quorum.auth.kerberos.servicePrincipal", text("zkquorum/localhost")).moot("Kerberos is not served yet").about("Kerberos principal of peers.");
+    QUORUM_SERVICE: String = file("quorum.auth.kerberos.servicePrincipal", text("zkquorum/localhost")).about("Principal of the other servers; _HOST stands for the host of each server line.");
 }
 
 #[cfg(test)]

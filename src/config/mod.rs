@@ -46,7 +46,7 @@ pub use ensemble::{ClientAddress, Ensemble, PeerAddress, Role, Server};
 pub use finding::{Finding, Origin, Severity};
 pub use keys::keys_as_markdown;
 pub use read::{Loaded, Setting, Verdict, load};
-pub use sasl::QuorumSasl;
+pub use sasl::{KerberosConfig, QuorumLogin, QuorumSasl};
 pub use suggest::suggestion;
 pub use tls::{ClientAuth, Password, Secret, StoreConfig, StoreKind, TlsConfig, TlsVersions};
 
@@ -341,6 +341,8 @@ pub struct Config {
     pub enforce_auth_schemes: Option<Vec<String>>,
     /// SASL of clients: the JAAS file's section for the server, and the keys of scheme `sasl`
     pub sasl: SaslPolicy,
+    /// What Kerberos finds on the host
+    pub kerberos: KerberosConfig,
     /// `quorum.auth.*`: SASL between servers; `None` where it is off
     pub quorum_sasl: Option<QuorumSasl>,
     /// `znode.container.checkIntervalMs`

@@ -2,8 +2,10 @@
 
 use crate::admin::Whitelist;
 use crate::auth::sasl::NonceKey;
+use crate::auth::sasl::gssapi::Acceptor;
 use crate::config::Config;
 use crate::tree::ExtendedTypes;
+use std::sync::Arc;
 
 /// How the commit side does its work.
 #[derive(Clone, Debug)]
@@ -108,6 +110,8 @@ pub struct ViewSettings {
     pub audit_user: Option<String>,
     /// What nonces of SASL are made of.
     pub nonce_key: NonceKey,
+    /// This server's key of Kerberos, if clients show tickets.
+    pub kerberos: Option<Arc<dyn Acceptor>>,
 }
 
 impl ViewSettings {
@@ -126,10 +130,12 @@ impl ViewSettings {
             trace_one_in: 0,
             audit_user: None,
             nonce_key: NonceKey::default(),
+            kerberos: None,
         }
     }
 
-    /// What a configuration says. The shell adds what only it knows: [`Self::audit_user`].
+    /// What a configuration says. The shell adds what only it knows: [`Self::audit_user`] and
+    /// [`Self::kerberos`].
     pub fn of(config: &Config, number: u16, hash_seed: u64, nonce_key: NonceKey) -> Self {
         let words = config.four_letter_words.words().map_or_else(|| "*".to_owned(), |words| words.join(","));
         Self {
@@ -148,6 +154,7 @@ impl ViewSettings {
             trace_one_in: config.trace_one_in,
             audit_user: None,
             nonce_key,
+            kerberos: None,
         }
     }
 }

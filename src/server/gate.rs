@@ -5,16 +5,25 @@
 //! other port SASL comes first. The exchange itself is [`crate::auth::sasl::quorum`].
 
 use super::logging::provoked;
-use super::random;
-use crate::auth::sasl::NonceKey;
-use crate::auth::sasl::quorum::{self, Accepts, Connects, Progress, QuorumFailure};
-use crate::config::QuorumSasl;
+use super::reach::Attempt;
+use super::{helper, random};
+use crate::auth::sasl::digest_md5::Service;
+use crate::auth::sasl::gssapi::Acceptor;
+use crate::auth::sasl::quorum::{self, Accepts, Connects, Demands, Progress, QuorumFailure};
+use crate::auth::sasl::{Failure, KerberosLogin, KerberosService, Login, Means, NonceKey};
+use crate::client::net::host_of;
+use crate::config::{QuorumLogin, QuorumSasl};
+use crate::kerberos::Kerberos;
 use crate::proto::ServerId;
 use crate::replica::Port;
 use crate::zab::notification::read_hello;
 use log::Level;
+use mio::Waker;
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 /// How long a connection that was accepted may take to authenticate.
@@ -23,9 +32,19 @@ const ACCEPTED_TIME: Duration = Duration::from_secs(5);
 /// Most accepted connections that have not authenticated yet; the oldest is closed when there is another.
 pub const STRANGERS_MAX: usize = 64;
 
+/// Tickets that this server asks the KDC for at once. One that does not answer keeps a thread for as long as krb5.conf says.
+const TICKETS_MAX: usize = 16;
+
 /// What this server asks of others, and shows to them.
 pub struct Gates {
     sasl: QuorumSasl,
+    /// The hosts of all server lines: whose principals get in.
+    hosts: BTreeSet<String>,
+    /// What tickets of others are for.
+    keys: Option<Arc<dyn Acceptor>>,
+    kerberos: Option<Kerberos>,
+    /// One for each ticket that is asked for.
+    asking: Arc<()>,
     /// What this server says first on election ports.
     hello: Vec<u8>,
     nonce_key: NonceKey,
@@ -46,7 +65,12 @@ enum Side {
     Hello,
     Accepts(Accepts),
     Connects(Connects),
+    /// Was connected to this server; the KDC is asked for a ticket.
+    Ticket(ServerId, Receiver<Ticket>),
 }
+
+/// An exchange by a ticket, and what to send first.
+type Ticket = Result<(Login, Vec<u8>), Failure>;
 
 /// What bytes of a connection lead to.
 pub enum Passage {
@@ -57,9 +81,16 @@ pub enum Passage {
 }
 
 impl Gates {
-    /// Those of a server whose hello is `hello`.
-    pub fn new(sasl: QuorumSasl, hello: Vec<u8>) -> Self {
-        Self { sasl, hello, nonce_key: NonceKey(random::key()), nonces: Cell::new(0) }
+    /// Those of a server whose hello is `hello`, in an ensemble with these hosts.
+    pub fn new(
+        sasl: QuorumSasl,
+        hello: Vec<u8>,
+        hosts: BTreeSet<String>,
+        keys: Option<Arc<dyn Acceptor>>,
+        kerberos: Option<Kerberos>,
+    ) -> Self {
+        let nonce_key = NonceKey(random::key());
+        Self { sasl, hosts, keys, kerberos, asking: Arc::default(), hello, nonce_key, nonces: Cell::new(0) }
     }
 
     /// What a server says first on election ports.
@@ -83,15 +114,84 @@ impl Gates {
         Gate { port, before: Vec::new(), side, since: Instant::now() }
     }
 
-    /// The exchange of a connection that was made to server `to`, and what to send first; `None` where this server does not
-    /// authenticate.
-    pub fn connected(&self, port: Port, to: ServerId) -> Option<(Gate, Vec<u8>)> {
+    /// The exchange of a connection that was made, and what to send first; `None` where this server does not authenticate.
+    /// Where it needs a ticket, `waker` tells when to look for it.
+    pub fn connected(&self, attempt: &Attempt, waker: &Arc<Waker>) -> Option<(Gate, Vec<u8>)> {
         if !self.sasl.learner_requires {
             return None;
         }
-        let mut first = if port == Port::Election { self.hello.clone() } else { Vec::new() };
-        let side = Side::Connects(Connects::begin(to, &mut first));
+        let (port, to, mut first) = (attempt.port, ServerId(attempt.sid), Vec::new());
+        let side = match &self.sasl.login {
+            QuorumLogin::Password(user, password) => {
+                let login = Login::by_password(Service::QUORUM, user.clone(), password.clone());
+                Side::Connects(self.begin(port, to, login, &mut first))
+            }
+            QuorumLogin::Ticket { login, service, realm } => {
+                let name = QuorumLogin::service_of(service, host_of(&attempt.address));
+                let service = KerberosService::Principal { name, realm: realm.clone() };
+                Side::Ticket(to, self.ask(login.clone(), service, waker.clone()))
+            }
+        };
         Some((Gate { port, before: Vec::new(), side, since: Instant::now() }, first))
+    }
+
+    /// Begins an exchange; appends what to send.
+    fn begin(
+        &self,
+        port: Port,
+        to: ServerId,
+        (login, token): (Login, Vec<u8>),
+        out: &mut Vec<u8>,
+    ) -> Connects {
+        if port == Port::Election {
+            out.extend_from_slice(&self.hello);
+        }
+        Connects::begin(to, login, &token, out)
+    }
+
+    /// Asks the KDC for a ticket for `service`, on a thread of its own.
+    fn ask(&self, login: KerberosLogin, service: KerberosService, waker: Arc<Waker>) -> Receiver<Ticket> {
+        let (sender, ticket) = mpsc::channel();
+        let asking = self.asking.clone();
+        // This one and that of the gates count, too.
+        if Arc::strong_count(&asking) - 2 >= TICKETS_MAX {
+            let why = format!("the KDC has not answered {TICKETS_MAX} requests for tickets yet");
+            // Sent to this very thread, which has both ends.
+            let _ = sender.send(Err(Failure::Kerberos(why.into())));
+            let _ = waker.wake();
+            return ticket;
+        }
+        let kerberos = self.kerberos.clone().expect("loaded at the start: tickets are configured");
+        let refused = sender.clone();
+        let woken = waker.clone();
+        let spawned = helper::spawn("zkfast-ticket", move || {
+            let said = |why: crate::kerberos::KerberosError| Failure::Kerberos(why.to_string().into());
+            let begun = kerberos.initiate(&login, &service).map_err(said);
+            let begun = begun.and_then(|(context, own)| Login::by_ticket(context, own));
+            drop(asking);
+            // The connection may have been given up meanwhile.
+            let (_, _) = (sender.send(begun), waker.wake());
+        });
+        if let Err(error) = spawned {
+            let (_, _) = (refused.send(Err(Failure::Kerberos(error.to_string().into()))), woken.wake());
+        }
+        ticket
+    }
+
+    /// What to send first on a connection whose ticket is there now; `None` while the KDC is asked.
+    ///
+    /// # Errors
+    /// Why there is no ticket.
+    pub fn take_ticket(&self, gate: &mut Gate) -> Result<Option<Vec<u8>>, Failure> {
+        let Side::Ticket(to, ticket) = &gate.side else { return Ok(None) };
+        let login = match ticket.try_recv() {
+            Ok(ticket) => ticket?,
+            Err(TryRecvError::Empty) => return Ok(None),
+            Err(TryRecvError::Disconnected) => return Err(Failure::Kerberos("the thread has failed".into())),
+        };
+        let (to, mut first) = (*to, Vec::new());
+        gate.side = Side::Connects(self.begin(gate.port, to, login, &mut first));
+        Ok(Some(first))
     }
 
     /// Takes bytes of a connection, and appends what to send.
@@ -104,7 +204,7 @@ impl Gates {
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Passage, QuorumFailure> {
-        let QuorumSasl { users, user, password, server_requires, .. } = &self.sasl;
+        let QuorumSasl { mechanism, server_requires, .. } = &self.sasl;
         let Gate { before, side, .. } = gate;
         let mut bytes = bytes.to_vec();
         if matches!(side, Side::Hello) {
@@ -122,9 +222,17 @@ impl Gates {
         }
         let nonce = || self.nonce();
         let progress = match side {
-            Side::Accepts(accepts) => accepts.receive(users, *server_requires, &bytes, nonce, out)?,
-            Side::Connects(connects) => connects.receive(user, password, &bytes, nonce, out)?,
+            Side::Accepts(accepts) => {
+                let (service, kerberos) = (Service::QUORUM, self.keys.as_deref());
+                let means = Means { service, mechanism, nonce: &nonce, kerberos };
+                let is_host = |host: &str| self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
+                let demands = Demands { means, is_required: *server_requires, is_host: &is_host };
+                accepts.receive(&demands, &bytes, out)?
+            }
+            Side::Connects(connects) => connects.receive(&bytes, nonce, out)?,
             Side::Hello => Progress::Waits,
+            // Nothing was said to it yet.
+            Side::Ticket(..) => return Err(QuorumFailure::Malformed),
         };
         Ok(match progress {
             Progress::Waits => Passage::Waits,
@@ -154,7 +262,7 @@ impl Gate {
 
     /// True for a connection that was accepted.
     pub fn is_accepted(&self) -> bool {
-        !matches!(self.side, Side::Connects(_))
+        !matches!(self.side, Side::Connects(_) | Side::Ticket(..))
     }
 
     /// True if an accepted connection has taken its time.
@@ -173,7 +281,9 @@ pub fn log_kept_out(peer: Option<SocketAddr>, why: &str) {
 mod tests {
     use super::*;
     use crate::auth::Secret;
+    use crate::auth::sasl::Mechanism;
     use crate::zab::notification::put_hello;
+    use mio::{Poll, Token};
     use std::collections::BTreeMap;
 
     fn hello(sid: i64) -> Vec<u8> {
@@ -188,11 +298,17 @@ mod tests {
         let sasl = QuorumSasl {
             server_requires,
             learner_requires: true,
-            users: BTreeMap::from([("zk".to_owned(), password.clone())]),
-            user: "zk".to_owned(),
-            password,
+            mechanism: Mechanism::DigestMd5(BTreeMap::from([("zk".to_owned(), password.clone())])),
+            login: QuorumLogin::Password("zk".to_owned(), password),
         };
-        Gates::new(sasl, hello(2))
+        Gates::new(sasl, hello(2), BTreeSet::new(), None, None)
+    }
+
+    /// The exchange of a connection to this server, and what is sent first.
+    fn connect(gates: &Gates, sid: i64, port: Port) -> (Gate, Vec<u8>) {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        gates.connected(&Attempt { sid, port, address: "zk:3888".to_owned() }, &waker).unwrap()
     }
 
     /// What the replica gets of these bytes of a connection to the election port, and what is sent.
@@ -225,7 +341,7 @@ mod tests {
     fn hello_and_exchange() {
         let (larger, smaller) = (gates(true), Gates { hello: hello(1), ..gates(true) });
         let mut accepted = larger.accepted(Port::Election);
-        let (mut connected, mut to_larger) = smaller.connected(Port::Election, ServerId(2)).unwrap();
+        let (mut connected, mut to_larger) = connect(&smaller, 2, Port::Election);
         let (mut to_smaller, mut got) = (Vec::new(), [None, None]);
         for _ in 0..3 {
             if let Passage::Open(bytes) =
@@ -248,7 +364,7 @@ mod tests {
     fn reflected() {
         let own = gates(true);
         let (mut accepted, mut asked) = (own.accepted(Port::Quorum), Vec::new());
-        let (mut connected, first) = own.connected(Port::Quorum, ServerId(1)).unwrap();
+        let (mut connected, first) = connect(&own, 1, Port::Quorum);
         assert!(matches!(own.receive(&mut accepted, &first, &mut asked), Ok(Passage::Waits)));
         let mut answer = Vec::new();
         let refused = own.receive(&mut connected, &asked, &mut answer);

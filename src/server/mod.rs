@@ -41,6 +41,7 @@ mod gate;
 mod helper;
 mod http;
 pub mod java_data;
+mod kerberos;
 mod levels;
 mod lifetime;
 mod listener;

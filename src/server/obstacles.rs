@@ -4,7 +4,7 @@
 
 use super::cores::{NoCpu, Roles};
 use super::listener::resolve;
-use super::{files, java_data, preflight, rt};
+use super::{files, java_data, kerberos, preflight, rt};
 use crate::config::Config;
 use crate::tls::Acceptor;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -58,6 +58,7 @@ pub fn obstacles(config: &Config) -> Vec<(&'static str, String)> {
     if let Some(Err(why)) = config.client_tls.clone().map(Acceptor::new) {
         found.push(("", why));
     }
+    found.extend(kerberos::obstacle(config));
     match Roles::find(config) {
         Ok(roles) => {
             let shards = roles.views.len();

@@ -11,7 +11,6 @@ use super::reach::{Attempt, Reach};
 use super::tls::{PeerStream, PeerTls};
 use crate::config::{Ensemble, PeerAddress};
 use crate::driver::{LinkEvent, Taken};
-use crate::proto::ServerId;
 use crate::replica::{Now, Port, Replica, Standing};
 use crate::zab::LinkId;
 use bytes::{Buf, Bytes};
@@ -378,6 +377,7 @@ impl Peers {
         self.dial();
         self.finish_connects();
         self.open();
+        self.take_tickets();
         self.close_strangers();
         self.happened.pop_front()
     }
@@ -416,10 +416,28 @@ impl Peers {
         let id = LinkId(self.next_accepted);
         self.next_accepted += 1;
         if self.adopt(id, stream, None, opening).is_ok() && !is_opening {
-            let Self { links, tokens, gates, reach, happened, .. } = self;
+            let Self { links, tokens, gates, reach, happened, waker, .. } = self;
             let link = links.get_mut(&tokens[&id]).expect("adopted just now");
-            happened.extend(link.enter(Some(port), gates.as_ref(), reach));
+            happened.extend(link.enter(Some(port), gates.as_ref(), reach, waker));
         }
+    }
+
+    /// Goes on with exchanges whose tickets the KDC has given.
+    fn take_tickets(&mut self) {
+        let Self { links, gates: Some(gates), reach, .. } = self else { return };
+        let mut refused = Vec::new();
+        for link in links.values_mut() {
+            let Some(gate) = &mut link.gate else { continue };
+            match gates.take_ticket(gate) {
+                Ok(None) => {}
+                Ok(Some(first)) => link.out.push_back(Chunk::Gate(first.into())),
+                Err(why) => {
+                    link.refuse(&why.to_string(), reach);
+                    refused.push(link.id);
+                }
+            }
+        }
+        self.lose(refused);
     }
 
     /// Closes accepted connections that do not authenticate in time, and the oldest where there are too many.
@@ -483,7 +501,8 @@ impl Peers {
                 Ok(true) => {
                     (link.opening, link.readable, link.writable) = (None, true, true);
                     let port = from.map(|(port, _)| port);
-                    self.happened.extend(link.enter(port, self.gates.as_ref(), &mut self.reach));
+                    let entered = link.enter(port, self.gates.as_ref(), &mut self.reach, &self.waker);
+                    self.happened.extend(entered);
                     continue;
                 }
                 Ok(false) if now < until => {
@@ -650,7 +669,8 @@ impl Peers {
                 None if link.opening.is_some() => (link.is_connecting, link.readable) = (false, true),
                 None => {
                     link.is_connecting = false;
-                    self.happened.extend(link.enter(None, self.gates.as_ref(), &mut self.reach));
+                    let entered = link.enter(None, self.gates.as_ref(), &mut self.reach, &self.waker);
+                    self.happened.extend(entered);
                 }
             }
         }
@@ -818,6 +838,7 @@ impl Link {
         accepted: Option<Port>,
         gates: Option<&Gates>,
         reach: &mut Reach,
+        waker: &Arc<Waker>,
     ) -> Option<LinkEvent> {
         match (accepted, &self.attempt) {
             (Some(port), _) => match gates {
@@ -825,15 +846,16 @@ impl Link {
                 None => return Some(LinkEvent::Accepted(self.id, port)),
             },
             (None, attempt) => {
-                let exchange = attempt
-                    .as_ref()
-                    .and_then(|attempt| gates?.connected(attempt.port, ServerId(attempt.sid)));
+                let connected = |attempt: &Attempt| gates?.connected(attempt, waker);
+                let exchange = attempt.as_ref().and_then(connected);
                 let Some((gate, first)) = exchange else {
                     self.attempt.take().iter().for_each(|attempt| reach.reached(attempt));
                     return Some(LinkEvent::Connected(self.id));
                 };
                 self.gate = Some(gate);
-                self.out.push_back(Chunk::Gate(first.into()));
+                if !first.is_empty() {
+                    self.out.push_back(Chunk::Gate(first.into()));
+                }
             }
         }
         None

@@ -9,6 +9,7 @@ use super::ensemble::{self, EnsembleIo};
 use super::files::{self, DataDir};
 use super::gate::Gates;
 use super::http::{self, Http};
+use super::kerberos;
 use super::lifetime::{self, Signals};
 use super::log_writer::{LogThread, LogWriter};
 use super::logging::Text;
@@ -25,9 +26,10 @@ use super::{
 };
 use crate::admin::Step;
 use crate::auth::Policy;
-use crate::auth::sasl::NonceKey;
+use crate::auth::sasl::{self, NonceKey};
 use crate::config::{Config, QuorumConfig};
 use crate::database::Database;
+use crate::kerberos::Kerberos;
 use crate::replica::{CommitSettings, Deltas, MemberSettings, Replica, Uplink, View, ViewSettings};
 use crate::tls::Acceptor;
 use crate::tree::{self, Digests, ExtendedTypes};
@@ -57,10 +59,12 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     let clock = Clock::start();
     let member = config.is_distributed().then(|| ensemble::settings(config));
     let member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
+    let kerberos = kerberos::load(config);
     let Host { roles, descriptors, engine } = Host::of(config);
     let start_up = Arc::new(StartUp::default());
     let http = Http::start(config, start_up.clone(), clock);
     let opened = Opened::new(config, member.as_ref(), &start_up);
+    let keys = kerberos::keys(kerberos.as_ref(), config.sasl.mechanism.as_ref(), &config.data_dir);
     let tree_settings = configured_tree(config);
     let (commit_thread, recovered, loading) =
         CommitThread::recover(opened.dir.clone(), tree_settings, member.as_ref(), start_up);
@@ -69,10 +73,13 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     let about = Arc::new(About::new(config, &opened.dir, [opened.port, opened.secure_port], opened.acceptor));
 
     signals.serving();
-    let (notify, policy, is_member) = (Notify::default(), Arc::new(policy(config)), member.is_some());
+    let (notify, policy, is_member) =
+        (Notify::default(), Arc::new(policy(config, kerberos.as_ref())), member.is_some());
     let ways = Ways { notify: &notify, dir: &opened.dir, tree_settings, is_member };
     let (mut server, placed, from_http) = ways.of_http(about.clone(), shared.clone(), policy.clone());
-    let begin = |(member, peers)| ensemble_io(member, peers, config, &opened.dir, tree_settings, &notify);
+    let begin = |(member, peers)| {
+        ensemble_io(member, peers, config, &opened.dir, tree_settings, &notify, kerberos.clone())
+    };
     let (ensemble_io, waiter) = member.as_ref().zip(opened.peers).map(begin).unzip();
     let parts = ViewParts {
         config,
@@ -81,6 +88,7 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
         commit_notify: &notify,
         recovered: &recovered,
         nonce_key: NonceKey(random::key()),
+        keys,
     };
     let views = Views::all(&roles, &parts, ensemble_io.as_ref(), placed);
     let Views { uplinks, signs, deltas, targets, mains, browser, .. } = views;
@@ -207,12 +215,16 @@ fn ensemble_io(
     dir: &DataDir,
     tree_settings: tree::Settings,
     notify: &Notify,
+    kerberos: Option<Kerberos>,
 ) -> (EnsembleIo, peers::Waiter) {
     let quorum = &config.quorum;
     let gates = config.quorum_sasl.clone().map(|sasl| {
         let mut hello = Vec::new();
         put_hello(&mut hello, member.membership.sid, &member.election_address);
-        Gates::new(sasl, hello)
+        let keys = kerberos::keys(kerberos.as_ref(), Some(&sasl.mechanism), &config.data_dir);
+        let hosts = quorum.ensemble.servers.values().flat_map(|server| &server.addresses);
+        let hosts = hosts.map(|address| address.host.clone()).collect();
+        Gates::new(sasl, hello, hosts, keys, kerberos)
     });
     let (keep_alive, guards) = (quorum.tcp_keep_alive, peers::Guards { tls: peer_tls(quorum), gates });
     EnsembleIo::new(peers, &member.ensemble, keep_alive, guards, dir.clone(), tree_settings, notify.clone())
@@ -258,6 +270,7 @@ struct ViewParts<'a> {
     commit_notify: &'a Notify,
     recovered: &'a recovery::Recovered,
     nonce_key: NonceKey,
+    keys: Option<Arc<dyn sasl::gssapi::Acceptor>>,
 }
 
 /// A view shard that is to be started.
@@ -308,6 +321,7 @@ impl Views {
         self.targets.push(listener::Target { channel: accepted_in, notify: inbound.clone() });
         let settings = ViewSettings {
             audit_user: parts.config.audit_enabled.then(environment::user_name),
+            kerberos: parts.keys.clone(),
             ..ViewSettings::of(parts.config, number as u16, hash_seed, parts.nonce_key.clone())
         };
         let Database { tree, zxid, sessions, .. } = &parts.recovered.restored;
@@ -463,14 +477,16 @@ fn configured_tree(config: &Config) -> tree::Settings {
     tree_settings(config.extended_types, digests)
 }
 
-fn policy(config: &Config) -> Policy {
+fn policy(config: &Config, kerberos: Option<&Kerberos>) -> Policy {
+    let mut sasl = config.sasl.clone();
+    sasl.names.default_realm = kerberos.and_then(Kerberos::default_realm).unwrap_or_default();
     Policy {
         super_digest: config.super_digest.clone(),
         digest_algorithm: config.digest_alg,
         digest_enabled: config.digest_auth_enabled,
         skip_acl: config.skip_acl,
         x509_enabled: config.client_tls.is_some(),
-        sasl: config.sasl.clone(),
+        sasl,
     }
 }
 

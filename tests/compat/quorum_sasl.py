@@ -35,6 +35,8 @@ UNDISTURBED_SECONDS_MAX = 2
 class Ensemble:
     """Servers by number, each `zkfast` or `java`, with settings that differ from start to start."""
 
+    host = "127.0.0.1"
+
     def __init__(self, server, folder, kinds):
         self.folder, self.kinds, self.running = folder, kinds, {}
         self.words = {"zkfast": support.server_command(server), "java": support.server_command("reference")}
@@ -51,19 +53,27 @@ class Ensemble:
             (folder / f"{sid}/data").mkdir()
             (folder / f"{sid}/data/myid").write_text(f"{sid}\n")
 
-    def start(self, sid, settings, password="quorumsecret"):
-        folder, kind = self.folder / f"{sid}", self.kinds[sid]
-        (folder / "quorum.jaas").write_text(
+    def sections(self, sid, password):
+        """The JAAS file of a server."""
+        return (
             f'QuorumServer {{ {MODULE} required user_zk="quorumsecret"; }};\n'
             f'QuorumLearner {{ {MODULE} required username="zk" password="{password}"; }};\n'
         )
+
+    def flags(self, sid):
+        """The JVM flags of a server."""
+        return f"-Djava.security.auth.login.config={self.folder / f'{sid}/quorum.jaas'} -Dzookeeper.fips-mode=false"
+
+    def start(self, sid, settings, password="quorumsecret"):
+        folder, kind = self.folder / f"{sid}", self.kinds[sid]
+        (folder / "quorum.jaas").write_text(self.sections(sid, password))
         keys = {
             "tickTime": 500, "initLimit": 20, "syncLimit": 10, "dataDir": folder / "data", "clientPort": self.ports[sid][0],
             "admin.enableServer": "false", "4lw.commands.whitelist": "*",
         }  # fmt: skip
-        keys |= {f"server.{n}": f"127.0.0.1:{ports[1]}:{ports[2]}" for n, ports in self.ports.items()} | settings
+        keys |= {f"server.{n}": f"{self.host}:{ports[1]}:{ports[2]}" for n, ports in self.ports.items()} | settings
         (folder / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in keys.items()))
-        flags = f"-Djava.security.auth.login.config={folder / 'quorum.jaas'} -Dzookeeper.fips-mode=false"
+        flags = self.flags(sid)
         environment = os.environ | ({"JAVA_TOOL_OPTIONS": flags} if kind == "java" else {"JVMFLAGS": flags})
         with open(folder / "log", "ab") as log:
             self.running[sid] = subprocess.Popen(

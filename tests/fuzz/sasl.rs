@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use zkfast::auth::Secret;
 use zkfast::auth::sasl::digest_md5::{Client, Server, Service};
-use zkfast::auth::sasl::quorum::{Accepts, Connects, Progress};
+use zkfast::auth::sasl::quorum::{Accepts, Connects, Demands, Progress, QuorumFailure};
+use zkfast::auth::sasl::{Login, Means, Mechanism};
 use zkfast::config::{Loader, Sources, load};
 use zkfast::proto::ServerId;
 
@@ -46,15 +47,27 @@ fn answer(input: &[u8]) -> bool {
     proved.as_ref().is_ok_and(|proved| users.contains_key(&proved.user))
 }
 
+/// Gives the side that accepts these bytes.
+fn accept(accepts: &mut Accepts, bytes: &[u8], out: &mut Vec<u8>) -> Result<Progress, QuorumFailure> {
+    let (service, mechanism) = (Service::QUORUM, &Mechanism::DigestMd5(users()));
+    let means = Means { service, mechanism, nonce: &nonce, kerberos: None };
+    accepts.receive(&Demands { means, is_required: true, is_host: &|_| false }, bytes, out)
+}
+
+/// The side that connects, which appends what it sends first.
+fn connects(out: &mut Vec<u8>) -> Connects {
+    let (login, first) = Login::by_password(Service::QUORUM, "bob".to_owned(), password());
+    Connects::begin(ServerId(1), login, &first, out)
+}
+
 /// Packets in one piece and byte by byte lead to the same.
 fn packets(input: &[u8]) -> bool {
-    let users = users();
     let (mut whole, mut whole_out) = (Accepts::default(), Vec::new());
-    let at_once = whole.receive(&users, true, input, nonce, &mut whole_out);
+    let at_once = accept(&mut whole, input, &mut whole_out);
     let (mut cut, mut cut_out) = (Accepts::default(), Vec::new());
     let mut last = Ok(Progress::Waits);
     for byte in input {
-        last = cut.receive(&users, true, &[*byte], nonce, &mut cut_out);
+        last = accept(&mut cut, &[*byte], &mut cut_out);
         if last != Ok(Progress::Waits) {
             break;
         }
@@ -66,7 +79,7 @@ fn packets(input: &[u8]) -> bool {
     assert_eq!(at_once.clone().map(user), last.map(user), "cut into bytes it reads differently");
     assert_eq!(whole_out, cut_out, "cut into bytes it is answered differently");
     let mut out = Vec::new();
-    let _ = Connects::begin(ServerId(1), &mut Vec::new()).receive("bob", &password(), input, nonce, &mut out);
+    let _ = connects(&mut Vec::new()).receive(input, nonce, &mut out);
     at_once.is_ok()
 }
 
@@ -98,10 +111,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let challenge = server.challenge();
     let (_, answer) = Client::respond(Service::CLIENTS, "bob", &password(), "c", &challenge).unwrap();
     let mut packets = Vec::new();
-    let mut connects = Connects::begin(ServerId(1), &mut packets);
-    let mut asked = Vec::new();
-    Accepts::default().receive(&users(), true, &packets, nonce, &mut asked).unwrap();
-    connects.receive("bob", &password(), &asked, nonce, &mut packets).unwrap();
+    let (mut connects, mut asked) = (connects(&mut packets), Vec::new());
+    accept(&mut Accepts::default(), &packets, &mut asked).unwrap();
+    connects.receive(&asked, nonce, &mut packets).unwrap();
     let file = b"/* a */ Server { // b\n\
         org.apache.zookeeper.server.auth.DigestLoginModule required user_bob=\"\\\"x\\101\" a=b; };\n";
     let with = |which: u8, bytes: &[u8]| [&[which], bytes].concat();

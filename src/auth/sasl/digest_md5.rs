@@ -10,6 +10,7 @@
 //! Source: RFC 2831, initial authentication, `qop=auth`; `DigestMD5Server` and `DigestMD5Client` of OpenJDK for what is
 //! optional there.
 
+use super::failure::{Failure, shown};
 use crate::auth::secret::Secret;
 use md5::{Digest, Md5};
 use zeroize::Zeroizing;
@@ -18,46 +19,11 @@ use zeroize::Zeroizing;
 /// `MAX_RESPONSE_LENGTH` 4096.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
-/// Characters of a user that a failure shows.
-const USER_CHARS_SHOWN: usize = 64;
+/// The form of all tokens.
+const DIRECTIVES: &str = "list of directives";
 
 /// The only count that there is: no nonce serves twice.
 const NONCE_COUNT: &str = "00000001";
-
-/// Why an exchange failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// A token is too long.
-    #[error("a token of {0} bytes, where {TOKEN_BYTES_MAX} may be")]
-    TooLong(usize),
-    /// A token is no list of directives.
-    #[error("a token that is no list of directives")]
-    Malformed,
-    /// A directive stands there twice.
-    #[error("{0} is there twice")]
-    Twice(&'static str),
-    /// A directive that must be there is not.
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    /// A directive has a value that was not offered, or belongs to another exchange.
-    #[error("{0} is not what was offered")]
-    Mismatch(&'static str),
-    /// No such user.
-    #[error("unknown user {0:?}")]
-    UnknownUser(Box<str>),
-    /// The response is that of another password.
-    #[error("wrong password of user {0:?}")]
-    WrongPassword(Box<str>),
-    /// The name of a user is none of Kerberos'.
-    #[error("user {0:?} has no name that an id may have")]
-    Name(Box<str>),
-    /// The other side went on after the exchange was over.
-    #[error("a token after the end of the exchange")]
-    Over,
-    /// The server does not know the password either.
-    #[error("the server does not know the password")]
-    Impostor,
-}
 
 /// What both sides know before an exchange: for whom it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,11 +245,6 @@ fn latin1_or_utf8(text: &str) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(latin1.unwrap_or_else(|| text.as_bytes().to_vec()))
 }
 
-/// A name for a log line, not all of a long one.
-pub(super) fn shown(user: &str) -> Box<str> {
-    user.chars().take(USER_CHARS_SHOWN).collect()
-}
-
 fn quoted(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{escaped}\"")
@@ -313,20 +274,20 @@ impl Directives {
     /// Reads `name=value` pairs, separated by commas; a value is a token, or a text in quotes with backslashes.
     fn parse(token: &[u8]) -> Result<Self, Failure> {
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(Failure::TooLong(token.len()));
+            return Err(Failure::TooLong { bytes: token.len(), limit: TOKEN_BYTES_MAX });
         }
-        let mut rest = str::from_utf8(token).map_err(|_| Failure::Malformed)?;
+        let mut rest = str::from_utf8(token).map_err(|_| Failure::Malformed(DIRECTIVES))?;
         let mut found = Self::default();
         loop {
             rest = rest.trim_start_matches([' ', '\t', '\r', '\n', ',']);
             if rest.is_empty() {
                 return Ok(found);
             }
-            let (name, after) = rest.split_once('=').ok_or(Failure::Malformed)?;
+            let (name, after) = rest.split_once('=').ok_or(Failure::Malformed(DIRECTIVES))?;
             let (value, after) = value(after.trim_start())?;
             rest = after.trim_start();
             if !rest.is_empty() && !rest.starts_with(',') {
-                return Err(Failure::Malformed);
+                return Err(Failure::Malformed(DIRECTIVES));
             }
             let Some(at) = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name.trim())) else {
                 continue;
@@ -358,11 +319,11 @@ fn value(text: &str) -> Result<(String, &str), Failure> {
     while let Some((at, c)) = chars.next() {
         match c {
             '"' => return Ok((value, &inner[at + 1..])),
-            '\\' => value.push(chars.next().ok_or(Failure::Malformed)?.1),
+            '\\' => value.push(chars.next().ok_or(Failure::Malformed(DIRECTIVES))?.1),
             _ => value.push(c),
         }
     }
-    Err(Failure::Malformed)
+    Err(Failure::Malformed(DIRECTIVES))
 }
 
 #[cfg(test)]
@@ -412,7 +373,7 @@ mod tests {
             assert_eq!((proved.user.as_str(), proved.acts_as.as_str()), (user, user));
             client.check(&proved.token).unwrap();
             assert_eq!(client.check(RSPAUTH), Err(Failure::Impostor));
-            assert_eq!(client.check(b"rspauth"), Err(Failure::Malformed));
+            assert_eq!(client.check(b"rspauth"), Err(Failure::Malformed(DIRECTIVES)));
         }
     }
 
@@ -442,12 +403,12 @@ mod tests {
         assert_eq!(with("realm=\"elwood", "realm=\"jake"), Failure::Mismatch("realm"));
         assert_eq!(with("username=\"chris\",", ""), Failure::Missing("username"));
         assert_eq!(with("qop=auth", "qop=auth,qop=auth"), Failure::Twice("qop"));
-        assert_eq!(with("\"chris\"", "\"chris"), Failure::Malformed);
-        assert_eq!(with("qop=auth", "qop"), Failure::Malformed);
+        assert_eq!(with("\"chris\"", "\"chris"), Failure::Malformed(DIRECTIVES));
+        assert_eq!(with("qop=auth", "qop"), Failure::Malformed(DIRECTIVES));
         assert_eq!(verify(""), Err(Failure::Missing("username")));
-        assert_eq!(verify(&",".repeat(5000)), Err(Failure::TooLong(5000)));
+        assert_eq!(verify(&",".repeat(5000)), Err(Failure::TooLong { bytes: 5000, limit: TOKEN_BYTES_MAX }));
         let server = Server::new(IMAP, NONCE.to_owned());
-        assert_eq!(server.verify(b"username=\xff", |_| None), Err(Failure::Malformed));
+        assert_eq!(server.verify(b"username=\xff", |_| None), Err(Failure::Malformed(DIRECTIVES)));
     }
 
     /// Names without meaning, blanks and other letters' case do not matter; whom a user wants to act as is in the hash.

@@ -9,10 +9,12 @@
 //!
 //! Source: `ZooKeeperSaslClient`, `SecurityUtils.createSaslClient`, Apache ZooKeeper 3.9.
 
-use super::digest_md5::{Client, Failure, Service};
+use super::digest_md5::Service;
+use super::exchange::{Login, Response};
+use super::failure::Failure;
+use super::gssapi::Context;
 use crate::auth::secret::Secret;
 use crate::proto::ErrorCode;
-use std::fmt;
 
 /// Tokens of one exchange that a client sends: DIGEST-MD5 takes two, Kerberos three.
 const TOKENS_MAX: u32 = 8;
@@ -37,9 +39,6 @@ pub enum LoginError {
     /// A token of the server is wrong.
     #[error("SASL: {0}")]
     Token(#[from] Failure),
-    /// What the mechanism says.
-    #[error("SASL: {0}")]
-    Mechanism(Box<str>),
     /// The server asks on and on.
     #[error("SASL: the server still asks after {TOKENS_MAX} tokens")]
     Endless,
@@ -64,44 +63,39 @@ pub enum ClientStep {
     Done,
 }
 
-/// A client's side of one exchange by one mechanism.
-pub trait ClientMechanism: fmt::Debug + Send {
-    /// Who the client wants to be, for messages.
-    fn user(&self) -> &str;
-
-    /// The first token; an empty one where the server speaks first.
-    ///
-    /// # Errors
-    /// [`LoginError::Mechanism`] where there is none, as without a ticket.
-    fn first(&mut self) -> Result<Vec<u8>, LoginError>;
-
-    /// Takes the server's next token; `None` is null.
-    ///
-    /// # Errors
-    /// [`LoginError`]: the exchange is over.
-    fn respond(&mut self, token: Option<&[u8]>) -> Result<ClientStep, LoginError>;
-}
-
 /// One exchange with one server. Nothing but its tokens may be sent until it is over.
 #[derive(Debug)]
 pub struct ClientExchange {
-    mechanism: Box<dyn ClientMechanism>,
+    /// Who the client wants to be, for messages.
+    user: Box<str>,
+    login: Login,
+    first: Vec<u8>,
+    cnonce: String,
     sent: u32,
 }
 
 impl ClientExchange {
-    /// An exchange by this mechanism.
-    pub fn new(mechanism: Box<dyn ClientMechanism>) -> Self {
-        Self { mechanism, sent: 0 }
+    /// An exchange by password, with a `cnonce` that no other exchange has had.
+    pub fn by_password(user: String, password: Secret, cnonce: String) -> Self {
+        let shown = user.as_str().into();
+        let (login, first) = Login::by_password(Service::CLIENTS, user, password);
+        Self { user: shown, login, first, cnonce, sent: 0 }
     }
 
-    /// The first token.
+    /// An exchange by a ticket of the principal `own`. This may wait for the KDC.
     ///
     /// # Errors
-    /// [`LoginError::Mechanism`].
-    pub fn first(&mut self) -> Result<Vec<u8>, LoginError> {
+    /// [`LoginError::Token`] where there is no ticket to be had.
+    pub fn by_ticket(context: Box<dyn Context>, own: String) -> Result<Self, LoginError> {
+        let user = own.as_str().into();
+        let (login, first) = Login::by_ticket(context, own)?;
+        Ok(Self { user, login, first, cnonce: String::new(), sent: 0 })
+    }
+
+    /// The first token; an empty one where the server speaks first.
+    pub fn first(&mut self) -> Vec<u8> {
         self.sent = 1;
-        self.mechanism.first()
+        std::mem::take(&mut self.first)
     }
 
     /// Takes the answer to the token that was sent last: the code of its header, and its token.
@@ -109,65 +103,28 @@ impl ClientExchange {
     /// # Errors
     /// [`LoginError`]: the connection is of no use, and the server closes it where it sent a code.
     pub fn answer(&mut self, err: i32, token: Option<&[u8]>) -> Result<ClientStep, LoginError> {
+        let not_accepted = |code| LoginError::NotAccepted { user: self.user.clone(), code };
         match ErrorCode::from_wire(err) {
             Some(ErrorCode::Ok) => {}
             Some(code @ (ErrorCode::AuthFailed | ErrorCode::SessionClosedRequireSaslAuth)) => {
-                return Err(LoginError::NotAccepted { user: self.mechanism.user().into(), code });
+                return Err(not_accepted(code));
             }
             _ => return Err(LoginError::Code(err)),
         }
-        let step = self.mechanism.respond(token)?;
-        if matches!(step, ClientStep::Sends(_)) {
-            if self.sent == TOKENS_MAX {
-                return Err(LoginError::Endless);
-            }
-            self.sent += 1;
-        }
-        Ok(step)
-    }
-}
-
-/// DIGEST-MD5: the server asks first.
-#[derive(Debug)]
-pub struct DigestMechanism {
-    user: String,
-    password: Secret,
-    cnonce: String,
-    answered: Option<Client>,
-}
-
-impl DigestMechanism {
-    /// An exchange with a `cnonce` that no other exchange has had.
-    pub fn new(user: String, password: Secret, cnonce: String) -> Self {
-        Self { user, password, cnonce, answered: None }
-    }
-}
-
-impl ClientMechanism for DigestMechanism {
-    fn user(&self) -> &str {
-        &self.user
-    }
-
-    fn first(&mut self) -> Result<Vec<u8>, LoginError> {
-        Ok(Vec::new())
-    }
-
-    fn respond(&mut self, token: Option<&[u8]>) -> Result<ClientStep, LoginError> {
-        match (self.answered.take(), token) {
-            (None, None) => Err(LoginError::NotServed),
-            (None, Some(challenge)) => {
-                let Self { user, password, cnonce, .. } = self;
-                let (client, answer) = Client::respond(Service::CLIENTS, user, password, cnonce, challenge)?;
-                self.answered = Some(client);
-                Ok(ClientStep::Sends(answer))
-            }
+        if token.is_none() && !self.login.is_done() {
             // With allowSaslFailedClients a server has no code for a wrong answer.
-            (Some(_), None) => {
-                Err(LoginError::NotAccepted { user: (*self.user).into(), code: ErrorCode::AuthFailed })
-            }
-            (Some(client), Some(proof)) => {
-                client.check(proof)?;
-                Ok(ClientStep::Done)
+            return Err(if self.sent == 1 {
+                LoginError::NotServed
+            } else {
+                not_accepted(ErrorCode::AuthFailed)
+            });
+        }
+        match self.login.take(token, || self.cnonce.clone())? {
+            Response::Done => Ok(ClientStep::Done),
+            Response::Answers(_) if self.sent == TOKENS_MAX => Err(LoginError::Endless),
+            Response::Answers(token) => {
+                self.sent += 1;
+                Ok(ClientStep::Sends(token))
             }
         }
     }
@@ -176,13 +133,14 @@ impl ClientMechanism for DigestMechanism {
 #[cfg(test)]
 mod tests {
     use super::super::digest_md5::Server;
+    use super::super::gssapi::tests::Fake;
     use super::*;
 
     const OK: i32 = 0;
 
     fn digest(user: &str, password: &str) -> ClientExchange {
         let password = Secret::new(password.to_owned());
-        ClientExchange::new(Box::new(DigestMechanism::new(user.to_owned(), password, "cnonce".to_owned())))
+        ClientExchange::by_password(user.to_owned(), password, "cnonce".to_owned())
     }
 
     /// A client with the right password is let in by what serves clients here, after two tokens.
@@ -190,7 +148,7 @@ mod tests {
     fn digest_md5() {
         let password = Secret::new("secret".to_owned());
         let (mut client, server) = (digest("bob", "secret"), Server::new(Service::CLIENTS, "n".to_owned()));
-        assert_eq!(client.first(), Ok(Vec::new()));
+        assert_eq!(client.first(), b"");
         let asked = client.answer(OK, Some(&server.challenge()));
         let Ok(ClientStep::Sends(answer)) = asked else { panic!("{asked:?}") };
         let proved = server.verify(&answer, |user| (user == "bob").then_some(&password)).expect("a proof");
@@ -203,7 +161,7 @@ mod tests {
         let not_accepted = |code| Err(LoginError::NotAccepted { user: "bob".into(), code });
         let begun = || {
             let mut client = digest("bob", "secret");
-            client.first().expect("a token");
+            client.first();
             client
         };
         assert_eq!(begun().answer(OK, None), Err(LoginError::NotServed));
@@ -225,29 +183,27 @@ mod tests {
         assert!(!format!("{:?}", asked()).contains("secret"), "the password is not shown");
     }
 
-    /// A mechanism that speaks first is let speak, and one that never ends is ended.
+    /// A ticket speaks first; null is a server's last word to it, and a server that never ends is ended.
     #[test]
-    fn other_mechanisms() {
-        #[derive(Debug)]
-        struct Talks;
-        impl ClientMechanism for Talks {
-            fn user(&self) -> &str {
-                "zk/host@REALM"
-            }
-
-            fn first(&mut self) -> Result<Vec<u8>, LoginError> {
-                Ok(b"hello".to_vec())
-            }
-
-            fn respond(&mut self, token: Option<&[u8]>) -> Result<ClientStep, LoginError> {
-                Ok(ClientStep::Sends(token.unwrap_or_default().to_vec()))
-            }
-        }
-        let mut client = ClientExchange::new(Box::new(Talks));
-        assert_eq!(client.first(), Ok(b"hello".to_vec()));
+    fn tickets() {
+        let begun = |steps| {
+            let context = Box::new(Fake { steps });
+            ClientExchange::by_ticket(context, "zk/host@REALM".to_owned()).expect("a ticket")
+        };
+        let mut client = begun(vec![("hello", false), ("", true)]);
+        assert_eq!(client.first(), b"hello");
+        assert_eq!(client.answer(OK, Some(b"proof")), Ok(ClientStep::Sends(Vec::new())));
+        let chosen = client.answer(OK, Some(b"sealed:\x01\0\0\0"));
+        assert!(matches!(chosen, Ok(ClientStep::Sends(token)) if token.ends_with(b"zk/host@REALM")));
+        assert_eq!(client.answer(OK, None), Ok(ClientStep::Done));
+        let mut unknown = begun(vec![("hello", false)]);
+        unknown.first();
+        assert_eq!(unknown.answer(OK, None), Err(LoginError::NotServed));
+        let mut endless = begun(vec![("more", false); 9]);
+        endless.first();
         for _ in 1..TOKENS_MAX {
-            assert_eq!(client.answer(OK, Some(b"x")), Ok(ClientStep::Sends(b"x".to_vec())));
+            assert_eq!(endless.answer(OK, Some(b"x")), Ok(ClientStep::Sends(b"more".to_vec())));
         }
-        assert_eq!(client.answer(OK, None), Err(LoginError::Endless));
+        assert_eq!(endless.answer(OK, Some(b"x")), Err(LoginError::Endless));
     }
 }

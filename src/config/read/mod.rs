@@ -65,8 +65,9 @@ fn authentication(
     loader: &dyn Loader,
 ) -> (Option<Vec<String>>, Option<Jaas>, SaslPolicy) {
     let enforced = session::enforced_schemes(entries);
+    classes::check(entries);
     let jaas = sasl::file(entries, loader);
-    let clients = sasl::clients(entries, jaas.as_ref(), enforced.as_deref());
+    let clients = sasl::clients(entries, jaas.as_ref(), loader, enforced.as_deref());
     (enforced, jaas, clients)
 }
 
@@ -77,7 +78,6 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
     let Timeouts { tick_ms, min_ms, max_ms } = session::timeouts(entries);
     let client_port_address = server::client_port_address(entries);
     let (enforce_auth_schemes, jaas, sasl) = authentication(entries, loader);
-    classes::check(entries);
     let client_host = client_port_address.clone().filter(|_| sources.file.is_none());
     let (quorum, lines) = quorum::quorum(entries, &data_dir, loader);
     let backlog = entries.get(&keys::CLIENT_PORT_LISTEN_BACKLOG);
@@ -117,6 +117,7 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
         digest_auth_enabled: entries.get(&keys::DIGEST_AUTH),
         enforce_auth_schemes,
         sasl,
+        kerberos: sasl::kerberos_of_host(entries),
         quorum_sasl: None,
         container_check_interval_ms: entries.get(&keys::CONTAINER_CHECK_INTERVAL),
         container_max_per_minute: entries.get(&keys::CONTAINER_MAX_PER_MINUTE),
@@ -133,7 +134,7 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
         admin: server::admin(entries, client_host.as_deref()),
         metrics: server::metrics(entries),
     };
-    config.quorum_sasl = sasl::quorum(entries, jaas.as_ref(), config.is_distributed());
+    config.quorum_sasl = sasl::quorum(entries, jaas.as_ref(), loader, config.is_distributed());
     member::take_own_line(entries, &mut config, lines);
     server::check_client_port(entries, &config, lines, loader);
     member::check(entries, &config, lines);

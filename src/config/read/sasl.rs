@@ -1,17 +1,16 @@
 //! SASL: the sections of the JAAS file, for clients and between servers, and what ids by it are worth.
 
-use super::super::jaas::{self, DIGEST_MODULE, Jaas, Module};
+use super::super::jaas::{self, Class, Jaas, Module};
 use super::super::key::Key;
 use super::super::properties::java_trim;
 use super::super::reading::shorten;
-use super::super::sasl::QuorumSasl;
+use super::super::sasl::{KerberosConfig, QuorumLogin, QuorumSasl};
 use super::super::{Loader, keys};
 use super::classes;
 use super::entries::Entries;
 use super::setting::Verdict;
 use crate::auth::Secret;
-use crate::auth::sasl::{NameRules, SUPER_USER, SaslPolicy};
-use std::collections::BTreeMap;
+use crate::auth::sasl::{KerberosLogin, Mechanism, NameRules, Rules, SUPER_USER, SaslPolicy};
 
 /// The scheme's name.
 pub(super) const SCHEME: &str = "sasl";
@@ -47,10 +46,15 @@ pub(super) fn file(entries: &mut Entries, loader: &dyn Loader) -> Option<Jaas> {
 }
 
 /// How clients prove who they are, and what that is worth.
-pub(super) fn clients(entries: &mut Entries, jaas: Option<&Jaas>, enforced: Option<&[String]>) -> SaslPolicy {
-    let users = users_of_clients(entries, jaas);
+pub(super) fn clients(
+    entries: &mut Entries,
+    jaas: Option<&Jaas>,
+    loader: &dyn Loader,
+    enforced: Option<&[String]>,
+) -> SaslPolicy {
+    let mechanism = mechanism_of_clients(entries, jaas, loader);
     let is_required = enforced.is_some_and(|schemes| schemes.iter().any(|scheme| scheme == SCHEME));
-    if users.is_none() && enforced.is_some_and(|schemes| schemes.iter().all(|scheme| scheme == SCHEME)) {
+    if mechanism.is_none() && enforced.is_some_and(|schemes| schemes.iter().all(|scheme| scheme == SCHEME)) {
         let key = match entries.get(&keys::SESSION_REQUIRES_SASL) {
             true => keys::SESSION_REQUIRES_SASL.name,
             false => keys::ENFORCE_AUTH_SCHEMES.name,
@@ -65,7 +69,7 @@ pub(super) fn clients(entries: &mut Entries, jaas: Option<&Jaas>, enforced: Opti
     }
     SaslPolicy {
         is_scheme: is_scheme(entries),
-        users,
+        mechanism,
         super_users: super_users(entries),
         any_user: entries.get(&keys::ANY_SASL_USER),
         is_required,
@@ -73,13 +77,36 @@ pub(super) fn clients(entries: &mut Entries, jaas: Option<&Jaas>, enforced: Opti
         names: NameRules {
             remove_host: entries.get(&keys::REMOVE_HOST),
             remove_realm: entries.get(&keys::REMOVE_REALM),
+            rules: rules(entries),
             default_realm: String::new(),
         },
     }
 }
 
-/// Whom clients may prove to be; `None` where they cannot.
-fn users_of_clients(entries: &mut Entries, jaas: Option<&Jaas>) -> Option<BTreeMap<String, Secret>> {
+/// What Kerberos finds on the host.
+pub(super) fn kerberos_of_host(entries: &Entries) -> KerberosConfig {
+    KerberosConfig {
+        krb5_conf: entries.get(&keys::KRB5_CONF),
+        is_required: entries.get(&keys::REQUIRES_KERBEROS),
+    }
+}
+
+/// `security.auth_to_local`
+fn rules(entries: &mut Entries) -> Rules {
+    let key = &keys::AUTH_TO_LOCAL;
+    let rules = Rules::parse(&entries.get(key));
+    rules.unwrap_or_else(|error| {
+        entries.fault(key.name, error.to_string());
+        Rules::default()
+    })
+}
+
+/// How clients prove who they are; `None` where they cannot.
+fn mechanism_of_clients(
+    entries: &mut Entries,
+    jaas: Option<&Jaas>,
+    loader: &dyn Loader,
+) -> Option<Mechanism> {
     let section = &keys::SERVER_SECTION;
     let name = entries.get(section);
     let Some(modules) = jaas?.section(&name) else {
@@ -90,10 +117,14 @@ fn users_of_clients(entries: &mut Entries, jaas: Option<&Jaas>) -> Option<BTreeM
         }
         return None;
     };
-    let mut users = users(entries, &name, modules)?;
+    let mut mechanism = mechanism(entries, &name, modules, loader)?;
     // Java asks for the password by its key where the file has the user, too.
     if let Some(password) = entries.get(&keys::SASL_SUPER_PASSWORD) {
-        match users.get_mut(SUPER_USER) {
+        let kept = match &mut mechanism {
+            Mechanism::DigestMd5(users) => users.get_mut(SUPER_USER),
+            Mechanism::Gssapi(_) => None,
+        };
+        match kept {
             Some(kept) => *kept = Secret::new(password),
             None => {
                 let message = format!("does nothing: section {} has no user_{SUPER_USER}", shorten(&name));
@@ -101,12 +132,19 @@ fn users_of_clients(entries: &mut Entries, jaas: Option<&Jaas>) -> Option<BTreeM
             }
         }
     }
-    Some(users)
+    Some(mechanism)
 }
 
-/// The users of a section of DIGEST-MD5.
-fn users(entries: &mut Entries, name: &str, modules: &[Module]) -> Option<BTreeMap<String, Secret>> {
-    check_class(entries, name, modules)?;
+/// How others prove to this server who they are, by a section for servers.
+fn mechanism(
+    entries: &mut Entries,
+    name: &str,
+    modules: &[Module],
+    loader: &dyn Loader,
+) -> Option<Mechanism> {
+    if let Class::Kerberos(module) = class(entries, name, modules)? {
+        return accepting(entries, name, module, loader).map(Mechanism::Gssapi);
+    }
     let users = jaas::users(modules);
     if users.is_empty() {
         let message = format!(
@@ -115,18 +153,53 @@ fn users(entries: &mut Entries, name: &str, modules: &[Module]) -> Option<BTreeM
         );
         entries.warn(keys::JAAS_FILE.name, message);
     }
-    Some(users)
+    Some(Mechanism::DigestMd5(users))
 }
 
-fn check_class(entries: &mut Entries, name: &str, modules: &[Module]) -> Option<()> {
-    let Some(other) = modules.iter().find(|module| module.class != DIGEST_MODULE) else { return Some(()) };
-    let why = match other.class.ends_with(".Krb5LoginModule") {
-        true => "Kerberos is not served yet",
-        false => "is no class that zkfast knows",
+fn class<'a>(entries: &mut Entries, name: &str, modules: &'a [Module]) -> Option<Class<'a>> {
+    let class = jaas::class(modules);
+    let fault = |why| entries.fault(keys::JAAS_FILE.name, format!("section {}: {why}", shorten(name)));
+    class.map_err(fault).ok()
+}
+
+/// The options of a section of Kerberos, whose keytab can be read.
+fn kerberos(
+    entries: &mut Entries,
+    name: &str,
+    module: &Module,
+    loader: &dyn Loader,
+) -> Option<KerberosLogin> {
+    let login = jaas::kerberos(module);
+    let fault = |why| entries.fault(keys::JAAS_FILE.name, format!("section {} {why}", shorten(name)));
+    let login = login.map_err(fault).ok()?;
+    if let Some(path) = login.keytab.as_ref().filter(|_| login.ticket_cache.is_none()) {
+        if let Err(error) = loader.read(path) {
+            let message = format!("section {}: keyTab {}: {error}", shorten(name), shorten(path));
+            entries.fault(keys::JAAS_FILE.name, message);
+            return None;
+        }
+        if !loader.is_private(path) {
+            let message = format!("{} has keys, and other users may read it: chmod 600", shorten(path));
+            entries.warn(keys::JAAS_FILE.name, message);
+        }
+    }
+    Some(login)
+}
+
+/// How this server is known to those who connect.
+fn accepting(
+    entries: &mut Entries,
+    name: &str,
+    module: &Module,
+    loader: &dyn Loader,
+) -> Option<KerberosLogin> {
+    let login = kerberos(entries, name, module, loader)?;
+    let lacks = match (&login.ticket_cache, module.options.get("principal")) {
+        (Some(_), _) => "useKeyTab=true and keyTab=\"FILE\" in place of useTicketCache: a server has a key",
+        (None, None) => "principal=\"SERVICE/HOST@REALM\"",
+        (None, Some(_)) => return Some(login),
     };
-    let message =
-        format!("section {}: {} {why}: there is {DIGEST_MODULE}", shorten(name), shorten(&other.class));
-    entries.fault(keys::JAAS_FILE.name, message);
+    entries.fault(keys::JAAS_FILE.name, format!("section {} lacks {lacks}", shorten(name)));
     None
 }
 
@@ -140,7 +213,12 @@ fn super_users(entries: &Entries) -> Vec<String> {
 }
 
 /// SASL between the servers of an ensemble; `None` for a server alone, where it is off, or where something is wrong.
-pub(super) fn quorum(entries: &mut Entries, jaas: Option<&Jaas>, is_member: bool) -> Option<QuorumSasl> {
+pub(super) fn quorum(
+    entries: &mut Entries,
+    jaas: Option<&Jaas>,
+    loader: &dyn Loader,
+    is_member: bool,
+) -> Option<QuorumSasl> {
     check_quorum(entries);
     if !is_member || !entries.get(&keys::QUORUM_SASL) {
         return None;
@@ -153,16 +231,14 @@ pub(super) fn quorum(entries: &mut Entries, jaas: Option<&Jaas>, is_member: bool
         return None;
     }
     let server = section(entries, jaas, &keys::QUORUM_SERVER_SECTION);
-    let users = server.and_then(|(name, modules)| users(entries, &name, modules));
+    let mechanism = server.and_then(|(name, modules)| mechanism(entries, &name, modules, loader));
     let learner = section(entries, jaas, &keys::QUORUM_LEARNER_SECTION);
-    let own = learner.and_then(|(name, modules)| own_user(entries, &name, modules));
-    let (user, password) = own?;
+    let login = learner.and_then(|(name, modules)| own_login(entries, &name, modules, loader));
     Some(QuorumSasl {
         server_requires: entries.get(&keys::SERVER_REQUIRES_SASL),
         learner_requires: entries.get(&keys::LEARNER_REQUIRES_SASL),
-        users: users?,
-        user,
-        password,
+        mechanism: mechanism?,
+        login: login?,
     })
 }
 
@@ -182,15 +258,24 @@ fn section<'a>(
     None
 }
 
-/// Whom this server proves to be to others.
-fn own_user(entries: &mut Entries, name: &str, modules: &[Module]) -> Option<(String, Secret)> {
-    check_class(entries, name, modules)?;
-    let own = jaas::user_and_password(modules);
-    if own.is_none() {
+/// Who this server proves to be to others. Source: `DigestLoginModule`, `SaslQuorumAuthLearner`.
+fn own_login(
+    entries: &mut Entries,
+    name: &str,
+    modules: &[Module],
+    loader: &dyn Loader,
+) -> Option<QuorumLogin> {
+    if let Class::Kerberos(module) = class(entries, name, modules)? {
+        let login = kerberos(entries, name, module, loader)?;
+        let (service, realm) = (entries.get(&keys::QUORUM_SERVICE), entries.get(&keys::SERVER_REALM));
+        return Some(QuorumLogin::Ticket { login, service, realm });
+    }
+    let Some((user, password)) = jaas::user_and_password(modules) else {
         let message = format!("section {} lacks username and password", shorten(name));
         entries.fault(keys::JAAS_FILE.name, message);
-    }
-    own
+        return None;
+    };
+    Some(QuorumLogin::Password(user, password))
 }
 
 /// Refuses keys that want others. Source: `QuorumPeerConfig.parseProperties`.

@@ -4,6 +4,9 @@ use std::io;
 
 use super::super::{DigestAlgorithm, Overrides, Role};
 use super::*;
+use crate::auth::Secret;
+use crate::auth::sasl::{KerberosLogin, Mechanism};
+use crate::config::QuorumLogin;
 use crate::tree::ExtendedTypes;
 
 struct OneFile<'a>(&'a str);
@@ -738,7 +741,7 @@ fn users_of_sasl() {
     assert!(loaded.is_ok(), "{:?}", loaded.findings);
     let sasl = &loaded.config.sasl;
     assert!(sasl.is_scheme && sasl.is_required && !sasl.failed_may_stay);
-    let users = sasl.users.as_ref().unwrap();
+    let Some(Mechanism::DigestMd5(users)) = &sasl.mechanism else { panic!("{sasl:?}") };
     let users: Vec<_> = users.iter().map(|(user, password)| (user.as_str(), password.reveal())).collect();
     assert_eq!(users, [("bob", "hunter2"), ("super", "hunter3")]);
     assert_eq!(sasl.super_users, ["ann", "bob"]);
@@ -758,14 +761,55 @@ fn jaas_files() {
         of a login module, or }} is expected"
         )]
     );
-    let kerberos = errors("", "Server { com.sun.security.auth.module.Krb5LoginModule required; };");
-    assert!(kerberos[0].contains("Kerberos is not served yet"), "{kerberos:?}");
+    let unknown = errors("", "Server { com.ibm.security.auth.module.Krb5LoginModule required; };");
+    assert!(unknown[0].contains("is no class that zkfast knows"), "{unknown:?}");
     assert!(refused("java.security.auth.login.config=/none\n").contains("\"/none\": "));
     let none = with_jaas(&format!("{BASE}{SASL}"), "Client { };");
-    assert!(none.is_ok() && none.config.sasl.users.is_none());
+    assert!(none.is_ok() && none.config.sasl.mechanism.is_none());
     assert!(said(&none, Severity::Warning)[0].contains("no section \"Server\": clients cannot use SASL"));
     let required = errors(&format!("{SASL}sessionRequireClientSASLAuth=true\n"), "");
     assert!(required[0].contains("no client could do anything"), "{required:?}");
+}
+
+/// Sections of Kerberos say principal, keytab or cache; a server needs a key, and rules of names are read at the start.
+#[test]
+fn kerberos() {
+    let section = |name: &str, options: &str| {
+        format!("{name} {{ com.sun.security.auth.module.Krb5LoginModule required {options}; }};")
+    };
+    let server = section("Server", "useKeyTab=true keyTab=\"/etc/zk.jaas\" principal=\"zk/h@R\"");
+    let cfg =
+        format!("{BASE}security.auth_to_local=RULE:[2:$1] DEFAULT\nkerberos.removeRealmFromPrincipal=true\n");
+    let loaded = with_jaas(&cfg, &server);
+    assert!(loaded.is_ok(), "{:?}", loaded.findings);
+    let SaslPolicy { mechanism, names, .. } = loaded.config.sasl;
+    let keytab = Some("/etc/zk.jaas".to_owned());
+    let login = KerberosLogin { principal: Some("zk/h@R".to_owned()), keytab, ticket_cache: None };
+    assert_eq!(mechanism, Some(Mechanism::Gssapi(login)));
+    assert_eq!(names.id_of("ann/h@OTHER").as_deref(), Some("ann/h"));
+    let error = |cfg: &str, options: &str| {
+        said(&with_jaas(&format!("{BASE}{cfg}"), &section("Server", options)), Severity::Error).join("\n")
+    };
+    assert!(error("", "").contains("lacks useKeyTab=true and keyTab"));
+    assert!(error("", "useTicketCache=true").contains("a server has a key"));
+    assert!(error("", "useKeyTab=true keyTab=\"/none\" principal=\"zk/h\"").contains("keyTab \"/none\": "));
+    assert!(error("", "useKeyTab=true keyTab=\"/etc/zk.jaas\"").contains("lacks principal"));
+    let rule = error("security.auth_to_local=RULE:[1:$2]\n", "useTicketCache=true");
+    assert!(rule.contains("names a part"), "{rule}");
+    let keys = "quorum.auth.enableSasl=true\nquorum.auth.learnerRequireSasl=true\nserver.realm=R2\n\
+                quorum.auth.kerberos.servicePrincipal=zkquorum/_HOST\n";
+    let options = "useTicketCache=true ticketCache=\"/tmp/krb5cc\" principal=\"zkquorum/h@R\"";
+    let sections = [server.replace("Server", "QuorumServer"), section("QuorumLearner", options)].concat();
+    let loaded = with_jaas(&format!("{BASE}{LIMITS}{THREE}{keys}"), &sections);
+    assert!(loaded.is_ok(), "{:?}", loaded.findings);
+    let login = KerberosLogin {
+        principal: Some("zkquorum/h@R".to_owned()),
+        keytab: None,
+        ticket_cache: Some("/tmp/krb5cc".to_owned()),
+    };
+    let (service, realm) = ("zkquorum/_HOST".to_owned(), Some("R2".to_owned()));
+    let ticket = QuorumLogin::Ticket { login, service, realm };
+    assert_eq!(loaded.config.quorum_sasl.unwrap().login, ticket);
 }
 
 /// A member takes users of other servers, and its own, from two sections; a server alone needs neither.
@@ -778,7 +822,9 @@ fn sasl_between_servers() {
     assert!(loaded.is_ok(), "{:?}", loaded.findings);
     let sasl = loaded.config.quorum_sasl.unwrap();
     assert!(sasl.server_requires && sasl.learner_requires);
-    assert_eq!((sasl.user.as_str(), sasl.users["zk"].reveal()), ("zk", "hunter2"));
+    let password = Secret::new("hunter2".to_owned());
+    assert_eq!(sasl.login, QuorumLogin::Password("zk".to_owned(), password.clone()));
+    assert_eq!(sasl.mechanism, Mechanism::DigestMd5([("zk".to_owned(), password)].into()));
     let errors = said(&with_jaas(&cfg, "Server { };"), Severity::Error);
     assert!(errors[0].contains("the JAAS file has no section \"QuorumServer\""), "{errors:?}");
     assert!(errors[1].contains("the JAAS file has no section \"QuorumLearner\""), "{errors:?}");

@@ -1,8 +1,8 @@
 //! What clients prove, and who may do what then.
 
 use super::net::{Got, Net, put_create_acl, request, set};
-use crate::auth::sasl::SaslPolicy;
-use crate::auth::sasl::digest_md5::{Client, Failure, Service};
+use crate::auth::sasl::digest_md5::{Client, Service};
+use crate::auth::sasl::{Failure, Mechanism, SaslPolicy};
 use crate::auth::{Policy, Secret};
 use crate::proto::acl::RawAcl;
 use crate::proto::{Acl, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader};
@@ -79,7 +79,7 @@ fn answer(challenge: &[u8], password: &str) -> Vec<u8> {
 
 fn with_bob(sasl: SaslPolicy) -> Net {
     let users = BTreeMap::from([("bob".to_owned(), Secret::new("secret".to_owned()))]);
-    let sasl = SaslPolicy { is_scheme: true, users: Some(users), ..sasl };
+    let sasl = SaslPolicy { is_scheme: true, mechanism: Some(Mechanism::DigestMd5(users)), ..sasl };
     Net::with_policy(Policy { sasl, ..Policy::default() })
 }
 
@@ -122,6 +122,6 @@ fn sasl_fails() {
     answered(&mut net, b, token(1, b""));
     let code = ErrorCode::SessionClosedRequireSaslAuth;
     assert_eq!(answered(&mut net, b, token(2, &[b'x'; 5000])), (code.to_wire(), None));
-    let failure = Failure::TooLong(5000);
+    let failure = Failure::TooLong { bytes: 5000, limit: 4096 };
     assert_eq!(net.clients[b].closed, Some(CloseReason::Sasl { code, failure }));
 }

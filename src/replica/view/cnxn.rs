@@ -1,8 +1,7 @@
 //! One client connection as a view keeps it.
 
 use crate::admin::Summary;
-use crate::auth::sasl::Exchange;
-use crate::auth::sasl::digest_md5::Failure;
+use crate::auth::sasl::{Exchange, Failure};
 use crate::proto::request::WatchCursor;
 use crate::proto::{ErrorCode, Id, OpCode, SessionId, Zxid};
 use crate::replica::Now;

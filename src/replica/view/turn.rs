@@ -9,8 +9,8 @@ use super::read::{BYTES_PER_WORK, REQUEST_WORK, is_long};
 use super::tally::Tally;
 use super::traces::HEAVY_WORK;
 use crate::admin::{self, FourLetterWord};
-use crate::auth::sasl::digest_md5::Failure;
-use crate::auth::sasl::{SaslPolicy, Step};
+use crate::auth::sasl::digest_md5::Service;
+use crate::auth::sasl::{Failure, Means, SaslPolicy, Step};
 use crate::proto::reply::{MultiHeader, ReplyHeader, put_reply, put_status};
 use crate::proto::request::{AuthPacket, WatchCursor, read_multi};
 use crate::proto::{
@@ -406,21 +406,28 @@ impl Turn<'_> {
         self.cnxn.sasl_tokens += 1;
         self.begin_answer();
         let policy = self.data.policy.clone();
-        if policy.sasl.users.is_none() {
+        let Some(mechanism) = &policy.sasl.mechanism else {
             if self.cnxn.sasl_tokens > SASL_TOKENS_MAX {
                 return self.fail_authentication(xid);
             }
             return self.put_token(xid, None);
-        }
+        };
         self.pool.charge(SASL_WORK);
         let (CnxnId { view, slot, generation }, settings) = (self.id, self.settings);
         let opened_us = self.cnxn.opened.mono_us.cast_unsigned();
         // A connection has one exchange at most.
         let nonce = || settings.nonce_key.nonce(&[view.into(), slot.into(), generation.into(), opened_us]);
-        match self.cnxn.sasl.take(&policy.sasl, token, nonce) {
-            Ok(Step::Asks(token)) => self.put_token(xid, Some(&token)),
-            Ok(Step::Proves(token, ids)) => match self.earn(ids) {
-                true => self.put_token(xid, Some(&token)),
+        let (service, kerberos) = (Service::CLIENTS, settings.kerberos.as_deref());
+        let means = Means { service, mechanism, nonce: &nonce, kerberos };
+        let taken = self.cnxn.sasl.take(&means, token).and_then(|step| {
+            Ok(match step {
+                Step::Asks(token) => (Some(token), None),
+                Step::Proves(proved) => (proved.token, Some(policy.sasl.ids_of(&proved.user)?)),
+            })
+        });
+        match taken {
+            Ok((token, ids)) => match ids.is_none_or(|ids| self.earn(ids)) {
+                true => self.put_token(xid, token.as_deref()),
                 false => self.fail_authentication(xid),
             },
             Err(failure) => self.fail_sasl(xid, &policy.sasl, failure),

@@ -20,8 +20,8 @@ use crate::zab::notification::read_hello;
 use log::Level;
 use mio::Waker;
 use std::cell::Cell;
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 /// How long a connection that was accepted may take to authenticate.
 const ACCEPTED_TIME: Duration = Duration::from_secs(5);
 
-/// Most accepted connections that have not authenticated yet; the oldest is closed when there is another.
+/// Most accepted connections that have not authenticated yet; [`crowded_out`] says which are closed when there are more.
 pub const STRANGERS_MAX: usize = 64;
 
 /// Tickets that this server asks the KDC for at once. One that does not answer keeps a thread for as long as krb5.conf says.
@@ -271,6 +271,17 @@ impl Gate {
     }
 }
 
+/// Which connections, of addresses given oldest first, are closed because there are more than [`STRANGERS_MAX`]: the oldest of
+/// the address that has the most, so that a host which connects without end does not keep the servers of other hosts out.
+pub fn crowded_out(addresses: &[Option<IpAddr>]) -> Vec<usize> {
+    let mut places: BTreeMap<Option<IpAddr>, VecDeque<usize>> = BTreeMap::new();
+    for (place, address) in addresses.iter().enumerate() {
+        places.entry(*address).or_default().push_back(place);
+    }
+    let excess = STRANGERS_MAX..addresses.len();
+    excess.filter_map(|_| places.values_mut().max_by_key(|places| places.len())?.pop_front()).collect()
+}
+
 /// Says that a connection was not let in.
 pub fn log_kept_out(peer: Option<SocketAddr>, why: &str) {
     let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
@@ -284,7 +295,6 @@ mod tests {
     use crate::auth::sasl::Mechanism;
     use crate::zab::notification::put_hello;
     use mio::{Poll, Token};
-    use std::collections::BTreeMap;
 
     fn hello(sid: i64) -> Vec<u8> {
         let mut hello = Vec::new();
@@ -357,6 +367,20 @@ mod tests {
             }
         }
         assert_eq!(got, [Some(hello(1)), Some(Vec::new())]);
+    }
+
+    /// A host that connects without end crowds itself out, and not a server that is slow.
+    #[test]
+    fn crowds() {
+        let host = |last| Some(IpAddr::from([10, 0, 0, last]));
+        let crowd = |number| std::iter::repeat_n(host(9), number);
+        let servers = || [host(1), host(2)].into_iter();
+        let full: Vec<_> = servers().chain(crowd(STRANGERS_MAX - 2)).collect();
+        assert!(crowded_out(&full).is_empty());
+        let crowded: Vec<_> = servers().chain(crowd(STRANGERS_MAX)).collect();
+        assert_eq!(crowded_out(&crowded), [2, 3]);
+        let lone: Vec<_> = crowd(STRANGERS_MAX + 2).collect();
+        assert_eq!(crowded_out(&lone), [0, 1]);
     }
 
     /// What a server asks is of no use to who passes it on to that very server, which takes it for another one.

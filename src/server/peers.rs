@@ -440,7 +440,7 @@ impl Peers {
         self.lose(refused);
     }
 
-    /// Closes accepted connections that do not authenticate in time, and the oldest where there are too many.
+    /// Closes accepted connections that do not authenticate in time, and some where there are too many.
     fn close_strangers(&mut self) {
         if self.gates.is_none() {
             return;
@@ -448,10 +448,13 @@ impl Peers {
         let is_stranger = |link: &&Link| link.gate.as_ref().is_some_and(Gate::is_accepted);
         // Tokens, and so links, are in the order in which they were made.
         let strangers: Vec<&Link> = self.links.values().filter(is_stranger).collect();
-        let too_many = strangers.len().saturating_sub(gate::STRANGERS_MAX);
-        let mut late: Vec<LinkId> = strangers.iter().take(too_many).map(|link| link.id).collect();
         let is_late = |link: &&&Link| link.gate.as_ref().is_some_and(Gate::is_late);
-        late.extend(strangers.iter().skip(too_many).filter(is_late).map(|link| link.id));
+        let mut late: BTreeSet<LinkId> = strangers.iter().filter(is_late).map(|link| link.id).collect();
+        if strangers.len() > gate::STRANGERS_MAX {
+            let address = |link: &&Link| link.stream.peer_addr().ok().map(|peer| peer.ip());
+            let addresses: Vec<Option<IpAddr>> = strangers.iter().map(address).collect();
+            late.extend(gate::crowded_out(&addresses).into_iter().map(|at| strangers[at].id));
+        }
         for id in late {
             gate::log_kept_out(self.address(id), "it has not authenticated in time");
             self.close(id);

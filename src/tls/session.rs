@@ -14,9 +14,6 @@ pub const SEALED_BYTES: usize = 32 << 10;
 /// Room for plain bytes that it needs: what was left of a record before makes 16 KiB more.
 pub const PLAIN_BYTES_MIN: usize = SEALED_BYTES + (17 << 10);
 
-/// A larger buffer is given back once it is empty.
-const BUFFER_BYTES_KEPT: usize = 4096;
-
 /// The first byte of a connection that begins with TLS: a record of the handshake.
 pub const HANDSHAKE: u8 = 0x16;
 
@@ -25,11 +22,12 @@ pub struct Session {
     tls: Connection,
     /// What the keys begin with that its settings come from.
     prefix: &'static str,
-    /// What is to be sent, and how much of it is.
-    sealed: Vec<u8>,
-    sent: usize,
     /// Something came.
     is_begun: bool,
+    /// Plain bytes that were opened and not taken.
+    held: usize,
+    /// The other side has said that it sends nothing more.
+    has_ended: bool,
 }
 
 impl Session {
@@ -56,7 +54,7 @@ impl Session {
     fn of(mut tls: Connection, prefix: &'static str) -> Self {
         // The caller bounds what is to be sent.
         tls.set_buffer_limit(None);
-        Self { tls, prefix, sealed: Vec::new(), sent: 0, is_begun: false }
+        Self { tls, prefix, is_begun: false, held: 0, has_ended: false }
     }
 
     /// True until both sides are sure of each other.
@@ -112,7 +110,7 @@ impl Session {
             *sealed = &[];
             return Ok(());
         }
-        self.tls.process_new_packets().map_err(|error| {
+        let state = self.tls.process_new_packets().map_err(|error| {
             let why = match is_tls {
                 true => explained(&error, self.prefix),
                 false => "it does not begin with TLS".to_owned(),
@@ -123,6 +121,8 @@ impl Session {
             };
             io::Error::new(kind, why)
         })?;
+        self.held = state.plaintext_bytes_to_read();
+        self.has_ended |= state.peer_has_closed();
         Ok(())
     }
 
@@ -131,20 +131,17 @@ impl Session {
     /// # Errors
     /// What rustls says.
     pub fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let mut read = 0;
-        loop {
-            match self.tls.reader().read(&mut out[read..]) {
-                Ok(0) => return Ok(read),
-                Ok(bytes) => read += bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(read),
-                Err(error) => return Err(error),
-            }
+        if self.held == 0 {
+            return Ok(0);
         }
+        let read = self.tls.reader().read(out)?;
+        self.held -= read;
+        Ok(read)
     }
 
-    /// True once the other side has said that it sends nothing more.
-    pub fn is_ended(&mut self) -> bool {
-        matches!(self.tls.reader().read(&mut [0]), Ok(0))
+    /// True once the other side has said that it sends nothing more, and all that it sent is taken.
+    pub fn is_ended(&self) -> bool {
+        self.has_ended && self.held == 0
     }
 
     /// Seals `bytes` behind what is to be sent.
@@ -160,28 +157,25 @@ impl Session {
         self.tls.send_close_notify();
     }
 
-    /// What is to be sent.
-    ///
-    /// # Errors
-    /// What rustls says.
-    pub fn unsent(&mut self) -> io::Result<&[u8]> {
-        while self.tls.wants_write() {
-            self.tls.write_tls(&mut self.sealed)?;
-        }
-        Ok(&self.sealed[self.sent..])
+    /// True if something is to be sent.
+    pub fn has_unsent(&self) -> bool {
+        self.tls.wants_write()
     }
 
-    /// So many bytes of [`Session::unsent`] were sent.
-    pub fn sent(&mut self, bytes: usize) {
-        self.sent += bytes;
-        assert!(self.sent <= self.sealed.len(), "{} of {} bytes were sent", self.sent, self.sealed.len());
-        if self.sent == self.sealed.len() {
-            self.sent = 0;
-            self.sealed.clear();
-            if self.sealed.capacity() > BUFFER_BYTES_KEPT {
-                self.sealed = Vec::new();
+    /// Sends to `wire` what is to be sent, in as few pieces as it takes.
+    ///
+    /// # Errors
+    /// Those of `wire`: what it has not taken is still to be sent.
+    pub fn send(&mut self, wire: &mut dyn Write) -> io::Result<()> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(wire) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 }
 

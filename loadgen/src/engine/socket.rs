@@ -65,17 +65,10 @@ impl Socket {
     /// The socket failed.
     pub fn send_sealed(&mut self) -> io::Result<bool> {
         let Self { tcp, tls: Some(tls) } = self else { return Ok(true) };
-        loop {
-            let unsent = tls.session.unsent()?;
-            if unsent.is_empty() {
-                return Ok(true);
-            }
-            match tcp.write(unsent) {
-                Ok(bytes) => tls.session.sent(bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        match tls.session.send(tcp) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }

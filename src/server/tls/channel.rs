@@ -6,7 +6,7 @@ use crate::server::rt::{self, Stream};
 use crate::tls::{Acceptor, HANDSHAKE, SEALED_BYTES, Session};
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +20,9 @@ const SEALED_AT_ONCE_MAX: usize = 32 << 10;
 thread_local! {
     /// What was read last; one buffer serves all connections of the shard.
     static SEALED: RefCell<Vec<u8>> = RefCell::new(vec![0; SEALED_BYTES]);
+
+    /// Records that are sent as one piece.
+    static JOINED: RefCell<Vec<u8>> = RefCell::default();
 }
 
 /// What a port for clients takes.
@@ -222,15 +225,12 @@ impl Secured {
 
     /// Sends what is sealed.
     fn poll_flush(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let unsent = self.session.unsent()?;
-            if unsent.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            match ready!(stream.poll_write(cx, unsent))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                bytes => self.session.sent(bytes),
-            }
+        if !self.session.has_unsent() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.session.send(&mut Wire { stream, cx }) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            sent => Poll::Ready(sent),
         }
     }
 
@@ -239,6 +239,37 @@ impl Secured {
         let Some(certificate) = self.session.certificate() else { return Ok(Vec::new()) };
         let ids = self.acceptor.ids(certificate, peer);
         ids.map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why))
+    }
+}
+
+/// A stream as the session writes to it: where it takes no more, the wait for that is registered.
+struct Wire<'a, 'b> {
+    stream: &'a mut Stream,
+    cx: &'a mut Context<'b>,
+}
+
+impl Write for Wire<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stream.poll_write(self.cx, bytes) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Several records go as one piece: each would be a packet of its own.
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match slices {
+            [one] => self.write(one),
+            several => JOINED.with_borrow_mut(|joined| {
+                joined.clear();
+                several.iter().for_each(|slice| joined.extend_from_slice(slice));
+                self.write(joined)
+            }),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

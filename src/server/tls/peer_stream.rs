@@ -131,7 +131,7 @@ fn shake_hands(tcp: &mut TcpStream, session: &mut Session) -> io::Result<bool> {
     // What comes behind the handshake is not read here: a session keeps 16 KiB of plain bytes at most.
     let mut sealed = [0; 4096];
     loop {
-        let is_sent = match flush(tcp, session) {
+        let is_sent = match session.send(tcp) {
             Ok(()) => true,
             Err(error) if error.kind() == ErrorKind::WouldBlock => false,
             Err(error) => return Err(error),
@@ -144,27 +144,11 @@ fn shake_hands(tcp: &mut TcpStream, session: &mut Session) -> io::Result<bool> {
             Ok(bytes) => {
                 if let Err(error) = session.take(&sealed[..bytes]) {
                     // The other side is told why, as far as that goes.
-                    let _ = flush(tcp, session);
+                    let _ = session.send(tcp);
                     return Err(error);
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Sends what is sealed.
-fn flush(tcp: &mut TcpStream, session: &mut Session) -> io::Result<()> {
-    loop {
-        let unsent = session.unsent()?;
-        if unsent.is_empty() {
-            return Ok(());
-        }
-        match tcp.write(unsent) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(bytes) => session.sent(bytes),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -225,7 +209,7 @@ impl PeerStream {
                 return Ok(0);
             }
             // Keys that change, and alerts.
-            match flush(&mut self.tcp, session) {
+            match session.send(&mut self.tcp) {
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
                 _ => {}
             }
@@ -247,23 +231,23 @@ impl PeerStream {
     /// `WouldBlock` where nothing can; else the connection is lost.
     pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let State::Tls(session) = &mut self.state else { return self.tcp.write_vectored(slices) };
-        flush(&mut self.tcp, session)?;
+        session.send(&mut self.tcp)?;
         let mut taken = 0;
         for slice in slices {
             let bytes = slice.len().min(SEALED_AT_ONCE_MAX - taken);
             session.seal(&slice[..bytes])?;
             taken += bytes;
         }
-        match flush(&mut self.tcp, session) {
+        match session.send(&mut self.tcp) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
             _ => Ok(taken),
         }
     }
 
     /// True if something is sealed and not sent.
-    pub fn has_unsent(&mut self) -> bool {
-        match &mut self.state {
-            State::Tls(session) => session.unsent().is_ok_and(|unsent| !unsent.is_empty()),
+    pub fn has_unsent(&self) -> bool {
+        match &self.state {
+            State::Tls(session) => session.has_unsent(),
             State::Plain | State::Unknown => false,
         }
     }
@@ -274,7 +258,7 @@ impl PeerStream {
     /// `WouldBlock` where not all of it goes; else the connection is lost.
     pub fn flush(&mut self) -> io::Result<()> {
         match &mut self.state {
-            State::Tls(session) => flush(&mut self.tcp, session),
+            State::Tls(session) => session.send(&mut self.tcp),
             State::Plain | State::Unknown => Ok(()),
         }
     }
@@ -284,7 +268,7 @@ impl PeerStream {
         if let State::Tls(session) = &mut self.state {
             session.end();
             // As far as there is room: the connection ends all the same.
-            let (_, _) = (flush(&mut self.tcp, session), self.tcp.shutdown(Shutdown::Write));
+            let (_, _) = (session.send(&mut self.tcp), self.tcp.shutdown(Shutdown::Write));
         }
     }
 }

@@ -3,7 +3,6 @@
 
 use super::router::{BadEncoding, Subject, parameter_or_error};
 use crate::admin::json::{self, Object};
-use crate::auth::Policy;
 use crate::config::{self, Shown};
 use crate::proto::{ErrorCode, Id, path};
 use crate::replica::browse::{
@@ -13,7 +12,6 @@ use crate::tree::OwnerKind;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
-use hyper::header::HeaderValue;
 use std::fmt::Display;
 
 /// Children on a page where the query does not say how many.
@@ -42,7 +40,9 @@ impl Refusal {
         Self { status: StatusCode::BAD_REQUEST, code: Some(ErrorCode::BadArguments), why }
     }
 
-    fn not_authenticated(why: String) -> Self {
+    /// The client is not who its header says.
+    pub fn not_authenticated(why: impl Display) -> Self {
+        let why = why.to_string();
         Self { status: StatusCode::UNAUTHORIZED, code: Some(ErrorCode::AuthFailed), why }
     }
 
@@ -68,29 +68,6 @@ impl Refusal {
             o.set("code", self.code.map(|code| format!("{code:?}")));
         })
     }
-}
-
-/// The ids of the client that asks; without credentials it has none, and may do what lists grant to `world:anyone`. Source:
-/// `Commands.handleAuthentication`, whose header is `Authorization: scheme auth`; here the scheme may be written in any case, and its
-/// data may hold blanks.
-///
-/// # Errors
-/// 401 for a scheme that is not there, or that wants more than the header has.
-pub fn ids(policy: &Policy, authorization: Option<&HeaderValue>) -> Result<Vec<Id>, Refusal> {
-    let Some(value) = authorization.map(HeaderValue::as_bytes) else { return Ok(Vec::new()) };
-    let (scheme, auth) = match value.iter().position(|byte| *byte == b' ') {
-        Some(at) => (&value[..at], Some(&value[at + 1..])),
-        None => (value, None),
-    };
-    let refused = |why: &str| {
-        let scheme = String::from_utf8_lossy(scheme);
-        Refusal::not_authenticated(format!("Authorization: scheme {scheme:?} {why}"))
-    };
-    if !scheme.eq_ignore_ascii_case(b"digest") {
-        return Err(refused("is not served here: write \"digest user:password\""));
-    }
-    let authenticated = policy.authenticate(Some(b"digest"), auth, "");
-    authenticated.map_err(|_| refused("is switched off, or lacks user:password"))
 }
 
 /// A question about the tree, and how many bytes of data the answer shows.
@@ -284,19 +261,5 @@ mod tests {
         assert!(
             matches!(asked.wanted, Wanted::Children(NameRange { limit: 1000, ref after, .. }) if **after == *b"x/y")
         );
-    }
-
-    /// Only a digest names a user; a header that says anything else is refused and does not count as none.
-    #[test]
-    fn credentials() {
-        let policy = Policy::default();
-        let ids = |header: &'static str| ids(&policy, Some(&HeaderValue::from_static(header)));
-        let expected = Id::new("digest", "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
-        assert_eq!(ids("digest super:test"), Ok(vec![expected.clone()]));
-        assert_eq!(ids("Digest super:test"), Ok(vec![expected]));
-        for header in ["", "digest", "basic dTpw", "super x", "world anyone", "ip"] {
-            assert_eq!(ids(header).expect_err(header).status, StatusCode::UNAUTHORIZED, "{header}");
-        }
-        assert_eq!(super::ids(&policy, None), Ok(Vec::new()));
     }
 }

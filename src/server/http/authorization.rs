@@ -1,5 +1,8 @@
 //! Who a request comes from, by its `Authorization` header: a scheme and what it reads, such as `digest user:password`.
 //!
+//! Commands of ZooKeeper's read it as ZooKeeper does ([`Authorizer::ids`]); what the console asks is less strict about it
+//! ([`ids_or_none`]).
+//!
 //! The header holds a password: nothing here is logged, and no answer shows any of it.
 //!
 //! Source: `Commands.handleAuthentication` and `handleAuthorization`, `IPAuthenticationProvider`, Apache ZooKeeper 3.9.4.
@@ -37,6 +40,38 @@ impl Refused {
     }
 }
 
+/// Why the console gets no answer: what its header has in place of an id. It shows the scheme and nothing more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Authorization: scheme {scheme:?} {why}")]
+pub struct NoId {
+    scheme: String,
+    why: &'static str,
+}
+
+/// A header's scheme, and what follows the first blank.
+fn parts(header: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match header.iter().position(|byte| *byte == b' ') {
+        Some(at) => (&header[..at], Some(&header[at + 1..])),
+        None => (header, None),
+    }
+}
+
+/// The ids of a request of the console; without the header it has none, and may do what lists grant to `world:anyone`.
+/// `digest` is the only scheme. It may be written in any case, and its password may hold blanks.
+///
+/// # Errors
+/// [`NoId`].
+pub fn ids_or_none(policy: &Policy, headers: &HeaderMap) -> Result<Vec<Id>, NoId> {
+    let Some(header) = headers.get(AUTHORIZATION) else { return Ok(Vec::new()) };
+    let (scheme, auth) = parts(header.as_bytes());
+    let refused = |why| NoId { scheme: String::from_utf8_lossy(scheme).into_owned(), why };
+    if !scheme.eq_ignore_ascii_case(b"digest") {
+        return Err(refused("is not served here: write \"digest user:password\""));
+    }
+    let authenticated = policy.authenticate(Some(b"digest"), auth, "");
+    authenticated.map_err(|_| refused("is switched off, or lacks user:password"))
+}
+
 /// Checks requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Authorizer<'a> {
@@ -55,13 +90,12 @@ impl Authorizer<'_> {
         let header = headers.get(AUTHORIZATION).ok_or(Refused::Missing)?.as_bytes();
         // As `String.split(" ")`: empty parts at the end do not count, and others do.
         let end = header.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
-        let mut parts = header[..end].split(|byte| *byte == b' ');
-        let (scheme, auth) = (parts.next(), parts.next());
-        if parts.next().is_some() {
+        let (scheme, auth) = parts(&header[..end]);
+        if auth.is_some_and(|auth| auth.contains(&b' ')) {
             return Err(Refused::NotAuthenticated);
         }
         let ip = self.ip(headers, peer).ok_or(Refused::NotAuthenticated)?;
-        self.policy.authenticate(scheme, auth, &ip).map_err(|_| Refused::NotAuthenticated)
+        self.policy.authenticate(Some(scheme), auth, &ip).map_err(|_| Refused::NotAuthenticated)
     }
 
     /// The client's address; `None` where the proxy's header has none.
@@ -130,6 +164,25 @@ mod tests {
         }
         let without = Authorizer { policy: &policy, trusts_forwarded_for: false };
         assert_eq!(without.ids(&HeaderMap::new(), PEER), Err(Refused::Missing));
+    }
+
+    /// For the console only a digest names a user; a header that says anything else is refused and does not count as none.
+    #[test]
+    fn of_the_console() {
+        let policy = Policy::default();
+        let ids = |header: &'static str| {
+            ids_or_none(&policy, &HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(header))]))
+        };
+        let expected = Id::new("digest", "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
+        assert_eq!(ids("digest super:test"), Ok(vec![expected.clone()]));
+        assert_eq!(ids("Digest super:test"), Ok(vec![expected.clone()]));
+        assert_ne!(ids("digest super:test with blanks"), Ok(vec![expected]));
+        assert!(ids("digest super:test with blanks").is_ok());
+        for header in ["", "digest", "basic dTpw", "super x", "world anyone", "ip"] {
+            let refused = ids(header).expect_err(header).to_string();
+            assert!(refused.starts_with("Authorization: scheme ") && !refused.contains("dTpw"), "{refused}");
+        }
+        assert_eq!(ids_or_none(&policy, &HeaderMap::new()), Ok(Vec::new()));
     }
 
     /// The super user has an id that passes every list.

@@ -5,6 +5,7 @@ use super::super::process::own_process;
 use super::super::start_up::StartUp;
 use super::api::{self, Asked};
 use super::ask::{Asker, NoAnswer, Row, Server};
+use super::authorization;
 use super::console;
 use super::export;
 use super::import;
@@ -19,8 +20,7 @@ use crate::proto::{Acl, Zxid};
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{
-    ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use std::cell::RefCell;
@@ -269,7 +269,8 @@ impl Site {
         let asked = Asked::read(subject, query)?;
         let browser = self.asker.server().and_then(|server| server.browser.as_ref());
         let browser = browser.ok_or_else(|| api::Refusal::unavailable(NoAnswer::Starting))?;
-        let ids = api::ids(&browser.policy, headers.get(AUTHORIZATION))?;
+        let ids =
+            authorization::ids_or_none(&browser.policy, headers).map_err(api::Refusal::not_authenticated)?;
         let browsed =
             self.asker.browse(browser, asked.browse(ids)).await.map_err(api::Refusal::unavailable)?;
         asked.answer(browsed)

@@ -54,8 +54,8 @@ EVENT = re.compile(r"(?:audit: |Slf4jAuditLogger - )(\S.*)$")
 
 
 class Audited(metrics.Ensemble):
-    def more_keys(self, sid):
-        return {"audit.enable": "true", "extendedTypesEnabled": "true", "quorumListenOnAllIPs": "false"}
+    def keys_of(self, sid):
+        return super().keys_of(sid) | {"audit.enable": "true", "extendedTypesEnabled": "true", "quorumListenOnAllIPs": "false"}
 
 
 def acl(*entries):

@@ -350,7 +350,7 @@ def ensembles(options, folder, kdc):
         "zkfast_leads": {1: "java", 2: "zkfast", 3: "zkfast"},
     }.items():
         (folder / name).mkdir()
-        with running(Ensemble(options, folder / name, kinds, kdc)) as ensemble:
+        with Ensemble(options, folder / name, kinds, kdc) as ensemble:
             for sid in kinds:
                 ensemble.start(sid, REQUIRED)
             ensemble.wait_roles(*kinds)
@@ -358,20 +358,11 @@ def ensembles(options, folder, kdc):
                 ensemble.write(sid)
 
 
-@contextlib.contextmanager
-def running(ensemble):
-    try:
-        yield ensemble
-    finally:
-        for sid in list(ensemble.running):
-            ensemble.stop(sid)
-
-
 def strangers(options, folder, kdc):
     """A server whose principal is of no server's host is kept out, one without a ticket is too, and the others serve."""
     (folder / "e").mkdir()
     kinds = {1: "zkfast", 2: "zkfast", 3: "zkfast"}
-    with running(Ensemble(options, folder / "e", kinds, kdc, {1: "localhost", 2: "localhost", 3: "elsewhere"})) as ensemble:
+    with Ensemble(options, folder / "e", kinds, kdc, {1: "localhost", 2: "localhost", 3: "elsewhere"}) as ensemble:
         for sid in kinds:
             ensemble.start(sid, REQUIRED)
         leader = ensemble.wait_roles(1, 2)
@@ -385,7 +376,7 @@ def without_kdc(options, folder, kdc):
     """While the KDC is away, servers that have tickets go on, one that has none says so, and joins when it is back."""
     (folder / "e").mkdir()
     kinds = {1: "zkfast", 2: "zkfast", 3: "zkfast"}
-    with running(Ensemble(options, folder / "e", kinds, kdc)) as ensemble:
+    with Ensemble(options, folder / "e", kinds, kdc) as ensemble:
         for sid in [1, 2]:
             ensemble.start(sid, REQUIRED)
         leader = ensemble.wait_roles(1, 2)

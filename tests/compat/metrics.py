@@ -26,7 +26,6 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 
@@ -300,87 +299,42 @@ def fill(port, txns):
     client.close()
 
 
-class Ensemble:
-    """An ensemble, or a standalone server."""
+class Ensemble(support.Ensemble):
+    """An ensemble whose last servers are observers, or a standalone server. All of them run from the beginning."""
 
     def __init__(self, command, folder, voters, observers):
-        self.words, self.folder = support.server_command(command), folder
-        self.count = voters + observers
-        self.processes = {}
-        # Three ports per server, from a free port on.
-        base = support.free_port()
-        self.ports = {sid: base + 3 * sid for sid in range(1, self.count + 1)}
-        for sid in self.ports:
-            (folder / str(sid) / "data").mkdir(parents=True)
-            keys = {
-                "tickTime": TICK_TIME_MS,
-                "initLimit": 40,
-                "syncLimit": 20,
-                "dataDir": folder / str(sid) / "data",
-                "clientPort": self.ports[sid],
-                "admin.enableServer": "false",
-                "4lw.commands.whitelist": "*",
-                "maxClientCnxns": 12,
-                "nio.sessionlessCnxnTimeout": 2000,
-                # Alone it takes one snapshot, of its own part. Java takes the next at a random txn.
-                "snapCount": 200 if self.count == 1 else 100_000,
-                "enforceQuota": "true",
-                "maxSessionTimeout": SESSION_TIMEOUT_MS,
-            }
-            if self.count > 1:
-                (folder / str(sid) / "data" / "myid").write_text(str(sid))
-                for other, port in self.ports.items():
-                    role = "observer" if other > voters else "participant"
-                    keys[f"server.{other}"] = f"127.0.0.1:{port + 1}:{port + 2}:{role}"
-                if sid > voters:
-                    keys["peerType"] = "observer"
-            keys.update(self.more_keys(sid))
-            (folder / str(sid) / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in keys.items()))
+        sids = range(1, voters + observers + 1)
+        super().__init__(folder, dict.fromkeys(sids, command), sids[voters:])
 
-    def more_keys(self, sid):
-        """Settings that a test adds."""
-        return {}
+    def keys_of(self, sid):
+        return {
+            "tickTime": TICK_TIME_MS,
+            "initLimit": 40,
+            "syncLimit": 20,
+            "maxClientCnxns": 12,
+            "nio.sessionlessCnxnTimeout": 2000,
+            # Alone it takes one snapshot, of its own part. Java takes the next at a random txn.
+            "snapCount": 200 if len(self.ports) == 1 else 100_000,
+            "enforceQuota": "true",
+            "maxSessionTimeout": SESSION_TIMEOUT_MS,
+        }
 
-    def start(self, sid):
-        config = self.folder / str(sid) / "zoo.cfg"
-        with open(self.folder / str(sid) / "server.log", "ab") as log:
-            self.processes[sid] = subprocess.Popen(
-                support.on_config(self.words, config), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-
-    def stop(self, sid, how=signal.SIGTERM):
-        self.processes[sid].send_signal(how)
-        self.processes.pop(sid).wait(support.STOP_SECONDS_MAX)
-
-    def role(self, sid):
-        try:
-            found = re.search(r"^Mode: (\S+)", word(self.ports[sid], "srvr"), re.MULTILINE)
-        except OSError:
-            return None
-        return found and found[1]
-
-    def serve(self, sids):
-        for sid in sids:
-            support.wait_until(lambda: self.role(sid) or time.sleep(0.1), support.START_SECONDS_MAX, f"{sid} serves")
+    def word(self, sid, name):
+        return word(self.ports[sid], name)
 
     def __enter__(self):
         try:
             for sid in self.ports:
                 self.start(sid)
-            self.serve(self.ports)
+            self.wait()
         except BaseException:
             self.__exit__()
             raise
         return self
 
-    def __exit__(self, *_):
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
-
     def all(self):
         """Metrics of every running server, by id."""
-        return {sid: settled(self.ports[sid]) for sid in self.processes}
+        return {sid: settled(self.ports[sid]) for sid in self.running}
 
 
 def standalone(command, folder, kind=Ensemble):
@@ -405,7 +359,7 @@ def standalone(command, folder, kind=Ensemble):
         yield "snapshot", "standalone", moved(before, settled(port))
         server.stop(1)
         server.start(1)
-        server.serve([1])
+        server.wait(1)
         yield "restart", "standalone", moved({}, settled(port))
         word(port, "srst")
         yield "srst", "standalone", moved({}, mntr(port))
@@ -432,7 +386,7 @@ def ensemble_of_four(command, folder, kind=Ensemble):
         ensemble.stop(followers[1])
         fill(ensemble.ports[leader], 20)
         ensemble.start(followers[1])
-        ensemble.serve([followers[1]])
+        ensemble.wait(followers[1])
         after = ensemble.all()
         for sid in roles:
             name = "restarted" if sid == followers[1] else roles[sid]
@@ -441,7 +395,7 @@ def ensemble_of_four(command, folder, kind=Ensemble):
         before = ensemble.all()
         ensemble.stop(leader, signal.SIGKILL)
         time.sleep(0.5)
-        ensemble.serve([*followers, 4])
+        ensemble.wait(*followers, 4)
         after = ensemble.all()
         for sid in [*followers, 4]:
             yield "election", ensemble.role(sid), moved(before[sid], after[sid])
@@ -452,7 +406,7 @@ def ensemble_of_four(command, folder, kind=Ensemble):
         (ensemble.folder / str(leader) / "data" / "myid").write_text(str(leader))
         before = ensemble.all()
         ensemble.start(leader)
-        ensemble.serve([leader])
+        ensemble.wait(leader)
         after = ensemble.all()
         yield "empty disk", "leader", moved(before[now_leads], after[now_leads])
         yield "empty disk", "new", moved({}, after[leader])

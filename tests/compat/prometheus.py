@@ -87,16 +87,16 @@ def read(port):
 
 
 class Java(metrics.Ensemble):
-    def more_keys(self, sid):
+    def keys_of(self, sid):
         port = self.ports[sid] + PAGE_PORT
         keys = {"className": PROVIDER, "httpHost": "127.0.0.1", "httpPort": port, "exportJvmInfo": "true"}
-        return {f"metricsProvider.{key}": value for key, value in keys.items()}
+        return super().keys_of(sid) | {f"metricsProvider.{key}": value for key, value in keys.items()}
 
 
 class Zkfast(metrics.Ensemble):
-    def more_keys(self, sid):
-        port = self.ports[sid] + PAGE_PORT
-        return {"admin.enableServer": "true", "admin.serverAddress": "127.0.0.1", "admin.serverPort": port}
+    def keys_of(self, sid):
+        keys = {"enableServer": "true", "serverAddress": "127.0.0.1", "serverPort": self.ports[sid] + PAGE_PORT}
+        return super().keys_of(sid) | {f"admin.{key}": value for key, value in keys.items()}
 
 
 def left_out():
@@ -156,7 +156,7 @@ def run(command, name, kind, folder):
             for part, role, values in scenario(command, at, Kept):
                 changed[f"{part}, {role}"] = values
                 ensemble = ensembles[-1]
-                pages.update({ensemble.role(sid): fetch(ensemble.ports[sid])[0] for sid in ensemble.processes})
+                pages.update({ensemble.role(sid): fetch(ensemble.ports[sid])[0] for sid in ensemble.running})
             print(f"ran    {name} {scenario.__name__}", flush=True)
     for role, text in pages.items() if folder else ():
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,12 +6,9 @@
 """
 
 import contextlib
-import os
 import pathlib
-import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 
@@ -32,26 +29,15 @@ SECONDS_MAX = support.ANSWER_SECONDS_MAX
 UNDISTURBED_SECONDS_MAX = 2
 
 
-class Ensemble:
-    """Servers by number, each `zkfast` or `java`, with settings that differ from start to start."""
-
-    host = "127.0.0.1"
+class Ensemble(support.Ensemble):
+    """Servers by number, each `zkfast` or `java`, that log in to each other with a JAAS file."""
 
     def __init__(self, server, folder, kinds):
-        self.folder, self.kinds, self.running = folder, kinds, {}
-        self.words = {"zkfast": support.server_command(server), "java": support.server_command("reference")}
-        self.ports = {}
-        for sid in kinds:
-            ports = []
-            while len(ports) < 3:
-                port = support.free_port() if not self.ports and not ports else max(ports or self.ports[sid - 1]) + 1
-                while not support.is_free(port):
-                    port += 1
-                ports.append(port)
-            self.ports[sid] = ports
-            (folder / f"{sid}").mkdir()
-            (folder / f"{sid}/data").mkdir()
-            (folder / f"{sid}/data/myid").write_text(f"{sid}\n")
+        super().__init__(folder, {sid: server if kind == "zkfast" else "reference" for sid, kind in kinds.items()})
+        self.kinds = kinds
+
+    def keys_of(self, sid):
+        return {"tickTime": 500}
 
     def sections(self, sid, password):
         """The JAAS file of a server."""
@@ -64,63 +50,16 @@ class Ensemble:
         """The JVM flags of a server."""
         return f"-Djava.security.auth.login.config={self.folder / f'{sid}/quorum.jaas'} -Dzookeeper.fips-mode=false"
 
+    def environment_of(self, sid):
+        return {"JAVA_TOOL_OPTIONS" if self.kinds[sid] == "java" else "JVMFLAGS": self.flags(sid)}
+
     def start(self, sid, settings, password="quorumsecret"):
-        folder, kind = self.folder / f"{sid}", self.kinds[sid]
-        (folder / "quorum.jaas").write_text(self.sections(sid, password))
-        keys = {
-            "tickTime": 500, "initLimit": 20, "syncLimit": 10, "dataDir": folder / "data", "clientPort": self.ports[sid][0],
-            "admin.enableServer": "false", "4lw.commands.whitelist": "*",
-        }  # fmt: skip
-        keys |= {f"server.{n}": f"{self.host}:{ports[1]}:{ports[2]}" for n, ports in self.ports.items()} | settings
-        (folder / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in keys.items()))
-        flags = self.flags(sid)
-        environment = os.environ | ({"JAVA_TOOL_OPTIONS": flags} if kind == "java" else {"JVMFLAGS": flags})
-        with open(folder / "log", "ab") as log:
-            self.running[sid] = subprocess.Popen(
-                support.on_config(self.words[kind], folder / "zoo.cfg"),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-            )  # fmt: skip
-
-    def stop(self, sid):
-        process = self.running.pop(sid)
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(support.STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def log(self, sid):
-        return (self.folder / f"{sid}/log").read_text(errors="replace")
-
-    def word(self, sid, word):
-        with socket.create_connection(("127.0.0.1", self.ports[sid][0]), timeout=5) as connection:
-            connection.sendall(word.encode())
-            answer = b""
-            while piece := connection.recv(65536):
-                answer += piece
-        return answer.decode()
-
-    def role(self, sid):
-        with contextlib.suppress(OSError):
-            for line in self.word(sid, "srvr").splitlines():
-                if line.startswith("Mode: "):
-                    return line.removeprefix("Mode: ")
-        return None
-
-    def wait_roles(self, *sids):
-        """Waits until these servers serve, one of them as leader; gives that one."""
-
-        def leader():
-            roles = {sid: self.role(sid) for sid in sids}
-            leaders = [sid for sid, role in roles.items() if role == "leader"]
-            return leaders[0] if len(leaders) == 1 and all(roles.values()) else None
-
-        return support.wait_until(leader, SECONDS_MAX, f"servers {sids} serve")
+        (self.folder / f"{sid}/quorum.jaas").write_text(self.sections(sid, password))
+        super().start(sid, settings)
 
     def write(self, sid):
         """Writes through a server, and says how long that took."""
-        client = kazoo.client.KazooClient(f"127.0.0.1:{self.ports[sid][0]}", timeout=20)
+        client = kazoo.client.KazooClient(f"127.0.0.1:{self.ports[sid]}", timeout=20)
         client.start(timeout=SECONDS_MAX)
         try:
             begun = time.monotonic()
@@ -130,13 +69,6 @@ class Ensemble:
         finally:
             client.stop()
             client.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for sid in list(self.running):
-            self.stop(sid)
 
 
 def forms(kinds):
@@ -172,7 +104,7 @@ def strangers(server, folder):
         for sid in kinds:
             ensemble.start(sid, REQUIRED)
         leader = ensemble.wait_roles(*kinds)
-        _, quorum, election = ensemble.ports[leader]
+        quorum, election = ensemble.ports[leader] + 1, ensemble.ports[leader] + 2
         learner = struct.pack(">iq", 11, 0) + struct.pack(">i", 20) + struct.pack(">qiq", 3, 0x10000, 0) + struct.pack(">i", -1)
         magic = struct.pack(">Q", -0xA0DBCAFECAFE1234 % 2**64)
         for port, sent in [

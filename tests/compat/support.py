@@ -207,6 +207,126 @@ class Server:
             raise RuntimeError(f"{self.words[0]} ended with {status} after TERM; log: {self.log}")
 
 
+class Ensemble:
+    """Servers by number, each with a folder, `data` in it, and three ports of its own; one alone is a standalone server. They
+    run within a `with` block.
+
+    `commands` has the command line of each, as `--server` takes it. What a zoo.cfg has beside folders, ports and server lines
+    is in `keys_of`, which a test's own class has, and in `start`.
+    """
+
+    # Where the servers look for each other.
+    host = "127.0.0.1"
+
+    def __init__(self, folder, commands, observers=()):
+        self.folder, self.observers = folder, observers
+        self.words = {sid: server_command(command) for sid, command in commands.items()}
+        self.running, self.ports = {}, {}
+        # The first free port is what others take who ask before these servers run.
+        port = free_port() + 1
+        for sid in commands:
+            while not all(map(is_free, range(port, port + 3))):
+                port += 1
+            # Of clients; the next one is for followers, the one after it for the election.
+            self.ports[sid] = port
+            port += 3
+            (folder / str(sid) / "data").mkdir(parents=True)
+            if len(commands) > 1:
+                (folder / str(sid) / "data" / "myid").write_text(f"{sid}\n")
+
+    def keys_of(self, sid):
+        """Keys of zoo.cfg that a server has at each start."""
+        return {}
+
+    def environment_of(self, sid):
+        """Variables that a server has beside those of the test."""
+        return {}
+
+    def start(self, sid, keys=None):
+        """Starts a server. `keys` are what its zoo.cfg has this time beside the others."""
+        folder = self.folder / str(sid)
+        all_keys = {
+            "tickTime": 1000,
+            "initLimit": 20,
+            "syncLimit": 10,
+            "dataDir": folder / "data",
+            "clientPort": self.ports[sid],
+            "admin.enableServer": "false",
+            "4lw.commands.whitelist": "*",
+        }
+        if len(self.ports) > 1:
+            for other, port in self.ports.items():
+                role = "observer" if other in self.observers else "participant"
+                all_keys[f"server.{other}"] = f"{self.host}:{port + 1}:{port + 2}:{role}"
+            if sid in self.observers:
+                all_keys["peerType"] = "observer"
+        all_keys |= self.keys_of(sid) | (keys or {})
+        (folder / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in all_keys.items()))
+        with open(folder / "server.log", "ab") as log:
+            self.running[sid] = subprocess.Popen(
+                on_config(self.words[sid], folder / "zoo.cfg"),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | self.environment_of(sid),
+            )  # fmt: skip
+
+    def stop(self, sid, how=signal.SIGTERM):
+        """Ends a server. One that does not end in time is killed, and that is an error."""
+        process = self.running.pop(sid)
+        process.send_signal(how)
+        try:
+            process.wait(STOP_SECONDS_MAX)
+        finally:
+            process.kill()
+            process.wait()
+
+    def log(self, sid):
+        return (self.folder / str(sid) / "server.log").read_text(errors="replace")
+
+    def word(self, sid, name):
+        """The answer to a four-letter word; an OSError if there is none."""
+        with socket.create_connection(("127.0.0.1", self.ports[sid]), timeout=5) as connection:
+            connection.sendall(name.encode())
+            answer = b""
+            while piece := connection.recv(65536):
+                answer += piece
+        return answer.decode()
+
+    def role(self, sid):
+        """What a server that serves says of itself, as `leader`; None of one that does not."""
+        with contextlib.suppress(OSError):
+            for line in self.word(sid, "srvr").splitlines():
+                if line.startswith("Mode: "):
+                    return line.removeprefix("Mode: ")
+        return None
+
+    def wait(self, *sids):
+        """Waits until these servers serve, all of them if none is named."""
+        for sid in sids or self.ports:
+            wait_until(lambda: self.role(sid) or time.sleep(0.1), START_SECONDS_MAX, f"server {sid} serves")
+
+    def wait_roles(self, *sids):
+        """Waits until these servers serve, one of them as leader; gives that one."""
+
+        def leader():
+            roles = {sid: self.role(sid) for sid in sids}
+            leaders = [sid for sid, role in roles.items() if role == "leader"]
+            return leaders[0] if len(leaders) == 1 and all(roles.values()) else time.sleep(0.1)
+
+        return wait_until(leader, START_SECONDS_MAX, f"servers {sids} serve")
+
+    def hosts(self):
+        """All servers, for a client."""
+        return ",".join(f"127.0.0.1:{port}" for port in self.ports.values())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.running.values():
+            process.kill()
+            process.wait()
+        self.running.clear()
+
+
 def status_after_term(words):
     """The exit status of a server after SIGTERM: 0, or 128 + 15 for a JVM."""
     return 143 if words[0] in (str(HERE / "reference.sh"), "java") else 0

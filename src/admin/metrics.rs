@@ -68,6 +68,9 @@ group! {
         sync_processor_request_queued: "Txns handed to the log.",
         revalidate_count: "Sessions that followers and observers asked for.",
         request_commit_queued: "Txns and syncs that were committed.",
+        ensemble_auth_success: "Auth packets with a name of this ensemble.",
+        ensemble_auth_fail: "Connections ended since the client meant another ensemble.",
+        ensemble_auth_skip: "Auth packets of scheme `ensemble` without a name, or to an ensemble without one.",
         auth_failed_count: "Connections that failed to authenticate.",
         fsync_threshold_exceed_count: "fsyncs longer than `fsync.warningthresholdms`.",
     }

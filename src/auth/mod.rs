@@ -1,5 +1,5 @@
-//! Who a connection is and what it may do: the schemes `world`, `digest`, `ip`, `x509` and `sasl`, and the check of
-//! access control lists.
+//! Who a connection is and what it may do: the schemes `world`, `digest`, `ip`, `x509`, `sasl`, `ensemble` and `key`,
+//! and the check of access control lists.
 //!
 //! Callers check a list through [`AclList`] (`list`), which has an index where the list is long; `digest` and
 //! `ip` are schemes.
@@ -12,13 +12,16 @@
 //! `DigestAuthenticationProvider`, `IPAuthenticationProvider`, Apache ZooKeeper 3.9.
 
 mod digest;
+pub mod ensemble;
 mod ip;
+pub mod key;
 mod list;
 pub mod sasl;
 mod secret;
 mod x509;
 
 pub use digest::DigestAlgorithm;
+pub use ensemble::{EnsembleCheck, EnsembleNames};
 pub use ip::{ip_text_v4, ip_text_v6};
 pub use list::AclList;
 pub use secret::Secret;
@@ -47,10 +50,14 @@ pub struct Policy {
     pub digest_enabled: bool,
     /// Lets everybody do everything. Source: `zookeeper.skipACL`.
     pub skip_acl: bool,
-    /// Whether scheme x509 exists: clients have TLS. Source: `QuorumPeerConfig.configureSSLAuth`.
+    /// Whether scheme x509 exists: clients have TLS, or a key names its class. Source: `QuorumPeerConfig.configureSSLAuth`.
     pub x509_enabled: bool,
     /// Scheme sasl.
     pub sasl: SaslPolicy,
+    /// Scheme ensemble, if it exists. Source: `zookeeper.ensembleAuthName`.
+    pub ensemble: Option<EnsembleNames>,
+    /// Whether scheme key exists.
+    pub key_enabled: bool,
 }
 
 impl Default for Policy {
@@ -62,6 +69,8 @@ impl Default for Policy {
             skip_acl: false,
             x509_enabled: false,
             sasl: SaslPolicy::default(),
+            ensemble: None,
+            key_enabled: false,
         }
     }
 }
@@ -75,7 +84,8 @@ impl Policy {
     /// [`ip_text_v4`] and [`ip_text_v6`] write it.
     ///
     /// # Errors
-    /// [`AuthFailed`] for a scheme that is not there, and for a null where digest wants bytes.
+    /// [`AuthFailed`] for a scheme that is not there, and for a null where digest wants bytes. The schemes `ensemble` and `key`,
+    /// which ask more than this, are the caller's.
     pub fn authenticate(
         &self,
         scheme: Option<&[u8]>,
@@ -135,6 +145,7 @@ impl Policy {
                 "ip" => ip::is_valid(needed(&id)?),
                 "x509" if self.x509_enabled => x509::is_valid(needed(&id)?),
                 "sasl" if self.sasl.is_scheme => sasl::is_valid(needed(&id)?),
+                "key" if self.key_enabled => true,
                 _ => false,
             };
             if !valid {
@@ -183,6 +194,7 @@ impl Policy {
             // Only a listener that has TLS gives out such ids.
             "x509" => true,
             "sasl" => self.sasl.is_scheme,
+            "key" => self.key_enabled,
             _ => false,
         }
     }
@@ -194,6 +206,7 @@ impl Policy {
             "digest" if self.digest_enabled => digest::user(&id.id).to_owned(),
             "ip" | "x509" => id.id.to_string(),
             "sasl" if self.sasl.is_scheme => id.id.to_string(),
+            "key" if self.key_enabled => id.id.to_string(),
             _ => String::new(),
         };
         ids.iter().map(|id| (id.scheme.to_string(), user(id))).collect()

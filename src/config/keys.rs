@@ -264,7 +264,7 @@ keys! {
     SSL_CIPHER_SUITES: Option<String> = property("ssl.ciphersuites", absent(Kind::Text)).default_is("all that there are").about("Cipher suites by their names in Java, by commas. There are those with AES-GCM and ChaCha20-Poly1305 whose keys are agreed by ECDHE.");
     SSL_HOSTNAME_VERIFICATION: bool = property("ssl.hostnameVerification", prop_bool(true)).about("false turns `ssl.clientHostnameVerification` off.");
     SSL_CLIENT_HOSTNAME_VERIFICATION: bool = property("ssl.clientHostnameVerification", prop_bool(false)).about("A client's certificate must name the address that it connects from.");
-    _ = property("ssl.allowReverseDnsLookup", prop_bool(false)).missing_when_true("a client's certificate must name its address: no name is looked up for it").about("A name of the client's address will do.");
+    SSL_REVERSE_DNS: bool = property("ssl.allowReverseDnsLookup", prop_bool(false)).moot("no name is looked up for a client's address; `true` is refused where `ssl.clientHostnameVerification` is").about("A name of the client's address will do.");
     _ = property("ssl.crl", prop_bool(false)).refused_when_true("lists of revoked certificates are not read").about("Revoked certificates are found by lists.");
     _ = property("ssl.ocsp", prop_bool(false)).refused_when_true("OCSP is not asked").about("Revoked certificates are found by OCSP.");
     SSL_AUTH_PROVIDER: String = property("ssl.authProvider", text("x509")).about("Scheme that clients' certificates prove.");
@@ -295,7 +295,7 @@ keys! {
     QUORUM_HANDSHAKE_TIMEOUT: u32 = property("ssl.quorum.handshakeDetectionTimeoutMillis", prop_int(5000)).at_least(1).about("Time that a server which connects has for its handshake, ms.");
     _ = property("fips-mode", prop_bool(true)).moot("the versions and cipher suites that are served are the same").about("FIPS rules for TLS.");
     _ = property(SSL, absent(Kind::Secret)).missing("zkfast has no such setting").about("Other settings of TLS.");
-    _ = property(AUTH_PROVIDER, absent(Kind::Text)).missing("schemes are world, auth, digest, ip, x509 where clients have TLS, and sasl where a key names its class").about("Java class of an authentication scheme.");
+    _ = property(AUTH_PROVIDER, absent(Kind::Text)).missing("the schemes are those of 3.9.4's own classes").about("Java class of an authentication scheme: one of 3.9.4's six. `digest`, `ip`, and `x509` with TLS are there without a key; `sasl`, `ensemble` and `key` where one names them.");
     X509_SUPER_USER: Option<String> = property("X509AuthenticationProvider.superUser", absent(Kind::Text)).about("Subject of the certificate of the super user, as scheme x509 has it.");
     _ = property(SASL_SUPER_USER, absent(Kind::Text)).about("Id of scheme sasl whose client is the super user.");
     _ = property(SASL_SUPER_USERS, absent(Kind::Text)).about("Another one.");
@@ -303,7 +303,7 @@ keys! {
     ANY_SASL_USER: Option<String> = property("letAnySaslUserDoX", absent(Kind::Text)).about("Entries of scheme sasl with this id mean every client that has authenticated by SASL.");
     ALLOW_SASL_FAILED: bool = property("allowSaslFailedClients", prop_bool(false)).about("Clients whose SASL failed stay, without an id, unless SASL is required of them.");
     USE_FORWARDED_FOR: bool = property("IPAuthenticationProvider.usexforwardedfor", prop_bool(false)).about("Trust X-Forwarded-For over HTTP, for scheme `ip` there.");
-    _ = property("ensembleAuthName", absent(Kind::Text)).missing("scheme ensemble is not served").about("Names an ensemble answers to.");
+    ENSEMBLE_NAMES: Option<String> = property("ensembleAuthName", absent(Kind::Text)).about("Names that this ensemble answers to, by commas: a client that sends another one by scheme `ensemble` is turned away. It wants an `authProvider.*` with EnsembleAuthenticationProvider.");
     JAAS_FILE: Option<String> = jvm("java.security.auth.login.config", absent(Kind::Text)).about("JAAS file: users and passwords of SASL.");
     SERVER_SECTION: String = property("sasl.serverconfig", text("Server")).about("Section of the JAAS file for clients.");
     KRB5_CONF: Option<String> = jvm("java.security.krb5.conf", absent(Kind::Text)).default_is("`KRB5_CONFIG`, or /etc/krb5.conf").about("Configuration of Kerberos.");

@@ -33,8 +33,8 @@ mod sasl;
 mod suggest;
 mod tls;
 
-use crate::auth::DigestAlgorithm;
 use crate::auth::sasl::SaslPolicy;
+use crate::auth::{DigestAlgorithm, EnsembleNames};
 use crate::tree::ExtendedTypes;
 use std::io;
 use std::path::PathBuf;
@@ -266,6 +266,19 @@ pub struct QuorumConfig {
     pub election_port_tries: Option<u32>,
 }
 
+/// Schemes of authentication that keys turn on or off. Scheme sasl is in [`Config::sasl`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schemes {
+    /// `DigestAuthenticationProvider.enabled`, or `authProvider.*` names that class
+    pub digest: bool,
+    /// `authProvider.*` names `X509AuthenticationProvider`: lists may have entries of scheme x509 without TLS, too
+    pub x509: bool,
+    /// `authProvider.*` names `KeyAuthenticationProvider`
+    pub key: bool,
+    /// `ensembleAuthName`, where `authProvider.*` names `EnsembleAuthenticationProvider`
+    pub ensemble: Option<EnsembleNames>,
+}
+
 /// The server's settings, checked. Names are those of zoo.cfg, units are in the names; defaults and limits are in the
 /// table of [`docs`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -334,8 +347,8 @@ pub struct Config {
     pub super_digest: Option<String>,
     /// `DigestAuthenticationProvider.digestAlg`
     pub digest_alg: DigestAlgorithm,
-    /// `DigestAuthenticationProvider.enabled`
-    pub digest_auth_enabled: bool,
+    /// Schemes of authentication that keys turn on or off
+    pub schemes: Schemes,
     /// `enforce.auth.enabled` and `enforce.auth.schemes`, or `sessionRequireClientSASLAuth`: a session must authenticate by one of these
     /// before anything else; `None` is off
     pub enforce_auth_schemes: Option<Vec<String>>,

@@ -483,10 +483,12 @@ fn policy(config: &Config, kerberos: Option<&Kerberos>) -> Policy {
     Policy {
         super_digest: config.super_digest.clone(),
         digest_algorithm: config.digest_alg,
-        digest_enabled: config.digest_auth_enabled,
+        digest_enabled: config.schemes.digest,
         skip_acl: config.skip_acl,
-        x509_enabled: config.client_tls.is_some(),
+        x509_enabled: config.client_tls.is_some() || config.schemes.x509,
         sasl,
+        ensemble: config.schemes.ensemble.clone(),
+        key_enabled: config.schemes.key,
     }
 }
 

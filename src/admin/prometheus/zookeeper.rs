@@ -97,7 +97,12 @@ const QUORUM_SIZE: (&str, &str) = ("quorum_size", "Member of an ensemble: server
 const NEVER: [(&str, Kind, &str, &str); 4] = [
     ("local_sessions", Kind::Gauge, "sessions", "0: all sessions are global."),
     ("unrecoverable_error_count", Kind::Counter, "errors", "0: such an error ends the process."),
-    ("tls_handshake_exceeded", Kind::Counter, "handshakes", "0: TLS is not served yet."),
+    (
+        "tls_handshake_exceeded",
+        Kind::Counter,
+        "handshakes",
+        "0: handshakes have a limit of time, and none of their number.",
+    ),
     ("large_requests_rejected", Kind::Counter, "requests", "0: large requests wait, and are not rejected."),
 ];
 

@@ -21,20 +21,24 @@ pub(super) const METRICS_PROVIDERS: [&str; 3] = [
 ];
 /// The metrics provider that exports over HTTP.
 pub(super) const PROMETHEUS: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
-const DIGEST: &str = "org.apache.zookeeper.server.auth.DigestAuthenticationProvider";
+pub(super) const DIGEST: &str = "org.apache.zookeeper.server.auth.DigestAuthenticationProvider";
 const IP: &str = "org.apache.zookeeper.server.auth.IPAuthenticationProvider";
-/// The one that zkfast has where a key names it.
+pub(super) const ENSEMBLE: &str = "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
+pub(super) const KEY: &str = "org.apache.zookeeper.server.auth.KeyAuthenticationProvider";
 pub(super) const SASL: &str = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
-const AUTH_PROVIDERS: [&str; 6] = [
-    DIGEST,
-    "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider",
-    IP,
-    "org.apache.zookeeper.server.auth.KeyAuthenticationProvider",
-    SASL,
-    "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
-];
-/// Those of them whose schemes zkfast has, always.
-pub(super) const SERVED_AUTH_PROVIDERS: [&str; 2] = [DIGEST, IP];
+pub(super) const X509: &str = "org.apache.zookeeper.server.auth.X509AuthenticationProvider";
+/// Those that authenticate; zkfast has all their schemes.
+pub(super) const AUTH_PROVIDERS: [&str; 6] = [DIGEST, ENSEMBLE, IP, KEY, SASL, X509];
+
+/// True if an `authProvider.*` that counts names `class`. Source: `ProviderRegistry`.
+pub(super) fn has_provider(entries: &Entries, class: &str) -> bool {
+    let counts = |verdict| !matches!(verdict, Verdict::Overridden | Verdict::Unknown);
+    entries.all.iter().any(|entry| {
+        entry.row.is_some_and(|row| row.name == keys::AUTH_PROVIDER)
+            && counts(entry.verdict)
+            && entry.text() == class
+    })
+}
 
 /// Looks at every name of a class. What 3.9.4 does not find in its own packages, it stumbles over; classes of others it may
 /// have found beside it, and zkfast has no use for them.

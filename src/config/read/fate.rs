@@ -67,7 +67,15 @@ fn known(entries: &mut Entries, at: usize, row: &Row) {
         }
         _ if is_without_port => (Severity::Note, "nothing asks for TLS there".to_owned()),
         Fate::Effective => return,
-        Fate::Missing(_) if row.name == keys::AUTH_PROVIDER && text == classes::SASL => return,
+        Fate::Missing(_) if row.name == keys::AUTH_PROVIDER && text == classes::KEY => {
+            let message = "an example of ZooKeeper's, which every client passes that sends 0";
+            return entries.report_at(at, Severity::Warning, message);
+        }
+        Fate::Missing(_)
+            if row.name == keys::AUTH_PROVIDER && classes::AUTH_PROVIDERS.contains(&text.as_str()) =>
+        {
+            return;
+        }
         Fate::RefusedWhenTrue(_) if !is_on => return,
         Fate::Refused(why) | Fate::RefusedWhenTrue(why) => (Severity::Error, why.to_owned()),
         Fate::Moot(why) => (Severity::Note, why.to_owned()),
@@ -110,7 +118,6 @@ fn is_nothing_missed(entries: &Entries, at: usize, row: &Row) -> bool {
     match row.name {
         name if name.starts_with("admin.") && !entries.get(&keys::ADMIN_ENABLED) => true,
         _ if is_of_absent_provider(entries, row) => true,
-        keys::AUTH_PROVIDER => classes::SERVED_AUTH_PROVIDERS.contains(&text),
         _ => row.is_default(text),
     }
 }

@@ -114,7 +114,7 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
         close_session_txn_enabled: entries.get(&keys::CLOSE_SESSION_TXN),
         super_digest: session::super_digest(entries),
         digest_alg: session::digest_alg(entries),
-        digest_auth_enabled: entries.get(&keys::DIGEST_AUTH),
+        schemes: session::schemes(entries),
         enforce_auth_schemes,
         sasl,
         kerberos: sasl::kerberos_of_host(entries),

@@ -17,12 +17,7 @@ pub(super) const SCHEME: &str = "sasl";
 
 /// True if lists may have entries of scheme `sasl`. Source: `ProviderRegistry`.
 pub(super) fn is_scheme(entries: &Entries) -> bool {
-    let counts = |verdict| !matches!(verdict, Verdict::Overridden | Verdict::Unknown);
-    entries.all.iter().any(|entry| {
-        entry.row.is_some_and(|row| row.name == keys::AUTH_PROVIDER)
-            && counts(entry.verdict)
-            && entry.text() == classes::SASL
-    })
+    classes::has_provider(entries, classes::SASL)
 }
 
 /// The JAAS file, if one is named and can be read.

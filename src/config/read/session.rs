@@ -1,11 +1,14 @@
 //! What a session gets: timeouts, and who it may be.
 
-use super::super::keys;
 use super::super::properties::java_trim;
 use super::super::reading::shorten;
+use super::super::{Schemes, keys};
 use super::entries::Entries;
 use super::{classes, sasl, tls};
-use crate::auth::DigestAlgorithm;
+use crate::auth::{DigestAlgorithm, EnsembleNames};
+
+/// A scheme by which a client proves nothing.
+const ENSEMBLE: &str = "ensemble";
 
 /// The tick and the bounds of session timeouts, ms.
 pub(super) struct Timeouts {
@@ -77,16 +80,49 @@ pub(super) fn enforced_schemes(entries: &mut Entries) -> Option<Vec<String>> {
         };
         entries.fault(name, format!("scheme {} is not available (there is {there}){hint}", shorten(scheme)));
     }
+    if schemes.iter().all(|scheme| scheme == ENSEMBLE) {
+        entries.fault(name, "no client could do anything: scheme ensemble proves no id".to_owned());
+    }
     Some(schemes)
 }
 
-/// Schemes that a client may prove an id of.
+/// What keys say of schemes.
+pub(super) fn schemes(entries: &mut Entries) -> Schemes {
+    Schemes {
+        digest: is_digest_scheme(entries),
+        x509: classes::has_provider(entries, classes::X509),
+        key: classes::has_provider(entries, classes::KEY),
+        ensemble: ensemble_names(entries),
+    }
+}
+
+/// Whether scheme digest exists: where it is turned off, a key that names its class turns it on again, as in Java.
+fn is_digest_scheme(entries: &Entries) -> bool {
+    entries.get(&keys::DIGEST_AUTH) || classes::has_provider(entries, classes::DIGEST)
+}
+
+/// The names that the ensemble answers to; `None` if there is no scheme of that name.
+fn ensemble_names(entries: &mut Entries) -> Option<EnsembleNames> {
+    let names = entries.get(&keys::ENSEMBLE_NAMES);
+    if classes::has_provider(entries, classes::ENSEMBLE) {
+        return Some(EnsembleNames::parse(names.as_deref()));
+    }
+    if names.is_some() {
+        let message = format!("does nothing: authProvider.ensemble={} reads it", classes::ENSEMBLE);
+        entries.warn(keys::ENSEMBLE_NAMES.name, message);
+    }
+    None
+}
+
+/// Schemes that are there. A client may prove an id of each but `ensemble`.
 fn available_schemes(entries: &Entries) -> Vec<&'static str> {
     let there = [
-        ("digest", entries.get(&keys::DIGEST_AUTH)),
+        ("digest", is_digest_scheme(entries)),
         ("ip", true),
-        ("x509", tls::serves_clients(entries)),
+        ("x509", tls::serves_clients(entries) || classes::has_provider(entries, classes::X509)),
         (sasl::SCHEME, sasl::is_scheme(entries)),
+        (ENSEMBLE, classes::has_provider(entries, classes::ENSEMBLE)),
+        ("key", classes::has_provider(entries, classes::KEY)),
     ];
     there.into_iter().filter(|(_, is_there)| *is_there).map(|(scheme, _)| scheme).collect()
 }

@@ -4,8 +4,8 @@ use std::io;
 
 use super::super::{DigestAlgorithm, Overrides, Role};
 use super::*;
-use crate::auth::Secret;
 use crate::auth::sasl::{KerberosLogin, Mechanism};
+use crate::auth::{EnsembleNames, Secret};
 use crate::config::QuorumLogin;
 use crate::tree::ExtendedTypes;
 
@@ -74,7 +74,7 @@ fn defaults() {
     assert_eq!((c.container_check_interval_ms, c.container_max_per_minute), (60_000, 10_000));
     assert_eq!(c.container_max_never_used_interval_ms, 0);
     assert_eq!((c.skip_acl, c.extended_types, c.enforce_quota), (false, ExtendedTypes::Off, false));
-    assert_eq!((c.digest_enabled, c.close_session_txn_enabled, c.digest_auth_enabled), (true, true, true));
+    assert_eq!((c.digest_enabled, c.close_session_txn_enabled, c.schemes.digest), (true, true, true));
     assert_eq!((c.standalone_enabled, c.reconfig_enabled), (true, false));
     assert_eq!((c.super_digest, c.digest_alg, c.enforce_auth_schemes), (None, DigestAlgorithm::Sha1, None));
     assert_eq!((c.client_port_address, c.client_port_listen_backlog, c.cores), (None, None, None));
@@ -291,7 +291,9 @@ fn without_effect() {
         ["zoo.cfg:3: forceSync: every acknowledged write is on disk: forceSync=no is ignored"]
     );
     let keys = "authProvider.1=org.apache.zookeeper.server.auth.KeyAuthenticationProvider\n";
-    assert!(said(&with(keys), Severity::Warning)[0].contains("sasl where a key names its class"));
+    let loaded = with(keys);
+    assert!(loaded.config.schemes.key && !ok("").schemes.key);
+    assert!(said(&loaded, Severity::Warning)[0].contains("which every client passes that sends 0"));
     for on in ["true", "false"] {
         assert_eq!(said(&with(&format!("audit.enable={on}\n")), Severity::Warning), Vec::<String>::new());
     }
@@ -715,6 +717,42 @@ impl Loader for WithJaas<'_> {
     fn is_file(&self, path: &str) -> bool {
         self.read(path).is_ok()
     }
+}
+
+/// The names of an ensemble count where a key names the class that reads them; the scheme proves nothing, so that it cannot
+/// be the only one that counts.
+#[test]
+fn ensemble_names() {
+    let provider = "authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider\n";
+    let names = "ensembleAuthName=blue, green\n";
+    assert_eq!(ok(provider).schemes.ensemble, Some(EnsembleNames::default()));
+    let both = ok(&format!("{provider}{names}"));
+    assert_eq!(both.schemes.ensemble, Some(EnsembleNames::parse(Some("blue, green"))));
+    let alone = with(names);
+    assert_eq!(alone.config.schemes.ensemble, None);
+    assert!(said(&alone, Severity::Warning)[0].contains("does nothing: authProvider.ensemble=org."));
+    let enforced =
+        |schemes: &str| format!("{provider}enforce.auth.enabled=true\nenforce.auth.schemes={schemes}\n");
+    assert!(
+        refused(&enforced("ensemble")).contains("no client could do anything: scheme ensemble proves no id")
+    );
+    ok(&enforced("ensemble,digest"));
+    assert!(
+        refused("enforce.auth.enabled=true\nenforce.auth.schemes=key\n")
+            .contains("scheme \"key\" is not available")
+    );
+}
+
+/// A scheme that is always there, or is turned off, is there again where its class is named.
+#[test]
+fn schemes_by_class() {
+    let class = |name: &str| {
+        format!("authProvider.1=org.apache.zookeeper.server.auth.{name}AuthenticationProvider\n")
+    };
+    let off = "DigestAuthenticationProvider.enabled=false\n";
+    assert!(!with(off).config.schemes.digest);
+    assert!(with(&format!("{off}{}", class("Digest"))).config.schemes.digest);
+    assert!(ok(&class("X509")).schemes.x509 && !ok("").schemes.x509);
 }
 
 const SASL: &str = "authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";

@@ -109,6 +109,13 @@ pub(super) fn clients(entries: &mut Entries) -> Option<TlsConfig> {
         let message = format!("{} is not x509, the only one that checks certificates", shorten(&provider));
         entries.fault(keys::SSL_AUTH_PROVIDER.name, message);
     }
+    let checks_addresses =
+        entries.get(CLIENTS.hostname_verification) && entries.get(CLIENTS.client_hostname_verification);
+    if checks_addresses && entries.get(&keys::SSL_REVERSE_DNS) {
+        let message = "no name is looked up for a client's address, so clients whose certificates have only names would be \
+                       turned away: let certificates name addresses, or set ssl.clientHostnameVerification=false";
+        entries.fault(keys::SSL_REVERSE_DNS.name, message.to_owned());
+    }
     let is_port = entries.is_given(&keys::SECURE_CLIENT_PORT);
     let asks = if is_port { keys::SECURE_CLIENT_PORT.name } else { keys::CLIENT_PORT_UNIFICATION.name };
     let client_auth = client_auth(entries, CLIENTS.client_auth);

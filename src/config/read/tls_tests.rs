@@ -146,15 +146,25 @@ fn messages() {
     );
 }
 
+/// No name is looked up for a client's address: where one would have to be, the server does not start.
+#[test]
+fn reverse_names() {
+    let both = "ssl.allowReverseDnsLookup=true\nssl.clientHostnameVerification=true\n";
+    let why = "ssl.allowReverseDnsLookup: no name is looked up for a client's address, so clients whose certificates have only \
+               names would be turned away: let certificates name addresses, or set ssl.clientHostnameVerification=false";
+    assert_eq!(refused(&format!("{STORES}{both}")), format!("zoo.cfg:6: {why}"));
+}
+
 /// What is left out, or is said in another way than Java's, is a warning.
 #[test]
 fn missed() {
-    for (lines, expected) in [
-        ("ssl.enabledProtocols=TLSv1.1,TLSv1.2\n", "TLSv1.1 is not served: there are TLSv1.2 and TLSv1.3"),
-        ("ssl.allowReverseDnsLookup=true\n", "no name is looked up"),
-    ] {
+    for (lines, expected) in
+        [("ssl.enabledProtocols=TLSv1.1,TLSv1.2\n", "TLSv1.1 is not served: there are TLSv1.2 and TLSv1.3")]
+    {
         let warnings = warnings(&format!("{STORES}{lines}"));
         assert!(warnings.iter().any(|line| line.contains(expected)), "{lines:?}: {warnings:?}");
     }
-    assert_eq!(warnings(&format!("{STORES}ssl.sslProvider=OPENSSL\nssl.crl=false\n")), [""; 0]);
+    for quiet in ["ssl.sslProvider=OPENSSL\nssl.crl=false\n", "ssl.allowReverseDnsLookup=true\n"] {
+        assert_eq!(warnings(&format!("{STORES}{quiet}")), [""; 0]);
+    }
 }

@@ -3,7 +3,7 @@
 use super::net::{Got, Net, put_create_acl, request, set};
 use crate::auth::sasl::digest_md5::{Client, Service};
 use crate::auth::sasl::{Failure, Mechanism, SaslPolicy};
-use crate::auth::{Policy, Secret};
+use crate::auth::{EnsembleNames, Policy, Secret};
 use crate::proto::acl::RawAcl;
 use crate::proto::{Acl, ErrorCode, Id, JuteWrite, OpCode, Perms, Reader};
 use crate::replica::CloseReason;
@@ -46,6 +46,30 @@ fn auth_and_acls() {
     assert_eq!(net.call(b, packet("nonsense")).brief(), "-4:-115");
     assert!(matches!(net.clients[b].closed, Some(CloseReason::Auth(_))));
     net.check_replay();
+}
+
+/// A client that means another ensemble gets no answer, for an error would end its session; the others are counted.
+#[test]
+fn ensemble_names() {
+    let ensemble = Some(EnsembleNames::parse(Some("blue")));
+    let mut net = Net::with_policy(Policy { ensemble, ..Policy::default() });
+    let (a, b) = (net.connect(0), net.connect(0));
+    let packet = |name: &'static str| {
+        request(-4, OpCode::AUTH, move |out| {
+            out.put_i32(0);
+            out.put_string(b"ensemble");
+            out.put_buffer(Some(name.as_bytes()));
+        })
+    };
+    for name in ["blue", ""] {
+        assert_eq!(net.call(a, packet(name)).brief(), "-4:0");
+    }
+    net.send(b, &packet("red"));
+    net.run_until_idle();
+    let name = "red".to_owned();
+    assert_eq!(net.clients[b].closed, Some(CloseReason::OtherEnsemble { name }));
+    assert_eq!(net.got(b).len(), 0);
+    net.ok(a, set(1, "/", b"", -1));
 }
 
 /// A token is answered with null, as by a 3.9 without a login configuration; a client that never stops

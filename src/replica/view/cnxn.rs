@@ -76,6 +76,11 @@ pub enum CloseReason {
         /// What was wrong.
         failure: Failure,
     },
+    /// The client means another ensemble.
+    OtherEnsemble {
+        /// The beginning of its name.
+        name: String,
+    },
     /// No connect request within the time for one.
     Sessionless {
         /// `zookeeper.nio.sessionlessCnxnTimeout`.
@@ -109,6 +114,7 @@ impl CloseReason {
             Self::NotServing => "not serving",
             Self::Auth(_) => "authentication",
             Self::Sasl { .. } => "SASL",
+            Self::OtherEnsemble { .. } => "other ensemble",
             Self::Sessionless { .. } => "no connect request",
             Self::SlowReader { .. } => "slow reader",
         }
@@ -138,6 +144,9 @@ impl fmt::Display for CloseReason {
             }
             Self::Auth(code) => write!(f, "authentication failed: {code:?}"),
             Self::Sasl { code, failure } => write!(f, "SASL failed: {failure}; the client got {code:?}"),
+            Self::OtherEnsemble { name } => {
+                write!(f, "client means ensemble {name:?}, which ensembleAuthName does not list")
+            }
             Self::Sessionless { timeout_ms } => {
                 write!(f, "no connect request within nio.sessionlessCnxnTimeout={timeout_ms} ms")
             }

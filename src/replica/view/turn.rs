@@ -11,6 +11,7 @@ use super::traces::HEAVY_WORK;
 use crate::admin::{self, FourLetterWord};
 use crate::auth::sasl::digest_md5::Service;
 use crate::auth::sasl::{Failure, Means, SaslPolicy, Step};
+use crate::auth::{EnsembleCheck, EnsembleNames, ensemble, key};
 use crate::proto::reply::{MultiHeader, ReplyHeader, put_reply, put_status};
 use crate::proto::request::{AuthPacket, WatchCursor, read_multi};
 use crate::proto::{
@@ -46,6 +47,9 @@ const DEFERRED_BEFORE_WRITE_MAX: usize = 16;
 
 /// Tokens of an authentication that never succeeds which are answered.
 const SASL_TOKENS_MAX: u32 = 8;
+
+/// Characters of an ensemble's name that a client sent which the log shows.
+const ENSEMBLE_NAME_SHOWN_CHARS_MAX: usize = 64;
 
 /// Work to check the answer to a challenge: half a dozen hashes.
 const SASL_WORK: usize = 4 * REQUEST_WORK;
@@ -366,14 +370,39 @@ impl Turn<'_> {
         let Ok(packet) = AuthPacket::read(&mut Reader::new(body)) else {
             return self.cnxn.close(CloseReason::Malformed("auth packet"));
         };
-        self.begin_answer();
-        let address = ip_text(self.cnxn.peer.ip());
-        let Ok(earned) = self.data.policy.authenticate(packet.scheme, packet.auth, &address) else {
-            return self.fail_authentication(xid);
+        let policy = self.data.policy.clone();
+        if let (Some(ensemble::SCHEME), Some(names)) = (packet.scheme, &policy.ensemble) {
+            return self.check_ensemble(xid, names, packet.auth);
+        }
+        let earned = match packet.scheme {
+            Some(key::SCHEME) if policy.key_enabled => {
+                let tree = &self.data.tree;
+                let znode = tree.find(key::PATH).map(|index| tree.body(index));
+                key::id(znode.and_then(|body| body.data()), packet.auth).map(|id| vec![id])
+            }
+            scheme => policy.authenticate(scheme, packet.auth, &ip_text(self.cnxn.peer.ip())),
         };
-        if !self.earn(earned) {
+        self.begin_answer();
+        if !earned.is_ok_and(|earned| self.earn(earned)) {
             return self.fail_authentication(xid);
         }
+        put_status(&mut self.cnxn.out, xid, 0, ErrorCode::Ok);
+    }
+
+    /// Takes the name of the ensemble that the client means, and ends the connection where it is another one.
+    fn check_ensemble(&mut self, xid: i32, names: &EnsembleNames, auth: Option<&[u8]>) {
+        let counters = &mut self.tally.metrics.counters;
+        match names.check(auth) {
+            EnsembleCheck::Skipped => counters.ensemble_auth_skip += 1,
+            EnsembleCheck::Matched => counters.ensemble_auth_success += 1,
+            EnsembleCheck::Other => {
+                counters.ensemble_auth_fail += 1;
+                let name = String::from_utf8_lossy(auth.unwrap_or_default());
+                let name = name.chars().take(ENSEMBLE_NAME_SHOWN_CHARS_MAX).collect();
+                return self.cnxn.close(CloseReason::OtherEnsemble { name });
+            }
+        }
+        self.begin_answer();
         put_status(&mut self.cnxn.out, xid, 0, ErrorCode::Ok);
     }
 

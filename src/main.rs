@@ -284,8 +284,11 @@ impl Loader for Files {
     }
 
     fn is_private(&self, path: &str) -> bool {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 == 0)
+        use std::os::unix::fs::MetadataExt;
+        // Kubernetes gives a secret to the pod's group, which is the server's.
+        let is_own = |gid| gid == rustix::process::getegid().as_raw();
+        let of_others = |gid| if is_own(gid) { 0o037 } else { 0o077 };
+        std::fs::metadata(path).is_ok_and(|file| file.mode() & of_others(file.gid()) == 0)
     }
 
     fn resolve(&self, host: &str) -> io::Result<()> {

@@ -160,7 +160,7 @@ fn store(properties: &Properties, key: &'static str) -> Result<Option<StoreConfi
         }
     })?;
     let password = Password::of(get("passwordPath"), get("password"));
-    Ok(Some(StoreConfig { key, path: PathBuf::from(path), kind, password }))
+    Ok(Some(StoreConfig { key, path: PathBuf::from(path), kind, password, private_key: None }))
 }
 
 fn versions(properties: &Properties) -> Result<TlsVersions, String> {

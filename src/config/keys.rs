@@ -253,6 +253,7 @@ keys! {
     SSL_KEY_STORE: Option<String> = property("ssl.keyStore.location", absent(Kind::Text)).about("File with the server's certificate, what leads from it to its authority, and its private key.");
     SSL_KEY_STORE_PASSWORD: Option<String> = property("ssl.keyStore.password", absent(Kind::Secret)).about("Password of that file.");
     SSL_KEY_STORE_PASSWORD_PATH: Option<String> = property("ssl.keyStore.passwordPath", absent(Kind::Text)).about("File whose first line is that password; it wins.");
+    SSL_PRIVATE_KEY: Option<String> = file("zkfast.ssl.keyStore.keyLocation", absent(Kind::Text)).about("A key of zkfast: file with the private key in PEM, where `ssl.keyStore.location` has the certificates alone (`tls.crt`, `tls.key`).");
     SSL_KEY_STORE_TYPE: Option<String> = property("ssl.keyStore.type", absent(Kind::Text)).default_is("by the file's extension").about("PEM, PKCS12 or JKS.");
     SSL_TRUST_STORE: Option<String> = property("ssl.trustStore.location", absent(Kind::Text)).about("File with the certificates that clients' certificates are checked against.");
     SSL_TRUST_STORE_PASSWORD: Option<String> = property("ssl.trustStore.password", absent(Kind::Secret)).about("Password of that file.");
@@ -277,6 +278,7 @@ keys! {
     QUORUM_KEY_STORE: Option<String> = property("ssl.quorum.keyStore.location", absent(Kind::Text)).about("For connections between servers: file with this server's certificate, what leads from it to its authority, and its private key.");
     QUORUM_KEY_STORE_PASSWORD: Option<String> = property("ssl.quorum.keyStore.password", absent(Kind::Secret)).about("Password of that file.");
     QUORUM_KEY_STORE_PASSWORD_PATH: Option<String> = property("ssl.quorum.keyStore.passwordPath", absent(Kind::Text)).about("File whose first line is that password; it wins.");
+    QUORUM_PRIVATE_KEY: Option<String> = file("zkfast.ssl.quorum.keyStore.keyLocation", absent(Kind::Text)).about("A key of zkfast: file with the private key in PEM, where `ssl.quorum.keyStore.location` has the certificates alone.");
     QUORUM_KEY_STORE_TYPE: Option<String> = property("ssl.quorum.keyStore.type", absent(Kind::Text)).default_is("by the file's extension").about("PEM, PKCS12 or JKS.");
     QUORUM_TRUST_STORE: Option<String> = property("ssl.quorum.trustStore.location", absent(Kind::Text)).about("File with the certificates that other servers' certificates are checked against.");
     QUORUM_TRUST_STORE_PASSWORD: Option<String> = property("ssl.quorum.trustStore.password", absent(Kind::Secret)).about("Password of that file.");

@@ -89,6 +89,8 @@ pub struct StoreConfig {
     pub kind: StoreKind,
     /// Its password.
     pub password: Password,
+    /// Of a key store in PEM: the file with the private key, where that is not in the store itself, and the key that names it.
+    pub private_key: Option<(&'static str, PathBuf)>,
 }
 
 /// Whether a server asks for a client's certificate. Source: `X509Util.ClientAuth`.

@@ -19,7 +19,8 @@ fn files(store: &StoreConfig) -> impl Iterator<Item = &Path> {
         Password::InFile(path) => Some(path.as_path()),
         Password::Given(_) => None,
     };
-    std::iter::once(store.path.as_path()).chain(password)
+    let private_key = store.private_key.as_ref().map(|(_, path)| path.as_path());
+    std::iter::once(store.path.as_path()).chain(password).chain(private_key)
 }
 
 fn stamp(path: &Path) -> Stamp {

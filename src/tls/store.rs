@@ -7,7 +7,7 @@ use base64::prelude::{BASE64_STANDARD as BASE64, Engine};
 use p12_keystore::{CertificateBag, Pkcs12Archive};
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -19,7 +19,10 @@ const STORE_BYTES_MAX: u64 = 16 << 20;
 /// # Errors
 /// Names the key of the configuration, the file, and what is wrong.
 pub fn key_store(config: &StoreConfig) -> Result<Identity, String> {
-    warn_if_shared(config.key, &config.path);
+    match &config.private_key {
+        Some((key, path)) => warn_if_shared(key, path),
+        None => warn_if_shared(config.key, &config.path),
+    }
     let first = read(config)?.identities.into_iter().next();
     first.ok_or_else(|| at(config, "it has no private key with a certificate"))
 }
@@ -46,7 +49,9 @@ fn warn_if_shared(key: &str, path: &Path) {
     // One that cannot be seen cannot be read either, which is an error of its own.
     let Ok(file) = std::fs::metadata(path) else { return };
     let mode = file.permissions().mode() & 0o7777;
-    if mode & 0o044 != 0 {
+    // Kubernetes gives a secret to the pod's group, which is the server's.
+    let of_others = if file.gid() == rustix::process::getegid().as_raw() { 0o004 } else { 0o044 };
+    if mode & of_others != 0 {
         log::warn!(target: "tls", "a secret that others may read: key={key} path={} mode={mode:04o} remedy={:?}",
             path.display(), "chmod 600, or 640 with a group of the server's alone");
     }
@@ -59,7 +64,12 @@ fn at(config: &StoreConfig, why: impl std::fmt::Display) -> String {
 
 fn read(config: &StoreConfig) -> Result<Contents, String> {
     let password = password(config)?;
-    let bytes = bytes(&config.path).map_err(|why| at(config, why))?;
+    let mut bytes = bytes_of(&config.path).map_err(|why| at(config, why))?;
+    if let Some((key, path)) = &config.private_key {
+        let private_key = bytes_of(path).map_err(|why| format!("{key}: {}: {why}", path.display()))?;
+        // A copy that grows would leave its former bytes behind.
+        bytes = Zeroizing::new([&bytes[..], b"\n", &private_key].concat());
+    }
     let contents = match config.kind {
         StoreKind::Pem => pem(&bytes, password.reveal()),
         StoreKind::Pkcs12 => pkcs12(&bytes, password.reveal()),
@@ -68,7 +78,7 @@ fn read(config: &StoreConfig) -> Result<Contents, String> {
     contents.map_err(|why| at(config, why))
 }
 
-fn bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+fn bytes_of(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
     if length > STORE_BYTES_MAX {
         return Err(format!("it has {length} bytes, and {STORE_BYTES_MAX} are the most"));
@@ -82,7 +92,7 @@ fn password(config: &StoreConfig) -> Result<Secret, String> {
         Password::Given(secret) => Ok(secret.clone()),
         Password::InFile(path) => {
             warn_if_shared(&config.key.replace(".location", ".passwordPath"), path);
-            let text = bytes(path).map_err(|why| {
+            let text = bytes_of(path).map_err(|why| {
                 format!("{}: {}: {why}", config.key.replace(".location", ".passwordPath"), path.display())
             })?;
             let first = text.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
@@ -200,7 +210,7 @@ mod tests {
 
     fn store(kind: StoreKind, path: &Path) -> StoreConfig {
         let password = Password::Given(Secret::new(String::new()));
-        StoreConfig { key: "ssl.keyStore.location", path: path.to_owned(), kind, password }
+        StoreConfig { key: "ssl.keyStore.location", path: path.to_owned(), kind, password, private_key: None }
     }
 
     /// Bytes of any kind are refused in words that name key and file, cut at any place.

@@ -644,6 +644,33 @@ def reload():
         assert serial_of(server.secure) == first_number + 2, "client.certReload=false"
 
 
+def private_key_of_its_own():
+    """Certificate and private key in two files, as cert-manager has them in a secret, and a new pair of them."""
+    certificate, private = FILES.path("tls.crt"), FILES.path("tls.key")
+
+    def place(identity):
+        for path, text in [(certificate, identity.certificate.read_text()), (private, identity.key.read_text())]:
+            new = path.with_suffix(".new")
+            new.write_text(text)
+            new.chmod(0o600)
+            new.rename(path)
+
+    server_names = "DNS:localhost,IP:127.0.0.1"
+    place(FILES.signed("pair-1", "/CN=localhost", FILES.ca, names=server_names))
+    own = {"ssl.keyStore.location": certificate, "ssl.keyStore.type": "PEM", "zkfast.ssl.keyStore.keyLocation": private}
+    with served(COMMAND, **stores() | own) as server:
+        assert word(server.secure, context(FILES.client)) == "imok"
+        first = serial_of(server.secure)
+        place(FILES.signed("pair-2", "/CN=localhost", FILES.ca, names=server_names))
+        support.wait_until(lambda: serial_of(server.secure) != first, ANSWER_SECONDS_MAX, "the new certificate is served")
+        assert word(server.secure, context(FILES.client)) == "imok"
+        assert " mode=0" not in server.reports(), server.reports()
+    line = fails(stores() | own | {"zkfast.ssl.keyStore.keyLocation": FILES.path("no.key")})[-1]
+    assert "zkfast.ssl.keyStore.keyLocation: " in line and "no.key: No such file" in line, line
+    line = fails(stores("jks") | {"zkfast.ssl.keyStore.keyLocation": private})[-1]
+    assert "ssl.keyStore.location is no PEM, and has the private key in it" in line, line
+
+
 def secrets():
     """Passwords are in no log line and no report; a key that others may read is a warning; its end is told."""
     keys = stores("pkcs12-keytool", "jks")
@@ -655,7 +682,7 @@ def secrets():
         "metricsProvider.httpPort": port + 1,
     }
     store = keys["ssl.keyStore.location"]
-    store.chmod(0o640)
+    store.chmod(0o644)
 
     def page(port, path):
         return urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=ANSWER_SECONDS_MAX).read().decode()
@@ -672,7 +699,7 @@ def secrets():
             assert re.search(r"ssl\.keyStore\.password ?= ?\*\*\*", texts[name]), texts[name]
         warnings = [line for line in texts["log"].splitlines() if " WARN tls: " in line]
         assert len(warnings) == 2, warnings
-        assert f"key=ssl.keyStore.location path={store} mode=0640" in warnings[0], warnings
+        assert f"key=ssl.keyStore.location path={store} mode=0644" in warnings[0], warnings
         # All certificates here are for 30 days.
         assert "certificate expires soon: days=29 " in warnings[1] and "CN=localhost" in warnings[1], warnings
         found = re.search(r"(?m)^zkfast_certificate_expiry_timestamp_seconds (\S+)$", page(port + 1, "metrics"))
@@ -689,7 +716,7 @@ def secrets():
 
 CASES = [
     matrix, subjects, acls, certificates, versions, host_names, one_port, words_over_tls, passwords, kinds_of_keys,
-    refused, reload, secrets,
+    refused, reload, private_key_of_its_own, secrets,
 ]  # fmt: skip
 
 

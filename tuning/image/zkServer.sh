@@ -106,6 +106,9 @@ status() {
   case $port in
     '' | *[!0-9]*)
       echo "Client port not found in $ZOOCFG. Terminating."
+      if grep -q '^[[:space:]]*secureClientPort' "$ZOOCFG" 2>/dev/null; then
+        echo "There is one with TLS: zkfast status --client-configuration FILE asks it."
+      fi
       exit 1 ;;
   esac
   # A server that listens on every address is asked on the loopback address.

@@ -16,6 +16,8 @@ struct StoreKeys {
     kind: &'static Key<Option<String>>,
     password: &'static Key<Option<String>>,
     password_path: &'static Key<Option<String>>,
+    /// Of a key store.
+    private_key: Option<&'static Key<Option<String>>>,
 }
 
 /// The keys of one family.
@@ -39,12 +41,14 @@ static CLIENTS: Family = Family {
         kind: &keys::SSL_KEY_STORE_TYPE,
         password: &keys::SSL_KEY_STORE_PASSWORD,
         password_path: &keys::SSL_KEY_STORE_PASSWORD_PATH,
+        private_key: Some(&keys::SSL_PRIVATE_KEY),
     },
     trust_store: StoreKeys {
         location: &keys::SSL_TRUST_STORE,
         kind: &keys::SSL_TRUST_STORE_TYPE,
         password: &keys::SSL_TRUST_STORE_PASSWORD,
         password_path: &keys::SSL_TRUST_STORE_PASSWORD_PATH,
+        private_key: None,
     },
     client_auth: &keys::SSL_CLIENT_AUTH,
     protocol: &keys::SSL_PROTOCOL,
@@ -62,12 +66,14 @@ static SERVERS: Family = Family {
         kind: &keys::QUORUM_KEY_STORE_TYPE,
         password: &keys::QUORUM_KEY_STORE_PASSWORD,
         password_path: &keys::QUORUM_KEY_STORE_PASSWORD_PATH,
+        private_key: Some(&keys::QUORUM_PRIVATE_KEY),
     },
     trust_store: StoreKeys {
         location: &keys::QUORUM_TRUST_STORE,
         kind: &keys::QUORUM_TRUST_STORE_TYPE,
         password: &keys::QUORUM_TRUST_STORE_PASSWORD,
         password_path: &keys::QUORUM_TRUST_STORE_PASSWORD_PATH,
+        private_key: None,
     },
     client_auth: &keys::QUORUM_CLIENT_AUTH,
     protocol: &keys::QUORUM_PROTOCOL,
@@ -204,7 +210,24 @@ fn store(entries: &mut Entries, keys: &StoreKeys) -> Option<StoreConfig> {
     }
     let (password_path, password) = (entries.get(keys.password_path), entries.get(keys.password));
     let password = Password::of(password_path.as_deref(), password.as_deref());
-    Some(StoreConfig { key: keys.location.name, path: PathBuf::from(path), kind: kind.ok()?, password })
+    let kind = kind.ok()?;
+    let private_key = private_key(entries, keys, kind);
+    Some(StoreConfig { key: keys.location.name, path: PathBuf::from(path), kind, password, private_key })
+}
+
+/// The file with a store's private key, where that is one of its own.
+fn private_key(
+    entries: &mut Entries,
+    keys: &StoreKeys,
+    kind: StoreKind,
+) -> Option<(&'static str, PathBuf)> {
+    let key = keys.private_key?;
+    let path = entries.get(key)?;
+    if kind != StoreKind::Pem {
+        let message = format!("{} is no PEM, and has the private key in it", keys.location.name);
+        entries.fault(key.name, message);
+    }
+    Some((key.name, PathBuf::from(path)))
 }
 
 fn client_auth(entries: &mut Entries, key: &Key<String>) -> ClientAuth {

@@ -94,6 +94,8 @@ macro_rules! page {
             "[wire]: self::wire\n",
             "[words]: self::four_letter_words\n",
             "[between]: self::wire#between-servers\n",
+            "[dependencies]: self::dependencies\n",
+            "[threat-model]: self::threat_model\n",
             "[damage]: self::ensemble#damaged-data\n",
             "[digests]: self::wal#digests\n",
             "[engines]: self::benchmarks#engines\n",
@@ -182,6 +184,12 @@ pub mod docs {
 
     #[doc = page!("docs/security.md")]
     pub mod security {}
+
+    #[doc = page!("docs/threat-model.md")]
+    pub mod threat_model {}
+
+    #[doc = page!("docs/dependencies.md")]
+    pub mod dependencies {}
 
     #[doc = page!("docs/sasl.md")]
     pub mod sasl {}

@@ -214,6 +214,7 @@ keys! {
     AUDIT_ENABLED: bool = property("audit.enable", prop_bool(false)).about("Audit log: lines of target `audit` in the log.");
     _ = property("audit.impl.class", absent(Kind::Text)).default_is("a log file").moot("the audit log is written to the log, whatever it says").about("Java class of the audit log.");
     SLOW_REQUEST_MS: u32 = file("zkfast.slowRequestThresholdMs", int(1000)).not_negative().about("A key of zkfast: a request that takes as long is logged, and listed by the command `slow_requests`, ms; 0 is off.");
+    ALLOW_CORE_DUMPS: bool = file("zkfast.allowCoreDumps", prop_bool(false)).about("A key of zkfast: a server with TLS or a JAAS file leaves core dumps, too. They have its private keys and passwords in them.");
     TRACE_ONE_IN: u32 = file("zkfast.traceOneIn", int(0)).not_negative().about("A key of zkfast: one of so many requests is listed there as well, however long it took; 0 is off.");
     _ = property("messageTracker.Enabled", prop_bool(false)).moot("a debugging aid of the Java server").about("Keep the last messages of peers for the log.");
     _ = property("messageTracker.BufferSize", prop_int(10)).moot("a debugging aid of the Java server").about("How many.");

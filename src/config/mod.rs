@@ -376,6 +376,8 @@ pub struct Config {
     pub slow_request_ms: u32,
     /// `zkfast.traceOneIn`; 0 is off
     pub trace_one_in: u32,
+    /// The server holds private keys or passwords, and `zkfast.allowCoreDumps` is not true: the process leaves no core dump
+    pub core_dumps_off: bool,
     /// `--cores`: the CPU of each shard; `None` leaves number and places to the shell
     pub cores: Option<Vec<usize>>,
     /// `--engine`; `None` leaves it to the shell, which knows the kernel

@@ -72,6 +72,22 @@ pub fn check(config: &Config, views: usize) -> Result<u32, String> {
     Ok(u32::try_from(connections).unwrap_or(u32::MAX))
 }
 
+/// Keeps private keys and passwords out of core dumps: a limit of 1 byte, with which the kernel writes no file and, unlike
+/// with 0, gives none to the program of `core_pattern` either. `PR_SET_DUMPABLE` would do so as well, but would give `/proc/PID`
+/// to root, where monitoring and this process itself read. Source: `do_coredump`, Linux.
+pub fn leave_no_core_dump() {
+    let hard = Resource::CORE.get().map_or(u64::MAX, |(_, hard)| hard);
+    match Resource::CORE.set(1, hard) {
+        Ok(()) => {
+            log::info!(target: "server", "core dumps: off why={}", Text("private keys or passwords are configured"))
+        }
+        Err(error) => {
+            log::warn!(target: "server", "core dumps may be left, with keys and passwords: error={} do={}",
+            Text(&error.to_string()), Text("set the hard limit to 1 at least (ulimit -Hc, LimitCORE=), or core_pattern to a file"))
+        }
+    }
+}
+
 /// What to do where io_uring fails with `error`.
 pub fn io_uring_remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw_os_error) {

@@ -120,6 +120,9 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
 /// What precedes everything that may fail.
 fn prepare(config: &Config) {
     end_on_panic();
+    if config.core_dumps_off {
+        preflight::leave_no_core_dump();
+    }
     audit::begin(config.audit_enabled);
     helper::remember_cores();
 }

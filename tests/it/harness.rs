@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -186,6 +186,7 @@ pub struct Server {
     address: SocketAddr,
     child: Option<Child>,
     descriptors: Option<u32>,
+    has_core_dumps: bool,
     cores: &'static str,
     arguments: &'static [&'static str],
     environment: Vec<(&'static str, String)>,
@@ -223,6 +224,7 @@ impl Server {
             address,
             child: None,
             descriptors: None,
+            has_core_dumps: false,
             cores: "0,1",
             arguments: &[],
             environment,
@@ -265,6 +267,18 @@ impl Server {
     /// Limits the file descriptors of the next start.
     pub fn limit_descriptors(&mut self, descriptors: u32) {
         self.descriptors = Some(descriptors);
+    }
+
+    /// Raises the limit of core dumps for the next starts.
+    pub fn allow_core_dumps(&mut self) {
+        self.has_core_dumps = true;
+    }
+
+    /// Ends the process as a failed assertion of C would.
+    pub fn abort(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("a running server");
+        kill_process(Pid::from_child(&child), Signal::ABORT).expect("a signal");
+        child.wait().expect("the state of a child")
     }
 
     /// Starts the process on the data directory as it is, where it must fail, and gives its exit status.
@@ -312,11 +326,14 @@ impl Server {
         let config = self.directory.path().join("zoo.cfg");
         match self.kind {
             Kind::Zkfast => {
-                let mut command = match self.descriptors {
-                    None => Command::new(zkfast_binary()),
-                    Some(descriptors) => {
+                let descriptors = self.descriptors.map(|descriptors| format!("ulimit -n {descriptors}"));
+                let cores = self.has_core_dumps.then(|| "ulimit -S -c \"$(ulimit -H -c)\"".to_owned());
+                let limits: Vec<String> = descriptors.into_iter().chain(cores).collect();
+                let mut command = match limits.as_slice() {
+                    [] => Command::new(zkfast_binary()),
+                    limits => {
                         let mut shell = Command::new("sh");
-                        shell.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);
+                        shell.args(["-c", &format!("{} && exec \"$0\" \"$@\"", limits.join(" && "))]);
                         shell.arg(zkfast_binary());
                         shell
                     }

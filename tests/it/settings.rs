@@ -2,6 +2,7 @@
 
 use crate::harness::{ANSWER_TIMEOUT, Kind, Server, alone};
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use zkfast::client::net::{Connect, Connection};
 use zkfast::client::{Incoming, Request};
 use zkfast::proto::{Acl, OpCode};
@@ -22,6 +23,34 @@ fn create(connection: &mut Connection, path: &str) -> i32 {
 fn exists(server: &Server, path: &str) -> bool {
     let exists = Request::Exists { path: path.as_bytes().to_vec(), watch: false };
     client(server).call(&exists, &mut Vec::new()).expect("an answer").header.err == 0
+}
+
+/// A server that holds passwords leaves no core dump, where a server without them, and one that is told to, does.
+#[test]
+fn no_core_dump_with_secrets() {
+    let _alone = alone();
+    let mut server = Server::new(Kind::Zkfast, &[]);
+    let jaas = server.directory().join("jaas.conf");
+    let module = "org.apache.zookeeper.server.auth.DigestLoginModule";
+    fs::write(&jaas, format!("Server {{ {module} required user_bob=\"secret\"; }};\n")).expect("a JAAS file");
+    server.allow_core_dumps();
+    let left = |server: &mut Server| {
+        server.start_again();
+        let process = server.process();
+        let limits = fs::read_to_string(format!("/proc/{process}/limits")).expect("its limits");
+        let limit =
+            limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line").to_owned();
+        (server.abort().core_dumped(), limit.split_whitespace().nth(4).map(str::to_owned))
+    };
+    let host_dumps = left(&mut server).0;
+    server.set("java.security.auth.login.config", &jaas.display().to_string());
+    assert_eq!(left(&mut server), (false, Some("1".to_owned())));
+    assert!(server.output().contains("core dumps: off"), "{}", server.output());
+    server.set("zkfast.allowCoreDumps", "true");
+    assert_eq!(left(&mut server).0, host_dumps, "a host that has core dumps has one of this server");
+    if !host_dumps {
+        println!("this host leaves no core dump of any process: only the limit was seen");
+    }
 }
 
 /// A server whose `dataLogDir` has changed does not start without its log, although no snapshot shows that a log

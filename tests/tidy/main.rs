@@ -5,6 +5,7 @@
 mod circles;
 mod debts;
 mod dialect;
+mod pages;
 mod repository;
 mod rust;
 mod sizes;

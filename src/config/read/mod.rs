@@ -128,6 +128,7 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
         audit_enabled: entries.get(&keys::AUDIT_ENABLED),
         slow_request_ms: entries.get(&keys::SLOW_REQUEST_MS),
         trace_one_in: entries.get(&keys::TRACE_ONE_IN),
+        core_dumps_off: server::core_dumps_off(entries),
         cores,
         engine,
         quorum,
@@ -138,6 +139,5 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
     member::take_own_line(entries, &mut config, lines);
     server::check_client_port(entries, &config, lines, loader);
     member::check(entries, &config, lines);
-    session::check_acls(entries);
     config
 }

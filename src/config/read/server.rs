@@ -186,3 +186,11 @@ fn without_brackets(host: &str) -> &str {
 pub(super) fn is_ip(host: &str) -> bool {
     host.parse::<core::net::IpAddr>().is_ok()
 }
+
+/// Whether the process must leave no core dump: it holds private keys or passwords.
+pub(super) fn core_dumps_off(entries: &Entries) -> bool {
+    let holds_secrets = entries.is_given(&keys::JAAS_FILE)
+        || tls::serves_clients(entries)
+        || tls::takes_quorum_stores(entries);
+    holds_secrets && !entries.get(&keys::ALLOW_CORE_DUMPS)
+}

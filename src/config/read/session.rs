@@ -88,6 +88,7 @@ pub(super) fn enforced_schemes(entries: &mut Entries) -> Option<Vec<String>> {
 
 /// What keys say of schemes.
 pub(super) fn schemes(entries: &mut Entries) -> Schemes {
+    check_acls(entries);
     Schemes {
         digest: is_digest_scheme(entries),
         x509: classes::has_provider(entries, classes::X509),
@@ -128,7 +129,7 @@ fn available_schemes(entries: &Entries) -> Vec<&'static str> {
 }
 
 /// Warns where ACLs protect nothing.
-pub(super) fn check_acls(entries: &mut Entries) {
+fn check_acls(entries: &mut Entries) {
     if entries.get(&keys::SKIP_ACL) {
         let message = "every client may read, change and delete everything";
         entries.warn(keys::SKIP_ACL.name, message);

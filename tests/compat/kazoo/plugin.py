@@ -1,18 +1,18 @@
 """A pytest plugin that runs kazoo's own tests with the server under test, and writes one line per result.
 
 kazoo.testing writes a zoo.cfg and starts `java ... QuorumPeerMain ZOO.CFG`. This plugin starts the command in
-ZKFAST_KAZOO_SERVER (JSON, a list of words with `{config}`) instead, after two changes to the zoo.cfg: it adds what kazoo
-gives as -D flags, and removes keys of features that zkfast does not have yet.
+ZKFAST_KAZOO_SERVER (JSON, a list of words with `{config}`) instead, after one change to the zoo.cfg: it adds what kazoo
+gives as -D flags. The certificates that kazoo makes are of version 3 here.
 """
 
 import json
 import os
-import re
 import signal
 import subprocess
 import time
 import types
 
+import OpenSSL
 from kazoo.testing import common
 
 SERVER = json.loads(os.environ["ZKFAST_KAZOO_SERVER"])
@@ -22,8 +22,6 @@ RESULTS = open(os.environ["ZKFAST_KAZOO_RESULTS"], "a", buffering=1)
 
 YOUNG_SECONDS = 10
 
-# TLS: its keys name key stores, and a server must not ignore these.
-DROPPED = re.compile(r"secureClientPort|serverCnxnFactory|ssl\.")
 # The JAAS file, which servers take as a JVM flag only: zkfast and Java each from their own variable.
 LOGIN = "-Djava.security.auth.login.config="
 
@@ -32,7 +30,7 @@ def start(args):
     """Stands in for subprocess.Popen in kazoo.testing.common."""
     config = args[-1]
     with open(config) as file:
-        lines = [line for line in file.read().splitlines() if line and not DROPPED.match(line)]
+        lines = [line for line in file.read().splitlines() if line]
     for flag in args:
         if flag.startswith("-Dzookeeper.") and not flag.startswith(("-Dzookeeper.log.", "-Dzookeeper.root.")):
             lines.append(flag.removeprefix("-Dzookeeper."))
@@ -52,6 +50,23 @@ def start(args):
 
 
 common.subprocess = types.SimpleNamespace(Popen=start)
+
+
+class Crypto:
+    """Stands in for OpenSSL.crypto in kazoo.testing.common: kazoo leaves its certificates at version 1 of X.509, which zkfast
+    refuses of a client (src/docs/tls.md, what differs from Java)."""
+
+    @staticmethod
+    def X509():
+        made = OpenSSL.crypto.X509()
+        made.set_version(2)
+        return made
+
+    def __getattr__(self, name):
+        return getattr(OpenSSL.crypto, name)
+
+
+common.OpenSSL = types.SimpleNamespace(crypto=Crypto())
 stop_of_kazoo = common.ManagedZooKeeper.stop
 
 

@@ -4,7 +4,8 @@ use super::repository::{exists, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The crates that `Cargo.toml` names for the sake of security.
-const OF_SECURITY: [&str; 6] = ["md-5", "p12-keystore", "rustls", "tokio-rustls", "x509-parser", "zeroize"];
+const OF_SECURITY: [&str; 7] =
+    ["libloading", "md-5", "p12-keystore", "rustls", "tokio-rustls", "x509-parser", "zeroize"];
 
 /// A test that the page on threats names is there.
 #[test]

@@ -216,11 +216,7 @@ fn store(entries: &mut Entries, keys: &StoreKeys) -> Option<StoreConfig> {
 }
 
 /// The file with a store's private key, where that is one of its own.
-fn private_key(
-    entries: &mut Entries,
-    keys: &StoreKeys,
-    kind: StoreKind,
-) -> Option<(&'static str, PathBuf)> {
+fn private_key(entries: &mut Entries, keys: &StoreKeys, kind: StoreKind) -> Option<(&'static str, PathBuf)> {
     let key = keys.private_key?;
     let path = entries.get(key)?;
     if kind != StoreKind::Pem {

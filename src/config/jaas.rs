@@ -125,10 +125,13 @@ pub fn class(modules: &[Module]) -> Result<Class<'_>, String> {
 pub fn kerberos(module: &Module) -> Result<KerberosLogin, &'static str> {
     let option = |option: &str| module.options.get(option).map(|value| value.reveal().to_owned());
     let is_true = |name: &str| option(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let keytab = option("keyTab").map(|path| path.strip_prefix("file:").unwrap_or(&path).to_owned());
+    let path = |path: String| path.strip_prefix("file:").unwrap_or(&path).to_owned();
+    let keytab = option("keyTab").filter(|_| is_true("useKeyTab")).map(path);
     let principal = option("principal").filter(|principal| principal != "*");
-    let ticket_cache = is_true("useTicketCache").then(|| option("ticketCache").unwrap_or_default());
-    if !is_true("useKeyTab") && ticket_cache.is_none() {
+    // Java looks into the cache first. A key gets tickets for the same principal, which do not run out.
+    let wants_cache = is_true("useTicketCache") && keytab.is_none();
+    let ticket_cache = wants_cache.then(|| option("ticketCache").unwrap_or_default());
+    if keytab.is_none() && ticket_cache.is_none() {
         return Err(
             "lacks useKeyTab=true and keyTab=\"FILE\", or useTicketCache=true: a password cannot be typed in",
         );

@@ -307,9 +307,11 @@ keys! {
     ALLOW_SASL_FAILED: bool = property("allowSaslFailedClients", prop_bool(false)).about("Clients whose SASL failed stay, without an id, unless SASL is required of them.");
     USE_FORWARDED_FOR: bool = property("IPAuthenticationProvider.usexforwardedfor", prop_bool(false)).about("Trust X-Forwarded-For over HTTP, for scheme `ip` there.");
     ENSEMBLE_NAMES: Option<String> = property("ensembleAuthName", absent(Kind::Text)).about("Names that this ensemble answers to, by commas: a client that sends another one by scheme `ensemble` is turned away. It wants an `authProvider.*` with EnsembleAuthenticationProvider.");
-    JAAS_FILE: Option<String> = jvm("java.security.auth.login.config", absent(Kind::Text)).about("JAAS file: users and passwords of SASL.");
+    JAAS_FILE: Option<String> = jvm("java.security.auth.login.config", absent(Kind::Text)).about("JAAS file: users of SASL, keytabs of Kerberos.");
     SERVER_SECTION: String = property("sasl.serverconfig", text("Server")).about("Section of the JAAS file for clients.");
     KRB5_CONF: Option<String> = jvm("java.security.krb5.conf", absent(Kind::Text)).default_is("`KRB5_CONFIG`, or /etc/krb5.conf").about("Configuration of Kerberos.");
+    _ = jvm("java.security.krb5.realm", absent(Kind::Text)).missing("krb5.conf names the realm: default_realm").about("Realm, without a krb5.conf.");
+    _ = jvm("java.security.krb5.kdc", absent(Kind::Text)).missing("krb5.conf names the KDC").about("Its KDC.");
     _ = property("kinit", text("/usr/bin/kinit")).moot("tickets in a cache are renewed by what put them there; those of a keytab by the library").about("Path of kinit.");
     REQUIRES_KERBEROS: bool = property("requireKerberosConfig", prop_bool(false)).about("The server does not start where krb5.conf names no default realm.");
     REMOVE_HOST: bool = property("kerberos.removeHostFromPrincipal", prop_bool(false)).about("Ids of scheme sasl have no host.");

@@ -298,7 +298,7 @@ impl Name {
     ///
     /// # Errors
     /// What the library says.
-    fn text(&self) -> Result<String, String> {
+    pub fn text(&self) -> Result<String, String> {
         let mut text = Taken::new(&self.library);
         // SAFETY: the name lives, and `text` takes what the library allocates.
         self.library.call(|gss, minor| unsafe {
@@ -440,7 +440,7 @@ impl SecurityContext {
         if !peer.is_null() {
             self.peer = Some(Name { library: library.clone(), handle: peer });
         }
-        Ok((answer.bytes().to_vec(), status? != CONTINUE_NEEDED))
+        Ok((answer.bytes().to_vec(), status? & CONTINUE_NEEDED == 0))
     }
 
     /// Takes a token of the server `target`, an empty one to begin; gives what it gets, and says whether the context is
@@ -473,7 +473,7 @@ impl SecurityContext {
                 not_taken.2,
             )
         })?;
-        Ok((answer.bytes().to_vec(), status != CONTINUE_NEEDED))
+        Ok((answer.bytes().to_vec(), status & CONTINUE_NEEDED == 0))
     }
 
     /// The client of an established context.

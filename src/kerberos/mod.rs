@@ -47,7 +47,8 @@ impl KerberosError {
 pub struct Kerberos(Arc<Library>);
 
 impl Kerberos {
-    /// Loads it. It reads the configuration `krb5_conf`, or the one that the environment or the host names.
+    /// Loads it, 1.18 or later. It reads the configuration `krb5_conf`, or the one that the environment or the host names. Call
+    /// this before the process has threads that read its environment.
     ///
     /// # Errors
     /// [`KerberosError::Library`] where the host has none.
@@ -63,15 +64,15 @@ impl Kerberos {
         self.0.default_realm()
     }
 
-    /// The keys of a server: its principal must be in the keytab. `replays` is the file of tickets that were shown, which is
-    /// made if it is not there; without one, a ticket may be shown again.
+    /// The keys of a server: its principal must be in the keytab. `replays` is the file of tickets that were shown, which the
+    /// first ticket makes.
     ///
     /// # Errors
     /// [`KerberosError::Gss`] where the keytab cannot be read, or has no key of the principal.
-    pub fn acceptor(&self, login: &KerberosLogin, replays: Option<&Path>) -> Result<Keys, KerberosError> {
+    pub fn acceptor(&self, login: &KerberosLogin, replays: &Path) -> Result<Keys, KerberosError> {
         let principal = login.principal.as_deref();
         let name = principal.map(|principal| self.name(principal)).transpose()?;
-        let replays = replays.map_or_else(|| "none:".to_owned(), |file| format!("file2:{}", file.display()));
+        let replays = format!("file2:{}", replays.display());
         let mut store = vec![("rcache", replays.as_str())];
         store.extend(login.keytab.as_deref().map(|keytab| ("keytab", keytab)));
         let doing = || {
@@ -97,19 +98,18 @@ impl Kerberos {
         let mut store = Vec::new();
         // Tickets of a key are kept in memory: the library gets new ones before they expire.
         let of_keytab = format!("MEMORY:zkfast-{}", login.principal.as_deref().unwrap_or_default());
-        match &login.ticket_cache {
-            Some(cache) if cache.is_empty() => {}
-            Some(cache) => store.push(("ccache", cache.as_str())),
-            None => {
-                store.push(("ccache", of_keytab.as_str()));
-                store.extend(login.keytab.as_deref().map(|keytab| ("client_keytab", keytab)));
-            }
+        match (&login.keytab, &login.ticket_cache) {
+            (Some(keytab), _) => store.extend([("ccache", of_keytab.as_str()), ("client_keytab", keytab)]),
+            (None, Some(cache)) if !cache.is_empty() => store.push(("ccache", cache)),
+            (None, _) => {}
         }
         let doing =
             || format!("a ticket of {}", login.principal.as_deref().unwrap_or("the cache's principal"));
         let credential = Credential::acquire(&self.0, name.as_ref(), Usage::Initiate, &store)
             .map_err(|why| KerberosError::gss(doing())(why))?;
-        let own = credential.principal().map_err(|why| KerberosError::gss(doing())(why))?;
+        // The library forgets why a KDC gave no ticket when it is asked whose the credential is.
+        let own = name.map_or_else(|| credential.principal(), |name| name.text());
+        let own = own.map_err(|why| KerberosError::gss(doing())(why))?;
         let own_realm = own.rsplit_once('@').map_or("", |(_, realm)| realm);
         let target = match service {
             KerberosService::Principal { name, .. } if name.contains('@') => self.name(name),

@@ -19,7 +19,7 @@ use crate::replica::Port;
 use crate::zab::notification::read_hello;
 use log::Level;
 use mio::Waker;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -32,8 +32,12 @@ const ACCEPTED_TIME: Duration = Duration::from_secs(5);
 /// Most accepted connections that have not authenticated yet; [`crowded_out`] says which are closed when there are more.
 pub const STRANGERS_MAX: usize = 64;
 
-/// Tickets that this server asks the KDC for at once. One that does not answer keeps a thread for as long as krb5.conf says.
-const TICKETS_MAX: usize = 16;
+/// How long a ticket is good for an exchange that has not begun: it has the time at which it was made, and servers whose clocks
+/// differ by 5 minutes are to take it.
+const TICKET_TIME: Duration = Duration::from_secs(60);
+
+/// What a connection that was given up had waited for.
+pub const KDC_IS_SILENT: &str = "the KDC has not answered yet";
 
 /// What this server asks of others, and shows to them.
 pub struct Gates {
@@ -43,8 +47,9 @@ pub struct Gates {
     /// What tickets of others are for.
     keys: Option<Arc<dyn Acceptor>>,
     kerberos: Option<Kerberos>,
-    /// One for each ticket that is asked for.
-    asking: Arc<()>,
+    /// Tickets that were asked for and not taken: one for each port of a server, so that a KDC that does not answer keeps
+    /// no more threads than these.
+    tickets: RefCell<BTreeMap<Target, Receiver<(Instant, Ticket)>>>,
     /// What this server says first on election ports.
     hello: Vec<u8>,
     nonce_key: NonceKey,
@@ -65,9 +70,12 @@ enum Side {
     Hello,
     Accepts(Accepts),
     Connects(Connects),
-    /// Was connected to this server; the KDC is asked for a ticket.
-    Ticket(ServerId, Receiver<Ticket>),
+    /// Was connected to this port; the KDC is asked for a ticket.
+    Ticket(Target),
 }
+
+/// A port of a server that this one connects to; true for the election port.
+type Target = (ServerId, bool);
 
 /// An exchange by a ticket, and what to send first.
 type Ticket = Result<(Login, Vec<u8>), Failure>;
@@ -90,7 +98,16 @@ impl Gates {
         kerberos: Option<Kerberos>,
     ) -> Self {
         let nonce_key = NonceKey(random::key());
-        Self { sasl, hosts, keys, kerberos, asking: Arc::default(), hello, nonce_key, nonces: Cell::new(0) }
+        Self {
+            sasl,
+            hosts,
+            keys,
+            kerberos,
+            tickets: RefCell::default(),
+            hello,
+            nonce_key,
+            nonces: Cell::new(0),
+        }
     }
 
     /// What a server says first on election ports.
@@ -121,6 +138,7 @@ impl Gates {
             return None;
         }
         let (port, to, mut first) = (attempt.port, ServerId(attempt.sid), Vec::new());
+        let target = (to, port == Port::Election);
         let side = match &self.sasl.login {
             QuorumLogin::Password(user, password) => {
                 let login = Login::by_password(Service::QUORUM, user.clone(), password.clone());
@@ -129,7 +147,11 @@ impl Gates {
             QuorumLogin::Ticket { login, service, realm } => {
                 let name = QuorumLogin::service_of(service, host_of(&attempt.address));
                 let service = KerberosService::Principal { name, realm: realm.clone() };
-                Side::Ticket(to, self.ask(login.clone(), service, waker.clone()))
+                let ask = || self.ask(login.clone(), service, waker.clone());
+                self.tickets.borrow_mut().entry(target).or_insert_with(ask);
+                // The ticket of an earlier connection may be there, of which no event tells.
+                let _ = waker.wake();
+                Side::Ticket(target)
             }
         };
         Some((Gate { port, before: Vec::new(), side, since: Instant::now() }, first))
@@ -150,30 +172,25 @@ impl Gates {
     }
 
     /// Asks the KDC for a ticket for `service`, on a thread of its own.
-    fn ask(&self, login: KerberosLogin, service: KerberosService, waker: Arc<Waker>) -> Receiver<Ticket> {
+    fn ask(
+        &self,
+        login: KerberosLogin,
+        service: KerberosService,
+        waker: Arc<Waker>,
+    ) -> Receiver<(Instant, Ticket)> {
         let (sender, ticket) = mpsc::channel();
-        let asking = self.asking.clone();
-        // This one and that of the gates count, too.
-        if Arc::strong_count(&asking) - 2 >= TICKETS_MAX {
-            let why = format!("the KDC has not answered {TICKETS_MAX} requests for tickets yet");
-            // Sent to this very thread, which has both ends.
-            let _ = sender.send(Err(Failure::Kerberos(why.into())));
-            let _ = waker.wake();
-            return ticket;
-        }
         let kerberos = self.kerberos.clone().expect("loaded at the start: tickets are configured");
         let refused = sender.clone();
-        let woken = waker.clone();
         let spawned = helper::spawn("zkfast-ticket", move || {
             let said = |why: crate::kerberos::KerberosError| Failure::Kerberos(why.to_string().into());
             let begun = kerberos.initiate(&login, &service).map_err(said);
             let begun = begun.and_then(|(context, own)| Login::by_ticket(context, own));
-            drop(asking);
-            // The connection may have been given up meanwhile.
-            let (_, _) = (sender.send(begun), waker.wake());
+            // The server may have stopped meanwhile.
+            let (_, _) = (sender.send((Instant::now(), begun)), waker.wake());
         });
         if let Err(error) = spawned {
-            let (_, _) = (refused.send(Err(Failure::Kerberos(error.to_string().into()))), woken.wake());
+            // Sent to this very thread, which has both ends.
+            let _ = refused.send((Instant::now(), Err(Failure::Kerberos(error.to_string().into()))));
         }
         ticket
     }
@@ -183,13 +200,21 @@ impl Gates {
     /// # Errors
     /// Why there is no ticket.
     pub fn take_ticket(&self, gate: &mut Gate) -> Result<Option<Vec<u8>>, Failure> {
-        let Side::Ticket(to, ticket) = &gate.side else { return Ok(None) };
-        let login = match ticket.try_recv() {
-            Ok(ticket) => ticket?,
+        let Side::Ticket(target) = gate.side else { return Ok(None) };
+        let failed = |why: &str| Err(Failure::Kerberos(why.into()));
+        let mut tickets = self.tickets.borrow_mut();
+        let Some(ticket) = tickets.get(&target) else { return failed("another connection has the ticket") };
+        let taken = match ticket.try_recv() {
             Err(TryRecvError::Empty) => return Ok(None),
-            Err(TryRecvError::Disconnected) => return Err(Failure::Kerberos("the thread has failed".into())),
+            taken => taken,
         };
-        let (to, mut first) = (*to, Vec::new());
+        tickets.remove(&target);
+        let login = match taken {
+            Ok((made, _)) if made.elapsed() > TICKET_TIME => return failed("the ticket has waited too long"),
+            Ok((_, ticket)) => ticket?,
+            Err(_) => return failed("the thread has failed"),
+        };
+        let (to, mut first) = (target.0, Vec::new());
         gate.side = Side::Connects(self.begin(gate.port, to, login, &mut first));
         Ok(Some(first))
     }
@@ -263,6 +288,11 @@ impl Gate {
     /// True for a connection that was accepted.
     pub fn is_accepted(&self) -> bool {
         !matches!(self.side, Side::Connects(_) | Side::Ticket(..))
+    }
+
+    /// True while the KDC is asked for a ticket.
+    pub fn awaits_ticket(&self) -> bool {
+        matches!(self.side, Side::Ticket(_))
     }
 
     /// True if an accepted connection has taken its time.

@@ -13,7 +13,7 @@ const REPLAYS: &str = "krb5.rcache";
 
 /// Loads the library if `config` has a use for it, or ends the process.
 pub fn load(config: &Config) -> Option<Kerberos> {
-    let kerberos = wanted(config).then(|| library(config)).transpose();
+    let kerberos = wanted(config).map(|key| library(config, key)).transpose();
     kerberos.unwrap_or_else(|(key, why)| exit(EXIT_HOST, format_args!("{key}: {why}")))
 }
 
@@ -24,28 +24,33 @@ pub fn keys(
     data_dir: &Path,
 ) -> Option<Arc<dyn Acceptor>> {
     let login = login(mechanism)?;
-    let keys = kerberos?.acceptor(login, Some(&data_dir.join(REPLAYS)));
+    let keys = kerberos?.acceptor(login, &data_dir.join(REPLAYS));
     let keys = keys.unwrap_or_else(|why| exit(EXIT_USAGE, format_args!("{JAAS}: {why}")));
     Some(Arc::new(keys))
 }
 
 /// Why a start with `config` would find no Kerberos, with the key that wants it.
 pub fn obstacle(config: &Config) -> Option<(&'static str, String)> {
-    if !wanted(config) {
-        return None;
-    }
-    let kerberos = match library(config) {
+    let kerberos = match library(config, wanted(config)?) {
         Ok(kerberos) => kerberos,
         Err(why) => return Some(why),
     };
-    let of_servers = config.quorum_sasl.as_ref().map(|sasl| &sasl.mechanism);
-    let logins = [config.sasl.mechanism.as_ref(), of_servers].into_iter().filter_map(login);
-    let refused = logins.map(|login| kerberos.acceptor(login, None)).find_map(Result::err)?;
+    let servers = config.quorum_sasl.as_ref();
+    let accepting = [config.sasl.mechanism.as_ref(), servers.map(|sasl| &sasl.mechanism)];
+    let own = servers.and_then(|sasl| match &sasl.login {
+        // Only the KDC knows whether a cache is of use.
+        QuorumLogin::Ticket { login, .. } => Some(login).filter(|login| login.keytab.is_some()),
+        QuorumLogin::Password(..) => None,
+    });
+    let logins = accepting.into_iter().filter_map(login).chain(own);
+    let replays = config.data_dir.join(REPLAYS);
+    let refused = logins.map(|login| kerberos.acceptor(login, &replays)).find_map(Result::err)?;
     Some((JAAS, refused.to_string()))
 }
 
 /// The key whose file has the sections of Kerberos.
 const JAAS: &str = "java.security.auth.login.config";
+const REQUIRED: &str = "requireKerberosConfig";
 
 fn login(mechanism: Option<&Mechanism>) -> Option<&KerberosLogin> {
     match mechanism? {
@@ -54,21 +59,25 @@ fn login(mechanism: Option<&Mechanism>) -> Option<&KerberosLogin> {
     }
 }
 
-fn wanted(config: &Config) -> bool {
+/// The key that wants the library.
+fn wanted(config: &Config) -> Option<&'static str> {
     let between_servers =
         config.quorum_sasl.as_ref().is_some_and(|QuorumSasl { mechanism, login: own, .. }| {
             login(Some(mechanism)).is_some() || matches!(own, QuorumLogin::Ticket { .. })
         });
-    login(config.sasl.mechanism.as_ref()).is_some() || between_servers || config.kerberos.is_required
+    match login(config.sasl.mechanism.as_ref()).is_some() || between_servers {
+        true => Some(JAAS),
+        false => config.kerberos.is_required.then_some(REQUIRED),
+    }
 }
 
 /// The library, with a default realm where one is wanted.
-fn library(config: &Config) -> Result<Kerberos, (&'static str, String)> {
-    let said = |why: KerberosError| (JAAS, why.to_string());
+fn library(config: &Config, key: &'static str) -> Result<Kerberos, (&'static str, String)> {
+    let said = |why: KerberosError| (key, why.to_string());
     let kerberos = Kerberos::load(config.kerberos.krb5_conf.as_deref()).map_err(said)?;
     if config.kerberos.is_required && kerberos.default_realm().is_none() {
         let why = "true, and krb5.conf names no default_realm".to_owned();
-        return Err(("requireKerberosConfig", why));
+        return Err((REQUIRED, why));
     }
     Ok(kerberos)
 }

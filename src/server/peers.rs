@@ -684,6 +684,11 @@ impl Peers {
     pub fn close(&mut self, id: LinkId) {
         let mut attempt = self.dialing.remove(&id).map(|dialing| dialing.attempt);
         if let Some(mut link) = self.tokens.remove(&id).and_then(|token| self.links.remove(&token)) {
+            if link.gate.as_ref().is_some_and(Gate::awaits_ticket)
+                && let Some(attempt) = link.attempt.take()
+            {
+                self.reach.failed(&attempt, &gate::KDC_IS_SILENT);
+            }
             attempt = attempt.or(link.attempt.take());
             link.stream.end();
             // What is left of it goes with the descriptor.
@@ -783,8 +788,14 @@ impl Peers {
     pub fn receive(&mut self, replica: &mut Replica, now: Now) -> bool {
         let (mut lost, mut more) = (Vec::new(), false);
         let Self { links, gates, scratch, reach, happened, .. } = self;
+        let begun = Instant::now();
         for link in links.values_mut().filter(|link| link.readable && link.is_open()) {
             if let (Some(gates), Some(_)) = (&*gates, &link.gate) {
+                // A ticket is read with files of the host, before anything is known of the other side.
+                if begun.elapsed() > HANDSHAKES_PER_TURN {
+                    more = true;
+                    continue;
+                }
                 match link.pass(gates, scratch) {
                     Ok(Passage::Waits) => {}
                     Ok(Passage::Open(held)) => happened.push_back(link.open(held, reach)),

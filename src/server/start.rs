@@ -26,7 +26,7 @@ use super::{
 };
 use crate::admin::Step;
 use crate::auth::Policy;
-use crate::auth::sasl::{self, NonceKey};
+use crate::auth::sasl::NonceKey;
 use crate::config::{Config, QuorumConfig};
 use crate::database::Database;
 use crate::kerberos::Kerberos;
@@ -64,7 +64,6 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     let start_up = Arc::new(StartUp::default());
     let http = Http::start(config, start_up.clone(), clock);
     let opened = Opened::new(config, member.as_ref(), &start_up);
-    let keys = kerberos::keys(kerberos.as_ref(), config.sasl.mechanism.as_ref(), &config.data_dir);
     let tree_settings = configured_tree(config);
     let (commit_thread, recovered, loading) =
         CommitThread::recover(opened.dir.clone(), tree_settings, member.as_ref(), start_up);
@@ -88,7 +87,7 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
         commit_notify: &notify,
         recovered: &recovered,
         nonce_key: NonceKey(random::key()),
-        keys,
+        kerberos: kerberos.as_ref(),
     };
     let views = Views::all(&roles, &parts, ensemble_io.as_ref(), placed);
     let Views { uplinks, signs, deltas, targets, mains, browser, .. } = views;
@@ -273,7 +272,7 @@ struct ViewParts<'a> {
     commit_notify: &'a Notify,
     recovered: &'a recovery::Recovered,
     nonce_key: NonceKey,
-    keys: Option<Arc<dyn sasl::gssapi::Acceptor>>,
+    kerberos: Option<&'a Kerberos>,
 }
 
 /// A view shard that is to be started.
@@ -324,7 +323,12 @@ impl Views {
         self.targets.push(listener::Target { channel: accepted_in, notify: inbound.clone() });
         let settings = ViewSettings {
             audit_user: parts.config.audit_enabled.then(environment::user_name),
-            kerberos: parts.keys.clone(),
+            // The library locks keys while it uses them: each view has its own.
+            kerberos: kerberos::keys(
+                parts.kerberos,
+                parts.config.sasl.mechanism.as_ref(),
+                &parts.config.data_dir,
+            ),
             ..ViewSettings::of(parts.config, number as u16, hash_seed, parts.nonce_key.clone())
         };
         let Database { tree, zxid, sessions, .. } = &parts.recovered.restored;

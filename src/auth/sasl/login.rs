@@ -26,7 +26,9 @@ pub enum LoginError {
     #[error("SASL: the server has no users: its JAAS file lacks the section for clients")]
     NotServed,
     /// The server answers with one of the codes for that, or with null in place of a proof: then its client may stay.
-    #[error("SASL: the server does not accept user {user:?}: it does not know the user, or another password")]
+    #[error(
+        "SASL: the server does not accept user {user:?}: it does not know the user, or another password or key"
+    )]
     NotAccepted {
         /// Who the client wants to be.
         user: Box<str>,

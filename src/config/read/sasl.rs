@@ -167,7 +167,7 @@ fn kerberos(
     let login = jaas::kerberos(module);
     let fault = |why| entries.fault(keys::JAAS_FILE.name, format!("section {} {why}", shorten(name)));
     let login = login.map_err(fault).ok()?;
-    if let Some(path) = login.keytab.as_ref().filter(|_| login.ticket_cache.is_none()) {
+    if let Some(path) = &login.keytab {
         if let Err(error) = loader.read(path) {
             let message = format!("section {}: keyTab {}: {error}", shorten(name), shorten(path));
             entries.fault(keys::JAAS_FILE.name, message);
@@ -263,6 +263,14 @@ fn own_login(
     if let Class::Kerberos(module) = class(entries, name, modules)? {
         let login = kerberos(entries, name, module, loader)?;
         let (service, realm) = (entries.get(&keys::QUORUM_SERVICE), entries.get(&keys::SERVER_REALM));
+        if service.contains("/_HOST@") {
+            let message = format!(
+                "{}: _HOST must be its end; {} names the realm",
+                shorten(&service),
+                keys::SERVER_REALM.name
+            );
+            entries.fault(keys::QUORUM_SERVICE.name, message);
+        }
         return Some(QuorumLogin::Ticket { login, service, realm });
     }
     let Some((user, password)) = jaas::user_and_password(modules) else {

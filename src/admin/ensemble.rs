@@ -12,7 +12,7 @@ use crate::proto::Zxid;
 /// | member | what |
 /// |---|---|
 /// | `my_id` | null for a server alone |
-/// | `state` | `looking`, `standalone`, `leader`, `follower` or `observer` |
+/// | `state` | `looking`, `read-only`, `standalone`, `leader`, `follower` or `observer` |
 /// | `leader_id`, `voters` | null where there is no leader, and for a server alone |
 /// | `zxid`, `uptime` | this server's, hexadecimal; ms |
 /// | `version` | ZooKeeper's and zkfast's |

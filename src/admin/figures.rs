@@ -102,6 +102,7 @@ fn about_server(status: &Status, out: &mut Out<'_>) {
     out.put("outstanding_requests", gauges.outstanding_requests);
     out.put("znode_count", gauges.znode_count);
     out.put("global_sessions", gauges.global_sessions);
+    out.put("local_sessions", gauges.local_sessions);
     out.last_min_max("client_response_size", metrics.client_response_size);
     out.put("packets_sent", gauges.packets_sent);
     out.put("packets_received", gauges.packets_received);

@@ -1,7 +1,7 @@
 //! What probes ask: does the process live, has it started, can it serve clients.
 
-use super::Status;
 use super::json;
+use super::{Mode, Status};
 
 /// How far a start is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,9 @@ pub fn ready(health: Option<Health<'_>>, progress: &Progress) -> (bool, Vec<u8>)
     if last.is_some_and(|status| !status.serving) {
         reasons.push("it has no leader: too few servers of the ensemble can reach each other".to_owned());
     }
+    if last.is_some_and(|status| status.serving && status.mode == Mode::ReadOnly) {
+        reasons.push("it has no leader, and serves only clients that read".to_owned());
+    }
     let is_ready = reasons.is_empty();
     let text = json::object(|o| {
         o.set("ready", is_ready);
@@ -142,7 +145,6 @@ fn state(last: Option<&Status>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::Mode;
     use crate::proto::Zxid;
 
     const READ: Progress = Progress { step: Step::Joining, bytes: 0, bytes_all: 0, uptime_ms: 7 };

@@ -122,6 +122,8 @@ pub struct Status {
     pub sessions: Vec<(i64, Vec<SessionId>)>,
     /// Sessions by id with their timeouts in milliseconds; `dump` of a follower or an observer, which expires none.
     pub learner_sessions: Option<Vec<(SessionId, i32)>>,
+    /// `dump` of a server with local sessions: as [`Self::sessions`].
+    pub local_sessions: Option<Vec<(i64, Vec<SessionId>)>>,
     /// Sessions and their ephemeral znodes; `dump`.
     pub ephemerals: Vec<(SessionId, Vec<Box<[u8]>>)>,
     /// `wchs`.
@@ -202,6 +204,8 @@ pub struct Gauges {
     pub approximate_data_size: u64,
     /// Sessions known to the ensemble.
     pub global_sessions: u64,
+    /// Sessions that only this server knows.
+    pub local_sessions: u64,
     /// Open file descriptors.
     pub open_file_descriptor_count: u64,
     /// How many may be open.

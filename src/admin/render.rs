@@ -224,21 +224,34 @@ fn environment(status: &Status, out: &mut Answer) {
     }
 }
 
-/// Source: `DumpCommand`, `ExpiryQueue.dump`, `LearnerSessionTracker.dumpSessions`, `DataTree.dumpEphemerals`.
+/// Sessions by the time at which they expire. Source: `ExpiryQueue.dump`.
+fn session_sets(sets: &[(i64, Vec<SessionId>)], out: &mut Answer) {
+    let sessions: usize = sets.iter().map(|(_, ids)| ids.len()).sum();
+    out.line(format_args!("Session Sets ({})/({sessions}):", sets.len()));
+    for (expires_wall_ms, ids) in sets {
+        out.line(format_args!("{} expire at {}:", ids.len(), Date(*expires_wall_ms)));
+        ids.iter().for_each(|id| out.line(format_args!("\t{id:#x}")));
+    }
+}
+
+/// Source: `DumpCommand`, `LearnerSessionTracker.dumpSessions`, `LeaderSessionTracker.dumpSessions`,
+/// `DataTree.dumpEphemerals`.
 fn dump(status: &Status, out: &mut Answer) {
     out.line("SessionTracker dump:");
+    if let Some(local) = &status.local_sessions {
+        out.text("Local ");
+        session_sets(local, out);
+    }
     match &status.learner_sessions {
         Some(sessions) => {
             out.line(format_args!("Global Sessions({}):", sessions.len()));
             sessions.iter().for_each(|(id, timeout_ms)| out.line(format_args!("{id:#x}\t{timeout_ms}ms")));
         }
         None => {
-            let sessions: usize = status.sessions.iter().map(|(_, ids)| ids.len()).sum();
-            out.line(format_args!("Session Sets ({})/({sessions}):", status.sessions.len()));
-            for (expires_wall_ms, ids) in &status.sessions {
-                out.line(format_args!("{} expire at {}:", ids.len(), Date(*expires_wall_ms)));
-                ids.iter().for_each(|id| out.line(format_args!("\t{id:#x}")));
+            if status.local_sessions.is_some() {
+                out.text("Global ");
             }
+            session_sets(&status.sessions, out);
         }
     }
     out.line("ephemeral nodes dump:");

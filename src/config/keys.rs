@@ -106,7 +106,7 @@ keys! {
     _ = property("largeRequestMaxBytes", prop_int(104_857_600)).moot("bytes of all requests in progress are limited, large or not").about("Bytes of large requests in progress at most.");
     _ = property("largeRequestThreshold", prop_int(-1)).moot("bytes of all requests in progress are limited, large or not").about("Bytes above which a request is large; -1 turns this off.");
     DATA_DIR_AUTOCREATE: bool = property("datadir.autocreate", prop_bool(true)).about("Create missing data directories.");
-    READ_ONLY_MODE: bool = jvm("readonlymode.enabled", prop_bool(false)).missing_when_true("zkfast has no read-only mode, and a server without a leader serves no client; all that true does is to allow the four-letter word isro").about("A server without a leader serves reads.");
+    READ_ONLY_MODE: bool = jvm("readonlymode.enabled", prop_bool(false)).about("A member without a leader serves clients that ask for no more than reads, 2 s or tickTime after it has lost its leader; the four-letter word isro is allowed.");
     STANDALONE: bool = file("standaloneEnabled", boolean(true)).about("One server line, or none, is a standalone server; false makes it an ensemble of one.");
     RECONFIG: bool = file("reconfigEnabled", boolean(false)).missing_when_true("the configuration gets a version as in ZooKeeper; request reconfig is answered Unimplemented; servers are changed by configuration and restart").about("Request reconfig is allowed.");
     _ = property("forceSync", unless_no()).missing("every acknowledged write is on disk: forceSync=no is ignored").about("no: acknowledge before the data is on disk.");
@@ -128,8 +128,8 @@ keys! {
     _ = property("observer.election.DelayMs", prop_long(200)).moot("an observer looks for the leader at once").about("Delay of an observer before it looks for a leader, ms.");
     _ = file("observerMasterPort", int(0)).missing("followers serve no observers: those connect to the leader").about("Port on which a follower serves observers.");
     _ = property("observerMaster.sizeLimit", prop_int(33_554_432)).moot("followers serve no observers").about("Bytes a follower keeps for observers.");
-    _ = file("localSessionsEnabled", boolean(false)).missing_when_true("every session is known to the whole ensemble, and costs two transactions").about("Sessions known to one server only.");
-    _ = file("localSessionsUpgradingEnabled", boolean(false)).moot("every session is known to the whole ensemble").about("Local sessions become global when they need to.");
+    LOCAL_SESSIONS: bool = file("localSessionsEnabled", boolean(false)).about("Members of an ensemble: sessions begin known to their server only, and cost no transaction.");
+    LOCAL_SESSIONS_UPGRADING: bool = file("localSessionsUpgradingEnabled", boolean(false)).about("A local session becomes global when its client creates an ephemeral; without, such a create fails with EphemeralOnLocalSession.");
     _ = property("leaderServes", unless_no()).missing("the leader accepts clients, whatever this says").about("The leader accepts clients.");
     _ = property("cnxTimeout", prop_int(5000)).moot("an attempt is given up after 2 s, and made again").about("Time to connect for an election, ms.");
     _ = property("quorumCnxnTimeoutMs", prop_int(-1)).moot("during an election a voter that says nothing for 6 s gets a new connection").about("Read timeout of election connections, ms.");

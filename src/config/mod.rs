@@ -368,6 +368,10 @@ pub struct Config {
     pub standalone_enabled: bool,
     /// `reconfigEnabled`
     pub reconfig_enabled: bool,
+    /// `localSessionsEnabled`
+    pub local_sessions_enabled: bool,
+    /// `localSessionsUpgradingEnabled`
+    pub local_sessions_upgrading_enabled: bool,
     /// `readonlymode.enabled`
     pub read_only_mode_enabled: bool,
     /// `audit.enable`: the log has lines of target `audit`

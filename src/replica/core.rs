@@ -1,6 +1,7 @@
 //! What the commit side has in every role: the tree, what the views are to learn, and answers for people.
 
 use super::commit::GROUP_BYTES_MAX;
+use super::local::LocalSessions;
 use super::report::{self, Answered, CommitReport, Queries, SessionsTold};
 use super::{
     CnxnId, CommitSettings, ControlKind, Deltas, Entry, EntryKind, MultiResult, Now, Origin, SessionKind,
@@ -62,6 +63,8 @@ pub(super) struct Core {
     pub trace_mask: i64,
     started_ms: i64,
     pub session_clock: SessionClock,
+    /// Sessions that only this server knows.
+    pub local: LocalSessions,
     /// The id of this server's next session as the former role left it.
     pub next_session_id: Option<SessionId>,
     /// Bytes of records at which the rest waits for the next group.
@@ -97,6 +100,7 @@ impl Core {
             trace_mask: TRACE_MASK_DEFAULT,
             started_ms: now.mono_ms(),
             session_clock: SessionClock { ahead_ms: 0, through_ms: i64::MAX },
+            local: LocalSessions::new(settings.tick_ms, settings.hash_seed),
             next_session_id: None,
             group_bytes_max: GROUP_BYTES_MAX,
             views_lag: false,
@@ -127,6 +131,24 @@ impl Core {
     pub fn hold(&mut self, shown: (Zxid, u64)) {
         assert!(shown.0 <= self.zxid, "views were given {}, the tree is as of {}", shown.0, self.zxid);
         self.held = Some(shown);
+    }
+
+    /// What views show once they have taken in all that they are given now.
+    pub fn shown_zxid(&self) -> Zxid {
+        self.held.map_or(self.zxid, |(zxid, _)| zxid)
+    }
+
+    /// The time by which sessions live.
+    pub fn session_ms(&self, now: Now) -> i64 {
+        now.mono_ms() + self.session_clock.ahead_ms
+    }
+
+    /// Local sessions whose time is over; they are gone.
+    pub fn expire_local(&mut self, now: Now) -> Vec<SessionId> {
+        let judged_ms = self.session_ms(now).min(self.session_clock.through_ms);
+        let expired = self.local.take_expired(judged_ms);
+        self.metrics.counters.stale_sessions_expired += expired.len() as u64;
+        expired
     }
 
     /// True while entries of txns are held back.
@@ -346,7 +368,7 @@ impl Core {
             digests: self.digests().collect(),
             trace_mask: self.trace_mask,
             uptime_ms: self.uptime_ms(now),
-            sessions: sessions(word),
+            sessions: sessions(word).with_local(&self.local, self.settings.local_sessions, word),
         };
         let status = Box::new(report::status(word, reports, commit, now));
         if word == FourLetterWord::Srst {

@@ -17,19 +17,24 @@
 use super::commit::is_readable;
 use super::core::Core;
 use super::fencing::{Attach, Fencing, attachment_sid};
+use super::local::{op_wants_global, wants_global};
 use super::report::SessionsTold;
-use super::{CnxnId, ControlKind, EntryKind, Now, Request, SessionKind, TxnKind, Uplink, ViewRequest};
+use super::{
+    CnxnId, ControlKind, EntryKind, MultiResult, Now, Request, SessionKind, TxnKind, Uplink, ViewRequest,
+};
 use crate::admin::Metrics;
 use crate::database::{Database, ReplayError};
+use crate::proto::request::read_multi;
 use crate::proto::{ErrorCode, Id, OpCode, Reader, SessionId, Zxid};
 use crate::session;
 use crate::txn::{self, TxnHeader};
 use crate::zab::message::{ForwardedRequest, Revalidate, put_ping_answer};
 use bytes::Bytes;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// A client's request that is with the leader.
+/// A client's request that is with the leader, or waits for its turn here.
 #[derive(Debug)]
 struct Forwarded {
     cnxn: CnxnId,
@@ -41,8 +46,19 @@ struct Forwarded {
     number: u64,
     /// What it is called between servers.
     cxid: i32,
-    /// It cannot be read: it is not with the leader, and is refused in its turn.
-    is_unreadable: bool,
+    /// It is not with the leader, and is answered in its turn.
+    here: Option<Here>,
+}
+
+/// What this server answers by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Here {
+    /// The request cannot be read.
+    Unreadable,
+    /// It creates an ephemeral, and the session is local and stays so.
+    OfLocal,
+    /// It closes a local session.
+    Close,
 }
 
 /// Bits of the numbers of a server's requests. As many are never on their way at once.
@@ -117,6 +133,8 @@ pub(super) struct Follow {
     of_java: bool,
     /// The sync whose answer everything waits for.
     barrier: Option<u64>,
+    /// There is no leader, and clients may read.
+    read_only: bool,
 }
 
 impl Follow {
@@ -143,14 +161,21 @@ impl Follow {
             epoch: 0,
             of_java: false,
             barrier: None,
+            read_only: false,
         }
     }
 
     /// Gives the role up; everything must be committed. What clients asked for and no leader has answered is
     /// given along.
-    pub fn into_parts(mut self) -> (Core, BTreeMap<SessionId, i32>, BTreeMap<SessionId, CnxnId>, Uplink) {
+    pub fn into_parts(
+        mut self,
+        now: Now,
+    ) -> (Core, BTreeMap<SessionId, i32>, BTreeMap<SessionId, CnxnId>, Uplink) {
         assert!(self.logged.is_empty(), "{} txns are in the log and not in the tree", self.logged.len());
         self.core.next_session_id = Some(self.next_session_id);
+        // Their clients' requests come again, and with them what makes the sessions global.
+        let session_ms = self.core.session_ms(now);
+        self.core.local.give_upgrades_up(session_ms);
         let mut waiting = Uplink::default();
         for (session_id, requests) in self.forwarded {
             for Forwarded { cnxn, xid, op, body, ids, .. } in requests {
@@ -192,11 +217,13 @@ impl Follow {
     /// A leader that was followed before may have got some of it over the former connection, and be about to do it. So
     /// this server first sends a sync that no client asked for, and the rest waits for its answer: a request that is not
     /// applied when the answer comes has never reached the leader.
-    pub fn connect(&mut self, epoch: u32, of_java: bool) {
+    pub fn connect(&mut self, epoch: u32, of_java: bool, now: Now) {
         assert!(epoch >= self.epoch, "the leader of epoch {epoch} comes after that of {}", self.epoch);
         self.packets.clear();
         self.syncs.clear();
         self.of_java = of_java;
+        let session_ms = self.core.session_ms(now);
+        self.core.local.renew(session_ms);
         let own_cxid = self.own_cxids();
         for request in self.forwarded.values_mut().flatten() {
             request.cxid = if of_java { own_cxid(request.number) } else { request.xid };
@@ -217,8 +244,12 @@ impl Follow {
         assert!(self.syncs.is_empty(), "{} syncs wait for a former leader", self.syncs.len());
         self.barrier = None;
         self.connected = true;
+        // What they ask for comes after the txn that lets them.
+        for (session_id, timeout_ms) in self.core.local.upgrading() {
+            put_create(&mut self.packets, session_id, timeout_ms);
+        }
         for (&session_id, requests) in &self.forwarded {
-            for request in requests.iter().filter(|request| !request.is_unreadable) {
+            for request in requests.iter().filter(|request| request.here.is_none()) {
                 put_request(&mut self.packets, session_id, request);
             }
         }
@@ -228,7 +259,7 @@ impl Follow {
             self.syncs.extend(syncs.map(|request| (session_id, request.number)));
         }
         for attach in self.creating.values() {
-            put_create(&mut self.packets, attach);
+            put_create(&mut self.packets, attach.session_id, attach.timeout_ms);
         }
         // They ask again, and so come last.
         self.overtaken.clear();
@@ -236,10 +267,10 @@ impl Follow {
             Revalidate { session: *session_id, timeout: *timeout_ms }.write(&mut self.packets);
         }
         let is_due =
-            |requests: &VecDeque<Forwarded>| requests.front().is_some_and(|first| first.is_unreadable);
+            |requests: &VecDeque<Forwarded>| requests.front().is_some_and(|first| first.here.is_some());
         let due = self.forwarded.iter().filter(|(_, requests)| is_due(requests));
         let due: Vec<SessionId> = due.map(|(session_id, _)| *session_id).collect();
-        due.into_iter().for_each(|session_id| self.refuse_unreadable(session_id));
+        due.into_iter().for_each(|session_id| self.answer_here(session_id));
     }
 
     /// What a leader of ZooKeeper's gets in place of a client's own number. It is negative, as no client's is, and has the
@@ -251,17 +282,40 @@ impl Follow {
         move |number| i32::MIN | server | (number & ((1 << CXID_NUMBER_BITS) - 1)) as i32
     }
 
-    /// Refuses what cannot be read of the requests whose turn has come.
-    fn refuse_unreadable(&mut self, session_id: SessionId) {
-        let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
-        while requests.front().is_some_and(|first| first.is_unreadable)
-            && let Some(Forwarded { cnxn, xid, .. }) = requests.pop_front()
+    /// Answers those requests whose turn has come and that no leader answers.
+    fn answer_here(&mut self, session_id: SessionId) {
+        while let Some(requests) = self.forwarded.get_mut(&session_id)
+            && requests.front().is_some_and(|first| first.here.is_some())
         {
-            self.core.push_in_order(Some(cnxn), xid, TxnKind::Failed(ErrorCode::MarshallingError));
+            let request = requests.pop_front();
+            if requests.is_empty() {
+                self.forwarded.remove(&session_id);
+            }
+            request.into_iter().for_each(|request| self.answer_one_here(session_id, &request));
         }
-        if requests.is_empty() {
-            self.forwarded.remove(&session_id);
-        }
+    }
+
+    fn answer_one_here(&mut self, session_id: SessionId, request: &Forwarded) {
+        let Forwarded { cnxn, xid, op, here, ref body, .. } = *request;
+        let what = match here {
+            Some(Here::Close) => {
+                self.core.local.remove(session_id);
+                let ended = SessionKind::Ended { session_id };
+                match self.read_only {
+                    // Clients of a former leader are gone, and with them what waits for one.
+                    true => self.core.push_at_once(Some(cnxn), xid, ended),
+                    false => self.core.push_in_order(Some(cnxn), xid, ended),
+                }
+                return self.give_up(session_id, TxnKind::Dropped);
+            }
+            Some(Here::OfLocal) if op == OpCode::MULTI => {
+                self.core.deltas.results.extend(results_of_local(body));
+                TxnKind::Multi
+            }
+            Some(Here::OfLocal) => TxnKind::Failed(ErrorCode::EphemeralOnLocalSession),
+            Some(Here::Unreadable) | None => TxnKind::Failed(ErrorCode::MarshallingError),
+        };
+        self.core.push_in_order(Some(cnxn), xid, what);
     }
 
     /// There is no leader for now: requests wait.
@@ -284,6 +338,32 @@ impl Follow {
         self.leaving.clear();
         self.touched.clear();
         self.core.unaddress();
+        self.core.local.disown();
+    }
+
+    /// Clients may read, by sessions that are local; none is connected yet.
+    pub fn begin_read_only(&mut self, now: Now) {
+        assert!(!self.connected, "clients may only read, and there is a leader");
+        let session_ms = self.core.session_ms(now);
+        self.core.local.give_upgrades_up(session_ms);
+        self.core.local.renew(session_ms);
+        self.read_only = true;
+    }
+
+    /// No client reads any more. What was local for lack of a leader ends.
+    pub fn end_read_only(&mut self) {
+        self.read_only = false;
+        if !self.core.settings.local_sessions {
+            self.core.local.clear();
+        }
+    }
+
+    /// Ends local sessions whose time is over.
+    pub fn expire_local(&mut self, now: Now) {
+        for session_id in self.core.expire_local(now) {
+            self.core.push_at_once(None::<CnxnId>, 0, SessionKind::Ended { session_id });
+            self.give_up(session_id, TxnKind::Dropped);
+        }
     }
 
     /// Takes in what a view sends up.
@@ -297,19 +377,21 @@ impl Follow {
                 self.core.metrics.sizes.learner_request_processor_queue_size.record(items.len() as u64);
             }
             match item {
-                ViewRequest::Request(request) => self.request(&request, &bytes[request.body.clone()]),
+                ViewRequest::Request(request) => self.request(&request, &bytes[request.body.clone()], now),
                 ViewRequest::Connect { cnxn, session_id, password, timeout_ms, last_zxid_seen } => {
                     // Signed, as in Java: -1 is before everything.
-                    if last_zxid_seen.to_wire() > self.core.zxid.to_wire() {
+                    let is_at_once = self.read_only || self.core.settings.local_sessions;
+                    let newest = if is_at_once { self.core.shown_zxid() } else { self.core.zxid };
+                    if last_zxid_seen.to_wire() > newest.to_wire() {
                         self.core.push_at_once(Some(cnxn), 0, SessionKind::Ahead { seen: last_zxid_seen });
                         continue;
                     }
                     let settings = &self.core.settings;
                     let (min_ms, max_ms) = (settings.min_session_timeout_ms, settings.max_session_timeout_ms);
                     let timeout_ms = timeout_ms.max(min_ms).min(max_ms);
-                    self.open(Attach { cnxn, session_id, timeout_ms }, &password);
+                    self.open(Attach { cnxn, session_id, timeout_ms }, &password, now);
                 }
-                ViewRequest::Touched(sessions) => self.heard(&sessions),
+                ViewRequest::Touched(sessions) => self.heard(&sessions, now),
                 ViewRequest::Fenced(former) => self.fenced(former),
                 ViewRequest::FourLetterWord { .. } | ViewRequest::Report { .. } => {
                     unreachable!("inquiries are taken out before")
@@ -322,55 +404,105 @@ impl Follow {
     }
 
     /// These sessions gave a sign of life.
-    pub fn heard(&mut self, sessions: &[SessionId]) {
-        sessions.iter().for_each(|id| self.touch(*id));
+    pub fn heard(&mut self, sessions: &[SessionId], now: Now) {
+        sessions.iter().for_each(|id| self.touch(*id, now));
     }
 
-    fn touch(&mut self, session_id: SessionId) {
+    fn touch(&mut self, session_id: SessionId, now: Now) {
         if let Some(&timeout_ms) = self.sessions.get(&session_id) {
             self.touched.insert(session_id, timeout_ms);
+        } else {
+            let session_ms = self.core.session_ms(now);
+            self.core.local.heard(session_id, session_ms);
         }
     }
 
-    fn request(&mut self, request: &Request, body: &[u8]) {
+    fn request(&mut self, request: &Request, body: &[u8], now: Now) {
         let Request { origin, session_id, xid, op, ref ids, .. } = *request;
         let cnxn = origin.client().expect("learners ask the leader");
-        if !self.sessions.contains_key(&session_id) {
+        let is_global = self.sessions.contains_key(&session_id);
+        if !is_global && !self.core.local.contains(session_id) {
             return self.core.push_at_once(Some(cnxn), xid, TxnKind::Dropped);
         }
-        if self.owners.get(&session_id) != Some(&cnxn) {
+        if self.owner(session_id) != Some(cnxn) {
             return self.core.push_at_once(Some(cnxn), xid, TxnKind::Moved);
         }
-        self.touch(session_id);
+        self.touch(session_id, now);
         let number = self.next_number;
         self.next_number += 1;
         let cxid = if self.of_java { self.own_cxids()(number) } else { xid };
-        let is_unreadable = !is_readable(op, body);
+        let here = self.answers_here(session_id, is_global, op, body);
         let (body, ids) = (body.into(), ids.clone());
-        let request = Forwarded { cnxn, xid, op, body, ids, number, cxid, is_unreadable };
-        if self.connected && !is_unreadable {
+        let request = Forwarded { cnxn, xid, op, body, ids, number, cxid, here };
+        if self.connected && here.is_none() {
             put_request(&mut self.packets, session_id, &request);
             if op == OpCode::SYNC {
                 self.syncs.push_back((session_id, number));
             }
         }
         self.forwarded.entry(session_id).or_default().push_back(request);
-        if self.connected {
-            self.refuse_unreadable(session_id);
+        if self.connected || self.read_only {
+            self.answer_here(session_id);
         }
     }
 
-    fn open(&mut self, attach: Attach, password: &[u8]) {
+    /// The connection that acts for a session.
+    fn owner(&self, session_id: SessionId) -> Option<CnxnId> {
+        self.owners.get(&session_id).copied().or_else(|| self.core.local.owner(session_id))
+    }
+
+    /// What this server answers by itself of a request; begins to make the session global if the request wants that.
+    fn answers_here(
+        &mut self,
+        session_id: SessionId,
+        is_global: bool,
+        op: OpCode,
+        body: &[u8],
+    ) -> Option<Here> {
+        if !is_readable(op, body) {
+            return Some(Here::Unreadable);
+        }
+        if is_global || !self.core.local.stays_local(session_id) {
+            return None;
+        }
+        if op == OpCode::CLOSE_SESSION {
+            return Some(Here::Close);
+        }
+        if !wants_global(op, body) {
+            return None;
+        }
+        if !self.core.settings.upgrades_sessions {
+            return Some(Here::OfLocal);
+        }
+        let timeout_ms = self.core.local.begin_upgrade(session_id)?;
+        if self.connected {
+            put_create(&mut self.packets, session_id, timeout_ms);
+        }
+        None
+    }
+
+    fn open(&mut self, attach: Attach, password: &[u8], now: Now) {
         let Attach { cnxn, session_id, timeout_ms } = attach;
+        let session_ms = self.core.session_ms(now);
         if session_id.is_none() {
             let session_id = self.next_session_id;
             self.next_session_id = session::id_after(session_id);
+            if self.read_only || self.core.settings.local_sessions {
+                self.core.local.open(session_id, timeout_ms, cnxn, session_ms);
+                return self.core.push_at_once(Some(cnxn), 0, SessionKind::Opened { session_id, timeout_ms });
+            }
             let attach = Attach { session_id, ..attach };
             if self.connected {
-                put_create(&mut self.packets, &attach);
+                put_create(&mut self.packets, session_id, timeout_ms);
             }
             self.creating.insert(session_id, attach);
+        } else if self.read_only && self.sessions.contains_key(&session_id) {
+            self.core.push_at_once(Some(cnxn), 0, SessionKind::Global { session_id });
         } else if !session::is_password(session_id, password) {
+            self.core.push_at_once(Some(cnxn), 0, SessionKind::Refused { session_id });
+        } else if self.core.local.contains(session_id) {
+            self.attach_local(attach, session_ms);
+        } else if self.read_only {
             self.core.push_at_once(Some(cnxn), 0, SessionKind::Refused { session_id });
         } else {
             if self.connected {
@@ -382,6 +514,20 @@ impl Follow {
                 self.leaving.push((session_id, former));
                 self.core.push_at_once(Some(former), 0, ControlKind::Fence(former));
             }
+        }
+    }
+
+    /// A client attaches to a session that only this server knows, once its former connection is silent.
+    fn attach_local(&mut self, attach: Attach, session_ms: i64) {
+        let Attach { cnxn, session_id, timeout_ms } = attach;
+        let former = self.core.local.attach(session_id, timeout_ms, cnxn, session_ms);
+        if let Some(former) = former.filter(|former| *former != cnxn) {
+            self.leaving.push((session_id, former));
+            self.core.push_at_once(Some(former), 0, ControlKind::Fence(former));
+        }
+        match self.leaving.iter().rev().find(|(left, _)| *left == session_id) {
+            None => self.core.push_at_once(Some(cnxn), 0, SessionKind::Attached { session_id, timeout_ms }),
+            Some((_, former)) => self.fencing.wait(*former, attach),
         }
     }
 
@@ -418,8 +564,13 @@ impl Follow {
     fn fenced(&mut self, former: CnxnId) {
         let Self { core, owners, fencing, leaving, .. } = self;
         leaving.retain(|(_, left)| *left != former);
-        let is_owner = |attach: &Attach| owners.get(&attach.session_id) == Some(&attach.cnxn);
-        fencing.fenced(former, is_owner, |_| false, |cnxn, what| core.push_at_once(Some(cnxn), 0, what));
+        let mut answers = Vec::new();
+        let is_owner = |attach: &Attach| {
+            let owner = owners.get(&attach.session_id).copied();
+            owner.or_else(|| core.local.owner(attach.session_id)) == Some(attach.cnxn)
+        };
+        fencing.fenced(former, is_owner, |_| false, |cnxn, what| answers.push((cnxn, what)));
+        answers.into_iter().for_each(|(cnxn, what)| core.push_at_once(Some(cnxn), 0, what));
     }
 
     /// The leader's answer to the oldest sync: everything before it was committed before.
@@ -438,7 +589,7 @@ impl Follow {
         );
         self.core.metrics.counters.request_commit_queued += 1;
         self.core.push_at_once(Some(request.cnxn), request.xid, TxnKind::Synced);
-        self.refuse_unreadable(session_id);
+        self.answer_here(session_id);
     }
 
     /// Takes back one request of a session, unless it was answered or given up.
@@ -457,18 +608,18 @@ impl Follow {
     /// were asked comes before it. What cannot be read is refused.
     fn pass_syncs(&mut self, session_id: SessionId, cxid: i32) {
         let Some(requests) = self.forwarded.get_mut(&session_id) else { return };
-        let makes_txn = |request: &Forwarded| request.op != OpCode::SYNC && !request.is_unreadable;
+        let makes_txn = |request: &Forwarded| request.op != OpCode::SYNC && request.here.is_none();
         let Some(at) = requests.iter().position(makes_txn) else { return };
         if requests[at].cxid != cxid {
             return;
         }
         // Syncs of a former leader, and what was never sent.
-        for Forwarded { cnxn, xid, is_unreadable, .. } in requests.drain(..at) {
-            let what = match is_unreadable {
-                true => TxnKind::Failed(ErrorCode::MarshallingError),
-                false => TxnKind::Synced,
-            };
-            self.core.push_in_order(Some(cnxn), xid, what);
+        let passed: Vec<Forwarded> = requests.drain(..at).collect();
+        for request in passed {
+            match request.here {
+                Some(_) => self.answer_one_here(session_id, &request),
+                None => self.core.push_in_order(Some(request.cnxn), request.xid, TxnKind::Synced),
+            }
         }
     }
 
@@ -537,6 +688,10 @@ impl Follow {
                 None
             }
             EntryKind::Session(SessionKind::Created { .. }) => {
+                // A local session that is global now: its connection waits for no answer.
+                if let Some(owner) = self.core.local.remove(session_id).and_then(|local| local.owner) {
+                    self.owners.insert(session_id, owner);
+                }
                 self.creating.remove(&session_id).map(|attach| {
                     self.owners.insert(session_id, attach.cnxn);
                     (attach.cnxn, 0)
@@ -548,7 +703,7 @@ impl Follow {
         let is_closed = matches!(what, EntryKind::Session(SessionKind::Closed { .. }));
         let (to, xid) = to.unzip();
         self.core.push_in_order(to, xid.unwrap_or(header.cxid), what);
-        self.refuse_unreadable(session_id);
+        self.answer_here(session_id);
         if is_closed {
             self.owners.remove(&session_id);
             self.touched.remove(&session_id);
@@ -619,10 +774,23 @@ fn is_refused_as_moved(op: OpCode, mut txn: Reader<'_>) -> bool {
     }
 }
 
-fn put_create(out: &mut Vec<u8>, attach: &Attach) {
-    let body = attach.timeout_ms.to_be_bytes();
-    let op = OpCode::CREATE_SESSION;
-    ForwardedRequest { session: attach.session_id, cxid: 0, op, body: &body }.write(out, &[]);
+fn put_create(out: &mut Vec<u8>, session: SessionId, timeout_ms: i32) {
+    let (op, body) = (OpCode::CREATE_SESSION, timeout_ms.to_be_bytes());
+    ForwardedRequest { session, cxid: 0, op, body: &body }.write(out, &[]);
+}
+
+/// What a multi answers that wants an ephemeral of a session that stays local: its first ephemeral fails it.
+fn results_of_local(body: &[u8]) -> impl Iterator<Item = MultiResult> {
+    let ops = read_multi(&mut Reader::new(body)).unwrap_or_default();
+    let culprit = ops.iter().position(|op| op_wants_global(op)).unwrap_or(0);
+    (0..ops.len()).map(move |at| {
+        let err = match at.cmp(&culprit) {
+            Ordering::Less => 0,
+            Ordering::Equal => ErrorCode::EphemeralOnLocalSession.to_wire(),
+            Ordering::Greater => ErrorCode::RuntimeInconsistency.to_wire(),
+        };
+        MultiResult { op: OpCode::ERROR, err, changes: 0 }
+    })
 }
 
 #[cfg(test)]
@@ -642,7 +810,7 @@ mod tests {
         let (core, _) = Core::new(settings(), Arc::default(), Database::fresh(tree_settings()), now);
         let mut follow = Follow::of(core, BTreeMap::from([(SESSION, 4000)]), now);
         follow.owners.insert(SESSION, CNXN);
-        follow.connect(1, false);
+        follow.connect(1, false, Now::default());
         ask(&mut follow, CNXN, 1, OpCode::DELETE, &delete_body());
         ask(&mut follow, CNXN, 2, OpCode::SYNC, b"");
         follow
@@ -726,7 +894,7 @@ mod tests {
         for of_java in [false, true] {
             let mut follow = asked();
             follow.forwarded.clear();
-            follow.connect(2, of_java);
+            follow.connect(2, of_java, Now::default());
             let error = |code: ErrorCode| Txn::Error { code: code.to_wire() };
             let body = delete_body();
             sent(&mut follow);
@@ -735,7 +903,7 @@ mod tests {
             let first = sent(&mut follow)[0].1;
             let next = CnxnId { slot: 5, ..CNXN };
             let attach = Attach { cnxn: next, session_id: SESSION, timeout_ms: 4000 };
-            follow.open(attach, &session::password(SESSION));
+            follow.open(attach, &session::password(SESSION), Now::default());
             assert_eq!(heard(&mut follow), [(Some(CNXN), 0, format!("Fence({CNXN:?})"))]);
             assert_eq!(sent(&mut follow), [(OpCode(0), 0)], "the leader is asked");
             ask(&mut follow, CNXN, 2, OpCode::DELETE, &body);
@@ -796,6 +964,7 @@ mod tests {
             follow.open(
                 Attach { cnxn: next, session_id: SESSION, timeout_ms: 4000 },
                 &session::password(SESSION),
+                Now::default(),
             );
             follow.fenced(CNXN);
             for cxid in &cxids {
@@ -834,7 +1003,7 @@ mod tests {
         follow.disconnect();
         ask(&mut follow, CNXN, 6, OpCode::DELETE, &body[..1]);
         assert_eq!(heard(&mut follow), []);
-        follow.connect(2, false);
+        follow.connect(2, false, Now::default());
         assert_eq!(sent(&mut follow), cxids[1..], "it keeps its number, and what cannot be read stays");
         let told = commit(&mut follow, cxids[1].1, OpCode::ERROR, &error);
         assert_eq!(told, [(Some(CNXN), 5, "Failed(NoNode)".to_owned()), refused(6)]);

@@ -20,6 +20,7 @@
 //! | `commit` | checks writes (BadVersion ...), opens and attaches sessions, refuses clients that have seen more than is committed, makes txns: alone or as leader |
 //! | `follow` | the same place on a follower: forwards writes, refuses clients that have seen more than this server |
 //! | `member` | [`Replica`]: the phases of a server, its queue for the log, what views get |
+//! | `local` | sessions that only this server knows |
 //! | `group_delay` | how long the next group waits for more requests |
 //! | `fencing` | a client attaches while its former connection is open |
 //! | `core` | what both sides have: tree, deltas, answers |
@@ -36,6 +37,7 @@ mod core;
 mod fencing;
 mod follow;
 mod group_delay;
+mod local;
 mod member;
 mod report;
 mod settings;
@@ -347,6 +349,23 @@ pub enum SessionKind {
         /// What it has seen.
         seen: Zxid,
     },
+    /// A session began that only this server knows.
+    Opened {
+        /// Its id.
+        session_id: SessionId,
+        /// Negotiated.
+        timeout_ms: i32,
+    },
+    /// Such a session ended, because its client asked for it (`Entry::to`) or because it expired.
+    Ended {
+        /// Its id.
+        session_id: SessionId,
+    },
+    /// The session is the ensemble's, and this server is read-only: its client must try another.
+    Global {
+        /// The one that was asked for.
+        session_id: SessionId,
+    },
 }
 
 /// What the commit side asks of views, or tells them.
@@ -354,8 +373,8 @@ pub enum SessionKind {
 pub enum ControlKind {
     /// A leader's epoch begins: from here on its zxids count. Also: the ensemble's configuration has another version.
     Epoch,
-    /// Whether clients are served from here on; if not, every connection ends.
-    Serving(bool),
+    /// How clients are served from here on; if not at all, every connection ends.
+    Serving(Serving),
     /// A learner needs the tree as it is now: the first view takes an image of it.
     Image(LinkId),
     /// The tree is another from here on, and so are the sessions.
@@ -374,6 +393,17 @@ pub enum ControlKind {
     Text(Box<[u8]>),
 }
 
+/// How clients are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// They are not.
+    No,
+    /// Clients that will do with that may read; there is no leader.
+    ReadOnly,
+    /// They may read and write.
+    Yes,
+}
+
 impl EntryKind {
     /// True for a txn or a sync: what clients ask of the commit side.
     pub(crate) fn is_request(&self) -> bool {
@@ -384,7 +414,10 @@ impl EntryKind {
                 SessionKind::Attached { .. }
                 | SessionKind::Refused { .. }
                 | SessionKind::Overtaken { .. }
-                | SessionKind::Ahead { .. },
+                | SessionKind::Ahead { .. }
+                | SessionKind::Opened { .. }
+                | SessionKind::Ended { .. }
+                | SessionKind::Global { .. },
             ) => false,
             Self::Control(_) => false,
         }

@@ -1,6 +1,7 @@
 //! Four-letter words that want more than one shard knows: every view reports, the commit side adds
 //! its part, the shell fills in what only it can see.
 
+use super::local::LocalSessions;
 use super::{CnxnId, Now, SessionOwner};
 use crate::admin::{
     self, Connection, FourLetterWord, Gauges, HotPath, LargeZnodes, Merge, Metrics, QuotaUse, Status,
@@ -71,6 +72,10 @@ pub struct Answered {
 pub(super) struct SessionsTold {
     /// How many there are.
     pub count: usize,
+    /// How many only this server knows.
+    pub local: usize,
+    /// `dump`: when these expire by the monotonic clock, in ms, and which then; `None` where there cannot be any.
+    pub local_by_expiry: Option<Vec<(i64, Vec<SessionId>)>>,
     /// `dump` of the server that expires them: when by the monotonic clock, in ms, and which then.
     pub by_expiry: Vec<(i64, Vec<SessionId>)>,
     /// `dump` of a learner: ids and timeouts in ms.
@@ -84,14 +89,20 @@ impl SessionsTold {
             FourLetterWord::Dump => sessions.buckets().map(|(at_ms, ids)| (at_ms, ids.collect())).collect(),
             _ => Vec::new(),
         };
-        Self { count: sessions.len(), by_expiry, of_learner: None }
+        Self { count: sessions.len(), by_expiry, ..Self::default() }
     }
 
     /// Those that a learner knows, and its leader expires.
     pub fn of_learner(sessions: &BTreeMap<SessionId, i32>, word: FourLetterWord) -> Self {
         let list = || sessions.iter().map(|(&id, &timeout_ms)| (id, timeout_ms)).collect();
         let of_learner = (word == FourLetterWord::Dump).then(list);
-        Self { count: sessions.len(), by_expiry: Vec::new(), of_learner }
+        Self { count: sessions.len(), of_learner, ..Self::default() }
+    }
+
+    /// Adds those that only this server knows; `may_be` says whether the configuration has any.
+    pub fn with_local(self, local: &LocalSessions, may_be: bool, word: FourLetterWord) -> Self {
+        let is_told = word == FourLetterWord::Dump && (may_be || local.len() > 0);
+        Self { local: local.len(), local_by_expiry: is_told.then(|| local.buckets().collect()), ..self }
     }
 }
 
@@ -170,6 +181,7 @@ pub(super) fn status(
             ephemerals_count: tree.ephemeral_count() as u64,
             approximate_data_size: tree.data_bytes(),
             global_sessions: sessions.count as u64,
+            local_sessions: sessions.local as u64,
             ..Gauges::default()
         },
         metrics: metrics.clone(),
@@ -218,6 +230,9 @@ pub(super) fn status(
         let by_expiry = sessions.by_expiry.into_iter();
         status.sessions = by_expiry.map(|(at_ms, ids)| (to_wall_ms(at_ms), ids)).collect();
         status.learner_sessions = sessions.of_learner;
+        let local = sessions.local_by_expiry;
+        status.local_sessions =
+            local.map(|local| local.into_iter().map(|(at_ms, ids)| (to_wall_ms(at_ms), ids)).collect());
         let owners = tree.ephemeral_owners();
         status.ephemerals = owners.map(|id| (id, tree.ephemerals(id).map(Box::from).collect())).collect();
     }

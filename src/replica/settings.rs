@@ -26,6 +26,11 @@ pub struct CommitSettings {
     pub enforce_quota: bool,
     /// Whether reconfig is refused as disabled, or as standalone.
     pub reconfig_enabled: bool,
+    /// Whether a client's session begins as one that only its server knows: `localSessionsEnabled`.
+    pub local_sessions: bool,
+    /// Whether such a session becomes the ensemble's when its client creates an ephemeral:
+    /// `localSessionsUpgradingEnabled`.
+    pub upgrades_sessions: bool,
     /// Whether txns carry the tree's digest.
     pub digest_enabled: bool,
     /// Whether a closeSession's txn lists the ephemerals that go with it.
@@ -52,6 +57,8 @@ impl CommitSettings {
             extended_types: false,
             enforce_quota: false,
             reconfig_enabled: false,
+            local_sessions: false,
+            upgrades_sessions: false,
             digest_enabled: true,
             close_session_paths: true,
             container_check_interval_ms: 60_000,
@@ -72,6 +79,9 @@ impl CommitSettings {
             extended_types: config.extended_types != ExtendedTypes::Off,
             enforce_quota: config.enforce_quota,
             reconfig_enabled: config.reconfig_enabled,
+            // Of a server alone all sessions are global, in Java too.
+            local_sessions: sid.is_some() && config.local_sessions_enabled,
+            upgrades_sessions: config.local_sessions_upgrading_enabled,
             digest_enabled: config.digest_enabled,
             close_session_paths: config.close_session_txn_enabled,
             container_check_interval_ms: config.container_check_interval_ms.into(),

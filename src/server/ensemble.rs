@@ -115,6 +115,7 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
         is_observer: *peer_type == Role::Observer,
         ensemble: ensemble.clone(),
         membership,
+        read_only_mode: config.read_only_mode_enabled,
         repairing: false,
     })
 }

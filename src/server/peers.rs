@@ -699,7 +699,10 @@ impl Peers {
 
     /// Ends the complaints about servers that the replica hears again.
     pub fn update_reach(&mut self, replica: &Replica) {
-        self.reach.update(|sid| replica.hears(sid), replica.standing() != Standing::Looking);
+        self.reach.update(
+            |sid| replica.hears(sid),
+            !matches!(replica.standing(), Standing::Looking | Standing::ReadOnly),
+        );
     }
 
     /// Ends connections that are no use any more, and says so.

@@ -29,6 +29,18 @@ pub fn log_sessions(batch: &Deltas, view: &View) {
                 log::debug!(target: "session", "refused: session={session_id:#x} peer={} why={}", Peer(peer),
                     Text("it has ended, never was, or has another password"));
             }
+            SessionKind::Opened { session_id, timeout_ms } if is_ours => {
+                log::debug!(target: "session", "made: session={session_id:#x} peer={} timeout_ms={timeout_ms} local=true",
+                    Peer(peer));
+            }
+            SessionKind::Ended { session_id } if is_ours || view.number() == 0 && to.is_none() => {
+                let (event, why) = match is_ours {
+                    true => ("closed", "its client asked for it"),
+                    false => ("expired", "nothing was heard of its client for the timeout"),
+                };
+                log::debug!(target: "session", "{event}: session={session_id:#x} peer={} local=true why={}", Peer(peer),
+                    Text(why));
+            }
             SessionKind::Closed { session_id }
                 if is_ours || (view.number() == 0 && to.is_none_or(|to| to.client().is_none())) =>
             {
@@ -47,7 +59,10 @@ pub fn log_sessions(batch: &Deltas, view: &View) {
             | SessionKind::Attached { .. }
             | SessionKind::Refused { .. }
             | SessionKind::Overtaken { .. }
-            | SessionKind::Ahead { .. } => {}
+            | SessionKind::Ahead { .. }
+            | SessionKind::Opened { .. }
+            | SessionKind::Ended { .. }
+            | SessionKind::Global { .. } => {}
         }
     }
 }

@@ -259,6 +259,11 @@ impl<O: Copy + Eq> Tracker<O> {
         Ok(())
     }
 
+    /// No one owns a session any more.
+    pub fn disown(&mut self) {
+        self.slots.iter_mut().for_each(|session| session.owner = None);
+    }
+
     /// Checks that a request may run which arrived through `owner`; the first to ask becomes owner.
     ///
     /// # Errors

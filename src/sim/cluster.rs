@@ -123,7 +123,9 @@ impl Cluster {
         let shows = |server: &Server| {
             server.process.as_ref().is_some_and(|process| {
                 let (zxid, is_serving) = process.published();
-                is_serving && (zxid >= last) && process.standing() != Standing::Looking
+                is_serving
+                    && (zxid >= last)
+                    && !matches!(process.standing(), Standing::Looking | Standing::ReadOnly)
             })
         };
         self.servers.iter().all(shows)

@@ -199,6 +199,8 @@ impl Cluster {
         let commit = CommitSettings {
             server_id: Self::sid(server) as u8,
             container_never_used_ms: 300_000,
+            local_sessions: settings.local_sessions,
+            upgrades_sessions: settings.upgrades_sessions,
             ..CommitSettings::new(settings.views, settings.tick_ms)
         };
         let (history, now) = (self.history_of(&disk, zxid, log), self.servers[server].now(self.net.now_us));
@@ -235,6 +237,7 @@ impl Cluster {
             },
             ensemble,
             is_observer: self.servers[server].is_observer,
+            read_only_mode: self.settings.read_only_mode,
             repairing,
             election_address: format!("zk{}:3888", Self::sid(server)),
         }

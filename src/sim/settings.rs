@@ -38,6 +38,12 @@ pub(crate) struct Settings {
     pub keep_replies: bool,
     /// After the faults a server loses all that it had, and joins while clients write.
     pub joins: bool,
+    /// Sessions begin as local ones.
+    pub local_sessions: bool,
+    /// They become global when they need to.
+    pub upgrades_sessions: bool,
+    /// Servers without a leader serve clients that read.
+    pub read_only_mode: bool,
     /// Servers speak to each other as ZooKeeper's own do, and are as strict.
     pub as_java: bool,
 }
@@ -62,6 +68,9 @@ impl Settings {
             disk_faults: false,
             keep_replies: true,
             joins: false,
+            local_sessions: false,
+            upgrades_sessions: false,
+            read_only_mode: false,
             as_java: false,
         }
     }
@@ -89,6 +98,9 @@ impl Settings {
             keep_replies: false,
             joins: true,
             as_java: random.one_in(3),
+            local_sessions: false,
+            upgrades_sessions: false,
+            read_only_mode: false,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::driver::{
 };
 use crate::proto::Zxid;
 use crate::replica::{
-    Answered, ControlKind, Deltas, EntryKind, Event as MemberEvent, Now, Port, Replica, Uplink,
+    Answered, ControlKind, Deltas, EntryKind, Event as MemberEvent, Now, Port, Replica, Serving, Uplink,
 };
 use crate::snapshot::java::{Encoder, Form};
 use crate::storage::{self, Done, Flushed, LogError, RecoveryError};
@@ -242,7 +242,9 @@ impl Shell {
                     self.tentative.push((entry.zxid, restart.tree.digest()));
                     continue;
                 }
-                EntryKind::Control(ControlKind::Serving(is_serving)) => self.is_serving = *is_serving,
+                EntryKind::Control(ControlKind::Serving(serving)) => {
+                    self.is_serving = *serving == Serving::Yes;
+                }
                 _ => {}
             }
             self.published = entry.zxid;

@@ -25,7 +25,7 @@ const BOUNDS_US: [u64; 21] = {
 const AMOUNTS: [u64; 13] = [1, 2, 4, 8, 15, 31, 63, 127, 255, 511, 1023, 2047, 4095];
 
 /// Roles as values of the label `role`.
-const ROLES: [Mode; 4] = [Mode::Standalone, Mode::Leader, Mode::Follower, Mode::Observer];
+const ROLES: [Mode; 5] = [Mode::Standalone, Mode::Leader, Mode::Follower, Mode::Observer, Mode::ReadOnly];
 
 const fn family(name: &'static str, kind: Kind, unit: &'static str, meaning: &'static str) -> Family {
     Family { name, kind, unit, meaning }
@@ -140,7 +140,8 @@ pub(super) fn server(status: &Status, page: &mut Page<'_>) {
     let zookeeper = status.version.split('-').next().unwrap_or_default();
     page.sample("", &[("version", env!("CARGO_PKG_VERSION")), ("zookeeper", zookeeper)], 1.0);
     begin(&SERVING, page);
-    page.sample("", &[], f64::from(u8::from(status.serving)));
+    let writes = status.serving && status.mode != Mode::ReadOnly;
+    page.sample("", &[], f64::from(u8::from(writes)));
     begin(&ROLE, page);
     for role in ROLES {
         let is_its = status.serving && role == status.mode;

@@ -106,8 +106,7 @@ fn left_out() -> BTreeSet<&'static str> {
 /// pages list as left out. What is not there begins with `zkfast_` or `process_`.
 #[test]
 fn families_are_zookeepers() {
-    let never =
-        ["local_sessions", "unrecoverable_error_count", "tls_handshake_exceeded", "large_requests_rejected"];
+    let never = ["unrecoverable_error_count", "tls_handshake_exceeded", "large_requests_rejected"];
     let mut left_out = left_out();
     assert!(left_out.len() > 50, "the tables are found");
     never.iter().for_each(|name| _ = left_out.remove(name));

@@ -124,6 +124,8 @@ fn config(entries: &mut Entries, sources: &Sources<'_>, loader: &dyn Loader) -> 
         container_max_never_used_interval_ms: entries.get(&keys::CONTAINER_MAX_NEVER_USED),
         standalone_enabled: entries.get(&keys::STANDALONE),
         reconfig_enabled: entries.get(&keys::RECONFIG),
+        local_sessions_enabled: entries.get(&keys::LOCAL_SESSIONS),
+        local_sessions_upgrading_enabled: entries.get(&keys::LOCAL_SESSIONS_UPGRADING),
         read_only_mode_enabled: entries.get(&keys::READ_ONLY_MODE),
         audit_enabled: entries.get(&keys::AUDIT_ENABLED),
         slow_request_ms: entries.get(&keys::SLOW_REQUEST_MS),

@@ -122,9 +122,9 @@ impl Commit {
         if if mode.ttl { Owner::ttl(ttl_ms).is_none() } else { ttl_ms >= 0 } {
             return Err(ErrorCode::BadArguments);
         }
-        match self.check_session(asker) {
-            Err(ErrorCode::UnknownSession) if mode.ephemeral => return Err(ErrorCode::SessionExpired),
-            checked => checked?,
+        match mode.ephemeral {
+            true => self.check_global_session(asker)?,
+            false => self.check_session(asker)?,
         }
         let named = create.path.ok_or(ErrorCode::MarshallingError)?;
         if named.contains(&0) {

@@ -26,10 +26,11 @@ pub(super) use limits::{GROUP_BYTES_MAX, GROUP_FIT_BYTES, SLOW_GROUP_BYTES_MAX, 
 use self::expanded::Expanded;
 use super::core::Core;
 use super::fencing::{Attach, Fencing};
+use super::local::wants_global;
 use super::report::SessionsTold;
 use super::{
-    CnxnId, CommitSettings, Deltas, EntryKind, GroupTimes, Now, Origin, Request, SessionOwner, TxnKind,
-    Uplink, ViewRequest,
+    CnxnId, CommitSettings, Deltas, EntryKind, GroupTimes, Now, Origin, Request, SessionKind, SessionOwner,
+    TxnKind, Uplink, ViewRequest,
 };
 use crate::auth::Policy;
 use crate::database::Database;
@@ -189,8 +190,10 @@ impl Commit {
     }
 
     /// It leads an ensemble; `owners` are the connections of this server that have a session.
-    pub(super) fn lead(&mut self, owners: BTreeMap<SessionId, CnxnId>) {
+    pub(super) fn lead(&mut self, owners: BTreeMap<SessionId, CnxnId>, now: Now) {
         self.leads = true;
+        let session_ms = self.session_ms(now);
+        self.core.local.renew(session_ms);
         for (session_id, cnxn) in owners {
             let owned = self.sessions.set_owner(session_id, SessionOwner::Client(cnxn));
             assert_eq!(owned, Ok(()), "session {session_id:#x} has an owner, and is not alive");
@@ -393,6 +396,9 @@ impl Commit {
         self.sessions.take_expired(judged_ms, &mut expired);
         self.core.metrics.counters.stale_sessions_expired += expired.len() as u64;
         self.expired.extend(expired);
+        for session_id in self.core.expire_local(now) {
+            self.push(None, 0, SessionKind::Ended { session_id });
+        }
         self.proceed(now);
         self.sweep(now);
     }
@@ -538,18 +544,27 @@ impl Commit {
             self.heard(now, &[session_id]);
             return self.push(Some(origin), xid, TxnKind::Synced);
         }
-        if !self.sessions.heard(session_id, self.session_ms(now)) {
+        if !self.sessions.heard(session_id, self.session_ms(now)) && !self.hears_local(&asker, op) {
             // A learner waits for a txn, and its client is to hear what became of its session.
             return match origin.learner() {
                 Some(_) => self.refuse(&asker, ErrorCode::SessionExpired),
                 None => self.push(Some(origin), xid, TxnKind::Dropped),
             };
         }
+        if self.core.settings.upgrades_sessions
+            && self.core.local.stays_local(session_id)
+            && wants_global(op, body)
+        {
+            self.upgrade(&asker);
+        }
         match op {
             OpCode::SYNC => self.push(Some(origin), xid, TxnKind::Synced),
             // Of a client that has moved since it asked: it goes on there.
             OpCode::CLOSE_SESSION if self.check_session(&asker) == Err(ErrorCode::SessionMoved) => {
                 self.refuse(&asker, ErrorCode::SessionMoved);
+            }
+            OpCode::CLOSE_SESSION if self.core.local.remove(session_id).is_some() => {
+                self.push(Some(origin), xid, SessionKind::Ended { session_id });
             }
             OpCode::CLOSE_SESSION => self.close_session(&asker),
             OpCode::MULTI => self.multi(&asker, body),

@@ -3,6 +3,7 @@
 use super::{Asker, Commit};
 use crate::proto::{ErrorCode, OpCode, SessionId, Zxid};
 use crate::replica::fencing::{Attach, attachment_cxid};
+use crate::replica::local::Upgrading;
 use crate::replica::{CnxnId, ControlKind, Now, Origin, SessionKind, SessionOwner};
 use crate::session;
 use crate::txn::Txn;
@@ -16,20 +17,79 @@ impl Commit {
     /// These sessions gave a sign of life.
     pub fn heard(&mut self, now: Now, sessions: &[SessionId]) {
         let now_ms = self.session_ms(now);
-        sessions.iter().for_each(|id| _ = self.sessions.heard(*id, now_ms));
+        for id in sessions {
+            if !self.sessions.heard(*id, now_ms) {
+                self.core.local.heard(*id, now_ms);
+            }
+        }
     }
 
     /// The time by which sessions live.
     pub(super) fn session_ms(&self, now: Now) -> i64 {
-        now.mono_ms() + self.core.session_clock.ahead_ms
+        self.core.session_ms(now)
     }
 
     /// Checks that the session is alive and has the connection that asks.
     pub(super) fn check_session(&mut self, asker: &Asker<'_>) -> Result<(), ErrorCode> {
-        match asker.origin {
-            Some(origin) => self.sessions.check(asker.session_id, origin.owner()),
-            None => Ok(()),
+        let Some(origin) = asker.origin else { return Ok(()) };
+        match self.sessions.check(asker.session_id, origin.owner()) {
+            Err(ErrorCode::SessionExpired) if self.sessions.get(asker.session_id).is_none() => match origin {
+                Origin::Client(cnxn) => self.core.local.check(asker.session_id, cnxn),
+                Origin::Learner { .. } if self.may_be_of_learner(asker.session_id) => Ok(()),
+                Origin::Learner { .. } => Err(ErrorCode::SessionExpired),
+            },
+            checked => checked,
         }
+    }
+
+    /// The same of what only a session of the ensemble may do: own an ephemeral.
+    pub(super) fn check_global_session(&mut self, asker: &Asker<'_>) -> Result<(), ErrorCode> {
+        let Some(origin) = asker.origin else { return Ok(()) };
+        match self.sessions.check(asker.session_id, origin.owner()) {
+            Err(ErrorCode::SessionExpired) if self.core.local.contains(asker.session_id) => {
+                Err(ErrorCode::EphemeralOnLocalSession)
+            }
+            checked => checked,
+        }
+    }
+
+    /// Notes a request of a session that is not the ensemble's; false if no server may know it.
+    pub(super) fn hears_local(&mut self, asker: &Asker<'_>, op: OpCode) -> bool {
+        match asker.origin {
+            Some(Origin::Client(_)) => {
+                let session_ms = self.session_ms(asker.now);
+                self.core.local.heard(asker.session_id, session_ms)
+            }
+            Some(Origin::Learner { .. }) => {
+                op != OpCode::CLOSE_SESSION
+                    && self.sessions.get(asker.session_id).is_none()
+                    && self.may_be_of_learner(asker.session_id)
+            }
+            None => false,
+        }
+    }
+
+    /// Whether a learner may have given out this id, for a session that it does not tell of.
+    /// Source: `LeaderSessionTracker.checkSession`.
+    fn may_be_of_learner(&self, session_id: SessionId) -> bool {
+        let of_server = (session_id.0 as u64 >> 56) as u8;
+        self.core.settings.local_sessions && of_server != self.core.settings.server_id
+    }
+
+    /// Makes a local session the ensemble's.
+    pub(super) fn upgrade(&mut self, asker: &Asker<'_>) {
+        let (session_id, now) = (asker.session_id, asker.now);
+        let Some(Upgrading { timeout_ms, owner }) = self.core.local.remove(session_id) else { return };
+        self.sessions.track(session_id, timeout_ms, self.session_ms(now));
+        if let Some(cnxn) = owner {
+            let owned = self.sessions.set_owner(session_id, SessionOwner::Client(cnxn));
+            assert_eq!(owned, Ok(()), "session {session_id:#x} ends as it becomes global");
+        }
+        self.next_zxid();
+        let header =
+            self.header(&Asker { origin: None, session_id, xid: 0, ids: &[], now }, OpCode::CREATE_SESSION);
+        self.log(&header, &Txn::CreateSession { timeout_ms });
+        self.push(None, 0, SessionKind::Created { session_id, timeout_ms });
     }
 
     /// A client opens a session, or attaches to one; `seen` is the newest zxid that it has seen.
@@ -51,6 +111,11 @@ impl Commit {
         let timeout_ms = timeout_ms.max(min_ms).min(max_ms);
         if session_id.is_none() {
             let session_id = self.sessions.next_session_id();
+            if let (true, Origin::Client(cnxn)) = (self.core.settings.local_sessions, origin) {
+                let session_ms = self.session_ms(now);
+                self.core.local.open(session_id, timeout_ms, cnxn, session_ms);
+                return self.push(Some(origin), 0, SessionKind::Opened { session_id, timeout_ms });
+            }
             return self.create_session(now, origin, session_id, timeout_ms);
         }
         // The password first: a client that only guesses an id must not end its owner's connection.
@@ -83,6 +148,19 @@ impl Commit {
     /// Attaches a client to its session, once the session's former connection is silent.
     pub(super) fn attach(&mut self, now: Now, attach: Attach<Origin>) {
         let Attach { cnxn: origin, session_id, timeout_ms } = attach;
+        if let Origin::Client(cnxn) = origin
+            && self.core.local.contains(session_id)
+        {
+            let session_ms = self.session_ms(now);
+            let former = self.core.local.attach(session_id, timeout_ms, cnxn, session_ms);
+            return match former.filter(|former| *former != cnxn) {
+                Some(former) => {
+                    self.fencing.wait(former, attach);
+                    self.push(Some(former.into()), 0, ControlKind::Fence(former));
+                }
+                None => self.push(Some(origin), 0, SessionKind::Attached { session_id, timeout_ms }),
+            };
+        }
         let known = !self.sessions.is_closing(session_id)
             && self.sessions.touch(session_id, timeout_ms, self.session_ms(now));
         if !known {
@@ -124,13 +202,15 @@ impl Commit {
     pub(super) fn fenced(&mut self, former: CnxnId) {
         let Self { core, sessions, fencing, .. } = self;
         let lives = |id| sessions.get(id).is_some() && !sessions.is_closing(id);
-        let is_owner =
-            |attach: &Attach<Origin>| sessions.owner(attach.session_id) == Some(attach.cnxn.owner());
+        let mut answers = Vec::new();
+        let is_owner = |attach: &Attach<Origin>| {
+            let local = core.local.owner(attach.session_id).map(SessionOwner::Client);
+            sessions.owner(attach.session_id).or(local) == Some(attach.cnxn.owner())
+        };
         // A learner can only be told that the session is gone, which it is not.
         let is_valid = |attach: &Attach<Origin>| attach.cnxn.learner().is_some() && lives(attach.session_id);
-        fencing.fenced(former, is_owner, is_valid, |origin, what| {
-            core.push_in_order(Some(origin), 0, what);
-        });
+        fencing.fenced(former, is_owner, is_valid, |origin, what| answers.push((origin, what)));
+        answers.into_iter().for_each(|(origin, what)| core.push_in_order(Some(origin), 0, what));
     }
 
     /// Ends a session, and deletes its ephemerals.

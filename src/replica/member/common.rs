@@ -261,6 +261,22 @@ impl Context<'_> {
         self.publisher.open();
     }
 
+    /// Clients that will do with that may read: there has been no leader for long.
+    pub fn begin_read_only(&mut self, follow: &mut Follow) {
+        self.publisher.drop_clients(follow);
+        follow.begin_read_only(self.now);
+        self.publisher.open_read_only();
+        self.common.push_event(Event::ReadOnly { zxid: self.publisher.shown().0 });
+    }
+
+    /// There is a leader, or may be soon: clients that read come again.
+    pub fn end_read_only(&mut self, follow: &mut Follow) {
+        if self.publisher.is_read_only() {
+            self.publisher.drop_clients(follow);
+            follow.end_read_only();
+        }
+    }
+
     /// What the leader proposed, and was gathered, becomes a group for the log.
     pub fn append_gathered(&mut self) {
         if let Some(batch) = self.log.append_gathered() {

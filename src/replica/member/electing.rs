@@ -18,7 +18,12 @@ pub(super) struct Electing {
     pub follow: Box<Follow>,
     /// Since when.
     since_us: i64,
+    /// When clients may read, unless there is a leader by then.
+    read_only_ms: Option<i64>,
 }
+
+/// How long a server looks for a leader, at least, before clients may read. Source: `QuorumPeer.run`.
+const READ_ONLY_AFTER_MS: i64 = 2_000;
 
 /// What an election makes of a server.
 #[derive(Debug)]
@@ -39,12 +44,28 @@ impl Electing {
         let own = (!cx.common.is_observer()).then_some(own);
         let mut out = Vec::new();
         cx.common.election.look_for_leader(cx.now.mono_ms() as u64, own, &mut out);
-        (Self { follow, since_us: cx.now.mono_us }, Next::election(out))
+        // One whose data was lost or damaged has nothing that it may show.
+        let may_read = cx.common.settings.read_only_mode && !cx.common.repairing;
+        let after_ms = cx.common.settings.membership.tick_ms.max(READ_ONLY_AFTER_MS);
+        let read_only_ms = may_read.then_some(cx.now.mono_ms() + after_ms);
+        (Self { follow, since_us: cx.now.mono_us, read_only_ms }, Next::election(out))
+    }
+
+    /// Lets clients read once there has been no leader for long enough.
+    pub fn tick(&mut self, cx: &mut Context<'_>) {
+        if self.read_only_ms.is_some_and(|at_ms| cx.now.mono_ms() >= at_ms) {
+            self.read_only_ms = None;
+            cx.begin_read_only(&mut self.follow);
+        }
+        if cx.publisher.is_read_only() {
+            self.follow.expire_local(cx.now);
+        }
     }
 
     /// The election has a result.
     pub fn elected(mut self, vote: Vote, state: ServerState, cx: &mut Context<'_>) -> Elected {
         let (sid, now_ms) = (vote.leader.0, cx.now.mono_ms());
+        cx.end_read_only(&mut self.follow);
         cx.common.push_event(Event::Elected { sid });
         // A quorum that elected with this server's vote knows as much as it does.
         let (theirs, ours) = (vote.peer_epoch, cx.common.epochs.current.0);

@@ -20,6 +20,8 @@ pub enum Event {
         Text("restore that; or give up what only this server has: start it with an empty data directory")
     )]
     Outdated { leader: i64, theirs: i64, ours: u32 },
+    #[error("clients may read: zxid={zxid} why={}", Text("there is no leader"))]
+    ReadOnly { zxid: Zxid },
     #[error("elected: leader={sid}")]
     Elected { sid: i64 },
     #[error("leading: epoch={epoch} zxid={zxid}")]
@@ -118,6 +120,7 @@ impl Event {
             | Self::Storing { .. }
             | Self::LearnerLost { voter: false, .. } => Weight::Info,
             Self::Looking { .. }
+            | Self::ReadOnly { .. }
             | Self::Unserved { .. }
             | Self::Outdated { .. }
             | Self::CannotTruncate { .. }
@@ -155,6 +158,7 @@ impl Event {
             Self::Looking { .. } => "looking for a leader",
             Self::Unserved { is_quorum, .. } => missing(*is_quorum),
             Self::Outdated { .. } => "the others' data is older than this server's",
+            Self::ReadOnly { .. } => "clients may read",
             Self::Elected { .. } => "elected",
             Self::Leading { .. } => "leading",
             Self::Following { .. } => "following",

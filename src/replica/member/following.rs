@@ -282,7 +282,7 @@ impl Following {
         if let Some(since_us) = cx.common.take_unavailable() {
             self.follow.core.metrics.times.unavailable_time.record(since(since_us, cx.now));
         }
-        self.follow.connect(epoch, self.learner.has_java_leader());
+        self.follow.connect(epoch, self.learner.has_java_leader(), cx.now);
         let (sid, zxid, sync) = (self.sid, self.follow.core.last_txn, self.sync);
         cx.common.push_event(Event::Following { sid, epoch, zxid, sync });
         let state = match cx.common.is_observer() {

@@ -50,11 +50,11 @@ impl Synchronizing {
         let Self { leader, mut follow } = self;
         assert!(leader.is_established(), "epoch {epoch} begins without a quorum");
         cx.release_held(&mut follow, epoch);
-        let (core, sessions, owners, waiting) = follow.into_parts();
+        let (core, sessions, owners, waiting) = follow.into_parts(cx.now);
         let zxid = core.last_txn;
         let mut commit = Commit::of(core, sessions, cx.now);
         commit.core_mut().metrics.proposal_size = LastMinMax::default();
-        commit.lead(owners);
+        commit.lead(owners, cx.now);
         commit.submit(cx.now, Uplink { serving_generation: cx.publisher.serving_generation(), ..waiting });
         if let Some(since_us) = cx.common.take_unavailable() {
             let times = &mut commit.core_mut().metrics.times;

@@ -125,6 +125,8 @@ use std::sync::Arc;
 /// #     extended_types: true,
 /// #     enforce_quota: false,
 /// #     reconfig_enabled: false,
+/// #     local_sessions: false,
+/// #     upgrades_sessions: false,
 /// #     digest_enabled: true,
 /// #     close_session_paths: true,
 /// #     container_check_interval_ms: 60_000,
@@ -261,6 +263,7 @@ impl Replica {
     pub fn standing(&self) -> Standing {
         match &self.role {
             Role::Alone(_) => Standing::Alone,
+            Role::Member(_) if self.publisher.is_read_only() => Standing::ReadOnly,
             Role::Member(member) => member.phase.standing(member.common.is_observer()),
         }
     }
@@ -398,7 +401,7 @@ impl Replica {
             Role::Alone(proposer) => proposer.commit.heard(now, sessions),
             Role::Member(member) => match &mut *member.phase {
                 Phase::Leading(leading) => leading.proposer.commit.heard(now, sessions),
-                phase => phase.follow_mut().into_iter().for_each(|follow| follow.heard(sessions)),
+                phase => phase.follow_mut().into_iter().for_each(|follow| follow.heard(sessions, now)),
             },
         }
     }
@@ -444,12 +447,16 @@ impl Replica {
             status.mode = match standing {
                 Standing::Alone | Standing::Looking => Mode::Standalone,
                 Standing::Leading => Mode::Leader,
+                Standing::ReadOnly => Mode::ReadOnly,
                 Standing::Following => Mode::Follower,
                 Standing::Observing => Mode::Observer,
             };
             let Role::Member(member) = &self.role else { continue };
             let Member { common, phase, .. } = &**member;
-            status.quorum_size = Some(common.settings.membership.quorum.voters().count() as u64);
+            // Source: `ReadOnlyZooKeeperServer` has no gauges of an ensemble.
+            let is_member = standing != Standing::ReadOnly;
+            status.quorum_size =
+                is_member.then_some(common.settings.membership.quorum.voters().count() as u64);
             status.leader_id = match (standing, &**phase) {
                 (Standing::Leading, _) => Some(common.settings.membership.sid.0),
                 (_, Phase::Following(following)) => Some(following.sid),

@@ -429,7 +429,11 @@ impl Phase {
             }
             Self::Following(following) => following.tick(cx),
             Self::Connecting(connecting) => connecting.tick(cx),
-            Self::Settling(_) | Self::Electing(_) => Next::Done,
+            Self::Electing(electing) => {
+                electing.tick(cx);
+                Next::Done
+            }
+            Self::Settling(_) => Next::Done,
         }
     }
 
@@ -454,6 +458,9 @@ impl Phase {
     pub fn finish_tick(&mut self, cx: &mut Context<'_>) {
         match self {
             Self::Following(following) => {
+                if following.is_up_to_date() {
+                    following.follow.expire_local(cx.now);
+                }
                 following.show_life(cx);
                 following.send_packets(cx.common);
             }

@@ -6,7 +6,7 @@
 use crate::proto::Zxid;
 use crate::replica::core::Core;
 use crate::replica::follow::Follow;
-use crate::replica::{CnxnId, ControlKind, Deltas, Entry, EntryKind, Origin};
+use crate::replica::{CnxnId, ControlKind, Deltas, Entry, EntryKind, Origin, Serving};
 use std::collections::VecDeque;
 
 /// What goes to the views; see the module's page.
@@ -30,6 +30,8 @@ enum Service {
     Open,
     /// They do, and end every connection if no leader is followed by then.
     Waiting { until_ms: i64 },
+    /// They serve clients that read, as of what they show; there is no leader.
+    ReadOnly,
     /// They do not.
     Dropped,
 }
@@ -120,7 +122,7 @@ impl Publisher {
         core.hold(self.shown);
         match self.service {
             Service::Open => self.service = Service::Waiting { until_ms },
-            Service::Dropped => {}
+            Service::Dropped | Service::ReadOnly => {}
             Service::Waiting { until_ms: other } => {
                 panic!("clients wait until {other} already, not {until_ms}")
             }
@@ -156,9 +158,22 @@ impl Publisher {
     /// Clients are served from here on.
     pub fn open(&mut self) {
         assert!(self.held.is_empty(), "clients are served, and {} groups are held", self.held.len());
+        assert!(!self.is_read_only(), "clients that read are served by a leader's word");
         if std::mem::replace(&mut self.service, Service::Open) == Service::Dropped {
-            self.publish_control(ControlKind::Serving(true));
+            self.publish_control(ControlKind::Serving(Serving::Yes));
         }
+    }
+
+    /// Clients that will do with that may read from here on; none is served before.
+    pub fn open_read_only(&mut self) {
+        assert_eq!(self.service, Service::Dropped, "clients are served already");
+        self.service = Service::ReadOnly;
+        self.publish_control(ControlKind::Serving(Serving::ReadOnly));
+    }
+
+    /// Whether clients may only read.
+    pub fn is_read_only(&self) -> bool {
+        self.service == Service::ReadOnly
     }
 
     /// Drops the clients if they have waited for a leader for too long.
@@ -174,7 +189,7 @@ impl Publisher {
         self.publish_words(core);
         self.service = Service::Dropped;
         self.serving_generation += 1;
-        self.publish_control(ControlKind::Serving(false));
+        self.publish_control(ControlKind::Serving(Serving::No));
     }
 
     /// Clients are not served from here on, and nothing that they asked for is answered.
@@ -188,7 +203,7 @@ impl Publisher {
         self.service = Service::Dropped;
         self.serving_generation += 1;
         follow.drop_clients();
-        self.publish_control(ControlKind::Serving(false));
+        self.publish_control(ControlKind::Serving(Serving::No));
     }
 }
 

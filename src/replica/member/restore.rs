@@ -150,7 +150,7 @@ mod tests {
         let entries = all.iter().flat_map(|deltas| &deltas.entries);
         let name = |what: &EntryKind| match what {
             EntryKind::Session(SessionKind::Created { .. }) => "created".to_owned(),
-            EntryKind::Control(ControlKind::Serving(serving)) => format!("serving {serving}"),
+            EntryKind::Control(ControlKind::Serving(serving)) => format!("serving {serving:?}"),
             EntryKind::Control(ControlKind::Reset(restart)) => format!("{} sessions", restart.sessions.len()),
             other => format!("{other:?}"),
         };
@@ -179,13 +179,13 @@ mod tests {
         assert!(!replica.takes_uplinks());
         assert!(write(&mut replica, at(2)));
         assert_eq!(replica.next_restore_step(), Some(RestoreStep::Store(Zxid::new(3, 1))));
-        assert_eq!(published(&mut replica), ["0x1 created", "0x1 serving false"]);
+        assert_eq!(published(&mut replica), ["0x1 created", "0x1 serving No"]);
         replica.restore_stored();
         assert_eq!((replica.next_restore_step(), replica.is_idle()), (None, false));
         assert!(write(&mut replica, at(3)), "the base");
         assert_eq!(replica.next_restore_step(), Some(RestoreStep::Adopt(Zxid::new(3, 1))));
         replica.finish_restore(at(4));
-        assert_eq!(published(&mut replica), ["0x300000001 1 sessions", "0x300000001 serving true"]);
+        assert_eq!(published(&mut replica), ["0x300000001 1 sessions", "0x300000001 serving Yes"]);
         assert!(replica.is_idle() && replica.takes_uplinks());
         replica.submit(at(5), connect(1, 0));
         assert!(!write(&mut replica, at(6)), "its view had not heard that clients were dropped");
@@ -203,7 +203,7 @@ mod tests {
         replica.restore(restored());
         assert_eq!(replica.next_restore_step(), Some(RestoreStep::Store(Zxid::new(3, 1))));
         replica.restore_failed();
-        assert_eq!(published(&mut replica), ["0x0 serving false", "0x0 serving true"]);
+        assert_eq!(published(&mut replica), ["0x0 serving No", "0x0 serving Yes"]);
         replica.submit(at(1), connect(0, 1));
         assert!(write(&mut replica, at(2)));
         assert_eq!(published(&mut replica), ["0x1 created"]);

@@ -14,6 +14,8 @@ pub struct MemberSettings {
     pub is_observer: bool,
     /// Where its election port is, for the others: `host:port`.
     pub election_address: String,
+    /// Whether clients may read while it has no leader: `readonlymode.enabled`.
+    pub read_only_mode: bool,
     /// Whether its data was lost or damaged: it may have acknowledged what it does not know any more. It does not vote
     /// until a leader has given it everything.
     pub repairing: bool,
@@ -26,6 +28,8 @@ pub enum Standing {
     Alone,
     /// Without a leader.
     Looking,
+    /// Without a leader, and clients may read.
+    ReadOnly,
     /// Leads, and clients are served.
     Leading,
     /// Follows, and clients are served.

@@ -32,6 +32,7 @@ fn member(last: Zxid) -> Replica {
         membership,
         is_observer: false,
         election_address: "zk1:3888".to_owned(),
+        read_only_mode: false,
         repairing: false,
     };
     let restored = Database { zxid: last, ..Database::fresh(tree_settings()) };

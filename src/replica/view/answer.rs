@@ -6,7 +6,7 @@ use super::turn::{Drain, Turn, UNREADABLE_PATH};
 use crate::admin::ATTACH_SESSION;
 use crate::proto::reply::{put_reply, put_status};
 use crate::proto::{ConnectResponse, ErrorCode, JuteWrite, OpCode, SessionId, jute};
-use crate::replica::{Entry, SessionKind, TxnKind};
+use crate::replica::{Entry, Serving, SessionKind, TxnKind};
 use crate::session;
 
 impl Turn<'_> {
@@ -29,7 +29,10 @@ impl Turn<'_> {
     pub fn answer_session(&mut self, entry: &Entry, kind: SessionKind, body: &mut Vec<u8>) {
         let is_waiting = self.cnxn.state == State::Waiting;
         match kind {
-            SessionKind::Created { session_id, timeout_ms } if is_waiting => {
+            SessionKind::Created { session_id, timeout_ms }
+            | SessionKind::Opened { session_id, timeout_ms }
+                if is_waiting =>
+            {
                 self.establish(session_id, timeout_ms);
                 // As Java: a session that begins is its connection's first request. One that is attached to is none.
                 let latency_us = (self.now.mono_us - self.cnxn.asked_us).max(0) as u64;
@@ -48,11 +51,14 @@ impl Turn<'_> {
             SessionKind::Refused { .. } if is_waiting => {
                 self.tally.metrics.counters.connection_revalidate_count += 1;
                 self.begin_answer();
-                let response = ConnectResponse::expired(self.cnxn.read_only.map(|_| false));
+                let response = ConnectResponse::expired(self.read_only_byte());
                 jute::frame(&mut self.cnxn.out, |out| response.put(out));
                 self.cnxn.close(CloseReason::Done);
             }
-            SessionKind::Created { .. } | SessionKind::Attached { .. } | SessionKind::Refused { .. } => {
+            SessionKind::Created { .. }
+            | SessionKind::Opened { .. }
+            | SessionKind::Attached { .. }
+            | SessionKind::Refused { .. } => {
                 debug_assert_eq!(
                     self.cnxn.state,
                     State::Closing,
@@ -65,7 +71,10 @@ impl Turn<'_> {
             SessionKind::Ahead { seen } => {
                 self.cnxn.close(CloseReason::ZxidAhead { seen, ours: self.data.zxid });
             }
-            SessionKind::Closed { .. } => {
+            SessionKind::Global { session_id } => {
+                self.cnxn.close(CloseReason::GlobalSession { session_id });
+            }
+            SessionKind::Closed { .. } | SessionKind::Ended { .. } => {
                 self.reply(entry, ErrorCode::Ok, body);
                 self.cnxn.close(CloseReason::Done);
             }
@@ -78,8 +87,14 @@ impl Turn<'_> {
         self.pool.silence(self.id.slot, self.cnxn);
     }
 
+    /// What a client that asked for it is told about the server: whether it is read-only.
+    fn read_only_byte(&self) -> Option<bool> {
+        self.cnxn.read_only.map(|_| self.data.serving == Serving::ReadOnly)
+    }
+
     fn establish(&mut self, session_id: SessionId, timeout_ms: i32) {
         self.begin_answer();
+        let read_only = self.read_only_byte();
         let cnxn = &mut *self.cnxn;
         assert_eq!(cnxn.session_id, SessionId::NONE, "{:?} gets a second session, {session_id:#x}", self.id);
         assert_ne!(session_id, SessionId::NONE, "{:?} gets a session without an id", self.id);
@@ -91,7 +106,7 @@ impl Turn<'_> {
             timeout_ms,
             session_id,
             password: session::password(session_id),
-            read_only: cnxn.read_only.map(|_| false),
+            read_only,
         };
         jute::frame(&mut cnxn.out, |out| response.put(out));
     }

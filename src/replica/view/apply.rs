@@ -9,9 +9,9 @@ use crate::admin::{Histogram, Sizes};
 use crate::auth::{AclList, Policy};
 use crate::proto::event::{EventType, put_event};
 use crate::proto::reply::MultiHeader;
-use crate::proto::{OpCode, Perms, Zxid, path};
+use crate::proto::{OpCode, Perms, SessionId, Zxid, path};
 use crate::replica::{
-    CnxnId, ControlKind, Deltas, Entry, EntryKind, MultiResult, Now, Origin, SessionKind, TxnKind,
+    CnxnId, ControlKind, Deltas, Entry, EntryKind, MultiResult, Now, Origin, Serving, SessionKind, TxnKind,
     ViewRequest,
 };
 use crate::tree::NodeIndex;
@@ -195,23 +195,34 @@ impl View {
             }
             SessionKind::Closed { session_id } => {
                 self.data.sessions.remove(&session_id);
-                if let Some(id) = self.connections.id_of_session(session_id)
-                    && entry.to != Some(Origin::Client(id))
-                    && let Some((cnxn, pool)) = self.connections.find_id(id)
-                {
-                    cnxn.close(CloseReason::SessionGone { session_id });
-                    pool.list(id.slot, cnxn);
-                }
+                self.end_cnxn_of(session_id, entry);
             }
-            SessionKind::Attached { .. }
+            SessionKind::Ended { session_id } => self.end_cnxn_of(session_id, entry),
+            SessionKind::Opened { .. }
+            | SessionKind::Global { .. }
+            | SessionKind::Attached { .. }
             | SessionKind::Refused { .. }
             | SessionKind::Overtaken { .. }
             | SessionKind::Ahead { .. } => {}
         }
     }
 
+    /// Ends the connection of a session that has ended, unless it is the one that asked and is to be answered.
+    fn end_cnxn_of(&mut self, session_id: SessionId, entry: &Entry) {
+        if let Some(id) = self.connections.id_of_session(session_id)
+            && entry.to != Some(Origin::Client(id))
+            && let Some((cnxn, pool)) = self.connections.find_id(id)
+        {
+            cnxn.close(CloseReason::SessionGone { session_id });
+            pool.list(id.slot, cnxn);
+        }
+    }
+
     /// Adds the end of a session to the audit log. The first view does that for all.
     fn audit_session(&mut self, to: Option<CnxnId>, kind: SessionKind, changes: &[Change]) {
+        if let (SessionKind::Ended { .. }, Some(to), Some(audit)) = (kind, to, &mut self.tally.audit) {
+            audit.closed(to);
+        }
         if let SessionKind::Closed { session_id } = kind
             && let Some(audit) = &mut self.tally.audit
         {
@@ -226,9 +237,9 @@ impl View {
 
     /// Begins or ends serving clients. At the end every connection ends, answered or not: the next leader says what became
     /// of its requests.
-    fn serve(&mut self, serving: bool) {
+    fn serve(&mut self, serving: Serving) {
         self.data.serving = serving;
-        if serving {
+        if serving != Serving::No {
             return;
         }
         let counters = &mut self.tally.metrics.counters;

@@ -7,6 +7,7 @@
 use super::View;
 use crate::auth::{self, AclList};
 use crate::proto::{Acl, ErrorCode, Id, Perms, Stat, Zxid, path};
+use crate::replica::Serving;
 use crate::tree::{Body, NodeIndex, OwnerKind, Tree};
 /// Children that one turn looks at: about 2 ms where none is in the processor's cache.
 const CHILDREN_PER_TURN: usize = 8 << 10;
@@ -229,7 +230,7 @@ impl View {
         browsing: &mut Browsing,
         children: usize,
     ) -> Result<Option<Browsed>, NotBrowsed> {
-        if !self.data.serving {
+        if self.data.serving == Serving::No {
             return Err(NotBrowsed::NotServing);
         }
         let tree = &self.data.tree;

@@ -67,6 +67,13 @@ pub enum CloseReason {
     },
     /// The server is without a leader.
     NotServing,
+    /// The server is read-only, and the client has not asked for one that may be.
+    NotReadOnlyClient,
+    /// The session is the ensemble's, and the server is read-only.
+    GlobalSession {
+        /// Its id.
+        session_id: SessionId,
+    },
     /// An auth packet failed, or one was due.
     Auth(ErrorCode),
     /// A SASL exchange failed.
@@ -112,6 +119,8 @@ impl CloseReason {
             Self::SessionMoved { .. } => "session moved",
             Self::ZxidAhead { .. } => "zxid ahead",
             Self::NotServing => "not serving",
+            Self::NotReadOnlyClient => "read-only, client is not",
+            Self::GlobalSession { .. } => "read-only, session is not",
             Self::Auth(_) => "authentication",
             Self::Sasl { .. } => "SASL",
             Self::OtherEnsemble { .. } => "other ensemble",
@@ -126,6 +135,15 @@ impl fmt::Display for CloseReason {
         match self {
             Self::Done => write!(f, "closed"),
             Self::NotServing => write!(f, "this server is not currently serving requests"),
+            Self::NotReadOnlyClient => {
+                write!(f, "this server has no leader and is read-only, and the client has not asked for that")
+            }
+            Self::GlobalSession { session_id } => {
+                write!(
+                    f,
+                    "this server has no leader and is read-only, and session {session_id:#x} is the ensemble's"
+                )
+            }
             Self::FrameLength { bytes, limit, first } => {
                 write!(f, "frame length {bytes} is not within 0 to jute.maxbuffer={limit}{}", hint(first))
             }

@@ -3,7 +3,7 @@
 use super::read::Read;
 use crate::auth::Policy;
 use crate::proto::{Id, JuteWrite, OpCode, SessionId, Zxid};
-use crate::replica::Restart;
+use crate::replica::{Restart, Serving};
 use crate::tree::{NodeIndex, Tree};
 use crate::watch::{self, Watches};
 use crate::zab::LinkId;
@@ -26,8 +26,8 @@ pub(super) struct Data {
     pub last_txn: Zxid,
     /// The commit side's digest of that tree, 0 where none is kept.
     pub digest: u64,
-    /// True while clients are served; if not, the tree may hold what no leader has confirmed.
-    pub serving: bool,
+    /// How clients are served; without a leader the tree may hold what none has confirmed.
+    pub serving: Serving,
     /// How often the tree was replaced.
     pub resets: u32,
     /// Learners for which an image is to be taken.
@@ -63,7 +63,7 @@ impl Data {
 
     /// Goes on with another tree, which need not be a later one; no client is connected then.
     pub fn reset(&mut self, zxid: Zxid, digest: u64, restart: &Restart) {
-        assert!(!self.serving, "the tree changes under clients");
+        assert_eq!(self.serving, Serving::No, "the tree changes under clients");
         self.tree = restart.tree.for_view();
         self.sessions = restart.sessions.clone();
         (self.zxid, self.last_txn, self.digest) = (zxid, zxid, digest);

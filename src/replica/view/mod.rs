@@ -68,7 +68,7 @@ use self::survey::Survey;
 use self::tally::Tally;
 use self::traces::Tracer;
 use self::turn::{Turn, wants};
-use super::{CnxnId, Now, Uplink, ViewSettings};
+use super::{CnxnId, Now, Serving, Uplink, ViewSettings};
 use crate::admin::{Metrics, Trace};
 use crate::auth::Policy;
 use crate::proto::{Acl, Id, SessionId, Zxid};
@@ -113,7 +113,7 @@ impl View {
             zxid,
             last_txn: zxid,
             digest: tree_digest,
-            serving: settings.serving,
+            serving: if settings.serving { Serving::Yes } else { Serving::No },
             resets: 0,
             images_wanted: VecDeque::new(),
         };
@@ -137,9 +137,9 @@ impl View {
         self.data.zxid
     }
 
-    /// True while clients are served. If not, its tree may hold what no leader has confirmed.
+    /// True while clients are served by a leader's word. If not, its tree may hold what no leader has confirmed.
     pub fn is_serving(&self) -> bool {
-        self.data.serving
+        self.data.serving == Serving::Yes
     }
 
     /// Its number.

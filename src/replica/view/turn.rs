@@ -19,7 +19,7 @@ use crate::proto::{
     Zxid, jute,
 };
 use crate::replica::commit::WRITE_BYTES_MAX;
-use crate::replica::{Asker, CnxnId, Now, ViewRequest, ViewSettings};
+use crate::replica::{Asker, CnxnId, Now, Serving, ViewRequest, ViewSettings};
 
 /// Bytes that are read of a connection whose requests wait: what a client sends while it takes a large answer, or while
 /// the log is slow, shows that it lives. They hold a ping a second for an hour.
@@ -225,11 +225,14 @@ impl Turn<'_> {
             return self.cnxn.close(CloseReason::Malformed("connect request"));
         };
         let counters = &mut self.tally.metrics.counters;
-        if !self.data.serving {
+        if self.data.serving == Serving::No {
             counters.cnxn_closed_without_zk_server_running += 1;
             return self.cnxn.close(CloseReason::NotServing);
         }
         counters.connection_request_count += 1;
+        if self.data.serving == Serving::ReadOnly && request.read_only != Some(true) {
+            return self.cnxn.close(CloseReason::NotReadOnlyClient);
+        }
         self.cnxn.state = State::Waiting;
         self.cnxn.read_only = request.read_only;
         self.cnxn.asked_us = self.now.mono_us;
@@ -315,6 +318,9 @@ impl Turn<'_> {
             OpKind::Ordered if body.len() > WRITE_BYTES_MAX => {
                 self.cnxn.close(CloseReason::WriteTooLong { bytes: body.len(), limit: WRITE_BYTES_MAX });
             }
+            OpKind::Ordered if self.data.serving == Serving::ReadOnly && op != OpCode::CLOSE_SESSION => {
+                self.refuse_write(xid);
+            }
             OpKind::Ordered => self.send_up(request),
             OpKind::Unknown => {
                 self.begin_answer();
@@ -330,6 +336,16 @@ impl Turn<'_> {
         let enforced = &self.settings.enforced_schemes;
         enforced.is_empty()
             || self.cnxn.ids.iter().any(|id| enforced.iter().any(|scheme| **scheme == *id.scheme))
+    }
+
+    /// Answers a write, or a sync, of a server that is read-only. Source: `ReadOnlyRequestProcessor`.
+    fn refuse_write(&mut self, xid: i32) {
+        self.answer_reads_before_write();
+        self.begin_answer();
+        let before = self.cnxn.out.len();
+        put_status(&mut self.cnxn.out, xid, self.data.zxid.to_wire(), ErrorCode::NotReadOnly);
+        self.tally.note_reply(self.cnxn.out.len() - before, self.now);
+        self.pool.charge(REQUEST_WORK);
     }
 
     fn send_up(&mut self, Incoming { xid, op, body }: Incoming<'_>) {

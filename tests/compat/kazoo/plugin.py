@@ -22,8 +22,8 @@ RESULTS = open(os.environ["ZKFAST_KAZOO_RESULTS"], "a", buffering=1)
 
 YOUNG_SECONDS = 10
 
-# The JAAS file, which servers take as a JVM flag only: zkfast and Java each from their own variable.
-LOGIN = "-Djava.security.auth.login.config="
+# The JAAS file and read-only mode, which servers take as JVM flags only: zkfast and Java each from their own variable.
+JVM_FLAGS = ("-Djava.security.auth.login.config=", "-Dreadonlymode.enabled=")
 
 
 def start(args):
@@ -36,14 +36,14 @@ def start(args):
             lines.append(flag.removeprefix("-Dzookeeper."))
     with open(config, "w") as file:
         file.write("\n".join(lines) + "\n")
-    login = " ".join(flag for flag in args if flag.startswith(LOGIN))
+    flags = " ".join(flag for flag in args if flag.startswith(JVM_FLAGS))
     with open(SERVER_LOG, "ab") as log:
         process = subprocess.Popen(
             [word.replace("{config}", config) for word in SERVER],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=os.environ | {"JVMFLAGS": login, "JAVA_TOOL_OPTIONS": login},
+            env=os.environ | {"JVMFLAGS": flags, "JAVA_TOOL_OPTIONS": flags},
         )
     process.begun = time.monotonic()
     return process

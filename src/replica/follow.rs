@@ -14,6 +14,8 @@
 //! connection before the session's next attachment; the tree holds what the leader has committed, and nothing that the
 //! log does not hold.
 
+#[cfg(any(test, feature = "sim"))]
+use super::SessionsBug;
 use super::commit::is_readable;
 use super::core::Core;
 use super::fencing::{Attach, Fencing, attachment_sid};
@@ -59,6 +61,8 @@ enum Here {
     OfLocal,
     /// It closes a local session.
     Close,
+    /// It comes after that: the session's end answers it.
+    AfterClose,
 }
 
 /// Bits of the numbers of a server's requests. As many are never on their way at once.
@@ -299,6 +303,10 @@ impl Follow {
         let Forwarded { cnxn, xid, op, here, ref body, .. } = *request;
         let what = match here {
             Some(Here::Close) => {
+                #[cfg(any(test, feature = "sim"))]
+                if self.connected && self.core.settings.has_bug(SessionsBug::EndLogged) {
+                    put_request(&mut self.packets, session_id, request);
+                }
                 self.core.local.remove(session_id);
                 let ended = SessionKind::Ended { session_id };
                 match self.read_only {
@@ -313,7 +321,7 @@ impl Follow {
                 TxnKind::Multi
             }
             Some(Here::OfLocal) => TxnKind::Failed(ErrorCode::EphemeralOnLocalSession),
-            Some(Here::Unreadable) | None => TxnKind::Failed(ErrorCode::MarshallingError),
+            Some(Here::Unreadable | Here::AfterClose) | None => TxnKind::Failed(ErrorCode::MarshallingError),
         };
         self.core.push_in_order(Some(cnxn), xid, what);
     }
@@ -465,6 +473,10 @@ impl Follow {
         if is_global || !self.core.local.stays_local(session_id) {
             return None;
         }
+        let last = self.forwarded.get(&session_id).and_then(VecDeque::back);
+        if last.is_some_and(|last| matches!(last.here, Some(Here::Close | Here::AfterClose))) {
+            return Some(Here::AfterClose);
+        }
         if op == OpCode::CLOSE_SESSION {
             return Some(Here::Close);
         }
@@ -475,6 +487,10 @@ impl Follow {
             return Some(Here::OfLocal);
         }
         let timeout_ms = self.core.local.begin_upgrade(session_id)?;
+        #[cfg(any(test, feature = "sim"))]
+        if self.core.settings.has_bug(SessionsBug::UpgradeNotLogged) {
+            return None;
+        }
         if self.connected {
             put_create(&mut self.packets, session_id, timeout_ms);
         }

@@ -47,6 +47,8 @@ mod view;
 pub use commit::{Commit, Proposed};
 pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, RestoreStep, Standing, Weight};
 pub use report::{Answered, Asker, ViewReport};
+#[cfg(any(test, feature = "sim"))]
+pub use settings::SessionsBug;
 pub use settings::{CommitSettings, ViewSettings};
 pub use times::GroupTimes;
 pub use view::{CloseReason, DeltasCursor, Place, View, Wants, browse};

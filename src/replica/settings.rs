@@ -43,9 +43,30 @@ pub struct CommitSettings {
     pub container_never_used_ms: i64,
     /// Seeds the hashes of what clients choose.
     pub hash_seed: u64,
+    /// A deliberate bug.
+    #[cfg(any(test, feature = "sim"))]
+    pub bug: Option<SessionsBug>,
+}
+
+/// A deliberate bug of local sessions or of read-only mode, to see that seeds notice it.
+#[cfg(any(test, feature = "sim"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionsBug {
+    /// A session that is upgraded has no txn.
+    UpgradeNotLogged,
+    /// The end of a local session has one.
+    EndLogged,
+    /// A read-only server shows what no leader has confirmed.
+    UnconfirmedRead,
 }
 
 impl CommitSettings {
+    /// Whether it has this deliberate bug.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn has_bug(&self, bug: SessionsBug) -> bool {
+        self.bug == Some(bug)
+    }
+
     /// The defaults, for so many views and a tick of so many milliseconds.
     pub fn new(views: u16, tick_ms: i32) -> Self {
         Self {
@@ -65,6 +86,8 @@ impl CommitSettings {
             container_max_per_minute: 10_000,
             container_never_used_ms: 0,
             hash_seed: 1,
+            #[cfg(any(test, feature = "sim"))]
+            bug: None,
         }
     }
 
@@ -88,6 +111,8 @@ impl CommitSettings {
             container_max_per_minute: config.container_max_per_minute,
             container_never_used_ms: config.container_max_never_used_interval_ms as i64,
             hash_seed,
+            #[cfg(any(test, feature = "sim"))]
+            bug: None,
         }
     }
 }

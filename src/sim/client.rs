@@ -54,6 +54,15 @@ pub(crate) struct Client {
     pub(super) mine: BTreeSet<Vec<u8>>,
     /// Asks nothing of its own accord.
     pub is_quiet: bool,
+    /// It will do with a server that is read-only, and creates no ephemerals.
+    pub is_reader: bool,
+    /// The server that it is connected to, and what that has said: it is read-only.
+    pub(super) at: usize,
+    pub(super) is_read_only: bool,
+    /// That server shows what no leader has confirmed since it started.
+    pub(super) is_tentative: bool,
+    /// Its session has asked for an ephemeral.
+    pub(super) wants_global: bool,
     /// The only server it goes to.
     pub server: Option<usize>,
     pub acknowledged: u64,
@@ -83,6 +92,11 @@ impl Client {
             versions: BTreeMap::new(),
             mine: BTreeSet::new(),
             is_quiet: false,
+            is_reader: false,
+            at: 0,
+            is_read_only: false,
+            is_tentative: false,
+            wants_global: false,
             server: None,
             acknowledged: 0,
             expired: 0,
@@ -103,5 +117,6 @@ impl Client {
         self.watches.clear();
         self.seen = Zxid::ZERO;
         self.mine.clear();
+        self.wants_global = false;
     }
 }

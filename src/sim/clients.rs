@@ -9,7 +9,8 @@ use super::event::{Arrival, Event, Socket, Who};
 use super::model::WatchKind;
 use crate::client::session::{Body, Incoming, Reply, Request, Session};
 use crate::proto::{
-    Acl, ConnectRequest, ErrorCode, OpCode, PASSWORD_BYTES, SessionId, XID_PING, XID_SET_WATCHES, Zxid,
+    Acl, ConnectRequest, ConnectResponse, ErrorCode, OpCode, PASSWORD_BYTES, SessionId, XID_PING,
+    XID_SET_WATCHES, Zxid,
 };
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -62,12 +63,18 @@ impl Cluster {
         let any = self.net.random.below(servers) as usize;
         let server = self.clients[client].server.unwrap_or(any);
         let view = self.net.random.below(u64::from(self.settings.views)) as u16;
+        let is_fleeting = self.clients[client].is_reader && !self.settings.local_sessions;
+        if is_fleeting {
+            // No server that is read-only takes a session which the ensemble knows.
+            self.clients[client].forget_session();
+        }
         let from = (machine(self, client), Who::Client);
         let socket = self.net.dial(from, (server, Who::View(view)));
         let of = &mut self.clients[client];
         of.socket = Some(socket);
         of.phase = Phase::Connecting;
         of.began_us = self.net.now_us;
+        (of.at, of.is_read_only, of.is_tentative) = (server, false, false);
         of.wire = Session::default();
         // The server's answers to these are lost.
         of.asked.clear();
@@ -102,7 +109,7 @@ impl Cluster {
                     timeout_ms: self.settings.tick_ms * (4 + (client as i32 % 3) * 4),
                     session_id,
                     password: Some(&password),
-                    read_only: Some(false),
+                    read_only: Some(of.is_reader),
                 };
                 let mut bytes = Vec::new();
                 Session::put_connect(&request, &mut bytes);
@@ -129,7 +136,7 @@ impl Cluster {
                 match of.wire.next_connect() {
                     Ok(None) => return,
                     Ok(Some(response)) => {
-                        self.attached(client, response.session_id, response.password, response.timeout_ms);
+                        self.attached(client, &response);
                     }
                     Err(error) => return self.oracle.violate(format!("client {client}: {error}")),
                 }
@@ -149,16 +156,24 @@ impl Cluster {
     fn attached(
         &mut self,
         client: usize,
-        session_id: SessionId,
-        password: [u8; PASSWORD_BYTES],
-        timeout_ms: i32,
+        &ConnectResponse { session_id, password, timeout_ms, read_only, .. }: &ConnectResponse,
     ) {
         let of = &mut self.clients[client];
         of.phase = Phase::Connected;
+        of.is_read_only = read_only == Some(true);
+        if of.is_read_only && !of.is_reader {
+            return self.oracle.violate(format!("client {client} writes, and is connected to read"));
+        }
+        let process = self.servers[of.at].process.as_ref();
+        of.is_tentative =
+            of.is_read_only && process.is_some_and(|process| !process.replica().shows_confirmed());
+        let is_tentative = of.is_tentative;
         let former = of.session.map(|(id, ..)| id);
         if timeout_ms == 0 {
             self.trace(|_| format!("client {client}: session {former:x?} is gone"));
+            // A read-only server does not know of all sessions.
             if let Some(former) = former
+                && read_only != Some(true)
                 && self.oracle.model.is_alive(former)
             {
                 self.oracle.violate(format!("client {client} is told that its session {former:#x} is gone"));
@@ -177,6 +192,9 @@ impl Cluster {
         }
         let of = &mut self.clients[client];
         of.session = Some((session_id, password, timeout_ms));
+        if is_tentative {
+            return;
+        }
         if !of.watches.is_empty() {
             of.is_rearming = true;
             let paths = |kind: WatchKind| {
@@ -215,6 +233,7 @@ impl Cluster {
     }
 
     fn ask_something(&mut self, client: usize) {
+        let (is_reader, is_tentative) = (self.clients[client].is_reader, self.clients[client].is_tentative);
         let random = &mut self.net.random;
         let of = &mut self.clients[client];
         of.salt += 1;
@@ -222,7 +241,7 @@ impl Cluster {
         let register = format!("/r{}", random.below(3)).into_bytes();
         let deletable = format!("/d/{}", random.below(4)).into_bytes();
         let ephemeral = format!("/e/{}", random.below(4)).into_bytes();
-        let watch = random.one_in(3);
+        let watch = !is_tentative && random.one_in(3);
         let anything = match random.below(4) {
             0 => deletable.clone(),
             1 => ephemeral.clone(),
@@ -233,6 +252,8 @@ impl Cluster {
             _ => of.versions.get(&register).copied().unwrap_or(0),
         };
         let request = match random.below(22) {
+            0..=11 | 19..=20 if is_tentative => Request::GetData { path: anything, watch },
+            7..=8 if is_reader => Request::GetData { path: anything, watch },
             0..=3 => Request::SetData { path: register, data: Some(value), version },
             4..=6 => create(b"/q/n", value, 2),
             7 => create(b"/e/n", value, 3),
@@ -262,6 +283,9 @@ impl Cluster {
                 if random.one_in(3) {
                     ops.push(Request::Delete { path: deletable, version: -1 });
                 }
+                if self.settings.local_sessions && !is_reader && random.one_in(3) {
+                    ops.push(create(b"/e/m", Vec::new(), 3));
+                }
                 Request::Multi { ops }
             }
             _ if random.one_in(6) => {
@@ -270,6 +294,7 @@ impl Cluster {
             }
             _ => Request::Ping,
         };
+        self.clients[client].wants_global |= wants_ephemeral(&request);
         match request {
             Request::Ping => self.put(client, XID_PING, Request::Ping),
             request => self.ask(client, request),
@@ -359,6 +384,10 @@ impl Cluster {
         let (zxid, err) = (Zxid::from_wire(reply.header.zxid), reply.header.err);
         self.trace(|_| format!("client {client}: {zxid} {err} {xid} {request:?}"));
         let of = &mut self.clients[client];
+        if of.is_tentative {
+            self.counts.read_only += 1;
+            return;
+        }
         let last = self.oracle.last();
         if zxid < of.seen {
             let what = format!("client {client}: zxid goes back from {} to {zxid}: {request:?}", of.seen);
@@ -374,6 +403,11 @@ impl Cluster {
         let of = &mut self.clients[client];
         of.seen = zxid;
         of.acknowledged += 1;
+        if self.check_of_read_only(client, &request, zxid, err)
+            || self.check_of_local(client, &request, zxid, err)
+        {
+            return;
+        }
         let is_write = matches!(
             request,
             Request::SetData { .. }
@@ -395,6 +429,66 @@ impl Cluster {
         if self.settings.keep_replies {
             self.clients[client].replies.push((request, reply));
         }
+    }
+
+    /// A server that is read-only shows what the ensemble has committed, and takes no write; no other says that it is.
+    /// True if there is nothing more to check.
+    fn check_of_read_only(&mut self, client: usize, request: &Request, zxid: Zxid, err: i32) -> bool {
+        let is_read_only = self.clients[client].is_read_only;
+        let is_refused = err == ErrorCode::NotReadOnly.to_wire();
+        let is_read = matches!(
+            request,
+            Request::GetData { .. }
+                | Request::Exists { .. }
+                | Request::GetChildren2 { .. }
+                | Request::SetWatches { .. }
+                | Request::Ping
+                | Request::CloseSession
+        );
+        if is_refused != (is_read_only && !is_read) {
+            self.oracle.violate(format!(
+                "client {client}: {request:?} is answered {err}, read-only: {is_read_only}"
+            ));
+        }
+        if !is_read_only {
+            return false;
+        }
+        self.counts.read_only += 1;
+        if zxid.counter() != 0 && !self.oracle.committed.contains_key(&zxid) {
+            self.oracle
+                .violate(format!("client {client} reads {zxid} without a leader, which no quorum has"));
+        }
+        is_refused
+    }
+
+    /// A session that only its server knows leaves no trace in the log, and owns nothing. True if there is nothing more
+    /// to check.
+    fn check_of_local(&mut self, client: usize, request: &Request, zxid: Zxid, err: i32) -> bool {
+        let of = &self.clients[client];
+        let Some((session_id, ..)) = of.session else { return false };
+        let is_known = self.oracle.model.knows(session_id);
+        self.counts.upgrades += u64::from(self.settings.local_sessions && is_known);
+        if self.settings.local_sessions && is_known && !of.wants_global {
+            self.oracle.violate(format!("session {session_id:#x} wants no ephemeral, and the log knows it"));
+        }
+        let has_ended = self.oracle.model.ended(session_id).is_some();
+        if self.settings.local_sessions && err == ErrorCode::SessionExpired.to_wire() && !has_ended {
+            self.oracle.violate(format!(
+                "client {client}: {request:?} of {session_id:#x}, which is alive, is {err}"
+            ));
+        }
+        let is_closed_here = *request == Request::CloseSession && !is_known;
+        if is_closed_here && !self.settings.local_sessions && !of.is_read_only {
+            self.oracle.violate(format!(
+                "client {client}: session {session_id:#x} ends at {zxid}, where nothing ends"
+            ));
+        }
+        if is_closed_here {
+            self.clients[client].forget_session();
+            self.hang_up(client);
+        }
+        let stays_local = self.settings.local_sessions && !self.settings.upgrades_sessions;
+        is_closed_here || stays_local && wants_ephemeral(request)
     }
 
     fn check_write(&mut self, client: usize, xid: i32, request: &Request, reply: &Reply, newest: Zxid) {
@@ -488,6 +582,15 @@ impl Cluster {
             self.oracle
                 .violate(format!("client {client}: {request:?} is answered {reply:?}, there is {is:?}"));
         }
+    }
+}
+
+/// Whether a request creates an ephemeral.
+fn wants_ephemeral(request: &Request) -> bool {
+    match request {
+        Request::Create { flags, .. } => matches!(flags, 1 | 3),
+        Request::Multi { ops } => ops.iter().any(wants_ephemeral),
+        _ => false,
     }
 }
 

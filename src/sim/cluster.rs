@@ -74,13 +74,20 @@ impl Cluster {
         if settings.fault_every_us > 0 {
             net.at(settings.fault_every_us, Event::Fault);
         }
+        let mut oracle = Oracle::default();
+        oracle.model.has_local_sessions = settings.local_sessions;
         Self {
             ensemble,
             net,
             servers,
-            clients: (0..settings.clients).map(Client::new).collect(),
+            clients: (0..settings.clients)
+                .map(|number| Client {
+                    is_reader: settings.read_only_mode && number % 2 == 0,
+                    ..Client::new(number)
+                })
+                .collect(),
             shadows: vec![Shadow::default(); count],
-            oracle: Oracle::default(),
+            oracle,
             images: BTreeMap::new(),
             mutation: None,
             stop_at: None,
@@ -160,6 +167,8 @@ impl Cluster {
             failed_syncs: self.counts.failed_syncs,
             log_reads: self.counts.log_reads,
             logs_found: self.counts.logs_found,
+            read_only: self.counts.read_only,
+            upgrades: self.counts.upgrades,
         }
     }
 }

@@ -44,6 +44,11 @@ impl Cluster {
         let back_us = 20_000 + random.below(1_500_000);
         let longest_us = [200_000, 1_000_000, 4_000_000][random.below(3) as usize];
         let long_us = 50_000 + random.below(longest_us);
+        // Long enough for it to be read.
+        if self.settings.read_only_mode && random.one_in(5) {
+            let for_us = 2_500_000 + random.below(3_000_000);
+            return self.cut_from_all(server, for_us);
+        }
         let kinds = if self.settings.disk_faults { 17 } else { 13 };
         match random.below(kinds) {
             0 => {

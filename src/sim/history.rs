@@ -11,7 +11,11 @@ use std::collections::BTreeMap;
 
 /// A whole history: faults, and the end of them.
 pub fn history(seed: u64, mutation: Option<Mutation>, tell: Option<fn(&str)>) -> Outcome {
-    let mut cluster = Cluster::new(seed, Settings::of(seed));
+    let mut settings = Settings::of(seed);
+    if matches!(mutation, Some(Mutation::InSessions(_))) {
+        (settings.local_sessions, settings.upgrades_sessions, settings.read_only_mode) = (true, true, true);
+    }
+    let mut cluster = Cluster::new(seed, settings);
     cluster.mutation = mutation;
     cluster.trace.tell = tell;
     cluster.run(cluster.settings.faults_us);

@@ -46,6 +46,8 @@ pub(crate) struct Model {
     /// Ended sessions, with the txn that ended each.
     ended: BTreeMap<SessionId, Zxid>,
     ephemerals: BTreeMap<SessionId, BTreeSet<Vec<u8>>>,
+    /// Sessions that the ensemble does not know may write.
+    pub has_local_sessions: bool,
     /// Newest cxid of each session.
     cxids: BTreeMap<SessionId, i32>,
     acls: AclTable,
@@ -69,6 +71,7 @@ impl Default for Model {
             sessions: BTreeMap::new(),
             ended: BTreeMap::new(),
             ephemerals: BTreeMap::new(),
+            has_local_sessions: false,
             cxids: BTreeMap::new(),
             acls: AclTable::new(0),
         }
@@ -109,6 +112,11 @@ impl Model {
     /// Whether a session is alive.
     pub fn is_alive(&self, session_id: SessionId) -> bool {
         self.sessions.contains_key(&session_id)
+    }
+
+    /// Whether a txn is about the session's beginning or end.
+    pub fn knows(&self, session_id: SessionId) -> bool {
+        self.is_alive(session_id) || self.ended.contains_key(&session_id)
     }
 
     /// Which txn ended a session.
@@ -206,7 +214,10 @@ impl Model {
         let (zxid, session_id) = (header.zxid, header.session_id);
         let is_session = matches!(header.op, OpCode::CREATE_SESSION | OpCode::ERROR);
         if !is_session && session_id.is_some() && !self.is_alive(session_id) {
-            return Err(format!("session {session_id:#x} is not alive"));
+            let may_be_local = self.has_local_sessions && header.op != OpCode::CLOSE_SESSION;
+            if !may_be_local || self.ended.contains_key(&session_id) {
+                return Err(format!("session {session_id:#x} is not alive"));
+            }
         }
         match txn {
             Txn::Create(create) => self.create(header, create),
@@ -241,6 +252,12 @@ impl Model {
         let mut ephemeral_owner = SessionId::NONE;
         if create.kind == CreateKind::Ephemeral {
             ephemeral_owner = header.session_id;
+            if !self.is_alive(ephemeral_owner) {
+                return Err(format!(
+                    "{} is an ephemeral of {ephemeral_owner:#x}, which no txn began",
+                    text(path)
+                ));
+            }
             self.ephemerals.entry(ephemeral_owner).or_default().insert(path.to_vec());
         }
         let stat = Stat {

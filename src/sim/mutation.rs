@@ -3,7 +3,7 @@
 use super::Random;
 use crate::driver::Bug;
 use crate::proto::OpCode;
-use crate::replica::{Deltas, Entry, Now, TxnKind, Uplink, View, ViewRequest};
+use crate::replica::{Deltas, Entry, Now, SessionsBug, TxnKind, Uplink, View, ViewRequest};
 
 /// A deliberate bug, to see that it is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub enum Mutation {
     StayCut,
     /// One of the driver, which the server has too.
     InDriver(Bug),
+    /// One of local sessions or of read-only mode.
+    InSessions(SessionsBug),
 }
 
 /// A view answers sync by itself. See [`Mutation::SyncAtOnce`].

@@ -33,6 +33,10 @@ pub struct Outcome {
     pub log_reads: u64,
     /// How often the end of a learner's log was found in the log.
     pub logs_found: u64,
+    /// Answers of servers that were read-only.
+    pub read_only: u64,
+    /// Answers to sessions that began as local ones and are global.
+    pub upgrades: u64,
 }
 
 impl Outcome {
@@ -49,6 +53,8 @@ impl Outcome {
         self.failed_syncs += other.failed_syncs;
         self.log_reads += other.log_reads;
         self.logs_found += other.logs_found;
+        self.read_only += other.read_only;
+        self.upgrades += other.upgrades;
         for (sync, count) in &other.syncs {
             *self.syncs.entry(sync).or_default() += count;
         }
@@ -68,6 +74,10 @@ pub(crate) struct Counts {
     pub log_reads: u64,
     /// The same.
     pub logs_found: u64,
+    /// The same.
+    pub read_only: u64,
+    /// The same.
+    pub upgrades: u64,
 }
 
 /// Notes everything that happens.

@@ -201,6 +201,10 @@ impl Cluster {
             container_never_used_ms: 300_000,
             local_sessions: settings.local_sessions,
             upgrades_sessions: settings.upgrades_sessions,
+            bug: match self.mutation {
+                Some(Mutation::InSessions(bug)) => Some(bug),
+                _ => None,
+            },
             ..CommitSettings::new(settings.views, settings.tick_ms)
         };
         let (history, now) = (self.history_of(&disk, zxid, log), self.servers[server].now(self.net.now_us));

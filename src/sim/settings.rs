@@ -78,6 +78,7 @@ impl Settings {
     /// What `seed` stands for.
     pub fn of(seed: u64) -> Self {
         let mut random = Random(seed ^ 0x5EED);
+        let mut of_sessions = Random(seed ^ 0x10CA1);
         let voters = [3, 3, 3, 5, 5, 7][random.below(6) as usize];
         let slow_us = [500, 2_000, 2_000, 20_000][random.below(4) as usize];
         Self {
@@ -98,9 +99,9 @@ impl Settings {
             keep_replies: false,
             joins: true,
             as_java: random.one_in(3),
-            local_sessions: false,
-            upgrades_sessions: false,
-            read_only_mode: false,
+            local_sessions: of_sessions.one_in(3),
+            upgrades_sessions: !of_sessions.one_in(4),
+            read_only_mode: of_sessions.one_in(3),
         }
     }
 }

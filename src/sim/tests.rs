@@ -2,6 +2,7 @@
 
 use super::{Mutation, Outcome, history};
 use crate::driver::Bug;
+use crate::replica::SessionsBug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A failing seed says how to see it.
@@ -35,6 +36,7 @@ fn seeds() {
     let Outcome { committed, epochs, expired, events, repairs, syncs, .. } = &total;
     assert!(*committed > 50 * SEEDS as usize && *events > 10 * SEEDS, "{total:?}");
     assert!(*epochs > SEEDS as usize && *expired > 0 && *repairs > 0, "{total:?}");
+    assert!(total.read_only > SEEDS && total.upgrades > SEEDS, "{total:?}");
     assert!(["DIFF", "TRUNC", "SNAP"].iter().all(|sync| syncs.contains_key(sync)), "{total:?}");
 }
 
@@ -119,6 +121,27 @@ fn swapping_replies() {
         Mutation::SwapReplies,
         &["reply with xid", "reply to", "goes back", "should have fired", "behind a reply"],
     );
+}
+
+/// A session that counts as upgraded without a txn is caught: it may own no ephemeral, or owns one nevertheless.
+#[test]
+fn upgrading_without_a_txn() {
+    caught(
+        Mutation::InSessions(SessionsBug::UpgradeNotLogged),
+        &["which no txn began", "which is alive, is"],
+    );
+}
+
+/// A local session whose end is logged is caught.
+#[test]
+fn logging_the_end_of_a_local_session() {
+    caught(Mutation::InSessions(SessionsBug::EndLogged), &["is not alive", "and the log knows it"]);
+}
+
+/// A server that lets clients read what no leader has confirmed, and another one may take back, is caught.
+#[test]
+fn reading_what_no_leader_has_confirmed() {
+    caught(Mutation::InSessions(SessionsBug::UnconfirmedRead), &["without a leader, which no quorum has"]);
 }
 
 /// An event that is not sent is caught by the next answer.

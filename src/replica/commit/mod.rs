@@ -6,6 +6,7 @@
 //! | `write` | writes and multis: check, apply, log |
 //! | `check` | a write against the tree, in the order in which ZooKeeper's errors win |
 //! | `session` | sessions: connect, attach, close, expire |
+//! | `ended` | sessions that have ended lately |
 //! | `containers` | containers and TTL nodes that are due for removal |
 //! | `expanded` | the access list that was made last |
 //! | `limits` | bytes of writes, access lists and groups |
@@ -15,6 +16,7 @@
 
 mod check;
 mod containers;
+mod ended;
 mod expanded;
 mod limits;
 mod session;
@@ -23,7 +25,10 @@ mod write;
 pub(super) use check::is_readable;
 pub(super) use limits::{GROUP_BYTES_MAX, GROUP_FIT_BYTES, SLOW_GROUP_BYTES_MAX, WRITE_BYTES_MAX};
 
+use self::ended::Ended;
 use self::expanded::Expanded;
+#[cfg(any(test, feature = "sim"))]
+use super::SessionsBug;
 use super::core::Core;
 use super::fencing::{Attach, Fencing};
 use super::local::wants_global;
@@ -93,6 +98,7 @@ pub struct Commit {
     /// Sessions whose time is over and whose closeSession waits for room.
     expired: VecDeque<SessionId>,
     fencing: Fencing<Origin>,
+    ended: Ended,
     containers_due: VecDeque<Box<[u8]>>,
     containers_checked_ms: i64,
     containers_deleted_ms: i64,
@@ -161,6 +167,7 @@ impl Commit {
             expanded: None,
             expired: VecDeque::new(),
             fencing: Fencing::default(),
+            ended: Ended::default(),
             containers_due: VecDeque::new(),
             containers_checked_ms: now.mono_ms(),
             containers_deleted_ms: now.mono_ms(),
@@ -562,6 +569,11 @@ impl Commit {
             // Of a client that has moved since it asked: it goes on there.
             OpCode::CLOSE_SESSION if self.check_session(&asker) == Err(ErrorCode::SessionMoved) => {
                 self.refuse(&asker, ErrorCode::SessionMoved);
+            }
+            #[cfg(any(test, feature = "sim"))]
+            OpCode::CLOSE_SESSION if self.core.settings.has_bug(SessionsBug::EndLogged) => {
+                self.core.local.remove(session_id);
+                self.close_session(&asker);
             }
             OpCode::CLOSE_SESSION if self.core.local.remove(session_id).is_some() => {
                 self.push(Some(origin), xid, SessionKind::Ended { session_id });

@@ -73,7 +73,9 @@ impl Commit {
     /// Source: `LeaderSessionTracker.checkSession`.
     fn may_be_of_learner(&self, session_id: SessionId) -> bool {
         let of_server = (session_id.0 as u64 >> 56) as u8;
-        self.core.settings.local_sessions && of_server != self.core.settings.server_id
+        self.core.settings.local_sessions
+            && of_server != self.core.settings.server_id
+            && !self.ended.contains(session_id)
     }
 
     /// Makes a local session the ensemble's.
@@ -84,6 +86,10 @@ impl Commit {
         if let Some(cnxn) = owner {
             let owned = self.sessions.set_owner(session_id, SessionOwner::Client(cnxn));
             assert_eq!(owned, Ok(()), "session {session_id:#x} ends as it becomes global");
+        }
+        #[cfg(any(test, feature = "sim"))]
+        if self.core.settings.has_bug(crate::replica::SessionsBug::UpgradeNotLogged) {
+            return;
         }
         self.next_zxid();
         let header =
@@ -232,6 +238,9 @@ impl Commit {
             "an ephemeral outlives its session"
         );
         self.sessions.remove(asker.session_id);
+        if self.core.settings.local_sessions {
+            self.ended.note(asker.session_id);
+        }
         debug_assert!(self.sessions.owner(asker.session_id).is_none(), "a session outlives its close");
         self.push(asker.origin, asker.xid, SessionKind::Closed { session_id: asker.session_id });
     }

@@ -264,9 +264,14 @@ impl Context<'_> {
     /// Clients that will do with that may read: there has been no leader for long.
     pub fn begin_read_only(&mut self, follow: &mut Follow) {
         self.publisher.drop_clients(follow);
+        #[cfg(any(test, feature = "sim"))]
+        if follow.core.settings.has_bug(crate::replica::SessionsBug::UnconfirmedRead) {
+            self.publisher.confirm_wrongly(follow);
+        }
         follow.begin_read_only(self.now);
         self.publisher.open_read_only();
-        self.common.push_event(Event::ReadOnly { zxid: self.publisher.shown().0 });
+        let (zxid, confirmed) = (self.publisher.shown().0, self.publisher.is_confirmed());
+        self.common.push_event(Event::ReadOnly { zxid, confirmed });
     }
 
     /// There is a leader, or may be soon: clients that read come again.

@@ -20,8 +20,8 @@ pub enum Event {
         Text("restore that; or give up what only this server has: start it with an empty data directory")
     )]
     Outdated { leader: i64, theirs: i64, ours: u32 },
-    #[error("clients may read: zxid={zxid} why={}", Text("there is no leader"))]
-    ReadOnly { zxid: Zxid },
+    #[error("clients may read: zxid={zxid} confirmed={confirmed} why={}", Text("there is no leader"))]
+    ReadOnly { zxid: Zxid, confirmed: bool },
     #[error("elected: leader={sid}")]
     Elected { sid: i64 },
     #[error("leading: epoch={epoch} zxid={zxid}")]

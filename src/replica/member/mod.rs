@@ -116,24 +116,7 @@ use std::sync::Arc;
 /// # use zkfast::proto::{acl::put_acls, Acl, JuteWrite, OpCode, Reader, SessionId, Zxid};
 /// # use zkfast::replica::{CnxnId, CommitSettings, Deltas, Now, Origin, Replica, Request, Uplink, ViewRequest};
 /// # use zkfast::{database::Database, tree, txn::TxnHeader, wal::Batch};
-/// # let settings = CommitSettings {
-/// #     views: 1,
-/// #     tick_ms: 2_000,
-/// #     min_session_timeout_ms: 4_000,
-/// #     max_session_timeout_ms: 40_000,
-/// #     server_id: 1,
-/// #     extended_types: true,
-/// #     enforce_quota: false,
-/// #     reconfig_enabled: false,
-/// #     local_sessions: false,
-/// #     upgrades_sessions: false,
-/// #     digest_enabled: true,
-/// #     close_session_paths: true,
-/// #     container_check_interval_ms: 60_000,
-/// #     container_max_per_minute: 10_000,
-/// #     container_never_used_ms: 0,
-/// #     hash_seed: 1,
-/// # };
+/// # let settings = CommitSettings { extended_types: true, ..CommitSettings::new(1, 2_000) };
 /// # let tree_settings =
 /// #     tree::Settings { extended_types: tree::ExtendedTypes::On, digests: tree::Digests::Kept, hash_seed: 1 };
 /// # let at = |ms: i64| Now { mono_us: ms * 1_000, wall_ms: 1_700_000_000_000 + ms };
@@ -266,6 +249,11 @@ impl Replica {
             Role::Member(_) if self.publisher.is_read_only() => Standing::ReadOnly,
             Role::Member(member) => member.phase.standing(member.common.is_observer()),
         }
+    }
+
+    /// Whether a leader has confirmed all that views show.
+    pub fn shows_confirmed(&self) -> bool {
+        self.publisher.is_confirmed()
     }
 
     /// Epochs as they are on disk, or about to be.

@@ -19,6 +19,8 @@ pub(super) struct Publisher {
     /// Entries of a former lead that no leader has confirmed yet, with no client to answer.
     held: VecDeque<Deltas>,
     service: Service,
+    /// A leader has confirmed all that was published.
+    is_confirmed: bool,
     /// How often clients were dropped; uplinks of earlier generations are void.
     serving_generation: u32,
 }
@@ -40,7 +42,14 @@ impl Publisher {
     /// For views that have everything through `shown.0`, and the digest then.
     pub fn new(shown: (Zxid, u64), is_open: bool) -> Self {
         let service = if is_open { Service::Open } else { Service::Dropped };
-        Self { published: VecDeque::new(), shown, held: VecDeque::new(), service, serving_generation: 0 }
+        Self {
+            published: VecDeque::new(),
+            shown,
+            held: VecDeque::new(),
+            service,
+            is_confirmed: is_open,
+            serving_generation: 0,
+        }
     }
 
     /// Newest entry that was published, and the digest then.
@@ -109,6 +118,7 @@ impl Publisher {
     pub fn publish_unconfirmed(&mut self, follow: &mut Follow) {
         self.publish_visible(&mut follow.core);
         self.drop_clients(follow);
+        self.is_confirmed = false;
         std::mem::take(&mut self.held).into_iter().for_each(|deltas| self.publish(deltas));
         if let Some(rest) = follow.core.take_held() {
             self.publish(unaddressed(rest));
@@ -151,7 +161,7 @@ impl Publisher {
     /// The views show another tree from here on, as of `shown.0`.
     pub fn restart(&mut self, shown: (Zxid, u64), reset: ControlKind) {
         assert!(self.held.is_empty(), "entries before a tree at {} are held", shown.0);
-        self.shown = shown;
+        (self.shown, self.is_confirmed) = (shown, false);
         self.publish_control(reset);
     }
 
@@ -159,6 +169,7 @@ impl Publisher {
     pub fn open(&mut self) {
         assert!(self.held.is_empty(), "clients are served, and {} groups are held", self.held.len());
         assert!(!self.is_read_only(), "clients that read are served by a leader's word");
+        self.is_confirmed = true;
         if std::mem::replace(&mut self.service, Service::Open) == Service::Dropped {
             self.publish_control(ControlKind::Serving(Serving::Yes));
         }
@@ -169,6 +180,20 @@ impl Publisher {
         assert_eq!(self.service, Service::Dropped, "clients are served already");
         self.service = Service::ReadOnly;
         self.publish_control(ControlKind::Serving(Serving::ReadOnly));
+    }
+
+    /// Whether a leader has confirmed all that views show. If not, another one may take the end of it back: what this
+    /// server's log held when it started.
+    pub fn is_confirmed(&self) -> bool {
+        self.is_confirmed
+    }
+
+    /// Has views show what no leader has confirmed, as if one had: a deliberate bug.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn confirm_wrongly(&mut self, follow: &mut Follow) {
+        let is_confirmed = self.is_confirmed;
+        self.publish_unconfirmed(follow);
+        self.is_confirmed = is_confirmed;
     }
 
     /// Whether clients may only read.

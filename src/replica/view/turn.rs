@@ -341,6 +341,10 @@ impl Turn<'_> {
     /// Answers a write, or a sync, of a server that is read-only. Source: `ReadOnlyRequestProcessor`.
     fn refuse_write(&mut self, xid: i32) {
         self.answer_reads_before_write();
+        if !self.cnxn.pending.is_empty() {
+            // It comes after a closeSession, whose answer is the last.
+            return;
+        }
         self.begin_answer();
         let before = self.cnxn.out.len();
         put_status(&mut self.cnxn.out, xid, self.data.zxid.to_wire(), ErrorCode::NotReadOnly);

@@ -141,7 +141,10 @@ fn logging_the_end_of_a_local_session() {
 /// A server that lets clients read what no leader has confirmed, and another one may take back, is caught.
 #[test]
 fn reading_what_no_leader_has_confirmed() {
-    caught(Mutation::InSessions(SessionsBug::UnconfirmedRead), &["without a leader, which no quorum has"]);
+    caught(
+        Mutation::InSessions(SessionsBug::UnconfirmedRead),
+        &["is told", "without a leader, which no quorum has"],
+    );
 }
 
 /// An event that is not sent is caught by the next answer.

@@ -16,6 +16,7 @@ mod log_lines;
 mod offline;
 mod pause;
 mod preload;
+mod sessions;
 mod settings;
 mod slow_disk;
 mod stalls;

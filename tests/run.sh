@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli sasl cli lecture offline metrics prometheus audit admin tls console restore size large packages"
+STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli sasl sessions cli lecture offline metrics prometheus audit admin tls console restore size large packages"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -42,6 +42,7 @@ kazoo3    the same against three servers that form one service
 zkcli     ZooKeeper's own command line (tests/compat/zkcli.py)
 sasl      SASL and the other schemes of clients, SASL between servers, beside and with Apache ZooKeeper (tests/compat/sasl.py,
           auth.py, quorum_sasl.py, kerberos.py), of zkfast's clients (sasl_tools.py), and ZooKeeper's own tests of it (java_suite.py)
+sessions  local sessions and reads without a leader, beside and with Apache ZooKeeper (tests/compat/sessions.py)
 cli       the same verbs in it and in `zkfast cli`, what they print and do (tests/compat/cli.py)
 lecture   leader election with SIGKILL by three processes (tests/compat/lecture.py)
 offline   zkfast log and zkfast snapshot beside ZooKeeper's own tools, on ZooKeeper's files (tests/compat/offline.py)
@@ -141,6 +142,7 @@ step() {
     kazoo3) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py --servers 3 ;;
     zkcli) "$ZKFAST_PYTHON" tests/compat/zkcli.py ;;
     sasl) sasl ;;
+    sessions) "$ZKFAST_PYTHON" tests/compat/sessions.py ;;
     cli) "$ZKFAST_PYTHON" tests/compat/cli.py ;;
     lecture) "$ZKFAST_PYTHON" tests/compat/lecture.py ;;
     offline) "$ZKFAST_PYTHON" tests/compat/offline.py ;;
@@ -159,7 +161,7 @@ step() {
 
 needs() {
   case $1 in
-    test | epoll | sasl | cli | offline | metrics | prometheus | audit | admin | restore | console | tls | packages) echo build setup ;;
+    test | epoll | sasl | sessions | cli | offline | metrics | prometheus | audit | admin | restore | console | tls | packages) echo build setup ;;
     kazoo | kazoo3 | zkcli | lecture | size | large) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }

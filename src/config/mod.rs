@@ -279,6 +279,17 @@ pub struct Schemes {
     pub ensemble: Option<EnsembleNames>,
 }
 
+/// What a member of an ensemble does without asking its leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByItself {
+    /// `localSessionsEnabled`
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`
+    pub upgrades_sessions: bool,
+    /// `readonlymode.enabled`
+    pub read_only_mode: bool,
+}
+
 /// The server's settings, checked. Names are those of zoo.cfg, units are in the names; defaults and limits are in the
 /// table of [`docs`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -368,12 +379,8 @@ pub struct Config {
     pub standalone_enabled: bool,
     /// `reconfigEnabled`
     pub reconfig_enabled: bool,
-    /// `localSessionsEnabled`
-    pub local_sessions_enabled: bool,
-    /// `localSessionsUpgradingEnabled`
-    pub local_sessions_upgrading_enabled: bool,
-    /// `readonlymode.enabled`
-    pub read_only_mode_enabled: bool,
+    /// what a member of an ensemble does by itself
+    pub by_itself: ByItself,
     /// `audit.enable`: the log has lines of target `audit`
     pub audit_enabled: bool,
     /// `zkfast.slowRequestThresholdMs`; 0 is off

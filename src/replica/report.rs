@@ -225,18 +225,23 @@ pub(super) fn status(
     status.watches_by_session = by_session.into_iter().collect();
     status.watches_by_path = by_path.into_iter().collect();
     if word == FourLetterWord::Dump {
-        // Tracked by the monotonic clock, told by the wall's. Source: `Time.elapsedTimeToDate`.
-        let to_wall_ms = |at_ms: i64| now.wall_ms + (at_ms - now.mono_ms());
-        let by_expiry = sessions.by_expiry.into_iter();
-        status.sessions = by_expiry.map(|(at_ms, ids)| (to_wall_ms(at_ms), ids)).collect();
-        status.learner_sessions = sessions.of_learner;
-        let local = sessions.local_by_expiry;
-        status.local_sessions =
-            local.map(|local| local.into_iter().map(|(at_ms, ids)| (to_wall_ms(at_ms), ids)).collect());
-        let owners = tree.ephemeral_owners();
-        status.ephemerals = owners.map(|id| (id, tree.ephemerals(id).map(Box::from).collect())).collect();
+        dump(&mut status, sessions, tree, now);
     }
     status
+}
+
+/// Adds what `dump` lists.
+fn dump(status: &mut Status, sessions: SessionsTold, tree: &Tree, now: Now) {
+    // Tracked by the monotonic clock, told by the wall's. Source: `Time.elapsedTimeToDate`.
+    let to_wall_ms = |at_ms: i64| now.wall_ms + (at_ms - now.mono_ms());
+    let by_expiry = sessions.by_expiry.into_iter();
+    status.sessions = by_expiry.map(|(at_ms, ids)| (to_wall_ms(at_ms), ids)).collect();
+    status.learner_sessions = sessions.of_learner;
+    let local = sessions.local_by_expiry;
+    status.local_sessions =
+        local.map(|local| local.into_iter().map(|(at_ms, ids)| (to_wall_ms(at_ms), ids)).collect());
+    let owners = tree.ephemeral_owners();
+    status.ephemerals = owners.map(|id| (id, tree.ephemerals(id).map(Box::from).collect())).collect();
 }
 
 /// The quotas of each namespace, added up. Source: `QuotaMetricsUtils`.

@@ -115,7 +115,7 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
         is_observer: *peer_type == Role::Observer,
         ensemble: ensemble.clone(),
         membership,
-        read_only_mode: config.read_only_mode_enabled,
+        read_only_mode: config.by_itself.read_only_mode,
         repairing: false,
     })
 }

@@ -41,13 +41,13 @@ const SERVING: Family = family(
     "zkfast_serving",
     Kind::Gauge,
     "0 or 1",
-    "1 while the server answers requests: a member has a quorum then.",
+    "1 while the server reads and writes: a member has a quorum then.",
 );
 const ROLE: Family = family(
     "zkfast_role",
     Kind::Gauge,
     "0 or 1",
-    "1 for the `role` that the server has: standalone, leader, follower or observer; 0 for all while it does not serve.",
+    "1 for the `role` that the server has: standalone, leader, follower, observer or read-only; 0 for all while it does not serve.",
 );
 const EPOCH: Family = family(
     "zkfast_epoch",

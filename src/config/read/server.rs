@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::super::finding::{Origin, Severity};
 use super::super::key::{Key, Row};
 use super::super::properties::java_trim;
-use super::super::{AdminConfig, Config, FourLetterWords, Loader, MetricsConfig, Restore, keys};
+use super::super::{AdminConfig, ByItself, Config, FourLetterWords, Loader, MetricsConfig, Restore, keys};
 use super::classes;
 use super::entries::Entries;
 use super::lines::Lines;
@@ -119,6 +119,15 @@ pub(super) fn four_letter_words(entries: &mut Entries) -> FourLetterWords {
         words.push("isro".to_owned());
     }
     FourLetterWords { all, words }
+}
+
+/// What a member of an ensemble does by itself.
+pub(super) fn by_itself(entries: &Entries) -> ByItself {
+    ByItself {
+        local_sessions: entries.get(&keys::LOCAL_SESSIONS),
+        upgrades_sessions: entries.get(&keys::LOCAL_SESSIONS_UPGRADING),
+        read_only_mode: entries.get(&keys::READ_ONLY_MODE),
+    }
 }
 
 /// Source: `EphemeralType`.

@@ -160,7 +160,7 @@ class Client:
 
 
 class Ensemble:
-    """Three servers, each zkfast or ZooKeeper. The last two start first, so that the third leads."""
+    """Three servers, each zkfast or ZooKeeper. The second and third start first, so that the third leads. A fourth observes."""
 
     def __init__(self, kinds, folder, **keys):
         self.kinds, self.folder, self.processes = dict(enumerate(kinds, 1)), folder, {}
@@ -183,12 +183,15 @@ class Ensemble:
                 **keys,
             }
             for other, port in self.ports.items():
-                lines[f"server.{other}"] = f"127.0.0.1:{port + 1}:{port + 2}"
+                role = "observer" if other > 3 else "participant"
+                lines[f"server.{other}"] = f"127.0.0.1:{port + 1}:{port + 2}:{role}"
+            if sid > 3:
+                lines["peerType"] = "observer"
             (place / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
 
     def __enter__(self):
         try:
-            for sids in ([3, 2], [1]):
+            for sids in ([3, 2], [1], [sid for sid in self.kinds if sid > 3]):
                 for sid in sids:
                     self.start(sid)
                 self.wait_for(sids)
@@ -219,7 +222,7 @@ class Ensemble:
     def wait_for(self, sids):
         for sid in sids:
             support.wait_until(
-                lambda: self.mode(sid) in ("leader", "follower"), support.START_SECONDS_MAX, f"server {sid} serves"
+                lambda: self.mode(sid) in ("leader", "follower", "observer"), support.START_SECONDS_MAX, f"server {sid} serves"
             )
 
     def word(self, sid, word):
@@ -292,7 +295,7 @@ def upgrades(ensemble, follower):
         moves = lambda label, act: part.moves(f"{name}: {label}", act)  # noqa: E731
         moves("session", client)
         local = opened[-1]
-        say("id names the server", local.session >> 56)
+        say("id names the server", local.session >> 56 == sid)
         say("read-only byte", local.read_only)
         say("sessions", ensemble.sessions(sid))
         moves("create", lambda: local.call(CREATE, create(f"/{name}")))
@@ -460,11 +463,50 @@ def read_only(ensemble, _follower):
     return part.told
 
 
+def read_from_command_lines(ensemble, zkfast):
+    """kazoo, zkCli.sh and `zkfast cli` read from a server without a leader if they are told that they may."""
+    import kazoo.client
+    import kazoo.exceptions
+
+    writer = Client(ensemble.ports[1])
+    assert writer.call(CREATE, create("/a", data=b"read me")) == 0
+    for sid in (2, 3):
+        ensemble.stop(sid, signal.SIGKILL)
+    support.wait_until(lambda: ensemble.word(1, "isro") == "ro", 60, "server 1 may be read")
+    address = f"127.0.0.1:{ensemble.ports[1]}"
+    client = kazoo.client.KazooClient(address, read_only=True)
+    client.start(timeout=ANSWER_SECONDS_MAX)
+    assert client.client_state == "CONNECTED_RO", client.client_state
+    assert client.get("/a")[0] == b"read me"
+    try:
+        client.create("/b")
+        raise AssertionError("a read-only server takes a write")
+    except kazoo.exceptions.NotReadOnlyCallError:
+        pass
+    client.stop()
+    client.close()
+
+    def output(*words):
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=ANSWER_SECONDS_MAX * 4)
+        return ended.returncode, ended.stdout + ended.stderr
+
+    jars = support.installed("zookeeper")
+    java = ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*", "org.apache.zookeeper.ZooKeeperMain"]
+    status, text = output(*java, "-server", address, "-r", "get", "/a")
+    assert status == 0 and "read me" in text, text
+    program = support.server_command(zkfast)[0]
+    status, text = output(program, "cli", "--server", address, "-r", "get", "/a")
+    assert (status, text.strip()) == (0, "read me"), (status, text)
+    status, text = output(program, "cli", "--server", address, "-r", "create", "/b")
+    assert status == 1 and "read-only" in text, (status, text)
+
+
 def main():
     parser = support.arguments(__doc__)
     parser.add_argument("--only", nargs="*", metavar="CASE", help="cases to run")
     parser.add_argument("--show", action="store_true", help="print what ZooKeeper and zkfast said")
     options = parser.parse_args()
+    support.use_environment()
     zkfast, java = options.server, "reference"
     parts = {"upgrades": (upgrades, "true"), "refusal": (refusal, "false"), "read-only": (read_only, "true")}
     with support.scratch("sessions") as folder:
@@ -478,10 +520,10 @@ def main():
 
         known = {}
 
-        def compare(part, name, kinds):
+        def compare(part, name, kinds, follower=1):
             if part not in known:
                 known[part] = run(part, f"{part}-java", [java] * 3)
-            expected, told = known[part], run(part, name, kinds)
+            expected, told = known[part], run(part, name, kinds, follower)
             if options.show:
                 print(*told, sep="\n")
             assert [label for label, _ in told] == [label for label, _ in expected], "the same is asked"
@@ -495,9 +537,9 @@ def main():
                 assert theirs == known_theirs, f"{label}: ZooKeeper is said to give {known_theirs!r}, and gives {theirs!r}"
             assert not wrong, "\n  ".join(["", *wrong])
 
-        def case(part, name, kinds):
+        def case(part, name, kinds, follower=1):
             def one():
-                compare(part, name, kinds)
+                compare(part, name, kinds, follower)
 
             one.__name__ = name
             return one
@@ -506,12 +548,21 @@ def main():
             case("upgrades", "upgrades", [zkfast] * 3),
             case("upgrades", "upgrades_behind_java", [zkfast, java, java]),
             case("upgrades", "upgrades_before_java", [java, zkfast, zkfast]),
+            case("upgrades", "upgrades_of_an_observer", [zkfast] * 4, follower=4),
             case("refusal", "refusal", [zkfast] * 3),
             case("refusal", "refusal_behind_java", [zkfast, java, java]),
             case("refusal", "refusal_before_java", [java, zkfast, zkfast]),
             case("read-only", "read_only", [zkfast] * 3),
             case("read-only", "read_only_behind_java", [zkfast, java, java]),
         ]
+
+        def command_lines():
+            place = folder / "command_lines"
+            place.mkdir()
+            with Ensemble([zkfast] * 3, place) as ensemble:
+                read_from_command_lines(ensemble, zkfast)
+
+        cases.append(command_lines)
         chosen = [one for one in cases if not options.only or one.__name__ in options.only]
         support.run_cases(chosen, folder)
 

@@ -504,6 +504,10 @@ impl Follow {
             let session_id = self.next_session_id;
             self.next_session_id = session::id_after(session_id);
             if self.read_only || self.core.settings.local_sessions {
+                if self.core.local.is_full() {
+                    self.core.metrics.counters.connection_rejected += 1;
+                    return self.core.push_at_once(Some(cnxn), 0, TxnKind::Dropped);
+                }
                 self.core.local.open(session_id, timeout_ms, cnxn, session_ms);
                 return self.core.push_at_once(Some(cnxn), 0, SessionKind::Opened { session_id, timeout_ms });
             }

@@ -12,6 +12,10 @@ use crate::proto::{ErrorCode, OpCode, Reader, SessionId};
 use crate::session::Tracker;
 use std::collections::BTreeMap;
 
+/// Local sessions of a server at which clients that want one are turned away: each costs some 100 bytes until its time is
+/// over, and no disk slows clients down that open one after the other.
+const LOCAL_SESSIONS_MAX: usize = 1 << 20;
+
 /// The local sessions of a server. Times are milliseconds of the clock by which sessions live.
 ///
 /// Invariant: a session is in one of both parts at most.
@@ -34,6 +38,11 @@ impl LocalSessions {
     pub fn new(tick_ms: i32, seed: u64) -> Self {
         // Ids come from the role, which has one sequence for both kinds.
         Self { tracker: Tracker::new(tick_ms, SessionId(1), seed), upgrading: BTreeMap::new() }
+    }
+
+    /// Whether no other session may begin.
+    pub fn is_full(&self) -> bool {
+        self.len() >= LOCAL_SESSIONS_MAX
     }
 
     /// Begins a session for a client of this server.

@@ -4,7 +4,7 @@ use super::{Asker, Commit};
 use crate::proto::{ErrorCode, OpCode, SessionId, Zxid};
 use crate::replica::fencing::{Attach, attachment_cxid};
 use crate::replica::local::Upgrading;
-use crate::replica::{CnxnId, ControlKind, Now, Origin, SessionKind, SessionOwner};
+use crate::replica::{CnxnId, ControlKind, Now, Origin, SessionKind, SessionOwner, TxnKind};
 use crate::session;
 use crate::txn::Txn;
 
@@ -83,9 +83,10 @@ impl Commit {
         let (session_id, now) = (asker.session_id, asker.now);
         let Some(Upgrading { timeout_ms, owner }) = self.core.local.remove(session_id) else { return };
         self.sessions.track(session_id, timeout_ms, self.session_ms(now));
-        if let Some(cnxn) = owner {
-            let owned = self.sessions.set_owner(session_id, SessionOwner::Client(cnxn));
-            assert_eq!(owned, Ok(()), "session {session_id:#x} ends as it becomes global");
+        let owned = owner.map(|cnxn| self.sessions.set_owner(session_id, SessionOwner::Client(cnxn)));
+        if owned.is_some_and(|owned| owned.is_err()) {
+            // A learner has named the same id, and its session ends.
+            return;
         }
         #[cfg(any(test, feature = "sim"))]
         if self.core.settings.has_bug(crate::replica::SessionsBug::UpgradeNotLogged) {
@@ -118,6 +119,10 @@ impl Commit {
         if session_id.is_none() {
             let session_id = self.sessions.next_session_id();
             if let (true, Origin::Client(cnxn)) = (self.core.settings.local_sessions, origin) {
+                if self.core.local.is_full() {
+                    self.core.metrics.counters.connection_rejected += 1;
+                    return self.push(Some(origin), 0, TxnKind::Dropped);
+                }
                 let session_ms = self.session_ms(now);
                 self.core.local.open(session_id, timeout_ms, cnxn, session_ms);
                 return self.push(Some(origin), 0, SessionKind::Opened { session_id, timeout_ms });
@@ -139,6 +144,7 @@ impl Commit {
         session_id: SessionId,
         timeout_ms: i32,
     ) {
+        self.core.local.remove(session_id);
         self.sessions.track(session_id, timeout_ms, self.session_ms(now));
         if self.sessions.set_owner(session_id, origin.owner()).is_err() {
             // A learner names one that is being closed: it hears of that.

@@ -818,7 +818,7 @@ mod tests {
     use super::super::fencing::attachment_cxid;
     use super::super::tests::{settings, tree_settings};
     use super::*;
-    use crate::replica::Origin;
+    use crate::replica::{CommitSettings, Origin};
     use crate::txn::Txn;
 
     const SESSION: SessionId = SessionId(0x0100_0000_0000_0001);
@@ -1028,6 +1028,117 @@ mod tests {
         let told = commit(&mut follow, cxids[1].1, OpCode::ERROR, &error);
         assert_eq!(told, [(Some(CNXN), 5, "Failed(NoNode)".to_owned()), refused(6)]);
         assert!(follow.forwarded.is_empty());
+    }
+
+    /// A follower with a local session, which has a leader.
+    fn with_local(upgrades_sessions: bool) -> (Follow, SessionId) {
+        let now = Now { mono_us: 0, wall_ms: 1_700_000_000_000 };
+        let settings = CommitSettings { local_sessions: true, upgrades_sessions, ..settings() };
+        let (core, _) = Core::new(settings, Arc::default(), Database::fresh(tree_settings()), now);
+        let mut follow = Follow::of(core, BTreeMap::new(), now);
+        follow.connect(1, false, now);
+        follow.open(Attach { cnxn: CNXN, session_id: SessionId::NONE, timeout_ms: 4000 }, &[], now);
+        let told = heard(&mut follow);
+        assert!(told.len() == 1 && told[0].2.starts_with("Opened"), "{told:?}");
+        let (session_id, _) = follow.core.local.ids().next().expect("a local session");
+        (follow, session_id)
+    }
+
+    fn ask_of(follow: &mut Follow, session_id: SessionId, xid: i32, op: OpCode, body: &[u8]) {
+        let (origin, ids) = (CNXN.into(), Arc::from([]));
+        let request = Request { origin, session_id, xid, op, body: 0..body.len(), ids };
+        let items = vec![ViewRequest::Request(request)];
+        follow.submit(Now::default(), Uplink { bytes: body.into(), items, ..Uplink::default() });
+    }
+
+    fn create_body(flags: i32) -> Vec<u8> {
+        let mut body = Vec::new();
+        crate::proto::JuteWrite::put_string(&mut body, b"/e");
+        crate::proto::JuteWrite::put_buffer(&mut body, Some(b""));
+        crate::proto::acl::put_acls(&mut body, &[crate::proto::Acl::open()]);
+        body.extend(flags.to_be_bytes());
+        body
+    }
+
+    /// A local session becomes global by a createSession that comes after what its client asked before, and before what
+    /// wants it. It is done once, and again where the leader is another one by then. No ping names the session before.
+    #[test]
+    fn upgrade_in_its_place() {
+        let (mut follow, session_id) = with_local(true);
+        assert_eq!(sent(&mut follow), [], "no txn begins a local session");
+        follow.heard(&[session_id], Now::default());
+        assert!(follow.touched.is_empty(), "a ping would name a local session");
+        ask_of(&mut follow, session_id, 1, OpCode::DELETE, &delete_body());
+        ask_of(&mut follow, session_id, 2, OpCode::CREATE, &create_body(1));
+        ask_of(&mut follow, session_id, 3, OpCode::CREATE, &create_body(3));
+        let expected =
+            [(OpCode::DELETE, 1), (OpCode::CREATE_SESSION, 0), (OpCode::CREATE, 2), (OpCode::CREATE, 3)];
+        assert_eq!(sent(&mut follow), expected);
+        follow.disconnect();
+        follow.connect(2, false, Now::default());
+        let again =
+            [(OpCode::CREATE_SESSION, 0), (OpCode::DELETE, 1), (OpCode::CREATE, 2), (OpCode::CREATE, 3)];
+        assert_eq!(sent(&mut follow), again);
+        let header =
+            TxnHeader { session_id, cxid: 0, zxid: Zxid::new(2, 1), time_ms: 0, op: OpCode::CREATE_SESSION };
+        let mut bytes = Vec::new();
+        header.put(&mut bytes);
+        Txn::CreateSession { timeout_ms: 4000 }.put(&mut bytes);
+        follow.log(Logged { zxid: header.zxid, txn: bytes.into(), is_hint: false });
+        follow.commit(header.zxid, Now::default()).expect("applies");
+        let told = heard(&mut follow);
+        assert!(told.len() == 1 && told[0].0.is_none(), "its connection waits for no session: {told:?}");
+        assert_eq!((follow.core.local.len(), follow.owners.get(&session_id)), (0, Some(&CNXN)));
+        follow.heard(&[session_id], Now::default());
+        assert!(follow.touched.contains_key(&session_id), "the leader expires it from here on");
+    }
+
+    /// Without upgrading an ephemeral is refused in its turn, and what comes after a local session's end is not done.
+    #[test]
+    fn local_session_that_stays_local() {
+        let (mut follow, session_id) = with_local(false);
+        ask_of(&mut follow, session_id, 1, OpCode::SYNC, b"");
+        ask_of(&mut follow, session_id, 2, OpCode::CREATE, &create_body(1));
+        ask_of(&mut follow, session_id, 3, OpCode::CLOSE_SESSION, b"");
+        ask_of(&mut follow, session_id, 4, OpCode::DELETE, &delete_body());
+        assert_eq!(sent(&mut follow), [(OpCode::SYNC, 0)].map(|(op, _)| (op, 1)));
+        assert_eq!(heard(&mut follow), [], "the sync comes first");
+        follow.synced();
+        let told: Vec<(i32, String)> =
+            heard(&mut follow).into_iter().map(|(_, xid, what)| (xid, what)).collect();
+        let ended = format!("{:?}", SessionKind::Ended { session_id });
+        let refused = "Failed(EphemeralOnLocalSession)".to_owned();
+        let expected = [(1, "Synced".to_owned()), (2, refused), (3, ended), (4, "Dropped".to_owned())];
+        assert_eq!(told, expected);
+        assert_eq!((follow.core.local.len(), sent(&mut follow)), (0, Vec::new()));
+    }
+
+    /// Without a leader a session is local, writes never come here, and a session of the ensemble is sent elsewhere.
+    #[test]
+    fn read_only_sessions() {
+        let mut follow = asked();
+        follow.disconnect();
+        follow.drop_clients();
+        follow.begin_read_only(Now::default());
+        heard(&mut follow);
+        follow.open(Attach { cnxn: CNXN, session_id: SESSION, timeout_ms: 4000 }, &[], Now::default());
+        assert_eq!(heard(&mut follow)[0].2, format!("{:?}", SessionKind::Global { session_id: SESSION }));
+        follow.open(
+            Attach { cnxn: CNXN, session_id: SessionId::NONE, timeout_ms: 4000 },
+            &[],
+            Now::default(),
+        );
+        let (session_id, _) = follow.core.local.ids().next().expect("a local session");
+        heard(&mut follow);
+        ask_of(&mut follow, session_id, 1, OpCode::CLOSE_SESSION, b"");
+        assert_eq!(heard(&mut follow)[0].2, format!("{:?}", SessionKind::Ended { session_id }));
+        follow.open(
+            Attach { cnxn: CNXN, session_id: SessionId::NONE, timeout_ms: 4000 },
+            &[],
+            Now::default(),
+        );
+        follow.end_read_only();
+        assert_eq!(follow.core.local.len(), 0, "without localSessionsEnabled they end with it");
     }
 
     /// Every request is answered, also those of a session that ends or moves before they are done: a view that waits

@@ -178,6 +178,12 @@ impl LocalSessions {
         self.tracker.len() + self.upgrading.len()
     }
 
+    /// All that are not about to be global, with their timeouts in ms.
+    #[cfg(test)]
+    pub fn ids(&self) -> impl Iterator<Item = (SessionId, i32)> {
+        self.tracker.iter()
+    }
+
     /// When sessions expire, and which then, soonest first.
     pub fn buckets(&self) -> impl Iterator<Item = (i64, Vec<SessionId>)> {
         self.tracker.buckets().map(|(at_ms, ids)| (at_ms, ids.collect()))

@@ -18,7 +18,7 @@ mod logs;
 mod mixed;
 mod mutations;
 mod nemesis;
-mod network;
+pub mod network;
 
 use crate::harness::{Kind, alone, setting, wait_for};
 use clients::{AbortOnDrop, FINISH, RUN, Run};

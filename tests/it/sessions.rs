@@ -2,6 +2,7 @@
 //! with Apache ZooKeeper.
 
 use crate::ensemble::cluster::{Cluster, START_TIMEOUT, Shape};
+use crate::ensemble::network::{Network, skip};
 use crate::harness::{Kind, alone, wait_for};
 use std::time::{Duration, Instant};
 use zkfast::client::net::{ClientError, Connect, Connection};
@@ -164,4 +165,50 @@ fn reads_without_a_leader() {
         .expect("the ensemble's session goes on");
     let there = call(&mut owner, &Request::Exists { path: b"/e".to_vec(), watch: false });
     assert_eq!(there.header.err, 0);
+}
+
+/// A minority that is cut off is read as of what it has, while the others write; once the cut is healed it has that, too.
+#[test]
+fn reads_in_a_minority() {
+    let _alone = alone();
+    let network = match Network::new(3) {
+        Ok(network) => network,
+        Err(reason) => return skip("sessions::reads_in_a_minority", &reason),
+    };
+    let keys = [KEYS, &[("syncLimit", "4")]].concat();
+    let mut cluster = Cluster::start(&vec![Shape::voter(Kind::Zkfast); 3], &keys, Some(network));
+    let (minority, leader) = (a_follower(&mut cluster), cluster.wait_for_leader(START_TIMEOUT));
+    let mut writer = connect(&cluster, leader, &Connect::default()).expect("a session");
+    assert_eq!(call(&mut writer, &create("/a", PERSISTENT)).header.err, 0);
+    let others: Vec<usize> = cluster.sids().filter(|sid| *sid != minority).collect();
+    let network = cluster.network().expect("made above");
+    for other in others {
+        network.cut(minority, other);
+        network.cut(other, minority);
+    }
+    wait_for(START_TIMEOUT, || match cluster.mode(minority) {
+        Some(mode) if mode == "read-only" => Ok(()),
+        other => Err(format!("the server that is cut off is {other:?}")),
+    });
+    let set = Request::SetData { path: b"/a".to_vec(), data: Some(b"new".to_vec()), version: -1 };
+    assert_eq!(call(&mut writer, &set).header.err, 0, "the majority writes");
+    let reads = Connect { read_only: Some(true), ..Connect::default() };
+    let mut reader = connect(&cluster, minority, &reads).expect("a session to read with");
+    let data = |reply: Reply| match reply.body {
+        Body::Data { data, .. } => data,
+        other => panic!("{other:?}"),
+    };
+    let get = Request::GetData { path: b"/a".to_vec(), watch: false };
+    assert_eq!(data(call(&mut reader, &get)).as_deref(), Some(&b"data"[..]));
+    // A client that has seen more is sent elsewhere.
+    let ahead = Connect { last_zxid_seen: writer.session().last_zxid(), ..reads.clone() };
+    assert!(connect(&cluster, minority, &ahead).is_err());
+    cluster.network().expect("made above").heal();
+    cluster.wait_until_all_serve(START_TIMEOUT);
+    let mut reader = wait_for(START_TIMEOUT, || {
+        let reader = connect(&cluster, minority, &reads).map_err(|error| error.to_string())?;
+        if reader.response().read_only == Some(false) { Ok(reader) } else { Err("read-only".to_owned()) }
+    });
+    assert_eq!(call(&mut reader, &Request::Sync { path: b"/a".to_vec() }).header.err, 0);
+    assert_eq!(data(call(&mut reader, &get)).as_deref(), Some(&b"new"[..]));
 }

@@ -8,7 +8,8 @@ use super::json::{self, List, Object};
 use super::top;
 use super::{Connection, Facts, FourLetterWord, LastMinMax, Member, Mode, Status};
 use crate::config::{PeerAddress, Role, Server};
-use crate::proto::Zxid;
+use crate::proto::{SessionId, Zxid};
+use std::collections::BTreeMap;
 
 /// Version of the way in which digests are made. Source: `DigestCalculator`.
 const DIGEST_VERSION: i32 = 2;
@@ -398,8 +399,14 @@ fn describe(connection: &Connection, is_brief: bool, o: &mut Object<'_>) {
 }
 
 fn dump(status: &Status, o: &mut Object<'_>) {
+    // A leader's, local ones as well; a learner tells none.
+    let local = status.local_sessions.iter().flatten().filter(|_| status.learner_sessions.is_none());
+    let mut by_expiry: BTreeMap<i64, Vec<SessionId>> = BTreeMap::new();
+    for (expires_wall_ms, ids) in status.sessions.iter().chain(local) {
+        by_expiry.entry(*expires_wall_ms).or_default().extend(ids);
+    }
     o.object("expiry_time_to_session_ids", |o| {
-        for (expires_wall_ms, sessions) in &status.sessions {
+        for (expires_wall_ms, sessions) in &by_expiry {
             o.list(&expires_wall_ms.to_string(), |l| sessions.iter().for_each(|id| l.push(id.0)));
         }
     });

@@ -217,7 +217,10 @@ fn exit_status(servers: &[Server]) -> u8 {
         NONE_ANSWERS
     } else if !told().any(leads) && !told().any(follows) {
         NO_LEADER
-    } else if servers.iter().any(|server| server.told.is_err()) {
+    } else if servers
+        .iter()
+        .any(|server| !server.told.as_ref().is_ok_and(|told| leads(told) || follows(told)))
+    {
         SOME_DO_NOT
     } else {
         ALL_SERVE
@@ -331,6 +334,8 @@ mod tests {
             (vec![Ok("follower")], ALL_SERVE),
             (vec![Ok("leader"), DEAD], SOME_DO_NOT),
             (vec![Ok("leader"), LOOKING], SOME_DO_NOT),
+            (vec![Ok("leader"), Ok("read-only")], SOME_DO_NOT),
+            (vec![Ok("read-only"), DEAD], NO_LEADER),
             (vec![LOOKING, DEAD], NO_LEADER),
             (vec![DEAD, DEAD], NONE_ANSWERS),
         ] {

@@ -191,6 +191,24 @@ fn dump_of_a_learner() {
     assert!(answer.starts_with(sessions), "{answer}");
 }
 
+/// Sessions that only this server knows come first, in the words of 3.9.4; a leader calls the others global.
+#[test]
+fn dump_of_local_sessions() {
+    let local = Some(vec![(1_700_000_000_000, vec![FIRST])]);
+    let learner =
+        Status { learner_sessions: Some(vec![(SECOND, 4000)]), local_sessions: local.clone(), ..status() };
+    let text = |status: &Status| String::from_utf8(render(FourLetterWord::Dump, status)).expect("text");
+    let begin = "SessionTracker dump:\nLocal Session Sets (1)/(1):\n\
+                 1 expire at Tue Nov 14 22:13:20 UTC 2023:\n\t0x100002140e70000\n";
+    let answer = text(&learner);
+    assert!(
+        answer.starts_with(&format!("{begin}Global Sessions(1):\n0x100002140e70001\t4000ms\n")),
+        "{answer}"
+    );
+    let answer = text(&Status { local_sessions: local, ..status() });
+    assert!(answer.starts_with(&format!("{begin}Global Session Sets (")), "{answer}");
+}
+
 /// The list of members ends `conf` without a newline, as in 3.9.4.
 #[test]
 fn conf_of_a_member() {

@@ -130,7 +130,7 @@ keys! {
     _ = property("observerMaster.sizeLimit", prop_int(33_554_432)).moot("followers serve no observers").about("Bytes a follower keeps for observers.");
     LOCAL_SESSIONS: bool = file("localSessionsEnabled", boolean(false)).about("Members of an ensemble: sessions begin known to their server only, and cost no transaction.");
     LOCAL_SESSIONS_UPGRADING: bool = file("localSessionsUpgradingEnabled", boolean(false)).about("A local session becomes global when its client creates an ephemeral; without, such a create fails with EphemeralOnLocalSession.");
-    _ = property("leaderServes", unless_no()).missing("the leader accepts clients, whatever this says").about("The leader accepts clients.");
+    LEADER_SERVES: bool = property("leaderServes", unless_no()).about("no: a server that leads serves no clients.");
     _ = property("cnxTimeout", prop_int(5000)).moot("an attempt is given up after 2 s, and made again").about("Time to connect for an election, ms.");
     _ = property("quorumCnxnTimeoutMs", prop_int(-1)).moot("during an election a voter that says nothing for 6 s gets a new connection").about("Read timeout of election connections, ms.");
     _ = file("quorum.cnxn.threads.size", int(20)).moot("zkfast has no such threads").about("Threads for election connections.");
@@ -154,7 +154,7 @@ keys! {
     MULTI_ADDRESS: bool = file("multiAddress.enabled", boolean(false)).about("Several addresses per server line, tried in turn; the server listens on all of its own (Java 3.9.4 wants it as -Dzookeeper.multiAddress.enabled=true).");
     _ = file("multiAddress.reachabilityCheckEnabled", boolean(true)).moot("an address that is not reached is left for the next one, without a ping").about("Ping the addresses of a peer.");
     _ = file("multiAddress.reachabilityCheckTimeoutMs", int(1000)).moot("there is no such ping").about("Timeout of that ping, ms.");
-    _ = file("oraclePath", absent(Kind::Text)).missing("no oracle is asked").about("File that decides between two servers.");
+    ORACLE_PATH: Option<String> = file("oraclePath", absent(Kind::Text)).about("Of two voters: file that begins with 1 where this server may lead without the other one. Something outside the ensemble writes it, and never lets both files be 1. Without effect for any other number of voters, and where there are groups.");
     COMMIT_LOG_COUNT: u32 = property("commitLogCount", prop_int(500)).raised_to(500).about("Transactions at the end of the log that a start reads back for followers, 8 MiB at most. While the server runs, the newest 8 MiB are in memory.");
     _ = property("snapshotSizeFactor", text("0.33")).moot("a follower is fed from the newest 8 MiB of transactions in memory, from the log up to 128 MiB or a third of the newest snapshot, or else from a snapshot").about("Log size, as a part of the snapshot, a follower is fed from.");
     _ = property("request_throttle_max_requests", prop_int(0)).guide("requestThrottleLimit").missing("requests are limited by globalOutstandingLimit alone").about("Requests in progress above which the throttler stalls; 0 is off.");

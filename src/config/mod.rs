@@ -262,6 +262,10 @@ pub struct QuorumConfig {
     pub force_snapshot_sync: bool,
     /// `db.autocreate`: a member whose data directory is empty votes
     pub db_autocreate: bool,
+    /// `leaderServes`: a server that leads serves clients
+    pub leader_serves: bool,
+    /// `oraclePath`: file that begins with 1 where this server of two may lead without the other one
+    pub oracle_path: Option<String>,
     /// `electionPortBindRetry`: tries to bind the election port, a second apart; `None` is without end
     pub election_port_tries: Option<u32>,
 }

@@ -184,6 +184,11 @@ pub trait Network {
     /// Gives the replica what has come, asking [`Replica::may_receive`] before each piece; says whether there is more.
     fn receive(&mut self, replica: &mut Replica, now: Now) -> bool;
 
+    /// What the oracle of two voters says: whether this server may lead without the other one; `None` without an oracle.
+    fn oracle(&self) -> Option<bool> {
+        None
+    }
+
     /// All outputs of a turn were carried out; `replica` is as it stays until the next one.
     fn turn_ended(&mut self, _replica: &Replica) {}
 

@@ -186,6 +186,9 @@ impl Driver {
         let views = world.views();
         views.beat();
         let signs: Vec<_> = (0..self.backlog.len()).map(|view| views.take_signs(view)).collect();
+        if let Some(allows) = world.member().and_then(|member| member.oracle()) {
+            self.replica.set_oracle(allows);
+        }
         let now = self.time.hear(&signs, world, &mut self.replica);
         self.replica.tick(now);
     }

@@ -45,7 +45,9 @@ mod times;
 mod view;
 
 pub use commit::{Commit, Proposed};
-pub use member::{Event, MemberSettings, Output, Port, Redundancy, Replica, RestoreStep, Standing, Weight};
+pub use member::{
+    Duties, Event, MemberSettings, Output, Port, Redundancy, Replica, RestoreStep, Standing, Weight,
+};
 pub use report::{Answered, Asker, ViewReport};
 #[cfg(any(test, feature = "sim"))]
 pub use settings::SessionsBug;

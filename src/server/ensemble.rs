@@ -3,6 +3,7 @@
 use super::files::DataDir;
 use super::helper;
 use super::logging::{Text, provoked};
+use super::oracle::Oracle;
 use super::peers::{self, Bound, Guards, Peers, Piece, Waiter};
 use super::recovery;
 use super::spsc::Notify;
@@ -10,7 +11,7 @@ use super::{EXIT_BUG, EXIT_PORT, exit};
 use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::driver::{self, Arrival, Disk, Job, LinkEvent, Network, Taken};
 use crate::proto::{ServerId, SessionId, Zxid};
-use crate::replica::{Event, MemberSettings, Now, Port, Replica, Weight};
+use crate::replica::{Duties, Event, MemberSettings, Now, Port, Replica, Weight};
 use crate::snapshot::java::{Encoder, Form};
 use crate::storage;
 use crate::tree::{self, NodeImage};
@@ -90,12 +91,17 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
         sync_limit_ticks,
         max_concurrent_snap_syncs,
         force_snapshot_sync,
+        leader_serves,
+        oracle_path,
         ..
     } = &config.quorum;
     let sid = my_id.ok_or(SettingsError::NoId)?;
     let server = ensemble.servers.get(&sid).ok_or(SettingsError::NoLine(sid))?;
     let address = server.addresses.first().ok_or(SettingsError::NoAddress(sid))?;
-    let quorum = Quorum::new(ensemble)?;
+    let mut quorum = Quorum::new(ensemble)?;
+    if oracle_path.is_some() {
+        quorum = quorum.with_oracle();
+    }
     let tick_ms = i64::from(config.tick_time_ms);
     let membership = Membership {
         sid: ServerId(sid),
@@ -117,6 +123,7 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
         membership,
         read_only_mode: config.by_itself.read_only_mode,
         repairing: false,
+        duties: Duties { leader_serves: *leader_serves },
     })
 }
 
@@ -192,6 +199,7 @@ pub struct EnsembleIo {
     inbox: Inbox,
     /// Trees that are being made and not being sent yet.
     trees: BTreeMap<LinkId, Receiver<Piece>>,
+    oracle: Option<Oracle>,
 }
 
 impl EnsembleIo {
@@ -211,7 +219,13 @@ impl EnsembleIo {
         let (sender, arrivals) = mpsc::channel();
         let (peers, waiter) = Peers::new(bound, ensemble, keep_alive, guards)?;
         let (inbox, trees) = (Inbox { sender, notify }, BTreeMap::new());
-        Ok((Self { peers, dir, tree_settings, arrivals, inbox, trees }, waiter))
+        Ok((Self { peers, dir, tree_settings, arrivals, inbox, trees, oracle: None }, waiter))
+    }
+
+    /// The same with an oracle.
+    pub fn with_oracle(mut self, oracle: Option<Oracle>) -> Self {
+        self.oracle = oracle;
+        self
     }
 
     /// Where views put their images.
@@ -272,6 +286,10 @@ impl Network for EnsembleIo {
 
     fn receive(&mut self, replica: &mut Replica, now: Now) -> bool {
         self.peers.receive(replica, now)
+    }
+
+    fn oracle(&self) -> Option<bool> {
+        self.oracle.as_ref().map(Oracle::allows)
     }
 
     fn turn_ended(&mut self, replica: &Replica) {

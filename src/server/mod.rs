@@ -48,6 +48,7 @@ mod listener;
 mod log_writer;
 pub mod logging;
 mod obstacles;
+mod oracle;
 mod orders;
 mod peers;
 mod preflight;

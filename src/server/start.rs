@@ -13,6 +13,7 @@ use super::kerberos;
 use super::lifetime::{self, Signals};
 use super::log_writer::{LogThread, LogWriter};
 use super::logging::Text;
+use super::oracle::Oracle;
 use super::orders::{self, Placed};
 use super::random;
 use super::signs::Signs;
@@ -229,8 +230,21 @@ fn ensemble_io(
         Gates::new(sasl, hello, hosts, keys, kerberos)
     });
     let (keep_alive, guards) = (quorum.tcp_keep_alive, peers::Guards { tls: peer_tls(quorum), gates });
-    EnsembleIo::new(peers, &member.ensemble, keep_alive, guards, dir.clone(), tree_settings, notify.clone())
-        .unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")))
+    let oracle = member.membership.quorum.oracle().and(quorum.oracle_path.as_ref());
+    let oracle = oracle.map(|path| Oracle::watch(path.into(), notify.clone())).transpose();
+    let oracle =
+        oracle.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("no thread for the oracle: {error}")));
+    let io = EnsembleIo::new(
+        peers,
+        &member.ensemble,
+        keep_alive,
+        guards,
+        dir.clone(),
+        tree_settings,
+        notify.clone(),
+    );
+    let (io, waiter) = io.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")));
+    (io.with_oracle(oracle), waiter)
 }
 
 /// What the ways from HTTP to the shards are made from.

@@ -13,7 +13,7 @@ use crate::auth::Policy;
 use crate::database::Database;
 use crate::driver::{self, Driver, SnapshotPlan};
 use crate::proto::{ServerId, Zxid};
-use crate::replica::{CommitSettings, MemberSettings, Replica, View, ViewSettings};
+use crate::replica::{CommitSettings, Duties, MemberSettings, Replica, View, ViewSettings};
 use crate::storage::{self, Folder, Recovered, RecoveryError, Storage};
 use crate::wal::Position;
 use crate::zab::history::History;
@@ -243,6 +243,7 @@ impl Cluster {
             is_observer: self.servers[server].is_observer,
             read_only_mode: self.settings.read_only_mode,
             repairing,
+            duties: Duties::default(),
             election_address: format!("zk{}:3888", Self::sid(server)),
         }
     }

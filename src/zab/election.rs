@@ -33,6 +33,10 @@ const RESEND_MS_MAX: u64 = 1_000;
 /// A voter that is connected and answers nothing for this long gets a new connection.
 const SILENT_MS: u64 = 6_000;
 
+/// How long the other one of two voters may take to connect before the oracle's word is enough, in milliseconds; no longer
+/// where it refuses connections.
+const ORACLE_MS: u64 = 2_000;
+
 /// Most connections to the election port that no server line accounts for.
 pub const UNEXPECTED_MAX: usize = links::STRANGERS_MAX + links::UNKNOWN_PEERS_MAX;
 
@@ -128,6 +132,21 @@ impl ElectionPort {
             pause_ms: RESEND_MS_MIN,
             looking_since_ms: 0,
         }
+    }
+
+    /// Takes what the oracle of two voters says.
+    pub fn set_oracle(&mut self, allows: bool) {
+        self.quorum.set_oracle(allows);
+    }
+
+    /// Whether the oracle lets this server lead without the other voter, which is not there. One that is connected votes, or
+    /// has a leader.
+    fn decides_by_oracle(&self, now_ms: u64, set: &SidSet) -> bool {
+        let waited = now_ms >= self.looking_since_ms + ORACLE_MS;
+        let is_away = |sid| self.links.is_down(sid) || waited && !self.links.is_open(sid);
+        self.votes_for(self.me)
+            && self.quorum.decides_by_oracle(set)
+            && self.quorum.voters().all(|sid| sid == self.me || is_away(sid))
     }
 
     /// Whether a round is held and has no result yet.
@@ -533,7 +552,8 @@ impl ElectionPort {
         if let Some(leading) = leads
             && leader != self.me
             && agrees(leading)
-            && self.quorum.contains_quorum(&set)
+            // One of two that leads by an oracle's word has no other follower.
+            && (self.quorum.contains_quorum(&set) || self.quorum.oracle().is_some())
         {
             let vote = leading.vote;
             return self.elected(vote, SidSet::EMPTY, out);
@@ -552,7 +572,8 @@ impl ElectionPort {
         assert_eq!(own.round, self.round, "this server votes in another round");
         let agreeing = self.votes.iter().filter(|(_, ballot)| ballot.vote == own).map(|(sid, _)| *sid);
         let set = self.quorum.set(agreeing.chain([self.me]));
-        if !self.quorum.contains_quorum(&set) || !self.quorum.can_lead(own.leader) {
+        let decides = self.quorum.contains_quorum(&set) || self.decides_by_oracle(now_ms, &set);
+        if !decides || !self.quorum.can_lead(own.leader) {
             self.finalize_ms = None;
             return;
         }

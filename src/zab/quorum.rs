@@ -69,6 +69,8 @@ pub struct Quorum {
     voters: Vec<Voter>,
     /// Weight of each group, those of its members together that do not vote included; empty is a plain majority.
     groups: Vec<i64>,
+    /// What the oracle says, of two voters that have one: whether this server decides without the other voter.
+    oracle: Option<bool>,
 }
 
 impl Quorum {
@@ -112,7 +114,30 @@ impl Quorum {
             voters.is_sorted_by(|one, next| one.sid < next.sid),
             "voters are found by their sids: {voters:?}"
         );
-        Ok(Self { voters, groups })
+        Ok(Self { voters, groups, oracle: None })
+    }
+
+    /// The same with an oracle, which has said no so far. It decides between two voters without groups, and nothing else.
+    ///
+    /// Source: `QuorumOracleMaj`.
+    pub fn with_oracle(mut self) -> Self {
+        self.oracle = (self.voters.len() == 2 && self.groups.is_empty()).then_some(false);
+        self
+    }
+
+    /// What the oracle says; `None` without one.
+    pub fn oracle(&self) -> Option<bool> {
+        self.oracle
+    }
+
+    /// Takes what the oracle says, where there is one.
+    pub fn set_oracle(&mut self, allows: bool) {
+        self.oracle = self.oracle.map(|_| allows);
+    }
+
+    /// Whether the set decides by the oracle's word. The caller knows that the other voter is not there.
+    pub fn decides_by_oracle(&self, set: &SidSet) -> bool {
+        self.oracle == Some(true) && set.len() == 1
     }
 
     fn place(&self, sid: ServerId) -> Option<usize> {
@@ -293,6 +318,23 @@ mod tests {
 
     fn decides(quorum: &Quorum, sids: &[i64]) -> bool {
         quorum.contains_quorum(&quorum.set(sids.iter().copied().map(ServerId)))
+    }
+
+    /// An oracle decides between two voters, where it says yes; it is not asked by any other ensemble.
+    #[test]
+    fn oracle_of_two() {
+        let mut two = Quorum::new(&ensemble(&[1, 2], &[3])).unwrap().with_oracle();
+        let by_oracle = |quorum: &Quorum, sids: &[i64]| {
+            quorum.decides_by_oracle(&quorum.set(sids.iter().copied().map(ServerId)))
+        };
+        assert!(!by_oracle(&two, &[1]));
+        two.set_oracle(true);
+        assert!(by_oracle(&two, &[1]) && !by_oracle(&two, &[]) && !by_oracle(&two, &[3]));
+        assert!(!decides(&two, &[1]) && decides(&two, &[1, 2]));
+        let mut three = Quorum::new(&ensemble(&[1, 2, 3], &[])).unwrap().with_oracle();
+        three.set_oracle(true);
+        assert_eq!(three.oracle(), None);
+        assert!(!by_oracle(&three, &[1]));
     }
 
     /// More than half of the participants decide, observers and strangers never count.

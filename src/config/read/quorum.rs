@@ -33,6 +33,8 @@ pub(super) fn quorum(entries: &mut Entries, data_dir: &Path, loader: &dyn Loader
         max_concurrent_snap_syncs: entries.get(&keys::SNAP_SYNCS).max(0).unsigned_abs(),
         force_snapshot_sync: entries.get(&keys::FORCE_SNAPSHOT_SYNC),
         db_autocreate: entries.get(&keys::DB_AUTOCREATE),
+        leader_serves: entries.get(&keys::LEADER_SERVES),
+        oracle_path: entries.get(&keys::ORACLE_PATH),
         // Source: `QuorumCnxManager.Listener`.
         election_port_tries: match entries.get(&keys::ELECTION_PORT_BIND_RETRY) {
             0 => None,

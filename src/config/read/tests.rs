@@ -364,7 +364,7 @@ fn warnings_of_keys_without_effect() {
     for (missed, expected) in [
         ("admin.commandURL=c\n", 1),
         ("observerMasterPort=2191\n", 1),
-        ("oraclePath=none\n", 1),
+        ("oraclePath=none\n", 0),
         (&format!("{auth}.SASLAuthenticationProvider\n"), 0),
         ("jute.maxbuffer=1048576\n", 1),
         ("snapCount=7\nsnapCount=8\n", 1),

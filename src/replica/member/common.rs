@@ -250,15 +250,18 @@ impl Context<'_> {
         self.publisher.hold(&mut follow.core, until_ms);
     }
 
-    /// A leader confirms what was held: it is published, then the epoch begins, and clients are served.
-    pub fn release_held(&mut self, follow: &mut Follow, epoch: u32) {
+    /// A leader confirms what was held: it is published, then the epoch begins, and clients are served, unless this server
+    /// leads and serves none then.
+    pub fn release_held(&mut self, follow: &mut Follow, epoch: u32, serves: bool) {
         let (config_text, config_version) = self.common.config();
         self.publisher.publish_held(&mut follow.core);
         follow.core.release();
         follow.core.show_config(&config_text, config_version);
         follow.core.begin_epoch(epoch);
         self.publisher.publish_visible(&mut follow.core);
-        self.publisher.open();
+        if serves {
+            self.publisher.open();
+        }
     }
 
     /// Clients that will do with that may read: there has been no leader for long.

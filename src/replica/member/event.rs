@@ -22,6 +22,8 @@ pub enum Event {
     Outdated { leader: i64, theirs: i64, ours: u32 },
     #[error("clients may read: zxid={zxid} confirmed={confirmed} why={}", Text("there is no leader"))]
     ReadOnly { zxid: Zxid, confirmed: bool },
+    #[error("the oracle: allows={allows} then={}", Text(oracle_says(*.allows)))]
+    Oracle { allows: bool },
     #[error("elected: leader={sid}")]
     Elected { sid: i64 },
     #[error("leading: epoch={epoch} zxid={zxid}")]
@@ -73,6 +75,14 @@ pub enum Event {
     DigestHint { why: String },
 }
 
+/// What follows from what the oracle says.
+fn oracle_says(allows: bool) -> &'static str {
+    match allows {
+        true => "this server may lead without the other one",
+        false => "this server needs the other one",
+    }
+}
+
 /// What a server that serves no client lacks.
 fn missing(is_quorum: bool) -> &'static str {
     if is_quorum { "no leader" } else { "no quorum" }
@@ -112,6 +122,7 @@ impl Event {
     pub fn weight(&self) -> Weight {
         match self {
             Self::Looking { served: false, .. }
+            | Self::Oracle { .. }
             | Self::Elected { .. }
             | Self::Leading { .. }
             | Self::Following { .. }
@@ -159,6 +170,7 @@ impl Event {
             Self::Unserved { is_quorum, .. } => missing(*is_quorum),
             Self::Outdated { .. } => "the others' data is older than this server's",
             Self::ReadOnly { .. } => "clients may read",
+            Self::Oracle { .. } => "the oracle",
             Self::Elected { .. } => "elected",
             Self::Leading { .. } => "leading",
             Self::Following { .. } => "following",

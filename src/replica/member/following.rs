@@ -278,7 +278,7 @@ impl Following {
                 return Next::leave_role(&"repaired, and now with a vote");
             }
         }
-        cx.release_held(&mut self.follow, epoch);
+        cx.release_held(&mut self.follow, epoch, true);
         if let Some(since_us) = cx.common.take_unavailable() {
             self.follow.core.metrics.times.unavailable_time.record(since(since_us, cx.now));
         }

@@ -49,7 +49,11 @@ impl Synchronizing {
     pub fn established(self, epoch: u32, cx: &mut Context<'_>) -> (Leading, Next) {
         let Self { leader, mut follow } = self;
         assert!(leader.is_established(), "epoch {epoch} begins without a quorum");
-        cx.release_held(&mut follow, epoch);
+        let serves = cx.common.settings.duties.leader_serves;
+        if !serves {
+            cx.publisher.drop_clients(&mut follow);
+        }
+        cx.release_held(&mut follow, epoch, serves);
         let (core, sessions, owners, waiting) = follow.into_parts(cx.now);
         let zxid = core.last_txn;
         let mut commit = Commit::of(core, sessions, cx.now);

@@ -56,7 +56,7 @@ mod settling;
 
 pub use event::{Event, Redundancy, Weight};
 pub use output::{Output, Port};
-pub use settings::{MemberSettings, Standing};
+pub use settings::{Duties, MemberSettings, Standing};
 
 use super::commit::{GROUP_BYTES_MAX, SLOW_GROUP_BYTES_MAX};
 use super::core::{Core, SessionClock};
@@ -256,6 +256,32 @@ impl Replica {
         self.publisher.is_confirmed()
     }
 
+    /// Whether its role lets it serve clients: not that of a leader with `leaderServes=no`.
+    fn serves_clients(&self) -> bool {
+        match &self.role {
+            Role::Alone(_) => true,
+            Role::Member(member) => {
+                member.phase.proposer().is_none() || member.common.settings.duties.leader_serves
+            }
+        }
+    }
+
+    /// What the oracle of an ensemble of two voters says: whether this server may lead without the other one. Of no account
+    /// where the ensemble has no oracle.
+    pub fn set_oracle(&mut self, allows: bool) {
+        let Role::Member(member) = &mut self.role else { panic!("a server alone asks no oracle") };
+        let Member { common, phase, .. } = &mut **member;
+        if common.settings.membership.quorum.oracle().is_none_or(|before| before == allows) {
+            return;
+        }
+        Arc::make_mut(&mut common.settings.membership.quorum).set_oracle(allows);
+        common.election.set_oracle(allows);
+        if let Some(leader) = phase.leader_mut() {
+            leader.set_oracle(allows);
+        }
+        common.push_event(Event::Oracle { allows });
+    }
+
     /// Epochs as they are on disk, or about to be.
     pub fn epochs(&self) -> Epochs {
         match &self.role {
@@ -430,8 +456,10 @@ impl Replica {
     pub fn take_answered(&mut self, now: Now) -> Vec<Answered> {
         let mut answered = self.core().take_answered();
         let standing = self.standing();
-        for Answered { status, .. } in &mut answered {
-            status.serving = standing != Standing::Looking;
+        for Answered { status, asker, .. } in &mut answered {
+            // Java gives clients' ports no server to speak for where a leader serves none; HTTP has it all the same.
+            let is_hidden = matches!(asker, Asker::Cnxn(_)) && !self.serves_clients();
+            status.serving = standing != Standing::Looking && !is_hidden;
             status.mode = match standing {
                 Standing::Alone | Standing::Looking => Mode::Standalone,
                 Standing::Leading => Mode::Leader,

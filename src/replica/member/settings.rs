@@ -19,6 +19,21 @@ pub struct MemberSettings {
     /// Whether its data was lost or damaged: it may have acknowledged what it does not know any more. It does not vote
     /// until a leader has given it everything.
     pub repairing: bool,
+    /// What it does beside voting, leading and following.
+    pub duties: Duties,
+}
+
+/// What a member does beside voting, leading and following.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Duties {
+    /// `leaderServes`: clients are served also while it leads.
+    pub leader_serves: bool,
+}
+
+impl Default for Duties {
+    fn default() -> Self {
+        Self { leader_serves: true }
+    }
 }
 
 /// What a server is to its ensemble.

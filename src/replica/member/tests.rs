@@ -34,6 +34,7 @@ fn member(last: Zxid) -> Replica {
         election_address: "zk1:3888".to_owned(),
         read_only_mode: false,
         repairing: false,
+        duties: Duties::default(),
     };
     let restored = Database { zxid: last, ..Database::fresh(tree_settings()) };
     let epochs = Epochs { accepted: Epoch::of(last), current: Epoch::of(last), config_version: 0 };
@@ -331,6 +332,26 @@ fn leader_that_makes_its_tree() {
     replica.closed(LINK, at(60_500));
     (61..=64).for_each(|s| replica.tick(at(s * 1000)));
     assert!(!leads(&mut replica), "no server is left to follow");
+}
+
+/// With `leaderServes=no` a server that leads serves no client, and says so to clients that ask; HTTP hears that it leads.
+#[test]
+fn leader_without_clients() {
+    let last = Zxid::new(1, 5);
+    for serves in [true, false] {
+        let mut replica = leader(last);
+        in_ensemble(&mut replica).common.settings.duties.leader_serves = serves;
+        follow(&mut replica, LINK, 2, last, 3);
+        assert_eq!(replica.standing(), Standing::Leading);
+        let is_open = |deltas: Deltas| {
+            deltas
+                .entries
+                .iter()
+                .any(|entry| matches!(entry.what, EntryKind::Control(ControlKind::Serving(true))))
+        };
+        assert_eq!(std::iter::from_fn(|| replica.take_published()).any(is_open), serves);
+        assert_eq!(replica.serves_clients(), serves);
+    }
 }
 
 /// A follower that comes back to its leader still has its clients' sessions there, and no other server has.

@@ -94,7 +94,7 @@ impl Leader {
         Ok(())
     }
 
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         if self.phase == Phase::Broadcast {
             let reached = Zxid(self.newest_of_quorum(self.durable.0, |handler| handler.acked.0));
             self.committed = self.committed.max(reached);
@@ -113,7 +113,7 @@ impl Leader {
             for handler in self.learners.synced_voters().filter(|handler| of(handler) >= number) {
                 quorum.add(&mut set, handler.sid);
             }
-            quorum.contains_quorum(&set)
+            self.decides(&set)
         };
         let numbers = self.learners.synced_voters().map(&of).chain([own]);
         numbers.filter(|number| reached(*number)).max().unwrap_or(0)

@@ -113,7 +113,7 @@ impl Leader {
         let waiting =
             self.learners.iter().filter(|handler| handler.step == Step::AwaitsEpoch && handler.is_voter());
         let here = quorum.set(waiting.clone().map(|handler| handler.sid).chain([self.membership.sid]));
-        if !quorum.contains_quorum(&here) {
+        if !self.decides(&here) {
             return;
         }
         let accepted = waiting.map(|handler| handler.accepted).fold(self.epochs.accepted, Epoch::max);
@@ -176,7 +176,7 @@ impl Leader {
 
     fn check_promises(&mut self, now_ms: i64, history: &mut History, out: &mut Vec<LeaderOutput>) {
         assert_eq!(self.phase, Phase::Promises, "promises are counted twice");
-        if !self.membership.quorum.contains_quorum(&self.promised) {
+        if !self.decides(&self.promised) {
             return;
         }
         self.epochs.current = self.epochs.accepted;

@@ -125,6 +125,21 @@ impl Leader {
         }
     }
 
+    /// Takes what the oracle of two voters says.
+    pub fn set_oracle(&mut self, allows: bool) {
+        std::sync::Arc::make_mut(&mut self.membership.quorum).set_oracle(allows);
+    }
+
+    /// Whether the set decides: as a quorum, or by the oracle's word while no other voter is in step.
+    ///
+    /// Source: `QuorumOracleMaj.containsQuorum`; `Leader.getForwardingFollowers` counts a follower sooner, so that nothing
+    /// is committed there while one is brought up to date.
+    fn decides(&self, set: &SidSet) -> bool {
+        let quorum = &self.membership.quorum;
+        quorum.contains_quorum(set)
+            || self.learners.synced_voters().next().is_none() && quorum.decides_by_oracle(set)
+    }
+
     /// True once a quorum follows.
     pub fn is_established(&self) -> bool {
         self.phase == Phase::Broadcast
@@ -347,9 +362,11 @@ impl Leader {
         if self.phase == Phase::Synchronizing {
             return self.check_progress(now_ms, out);
         }
-        let quorum = &self.membership.quorum;
+        // A voter that is gone leaves what it had not acknowledged to the oracle.
+        self.advance();
         let in_step = self.learners.synced_voters().map(|handler| handler.sid);
-        if !quorum.contains_quorum(&quorum.set(in_step.chain([self.membership.sid]))) {
+        let in_step = self.membership.quorum.set(in_step.chain([self.membership.sid]));
+        if !self.decides(&in_step) {
             out.push(LeaderOutput::Lost(LostLead::NoQuorum(sync_ms)));
         }
     }

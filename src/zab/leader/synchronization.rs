@@ -350,7 +350,7 @@ impl Leader {
     /// Begins the epoch once a quorum is in step.
     pub(super) fn check_support(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
         assert_eq!(self.phase, Phase::Synchronizing, "the epoch begins twice");
-        if !self.membership.quorum.contains_quorum(&self.supporters) {
+        if !self.decides(&self.supporters) {
             return;
         }
         self.phase = Phase::Broadcast;
@@ -374,7 +374,7 @@ impl Leader {
         let quorum = &self.membership.quorum;
         let voters = || self.learners.iter().filter(|handler| handler.is_voter());
         let here = voters().map(|handler| handler.sid).chain([self.membership.sid]);
-        let may_succeed = quorum.contains_quorum(&quorum.set(here));
+        let may_succeed = self.decides(&quorum.set(here));
         if voters().any(LearnerHandler::waits_for_leader) {
             self.progress_ms = now_ms;
         }

@@ -25,6 +25,50 @@ fn packets(out: &mut Vec<LeaderOutput>, to: LinkId) -> Vec<(PacketType, Zxid)> {
     got
 }
 
+/// Of two voters with an oracle, the one that may lead alone leads and commits without the other one; while that is in step,
+/// what is committed is on both.
+#[test]
+fn alone_by_an_oracle() {
+    let two = || {
+        let (mut ensemble, mut membership) = Membership::of_three(1);
+        ensemble.servers.remove(&3);
+        let mut quorum = Quorum::new(&ensemble).expect("two voters").with_oracle();
+        quorum.set_oracle(true);
+        membership.quorum = Arc::new(quorum);
+        membership
+    };
+    let last = Zxid::new(4, 7);
+    let mut history = History::new(last);
+    let (mut leader, mut out) = (Leader::new(two(), EPOCHS, last, 0), Vec::new());
+    leader.discover(0, &mut history, &mut out);
+    assert!(leader.is_established());
+    let first = Zxid::new(5, 1);
+    leader.propose([(first, &b"txn"[..])].into_iter(), &mut out);
+    leader.durable(first);
+    assert_eq!(leader.committed(), first, "it is alone");
+    leader.set_oracle(false);
+    out.clear();
+    leader.tick(1_000, &mut out);
+    assert!(matches!(out.last(), Some(LeaderOutput::Lost(LostLead::NoQuorum(_)))), "{out:?}");
+
+    let mut history = History::new(last);
+    let (mut leader, mut out) = (Leader::new(two(), EPOCHS, last, 0), Vec::new());
+    leader.discover(0, &mut history, &mut out);
+    let mut bytes = Vec::new();
+    let info = LearnerInfo::bytes(ServerId(2), PROTOCOL_VERSION_CUMULATIVE, 0);
+    put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
+    put_ack_epoch(&mut bytes, last, 4);
+    crate::zab::message::put_ack(&mut bytes, Zxid::new(5, 0));
+    leader.accepted(LinkId(2), 0, &mut out);
+    leader.received(LinkId(2), &bytes, 0, &mut history, &mut out);
+    leader.propose([(first, &b"txn"[..])].into_iter(), &mut out);
+    leader.durable(first);
+    assert!(leader.committed() < first, "the other one is in step, and has not acknowledged it");
+    leader.closed(LinkId(2));
+    leader.tick(1_000, &mut out);
+    assert_eq!(leader.committed(), first, "it is alone again");
+}
+
 const EPOCHS: Epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
 
 /// A leader gives a configuration without a version the one of its epoch, where its settings ask for that; otherwise it takes the

@@ -439,9 +439,9 @@ fn hosts(server: &Server) -> Vec<&str> {
     hosts
 }
 
-/// A leader's; a follower has none, since it serves no observers.
+/// A leader's, or those that a follower serves.
 fn observers(status: &Status, o: &mut Object<'_>) {
-    o.set("synced_observers", status.leader.map_or(0, |leader| leader.synced_observers));
+    o.set("synced_observers", status.synced_observers.unwrap_or(0));
     o.list("observers", |l| {
         for observer in &status.observers {
             l.object(|o| {

@@ -124,6 +124,8 @@ fn about_server(status: &Status, out: &mut Out<'_>) {
         out.put("pending_syncs", leader.pending_syncs);
         out.put("leader_uptime", leader.uptime_ms);
         out.last_min_max("proposal_size", metrics.proposal_size);
+    } else if let Some(observers) = status.synced_observers {
+        out.put("synced_observers", observers);
     }
 }
 

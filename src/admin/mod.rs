@@ -108,7 +108,9 @@ pub struct Status {
     pub conf: Conf,
     /// Name and value of what describes process and machine, after the version; `envi`.
     pub environment: Vec<(String, String)>,
-    /// Observers that a leader has in step.
+    /// How many observers a leader has in step, or a follower that serves observers.
+    pub synced_observers: Option<u64>,
+    /// These.
     pub observers: Vec<Observer>,
     /// All learners of a leader.
     pub learners: Vec<LearnerSeen>,

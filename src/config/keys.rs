@@ -124,10 +124,10 @@ keys! {
     LISTEN_ON_ALL_IPS: bool = file("quorumListenOnAllIPs", boolean(false)).about("Listen for peers on every interface, not only on the own server line's address.");
     _ = file("syncEnabled", boolean(true)).moot("observers always write log and snapshots").about("Observers write log and snapshots.");
     _ = property("observer.syncEnabled", prop_bool(true)).moot("observers always write log and snapshots").about("Observers write log and snapshots.");
-    _ = property("observer.reconnectDelayMs", prop_long(0)).moot("an observer connects again at once").about("Delay of an observer before it connects again, ms.");
+    OBSERVER_RECONNECT_DELAY: u64 = property("observer.reconnectDelayMs", prop_long(0)).not_negative().about("Longest delay of an observer before it connects to its leader again, or has tried all followers with observerMasterPort, ms.");
     _ = property("observer.election.DelayMs", prop_long(200)).moot("an observer looks for the leader at once").about("Delay of an observer before it looks for a leader, ms.");
-    _ = file("observerMasterPort", int(0)).missing("followers serve no observers: those connect to the leader").about("Port on which a follower serves observers.");
-    _ = property("observerMaster.sizeLimit", prop_int(33_554_432)).moot("followers serve no observers").about("Bytes a follower keeps for observers.");
+    OBSERVER_MASTER_PORT: u16 = file("observerMasterPort", int(0)).port().about("Port on which a follower serves observers, and where observers connect to followers; the same on all servers. 0: they connect to the leader.");
+    OBSERVER_MASTER_BYTES: u32 = property("observerMaster.sizeLimit", prop_int(33_554_432)).at_least(1).about("Bytes of transactions that a follower with observerMasterPort keeps in memory for observers; what is older is read from the log.");
     LOCAL_SESSIONS: bool = file("localSessionsEnabled", boolean(false)).about("Members of an ensemble: sessions begin known to their server only, and cost no transaction.");
     LOCAL_SESSIONS_UPGRADING: bool = file("localSessionsUpgradingEnabled", boolean(false)).about("A local session becomes global when its client creates an ephemeral; without, such a create fails with EphemeralOnLocalSession.");
     LEADER_SERVES: bool = property("leaderServes", unless_no()).about("no: a server that leads serves no clients.");

@@ -262,6 +262,12 @@ pub struct QuorumConfig {
     pub force_snapshot_sync: bool,
     /// `db.autocreate`: a member whose data directory is empty votes
     pub db_autocreate: bool,
+    /// `observerMasterPort`: followers serve observers there; `None` where all observers connect to the leader
+    pub observer_master_port: Option<u16>,
+    /// `observerMaster.sizeLimit`: bytes of txns that a follower keeps for observers
+    pub observer_master_bytes: u32,
+    /// `observer.reconnectDelayMs`
+    pub observer_reconnect_delay_ms: u64,
     /// `leaderServes`: a server that leads serves clients
     pub leader_serves: bool,
     /// `oraclePath`: file that begins with 1 where this server of two may lead without the other one

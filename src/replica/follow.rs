@@ -139,6 +139,26 @@ pub(super) struct Follow {
     barrier: Option<u64>,
     /// There is no leader, and clients may read.
     read_only: bool,
+    /// The follower that this observer is connected to in place of its leader, whose number the leader knows it by.
+    via: Option<u32>,
+    /// Attachments through that follower that were seen of sessions that attach here.
+    seen_via: BTreeMap<SessionId, usize>,
+    /// Questions about sessions that the leader has not answered, oldest first, each with the observer that asked, if it
+    /// was none of this server's clients.
+    revalidating: VecDeque<(SessionId, Option<u32>)>,
+    /// Syncs of observers by number, among [`Self::syncs`].
+    relayed_syncs: BTreeMap<u64, u32>,
+    /// Answers for observers, oldest first.
+    relayed: VecDeque<Relayed>,
+}
+
+/// The leader's answer to what an observer of this server asked. The observer finds the answer to a write in its txn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relayed {
+    /// To a sync.
+    Synced { observer: u32 },
+    /// To the question whether a session lives.
+    Revalidated { observer: u32, session_id: SessionId, valid: bool },
 }
 
 impl Follow {
@@ -166,6 +186,11 @@ impl Follow {
             of_java: false,
             barrier: None,
             read_only: false,
+            via: None,
+            seen_via: BTreeMap::new(),
+            revalidating: VecDeque::new(),
+            relayed_syncs: BTreeMap::new(),
+            relayed: VecDeque::new(),
         }
     }
 
@@ -221,10 +246,15 @@ impl Follow {
     /// A leader that was followed before may have got some of it over the former connection, and be about to do it. So
     /// this server first sends a sync that no client asked for, and the rest waits for its answer: a request that is not
     /// applied when the answer comes has never reached the leader.
-    pub fn connect(&mut self, epoch: u32, of_java: bool, now: Now) {
+    ///
+    /// An observer is connected to the leader `via` a follower, and does not know whose the leader is: it numbers its
+    /// requests as for ZooKeeper's.
+    pub fn connect(&mut self, epoch: u32, of_java: bool, via: Option<u32>, now: Now) {
         assert!(epoch >= self.epoch, "the leader of epoch {epoch} comes after that of {}", self.epoch);
+        let of_java = of_java || via.is_some();
+        self.via = via;
         self.packets.clear();
-        self.syncs.clear();
+        self.forget_asked();
         self.of_java = of_java;
         let session_ms = self.core.session_ms(now);
         self.core.local.renew(session_ms);
@@ -267,7 +297,9 @@ impl Follow {
         }
         // They ask again, and so come last.
         self.overtaken.clear();
+        self.seen_via.clear();
         for Attach { session_id, timeout_ms, .. } in &self.attaching {
+            self.revalidating.push_back((*session_id, None));
             Revalidate { session: *session_id, timeout: *timeout_ms }.write(&mut self.packets);
         }
         let is_due =
@@ -332,16 +364,55 @@ impl Follow {
         self.hint_told = false;
         self.barrier = None;
         self.packets.clear();
+        self.relayed.clear();
+    }
+
+    /// What was asked a former leader, or for clients that are gone, is not answered any more.
+    fn forget_asked(&mut self) {
+        self.syncs.clear();
+        self.revalidating.clear();
+        self.relayed_syncs.clear();
+        self.relayed.clear();
+    }
+
+    /// Whether requests go to the leader at once.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Forwards a request of an observer's client.
+    pub fn relay_request(&mut self, observer: u32, request: &ForwardedRequest<'_>, ids: &[Id]) {
+        assert!(self.connected, "an observer asks a server without a leader");
+        request.write(&mut self.packets, ids);
+        if request.op == OpCode::SYNC {
+            let number = self.next_number;
+            self.next_number += 1;
+            self.relayed_syncs.insert(number, observer);
+            self.syncs.push_back((SessionId::NONE, number));
+        }
+    }
+
+    /// Forwards an observer's question whether a session lives, to which a client of it attaches.
+    pub fn relay_revalidate(&mut self, observer: u32, session_id: SessionId, timeout_ms: i32) {
+        assert!(self.connected, "an observer asks a server without a leader");
+        Revalidate { session: session_id, timeout: timeout_ms }.write(&mut self.packets);
+        self.revalidating.push_back((session_id, Some(observer)));
+    }
+
+    /// The next answer for an observer, in the leader's order.
+    pub fn take_relayed(&mut self) -> Option<Relayed> {
+        self.relayed.pop_front()
     }
 
     /// Clients are not served any more: none of them waits for anything.
     pub fn drop_clients(&mut self) {
         self.owners.clear();
         self.forwarded.clear();
-        self.syncs.clear();
+        self.forget_asked();
         self.creating.clear();
         self.attaching.clear();
         self.overtaken.clear();
+        self.seen_via.clear();
         self.fencing = Fencing::default();
         self.leaving.clear();
         self.touched.clear();
@@ -527,6 +598,7 @@ impl Follow {
         } else {
             if self.connected {
                 Revalidate { session: session_id, timeout: timeout_ms }.write(&mut self.packets);
+                self.revalidating.push_back((session_id, None));
             }
             self.attaching.push_back(attach);
             // What the former connection asks from here on would come to the leader after the attachment.
@@ -553,11 +625,19 @@ impl Follow {
 
     /// The leader's answer to the oldest attachment of `session_id`.
     pub fn revalidated(&mut self, session_id: SessionId, valid: bool) {
+        let asked = self.revalidating.iter().position(|(asked, _)| *asked == session_id);
+        let observer = asked.and_then(|at| self.revalidating.remove(at)).and_then(|(_, observer)| observer);
+        if let Some(observer) = observer {
+            return self.relayed.push_back(Relayed::Revalidated { observer, session_id, valid });
+        }
         let oldest = self.attaching.iter().position(|attach| attach.session_id == session_id);
         // The client that asked was dropped since.
         let Some(attach) = oldest.and_then(|at| self.attaching.remove(at)) else { return };
         let Attach { cnxn, timeout_ms, .. } = attach;
-        let is_overtaken = self.overtaken.contains(&session_id);
+        let is_overtaken = self.overtaken.contains(&session_id)
+            // An observer of this server asked later: to the leader, it is this server that did.
+            || self.revalidating.iter().any(|(asked, observer)| *asked == session_id && observer.is_some())
+            || self.is_overtaken_via(session_id);
         if !self.attaching.iter().any(|attach| attach.session_id == session_id) {
             self.overtaken.remove(&session_id);
         }
@@ -581,6 +661,19 @@ impl Follow {
         }
     }
 
+    /// Whether more clients attached to the session through the follower that serves this observer than are here: any of
+    /// them may be the last one. Called once for each answer.
+    fn is_overtaken_via(&mut self, session_id: SessionId) -> bool {
+        let waiting = self.attaching.iter().filter(|attach| attach.session_id == session_id).count();
+        let Some(seen) = self.seen_via.get_mut(&session_id) else { return false };
+        *seen = seen.saturating_sub(1);
+        let is_overtaken = *seen > waiting;
+        if waiting == 0 {
+            self.seen_via.remove(&session_id);
+        }
+        is_overtaken
+    }
+
     fn fenced(&mut self, former: CnxnId) {
         let Self { core, owners, fencing, leaving, .. } = self;
         leaving.retain(|(_, left)| *left != former);
@@ -599,6 +692,9 @@ impl Follow {
         let Some((session_id, number)) = self.syncs.pop_front() else { return };
         if self.barrier == Some(number) {
             return self.send_again();
+        }
+        if let Some(observer) = self.relayed_syncs.remove(&number) {
+            return self.relayed.push_back(Relayed::Synced { observer });
         }
         // A client whose session has ended or moved since was told so.
         let Some(request) = self.take_forwarded(session_id, number) else { return };
@@ -737,10 +833,15 @@ impl Follow {
     /// leader's answer follows. `sid` is the server that it is attached to, if the leader tells.
     fn attached_somewhere(&mut self, session_id: SessionId, sid: Option<u32>) {
         let is_here = sid.is_none_or(|sid| sid == u32::from(self.core.settings.server_id));
-        if is_here {
+        let is_via = sid.is_some() && sid == self.via;
+        let attaches = self.attaching.iter().any(|attach| attach.session_id == session_id);
+        if is_here || is_via {
             self.overtaken.remove(&session_id);
-        } else if self.attaching.iter().any(|attach| attach.session_id == session_id) {
+        } else if attaches {
             self.overtaken.insert(session_id);
+        }
+        if is_via && attaches {
+            *self.seen_via.entry(session_id).or_default() += 1;
         }
         self.give_up(session_id, TxnKind::Moved);
         if let Some(former) = self.owners.remove(&session_id) {
@@ -830,7 +931,7 @@ mod tests {
         let (core, _) = Core::new(settings(), Arc::default(), Database::fresh(tree_settings()), now);
         let mut follow = Follow::of(core, BTreeMap::from([(SESSION, 4000)]), now);
         follow.owners.insert(SESSION, CNXN);
-        follow.connect(1, false, Now::default());
+        follow.connect(1, false, None, Now::default());
         ask(&mut follow, CNXN, 1, OpCode::DELETE, &delete_body());
         ask(&mut follow, CNXN, 2, OpCode::SYNC, b"");
         follow
@@ -914,7 +1015,7 @@ mod tests {
         for of_java in [false, true] {
             let mut follow = asked();
             follow.forwarded.clear();
-            follow.connect(2, of_java, Now::default());
+            follow.connect(2, of_java, None, Now::default());
             let error = |code: ErrorCode| Txn::Error { code: code.to_wire() };
             let body = delete_body();
             sent(&mut follow);
@@ -1023,7 +1124,7 @@ mod tests {
         follow.disconnect();
         ask(&mut follow, CNXN, 6, OpCode::DELETE, &body[..1]);
         assert_eq!(heard(&mut follow), []);
-        follow.connect(2, false, Now::default());
+        follow.connect(2, false, None, Now::default());
         assert_eq!(sent(&mut follow), cxids[1..], "it keeps its number, and what cannot be read stays");
         let told = commit(&mut follow, cxids[1].1, OpCode::ERROR, &error);
         assert_eq!(told, [(Some(CNXN), 5, "Failed(NoNode)".to_owned()), refused(6)]);
@@ -1036,7 +1137,7 @@ mod tests {
         let settings = CommitSettings { local_sessions: true, upgrades_sessions, ..settings() };
         let (core, _) = Core::new(settings, Arc::default(), Database::fresh(tree_settings()), now);
         let mut follow = Follow::of(core, BTreeMap::new(), now);
-        follow.connect(1, false, now);
+        follow.connect(1, false, None, now);
         follow.open(Attach { cnxn: CNXN, session_id: SessionId::NONE, timeout_ms: 4000 }, &[], now);
         let told = heard(&mut follow);
         assert!(told.len() == 1 && told[0].2.starts_with("Opened"), "{told:?}");
@@ -1075,7 +1176,7 @@ mod tests {
             [(OpCode::DELETE, 1), (OpCode::CREATE_SESSION, 0), (OpCode::CREATE, 2), (OpCode::CREATE, 3)];
         assert_eq!(sent(&mut follow), expected);
         follow.disconnect();
-        follow.connect(2, false, Now::default());
+        follow.connect(2, false, None, Now::default());
         let again =
             [(OpCode::CREATE_SESSION, 0), (OpCode::DELETE, 1), (OpCode::CREATE, 2), (OpCode::CREATE, 3)];
         assert_eq!(sent(&mut follow), again);

@@ -93,6 +93,9 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
         force_snapshot_sync,
         leader_serves,
         oracle_path,
+        observer_master_port,
+        observer_master_bytes,
+        observer_reconnect_delay_ms,
         ..
     } = &config.quorum;
     let sid = my_id.ok_or(SettingsError::NoId)?;
@@ -123,7 +126,11 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
         membership,
         read_only_mode: config.by_itself.read_only_mode,
         repairing: false,
-        duties: Duties { leader_serves: *leader_serves },
+        duties: Duties {
+            leader_serves: *leader_serves,
+            observer_master_bytes: observer_master_port.map(|_| *observer_master_bytes as usize),
+            reconnect_delay_ms: i64::try_from(*observer_reconnect_delay_ms).unwrap_or(i64::MAX),
+        },
     })
 }
 
@@ -222,6 +229,14 @@ impl EnsembleIo {
         Ok((Self { peers, dir, tree_settings, arrivals, inbox, trees, oracle: None }, waiter))
     }
 
+    /// The same with a port where followers serve observers.
+    pub fn with_observers(mut self, port: Option<u16>) -> Self {
+        if let Some(port) = port {
+            self.peers = self.peers.with_observers(port);
+        }
+        self
+    }
+
     /// The same with an oracle.
     pub fn with_oracle(mut self, oracle: Option<Oracle>) -> Self {
         self.oracle = oracle;
@@ -294,6 +309,7 @@ impl Network for EnsembleIo {
 
     fn turn_ended(&mut self, replica: &Replica) {
         self.peers.update_reach(replica);
+        self.peers.update_observers(replica);
     }
 
     fn report(&mut self, event: &Event) {

@@ -55,7 +55,12 @@ const CONNECTING_MAX: Duration = Duration::from_secs(5);
 /// Connections of one listener that are accepted before others have their turn.
 const ACCEPTS_PER_TURN: usize = 16;
 
+/// Between two tries to listen for observers.
+const OBSERVERS_PAUSE: Duration = Duration::from_secs(1);
+
 const WAKE: Token = Token(0);
+/// Tokens of the listeners for observers begin here; no link's comes so far.
+const FIRST_OBSERVER_LISTENER: usize = usize::MAX / 2;
 /// The listeners' tokens begin here, those of links after them.
 const FIRST_LISTENER: usize = 1;
 
@@ -117,6 +122,7 @@ pub struct Peers {
     registry: Registry,
     waker: Arc<Waker>,
     listeners: Vec<Listener>,
+    observers: Option<ObserverPort>,
     others: BTreeMap<i64, Other>,
     keep_alive: bool,
     tls: PeerTls,
@@ -171,8 +177,8 @@ impl Waiter {
 /// Where another server is.
 struct Other {
     addresses: Vec<PeerAddress>,
-    /// Attempts on its election port, and on its quorum port: each takes the next address.
-    attempts: [usize; 2],
+    /// Attempts on each [`Port`]: each takes the next address.
+    attempts: [usize; 3],
 }
 
 /// An attempt that has no connection yet.
@@ -187,6 +193,54 @@ struct Listener {
     socket: TcpListener,
     port: Port,
     acceptable: bool,
+}
+
+/// Where a follower listens for observers, and observers find followers.
+#[derive(Debug)]
+struct ObserverPort {
+    port: u16,
+    /// Where this server listens: the addresses of its quorum port.
+    addresses: Vec<IpAddr>,
+    listeners: Vec<TcpListener>,
+    acceptable: bool,
+    /// When it is tried again.
+    retry: Instant,
+}
+
+impl ObserverPort {
+    /// Listens, or does so no more.
+    fn update(&mut self, is_wanted: bool, registry: &Registry) {
+        if !is_wanted {
+            self.listeners.clear();
+            return;
+        }
+        if !self.listeners.is_empty() || Instant::now() < self.retry {
+            return;
+        }
+        self.retry = Instant::now() + OBSERVERS_PAUSE;
+        for ip in &self.addresses {
+            let socket = TcpListener::bind(SocketAddr::new(*ip, self.port));
+            let token = Token(FIRST_OBSERVER_LISTENER + self.listeners.len());
+            let registered = socket.and_then(|mut socket| {
+                registry.register(&mut socket, token, Interest::READABLE)?;
+                Ok(socket)
+            });
+            match registered {
+                Ok(socket) => {
+                    self.listeners.push(socket);
+                    self.acceptable = true;
+                }
+                Err(error) => {
+                    let line = format_args!(
+                        "no observers are served: observerMasterPort={} error={}; tried again every second",
+                        self.port,
+                        Text(&error)
+                    );
+                    provoked(Level::Warn, "peers", "no observers are served", "observerMasterPort", line);
+                }
+            }
+        }
+    }
 }
 
 /// What connections begin with, before the replica hears of them.
@@ -310,7 +364,7 @@ impl Peers {
             poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
         }
         let (resolving, resolved) = mpsc::channel();
-        let other = |addresses: &Vec<PeerAddress>| Other { addresses: addresses.clone(), attempts: [0; 2] };
+        let other = |addresses: &Vec<PeerAddress>| Other { addresses: addresses.clone(), attempts: [0; 3] };
         let others = ensemble.servers.values().map(|server| (server.sid, other(&server.addresses)));
         let alarm = Alarm::new(poll.registry(), WAKE)?;
         let waiter = Waiter { poll, events: Events::with_capacity(256), waker: waker.clone(), alarm };
@@ -319,6 +373,7 @@ impl Peers {
             waker,
             next_token: FIRST_LISTENER + listeners.len(),
             listeners,
+            observers: None,
             others: others.collect(),
             keep_alive,
             tls,
@@ -340,6 +395,28 @@ impl Peers {
         Ok((peers, waiter))
     }
 
+    /// The same with a port for observers, at the addresses of the quorum port.
+    pub fn with_observers(mut self, port: u16) -> Self {
+        let quorum = self.listeners.iter().filter(|listener| listener.port == Port::Quorum);
+        let addresses = quorum.filter_map(|listener| listener.socket.local_addr().ok()).map(|at| at.ip());
+        let addresses: BTreeSet<IpAddr> = addresses.collect();
+        self.observers = Some(ObserverPort {
+            port,
+            addresses: addresses.into_iter().collect(),
+            listeners: Vec::new(),
+            acceptable: false,
+            retry: Instant::now(),
+        });
+        self
+    }
+
+    /// Listens for observers while the replica serves them.
+    pub fn update_observers(&mut self, replica: &Replica) {
+        if let Some(observers) = &mut self.observers {
+            observers.update(replica.serves_observers(), &self.registry);
+        }
+    }
+
     /// Ends a [`Waiter::wait`] from any thread.
     pub fn waker(&self) -> Arc<Waker> {
         self.waker.clone()
@@ -350,6 +427,9 @@ impl Peers {
         for event in &waiter.events {
             match event.token() {
                 WAKE => {}
+                Token(FIRST_OBSERVER_LISTENER..) => {
+                    self.observers.iter_mut().for_each(|observers| observers.acceptable = true);
+                }
                 Token(token) => {
                     if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
                         listener.acceptable = true;
@@ -374,6 +454,7 @@ impl Peers {
             return Some(event);
         }
         self.accept();
+        self.accept_observers();
         self.dial();
         self.finish_connects();
         self.open();
@@ -398,6 +479,29 @@ impl Peers {
                 }
             }
         }
+    }
+
+    fn accept_observers(&mut self) {
+        let Some(observers) = self.observers.as_mut().filter(|observers| observers.acceptable) else {
+            return;
+        };
+        observers.acceptable = false;
+        let mut accepted = Vec::new();
+        for listener in &observers.listeners {
+            while accepted.len() < ACCEPTS_PER_TURN {
+                match listener.accept() {
+                    Ok(connection) => accepted.push(connection),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // A connection that was reset before it was accepted, or no descriptor left: the next turn.
+                    Err(_) => {
+                        observers.acceptable = true;
+                        break;
+                    }
+                }
+            }
+        }
+        observers.acceptable |= accepted.len() == ACCEPTS_PER_TURN;
+        accepted.into_iter().for_each(|(stream, peer)| self.adopt_accepted(stream, peer, Port::Observers));
     }
 
     fn adopt_accepted(&mut self, stream: TcpStream, peer: SocketAddr, port: Port) {
@@ -577,13 +681,14 @@ impl Peers {
         let Some(other) = self.others.get_mut(&sid).filter(|other| !other.addresses.is_empty()) else {
             return self.happened.push_back(LinkEvent::Closed(id));
         };
-        let attempts = &mut other.attempts[usize::from(port == Port::Quorum)];
+        let attempts = &mut other.attempts[port as usize];
         // One after the other, where there are several.
         let address = &other.addresses[*attempts % other.addresses.len()];
         *attempts += 1;
         let number = match port {
             Port::Election => address.election_port,
             Port::Quorum => address.quorum_port,
+            Port::Observers => self.observers.as_ref().map_or(0, |observers| observers.port),
         };
         let attempt = Attempt { sid, port, address: format!("{}:{number}", address.host) };
         let host = address.host.clone();

@@ -30,6 +30,7 @@ impl Attempt {
         let port = match self.port {
             Port::Election => "election",
             Port::Quorum => "quorum",
+            Port::Observers => "observers",
         };
         (self.sid, port)
     }

@@ -244,7 +244,7 @@ fn ensemble_io(
         notify.clone(),
     );
     let (io, waiter) = io.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")));
-    (io.with_oracle(oracle), waiter)
+    (io.with_oracle(oracle).with_observers(quorum.observer_master_port), waiter)
 }
 
 /// What the ways from HTTP to the shards are made from.

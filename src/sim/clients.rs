@@ -501,7 +501,7 @@ impl Cluster {
         };
         let header = committed.header;
         // A follower of a leader that does as ZooKeeper's numbers its clients' requests itself.
-        let is_own = self.settings.as_java && header.cxid < 0;
+        let is_own = (self.settings.as_java || self.settings.observer_masters) && header.cxid < 0;
         if header.session_id != session_id || header.cxid != xid && !is_own {
             let what = format!("client {client}: {request:?} is said to be {zxid}, which is {header:?}");
             return self.oracle.violate(what);

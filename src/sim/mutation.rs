@@ -28,6 +28,8 @@ pub enum Mutation {
     LoseEvents,
     /// Events come behind the answers.
     LateEvents,
+    /// A follower tells its observers of what is proposed, before it is committed.
+    InformEarly,
     /// Wires stay cut when faults end.
     StayCut,
     /// One of the driver, which the server has too.

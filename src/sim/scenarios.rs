@@ -749,3 +749,71 @@ fn a_leader_ahead_of_its_log_is_not_compared() {
     }
     assert!(compared > 100 && ahead > 100, "{compared} comparisons, ahead {ahead} times");
 }
+
+/// Observers that outnumber the voters by far are served by the followers: the leader has no more to do for them, and when
+/// a follower goes its observers go to others. All see what was committed, whatever fails meanwhile.
+#[test]
+fn a_hundred_observers_of_followers_that_fail() {
+    let observers = 100;
+    let settings = Settings {
+        observers,
+        observer_masters: true,
+        clients: 3,
+        views: 1,
+        act_us: 100_000,
+        keep_replies: false,
+        ..Settings::calm(3)
+    };
+    let mut script = Script::new(1, settings);
+    for turn in 0..4 {
+        let leader = script.the_leader();
+        let observing = |cluster: &Cluster| {
+            (3..3 + observers).all(|server| cluster.standing(server) == Some(Standing::Observing))
+        };
+        script.wait("all observers", observing);
+        assert!(
+            script.servers[leader]
+                .process
+                .as_ref()
+                .is_some_and(|process| !process.replica().serves_observers()),
+            "the leader serves observers"
+        );
+        // A follower, then the leader, then a follower that hangs, then an observer.
+        let others = script.others(leader);
+        let server = [others[0], leader, others[1], 3 + turn][turn];
+        match turn {
+            2 => script.stall(server, 2 * SECOND),
+            _ => {
+                script.stop(server, [Stop::Killed, Stop::PowerOff][turn % 2]);
+                script.net.after(SECOND / 2, Event::Start(server));
+            }
+        }
+        script.pass(SECOND);
+        script.wait("a leader", |cluster| cluster.leader().is_some());
+    }
+    script.end();
+}
+
+/// An observer that takes nothing for a while costs its follower what is kept for it, and no client a write; what it missed it
+/// gets from the follower's log.
+#[test]
+fn an_observer_that_lags_behind_its_follower() {
+    let settings = Settings { observers: 2, observer_masters: true, ..Settings::calm(3) };
+    let mut script = Script::new(3, settings);
+    script.history_txns = Some(0);
+    let leader = script.the_leader();
+    let client = script.client(leader);
+    script.write(client, 5);
+    script.stop(4, Stop::PowerOff);
+    script.stall(3, SECOND / 2);
+    // More than followers keep in memory.
+    script.write(client, 150);
+    script.start_again(4);
+    script.wait("both observers", |cluster| {
+        [3, 4].iter().all(|server| cluster.standing(*server) == Some(Standing::Observing))
+    });
+    let reader = script.client(4);
+    script.call(reader, sync());
+    let cluster = script.end();
+    assert!(cluster.counts.log_reads > 0, "nothing was read from a log");
+}

@@ -209,6 +209,10 @@ impl Cluster {
         };
         let (history, now) = (self.history_of(&disk, zxid, log), self.servers[server].now(self.net.now_us));
         let replica = Replica::member(member, commit, policy, restored, (&epochs).into(), history, now);
+        let mut replica = replica;
+        if self.mutation == Some(Mutation::InformEarly) {
+            replica.inform_early();
+        }
         let mut driver = Driver::new(replica, usize::from(settings.views), now.mono_us, zxid, log);
         if let Some(Mutation::InDriver(bug)) = self.mutation {
             driver.set_bug(bug);
@@ -243,7 +247,10 @@ impl Cluster {
             is_observer: self.servers[server].is_observer,
             read_only_mode: self.settings.read_only_mode,
             repairing,
-            duties: Duties::default(),
+            duties: Duties {
+                observer_master_bytes: self.settings.observer_masters.then_some(4 << 10),
+                ..Duties::default()
+            },
             election_address: format!("zk{}:3888", Self::sid(server)),
         }
     }

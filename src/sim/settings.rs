@@ -10,6 +10,8 @@ pub(crate) struct Settings {
     pub voters: usize,
     /// Servers that do not.
     pub observers: usize,
+    /// Followers serve the observers.
+    pub observer_masters: bool,
     /// Clients.
     pub clients: usize,
     /// Views of each server.
@@ -54,6 +56,7 @@ impl Settings {
         Self {
             voters,
             observers: 0,
+            observer_masters: false,
             clients: 0,
             views: 2,
             tick_ms: 200,
@@ -81,9 +84,10 @@ impl Settings {
         let mut of_sessions = Random(seed ^ 0x10CA1);
         let voters = [3, 3, 3, 5, 5, 7][random.below(6) as usize];
         let slow_us = [500, 2_000, 2_000, 20_000][random.below(4) as usize];
-        Self {
+        let settings = Self {
             voters,
             observers: random.below(4).saturating_sub(2) as usize,
+            observer_masters: false,
             clients: 2 + random.below(4) as usize,
             views: 1 + random.below(2) as u16,
             tick_ms: 200,
@@ -102,6 +106,10 @@ impl Settings {
             local_sessions: of_sessions.one_in(3),
             upgrades_sessions: !of_sessions.one_in(4),
             read_only_mode: of_sessions.one_in(3),
+        };
+        match random.one_in(4) {
+            true => Self { observers: 1 + random.below(5) as usize, observer_masters: true, ..settings },
+            false => settings,
         }
     }
 }

@@ -159,6 +159,15 @@ fn late_events() {
     caught(Mutation::LateEvents, &["should have fired", "was due at setWatches", "behind a reply"]);
 }
 
+/// A follower that tells its observers what no quorum has is caught: an observer shows what is not committed.
+#[test]
+fn informing_observers_early() {
+    caught(
+        Mutation::InformEarly,
+        &["which no quorum has", "is committed", "durable on", "goes back", "another txn"],
+    );
+}
+
 /// An ensemble that does not come back once faults end is caught.
 #[test]
 fn never_coming_back() {

@@ -346,11 +346,13 @@ impl Network for World<'_, '_> {
             return peer.lose(link, &mut shell.events);
         }
         let is_twice = env.mutation == Some(Mutation::ForwardTwice) && bytes.starts_with(&1i32.to_be_bytes());
-        for _ in 0..if is_twice { 2 } else { 1 } {
+        for copy in 0..if is_twice { 2 } else { 1 } {
             match shell.trees.get_mut(&link) {
                 Some(tree) if tree.is_sending => tree.after.push(bytes.clone()),
                 _ => {
-                    shell.sent.push(Taken { link, bytes: bytes.len(), messages: bytes.len() });
+                    let taken = Taken { link, bytes: bytes.len(), messages: bytes.len() };
+                    // The server knows of the first alone.
+                    shell.sent.extend((copy == 0).then_some(taken));
                     env.net.send(peer.socket, bytes.clone());
                 }
             }

@@ -5,7 +5,7 @@ use crate::wal::Batch;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Bytes of txns that are kept; more of them only while a learner needs them.
+/// Bytes of txns that are kept by default; more of them only while a learner needs them.
 const BYTES_MAX: usize = 8 << 20;
 
 /// How a learner gets what it lacks.
@@ -32,12 +32,23 @@ pub struct History {
     last: Zxid,
     batches: VecDeque<Arc<Batch>>,
     bytes: usize,
+    bytes_max: usize,
 }
 
 impl History {
     /// Nothing but where the log ends.
     pub fn new(last: Zxid) -> Self {
-        Self { start: last, last, batches: VecDeque::new(), bytes: 0 }
+        Self { start: last, last, batches: VecDeque::new(), bytes: 0, bytes_max: BYTES_MAX }
+    }
+
+    /// Begins anew where the log ends now.
+    pub fn restart(&mut self, last: Zxid) {
+        *self = Self { bytes_max: self.bytes_max, ..Self::new(last) };
+    }
+
+    /// Keeps so many bytes of txns from here on, and more of them only while a learner needs them.
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
     }
 
     /// What the log is known to hold: `batches`, which follow `start` without a gap.
@@ -66,7 +77,7 @@ impl History {
 
     /// Forgets the oldest txns where there are too many, but for those after `needed`.
     pub fn trim(&mut self, needed: Zxid) {
-        while self.bytes > BYTES_MAX
+        while self.bytes > self.bytes_max
             && self.batches.len() > 1
             && let Some(first) = self.batches.front()
             && first.last() <= needed

@@ -13,6 +13,7 @@ fn status() -> Status {
         serving: true,
         mode: Mode::Leader,
         leader: Some(Leading { synced_observers: 1, ..Leading::default() }),
+        synced_observers: Some(1),
         leader_id: Some(3),
         zxid: Zxid::new(1, 8),
         gauges: Gauges { znode_count: 6, ..Gauges::default() },

@@ -125,10 +125,6 @@ fn families_are_zookeepers() {
             if who != "all" && !who.split(',').any(|who| who == mode.name()) || left_out.contains(name) {
                 continue;
             }
-            // A follower's own observers, which it has none of.
-            if (name, mode) == ("synced_observers", Mode::Follower) {
-                continue;
-            }
             let (own_kind, samples) =
                 own.remove(name).unwrap_or_else(|| panic!("{mode:?}: {name} is missing"));
             assert_eq!(own_kind, kind, "{mode:?}: {name}");

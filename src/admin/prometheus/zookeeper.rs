@@ -3,7 +3,7 @@
 use super::series::Series;
 use super::text::{Family, Kind, Page};
 use super::window::Opened;
-use crate::admin::{Counters, Latencies, Leading, Metrics, QuotaUse, Sizes, Status, Times};
+use crate::admin::{Counters, Latencies, Leading, Metrics, Mode, QuotaUse, Sizes, Status, Times};
 use std::borrow::Cow;
 
 /// Microseconds, in which times are recorded, in a millisecond, which is Java's unit.
@@ -71,6 +71,8 @@ const GAUGES: [Gauge<Status>; 20] = [
     ),
 ];
 
+const SYNCED_OBSERVERS: &str = "synced_observers";
+
 /// What a leader has beside these. Source: `LeaderZooKeeperServer.registerMetrics`.
 const LEADER_GAUGES: [Gauge<Leading>; 6] = [
     ("learners", "connections", "Leader: connections of followers and observers.", |l| l.learners as f64),
@@ -80,7 +82,12 @@ const LEADER_GAUGES: [Gauge<Leading>; 6] = [
     ("synced_non_voting_followers", "servers", "Leader: followers without a vote that are in step.", |l| {
         l.synced_non_voting_followers as f64
     }),
-    ("synced_observers", "servers", "Leader: observers that are in step.", |l| l.synced_observers as f64),
+    (
+        SYNCED_OBSERVERS,
+        "servers",
+        "Leader, and follower with `observerMasterPort`: its observers that are in step.",
+        |l| l.synced_observers as f64,
+    ),
     ("pending_syncs", "groups", "Leader: groups with a `sync` that wait for a quorum.", |l| {
         l.pending_syncs as f64
     }),
@@ -168,6 +175,8 @@ pub(super) fn gauges(status: &Status, page: &mut Page<'_>) {
         for (which, (name, _)) in PROPOSAL_SIZES.iter().enumerate() {
             gauge(name, last_min_max(status.metrics.proposal_size.values(), which));
         }
+    } else if status.mode == Mode::Follower {
+        gauge(SYNCED_OBSERVERS, status.synced_observers.unwrap_or(0) as f64);
     }
     for (name, .., value) in &QUOTAS {
         page.begin_zookeeper(name, Kind::Gauge);

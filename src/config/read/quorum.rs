@@ -33,6 +33,9 @@ pub(super) fn quorum(entries: &mut Entries, data_dir: &Path, loader: &dyn Loader
         max_concurrent_snap_syncs: entries.get(&keys::SNAP_SYNCS).max(0).unsigned_abs(),
         force_snapshot_sync: entries.get(&keys::FORCE_SNAPSHOT_SYNC),
         db_autocreate: entries.get(&keys::DB_AUTOCREATE),
+        observer_master_port: Some(entries.get(&keys::OBSERVER_MASTER_PORT)).filter(|port| *port != 0),
+        observer_master_bytes: entries.get(&keys::OBSERVER_MASTER_BYTES),
+        observer_reconnect_delay_ms: entries.get(&keys::OBSERVER_RECONNECT_DELAY),
         leader_serves: entries.get(&keys::LEADER_SERVES),
         oracle_path: entries.get(&keys::ORACLE_PATH),
         // Source: `QuorumCnxManager.Listener`.

@@ -363,7 +363,7 @@ fn warnings_of_keys_without_effect() {
     assert_eq!(said(&with("snapCount=7\nsnapCount=7\n"), Severity::Warning), [""; 0]);
     for (missed, expected) in [
         ("admin.commandURL=c\n", 1),
-        ("observerMasterPort=2191\n", 1),
+        ("observerMasterPort=2191\n", 0),
         ("oraclePath=none\n", 0),
         (&format!("{auth}.SASLAuthenticationProvider\n"), 0),
         ("jute.maxbuffer=1048576\n", 1),

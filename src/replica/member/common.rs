@@ -4,7 +4,7 @@ use super::event::{Event, Redundancy};
 use super::log_queue::LogQueue;
 use super::output::{Output, Port};
 use super::publisher::Publisher;
-use super::settings::MemberSettings;
+use super::settings::{Duties, MemberSettings};
 use crate::database::Database;
 use crate::proto::{ServerId, Zxid};
 use crate::replica::follow::{Differs, Follow};
@@ -12,7 +12,7 @@ use crate::replica::{ControlKind, Now, Restart};
 use crate::zab::LinkId;
 use crate::zab::election::{ElectionPort, Output as ElectionOutput};
 use crate::zab::history::History;
-use crate::zab::leader::{Epochs, LeaderOutput, Membership};
+use crate::zab::leader::{Epochs, Leader, LeaderOutput, Membership};
 use crate::zab::notification::{ServerState, Vote};
 use crate::zab::quorum::with_version;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -64,6 +64,15 @@ pub(super) struct Common {
     pub in_step: BTreeMap<LinkId, (i64, bool)>,
     /// Since when this server has no leader, and when it said so last.
     unserved_ms: Option<(i64, i64)>,
+    /// Voters that this observer connects to in turn; none where it connects to its leader.
+    masters: Vec<i64>,
+    /// Attempts on one of them, or on the leader.
+    attempts: usize,
+    /// Txns after this one are kept in memory for observers of this follower, where there are any.
+    pub observed: Option<Zxid>,
+    /// See [`Replica::inform_early`](super::Replica::inform_early).
+    #[cfg(any(test, feature = "sim"))]
+    pub informs_early: bool,
     /// For the shell, oldest first.
     pub outputs: VecDeque<Output>,
 }
@@ -77,7 +86,18 @@ pub(super) struct Context<'a> {
 }
 
 impl Common {
-    pub fn new(settings: MemberSettings, election: ElectionPort, epochs: Epochs, history: History) -> Self {
+    pub fn new(
+        settings: MemberSettings,
+        election: ElectionPort,
+        epochs: Epochs,
+        mut history: History,
+    ) -> Self {
+        let Duties { observer_master_bytes, .. } = settings.duties;
+        if let Some(bytes) = observer_master_bytes {
+            history.set_bytes_max(bytes);
+        }
+        let has_masters = settings.is_observer && observer_master_bytes.is_some();
+        let masters = if has_masters { masters(&settings.membership) } else { Vec::new() };
         Self {
             election,
             election_links: BTreeSet::new(),
@@ -91,6 +111,11 @@ impl Common {
             next_link: 0,
             in_step: BTreeMap::new(),
             unserved_ms: None,
+            masters,
+            attempts: 0,
+            observed: None,
+            #[cfg(any(test, feature = "sim"))]
+            informs_early: false,
             outputs: VecDeque::new(),
             settings,
         }
@@ -123,12 +148,47 @@ impl Common {
         self.push(Output::SaveEpochs { epochs, repairing });
     }
 
-    /// Has the shell connect to the quorum port of `sid`.
-    pub fn connect(&mut self, sid: i64) -> LinkId {
+    /// Has the shell connect to the quorum port of `sid`, or to its port for observers.
+    pub fn connect(&mut self, sid: i64, port: Port) -> LinkId {
         let link = LinkId(LinkId::ASKED | self.next_link);
         self.next_link += 1;
-        self.push(Output::Connect { link, sid, port: Port::Quorum });
+        self.push(Output::Connect { link, sid, port });
         link
+    }
+
+    /// The server that is to be connected to, its port, and how long to wait before, in milliseconds, where `leader` leads:
+    /// for an observer with observer masters the next follower.
+    ///
+    /// Source: `QuorumPeer.findLearnerMaster`; there the leader is among them, and refuses.
+    pub fn next_master(&mut self, leader: i64) -> (i64, Port, i64) {
+        let delay_max_ms =
+            if self.settings.is_observer { self.settings.duties.reconnect_delay_ms } else { 0 };
+        let begins_anew = self.masters.is_empty() || self.attempts.is_multiple_of(self.masters.len());
+        // Spread by number: a leader that ends has all its observers come again at once.
+        let spread = (self.settings.membership.sid.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let spread = spread.wrapping_add(self.attempts as u64).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 33;
+        let is_delayed = begins_anew && self.attempts > 0 && delay_max_ms > 0;
+        let delay_ms = if is_delayed { spread as i64 % delay_max_ms } else { 0 };
+        for _ in 0..self.masters.len() {
+            let master = self.masters[self.attempts % self.masters.len()];
+            self.attempts += 1;
+            if master != leader {
+                return (master, Port::Observers, delay_ms);
+            }
+        }
+        if self.masters.is_empty() {
+            self.attempts += 1;
+            return (leader, Port::Quorum, delay_ms);
+        }
+        // There is no other voter than the leader, which listens for no observers.
+        (leader, Port::Observers, delay_ms)
+    }
+
+    /// Forgets txns that are in the log, but for those that observers of this follower need.
+    pub fn trim_history(&mut self, durable: Zxid) {
+        // What is not here is read from the log.
+        let needed = self.observed.map_or(self.history.last(), |observed| observed.min(durable));
+        self.history.trim(needed);
     }
 
     /// What a leader sends of its own accord, not in answer to what it received.
@@ -158,8 +218,28 @@ impl Common {
     /// A learner's connection has ended: what people are told of it, if they were told that it was in step.
     pub fn lose(&mut self, link: LinkId, why: &dyn std::fmt::Display) -> Option<Event> {
         let (sid, voter) = self.in_step.remove(&link)?;
+        let why = why.to_string();
+        if self.observed.is_some() {
+            return Some(Event::ObserverLost { sid, why });
+        }
         let redundancy = self.redundancy();
-        Some(Event::LearnerLost { sid, voter, redundancy, why: why.to_string() })
+        Some(Event::LearnerLost { sid, voter, redundancy, why })
+    }
+
+    /// Says which of these learners have come into step.
+    pub fn tell_of_learners(&mut self, leader: &Leader) {
+        let is_new = |link: &LinkId| !self.in_step.contains_key(link);
+        let new: Vec<_> = leader.in_step().filter(|(link, _, _)| is_new(link)).collect();
+        for (link, ServerId(sid), voter) in new {
+            self.in_step.insert(link, (sid, voter));
+            if leader.is_non_voting_follower(link) {
+                self.push_event(Event::Unlisted { sid });
+            }
+            self.push_event(match leader.is_observer_master() {
+                true => Event::ObserverInStep { sid },
+                false => Event::LearnerInStep { sid, voter, redundancy: self.redundancy() },
+            });
+        }
     }
 
     /// How far this server, which leads, is from losing its quorum.
@@ -243,6 +323,14 @@ impl Common {
     }
 }
 
+/// The voters, in an order of this server's own, so that observers are spread over them.
+fn masters(membership: &Membership) -> Vec<i64> {
+    let mut masters: Vec<i64> = membership.quorum.voters().map(|ServerId(sid)| sid).collect();
+    let at = membership.sid.0.unsigned_abs() as usize % masters.len().max(1);
+    masters.rotate_left(at);
+    masters
+}
+
 impl Context<'_> {
     /// Keeps entries of txns back that no leader has confirmed; what is no txn is published before them.
     pub fn hold_unconfirmed(&mut self, follow: &mut Follow) {
@@ -289,8 +377,8 @@ impl Context<'_> {
     pub fn append_gathered(&mut self) {
         if let Some(batch) = self.log.append_gathered() {
             self.common.history.push(batch);
-            // A learner needs none of it: a leader begins with what is kept.
-            self.common.history.trim(self.common.history.last());
+            // A learner itself needs none of it: a leader begins with what is kept.
+            self.common.trim_history(self.log.durable());
         }
     }
 
@@ -334,7 +422,7 @@ impl Context<'_> {
         let (config_text, config_version) = self.common.config();
         restored.set_config(&config_text, config_version);
         let last = restored.zxid;
-        self.common.history = History::new(last);
+        self.common.history.restart(last);
         self.log.restart_at(last);
         let shown = (last, restored.tree.digest());
         let sessions = restored.sessions.clone();

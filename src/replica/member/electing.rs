@@ -1,6 +1,6 @@
 //! A member without a leader that holds an election.
 
-use super::common::{CONNECT_MS, Context};
+use super::common::Context;
 use super::connecting::Connecting;
 use super::event::Event;
 use super::leading::Synchronizing;
@@ -80,11 +80,7 @@ impl Electing {
         if state != ServerState::Leading {
             early_links.for_each(|link| cx.common.close(link));
             let retry_ms = now_ms.max(cx.common.next_sync_ms);
-            let until_ms = retry_ms + cx.common.settings.membership.init_ms.min(CONNECT_MS);
-            let mut connecting =
-                Connecting { follow: self.follow, sid, link: None, retry_ms, until_ms, wants_all: false };
-            connecting.connect_if_due(cx);
-            return Elected::Follower(connecting);
+            return Elected::Follower(Connecting::begin(self.follow, sid, retry_ms, cx));
         }
         assert_eq!(
             vote.leader, cx.common.settings.membership.sid,

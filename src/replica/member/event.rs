@@ -39,6 +39,10 @@ pub enum Event {
     LearnerInStep { sid: i64, voter: bool, redundancy: Redundancy },
     #[error("learner lost: sid={sid} voter={voter} {redundancy} why={}", Text(.why))]
     LearnerLost { sid: i64, voter: bool, redundancy: Redundancy, why: String },
+    #[error("observer in step: sid={sid}")]
+    ObserverInStep { sid: i64 },
+    #[error("observer lost: sid={sid} why={}", Text(.why))]
+    ObserverLost { sid: i64, why: String },
     #[error("learner turned away: why={}", Text(.why))]
     LearnerLeft { link: LinkId, why: CloseLearner },
     #[error("connection to the election port ended: why={}", Text(.why))]
@@ -127,6 +131,8 @@ impl Event {
             | Self::Leading { .. }
             | Self::Following { .. }
             | Self::LearnerInStep { .. }
+            | Self::ObserverInStep { .. }
+            | Self::ObserverLost { .. }
             | Self::Synchronising { .. }
             | Self::Storing { .. }
             | Self::LearnerLost { voter: false, .. } => Weight::Info,
@@ -177,6 +183,8 @@ impl Event {
             Self::CannotTruncate { .. } => "the log cannot be cut where the leader says",
             Self::LearnerInStep { .. } => "learner in step",
             Self::LearnerLost { .. } => "learner lost",
+            Self::ObserverInStep { .. } => "observer in step",
+            Self::ObserverLost { .. } => "observer lost",
             Self::LearnerLeft { .. } => "learner turned away",
             Self::Unwelcome { .. } => "connection to the election port ended",
             Self::Unlisted { .. } => "a follower has no vote",

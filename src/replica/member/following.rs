@@ -10,17 +10,20 @@ use super::event::Event;
 use super::install::{Behind, Install, LostTree, Receiving, Unfinished};
 use super::log_queue::{LogQueue, since};
 use super::next::Next;
-use super::output::Output;
+use super::output::{Output, Port};
 use super::settling::Settling;
 use crate::admin::Metrics;
 use crate::database::{Builder, Database};
-use crate::proto::{Epoch, Zxid};
-use crate::replica::follow::{Follow, Logged};
+use crate::proto::{Epoch, OpCode, Zxid};
+use crate::replica::ControlKind;
+use crate::replica::follow::{Follow, Logged, Relayed};
 use crate::snapshot::java::{Decoder, Form, Progress};
 use crate::txn;
 use crate::wal::Marker;
 use crate::zab::LinkId;
+use crate::zab::leader::{Asked, Leader};
 use crate::zab::learner::{Learner, LearnerOutput};
+use crate::zab::message::ForwardedRequest;
 use crate::zab::notification::ServerState;
 use bytes::Bytes;
 
@@ -34,6 +37,9 @@ const SYNC_GROUP_BYTES: usize = 16 << 20;
 /// The limit of [`TO_LOG_BYTES_MAX`] before this server is up to date: one group is gathered while another one waits.
 const SYNC_TO_LOG_BYTES_MAX: usize = 2 * SYNC_GROUP_BYTES;
 
+/// Bytes that wait for the leader at which this server's observers are not listened to.
+const RELAYED_BYTES_MAX: usize = 8 << 20;
+
 /// How often a synchronisation says how far it is.
 const PROGRESS_MS: i64 = 3_000;
 
@@ -42,11 +48,15 @@ const PROGRESS_MS: i64 = 3_000;
 pub(super) struct Following {
     pub follow: Box<Follow>,
     pub learner: Learner,
-    /// The leader.
+    /// The server that it is connected to: the leader, or the follower that serves this observer.
     pub sid: i64,
     pub link: LinkId,
-    /// Until when the leader may be silent about who it is.
-    until_ms: i64,
+    /// How it was connected to.
+    connected: Connected,
+    /// It serves observers.
+    pub master: Option<Box<Leader>>,
+    /// Bytes that the connection to the leader has not taken.
+    unsent: usize,
     service: Service,
     pub install: Install,
     /// Txns that come after the tree that is being installed.
@@ -60,6 +70,16 @@ pub(super) struct Following {
     bytes: u64,
     /// When the leader was last told which sessions live.
     answered_ms: i64,
+}
+
+/// How a server was connected to, for the case that it has to be again.
+#[derive(Clone, Copy, Debug)]
+struct Connected {
+    /// The server that was elected.
+    leader: i64,
+    port: Port,
+    /// Until when the other side may be silent about who it is.
+    until_ms: i64,
 }
 
 /// Whether clients are served.
@@ -76,7 +96,7 @@ enum Service {
 impl Following {
     /// Connected to the leader: the learner says who it is.
     pub fn begin(connecting: Connecting, link: LinkId, cx: &mut Context<'_>) -> (Self, Next) {
-        let Connecting { follow, sid, until_ms, wants_all, .. } = connecting;
+        let Connecting { follow, leader, sid, port, until_ms, wants_all, .. } = connecting;
         let (common, now_ms) = (&*cx.common, cx.now.mono_ms());
         let (membership, last) = (common.settings.membership.clone(), common.history.last());
         let mut out = Vec::new();
@@ -87,7 +107,9 @@ impl Following {
             learner,
             sid,
             link,
-            until_ms,
+            connected: Connected { leader, port, until_ms },
+            master: None,
+            unsent: 0,
             service: Service::Synchronizing,
             install: Install::Idle,
             behind: Behind::new(),
@@ -145,6 +167,7 @@ impl Following {
         }
         let packets = self.follow.take_packets();
         if !packets.is_empty() {
+            self.unsent += packets.len();
             common.push(Output::Send { link: self.link, bytes: packets.into() });
         }
     }
@@ -196,7 +219,10 @@ impl Following {
     /// Does what the learner wants.
     pub fn run_output(&mut self, output: LearnerOutput, cx: &mut Context<'_>) -> Next {
         match output {
-            LearnerOutput::Send(bytes) => cx.common.push(Output::Send { link: self.link, bytes }),
+            LearnerOutput::Send(bytes) => {
+                self.unsent += bytes.len();
+                cx.common.push(Output::Send { link: self.link, bytes });
+            }
             LearnerOutput::SaveEpochs(epochs) => cx.common.save_epochs(epochs),
             LearnerOutput::Trunc(to) => self.begin_truncation(to, cx),
             LearnerOutput::Snap(zxid) => self.begin_tree(zxid),
@@ -208,6 +234,7 @@ impl Following {
             }
             LearnerOutput::Commit(zxid) => {
                 cx.commit_logged(&mut self.follow, zxid);
+                self.tell_observers(cx);
                 return self.check_up_to_date(cx);
             }
             LearnerOutput::UpToDate(Epoch(epoch)) => {
@@ -219,8 +246,14 @@ impl Following {
                 self.answered_ms = cx.now.mono_ms();
                 self.follow.answer_ping(zxid);
             }
-            LearnerOutput::Revalidated(answer) => self.follow.revalidated(answer.session, answer.valid),
-            LearnerOutput::Synced => self.follow.synced(),
+            LearnerOutput::Revalidated(answer) => {
+                self.follow.revalidated(answer.session, answer.valid);
+                self.answer_observers(cx);
+            }
+            LearnerOutput::Synced => {
+                self.follow.synced();
+                self.answer_observers(cx);
+            }
             LearnerOutput::Lost(why) => return Next::leave_role(&why),
         }
         Next::Done
@@ -282,7 +315,8 @@ impl Following {
         if let Some(since_us) = cx.common.take_unavailable() {
             self.follow.core.metrics.times.unavailable_time.record(since(since_us, cx.now));
         }
-        self.follow.connect(epoch, self.learner.has_java_leader(), cx.now);
+        let via = (self.connected.port == Port::Observers).then_some(self.sid as u32);
+        self.follow.connect(epoch, self.learner.has_java_leader(), via, cx.now);
         let (sid, zxid, sync) = (self.sid, self.follow.core.last_txn, self.sync);
         cx.common.push_event(Event::Following { sid, epoch, zxid, sync });
         let state = match cx.common.is_observer() {
@@ -294,13 +328,17 @@ impl Following {
 
     /// The connection to the leader has ended. A leader that has said nothing may not know yet that it leads, and is
     /// connected to again; one that was heard is lost.
-    pub fn reconnect_if_unheard(self: Box<Self>, now_ms: i64) -> Result<Connecting, Box<Self>> {
-        if !self.learner.is_unheard() {
-            return Err(self);
+    pub fn reconnect_if_unheard(self: Box<Self>, cx: &mut Context<'_>) -> Result<Connecting, Box<Self>> {
+        match self.learner.is_unheard() {
+            true => Ok(self.into_connecting().after_a_pause(cx)),
+            false => Err(self),
         }
+    }
+
+    fn into_connecting(self: Box<Self>) -> Connecting {
         let wants_all = self.learner.wants_all();
-        let Self { follow, sid, until_ms, .. } = *self;
-        Ok(Connecting::after_a_pause(follow, sid, until_ms, wants_all, now_ms))
+        let Self { follow, sid, connected: Connected { leader, port, until_ms }, .. } = *self;
+        Connecting { follow, leader, sid, port, link: None, retry_ms: 0, until_ms, wants_all }
     }
 
     /// Leaves the leader.
@@ -313,10 +351,150 @@ impl Following {
             cx.common.push_event(Event::SyncFailed { sid, sync, bytes, took_ms, attempt, why });
         }
         cx.common.close(self.link);
+        self.close_observers(cx.common);
         cx.tell_looking(served, why);
-        let of_java = self.learner.has_java_leader();
+        // What an observer's clients asked may still be on its way through the follower that served it.
+        let of_java = self.learner.has_java_leader() || self.connected.port == Port::Observers;
         cx.leave_leader(&mut self.follow, of_java);
         Settling { follow: self.follow, unfinished: self.install.leave() }
+    }
+}
+
+/// Observers that this follower serves.
+impl Following {
+    /// Begins to serve observers, once that is possible.
+    fn begin_observers(&mut self, cx: &mut Context<'_>) {
+        let Common { settings, epochs, history, .. } = &*cx.common;
+        let is_due = self.master.is_none()
+            && self.is_up_to_date()
+            && settings.duties.observer_master_bytes.is_some()
+            && !cx.common.is_observer()
+            && self.follow.is_connected();
+        let (last, committed) = (history.last(), self.follow.core.last_txn.min(history.last()));
+        // The rest of a synchronisation that is larger than what is kept: the next commits go past it.
+        if !is_due || !history.holds(committed) {
+            return;
+        }
+        let membership = settings.membership.clone();
+        let master = Leader::observer_master(membership, *epochs, last, committed, cx.now.mono_ms());
+        cx.common.observed = Some(committed);
+        self.master = Some(Box::new(master));
+    }
+
+    /// Says which observers have come into step.
+    pub fn tell_of_observers(&self, common: &mut Common) {
+        if let Some(master) = &self.master {
+            common.tell_of_learners(master);
+        }
+    }
+
+    /// Whether observers may connect.
+    pub fn serves_observers(&self) -> bool {
+        self.master.is_some()
+    }
+
+    /// Whether that is an observer's connection.
+    pub fn has_observer(&self, link: LinkId) -> bool {
+        self.master.as_ref().is_some_and(|master| master.has(link))
+    }
+
+    /// Bytes of an observer.
+    pub fn received_of(&mut self, link: LinkId, bytes: &[u8], cx: &mut Context<'_>) -> Next {
+        let mut out = Vec::new();
+        if let Some(master) = &mut self.master {
+            master.received(link, bytes, cx.now.mono_ms(), &mut cx.common.history, &mut out);
+        }
+        Next::leader(out)
+    }
+
+    /// Tells observers what is committed, as far as the history has it.
+    pub fn tell_observers(&mut self, cx: &mut Context<'_>) {
+        if let Some(master) = &mut self.master {
+            let (history, mut out) = (&cx.common.history, Vec::new());
+            let committed = self.follow.core.last_txn.min(history.last());
+            #[cfg(any(test, feature = "sim"))]
+            let committed = if cx.common.informs_early { history.last() } else { committed };
+            master.committed_elsewhere(committed, history, &mut out);
+            cx.common.observed = Some(master.announced());
+            cx.common.send_of_leader(out);
+            cx.common.trim_history(cx.log.durable());
+        }
+    }
+
+    /// Passes on the leader's answers, each after the commits that came before it.
+    fn answer_observers(&mut self, cx: &mut Context<'_>) {
+        while let Some(answer) = self.follow.take_relayed() {
+            // Its place is after what was committed before, which may not be a group yet.
+            cx.append_gathered();
+            self.tell_observers(cx);
+            let Some(master) = &mut self.master else { continue };
+            let (history, mut out) = (&cx.common.history, Vec::new());
+            match answer {
+                Relayed::Synced { observer } => master.synced(observer, history, &mut out),
+                Relayed::Revalidated { observer, session_id, valid } => {
+                    master.revalidated(observer, session_id, valid, history, &mut out);
+                }
+            }
+            cx.common.send_of_leader(out);
+        }
+    }
+
+    /// An observer asks for something: the leader is asked.
+    pub fn relay(&mut self, observer: u32, asked: Asked, cx: &mut Context<'_>) -> Next {
+        match asked {
+            Asked::Request { session_id, cxid, op, body, ids } => {
+                let request = ForwardedRequest { session: session_id, cxid, op, body: &body };
+                self.follow.relay_request(observer, &request, &ids);
+            }
+            Asked::CreateSession { session_id, timeout_ms } => {
+                let (op, body) = (OpCode::CREATE_SESSION, timeout_ms.to_be_bytes());
+                let request = ForwardedRequest { session: session_id, cxid: 0, op, body: &body };
+                self.follow.relay_request(observer, &request, &[]);
+            }
+            Asked::Revalidate { session_id, timeout_ms } => {
+                self.follow.core.metrics.counters.revalidate_count += 1;
+                self.follow.relay_revalidate(observer, session_id, timeout_ms);
+            }
+            Asked::Touched(sessions) => self.follow.heard(&sessions, cx.now),
+        }
+        self.send_packets(cx.common);
+        Next::Done
+    }
+
+    /// Whether bytes of an observer may be received: what waits for the leader is bounded.
+    pub fn may_relay(&self) -> bool {
+        self.unsent < RELAYED_BYTES_MAX
+    }
+
+    /// The connection to the leader has taken bytes.
+    pub fn sent(&mut self, bytes: usize) {
+        assert!(bytes <= self.unsent, "the leader took {bytes} bytes of {}", self.unsent);
+        self.unsent -= bytes;
+    }
+
+    /// This server does not follow any more: its observers look for another.
+    fn close_observers(&mut self, common: &mut Common) {
+        common.observed = None;
+        if let Some(master) = self.master.take() {
+            master.links().for_each(|link| common.close(link));
+        }
+    }
+
+    /// Does what is due for observers.
+    pub fn tick_observers(&mut self, cx: &mut Context<'_>) -> Next {
+        self.begin_observers(cx);
+        self.tell_observers(cx);
+        let mut out = Vec::new();
+        if let Some(master) = &mut self.master {
+            master.tick(cx.now.mono_ms(), &cx.common.history, &mut out);
+        }
+        Next::leader(out)
+    }
+
+    /// An observer's tree: a view takes an image of it.
+    pub fn publish_image(&mut self, link: LinkId, cx: &mut Context<'_>) {
+        cx.publisher.publish_visible(&mut self.follow.core);
+        cx.publisher.publish_control(ControlKind::Image(link));
     }
 }
 
@@ -427,7 +605,7 @@ impl Following {
         assert!(self.is_checking(to), "the log cannot be cut after {to} while {:?}", self.install);
         cx.common.push_event(Event::CannotTruncate { sid: self.sid, to });
         cx.common.close(self.link);
-        Connecting::for_all(self.follow, self.sid, cx)
+        self.into_connecting().for_all(cx)
     }
 
     /// Goes on with another tree, which the log ends with, and with what has come after it.

@@ -185,16 +185,7 @@ impl Leading {
 
     /// Says which learners have come into step.
     pub fn tell_of_learners(&self, common: &mut Common) {
-        let is_new = |link: &LinkId| !common.in_step.contains_key(link);
-        let new: Vec<_> = self.leader.in_step().filter(|(link, _, _)| is_new(link)).collect();
-        for (link, ServerId(sid), voter) in new {
-            common.in_step.insert(link, (sid, voter));
-            if self.leader.is_non_voting_follower(link) {
-                common.push_event(Event::Unlisted { sid });
-            }
-            let redundancy = common.redundancy();
-            common.push_event(Event::LearnerInStep { sid, voter, redundancy });
-        }
+        common.tell_of_learners(&self.leader);
     }
 
     /// Leads no longer. The tree has all that was proposed, so all of it goes to the log; the next leader says what of it

@@ -256,6 +256,17 @@ impl Replica {
         self.publisher.is_confirmed()
     }
 
+    /// Whether observers may connect to it: a follower with `observerMasterPort`, in step with its leader.
+    pub fn serves_observers(&self) -> bool {
+        match &self.role {
+            Role::Alone(_) => false,
+            Role::Member(member) => match &*member.phase {
+                Phase::Following(following) => following.serves_observers(),
+                _ => false,
+            },
+        }
+    }
+
     /// Whether its role lets it serve clients: not that of a leader with `leaderServes=no`.
     fn serves_clients(&self) -> bool {
         match &self.role {
@@ -344,6 +355,14 @@ impl Replica {
     pub fn spend_zxids(&mut self, left: u32) {
         if let Some(proposer) = self.proposer_mut() {
             proposer.commit.spend_zxids(left);
+        }
+    }
+
+    /// A deliberate bug, to see that it is noticed: a follower tells its observers of what is proposed, before it is committed.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn inform_early(&mut self) {
+        if let Role::Member(member) = &mut self.role {
+            member.common.informs_early = true;
         }
     }
 
@@ -481,9 +500,12 @@ impl Replica {
             if let (Standing::Observing, Phase::Following(following)) = (standing, &**phase) {
                 status.observer_master_id = Some(following.sid);
             }
+            if let Some(master) = phase.learner_master() {
+                status.observers = master.observers(now.mono_ms(), now.wall_ms);
+                status.synced_observers = Some(master.status(now.mono_ms()).synced_observers);
+            }
             if let Some(leader) = phase.leader() {
                 let pending_syncs = phase.proposer().map_or(0, Proposer::pending_syncs);
-                status.observers = leader.observers(now.mono_ms(), now.wall_ms);
                 status.learners = leader.learners_seen(now.mono_ms());
                 status.leader = Some(LeadingStatus { pending_syncs, ..leader.status(now.mono_ms()) });
             }
@@ -555,7 +577,10 @@ impl Replica {
                     }
                     // More of the synchronisation is on its way.
                     Phase::Following(following) if following.learner.is_syncing() => {}
-                    Phase::Following(_) => cx.append_gathered(),
+                    Phase::Following(following) => {
+                        cx.append_gathered();
+                        following.tell_observers(&mut cx);
+                    }
                     Phase::Settling(_)
                     | Phase::Electing(_)
                     | Phase::Connecting(_)

@@ -14,6 +14,8 @@ pub enum Port {
     Election,
     /// Where learners connect to their leader.
     Quorum,
+    /// Where observers connect to a follower.
+    Observers,
 }
 
 /// What the shell must do, in this order.

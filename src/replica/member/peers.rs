@@ -35,6 +35,16 @@ impl Replica {
 
     /// A view has begun the image that [`ControlKind::Image`](super::super::ControlKind::Image) asked for; its tree is as of `zxid`.
     pub fn image_begun(&mut self, link: LinkId, zxid: Zxid, now: Now) {
+        // A follower's views may show what is not a group for its log yet, and its observer goes on from there.
+        self.step(now, |slot, cx| {
+            if let Phase::Following(following) = &mut **slot
+                && following.has_observer(link)
+            {
+                cx.append_gathered();
+                following.tell_observers(cx);
+            }
+            Next::Done
+        });
         self.step_leader(now, Late::ImageOfFormerLead, |leader, history, out| {
             leader.image_begun(link, zxid, now.mono_ms(), history, out);
         });
@@ -58,15 +68,18 @@ impl Replica {
     /// A connection to a peer has taken `bytes` of what it was to be sent; `messages` of them were handed out by
     /// [`Output::Send`], the others belong to a tree.
     pub fn taken(&mut self, link: LinkId, bytes: usize, messages: usize, now: Now) {
-        self.step(now, |slot, cx| match slot.leader_mut() {
-            Some(leader) => {
+        self.step(now, |slot, cx| {
+            if let Phase::Following(following) = &mut **slot
+                && following.link == link
+            {
+                following.sent(messages);
+            } else if let Some(master) = slot.learner_master_mut() {
                 let mut out = Vec::new();
-                leader.taken(link, bytes, messages, now.mono_ms(), &cx.common.history, &mut out);
+                master.taken(link, bytes, messages, now.mono_ms(), &cx.common.history, &mut out);
                 cx.common.send_of_leader(out);
-                Next::Done
             }
-            // A server that does not lead counts nothing of what its connections take.
-            None => Next::Done,
+            // A server without learners counts nothing of what its connections take.
+            Next::Done
         });
     }
 
@@ -122,6 +135,7 @@ impl Replica {
                 Next::election(out)
             }
             Port::Quorum => slot.accepted(link, cx),
+            Port::Observers => slot.accepted_observer(link, cx),
         });
     }
 
@@ -199,6 +213,7 @@ impl Replica {
         });
         self.step(now, |slot, cx| slot.tick(cx));
         self.step(now, |slot, cx| slot.tick_lead(cx));
+        self.step(now, |slot, cx| slot.tick_observers(cx));
         self.step(now, |slot, cx| {
             slot.finish_tick(cx);
             Next::Done
@@ -223,7 +238,7 @@ impl Replica {
         late: Late,
         take_in: impl FnOnce(&mut Leader, &mut History, &mut Vec<LeaderOutput>),
     ) {
-        self.step(now, |slot, cx| match slot.leader_mut() {
+        self.step(now, |slot, cx| match slot.learner_master_mut() {
             Some(leader) => {
                 let mut out = Vec::new();
                 take_in(leader, &mut cx.common.history, &mut out);

@@ -252,6 +252,22 @@ impl Phase {
         }
     }
 
+    /// What serves learners: the leader's machine, or that of a follower with observers.
+    pub fn learner_master_mut(&mut self) -> Option<&mut Leader> {
+        match self {
+            Self::Following(following) => following.master.as_deref_mut(),
+            other => other.leader_mut(),
+        }
+    }
+
+    /// See [`Self::learner_master_mut`].
+    pub fn learner_master(&self) -> Option<&Leader> {
+        match self {
+            Self::Following(following) => following.master.as_deref(),
+            other => other.leader(),
+        }
+    }
+
     /// Whether such an event can be late in this phase; if not, it should have been taken in.
     fn may_miss(&self, late: Late) -> bool {
         match late {
@@ -275,6 +291,25 @@ impl Phase {
 
 /// What peers do.
 impl Phase {
+    /// An observer has connected to the port for observers.
+    pub fn accepted_observer(&mut self, link: LinkId, cx: &mut Context<'_>) -> Next {
+        let Self::Following(following) = self else {
+            cx.common.close(link);
+            return Next::Done;
+        };
+        match &mut following.master {
+            Some(master) => {
+                let mut out = Vec::new();
+                master.accepted(link, cx.now.mono_ms(), &mut out);
+                Next::leader(out)
+            }
+            None => {
+                cx.common.close(link);
+                Next::Done
+            }
+        }
+    }
+
     /// A peer has connected to the quorum port.
     pub fn accepted(&mut self, link: LinkId, cx: &mut Context<'_>) -> Next {
         let now_ms = cx.now.mono_ms();
@@ -314,6 +349,9 @@ impl Phase {
                 Next::leader(out)
             }
             Self::Following(following) if following.link == link => following.received(bytes, cx),
+            Self::Following(following) if following.has_observer(link) => {
+                following.received_of(link, bytes, cx)
+            }
             Self::Settling(_) | Self::Electing(_) | Self::Connecting(_) | Self::Following(_) => {
                 Next::Late(Late::BytesOfLeftLink)
             }
@@ -334,14 +372,20 @@ impl Phase {
                 (Self::Leading(leading), Next::Done)
             }
             Self::Connecting(mut connecting) if connecting.link == Some(link) => {
-                connecting.not_connected(cx.now.mono_ms());
+                connecting.not_connected(cx);
                 (Self::Connecting(connecting), Next::Done)
             }
             Self::Following(following) if following.link == link => {
-                match following.reconnect_if_unheard(cx.now.mono_ms()) {
+                match following.reconnect_if_unheard(cx) {
                     Ok(connecting) => (Self::Connecting(connecting), Next::Done),
                     Err(following) => (Self::Following(following), Next::leave_role(&LostLeader::Closed)),
                 }
+            }
+            Self::Following(mut following) if following.has_observer(link) => {
+                following.master.iter_mut().for_each(|master| master.closed(link));
+                let lost = cx.common.lose(link, &"its connection ended");
+                lost.into_iter().for_each(|event| cx.common.push_event(event));
+                (Self::Following(following), Next::Done)
             }
             left => (left, Next::Late(Late::EndOfLeftLink)),
         }
@@ -366,6 +410,7 @@ impl Phase {
     pub fn may_receive(&self, link: LinkId, common: &Common, log: &LogQueue) -> bool {
         match self {
             Self::Following(following) if following.link == link => following.may_receive(log),
+            Self::Following(following) if !common.election_links.contains(&link) => following.may_relay(),
             Self::Leading(leading) if !common.election_links.contains(&link) => leading.may_receive(),
             _ => true,
         }
@@ -424,7 +469,7 @@ impl Phase {
         match self {
             Self::Synchronizing(Synchronizing { leader, .. }) | Self::Leading(Leading { leader, .. }) => {
                 let mut out = Vec::new();
-                leader.tick(cx.now.mono_ms(), &mut out);
+                leader.tick(cx.now.mono_ms(), &cx.common.history, &mut out);
                 Next::leader(out)
             }
             Self::Following(following) => following.tick(cx),
@@ -434,6 +479,14 @@ impl Phase {
                 Next::Done
             }
             Self::Settling(_) => Next::Done,
+        }
+    }
+
+    /// A follower does what is due for its observers.
+    pub fn tick_observers(&mut self, cx: &mut Context<'_>) -> Next {
+        match self {
+            Self::Following(following) => following.tick_observers(cx),
+            _ => Next::Done,
         }
     }
 
@@ -463,6 +516,7 @@ impl Phase {
                 }
                 following.show_life(cx);
                 following.send_packets(cx.common);
+                following.tell_of_observers(cx.common);
             }
             Self::Leading(leading) => {
                 leading.publish_committed(cx);
@@ -570,6 +624,7 @@ impl Slot {
             LeaderOutput::Image(link) => match &mut **self {
                 Phase::Synchronizing(synchronizing) => synchronizing.publish_image(link, cx),
                 Phase::Leading(leading) => leading.publish_image(link, cx),
+                Phase::Following(following) => following.publish_image(link, cx),
                 other => panic!("a leader needs an image for {link:?} while {}", other.name()),
             },
             LeaderOutput::Established(Epoch(epoch)) => {
@@ -585,6 +640,7 @@ impl Slot {
                 return match &mut **self {
                     Phase::Synchronizing(_) => Next::Late(Late::AskedBeforeEpoch),
                     Phase::Leading(leading) => leading.asked(learner, asked, cx),
+                    Phase::Following(following) => following.relay(learner, asked, cx),
                     other => panic!("learner {learner} asks while {}", other.name()),
                 };
             }

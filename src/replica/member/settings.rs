@@ -28,11 +28,16 @@ pub struct MemberSettings {
 pub struct Duties {
     /// `leaderServes`: clients are served also while it leads.
     pub leader_serves: bool,
+    /// `observerMasterPort` is set: a follower serves observers, and an observer connects to followers. These are the bytes
+    /// of txns that a follower keeps for them.
+    pub observer_master_bytes: Option<usize>,
+    /// `observer.reconnectDelayMs`
+    pub reconnect_delay_ms: i64,
 }
 
 impl Default for Duties {
     fn default() -> Self {
-        Self { leader_serves: true }
+        Self { leader_serves: true, observer_master_bytes: None, reconnect_delay_ms: 0 }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::fencing::attachment_sid;
 use super::super::tests::{settings, tree_settings};
-use super::super::{ControlKind, Entry, EntryKind, View, ViewSettings};
+use super::super::{ControlKind, Entry, EntryKind, Serving, View, ViewSettings};
 use super::common::EARLY_LINKS_MAX;
 use super::connecting::Connecting;
 use super::leading::Synchronizing;
@@ -63,7 +63,16 @@ fn become_phase(replica: &mut Replica, phase: impl FnOnce(Box<Follow>, &Common) 
 fn connecting(replica: &mut Replica, link: Option<LinkId>, retry_ms: i64) {
     become_phase(replica, |follow, _| {
         let until_ms = retry_ms + 1000;
-        Phase::Connecting(Connecting { follow, sid: 3, link, retry_ms, until_ms, wants_all: false })
+        Phase::Connecting(Connecting {
+            follow,
+            leader: 3,
+            sid: 3,
+            port: Port::Quorum,
+            link,
+            retry_ms,
+            until_ms,
+            wants_all: false,
+        })
     });
 }
 
@@ -347,7 +356,7 @@ fn leader_without_clients() {
             deltas
                 .entries
                 .iter()
-                .any(|entry| matches!(entry.what, EntryKind::Control(ControlKind::Serving(true))))
+                .any(|entry| matches!(entry.what, EntryKind::Control(ControlKind::Serving(Serving::Yes))))
         };
         assert_eq!(std::iter::from_fn(|| replica.take_published()).any(is_open), serves);
         assert_eq!(replica.serves_clients(), serves);

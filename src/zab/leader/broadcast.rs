@@ -1,6 +1,6 @@
 //! Broadcast: proposals to learners in step, acknowledgements, commits, pings, and answers in their places.
 
-use super::learners::{LearnerHandler, Step};
+use super::learners::{LearnerHandler, LearnerKind, Step};
 use super::output::{CloseLearner, Lag, LeaderOutput};
 use super::{Asked, Leader, Phase, WINDOW_BYTES, touched};
 use crate::proto::{Epoch, SessionId, Zxid};
@@ -20,6 +20,7 @@ impl Leader {
     /// the others in their turn.
     pub fn propose<'a>(&mut self, txns: impl Iterator<Item = (Zxid, &'a [u8])>, out: &mut Vec<LeaderOutput>) {
         assert!(self.is_established(), "a proposal before the epoch begins");
+        assert!(!self.is_observer_master, "a follower proposes");
         let (mut bytes, mut zxids) = (Vec::new(), Vec::new());
         let before = self.proposed;
         for (zxid, txn) in txns {
@@ -95,7 +96,7 @@ impl Leader {
     }
 
     pub(super) fn advance(&mut self) {
-        if self.phase == Phase::Broadcast {
+        if self.phase == Phase::Broadcast && !self.is_observer_master {
             let reached = Zxid(self.newest_of_quorum(self.durable.0, |handler| handler.acked.0));
             self.committed = self.committed.max(reached);
         }
@@ -129,6 +130,7 @@ impl Leader {
         assert!(through <= self.committed, "commit of {through}, committed is {}", self.committed);
         assert!(through <= history.last(), "commit of {through}, history ends at {}", history.last());
         self.announced = through;
+        let window = self.window(LearnerKind::Observer);
         let (mut commit, mut inform) = (Bytes::new(), Bytes::new());
         let mut others = Vec::new();
         for handler in self.learners.iter_mut().filter(|handler| handler.gets_proposals()) {
@@ -143,7 +145,7 @@ impl Leader {
                 }
                 cursor.announced = through;
                 handler.send(commit.clone(), out);
-            } else if !is_voter && is_free && cursor.sent == before && cursor.queued < WINDOW_BYTES {
+            } else if !is_voter && is_free && cursor.sent == before && cursor.queued < window {
                 if inform.is_empty() {
                     let mut bytes = Vec::new();
                     let txns = history.after(before).take_while(|(zxid, _)| *zxid <= through);
@@ -231,10 +233,12 @@ impl Leader {
 
     /// Names learners that have been behind what is proposed for long.
     pub(super) fn note_lags(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
+        let window = self.window(LearnerKind::Observer);
         for handler in self.learners.iter_mut().filter(|handler| handler.step == Step::Synced) {
             let last = if handler.is_voter() { self.proposed } else { self.announced };
+            let window = if handler.kind == LearnerKind::Observer { window } else { WINDOW_BYTES };
             let (sid, cursor) = (handler.sid, &mut handler.cursor);
-            if cursor.queued < WINDOW_BYTES && cursor.sent >= last {
+            if cursor.queued < window && cursor.sent >= last {
                 cursor.behind_since_ms = None;
                 continue;
             }

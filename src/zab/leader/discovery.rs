@@ -43,6 +43,9 @@ impl Leader {
         if let Some(former) = former {
             self.close(former, CloseLearner::Replaced(sid), out);
         }
+        if self.is_observer_master && packet.kind != PacketType::OBSERVERINFO {
+            return Err(CloseLearner::Unexpected(packet.kind.0));
+        }
         let may_vote = self.membership.quorum.votes(sid) && sid != self.membership.sid;
         let kind = match (packet.kind, may_vote) {
             (PacketType::OBSERVERINFO, _) => LearnerKind::Observer,
@@ -63,7 +66,7 @@ impl Leader {
         }
         // A version that begins an epoch was given to the file's servers by a leader; any other one is of servers
         // that a reconfiguration has changed.
-        if Zxid::from_wire(theirs).counter() != 0 {
+        if Zxid::from_wire(theirs).counter() != 0 || self.is_observer_master {
             return Err(CloseLearner::ConfigAhead { theirs, ours });
         }
         self.epochs.config_version = theirs;
@@ -162,6 +165,8 @@ impl Leader {
         {
             return Err(CloseLearner::Ahead { epoch: current, zxid: last });
         }
+        self.check_not_ahead(last)?;
+        let handler = self.learners.at_mut(link);
         handler.step = Step::Promised(last);
         if is_counted {
             self.membership.quorum.add(&mut self.promised, handler.sid);

@@ -16,6 +16,7 @@ pub(super) struct Learners {
     /// The handlers' links by their numbers.
     links: BTreeMap<u32, LinkId>,
     next_number: u32,
+    observers: usize,
 }
 
 /// A connection that has not said whose it is.
@@ -158,6 +159,7 @@ impl Learners {
         };
         self.links.insert(stranger.number, link);
         self.handlers.insert(link, handler);
+        self.observers += usize::from(kind == LearnerKind::Observer);
     }
 
     /// Forgets a connection, if there is one.
@@ -165,7 +167,13 @@ impl Learners {
         self.strangers.remove(&link);
         if let Some(handler) = self.handlers.remove(&link) {
             self.links.remove(&handler.number);
+            self.observers -= usize::from(handler.kind == LearnerKind::Observer);
         }
+    }
+
+    /// How many observers there are.
+    pub(super) fn observers(&self) -> usize {
+        self.observers
     }
 
     /// True for learners and strangers.

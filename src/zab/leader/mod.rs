@@ -17,6 +17,7 @@
 //! | `broadcast.rs` | proposals, acknowledgements, commits, pings, answers |
 //! | `learners.rs` | what the leader knows of each connection |
 //! | `traffic.rs` | what is exchanged with an observer, counted |
+//! | `observer_master.rs` | the same for a follower, which serves observers alone |
 //! | `output.rs` | what it is made with, and what it asks of its caller |
 //!
 //! Each learner has a cursor: the newest txn that was sent to it. A learner in step gets each proposal at once. One that
@@ -33,6 +34,7 @@
 mod broadcast;
 mod discovery;
 mod learners;
+mod observer_master;
 mod output;
 mod synchronization;
 mod traffic;
@@ -55,6 +57,16 @@ const DISCOVERY_MS: i64 = 1_000;
 /// Bytes that wait for a learner's connection at which it gets no more for now.
 pub const WINDOW_BYTES: usize = 8 << 20;
 
+/// Bytes that wait for the connections of all observers together, as far as each is left [`OBSERVER_WINDOW_BYTES_MIN`].
+/// Bytes that several of them wait for are in memory once, and count for each.
+const OBSERVERS_BYTES: usize = 64 << 20;
+
+/// Bytes that an observer may have waiting, however many there are.
+const OBSERVER_WINDOW_BYTES_MIN: usize = 64 << 10;
+
+/// Observers for which the log is read at a time: each takes a thread and [`WINDOW_BYTES`].
+const OBSERVER_READS_MAX: usize = 8;
+
 /// How far a new leader has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -70,6 +82,8 @@ enum Phase {
 /// and never goes back. After [`LeaderOutput::Lost`] the caller drops the leader.
 #[derive(Debug)]
 pub struct Leader {
+    /// Another server leads, and this one, its follower, serves observers.
+    is_observer_master: bool,
     membership: Membership,
     phase: Phase,
     epochs: Epochs,
@@ -105,6 +119,7 @@ impl Leader {
     pub fn new(membership: Membership, epochs: Epochs, last: Zxid, now_ms: i64) -> Self {
         assert!(epochs.current <= epochs.accepted, "epochs {} and {}", epochs.current, epochs.accepted);
         Self {
+            is_observer_master: false,
             phase: Phase::Discovery,
             elected: (epochs.current, last),
             epochs,
@@ -153,6 +168,22 @@ impl Leader {
     /// Epochs as they are, or are about to be, on disk.
     pub fn epochs(&self) -> Epochs {
         self.epochs
+    }
+
+    /// Bytes that wait for a learner's connection at which it gets no more for now.
+    fn window(&self, kind: LearnerKind) -> usize {
+        match kind {
+            LearnerKind::Voter | LearnerKind::NonVotingFollower => WINDOW_BYTES,
+            LearnerKind::Observer => {
+                let share = OBSERVERS_BYTES / self.learners.observers().max(1);
+                share.clamp(OBSERVER_WINDOW_BYTES_MIN, WINDOW_BYTES)
+            }
+        }
+    }
+
+    /// Whether that is one of its connections, also one that has not said whose it is.
+    pub fn has(&self, link: LinkId) -> bool {
+        self.learners.contains(link)
     }
 
     /// The version of the configuration that learners are sent.
@@ -342,7 +373,7 @@ impl Leader {
     }
 
     /// Closes connections that are silent or take nothing, sends pings, and stops leading without a quorum. Call it every 20 ms or so.
-    pub fn tick(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
+    pub fn tick(&mut self, now_ms: i64, history: &History, out: &mut Vec<LeaderOutput>) {
         self.close_silent(now_ms, out);
         let Membership { tick_ms, init_ms, sync_ms, .. } = self.membership;
         if self.phase == Phase::Discovery || self.phase == Phase::Promises {
@@ -359,8 +390,12 @@ impl Leader {
         // Also before the epoch begins: a learner in step waits for the others, and one that stores a tree answers.
         self.begin_round(out);
         self.note_lags(now_ms, out);
+        self.pump_readers(history, out);
         if self.phase == Phase::Synchronizing {
             return self.check_progress(now_ms, out);
+        }
+        if self.is_observer_master {
+            return;
         }
         // A voter that is gone leaves what it had not acknowledged to the oracle.
         self.advance();

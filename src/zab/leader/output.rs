@@ -173,6 +173,16 @@ pub enum CloseLearner {
         /// This leader's epoch.
         ours: Epoch,
     },
+    /// The observer has txns that this server, its master, has not committed: another server has them.
+    #[error(
+        "its log reaches zxid {zxid}, and this server, which is no leader, has committed through {committed}"
+    )]
+    AheadOfMaster {
+        /// The end of the observer's log.
+        zxid: Zxid,
+        /// What this server knows to be committed.
+        committed: Zxid,
+    },
     /// Nothing came from the learner.
     #[error("nothing heard of it for {0} ms")]
     Silent(i64),
@@ -221,6 +231,7 @@ impl CloseLearner {
             Self::Message(_) | Self::Unexpected(_) => "no learner's message",
             Self::ConfigAhead { .. } => "newer configuration",
             Self::Ahead { .. } | Self::Foreign { .. } => "data that this ensemble does not have",
+            Self::AheadOfMaster { .. } => "further than its master",
             Self::Silent(_) => "silent",
             Self::Crowded => "too many strangers",
             Self::Throttled { .. } => "has to wait",

@@ -1,8 +1,8 @@
 //! Synchronization: a learner that has promised gets what it lacks, at the pace at which it takes it.
 
-use super::learners::{Cursor, LearnerHandler, Step};
+use super::learners::{Cursor, LearnerHandler, LearnerKind, Step};
 use super::output::{CloseLearner, LeaderOutput, LostLead};
-use super::{DISCOVERY_MS, Leader, Phase, WINDOW_BYTES};
+use super::{DISCOVERY_MS, Leader, OBSERVER_READS_MAX, OBSERVERS_BYTES, Phase};
 use crate::proto::Zxid;
 use crate::wal::Batch;
 use crate::zab::LinkId;
@@ -221,7 +221,8 @@ impl Leader {
         loop {
             let handler = self.learners.at(link);
             let cursor = &handler.cursor;
-            if !handler.gets_proposals() || cursor.is_reading || cursor.queued >= WINDOW_BYTES {
+            let (is_observer, window) = (handler.kind == LearnerKind::Observer, self.window(handler.kind));
+            if !handler.gets_proposals() || cursor.is_reading || cursor.queued >= window {
                 return;
             }
             let (sent, limit) = (cursor.sent, self.limit(link, history));
@@ -232,11 +233,36 @@ impl Leader {
                 return;
             }
             if !history.holds(sent) {
+                // The next tick goes on with those that wait.
+                if is_observer && !self.may_read_for_observer() {
+                    return;
+                }
                 self.learners.at_mut(link).cursor.is_reading = true;
                 out.push(LeaderOutput::ReadLog(link, sent));
                 return;
             }
-            self.send_txns(link, history.after(sent), limit, PIECE_BYTES, out);
+            self.send_txns(link, history.after(sent), limit, PIECE_BYTES.min(window), out);
+        }
+    }
+
+    /// Whether the log may be read for one more observer: not for too many at once, nor while too much of what was read
+    /// waits for their connections.
+    fn may_read_for_observer(&self) -> bool {
+        let observers = || self.learners.iter().filter(|handler| handler.kind == LearnerKind::Observer);
+        let reading = observers().filter(|handler| handler.cursor.is_reading).count();
+        let queued: usize = observers().map(|handler| handler.cursor.queued).sum();
+        reading < OBSERVER_READS_MAX && queued < OBSERVERS_BYTES
+    }
+
+    /// Goes on with observers that wait for others to be read for.
+    pub(super) fn pump_readers(&mut self, history: &History, out: &mut Vec<LeaderOutput>) {
+        let waits = |handler: &LearnerHandler| {
+            handler.kind == LearnerKind::Observer
+                && handler.gets_proposals()
+                && !history.holds(handler.cursor.sent)
+        };
+        for link in self.learners.links_where(waits) {
+            self.pump(link, history, out);
         }
     }
 

@@ -48,7 +48,7 @@ fn alone_by_an_oracle() {
     assert_eq!(leader.committed(), first, "it is alone");
     leader.set_oracle(false);
     out.clear();
-    leader.tick(1_000, &mut out);
+    leader.tick(1_000, &history, &mut out);
     assert!(matches!(out.last(), Some(LeaderOutput::Lost(LostLead::NoQuorum(_)))), "{out:?}");
 
     let mut history = History::new(last);
@@ -65,8 +65,115 @@ fn alone_by_an_oracle() {
     leader.durable(first);
     assert!(leader.committed() < first, "the other one is in step, and has not acknowledged it");
     leader.closed(LinkId(2));
-    leader.tick(1_000, &mut out);
+    leader.tick(1_000, &history, &mut out);
     assert_eq!(leader.committed(), first, "it is alone again");
+}
+
+/// The packets of a server that comes to be brought up to date, up to its promise.
+fn introduction(kind: PacketType, sid: i64, last: Zxid) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_with(
+        &mut bytes,
+        kind,
+        Zxid::new(4, 0),
+        &LearnerInfo::bytes(ServerId(sid), PROTOCOL_VERSION_CUMULATIVE, 0),
+    );
+    put_ack_epoch(&mut bytes, last, 4);
+    bytes
+}
+
+/// A follower brings an observer up to date with what is committed, and tells it of the rest as its leader commits it. No
+/// quorum is asked for: it goes on without any other server.
+#[test]
+fn observers_of_a_follower() {
+    let (_, membership) = Membership::of_three(1);
+    let (last, committed) = (Zxid::new(4, 3), Zxid::new(4, 2));
+    let mut history = History::new(Zxid::new(4, 0));
+    for counter in 1..=3 {
+        let mut batch = Batch::default();
+        batch.put(Zxid::new(4, counter), |txn| txn.extend_from_slice(b"txn"));
+        history.push(Arc::new(batch));
+    }
+    let mut master = Leader::observer_master(membership, EPOCHS, last, committed, 0);
+    let (link, mut out) = (LinkId(7), Vec::new());
+    master.accepted(link, 0, &mut out);
+    let bytes = introduction(PacketType::OBSERVERINFO, 9, Zxid::new(4, 1));
+    master.received(link, &bytes, 0, &mut history, &mut out);
+    let sent: Vec<(PacketType, Zxid)> = packets(&mut out, link);
+    let kinds: Vec<PacketType> = sent.iter().map(|(kind, _)| *kind).collect();
+    let expected = [
+        PacketType::LEADERINFO,
+        PacketType::DIFF,
+        // Of what it has.
+        PacketType::COMMIT,
+        PacketType::PROPOSAL,
+        PacketType::COMMIT,
+        PacketType::NEWLEADER,
+    ];
+    assert_eq!(kinds, expected, "{sent:?}");
+    assert_eq!(sent[3], (PacketType::PROPOSAL, committed));
+    let mut ack = Vec::new();
+    crate::zab::message::put_ack(&mut ack, Zxid::new(4, 0));
+    master.received(link, &ack, 0, &mut history, &mut out);
+    assert_eq!(packets(&mut out, link)[0].0, PacketType::UPTODATE);
+    for second in 1..=4 {
+        master.received(link, &[], second * 1_000, &mut history, &mut out);
+        master.tick(second * 1_000, &history, &mut out);
+        assert!(!out.iter().any(|output| matches!(output, LeaderOutput::Lost(_))), "{out:?}");
+    }
+    assert!(packets(&mut out, link).iter().all(|(kind, _)| *kind == PacketType::PING));
+    master.committed_elsewhere(last, &history, &mut out);
+    assert_eq!(packets(&mut out, link), [(PacketType::INFORM, last)]);
+    assert_eq!(master.status(5_000).synced_observers, 1);
+}
+
+/// A follower sends servers with a vote away, and observers that have more than it knows to be committed: they would have
+/// to take back what a quorum has.
+#[test]
+fn who_a_follower_does_not_serve() {
+    let committed = Zxid::new(4, 2);
+    for (kind, last, expected) in [
+        (PacketType::OBSERVERINFO, committed, None),
+        (PacketType::OBSERVERINFO, Zxid::new(3, 9), None),
+        (
+            PacketType::OBSERVERINFO,
+            Zxid::new(4, 3),
+            Some(CloseLearner::AheadOfMaster { zxid: Zxid::new(4, 3), committed }),
+        ),
+        (PacketType::FOLLOWERINFO, committed, Some(CloseLearner::Unexpected(PacketType::FOLLOWERINFO.0))),
+    ] {
+        let (_, membership) = Membership::of_three(1);
+        let mut history = History::new(committed);
+        let mut master = Leader::observer_master(membership, EPOCHS, committed, committed, 0);
+        let (link, mut out) = (LinkId(7), Vec::new());
+        master.accepted(link, 0, &mut out);
+        master.received(link, &introduction(kind, 2, last), 0, &mut history, &mut out);
+        let closed = out.iter().find_map(|output| match output {
+            LeaderOutput::Close(_, why) => Some(why.clone()),
+            _ => None,
+        });
+        assert_eq!(closed, expected, "{kind:?} at {last}");
+    }
+}
+
+/// The more observers there are, the less each may have waiting, so that slow ones cost a bounded amount of memory.
+#[test]
+fn windows_of_many_observers() {
+    let (_, membership) = Membership::of_three(1);
+    let mut history = History::new(Zxid::new(4, 2));
+    let mut master = Leader::observer_master(membership, EPOCHS, Zxid::new(4, 2), Zxid::new(4, 2), 0);
+    let mut out = Vec::new();
+    for number in 0..400 {
+        let link = LinkId(number);
+        master.accepted(link, 0, &mut out);
+        let bytes = introduction(PacketType::OBSERVERINFO, 10 + number as i64, Zxid::new(4, 2));
+        master.received(link, &bytes, 0, &mut history, &mut out);
+        let (count, window) = (number as usize + 1, master.window(LearnerKind::Observer));
+        assert!(window <= WINDOW_BYTES && window * count <= OBSERVERS_BYTES.max(WINDOW_BYTES * count.min(8)));
+        assert_eq!(master.window(LearnerKind::Voter), WINDOW_BYTES);
+    }
+    (0..400).for_each(|number| master.closed(LinkId(number)));
+    assert_eq!(master.window(LearnerKind::Observer), WINDOW_BYTES);
 }
 
 const EPOCHS: Epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
@@ -184,10 +291,10 @@ fn strangers() {
         let mut bytes = Vec::new();
         put_bare(&mut bytes, PacketType::PING, Zxid::ZERO);
         leader.received(LinkId(2), &bytes, now_ms, &mut history, &mut out);
-        leader.tick(now_ms, &mut out);
+        leader.tick(now_ms, &history, &mut out);
     }
     assert_eq!(closed(&mut out), []);
-    leader.tick(11_001, &mut out);
+    leader.tick(11_001, &history, &mut out);
     let silent: Vec<_> = (101..100 + STRANGERS_MAX as u64).collect();
     let gone = closed(&mut out);
     assert_eq!(gone.iter().map(|(link, _)| *link).collect::<Vec<_>>(), silent);
@@ -481,7 +588,7 @@ fn waits_for_those_who_may_bring_the_quorum() {
             for link in [LinkId(2), LinkId(3)] {
                 leader.received(link, &ping, now_ms, &mut history, &mut out);
             }
-            leader.tick(now_ms, &mut out);
+            leader.tick(now_ms, &history, &mut out);
         }
         let is_lost = out.iter().any(|output| matches!(output, LeaderOutput::Lost(_)));
         assert_eq!(is_lost, is_in_step);

@@ -1,7 +1,7 @@
 //! Clients that attach to their session while a former connection of it is still open.
 
 use super::{CnxnId, SessionKind};
-use crate::proto::SessionId;
+use crate::proto::{ErrorCode, OpCode, Reader, SessionId};
 
 /// A client that attaches to its session.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,24 @@ pub(super) fn attachment_sid(cxid: i32) -> Option<u32> {
 
 /// Ids of servers have fewer bits.
 const SID_MASK: u32 = i32::MAX as u32;
+
+/// Whether a txn refuses a request since its session has moved; `txn` comes after its header.
+pub(super) fn is_refused_as_moved(op: OpCode, mut txn: Reader<'_>) -> bool {
+    let is_moved =
+        |txn: &mut Reader<'_>| txn.int().is_ok_and(|code| code == ErrorCode::SessionMoved.to_wire());
+    match op {
+        OpCode::ERROR => is_moved(&mut txn),
+        OpCode::MULTI => {
+            let count = txn.count(8).ok().flatten().unwrap_or(0);
+            (0..count).any(|_| {
+                let (op, record) = (txn.int(), txn.buffer());
+                op == Ok(OpCode::ERROR.0)
+                    && is_moved(&mut Reader::new(record.ok().flatten().unwrap_or_default()))
+            })
+        }
+        _ => false,
+    }
+}
 
 /// Attachments that wait until the session's former connection is silent.
 ///

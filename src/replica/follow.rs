@@ -16,10 +16,12 @@
 
 #[cfg(any(test, feature = "sim"))]
 use super::SessionsBug;
+
 use super::commit::is_readable;
 use super::core::Core;
-use super::fencing::{Attach, Fencing, attachment_sid};
+use super::fencing::{Attach, Fencing, attachment_sid, is_refused_as_moved};
 use super::local::{op_wants_global, wants_global};
+use super::relay::Relay;
 use super::report::SessionsTold;
 use super::{
     CnxnId, ControlKind, EntryKind, MultiResult, Now, Request, SessionKind, TxnKind, Uplink, ViewRequest,
@@ -139,26 +141,8 @@ pub(super) struct Follow {
     barrier: Option<u64>,
     /// There is no leader, and clients may read.
     read_only: bool,
-    /// The follower that this observer is connected to in place of its leader, whose number the leader knows it by.
-    via: Option<u32>,
-    /// Attachments through that follower that were seen of sessions that attach here.
-    seen_via: BTreeMap<SessionId, usize>,
-    /// Questions about sessions that the leader has not answered, oldest first, each with the observer that asked, if it
-    /// was none of this server's clients.
-    revalidating: VecDeque<(SessionId, Option<u32>)>,
-    /// Syncs of observers by number, among [`Self::syncs`].
-    relayed_syncs: BTreeMap<u64, u32>,
-    /// Answers for observers, oldest first.
-    relayed: VecDeque<Relayed>,
-}
-
-/// The leader's answer to what an observer of this server asked. The observer finds the answer to a write in its txn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relayed {
-    /// To a sync.
-    Synced { observer: u32 },
-    /// To the question whether a session lives.
-    Revalidated { observer: u32, session_id: SessionId, valid: bool },
+    /// What is asked for observers, and through whom this one asks.
+    pub relay: Relay,
 }
 
 impl Follow {
@@ -186,11 +170,7 @@ impl Follow {
             of_java: false,
             barrier: None,
             read_only: false,
-            via: None,
-            seen_via: BTreeMap::new(),
-            revalidating: VecDeque::new(),
-            relayed_syncs: BTreeMap::new(),
-            relayed: VecDeque::new(),
+            relay: Relay::default(),
         }
     }
 
@@ -252,9 +232,10 @@ impl Follow {
     pub fn connect(&mut self, epoch: u32, of_java: bool, via: Option<u32>, now: Now) {
         assert!(epoch >= self.epoch, "the leader of epoch {epoch} comes after that of {}", self.epoch);
         let of_java = of_java || via.is_some();
-        self.via = via;
+        self.relay.via = via;
         self.packets.clear();
-        self.forget_asked();
+        self.syncs.clear();
+        self.relay.forget_asked();
         self.of_java = of_java;
         let session_ms = self.core.session_ms(now);
         self.core.local.renew(session_ms);
@@ -297,9 +278,9 @@ impl Follow {
         }
         // They ask again, and so come last.
         self.overtaken.clear();
-        self.seen_via.clear();
+        self.relay.forget_seen();
         for Attach { session_id, timeout_ms, .. } in &self.attaching {
-            self.revalidating.push_back((*session_id, None));
+            self.relay.ask(*session_id, None);
             Revalidate { session: *session_id, timeout: *timeout_ms }.write(&mut self.packets);
         }
         let is_due =
@@ -364,20 +345,7 @@ impl Follow {
         self.hint_told = false;
         self.barrier = None;
         self.packets.clear();
-        self.relayed.clear();
-    }
-
-    /// What was asked a former leader, or for clients that are gone, is not answered any more.
-    fn forget_asked(&mut self) {
-        self.syncs.clear();
-        self.revalidating.clear();
-        self.relayed_syncs.clear();
-        self.relayed.clear();
-    }
-
-    /// Whether requests go to the leader at once.
-    pub fn is_connected(&self) -> bool {
-        self.connected
+        self.relay.forget_answers();
     }
 
     /// Forwards a request of an observer's client.
@@ -385,34 +353,34 @@ impl Follow {
         assert!(self.connected, "an observer asks a server without a leader");
         request.write(&mut self.packets, ids);
         if request.op == OpCode::SYNC {
-            let number = self.next_number;
+            self.relay.sync(self.next_number, observer);
+            self.syncs.push_back((SessionId::NONE, self.next_number));
             self.next_number += 1;
-            self.relayed_syncs.insert(number, observer);
-            self.syncs.push_back((SessionId::NONE, number));
         }
     }
 
     /// Forwards an observer's question whether a session lives, to which a client of it attaches.
-    pub fn relay_revalidate(&mut self, observer: u32, session_id: SessionId, timeout_ms: i32) {
+    pub fn relay_revalidate(&mut self, observer: u32, session: SessionId, timeout: i32) {
         assert!(self.connected, "an observer asks a server without a leader");
-        Revalidate { session: session_id, timeout: timeout_ms }.write(&mut self.packets);
-        self.revalidating.push_back((session_id, Some(observer)));
+        Revalidate { session, timeout }.write(&mut self.packets);
+        self.relay.ask(session, Some(observer));
     }
 
-    /// The next answer for an observer, in the leader's order.
-    pub fn take_relayed(&mut self) -> Option<Relayed> {
-        self.relayed.pop_front()
+    /// Whether requests go to the leader at once.
+    pub fn is_connected(&self) -> bool {
+        self.connected
     }
 
     /// Clients are not served any more: none of them waits for anything.
     pub fn drop_clients(&mut self) {
         self.owners.clear();
         self.forwarded.clear();
-        self.forget_asked();
+        self.syncs.clear();
+        self.relay.forget_asked();
         self.creating.clear();
         self.attaching.clear();
         self.overtaken.clear();
-        self.seen_via.clear();
+        self.relay.forget_seen();
         self.fencing = Fencing::default();
         self.leaving.clear();
         self.touched.clear();
@@ -598,7 +566,7 @@ impl Follow {
         } else {
             if self.connected {
                 Revalidate { session: session_id, timeout: timeout_ms }.write(&mut self.packets);
-                self.revalidating.push_back((session_id, None));
+                self.relay.ask(session_id, None);
             }
             self.attaching.push_back(attach);
             // What the former connection asks from here on would come to the leader after the attachment.
@@ -625,19 +593,16 @@ impl Follow {
 
     /// The leader's answer to the oldest attachment of `session_id`.
     pub fn revalidated(&mut self, session_id: SessionId, valid: bool) {
-        let asked = self.revalidating.iter().position(|(asked, _)| *asked == session_id);
-        let observer = asked.and_then(|at| self.revalidating.remove(at)).and_then(|(_, observer)| observer);
-        if let Some(observer) = observer {
-            return self.relayed.push_back(Relayed::Revalidated { observer, session_id, valid });
+        if self.relay.revalidated(session_id, valid) {
+            return;
         }
         let oldest = self.attaching.iter().position(|attach| attach.session_id == session_id);
         // The client that asked was dropped since.
         let Some(attach) = oldest.and_then(|at| self.attaching.remove(at)) else { return };
         let Attach { cnxn, timeout_ms, .. } = attach;
-        let is_overtaken = self.overtaken.contains(&session_id)
-            // An observer of this server asked later: to the leader, it is this server that did.
-            || self.revalidating.iter().any(|(asked, observer)| *asked == session_id && observer.is_some())
-            || self.is_overtaken_via(session_id);
+        let waiting = self.attaching.iter().filter(|attach| attach.session_id == session_id).count();
+        let is_overtaken =
+            self.relay.is_overtaken(session_id, waiting) || self.overtaken.contains(&session_id);
         if !self.attaching.iter().any(|attach| attach.session_id == session_id) {
             self.overtaken.remove(&session_id);
         }
@@ -661,19 +626,6 @@ impl Follow {
         }
     }
 
-    /// Whether more clients attached to the session through the follower that serves this observer than are here: any of
-    /// them may be the last one. Called once for each answer.
-    fn is_overtaken_via(&mut self, session_id: SessionId) -> bool {
-        let waiting = self.attaching.iter().filter(|attach| attach.session_id == session_id).count();
-        let Some(seen) = self.seen_via.get_mut(&session_id) else { return false };
-        *seen = seen.saturating_sub(1);
-        let is_overtaken = *seen > waiting;
-        if waiting == 0 {
-            self.seen_via.remove(&session_id);
-        }
-        is_overtaken
-    }
-
     fn fenced(&mut self, former: CnxnId) {
         let Self { core, owners, fencing, leaving, .. } = self;
         leaving.retain(|(_, left)| *left != former);
@@ -693,8 +645,8 @@ impl Follow {
         if self.barrier == Some(number) {
             return self.send_again();
         }
-        if let Some(observer) = self.relayed_syncs.remove(&number) {
-            return self.relayed.push_back(Relayed::Synced { observer });
+        if self.relay.synced(number) {
+            return;
         }
         // A client whose session has ended or moved since was told so.
         let Some(request) = self.take_forwarded(session_id, number) else { return };
@@ -833,7 +785,7 @@ impl Follow {
     /// leader's answer follows. `sid` is the server that it is attached to, if the leader tells.
     fn attached_somewhere(&mut self, session_id: SessionId, sid: Option<u32>) {
         let is_here = sid.is_none_or(|sid| sid == u32::from(self.core.settings.server_id));
-        let is_via = sid.is_some() && sid == self.via;
+        let is_via = sid.is_some() && sid == self.relay.via;
         let attaches = self.attaching.iter().any(|attach| attach.session_id == session_id);
         if is_here || is_via {
             self.overtaken.remove(&session_id);
@@ -841,7 +793,7 @@ impl Follow {
             self.overtaken.insert(session_id);
         }
         if is_via && attaches {
-            *self.seen_via.entry(session_id).or_default() += 1;
+            self.relay.saw_via(session_id);
         }
         self.give_up(session_id, TxnKind::Moved);
         if let Some(former) = self.owners.remove(&session_id) {
@@ -875,24 +827,6 @@ impl Follow {
 fn put_request(out: &mut Vec<u8>, session_id: SessionId, request: &Forwarded) {
     let Forwarded { cxid, op, ref body, ref ids, .. } = *request;
     ForwardedRequest { session: session_id, cxid, op, body }.write(out, ids);
-}
-
-/// Whether a txn refuses a request since its session has moved; `txn` comes after its header.
-fn is_refused_as_moved(op: OpCode, mut txn: Reader<'_>) -> bool {
-    let is_moved =
-        |txn: &mut Reader<'_>| txn.int().is_ok_and(|code| code == ErrorCode::SessionMoved.to_wire());
-    match op {
-        OpCode::ERROR => is_moved(&mut txn),
-        OpCode::MULTI => {
-            let count = txn.count(8).ok().flatten().unwrap_or(0);
-            (0..count).any(|_| {
-                let (op, record) = (txn.int(), txn.buffer());
-                op == Ok(OpCode::ERROR.0)
-                    && is_moved(&mut Reader::new(record.ok().flatten().unwrap_or_default()))
-            })
-        }
-        _ => false,
-    }
 }
 
 fn put_create(out: &mut Vec<u8>, session: SessionId, timeout_ms: i32) {

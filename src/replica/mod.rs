@@ -39,6 +39,7 @@ mod follow;
 mod group_delay;
 mod local;
 mod member;
+mod relay;
 mod report;
 mod settings;
 mod times;

@@ -16,7 +16,8 @@ use crate::admin::Metrics;
 use crate::database::{Builder, Database};
 use crate::proto::{Epoch, OpCode, Zxid};
 use crate::replica::ControlKind;
-use crate::replica::follow::{Follow, Logged, Relayed};
+use crate::replica::follow::{Follow, Logged};
+use crate::replica::relay::Relayed;
 use crate::snapshot::java::{Decoder, Form, Progress};
 use crate::txn;
 use crate::wal::Marker;
@@ -423,7 +424,7 @@ impl Following {
 
     /// Passes on the leader's answers, each after the commits that came before it.
     fn answer_observers(&mut self, cx: &mut Context<'_>) {
-        while let Some(answer) = self.follow.take_relayed() {
+        while let Some(answer) = self.follow.relay.take() {
             // Its place is after what was committed before, which may not be a group yet.
             cx.append_gathered();
             self.tell_observers(cx);

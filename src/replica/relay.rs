@@ -101,3 +101,45 @@ impl Relay {
         by_observer || is_overtaken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: SessionId = SessionId(0x0400_0000_0000_0001);
+
+    /// Answers go to whom asked, in the order in which the leader was asked about a session.
+    #[test]
+    fn answers_find_their_observers() {
+        let mut relay = Relay::default();
+        relay.ask(SESSION, Some(7));
+        relay.ask(SESSION, None);
+        relay.ask(SESSION, Some(8));
+        relay.sync(3, 9);
+        assert!(relay.revalidated(SESSION, true) && !relay.revalidated(SESSION, true));
+        assert!(!relay.synced(2) && relay.synced(3) && relay.revalidated(SESSION, false));
+        let revalidated = |observer, valid| Relayed::Revalidated { observer, session_id: SESSION, valid };
+        let expected = [revalidated(7, true), Relayed::Synced { observer: 9 }, revalidated(8, false)];
+        assert_eq!(std::iter::from_fn(|| relay.take()).collect::<Vec<_>>(), expected);
+        relay.ask(SESSION, Some(7));
+        relay.forget_asked();
+        assert!(!relay.revalidated(SESSION, true), "a former leader's answer");
+    }
+
+    /// A client is overtaken where an observer of this server asked for its session later, and may be where more clients
+    /// attached through the follower that serves this observer than are here.
+    #[test]
+    fn who_is_overtaken() {
+        let mut relay = Relay::default();
+        relay.ask(SESSION, Some(7));
+        assert!(relay.is_overtaken(SESSION, 0));
+        let mut relay = Relay::default();
+        for (seen, waiting, expected) in
+            [(0, 0, false), (1, 0, false), (2, 0, true), (2, 1, false), (3, 1, true)]
+        {
+            (0..seen).for_each(|_| relay.saw_via(SESSION));
+            assert_eq!(relay.is_overtaken(SESSION, waiting), expected, "{seen} were seen, {waiting} wait");
+            relay.forget_seen();
+        }
+    }
+}

@@ -57,7 +57,7 @@ impl Shadow {
 #[derive(Debug)]
 pub(crate) struct Committed {
     pub header: TxnHeader,
-    txn: Bytes,
+    pub txn: Bytes,
     digest: Option<u64>,
 }
 

@@ -214,6 +214,10 @@ impl Process {
             *known <= zxid
         });
         held.marker = None;
+        // A follower's views show what is committed before its own log is given it.
+        let last = held.last();
+        let rest = env.oracle.committed.range(last..=zxid.max(last)).filter(|(known, _)| **known > last);
+        held.records.extend(rest.map(|(known, committed)| (*known, (committed.txn.clone(), true))));
         let known = env.images.entry(zxid).or_insert_with(|| held.clone());
         if known.records != held.records {
             env.oracle.violate(format!("server {} has another tree at {zxid}", env.server + 1));

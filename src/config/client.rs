@@ -237,12 +237,9 @@ impl ClientSasl {
         let jaas = Jaas::parse(text).map_err(|error| error.to_string())?;
         let section = shorten(&self.section);
         let modules = jaas.section(&self.section).ok_or_else(|| format!("it has no section {section}"))?;
-        let module = match jaas::class(modules) {
-            Ok(Class::Digest) => None,
-            Ok(Class::Kerberos(module)) => Some(module),
-            Err(why) => return Err(format!("section {section}: {why}")),
-        };
-        if let Some(module) = module {
+        if let Class::Kerberos(module) =
+            jaas::class(modules).map_err(|why| format!("section {section}: {why}"))?
+        {
             let login = jaas::kerberos(module).map_err(|why| format!("section {section} {why}"))?;
             return Ok(ClientIdentity::Kerberos(login));
         }

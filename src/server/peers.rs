@@ -896,11 +896,11 @@ impl Peers {
     pub fn receive(&mut self, replica: &mut Replica, now: Now) -> bool {
         let (mut lost, mut more) = (Vec::new(), false);
         let Self { links, gates, scratch, reach, happened, .. } = self;
-        let begun = Instant::now();
+        let begun = gates.is_some().then(Instant::now);
         for link in links.values_mut().filter(|link| link.readable && link.is_open()) {
             if let (Some(gates), Some(_)) = (&*gates, &link.gate) {
                 // A ticket is read with files of the host, before anything is known of the other side.
-                if begun.elapsed() > HANDSHAKES_PER_TURN {
+                if begun.is_some_and(|begun| begun.elapsed() > HANDSHAKES_PER_TURN) {
                     more = true;
                     continue;
                 }

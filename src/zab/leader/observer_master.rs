@@ -5,13 +5,10 @@
 //!
 //! Source: `ObserverMaster`, Apache ZooKeeper 3.9.4.
 
-use super::learners::Learners;
 use super::output::{CloseLearner, Epochs, LeaderOutput, Membership};
 use super::{Leader, Phase};
 use crate::proto::{Epoch, Zxid};
 use crate::zab::history::History;
-use crate::zab::quorum::SidSet;
-use std::collections::BTreeMap;
 
 impl Leader {
     /// Begins to serve observers: the log ends at `last`, and everything through `committed` is committed.
@@ -28,21 +25,10 @@ impl Leader {
             is_observer_master: true,
             phase: Phase::Broadcast,
             elected: (epochs.current, committed),
-            epochs,
-            learners: Learners::default(),
-            promised: SidSet::EMPTY,
-            looking: BTreeMap::new(),
-            supporters: SidSet::EMPTY,
-            proposed: last,
             durable: Zxid::ZERO,
             committed,
             announced: committed,
-            round: 0,
-            pinged_ms: now_ms,
-            began_ms: now_ms,
-            progress_ms: now_ms,
-            hopeless_since_ms: None,
-            membership,
+            ..Self::new(membership, epochs, last, now_ms)
         }
     }
 

@@ -250,20 +250,6 @@ def answers(command, name, folder):
     return notes
 
 
-def case(server, name, folder):
-    def compare():
-        java, ours = answers("reference", name, folder), answers(server, name, folder)
-        differences = []
-        for have, want in zip(ours, java):
-            if have != DESIGN.get((name, want[0]), want):
-                differences.append(f"zkfast    {have}\n  ZooKeeper {want}")
-        assert len(java) == len(ours), f"{len(ours)} answers of zkfast, {len(java)} of ZooKeeper"
-        assert not differences, "\n  " + "\n  ".join(differences)
-
-    compare.__name__ = name
-    return compare
-
-
 def other_hashes(command, folder):
     """A hash that zkfast does not have keeps it from starting, with a line: lists would match nobody."""
     def refused():
@@ -287,7 +273,7 @@ def main():
     with support.scratch("auth") as folder, contextlib.suppress(KeyboardInterrupt):
         names = options.only or [*CASES, "other_hashes"]
         support.run_cases([
-            other_hashes(options.server, folder) if name == "other_hashes" else case(options.server, name, folder)
+            other_hashes(options.server, folder) if name == "other_hashes" else support.compared(name, answers, options.server, folder, DESIGN)
             for name in names
         ], folder)  # fmt: skip
 

@@ -77,17 +77,8 @@ class Session:
         self.identity = (session, answer[20:36])
 
     def frame(self):
-        length = struct.unpack(">i", self.exactly(4))[0]
-        return self.exactly(length)
-
-    def exactly(self, count):
-        data = b""
-        while len(data) < count:
-            piece = self.socket.recv(count - len(data))
-            if not piece:
-                raise EOFError("the server closed the connection")
-            data += piece
-        return data
+        length = struct.unpack(">i", support.exactly(self.socket, 4))[0]
+        return support.exactly(self.socket, length)
 
     def call(self, op, body=b"", xid=None):
         """Sends a request and gives the error code of its answer. Counts events before the answer."""
@@ -114,7 +105,7 @@ class Session:
     def ended(self):
         """Waits until the server has closed the connection. A client that closes first may be counted as a drop."""
         with contextlib.suppress(EOFError, ConnectionError):
-            self.exactly(1)
+            support.exactly(self.socket, 1)
             raise AssertionError("a connection that the server has to close stays open")
         self.socket.close()
 

@@ -237,16 +237,7 @@ def main():
     parser.add_argument("--only", choices=CASES, action="append", help="this case alone")
     options = parser.parse_args()
     with support.scratch("observers") as folder:
-
-        def named(name):
-            def case():
-                (folder / name).mkdir()
-                CASES[name](options.server, folder / name)
-
-            case.__name__ = name
-            return case
-
-        support.run_cases([named(name) for name in options.only or [name for name in CASES if name not in ("java", "mixed")]], folder)
+        support.run_named(CASES, options.only or [name for name in CASES if name not in ("java", "mixed")], options.server, folder)
 
 
 if __name__ == "__main__":

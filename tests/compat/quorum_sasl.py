@@ -214,16 +214,7 @@ def main():
     parser.add_argument("--only", choices=CASES, action="append", help="this case alone")
     options = parser.parse_args()
     with support.scratch("quorum-sasl") as folder:
-
-        def named(name):
-            def case():
-                (folder / name).mkdir()
-                CASES[name](options.server, folder / name)
-
-            case.__name__ = name
-            return case
-
-        support.run_cases([named(name) for name in options.only or CASES], folder)
+        support.run_named(CASES, options.only or CASES, options.server, folder)
 
 
 if __name__ == "__main__":

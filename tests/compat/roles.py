@@ -34,17 +34,8 @@ class Ensemble(support.Ensemble):
     def __init__(self, server, folder, kinds, settings, observers=()):
         commands = {sid: server if kind == "zkfast" else "reference" for sid, kind in kinds.items()}
         super().__init__(folder, commands, observers)
-        self.kinds, self.settings, self.admin = kinds, settings, {}
-        self.next_port = max(self.ports.values()) + 3
-        for sid in kinds:
-            self.admin[sid] = self.free()
-
-    def free(self):
-        """One more port that no server has."""
-        while not support.is_free(self.next_port):
-            self.next_port += 1
-        self.next_port += 1
-        return self.next_port - 1
+        self.kinds, self.settings = kinds, settings
+        self.admin = {sid: self.free() for sid in kinds}
 
     def keys_of(self, sid):
         admin = {"admin.enableServer": "true", "admin.serverAddress": "127.0.0.1", "admin.serverPort": self.admin[sid]}
@@ -193,16 +184,7 @@ def main():
     parser.add_argument("--only", choices=CASES, action="append", help="this case alone")
     options = parser.parse_args()
     with support.scratch("roles") as folder:
-
-        def named(name):
-            def case():
-                (folder / name).mkdir()
-                CASES[name](options.server, folder / name)
-
-            case.__name__ = name
-            return case
-
-        support.run_cases([named(name) for name in options.only or [name for name in CASES if name != "oracle_of_java"]], folder)
+        support.run_named(CASES, options.only or [name for name in CASES if name != "oracle_of_java"], options.server, folder)
 
 
 if __name__ == "__main__":

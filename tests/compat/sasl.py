@@ -354,26 +354,12 @@ def answers(server, name, folder):
     return notes
 
 
-def case(server, name, folder):
-    def compare():
-        java, ours = answers("reference", name, folder), answers(server, name, folder)
-        differences = []
-        for have, want in zip(ours, java):
-            if have != DESIGN.get((name, want[0]), want):
-                differences.append(f"zkfast    {have}\n  ZooKeeper {want}")
-        assert len(java) == len(ours), f"{len(ours)} answers of zkfast, {len(java)} of ZooKeeper"
-        assert not differences, "\n  " + "\n  ".join(differences)
-
-    compare.__name__ = name
-    return compare
-
-
 def main():
     parser = support.arguments(__doc__)
     parser.add_argument("--only", choices=CASES, action="append", help="this case alone")
     options = parser.parse_args()
     with support.scratch("sasl") as folder, contextlib.suppress(KeyboardInterrupt):
-        support.run_cases([case(options.server, name, folder) for name in options.only or CASES], folder)
+        support.run_cases([support.compared(name, answers, options.server, folder, DESIGN) for name in options.only or CASES], folder)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ how much the zxid moved, and what words and HTTP say. Apart from DIFFERENCES the
 """
 
 import json
-import os
 import pathlib
 import re
 import signal
@@ -85,16 +84,7 @@ class Client:
         self.identity = (self.session, answer[20:36])
 
     def frame(self):
-        return self.exactly(struct.unpack(">i", self.exactly(4))[0])
-
-    def exactly(self, count):
-        data = b""
-        while len(data) < count:
-            piece = self.socket.recv(count - len(data))
-            if not piece:
-                raise EOFError("the server closed the connection")
-            data += piece
-        return data
+        return support.exactly(self.socket, struct.unpack(">i", support.exactly(self.socket, 4))[0])
 
     def send(self, op, body=b"", xid=None):
         if xid is None:
@@ -160,86 +150,47 @@ class Client:
         return True
 
 
-class Ensemble:
+class Ensemble(support.Ensemble):
     """Three servers, each zkfast or ZooKeeper. The second and third start first, so that the third leads. A fourth observes."""
 
     def __init__(self, kinds, folder, **keys):
-        self.kinds, self.folder, self.processes = dict(enumerate(kinds, 1)), folder, {}
-        base = support.free_port()
-        self.ports = {sid: base + 4 * sid for sid in self.kinds}
-        for sid in self.kinds:
-            place = folder / str(sid)
-            (place / "data").mkdir(parents=True)
-            (place / "data" / "myid").write_text(str(sid))
-            lines = {
-                "tickTime": TICK_TIME_MS,
-                "initLimit": 40,
-                "syncLimit": 20,
-                "dataDir": place / "data",
-                "clientPort": self.ports[sid],
-                "admin.serverPort": self.ports[sid] + 3,
-                "4lw.commands.whitelist": "*",
-                "localSessionsEnabled": "true",
-                "readonlymode.enabled": "true",
-                **keys,
-            }
-            for other, port in self.ports.items():
-                role = "observer" if other > 3 else "participant"
-                lines[f"server.{other}"] = f"127.0.0.1:{port + 1}:{port + 2}:{role}"
-            if sid > 3:
-                lines["peerType"] = "observer"
-            (place / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
+        kinds = dict(enumerate(kinds, 1))
+        super().__init__(folder, kinds, [sid for sid in kinds if sid > 3])
+        self.keys, self.admin = keys, {sid: self.free() for sid in kinds}
+
+    def keys_of(self, sid):
+        return {
+            "tickTime": TICK_TIME_MS,
+            "initLimit": 40,
+            "syncLimit": 20,
+            "admin.enableServer": "true",
+            "admin.serverPort": self.admin[sid],
+            "localSessionsEnabled": "true",
+            "readonlymode.enabled": "true",
+            **self.keys,
+        }
+
+    def environment_of(self, sid):
+        return {"JAVA_TOOL_OPTIONS": "-Dreadonlymode.enabled=true"}
 
     def __enter__(self):
         try:
-            for sids in ([3, 2], [1], [sid for sid in self.kinds if sid > 3]):
+            for sids in ([3, 2], [1], self.observers):
                 for sid in sids:
                     self.start(sid)
                 self.wait_for(sids)
-            assert self.mode(3) == "leader", "the third server was to lead"
+            assert self.role(3) == "leader", "the third server was to lead"
         except BaseException:
             self.__exit__()
             raise
         return self
 
-    def __exit__(self, *_):
-        for sid in list(self.processes):
-            self.stop(sid)
-
-    def start(self, sid):
-        config = self.folder / str(sid) / "zoo.cfg"
-        flags = "-Dreadonlymode.enabled=true"
-        with open(self.folder / str(sid) / "server.log", "ab") as log:
-            self.processes[sid] = subprocess.Popen(
-                support.on_config(support.server_command(self.kinds[sid]), config), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env=os.environ | {"JAVA_TOOL_OPTIONS": flags},
-            )  # fmt: skip
-
-    def stop(self, sid, how=signal.SIGTERM):
-        process = self.processes.pop(sid)
-        process.send_signal(how)
-        process.wait(support.STOP_SECONDS_MAX)
-
     def wait_for(self, sids):
+        """Waits until these servers have a leader: one that is only read does not."""
         for sid in sids:
             support.wait_until(
-                lambda: self.mode(sid) in ("leader", "follower", "observer"), support.START_SECONDS_MAX, f"server {sid} serves"
+                lambda: self.role(sid) in ("leader", "follower", "observer"), support.START_SECONDS_MAX, f"server {sid} serves"
             )
-
-    def word(self, sid, word):
-        with socket.create_connection(("127.0.0.1", self.ports[sid]), timeout=5) as connection:
-            connection.sendall(word.encode())
-            answer = b""
-            while chunk := connection.recv(65536):
-                answer += chunk
-        return answer.decode()
-
-    def mode(self, sid):
-        try:
-            found = re.search(r"^Mode: (\S+)", self.word(sid, "srvr"), re.MULTILINE)
-        except OSError:
-            return None
-        return found and found[1]
 
     def figures(self, sid):
         lines = self.word(sid, "mntr").splitlines()
@@ -250,7 +201,7 @@ class Ensemble:
         return int(figures["zk_local_sessions"]), int(figures["zk_global_sessions"])
 
     def http(self, sid, command):
-        url = f"http://127.0.0.1:{self.ports[sid] + 3}/commands/{command}"
+        url = f"http://127.0.0.1:{self.admin[sid]}/commands/{command}"
         with urllib.request.urlopen(url, timeout=ANSWER_SECONDS_MAX) as answer:
             return json.load(answer)
 
@@ -413,7 +364,7 @@ def read_only(ensemble, _follower):
     say("connections end", (before.ends(), owner.ends()))
     support.wait_until(lambda: ensemble.word(1, "isro") == "ro", 60, "server 1 may be read")
     say("not too early", time.monotonic() - begun >= READ_ONLY_AFTER_SECONDS)
-    say("mode", ensemble.mode(1))
+    say("mode", ensemble.role(1))
     say("stat", ensemble.word(1, "stat").splitlines()[1])
     figures = ensemble.figures(1)
     names = ("server_state", "peer_state", "quorum_size", "global_sessions", "znode_count")

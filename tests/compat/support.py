@@ -128,6 +128,17 @@ def wait_until(condition, seconds, what):
         time.sleep(0.01)
 
 
+def exactly(connection, count):
+    """So many bytes of a connection; an EOFError if it ends before."""
+    data = b""
+    while len(data) < count:
+        piece = connection.recv(count - len(data))
+        if not piece:
+            raise EOFError("the server closed the connection")
+        data += piece
+    return data
+
+
 def runnable_without_core(*pids):
     """Seconds in which threads of these processes were ready to run but had no core, since their start; 0 if the kernel does
     not count it."""
@@ -233,6 +244,14 @@ class Ensemble:
             (folder / str(sid) / "data").mkdir(parents=True)
             if len(commands) > 1:
                 (folder / str(sid) / "data" / "myid").write_text(f"{sid}\n")
+        self.next_port = port
+
+    def free(self):
+        """One more port that no server has."""
+        while not is_free(self.next_port):
+            self.next_port += 1
+        self.next_port += 1
+        return self.next_port - 1
 
     def keys_of(self, sid):
         """Keys of zoo.cfg that a server has at each start."""
@@ -330,6 +349,37 @@ class Ensemble:
 def status_after_term(words):
     """The exit status of a server after SIGTERM: 0, or 128 + 15 for a JVM."""
     return 143 if words[0] in (str(HERE / "reference.sh"), "java") else 0
+
+
+def run_named(cases, names, server, folder):
+    """Runs functions by their names in `cases`, each with the server and a folder of its own."""
+
+    def named(name):
+        def case():
+            (folder / name).mkdir()
+            cases[name](server, folder / name)
+
+        case.__name__ = name
+        return case
+
+    run_cases([named(name) for name in names], folder)
+
+
+def compared(name, answers, server, folder, design):
+    """A case in which zkfast answers what ZooKeeper does: `answers` gives pairs and longer tuples whose first part says what
+    was asked. `design` has what zkfast answers otherwise on purpose, by the case and that part."""
+
+    def case():
+        java, ours = answers("reference", name, folder), answers(server, name, folder)
+        differences = []
+        for have, want in zip(ours, java):
+            if have != design.get((name, want[0]), want):
+                differences.append(f"zkfast    {have}\n  ZooKeeper {want}")
+        assert len(java) == len(ours), f"{len(ours)} answers of zkfast, {len(java)} of ZooKeeper"
+        assert not differences, "\n  " + "\n  ".join(differences)
+
+    case.__name__ = name
+    return case
 
 
 def run_cases(cases, folder):

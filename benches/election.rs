@@ -8,7 +8,7 @@ use zkfast::proto::{Epoch, ServerId, Zxid};
 use zkfast::zab::LinkId;
 use zkfast::zab::election::{Candidate, ElectionPort, Output};
 use zkfast::zab::notification::ServerState;
-use zkfast::zab::quorum::Quorum;
+use zkfast::zab::configuration::{Configuration, Configurations};
 
 /// Sizes of ensembles.
 const SERVERS: [i64; 3] = [3, 5, 7];
@@ -64,10 +64,10 @@ impl Ports {
             let server = Server { sid, addresses: vec![address], role: Role::Participant, client: None };
             ensemble.servers.insert(sid, server);
         }
-        let quorum = Quorum::new(&ensemble).unwrap();
+        let configs = Configurations::new(Configuration::new(ensemble).unwrap());
         let port = |sid| {
             let address = format!("zk{sid}:3888");
-            (sid, ElectionPort::new(&ensemble, quorum.clone(), ServerId(sid), &address, 1 << 20))
+            (sid, ElectionPort::new(configs.clone(), ServerId(sid), &address, 1 << 20))
         };
         Self {
             ports: (1..=servers).map(port).collect(),
@@ -105,7 +105,7 @@ impl Ports {
         for output in out.drain(..) {
             match output {
                 Output::Unwelcome { .. } => {}
-                Output::Connect { link, sid: ServerId(peer) } => {
+                Output::Connect { link, sid: ServerId(peer), .. } => {
                     self.accepted += 1;
                     let there = LinkId(self.accepted);
                     self.ends.insert((sid, link), (peer, there));

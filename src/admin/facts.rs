@@ -1,5 +1,6 @@
 //! What the commands of HTTP show and four-letter words do not: settings as they were given, the servers, files.
 
+use super::Status;
 use crate::config::Ensemble;
 use crate::proto::Zxid;
 
@@ -22,6 +23,14 @@ pub struct Facts {
 pub struct Member {
     /// Its number.
     pub id: i64,
-    /// All servers.
+    /// All servers: those of the start, until the server itself says which there are.
     pub ensemble: Ensemble,
+}
+
+impl Member {
+    /// The same with the servers that there are now.
+    pub fn now(&self, status: &Status) -> Self {
+        let ensemble = status.ensemble.as_ref().unwrap_or(&self.ensemble);
+        Self { id: self.id, ensemble: ensemble.clone() }
+    }
 }

@@ -39,6 +39,7 @@ pub use top::{HotPath, LargeZnodes};
 pub use trace::{TRACE_PATH_BYTES_MAX, TRACES_KEPT, Trace, Traces};
 pub use words::{FourLetterWord, Whitelist};
 
+use crate::config::Ensemble;
 use crate::proto::{SessionId, Zxid};
 use crate::watch;
 use std::collections::BTreeMap;
@@ -86,6 +87,8 @@ pub struct Status {
     pub mode: Mode,
     /// What a leader knows of its learners.
     pub leader: Option<Leading>,
+    /// The ensemble's active configuration.
+    pub ensemble: Option<Ensemble>,
     /// Voters of the ensemble.
     pub quorum_size: Option<u64>,
     /// The server that an observer follows.

@@ -40,6 +40,24 @@ pub(super) enum LineError {
     NoPort(String),
 }
 
+/// Why a text is no configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ParseError {
+    /// What is wrong with it.
+    pub message: String,
+    /// Whether Java takes it for a request that cannot be read, and not for one with wrong arguments.
+    pub is_unreadable: bool,
+}
+
+impl From<LineError> for ParseError {
+    fn from(error: LineError) -> Self {
+        use LineError::{Number, PortRange, Weight};
+        let is_unreadable = matches!(error, Number(_) | Weight(_) | PortRange(_));
+        Self { message: error.to_string(), is_unreadable }
+    }
+}
+
 /// Remark on a server line with more than two halves.
 fn third(text: &str) -> &'static str {
     let is_long = text.contains(";secure") || java_split(text, ';').len() > 2;
@@ -179,8 +197,33 @@ impl Ensemble {
         Ok(())
     }
 
+    /// A configuration as servers send it to each other, lines `key=value`, or as a client gives it to a reconfiguration.
+    ///
+    /// # Errors
+    /// A line that is none of an ensemble's, or what the lines lack together.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let wrong = |message| ParseError { message, is_unreadable: false };
+        let mut ensemble = Self::default();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (key, value) =
+                line.split_once('=').ok_or_else(|| wrong(format!("{line:?} is not key=value")))?;
+            let (key, value) = (key.trim(), value.trim());
+            if !["server.", "group", "weight"].iter().any(|start| key.starts_with(start)) && key != "version"
+            {
+                return Err(wrong(format!("{key:?} is not server.N, group.N, weight.N or version")));
+            }
+            ensemble.take(key, value, true)?;
+        }
+        if ensemble.hierarchical
+            && let Some(message) = ensemble.ungrouped().next().or_else(|| ensemble.strangers().next())
+        {
+            return Err(ParseError { message, is_unreadable: ensemble.ungrouped().next().is_none() });
+        }
+        Ok(ensemble)
+    }
+
     /// What can only be seen with all lines read, apart from limits and myid.
-    pub(super) fn check(&self, standalone_enabled: bool) -> Vec<String> {
+    pub fn check(&self, standalone_enabled: bool) -> Vec<String> {
         let mut errors = if self.hierarchical { self.check_groups() } else { Vec::new() };
         match (self.participants(), self.observers()) {
             (0, _) if !standalone_enabled => {
@@ -199,21 +242,29 @@ impl Ensemble {
 
     /// Every participant is in a group, and every member of a group is one or has a weight.
     fn check_groups(&self) -> Vec<String> {
-        let votes = |sid: &i64| self.servers.get(sid).is_some_and(|s| s.role == Role::Participant);
-        let ungrouped = self.servers.keys().filter(|sid| votes(sid) && !self.groups.contains_key(sid));
-        let mut errors: Vec<String> = ungrouped
-            .map(|sid| format!("server {sid} is in no group, and there are group or weight lines"))
-            .collect();
-        // Java ends with a null pointer here.
-        let strangers = self.groups.iter().filter(|(sid, _)| !votes(sid) && !self.weights.contains_key(sid));
-        errors.extend(
-            strangers.map(|(sid, gid)| format!("group {gid} names server {sid}, which is no participant")),
-        );
-        errors
+        self.ungrouped().chain(self.strangers()).collect()
+    }
+
+    fn has_vote(&self, sid: i64) -> bool {
+        self.servers.get(&sid).is_some_and(|server| server.role == Role::Participant)
+    }
+
+    /// Participants that are in no group.
+    fn ungrouped(&self) -> impl Iterator<Item = String> {
+        let ungrouped =
+            self.servers.keys().filter(|sid| self.has_vote(**sid) && !self.groups.contains_key(sid));
+        ungrouped.map(|sid| format!("server {sid} is in no group, and there are group or weight lines"))
+    }
+
+    /// Members of groups that are no participants. Java ends with a null pointer there.
+    fn strangers(&self) -> impl Iterator<Item = String> {
+        let strangers =
+            self.groups.iter().filter(|(sid, _)| !self.has_vote(**sid) && !self.weights.contains_key(sid));
+        strangers.map(|(sid, gid)| format!("group {gid} names server {sid}, which is no participant"))
     }
 
     /// Servers that cannot be beside one with a smaller number, and why; one reason for each pair.
-    pub(super) fn collisions(&self) -> Vec<(i64, String)> {
+    pub fn collisions(&self) -> Vec<(i64, String)> {
         let mut found: BTreeMap<(i64, i64), String> = BTreeMap::new();
         let mut taken: BTreeMap<(String, u16), (i64, &str)> = BTreeMap::new();
         let mut bytes: BTreeMap<u8, i64> = BTreeMap::new();

@@ -42,7 +42,7 @@ use std::path::PathBuf;
 pub use check::{Checked, check, check_report, defaults};
 pub use client::{ClientConfig, ClientIdentity, ClientSasl, ServerPrincipal, client_config};
 pub use cores::{CORE_NUMBER_MAX, CORES_MAX, CoresError, parse_cores};
-pub use ensemble::{ClientAddress, Ensemble, PeerAddress, Role, Server};
+pub use ensemble::{ClientAddress, Ensemble, ParseError, PeerAddress, Role, Server};
 pub use finding::{Finding, Origin, Severity};
 pub use keys::keys_as_markdown;
 pub use read::{Loaded, Setting, Verdict, load};
@@ -238,6 +238,10 @@ pub struct QuorumConfig {
     pub my_id: Option<i64>,
     /// `dynamicConfigFile`
     pub dynamic_config_file: Option<String>,
+    /// `-Dzookeeper.multiAddress.enabled`: a server line may give several addresses.
+    pub multi_address: bool,
+    /// zoo.cfg, where it or its dynamic file has all lines of the ensemble; `None` where flags give some, or there are none
+    pub lines_file: Option<String>,
     /// `peerType`, or what the server line of `my_id` says
     pub peer_type: Role,
     /// `initLimit`, ticks; 0 is unset

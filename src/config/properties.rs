@@ -12,6 +12,8 @@
 //!
 //! Source: `Properties.load(InputStream)`, Java 17.
 
+use core::ops::Range;
+
 /// One key and its value as the file has them, nothing trimmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Property {
@@ -23,6 +25,8 @@ pub struct Property {
     pub line: u32,
     /// A byte over 0x7F was read as Latin-1.
     pub non_ascii: bool,
+    /// Its bytes: whole lines, with blanks before the key and the end of the last line.
+    pub span: Range<usize>,
 }
 
 /// `\u` without four hexadecimal digits: Java refuses the whole file, and so does zkfast.
@@ -43,12 +47,29 @@ pub(super) fn java_trim(text: &str) -> &str {
 /// # Errors
 /// [`MalformedEscape`], for the first one found.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Property>, MalformedEscape> {
-    let mut lines = Lines { bytes, at: 0, line: 1 };
+    let mut lines = Lines { bytes, at: 0, line: 1, begin: 0 };
     let mut out = Vec::new();
     while let Some((text, line)) = lines.next_logical() {
-        out.push(split(&text, line)?);
+        let span = lines.span_to_here();
+        out.push(Property { span, ..split(&text, line)? });
     }
     Ok(out)
+}
+
+/// A value as text that [`parse`] reads back, whatever is in it.
+pub fn escaped(value: &str) -> String {
+    let mut out = String::new();
+    for unit in value.encode_utf16() {
+        match char::from_u32(unit.into()) {
+            Some(c)
+                if c.is_ascii() && !c.is_ascii_control() && c != '\\' && !(c == ' ' && out.is_empty()) =>
+            {
+                out.push(c);
+            }
+            _ => out.push_str(&format!("\\u{unit:04X}")),
+        }
+    }
+    out
 }
 
 /// Logical lines: comments and blank lines gone, continuations joined, escapes still in place.
@@ -56,9 +77,19 @@ struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
     line: u32,
+    /// Where the text of the last logical line begins.
+    begin: usize,
 }
 
 impl Lines<'_> {
+    /// The bytes of the last logical line, from the start of its first line to the end of its last one.
+    fn span_to_here(&self) -> Range<usize> {
+        let blanks = self.bytes[..self.begin].iter().rev().take_while(|c| is_blank(**c)).count();
+        let is_within_end =
+            self.at > 0 && self.bytes[self.at - 1] == b'\r' && self.bytes.get(self.at) == Some(&b'\n');
+        self.begin - blanks..self.at + usize::from(is_within_end)
+    }
+
     /// Takes a byte and counts ends of lines; CR LF counts once.
     fn take(&mut self) -> Option<u8> {
         let byte = *self.bytes.get(self.at)?;
@@ -106,7 +137,7 @@ impl Lines<'_> {
             }
             if !ends_line {
                 if text.is_empty() {
-                    start = line;
+                    (start, self.begin) = (line, self.at - 1);
                 }
                 text.push(c);
                 backslash = c == b'\\' && !backslash;
@@ -161,6 +192,8 @@ fn split(text: &[u8], line: u32) -> Result<Property, MalformedEscape> {
         value: unescape(&text[value_start..], line)?,
         line,
         non_ascii: !text.is_ascii(),
+        // The caller knows it.
+        span: 0..0,
     })
 }
 
@@ -212,6 +245,29 @@ mod tests {
         );
         check("a=1\\\r\n\r\nb=2\n", &[("a", "1", 1), ("b", "2", 3)]);
         check("# c \\\na=1", &[("a", "1", 2)]);
+    }
+
+    /// A property's bytes are whole lines: without them, the others read as before.
+    #[test]
+    fn spans() {
+        let text = b"# c\n a=1\\\n  2\r\n\nb=3\r\n# d\rc=4";
+        let all = parse(text).unwrap();
+        let bytes: Vec<_> = all.iter().map(|p| &text[p.span.clone()]).collect();
+        assert_eq!(bytes, [b" a=1\\\n  2\r\n".as_slice(), b"b=3\r\n", b"c=4"]);
+        for property in &all {
+            let left = [&text[..property.span.start], &text[property.span.end..]].concat();
+            let others = all.iter().filter(|p| p.key != property.key).map(|p| (&p.key, &p.value));
+            assert!(parse(&left).unwrap().iter().map(|p| (&p.key, &p.value)).eq(others), "{property:?}");
+        }
+    }
+
+    /// Any value is read back as it was.
+    #[test]
+    fn escapes() {
+        for value in ["/etc/zoo.cfg", " a", "a b ", "a\\b=#\n:!", "/zoé/\u{1F600}"] {
+            let text = format!("k={}\n", escaped(value));
+            assert_eq!(parse(text.as_bytes()).unwrap()[0].value, value, "{text:?}");
+        }
     }
 
     /// A malformed escape is reported with the line of its property.

@@ -48,7 +48,7 @@ mod time;
 mod turn;
 
 pub use jobs::{Job, JobResult};
-pub use outputs::history;
+pub use outputs::{configurations, history};
 pub use restore::Restores;
 pub use snapshot::{ImageOrigin, Replaced, SnapshotSlices};
 pub use snapshot_plan::SnapshotPlan;
@@ -56,6 +56,7 @@ pub use time::Signs;
 pub use turn::{Driver, FSYNC_WARN_US, TICK_US, Turn};
 
 use crate::admin::{FourLetterWord, Status};
+use crate::config::Ensemble;
 use crate::database::ReplayError;
 use crate::proto::Zxid;
 use crate::replica::{Answered, Deltas, Event, Now, Output, Port, Replica, Uplink};
@@ -153,8 +154,15 @@ pub trait Views {
 
 /// The connections to the other servers.
 pub trait Network {
+    /// The ensemble's configuration is this one; `next` is proposed, and its servers may be connected to as well.
+    fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>);
+
     /// Connects to a port of a server; [`LinkEvent::Connected`] or [`LinkEvent::Closed`] follows.
     fn connect(&mut self, link: LinkId, sid: i64, port: Port);
+
+    /// The same for the election port of a server that no configuration names, which says that it is at `at`, host and
+    /// port.
+    fn connect_at(&mut self, link: LinkId, sid: i64, at: (String, u16));
 
     /// Sends bytes after all that was sent before; does nothing where the connection is gone.
     fn send(&mut self, link: LinkId, bytes: Bytes);
@@ -210,7 +218,7 @@ pub trait Disk {
     fn storage(&self) -> &Self::Storage;
 
     /// Makes durable what this server promises.
-    fn save_epochs(&mut self, epochs: storage::Epochs) -> io::Result<()> {
+    fn save_epochs(&mut self, epochs: &storage::Epochs) -> io::Result<()> {
         epochs.write(self.storage())
     }
 

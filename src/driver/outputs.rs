@@ -8,6 +8,7 @@ use crate::proto::{Epoch, Zxid};
 use crate::storage::{self, LogReader, ReadError, Storage};
 use crate::wal::{Batch, Position};
 use crate::zab::LinkId;
+use crate::zab::configuration::{Configuration, Configurations};
 use crate::zab::history::History;
 use crate::zab::leader::{Epochs, WINDOW_BYTES};
 use std::collections::BTreeMap;
@@ -39,8 +40,28 @@ pub fn history<S: Storage>(storage: &S, last: Zxid, log: Position, txns: u32) ->
 
 /// What a replica starts with of what is on disk. That the server repairs itself is a setting of the member.
 impl From<&storage::Epochs> for Epochs {
-    fn from(&storage::Epochs { accepted, current, config_version, repairing: _ }: &storage::Epochs) -> Self {
-        Self { accepted: Epoch(accepted), current: Epoch(current), config_version }
+    fn from(&storage::Epochs { accepted, current, .. }: &storage::Epochs) -> Self {
+        Self { accepted: Epoch(accepted), current: Epoch(current) }
+    }
+}
+
+/// The configurations that a server starts with: the file's, or later ones on disk if reconfigurations are enabled. Without
+/// them the file's servers have the version that a leader has given them. A proposed one is saved before it is logged: what a
+/// log that ends at `last` does not have this server never acknowledged.
+pub fn configurations(
+    file: Configuration,
+    saved: &storage::Epochs,
+    last: Zxid,
+    reconfig_enabled: bool,
+) -> Configurations {
+    let parse = |text: &Option<Box<[u8]>>| Configuration::parse(text.as_ref()?).ok();
+    let version = saved.former_config_version.max(file.version());
+    let next = parse(&saved.next_config).filter(|next| reconfig_enabled && next.version() <= last.to_wire());
+    let Some(active) = parse(&saved.config) else { return Configurations::new(file.with_version(version)) };
+    match active.version() > file.version() {
+        true if reconfig_enabled => Configurations::restored(active, next),
+        true if active.has_same_members(&file) => Configurations::new(file.with_version(active.version())),
+        _ => Configurations::restored(file, next),
     }
 }
 
@@ -55,6 +76,8 @@ pub(super) struct Outputs {
     is_storing: bool,
     /// The replica wants more done, in the next turn.
     has_more: bool,
+    /// Versions of the configurations that the network was told of.
+    configured: Option<(i64, Option<i64>)>,
     #[cfg(any(test, feature = "sim"))]
     pub bug: Option<super::Bug>,
     #[cfg(any(test, feature = "sim"))]
@@ -68,6 +91,7 @@ impl Outputs {
             readers: BTreeMap::new(),
             is_storing: false,
             has_more: false,
+            configured: None,
             #[cfg(any(test, feature = "sim"))]
             bug: None,
             #[cfg(any(test, feature = "sim"))]
@@ -175,6 +199,7 @@ impl Outputs {
         if world.member().is_none() {
             return Ok(());
         }
+        self.configure(world, replica);
         for _ in 0..SENDS_PER_TURN {
             while let Some(output) = replica.take_output() {
                 self.carry_out(output, world, replica, now)?;
@@ -195,6 +220,15 @@ impl Outputs {
         Ok(())
     }
 
+    /// Tells the network of other configurations than before.
+    fn configure<W: World>(&mut self, world: &mut W, replica: &Replica) {
+        let (Some(member), Some(configs)) = (world.member(), replica.configs()) else { return };
+        let versions = (configs.active().version(), configs.expected().map(Configuration::version));
+        if self.configured.replace(versions) != Some(versions) {
+            member.configure(configs.active().ensemble(), configs.expected().map(Configuration::ensemble));
+        }
+    }
+
     fn carry_out<W: World>(
         &mut self,
         output: Output,
@@ -205,9 +239,12 @@ impl Outputs {
         let Some(member) = world.member() else { unreachable!("a server alone has no outputs: {output:?}") };
         match output {
             Output::Connect { link, sid, port } => member.connect(link, sid, port),
+            Output::ConnectAt { link, sid, at } => member.connect_at(link, sid, at),
             Output::Send { link, bytes } => member.send(link, bytes),
             Output::Close { link } => self.close(member, link),
-            Output::SaveEpochs { epochs, repairing } => self.save(member, epochs, repairing)?,
+            Output::SaveEpochs { epochs, configs, repairing } => {
+                self.save(member, epochs, &configs, repairing)?;
+            }
             Output::SendImage(link) => member.send_tree(link),
             Output::FindInLog(link, zxid) => {
                 self.begin(Job::FindInLog(link, zxid, self.durable), member, replica, now)?;
@@ -263,9 +300,25 @@ impl Outputs {
     }
 
     /// Makes durable what is promised with the outputs that follow.
-    fn save<M: Disk>(&mut self, member: &mut M, epochs: Epochs, repairing: bool) -> Result<(), Fatal> {
-        let Epochs { accepted: Epoch(accepted), current: Epoch(current), config_version } = epochs;
-        let epochs = storage::Epochs { accepted, current, config_version, repairing };
+    fn save<M: Disk>(
+        &mut self,
+        member: &mut M,
+        epochs: Epochs,
+        configs: &Configurations,
+        repairing: bool,
+    ) -> Result<(), Fatal> {
+        let Epochs { accepted: Epoch(accepted), current: Epoch(current) } = epochs;
+        // The file's own needs none.
+        let is_kept = configs.last_seen().version() != 0;
+        let text = |of: &Configuration| Box::from(of.text());
+        let epochs = storage::Epochs {
+            accepted,
+            current,
+            repairing,
+            config: is_kept.then(|| text(configs.active())),
+            next_config: configs.next().map(text),
+            former_config_version: 0,
+        };
         #[cfg(any(test, feature = "sim"))]
         let epochs = match self.bug {
             Some(super::Bug::EpochsLate) => match self.late.replace(epochs) {
@@ -274,7 +327,7 @@ impl Outputs {
             },
             _ => epochs,
         };
-        member.save_epochs(epochs).map_err(Fatal::Epochs)
+        member.save_epochs(&epochs).map_err(Fatal::Epochs)
     }
 
     /// Gives the tree at which the log begins its name, before anything else goes to the log.

@@ -24,8 +24,12 @@ pub struct CommitSettings {
     pub extended_types: bool,
     /// Whether hard quotas refuse.
     pub enforce_quota: bool,
-    /// Whether reconfig is refused as disabled, or as standalone.
+    /// Whether reconfig is refused as disabled: `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// Whether a reconfiguration must leave at least two voters: `standaloneEnabled`.
+    pub standalone_enabled: bool,
+    /// Whether a server may have several addresses: `multiAddress.enabled`.
+    pub multi_address: bool,
     /// Whether a client's session begins as one that only its server knows: `localSessionsEnabled`.
     pub local_sessions: bool,
     /// Whether such a session becomes the ensemble's when its client creates an ephemeral:
@@ -78,6 +82,8 @@ impl CommitSettings {
             extended_types: false,
             enforce_quota: false,
             reconfig_enabled: false,
+            standalone_enabled: true,
+            multi_address: false,
             local_sessions: false,
             upgrades_sessions: false,
             digest_enabled: true,
@@ -102,6 +108,8 @@ impl CommitSettings {
             extended_types: config.extended_types != ExtendedTypes::Off,
             enforce_quota: config.enforce_quota,
             reconfig_enabled: config.reconfig_enabled,
+            standalone_enabled: config.standalone_enabled,
+            multi_address: config.quorum.multi_address,
             // Of a server alone all sessions are global, in Java too.
             local_sessions: sid.is_some() && config.by_itself.local_sessions,
             upgrades_sessions: config.by_itself.upgrades_sessions,

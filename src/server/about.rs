@@ -1,10 +1,11 @@
 //! What four-letter words show of the server as a whole: version, settings, directories, environment.
 
+use super::client_port::ClientPort;
 use super::files::{self, DataDir};
 use super::process::descriptors;
 use super::{Shared, environment};
 use crate::admin::{self, Conf, FourLetterWord, Status};
-use crate::config::{Config, Role};
+use crate::config::{Config, Ensemble, QuorumConfig, Role};
 use crate::proto::Zxid;
 use crate::tls::{Acceptor, Stores};
 use crate::zab::quorum::config_text;
@@ -27,14 +28,20 @@ pub struct About {
     pub data_log_dir: PathBuf,
     environment: Vec<(String, String)>,
     acceptor: Option<Arc<Acceptor>>,
+    /// The port for plain clients, where it may move.
+    client_port: Option<Arc<ClientPort>>,
+    /// Of a member of an ensemble.
+    quorum: Option<QuorumConfig>,
 }
 
 impl About {
-    /// The facts that do not change while the server runs; the ports are those for plain clients and for clients with TLS.
+    /// The facts that do not change while the server runs; the ports are those for plain clients and for clients with TLS;
+    /// `client_port` is the former where it may move.
     pub fn new(
         config: &Config,
         dir: &DataDir,
         [port, secure_port]: [Option<u16>; 2],
+        client_port: Option<Arc<ClientPort>>,
         acceptor: Option<Arc<Acceptor>>,
     ) -> Self {
         let text = |path: &std::path::Path| path.display().to_string();
@@ -55,12 +62,14 @@ impl About {
                     .client_port_listen_backlog
                     .map_or(-1, |backlog| backlog as i32),
                 server_id: config.quorum.my_id.filter(|_| config.is_distributed()).unwrap_or(0),
-                member: if config.is_distributed() { member_lines(config) } else { Vec::new() },
+                member: Vec::new(),
             },
             dir: dir.clone(),
             data_log_dir: dir.log.clone(),
             environment: environment::fixed(),
             acceptor,
+            client_port,
+            quorum: config.is_distributed().then(|| config.quorum.clone()),
         }
     }
 
@@ -80,6 +89,12 @@ impl About {
     pub fn fill_in(&self, word: FourLetterWord, status: &mut Status, shared: &Shared) {
         status.version.clone_from(&self.version);
         status.conf = self.conf.clone();
+        if let (Some(quorum), FourLetterWord::Conf) = (&self.quorum, word) {
+            status.conf.member = member_lines(quorum, status.ensemble.as_ref().unwrap_or(&quorum.ensemble));
+        }
+        if let Some(port) = self.client_port.as_ref().and_then(|port| port.number()) {
+            status.conf.client_port = port.into();
+        }
         // Metrics show neither, and are asked for every second.
         if word != FourLetterWord::Mntr {
             status.conf.data_dir_bytes = files::dir_bytes(&self.dir.snap);
@@ -101,19 +116,20 @@ impl About {
 }
 
 /// The lines of `conf` about the ensemble. Source: `QuorumZooKeeperServer.dumpConf`.
-fn member_lines(config: &Config) -> Vec<String> {
-    let quorum = &config.quorum;
-    let address = quorum.my_id.and_then(|sid| quorum.ensemble.servers.get(&sid)?.addresses.first());
+fn member_lines(quorum: &QuorumConfig, ensemble: &Ensemble) -> Vec<String> {
+    let own = quorum.my_id.and_then(|sid| ensemble.servers.get(&sid));
+    let address = own.and_then(|own| own.addresses.first());
     let (election, follow) = address.map_or((0, 0), |own| (own.election_port, own.quorum_port));
+    let role = own.map_or(quorum.peer_type, |own| own.role);
     let mut lines = vec![
         format!("initLimit={}", quorum.init_limit_ticks),
         format!("syncLimit={}", quorum.sync_limit_ticks),
         "electionAlg=3".to_owned(),
         format!("electionPort={election}"),
         format!("quorumPort={follow}"),
-        format!("peerType={}", u8::from(quorum.peer_type == Role::Observer)),
+        format!("peerType={}", u8::from(role == Role::Observer)),
         "membership: ".to_owned(),
     ];
-    lines.extend(config_text(&quorum.ensemble).lines().map(str::to_owned));
+    lines.extend(config_text(ensemble).lines().map(str::to_owned));
     lines
 }

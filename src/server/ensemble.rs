@@ -1,14 +1,17 @@
 //! What a member of an ensemble has beside its log and views: peer connections, and helpers that work on its files.
 
+use super::client_port::ClientPort;
+use super::dynamic::DynamicWriter;
 use super::files::DataDir;
 use super::helper;
 use super::logging::{Text, provoked};
 use super::oracle::Oracle;
-use super::peers::{self, Bound, Guards, Peers, Piece, Waiter};
+use super::own_ports::{self, Bound};
+use super::peers::{Guards, Peers, Piece, Waiter};
 use super::recovery;
 use super::spsc::Notify;
 use super::{EXIT_BUG, EXIT_PORT, exit};
-use crate::config::{Config, Ensemble, QuorumConfig, Role};
+use crate::config::{Config, Ensemble, QuorumConfig, Role, Server};
 use crate::driver::{self, Arrival, Disk, Job, LinkEvent, Network, Taken};
 use crate::proto::{ServerId, SessionId, Zxid};
 use crate::replica::{Duties, Event, MemberSettings, Now, Port, Replica, Weight};
@@ -17,9 +20,11 @@ use crate::storage;
 use crate::tree::{self, NodeImage};
 use crate::wal::Position;
 use crate::zab::LinkId;
+use crate::zab::configuration::{Configuration, ConfigurationError, Configurations};
 use crate::zab::history::History;
 use crate::zab::leader::Membership;
-use crate::zab::quorum::{Quorum, QuorumError, config_text};
+use crate::zab::notification::{NO_ADDRESS, put_hello};
+use crate::zab::quorum::in_brackets;
 use bytes::Bytes;
 use log::Level;
 use std::collections::BTreeMap;
@@ -67,7 +72,7 @@ pub enum SettingsError {
     /// The file `myid` is missing.
     #[error("no myid")]
     NoId,
-    /// No line has this server's number.
+    /// No line has this server's number, and no reconfiguration could bring one.
     #[error("no server.{0}")]
     NoLine(i64),
     /// The line of this server names no address.
@@ -75,7 +80,7 @@ pub enum SettingsError {
     NoAddress(i64),
     /// The voters form no quorums.
     #[error(transparent)]
-    Quorum(#[from] QuorumError),
+    Configuration(#[from] ConfigurationError),
 }
 
 /// What the configuration says of the ensemble.
@@ -99,19 +104,22 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
         ..
     } = &config.quorum;
     let sid = my_id.ok_or(SettingsError::NoId)?;
-    let server = ensemble.servers.get(&sid).ok_or(SettingsError::NoLine(sid))?;
-    let address = server.addresses.first().ok_or(SettingsError::NoAddress(sid))?;
-    let mut quorum = Quorum::new(ensemble)?;
+    let own = ensemble.servers.get(&sid);
+    if own.is_none() && !config.reconfig_enabled {
+        return Err(SettingsError::NoLine(sid));
+    }
+    if own.is_some_and(|own| own.addresses.is_empty()) {
+        return Err(SettingsError::NoAddress(sid));
+    }
+    let mut file = Configuration::new(ensemble.clone())?;
     if oracle_path.is_some() {
-        quorum = quorum.with_oracle();
+        file = file.with_oracle();
     }
     let tick_ms = i64::from(config.tick_time_ms);
     let membership = Membership {
         sid: ServerId(sid),
-        quorum: Arc::new(quorum),
-        config_text: config_text(ensemble).into_bytes().into(),
-        config_version: ensemble.version,
-        versions_config: config.reconfig_enabled,
+        configs: Configurations::new(file),
+        reconfig_enabled: config.reconfig_enabled,
         tick_ms,
         init_ms: i64::from(*init_limit_ticks) * tick_ms,
         sync_ms: i64::from(*sync_limit_ticks) * tick_ms,
@@ -120,9 +128,8 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
         as_java: false,
     };
     Ok(MemberSettings {
-        election_address: format!("{}:{}", address.host, address.election_port),
+        election_address: election_address(own),
         is_observer: *peer_type == Role::Observer,
-        ensemble: ensemble.clone(),
         membership,
         read_only_mode: config.by_itself.read_only_mode,
         repairing: false,
@@ -132,6 +139,37 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
             reconnect_delay_ms: i64::try_from(*observer_reconnect_delay_ms).unwrap_or(i64::MAX),
         },
     })
+}
+
+/// Takes up what the disk says of the ensemble, where that is later than the lines that were read; `proposed` is what a server
+/// of ZooKeeper's that ran here before knew as proposed.
+pub fn resume(member: &mut MemberSettings, recovered: &mut recovery::Recovered, proposed: Option<Ensemble>) {
+    let Membership { sid, configs, reconfig_enabled, .. } = &mut member.membership;
+    let read = configs.active().version();
+    let file = configs.active().clone();
+    *configs = driver::configurations(file, &recovered.epochs, recovered.restored.zxid, *reconfig_enabled);
+    let proposed = proposed.filter(|_| *reconfig_enabled && configs.next().is_none());
+    if let Some(Ok(next)) = proposed.map(Configuration::new) {
+        configs.propose(next);
+    }
+    let active = configs.active();
+    if *reconfig_enabled && active.version() > read {
+        member.is_observer = active.role(*sid) == Some(Role::Observer);
+        log::info!(target: "zab", "the ensemble was reconfigured since the lines of this server's files were written: \
+            version={:x} files={read:x} then={}", active.version(), Text("what the data directory says counts"));
+    }
+    recovered.restored.set_config(active.text(), active.version());
+}
+
+/// Where this server listens for votes, as it tells others. Of a server that no line names yet it is an address that ZooKeeper
+/// reads and does not call.
+///
+/// Source: `QuorumCnxManager.InitialMessage.parse`.
+fn election_address(own: Option<&Server>) -> String {
+    own.and_then(|own| own.addresses.first()).map_or_else(
+        || NO_ADDRESS.to_owned(),
+        |address| format!("{}:{}", in_brackets(&address.host), address.election_port),
+    )
 }
 
 /// Says what happened to this member. Another server can bring about all of it, again and again.
@@ -151,8 +189,11 @@ fn log_event(event: &Event, peer: Option<SocketAddr>) {
 /// Listens on this server's ports for others, waiting for them where that may help, or ends the process.
 pub fn bind(member: &MemberSettings, quorum: &QuorumConfig) -> Bound {
     let sid = member.membership.sid.0;
-    let addresses = &member.ensemble.servers[&sid].addresses;
-    let bound = peers::bind(addresses, quorum.listen_on_all_ips, quorum.election_port_tries);
+    // The reader of the configuration has said so.
+    let Some(own) = member.membership.configs.active().ensemble().servers.get(&sid) else {
+        return Bound::nowhere(quorum.listen_on_all_ips);
+    };
+    let bound = own_ports::bind(&own.addresses, quorum.listen_on_all_ips, quorum.election_port_tries);
     bound.unwrap_or_else(|(what, error)| {
         let tries = quorum.election_port_tries.unwrap_or_default();
         exit(
@@ -199,7 +240,11 @@ pub fn history(dir: &DataDir, last: Zxid, log: Position, txns: u32) -> History {
 /// Peer connections, and helpers that work on a member's files. What they are asked for, and what comes of it, is
 /// [`driver`]'s.
 pub struct EnsembleIo {
+    /// This server.
+    sid: ServerId,
     peers: Peers,
+    files: Option<DynamicWriter>,
+    client_port: Option<Arc<ClientPort>>,
     dir: DataDir,
     tree_settings: tree::Settings,
     arrivals: Receiver<Arrival<Image>>,
@@ -216,7 +261,7 @@ impl EnsembleIo {
     /// The system has no `epoll` to give.
     pub fn new(
         bound: Bound,
-        ensemble: &Ensemble,
+        member: &MemberSettings,
         keep_alive: bool,
         guards: Guards,
         dir: DataDir,
@@ -224,9 +269,20 @@ impl EnsembleIo {
         notify: Notify,
     ) -> io::Result<(Self, Waiter)> {
         let (sender, arrivals) = mpsc::channel();
-        let (peers, waiter) = Peers::new(bound, ensemble, keep_alive, guards)?;
-        let (inbox, trees) = (Inbox { sender, notify }, BTreeMap::new());
-        Ok((Self { peers, dir, tree_settings, arrivals, inbox, trees, oracle: None }, waiter))
+        let (peers, waiter) = Peers::new(bound, member.membership.configs.active().ensemble(), keep_alive, guards)?;
+        let io = Self {
+            sid: member.membership.sid,
+            peers,
+            files: None,
+            client_port: None,
+            dir,
+            tree_settings,
+            arrivals,
+            inbox: Inbox { sender, notify },
+            trees: BTreeMap::new(),
+            oracle: None,
+        };
+        Ok((io, waiter))
     }
 
     /// The same with a port where followers serve observers.
@@ -241,6 +297,40 @@ impl EnsembleIo {
     pub fn with_oracle(mut self, oracle: Option<Oracle>) -> Self {
         self.oracle = oracle;
         self
+    }
+
+    /// The same with files that follow the configuration.
+    pub fn with_files(mut self, files: Option<DynamicWriter>) -> Self {
+        self.files = files;
+        self
+    }
+
+    /// The same with a port for clients that follows this server's own line.
+    pub fn with_client_port(mut self, client_port: Option<Arc<ClientPort>>) -> Self {
+        self.client_port = client_port;
+        self
+    }
+
+    /// Follows a change of the active configuration or the proposed one. Returns at once: ports that are not bound yet and
+    /// files have threads of their own.
+    pub fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>) {
+        let line = |ensemble: &Ensemble| ensemble.servers.get(&self.sid.0).cloned();
+        // A server that joins listens before it is committed: those who propose it connect to it.
+        let own = line(active).or_else(|| line(next?));
+        self.peers.configure(own.as_ref(), active, next);
+        if let Some(own) = &own {
+            let mut hello = Vec::new();
+            put_hello(&mut hello, self.sid, &election_address(Some(own)));
+            self.peers.set_hello(hello);
+        }
+        // Where clients are sent is what is committed. A line without a port for them leaves it where it is.
+        let client = line(active).and_then(|own| own.client);
+        if let (Some(port), Some(address)) = (&self.client_port, client) {
+            port.follow(&address);
+        }
+        if let Some(files) = &mut self.files {
+            files.configure(active, next);
+        }
     }
 
     /// Where views put their images.
@@ -260,6 +350,14 @@ impl EnsembleIo {
 }
 
 impl Network for EnsembleIo {
+    fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>) {
+        Self::configure(self, active, next);
+    }
+
+    fn connect_at(&mut self, link: LinkId, sid: i64, (host, port): (String, u16)) {
+        self.peers.connect_at(link, sid, &host, port);
+    }
+
     fn connect(&mut self, link: LinkId, sid: i64, port: Port) {
         self.peers.connect(link, sid, port);
     }
@@ -430,47 +528,5 @@ mod tests {
         let write = |dir: &DataDir| storage::Epochs::default().write(dir).expect("epochs");
         assert_eq!(may_vote(&known, write), Some(true));
         [lost, new, known].iter().for_each(|path| fs::remove_dir_all(path).expect("a folder"));
-    }
-
-    /// A server listens on all of its addresses, on every interface if it is told so, and on a taken port not at all.
-    #[test]
-    fn ports() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = taken.local_addr().expect("its address").port();
-        let address = |quorum_port, election_port| crate::config::PeerAddress {
-            host: "127.0.0.1".to_owned(),
-            quorum_port,
-            election_port,
-        };
-        assert!(peers::bind(&[address(0, 0), address(0, 0)], false, Some(1)).is_ok());
-        assert!(peers::bind(&[address(0, 0)], true, Some(1)).is_ok());
-        for on_all in [false, true] {
-            let refused =
-                peers::bind(&[address(0, port)], on_all, Some(1)).map(drop).expect_err("it is taken");
-            assert_eq!(refused.0, format!("election port 127.0.0.1:{port}"));
-            assert_eq!(refused.1.kind(), io::ErrorKind::AddrInUse);
-        }
-        // One address of several is enough.
-        let absent = crate::config::PeerAddress { host: "host.invalid".to_owned(), ..address(0, 0) };
-        assert!(peers::bind(&[absent.clone(), address(0, 0)], false, Some(1)).is_ok());
-        let refused = peers::bind(&[absent], false, Some(1)).map(drop).expect_err("it has no address");
-        assert_eq!(refused.0, "election port host.invalid:0");
-    }
-
-    /// Ports that are taken for a moment are waited for, the one for followers without end.
-    #[test]
-    fn ports_that_come_free() {
-        let taken = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
-        let [quorum_port, election_port] =
-            taken.each_ref().map(|socket| socket.local_addr().expect("its address").port());
-        let address = crate::config::PeerAddress { host: "127.0.0.1".to_owned(), quorum_port, election_port };
-        let (sender, begun) = mpsc::channel();
-        let waiting = std::thread::spawn(move || {
-            sender.send(()).expect("the test waits");
-            peers::bind(&[address], false, None).map(drop)
-        });
-        begun.recv().expect("it begins");
-        drop(taken);
-        assert!(waiting.join().expect("no panic").is_ok());
     }
 }

@@ -110,9 +110,20 @@ impl Gates {
         }
     }
 
-    /// What a server says first on election ports.
-    pub fn hello(&self) -> &[u8] {
-        &self.hello
+    /// Follows a change of the hosts.
+    pub fn set_hosts(&mut self, hosts: BTreeSet<String>) {
+        self.hosts = hosts;
+    }
+
+    /// Follows a change of this server's own hello.
+    pub fn set_hello(&mut self, hello: Vec<u8>) {
+        self.hello = hello;
+    }
+
+    /// True for a hello of this server, with whatever address: the replica may say one that is older or newer than the hello
+    /// that was said before the exchange.
+    pub fn is_own_hello(&self, bytes: &[u8]) -> bool {
+        read_hello(bytes).ok().flatten() == Some((self.own_sid(), bytes.len()))
     }
 
     fn own_sid(&self) -> ServerId {

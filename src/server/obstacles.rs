@@ -2,8 +2,8 @@
 //!
 //! It ignores the lock and ports that a running server holds now, and does not read the contents of data files.
 
+use super::binding::resolve;
 use super::cores::{NoCpu, Roles};
-use super::listener::resolve;
 use super::{files, java_data, kerberos, preflight, rt};
 use crate::config::Config;
 use crate::tls::Acceptor;

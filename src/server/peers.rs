@@ -7,9 +7,10 @@ use super::alarm::Alarm;
 use super::gate::{self, Gate, Gates, Passage};
 use super::helper;
 use super::logging::{Text, provoked};
+use super::own_ports::{ACCEPTS_PER_TURN, Bound, OwnPorts, resolve};
 use super::reach::{Attempt, Reach};
 use super::tls::{PeerStream, PeerTls};
-use crate::config::{Ensemble, PeerAddress};
+use crate::config::{Ensemble, PeerAddress, Server};
 use crate::driver::{LinkEvent, Taken};
 use crate::replica::{Now, Port, Replica, Standing};
 use crate::zab::LinkId;
@@ -20,7 +21,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use socket2::SockRef;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
@@ -39,6 +40,9 @@ const OUT_BYTES_MAX: usize = 512 << 20;
 /// and a name server that takes longer would never lead to a connection.
 const LATE_LOOK_UP: Duration = Duration::from_secs(30);
 
+/// Names that are looked up at once; with so many, servers that no configuration names are not called.
+const LOOK_UPS_MAX: usize = 64;
+
 /// Pieces of one write.
 const SLICES_MAX: usize = 64;
 
@@ -52,17 +56,14 @@ const HANDSHAKES_PER_TURN: Duration = Duration::from_millis(2);
 /// How long an attempt to connect lasts, at most: the replica gives it up sooner.
 const CONNECTING_MAX: Duration = Duration::from_secs(5);
 
-/// Connections of one listener that are accepted before others have their turn.
-const ACCEPTS_PER_TURN: usize = 16;
-
 /// Between two tries to listen for observers.
 const OBSERVERS_PAUSE: Duration = Duration::from_secs(1);
 
 const WAKE: Token = Token(0);
 /// Tokens of the listeners for observers begin here; no link's comes so far.
 const FIRST_OBSERVER_LISTENER: usize = usize::MAX / 2;
-/// The listeners' tokens begin here, those of links after them.
-const FIRST_LISTENER: usize = 1;
+/// Tokens of the other listeners and of links begin here. None is used twice.
+const FIRST_TOKEN: usize = 1;
 
 /// What stands in a connection's way out.
 enum Chunk {
@@ -121,7 +122,7 @@ struct Opening {
 pub struct Peers {
     registry: Registry,
     waker: Arc<Waker>,
-    listeners: Vec<Listener>,
+    ports: OwnPorts,
     observers: Option<ObserverPort>,
     others: BTreeMap<i64, Other>,
     keep_alive: bool,
@@ -181,18 +182,31 @@ struct Other {
     attempts: [usize; 3],
 }
 
+impl Other {
+    fn at(addresses: Vec<PeerAddress>) -> Self {
+        Self { addresses, attempts: [0; 3] }
+    }
+}
+
+/// Where the servers of two configurations are: the addresses of the next one are tried after those of the active one.
+fn addresses(active: &Ensemble, next: Option<&Ensemble>) -> BTreeMap<i64, Vec<PeerAddress>> {
+    let mut all: BTreeMap<i64, Vec<PeerAddress>> = BTreeMap::new();
+    for server in std::iter::once(active).chain(next).flat_map(|ensemble| ensemble.servers.values()) {
+        let of_server = all.entry(server.sid).or_default();
+        for address in &server.addresses {
+            if !of_server.contains(address) {
+                of_server.push(address.clone());
+            }
+        }
+    }
+    all
+}
+
 /// An attempt that has no connection yet.
 struct Dialing {
     attempt: Attempt,
     host: String,
     port: u16,
-}
-
-/// One of a server's own ports.
-struct Listener {
-    socket: TcpListener,
-    port: Port,
-    acceptable: bool,
 }
 
 /// Where a follower listens for observers, and observers find followers.
@@ -208,6 +222,15 @@ struct ObserverPort {
 }
 
 impl ObserverPort {
+    /// Listens at these addresses from now on.
+    fn follow(&mut self, addresses: Vec<IpAddr>) {
+        if addresses != self.addresses {
+            self.addresses = addresses;
+            self.listeners.clear();
+            self.retry = Instant::now();
+        }
+    }
+
     /// Listens, or does so no more.
     fn update(&mut self, is_wanted: bool, registry: &Registry) {
         if !is_wanted {
@@ -251,99 +274,6 @@ pub struct Guards {
     pub gates: Option<Gates>,
 }
 
-/// The listeners of a server's own ports.
-pub struct Bound(Vec<Listener>);
-
-/// Before a port of this server's own is tried again. Source: `QuorumCnxManager.Listener`.
-const BIND_PAUSE: Duration = Duration::from_secs(1);
-
-/// Tries after which the log says again what this server waits for.
-const BIND_TRIES_A_LINE: u32 = 30;
-
-/// Listens on both ports of each address of a server, or on these ports of every interface.
-///
-/// A name that has no address yet, and a port that is taken, are tried again. One address of several is enough; the
-/// others are left out then. For the election port there are `election_tries`, for the one for followers no end: both as
-/// in ZooKeeper, where a leader without it is elected again and again.
-///
-/// # Errors
-/// What the system says of the election port, and of which address, after the last try.
-pub fn bind(
-    addresses: &[PeerAddress],
-    on_all: bool,
-    election_tries: Option<u32>,
-) -> Result<Bound, (String, io::Error)> {
-    let mut listeners: Vec<Listener> = Vec::new();
-    let mut wanted = Vec::new();
-    let mut numbers = BTreeSet::new();
-    for PeerAddress { host, quorum_port, election_port } in addresses {
-        for (number, port) in [(*election_port, Port::Election), (*quorum_port, Port::Quorum)] {
-            if !on_all || numbers.insert(number) {
-                wanted.push((host, number, port));
-            }
-        }
-    }
-    for tries in 1.. {
-        let mut refused = Vec::new();
-        for (host, number, port) in std::mem::take(&mut wanted) {
-            let socket = match on_all {
-                true => bind_all(number),
-                false => resolve(host, number).and_then(TcpListener::bind),
-            };
-            match socket {
-                Ok(socket) => listeners.push(Listener { socket, port, acceptable: true }),
-                Err(error) => refused.push((host, number, port, error)),
-            }
-        }
-        let name = |port| if port == Port::Election { "election port" } else { "quorum port" };
-        let lacks = |port| {
-            !listeners.iter().any(|listener| listener.port == port)
-                && refused.iter().any(|(_, _, refused, _)| *refused == port)
-        };
-        if !lacks(Port::Election) && !lacks(Port::Quorum) {
-            for (host, number, port, error) in refused {
-                log::warn!(target: "peers", "not listening: {}={host}:{number} error={error}; this server goes on with \
-                    its other addresses until it is started again", name(port));
-            }
-            break;
-        }
-        if tries == 1 || tries % BIND_TRIES_A_LINE == 0 {
-            for (host, number, port, error) in &refused {
-                log::warn!(target: "peers", "waiting to listen: {}={host}:{number} error={error} tries={tries}; tried \
-                    again every second", name(*port));
-            }
-        }
-        if lacks(Port::Election)
-            && election_tries.is_some_and(|most| tries >= most)
-            && let Some(at) = refused.iter().position(|(_, _, port, _)| *port == Port::Election)
-        {
-            let (host, number, port, error) = refused.swap_remove(at);
-            return Err((format!("{} {host}:{number}", name(port)), error));
-        }
-        wanted = refused.into_iter().map(|(host, number, port, _)| (host, number, port)).collect();
-        std::thread::sleep(BIND_PAUSE);
-    }
-    Ok(Bound(listeners))
-}
-
-/// Every interface, of both families where the host has both.
-fn bind_all(port: u16) -> io::Result<TcpListener> {
-    match TcpListener::bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            TcpListener::bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
-        }
-        bound => bound,
-    }
-}
-
-fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, port));
-    }
-    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    (host, port).to_socket_addrs()?.next().ok_or_else(none)
-}
-
 impl Peers {
     /// The connections of a server whose ports are `bound`, and what tells of them.
     ///
@@ -358,21 +288,18 @@ impl Peers {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let Bound(mut listeners) = bound;
-        for (at, listener) in listeners.iter_mut().enumerate() {
-            let token = Token(FIRST_LISTENER + at);
-            poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
-        }
+        let mut next_token = FIRST_TOKEN;
+        let ports = OwnPorts::new(bound, poll.registry(), &mut next_token)?;
         let (resolving, resolved) = mpsc::channel();
-        let other = |addresses: &Vec<PeerAddress>| Other { addresses: addresses.clone(), attempts: [0; 3] };
-        let others = ensemble.servers.values().map(|server| (server.sid, other(&server.addresses)));
+        let others =
+            addresses(ensemble, None).into_iter().map(|(sid, addresses)| (sid, Other::at(addresses)));
         let alarm = Alarm::new(poll.registry(), WAKE)?;
         let waiter = Waiter { poll, events: Events::with_capacity(256), waker: waker.clone(), alarm };
         let peers = Self {
             registry,
             waker,
-            next_token: FIRST_LISTENER + listeners.len(),
-            listeners,
+            next_token,
+            ports,
             observers: None,
             others: others.collect(),
             keep_alive,
@@ -397,12 +324,9 @@ impl Peers {
 
     /// The same with a port for observers, at the addresses of the quorum port.
     pub fn with_observers(mut self, port: u16) -> Self {
-        let quorum = self.listeners.iter().filter(|listener| listener.port == Port::Quorum);
-        let addresses = quorum.filter_map(|listener| listener.socket.local_addr().ok()).map(|at| at.ip());
-        let addresses: BTreeSet<IpAddr> = addresses.collect();
         self.observers = Some(ObserverPort {
             port,
-            addresses: addresses.into_iter().collect(),
+            addresses: self.ports.quorum_addresses(),
             listeners: Vec::new(),
             acceptable: false,
             retry: Instant::now(),
@@ -414,6 +338,47 @@ impl Peers {
     pub fn update_observers(&mut self, replica: &Replica) {
         if let Some(observers) = &mut self.observers {
             observers.update(replica.serves_observers(), &self.registry);
+        }
+    }
+
+    /// Follows a change of the configurations: the active one, and the one that is proposed. `own` is this server's line, if
+    /// one names it. Connections stay: the replica ends those that it does not need any more.
+    pub fn configure(&mut self, own: Option<&Server>, active: &Ensemble, next: Option<&Ensemble>) {
+        let all = addresses(active, next);
+        self.others.retain(|sid, _| all.contains_key(sid));
+        self.reach.forget(|sid| !all.contains_key(&sid));
+        let hosts: BTreeSet<String> = all.values().flatten().map(|address| address.host.clone()).collect();
+        self.tls.set_hosts(hosts.iter().cloned().collect());
+        if let Some(gates) = &mut self.gates {
+            gates.set_hosts(hosts);
+        }
+        for (sid, addresses) in all {
+            match self.others.get_mut(&sid) {
+                Some(other) if other.addresses == addresses => {}
+                _ => {
+                    self.others.insert(sid, Other::at(addresses));
+                }
+            }
+        }
+        let own = own.map_or(&[][..], |own| &own.addresses);
+        if self.ports.follow(own, &self.registry, &self.waker) {
+            self.move_observers();
+        }
+    }
+
+    /// Follows a change of what this server says first on election ports.
+    pub fn set_hello(&mut self, hello: Vec<u8>) {
+        if let Some(gates) = &mut self.gates {
+            gates.set_hello(hello);
+        }
+    }
+
+    /// Has the port for observers follow the quorum port.
+    fn move_observers(&mut self) {
+        let addresses = self.ports.quorum_addresses();
+        // While the quorum port moves, there is none.
+        if let Some(observers) = self.observers.as_mut().filter(|_| !addresses.is_empty()) {
+            observers.follow(addresses);
         }
     }
 
@@ -431,9 +396,9 @@ impl Peers {
                     self.observers.iter_mut().for_each(|observers| observers.acceptable = true);
                 }
                 Token(token) => {
-                    if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
-                        listener.acceptable = true;
-                    } else if let Some(link) = self.links.get_mut(&token) {
+                    if !self.ports.note(token)
+                        && let Some(link) = self.links.get_mut(&token)
+                    {
                         link.is_ended |= event.is_read_closed() || event.is_error();
                         link.readable |= event.is_readable() || link.is_ended;
                         link.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
@@ -464,20 +429,11 @@ impl Peers {
     }
 
     fn accept(&mut self) {
-        for at in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS_PER_TURN {
-                let listener = &mut self.listeners[at];
-                if !listener.acceptable {
-                    break;
-                }
-                let port = listener.port;
-                match listener.socket.accept() {
-                    Ok((stream, peer)) => self.adopt_accepted(stream, peer, port),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.acceptable = false,
-                    // A connection that was reset before it was accepted, or no descriptor left: the next turn.
-                    Err(_) => break,
-                }
-            }
+        if self.ports.take_bound(&self.registry, &mut self.next_token) {
+            self.move_observers();
+        }
+        for (stream, peer, port) in self.ports.accept() {
+            self.adopt_accepted(stream, peer, port);
         }
     }
 
@@ -690,8 +646,24 @@ impl Peers {
             Port::Quorum => address.quorum_port,
             Port::Observers => self.observers.as_ref().map_or(0, |observers| observers.port),
         };
-        let attempt = Attempt { sid, port, address: format!("{}:{number}", address.host) };
         let host = address.host.clone();
+        self.begin(id, sid, port, host, number);
+    }
+
+    /// Connects to the election port of a server that no configuration names, where it says that this is; the same follows.
+    pub fn connect_at(&mut self, id: LinkId, sid: i64, host: &str, port: u16) {
+        // Anyone may say so, of any server: what is kept and asked for has limits.
+        let others = &self.others;
+        self.reach.bound_strangers(|sid| others.contains_key(&sid));
+        if self.looking_up.len() >= LOOK_UPS_MAX && !self.looking_up.contains_key(host) {
+            return self.happened.push_back(LinkEvent::Closed(id));
+        }
+        self.begin(id, sid, Port::Election, host.to_owned(), port);
+    }
+
+    /// Begins an attempt.
+    fn begin(&mut self, id: LinkId, sid: i64, port: Port, host: String, number: u16) {
+        let attempt = Attempt { sid, port, address: format!("{host}:{number}") };
         self.dialing.insert(id, Dialing { attempt: attempt.clone(), host: host.clone(), port: number });
         let known = host.parse::<IpAddr>().ok().or_else(|| {
             let (at, ip) = self.late.remove(&host)?;
@@ -729,6 +701,7 @@ impl Peers {
             match &result {
                 _ if !ids.is_empty() => {}
                 Ok(ip) => {
+                    self.late.retain(|_, (at, _)| at.elapsed() < LATE_LOOK_UP);
                     self.late.insert(host.clone(), (Instant::now(), *ip));
                 }
                 Err(error) => asked.iter().for_each(|attempt| self.reach.failed(attempt, error)),
@@ -840,7 +813,7 @@ impl Peers {
             return;
         }
         if std::mem::take(&mut link.has_said_hello) {
-            let is_hello = gates.as_ref().is_some_and(|gates| *gates.hello() == *bytes);
+            let is_hello = gates.as_ref().is_some_and(|gates| gates.is_own_hello(&bytes));
             assert!(is_hello, "{} bytes are sent to an election port before the hello", bytes.len());
             link.taken = (bytes.len(), bytes.len());
             return;
@@ -1100,5 +1073,124 @@ impl Link {
                 self.out.pop_front();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The connections of server 1, which listens nowhere.
+    struct Own {
+        peers: Peers,
+        waiter: Waiter,
+        links: u64,
+    }
+
+    impl Own {
+        fn new(ensemble: &Ensemble) -> Self {
+            let guards = Guards { tls: PeerTls::default(), gates: None };
+            let (peers, waiter) = Peers::new(Bound::nowhere(false), ensemble, false, guards).expect("epoll");
+            Self { peers, waiter, links: 0 }
+        }
+
+        /// What comes of an attempt: true for a connection.
+        fn outcome(&mut self, connect: impl FnOnce(&mut Peers, LinkId)) -> bool {
+            self.links += 1;
+            let id = LinkId(LinkId::ASKED | self.links);
+            connect(&mut self.peers, id);
+            let until = Instant::now() + Duration::from_secs(20);
+            loop {
+                match self.peers.next_event() {
+                    Some(LinkEvent::Connected(link)) if link == id => return true,
+                    Some(LinkEvent::Closed(link)) if link == id => return false,
+                    Some(_) => {}
+                    None => {
+                        assert!(Instant::now() < until, "nothing comes of it");
+                        self.waiter.wait(Duration::from_secs(1));
+                        self.peers.note(&self.waiter);
+                    }
+                }
+            }
+        }
+
+        fn connects(&mut self, sid: i64) -> bool {
+            self.outcome(|peers, id| peers.connect(id, sid, Port::Election))
+        }
+    }
+
+    fn listen() -> (std::net::TcpListener, u16) {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        socket.set_nonblocking(true).expect("a socket");
+        let port = socket.local_addr().expect("its address").port();
+        (socket, port)
+    }
+
+    fn ensemble(text: &str) -> Ensemble {
+        Ensemble::parse(text).expect("a configuration")
+    }
+
+    /// While a server moves it is called at its old and at its new address, then at the new one only; a server that leaves is
+    /// not called at all, unless it says itself where it is.
+    #[test]
+    fn addresses_follow() {
+        let ((old, before), (new, after)) = (listen(), listen());
+        let is_called = |socket: &std::net::TcpListener| socket.accept().is_ok();
+        let [active, moved] = [before, after].map(|port| ensemble(&format!("server.2=127.0.0.1:1:{port}")));
+        let mut own = Own::new(&active);
+        own.peers.configure(None, &active, Some(&moved));
+        for (calls_old, calls_new) in [(true, false), (false, true), (true, false)] {
+            assert!(own.connects(2));
+            assert_eq!((is_called(&old), is_called(&new)), (calls_old, calls_new));
+        }
+        own.peers.configure(None, &moved, None);
+        for _ in 0..2 {
+            assert!(own.connects(2));
+            assert_eq!((is_called(&old), is_called(&new)), (false, true));
+        }
+        let others = ensemble("server.3=127.0.0.1:1:2");
+        own.peers.configure(None, &others, None);
+        assert!(!own.connects(2));
+        assert!(own.outcome(|peers, id| peers.connect_at(id, 2, "127.0.0.1", before)));
+        assert!(is_called(&old));
+        drop(old);
+        assert!(!own.outcome(|peers, id| peers.connect_at(id, 2, "127.0.0.1", before)));
+    }
+
+    /// A server that joins begins to listen, and hears others.
+    #[test]
+    fn listens_once_it_has_a_line() {
+        let [(first, quorum), (second, election)] = [listen(), listen()];
+        drop((first, second));
+        let next = ensemble(&format!("server.1=127.0.0.1:{quorum}:{election}"));
+        let mut own = Own::new(&Ensemble::default());
+        own.peers.configure(next.servers.get(&1), &Ensemble::default(), Some(&next));
+        let mut connected = Vec::new();
+        let mut came = BTreeSet::new();
+        let until = Instant::now() + Duration::from_secs(20);
+        while came.len() < 2 {
+            assert!(Instant::now() < until, "{came:?}");
+            if connected.is_empty() {
+                connected.extend(
+                    [quorum, election]
+                        .map(|port| std::net::TcpStream::connect(("127.0.0.1", port)).ok())
+                        .into_iter()
+                        .collect::<Option<Vec<_>>>()
+                        .unwrap_or_default(),
+                );
+            }
+            self::note(&mut own);
+            while let Some(event) = own.peers.next_event() {
+                if let LinkEvent::Accepted(_, port) = event {
+                    came.insert(port as usize);
+                }
+            }
+        }
+        assert_eq!(came, BTreeSet::from([Port::Election as usize, Port::Quorum as usize]));
+    }
+
+    fn note(own: &mut Own) {
+        own.waiter.wait(Duration::from_millis(20));
+        own.peers.note(&own.waiter);
     }
 }

@@ -14,6 +14,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// arrives earlier, if there is one.
 const SILENCE: Duration = Duration::from_secs(4);
 
+/// Servers that no configuration names of which failures are remembered.
+const STRANGERS_MAX: usize = 64;
+
 /// An attempt to connect.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -102,6 +105,22 @@ impl Reach {
         }
     }
 
+    /// Forgets servers that are none any more.
+    pub fn forget(&mut self, is_gone: impl Fn(i64) -> bool) {
+        self.0.retain(|(sid, _), _| !is_gone(*sid));
+    }
+
+    /// Forgets the servers that no configuration names and that have failed for longest, where there are many.
+    pub fn bound_strangers(&mut self, is_known: impl Fn(i64) -> bool) {
+        let strangers = self.0.iter().filter(|((sid, _), _)| !is_known(*sid));
+        let mut strangers: Vec<_> = strangers.map(|(key, down)| (down.since, *key)).collect();
+        strangers.sort_unstable();
+        let excess = strangers.len().saturating_sub(STRANGERS_MAX);
+        for (_, key) in &strangers[..excess] {
+            self.0.remove(key);
+        }
+    }
+
     fn end(&mut self, key: (i64, &'static str)) {
         let Some(Down { since, address, logged: Some(_) }) = self.0.remove(&key) else { return };
         let (sid, port) = key;
@@ -117,6 +136,21 @@ mod tests {
 
     fn attempt(sid: i64, port: Port) -> Attempt {
         Attempt { sid, port, address: format!("zk{sid}:1") }
+    }
+
+    /// Servers that are configured no more are forgotten; of those that never were, some are remembered.
+    #[test]
+    fn strangers() {
+        let mut reach = Reach::default();
+        for sid in 0..STRANGERS_MAX as i64 + 10 {
+            reach.failed(&attempt(sid, Port::Election), &"refused");
+        }
+        reach.bound_strangers(|sid| sid < 2);
+        let left: Vec<i64> = reach.0.keys().map(|(sid, _)| *sid).collect();
+        assert_eq!(left.len(), STRANGERS_MAX + 2);
+        assert_eq!(left[..3], [0, 1, 10], "the oldest go");
+        reach.forget(|sid| sid > 1);
+        assert_eq!(reach.0.len(), 2);
     }
 
     /// A failure is logged once it has lasted, once for each reason; it is forgotten when it ends or is not needed.

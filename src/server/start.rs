@@ -2,9 +2,12 @@
 
 use super::about::About;
 use super::admission::Admission;
+use super::binding;
 use super::browse;
+use super::client_port::{self, ClientPort};
 use super::commit_shard::{self, CommitShard, FromHttp, Log};
 use super::cores::{Cpu, Roles, list, pin};
+use super::dynamic::{DynamicFiles, DynamicWriter};
 use super::ensemble::{self, EnsembleIo};
 use super::files::{self, DataDir};
 use super::gate::Gates;
@@ -23,19 +26,19 @@ use super::supervisor;
 use super::tls;
 use super::{
     Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, audit, environment, exit, helper,
-    java_data, listener, peers, preflight, questions, recovery, restores, rt, snapshots, view_tasks,
+    java_data, listener, own_ports, peers, preflight, questions, recovery, restores, rt, snapshots,
+    view_tasks,
 };
 use crate::admin::Step;
 use crate::auth::Policy;
 use crate::auth::sasl::NonceKey;
-use crate::config::{Config, QuorumConfig};
+use crate::config::{ClientAddress, Config, Ensemble, QuorumConfig};
 use crate::database::Database;
 use crate::kerberos::Kerberos;
 use crate::replica::{CommitSettings, Deltas, MemberSettings, Replica, Uplink, View, ViewSettings};
 use crate::tls::Acceptor;
 use crate::tree::{self, Digests, ExtendedTypes};
 use crate::zab::notification::put_hello;
-use crate::zab::quorum::with_version;
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
@@ -59,18 +62,23 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     let signals = Signals::listen();
     let clock = Clock::start();
     let member = config.is_distributed().then(|| ensemble::settings(config));
-    let member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
+    let mut member = member.transpose().unwrap_or_else(|error| exit(EXIT_USAGE, error));
     let kerberos = kerberos::load(config);
     let Host { roles, descriptors, engine } = Host::of(config);
     let start_up = Arc::new(StartUp::default());
     let http = Http::start(config, start_up.clone(), clock);
     let opened = Opened::new(config, member.as_ref(), &start_up);
     let tree_settings = configured_tree(config);
-    let (commit_thread, recovered, loading) =
-        CommitThread::recover(opened.dir.clone(), tree_settings, member.as_ref(), start_up);
+    let (commit_thread, mut recovered, loading) =
+        CommitThread::recover(opened.dir.clone(), tree_settings, member.is_some(), start_up);
+    if let Some(member) = &mut member {
+        ensemble::resume(member, &mut recovered, proposed(config));
+    }
     let admission = Admission::new(config.max_cnxns, config.max_client_cnxns, descriptors);
     let shared = Arc::new(Shared::new(admission, roles.views.len() + 1));
-    let about = Arc::new(About::new(config, &opened.dir, [opened.port, opened.secure_port], opened.acceptor));
+    let numbers = [opened.port, opened.secure_port];
+    let about =
+        Arc::new(About::new(config, &opened.dir, numbers, opened.ports.moves.clone(), opened.acceptor));
 
     signals.serving();
     let (notify, policy, is_member) =
@@ -78,7 +86,8 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     let ways = Ways { notify: &notify, dir: &opened.dir, tree_settings, is_member };
     let (mut server, placed, from_http) = ways.of_http(about.clone(), shared.clone(), policy.clone());
     let begin = |(member, peers)| {
-        ensemble_io(member, peers, config, &opened.dir, tree_settings, &notify, kerberos.clone())
+        let own = (peers, opened.ports.moves.clone());
+        ensemble_io(member, own, config, &opened.dir, tree_settings, &notify, kerberos.clone())
     };
     let (ensemble_io, waiter) = member.as_ref().zip(opened.peers).map(begin).unzip();
     let parts = ViewParts {
@@ -170,13 +179,20 @@ impl Host {
 struct Opened {
     dir: DataDir,
     lock: files::Lock,
-    peers: Option<peers::Bound>,
-    /// The listening sockets for clients.
-    ports: Vec<(TcpListener, tls::Port)>,
+    peers: Option<own_ports::Bound>,
+    ports: Ports,
     /// The port for plain clients, and that for clients with TLS.
     port: Option<u16>,
     secure_port: Option<u16>,
     acceptor: Option<Arc<Acceptor>>,
+}
+
+/// The listening sockets for clients.
+struct Ports {
+    /// The port for plain clients first, if there is one or may be one later.
+    sockets: Vec<(Option<TcpListener>, tls::Port)>,
+    /// That port, where a reconfiguration may move it.
+    moves: Option<Arc<ClientPort>>,
 }
 
 impl Opened {
@@ -194,18 +210,25 @@ impl Opened {
         }
         let peers = member.map(|member| ensemble::bind(member, &config.quorum));
         let acceptor = acceptor(config);
-        let (mut ports, mut numbers) = (Vec::new(), [None; 2]);
+        let (mut sockets, mut numbers, mut moves) = (Vec::new(), [None; 2], None);
         for (is_secure, number) in numbers.iter_mut().enumerate() {
-            let Some(socket) = listen(config, is_secure == 1) else { continue };
-            *number = socket.local_addr().ok().map(|address| address.port());
+            let socket = listen(config, is_secure == 1);
+            if member.is_some() && config.reconfig_enabled && is_secure == 0 {
+                moves = Some(moving_port(config, socket.as_ref()));
+            } else if socket.is_none() {
+                continue;
+            }
+            *number =
+                socket.as_ref().and_then(|socket| socket.local_addr().ok()).map(|address| address.port());
             let port = match &acceptor {
                 Some(acceptor) if is_secure == 1 => tls::Port::Tls(acceptor.clone()),
                 Some(acceptor) if config.client_port_unification => tls::Port::Either(acceptor.clone()),
                 _ => tls::Port::Plain,
             };
-            ports.push((socket, port));
+            sockets.push((socket, port));
         }
         let [port, secure_port] = numbers;
+        let ports = Ports { sockets, moves };
         Self { dir, lock, peers, ports, port, secure_port, acceptor }
     }
 }
@@ -213,7 +236,7 @@ impl Opened {
 /// The links to the other servers, and the waiter of the commit thread.
 fn ensemble_io(
     member: &MemberSettings,
-    peers: peers::Bound,
+    (peers, client_port): (own_ports::Bound, Option<Arc<ClientPort>>),
     config: &Config,
     dir: &DataDir,
     tree_settings: tree::Settings,
@@ -230,21 +253,15 @@ fn ensemble_io(
         Gates::new(sasl, hello, hosts, keys, kerberos)
     });
     let (keep_alive, guards) = (quorum.tcp_keep_alive, peers::Guards { tls: peer_tls(quorum), gates });
-    let oracle = member.membership.quorum.oracle().and(quorum.oracle_path.as_ref());
+    let oracle = member.membership.configs.oracle().and(quorum.oracle_path.as_ref());
     let oracle = oracle.map(|path| Oracle::watch(path.into(), notify.clone())).transpose();
     let oracle =
         oracle.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("no thread for the oracle: {error}")));
-    let io = EnsembleIo::new(
-        peers,
-        &member.ensemble,
-        keep_alive,
-        guards,
-        dir.clone(),
-        tree_settings,
-        notify.clone(),
-    );
+    let io = EnsembleIo::new(peers, member, keep_alive, guards, dir.clone(), tree_settings, notify.clone());
     let (io, waiter) = io.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")));
-    (io.with_oracle(oracle).with_observers(quorum.observer_master_port), waiter)
+    let files = DynamicFiles::of(config).map(|files| DynamicWriter::new(files, quorum.ensemble.version));
+    let io = io.with_oracle(oracle).with_observers(quorum.observer_master_port);
+    (io.with_files(files).with_client_port(client_port), waiter)
 }
 
 /// What the ways from HTTP to the shards are made from.
@@ -385,6 +402,15 @@ fn snapshot_limits(config: &Config) -> snapshots::Limits {
     }
 }
 
+/// What the files say of a reconfiguration that was proposed; one that cannot be read is said and left out.
+fn proposed(config: &Config) -> Option<Ensemble> {
+    let files = DynamicFiles::of(config)?;
+    files.pending().unwrap_or_else(|error| {
+        log::warn!(target: "zab", "a proposed configuration is left out: error={}", Text(&error));
+        None
+    })
+}
+
 /// The replica with the recovered data, and the writer that continues the log.
 fn state_machines(
     config: &Config,
@@ -460,7 +486,7 @@ fn spawn_stand_in(commit_shard: Arc<CommitShard>) -> JoinHandle<()> {
 fn spawn_views(
     backend: rt::Backend,
     mains: Vec<ViewMain>,
-    ports: Vec<(TcpListener, tls::Port)>,
+    ports: Ports,
     targets: Vec<listener::Target>,
     clock: Clock,
     shared: &Arc<Shared>,
@@ -471,10 +497,11 @@ fn spawn_views(
     for (number, ViewMain { cpu, view, channels, snapshots, inbox }) in mains.into_iter().enumerate() {
         let (listeners, shared, commit_shard) = (listeners.take(), shared.clone(), commit_shard.clone());
         let main = move || async move {
-            if let Some((ports, targets)) = listeners {
+            if let Some((Ports { sockets, mut moves }, targets)) = listeners {
                 let targets = Rc::new(RefCell::new(targets));
-                for (socket, port) in ports {
-                    rt::spawn_local(listener::run(socket, port, targets.clone(), shared.clone()));
+                for (socket, port) in sockets {
+                    let source = listener::Source::new(socket, moves.take());
+                    rt::spawn_local(listener::run(source, port, targets.clone(), shared.clone()));
                 }
             }
             view_tasks::run(view, channels, clock, shared, commit_shard, snapshots, inbox).await;
@@ -540,12 +567,12 @@ fn listen(config: &Config, is_secure: bool) -> Option<TcpListener> {
         false => (config.client_port?, &config.client_port_address, "clientPort"),
         true => (config.secure_client_port?, &config.secure_client_port_address, "secureClientPort"),
     };
-    let ip = name.as_deref().map(|name| match listener::resolve(name) {
+    let ip = name.as_deref().map(|name| match binding::resolve(name) {
         Ok(Some(ip)) => ip,
         Ok(None) => exit(EXIT_PORT, format_args!("{key}Address={name} resolves to no address")),
         Err(error) => exit(EXIT_PORT, format_args!("{key}Address={name}: {error}")),
     });
-    let bound = listener::bind(ip, port, config.client_port_listen_backlog, config.client_tcp_keep_alive);
+    let bound = binding::bind(ip, port, config.client_port_listen_backlog, config.client_tcp_keep_alive);
     Some(bound.unwrap_or_else(|error| {
         let at = ip.map_or_else(|| "every address".to_owned(), |ip| ip.to_string());
         let flag = match error.kind() {
@@ -555,6 +582,18 @@ fn listen(config: &Config, is_secure: bool) -> Option<TcpListener> {
         };
         exit(EXIT_PORT, format_args!("{key}={port} on {at}: {error}{flag}"))
     }))
+}
+
+/// The port for plain clients, which follows this server's own line.
+fn moving_port(config: &Config, socket: Option<&TcpListener>) -> Arc<ClientPort> {
+    let host = config.client_port_address.clone();
+    let at = config.client_port.map(|port| ClientAddress { host, port });
+    let options = client_port::Options {
+        backlog: config.client_port_listen_backlog,
+        keep_alive: config.client_tcp_keep_alive,
+    };
+    let port = ClientPort::new(at, socket, options);
+    Arc::new(port.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("clientPort: {error}"))))
 }
 
 /// Ends the process when any of its threads panics: the remaining threads would serve some clients only.
@@ -609,12 +648,12 @@ impl CommitThread {
     fn recover(
         dir: files::DataDir,
         tree_settings: tree::Settings,
-        member: Option<&MemberSettings>,
+        is_member: bool,
         start_up: Arc<StartUp>,
     ) -> (Self, recovery::Recovered, recovery::Loading) {
         let (main, job) = channel::<Box<dyn FnOnce() + Send>>();
         let (sender, recovered) = channel();
-        let (is_member, told) = (member.is_some(), start_up.clone());
+        let told = start_up.clone();
         let work = move || {
             let recover = || recovery::recover(&dir, tree_settings, &told);
             let recovered = match recover() {
@@ -631,12 +670,8 @@ impl CommitThread {
         };
         let spawned = std::thread::Builder::new().name("zkfast-commit".to_owned()).spawn(work);
         let thread = spawned.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("thread commit: {error}")));
-        let (mut recovered, loading) =
+        let (recovered, loading) =
             recovered.recv().unwrap_or_else(|_| exit(EXIT_BUG, "the data was not read"));
-        if let Some(MemberSettings { membership, .. }) = member {
-            let version = membership.config_version.max(recovered.epochs.config_version);
-            recovered.restored.set_config(&with_version(&membership.config_text, version), version);
-        }
         start_up.begin(Step::Joining);
         (Self { main, thread }, recovered, loading)
     }

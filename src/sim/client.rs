@@ -36,6 +36,8 @@ pub(crate) struct Client {
     pub(super) socket: Option<Socket>,
     pub phase: Phase,
     pub(super) began_us: u64,
+    /// The newest committed txn when it connected last.
+    pub(super) committed: Zxid,
     pub(super) heard_us: u64,
     pub(super) sent_us: u64,
     pub(super) wire: Session,
@@ -79,6 +81,7 @@ impl Client {
             socket: None,
             phase: Phase::Away,
             began_us: 0,
+            committed: Zxid::ZERO,
             heard_us: 0,
             sent_us: 0,
             wire: Session::default(),

@@ -3,6 +3,7 @@
 //! A client keeps its session over reconnects to any server, pipelines, and holds every answer against the model: a
 //! reply says a zxid, and what it shows must be the tree as it is after that txn.
 
+use super::Random;
 use super::client::{Asked, Phase, Watch};
 use super::cluster::Cluster;
 use super::event::{Arrival, Event, Socket, Who};
@@ -12,6 +13,7 @@ use crate::proto::{
     Acl, ConnectRequest, ConnectResponse, ErrorCode, OpCode, PASSWORD_BYTES, SessionId, XID_PING,
     XID_SET_WATCHES, Zxid,
 };
+use crate::txn;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
@@ -74,6 +76,7 @@ impl Cluster {
         of.socket = Some(socket);
         of.phase = Phase::Connecting;
         of.began_us = self.net.now_us;
+        of.committed = self.oracle.last();
         (of.at, of.is_read_only, of.is_tentative) = (server, false, false);
         of.wire = Session::default();
         // The server's answers to these are lost.
@@ -159,6 +162,7 @@ impl Cluster {
         &ConnectResponse { session_id, password, timeout_ms, read_only, .. }: &ConnectResponse,
     ) {
         let of = &mut self.clients[client];
+        let committed = of.committed;
         of.phase = Phase::Connected;
         of.is_read_only = read_only == Some(true);
         if of.is_read_only && !of.is_reader {
@@ -171,10 +175,11 @@ impl Cluster {
         let former = of.session.map(|(id, ..)| id);
         if timeout_ms == 0 {
             self.trace(|_| format!("client {client}: session {former:x?} is gone"));
-            // A read-only server does not know of all sessions.
+            // A read-only server does not know of all sessions, and one that was local when its client came here may have
+            // become global since.
             if let Some(former) = former
                 && read_only != Some(true)
-                && self.oracle.model.is_alive(former)
+                && self.oracle.model.began(former).is_some_and(|began| began <= committed)
             {
                 self.oracle.violate(format!("client {client} is told that its session {former:#x} is gone"));
             }
@@ -292,12 +297,43 @@ impl Cluster {
                 self.ask(client, Request::CloseSession);
                 return;
             }
+            _ if self.settings.reconfigures && !is_reader && random.one_in(2) => self.some_reconfiguration(),
             _ => Request::Ping,
         };
         self.clients[client].wants_global |= wants_ephemeral(&request);
         match request {
             Request::Ping => self.put(client, XID_PING, Request::Ping),
             request => self.ask(client, request),
+        }
+    }
+
+    /// Other servers: some that join, leave or change their role, or all of them anew.
+    fn some_reconfiguration(&mut self) -> Request {
+        let (random, config) = (&mut self.net.random, self.oracle.config());
+        let count = self.servers.len() as u64;
+        let role = |random: &mut Random| if random.one_in(4) { "observer" } else { "participant" };
+        let line = |sid: u64, role: &str| format!("server.{sid}=zk{sid}:2888:3888:{role};2181");
+        let (mut joining, mut leaving, mut members) = (None, None, None);
+        match random.below(4) {
+            0 => joining = Some(line(1 + random.below(count), role(random))),
+            1 => leaving = Some((1 + random.below(count)).to_string()),
+            2 => {
+                joining = Some(line(1 + random.below(count), role(random)));
+                leaving = Some((1 + random.below(count)).to_string());
+            }
+            _ => {
+                let some = (1..=count).filter(|_| random.one_in(2)).collect::<Vec<_>>();
+                let lines = some.into_iter().map(|sid| line(sid, role(random)));
+                members = Some(lines.collect::<Vec<_>>().join("\n"));
+            }
+        }
+        let config_id = if random.one_in(3) { config.version() } else { -1 };
+        let bytes = |text: Option<String>| text.map(String::into_bytes);
+        Request::Reconfig {
+            joining: bytes(joining),
+            leaving: bytes(leaving),
+            new_members: bytes(members),
+            config_id,
         }
     }
 
@@ -414,6 +450,7 @@ impl Cluster {
                 | Request::Create { .. }
                 | Request::Delete { .. }
                 | Request::Multi { .. }
+                | Request::Reconfig { .. }
                 | Request::CloseSession
         );
         if is_write {
@@ -499,7 +536,7 @@ impl Cluster {
                 .oracle
                 .violate(format!("client {client}: {request:?} is said to be {zxid}, which is none"));
         };
-        let header = committed.header;
+        let (header, text) = (committed.header, txn::configuration(&committed.txn).map(<[u8]>::to_vec));
         // A follower of a leader that does as ZooKeeper's numbers its clients' requests itself.
         let is_own = (self.settings.as_java || self.settings.observer_masters) && header.cxid < 0;
         if header.session_id != session_id || header.cxid != xid && !is_own {
@@ -522,6 +559,12 @@ impl Cluster {
             if path.starts_with(b"/q/n") {
                 self.clients[client].mine.insert(path.clone());
             }
+        }
+        if let (Body::Data { data, stat }, Request::Reconfig { .. }) = (&reply.body, request) {
+            if *data != text || stat.mzxid != zxid {
+                self.oracle.violate(format!("client {client}: {reply:?}, the configuration is {text:?}"));
+            }
+            self.counts.reconfigurations += 1;
         }
         if let (Body::Stat(stat), Request::SetData { path, data, .. }) = (&reply.body, request) {
             self.clients[client].versions.insert(path.clone(), stat.version);

@@ -10,10 +10,17 @@ use super::outcome::{Counts, Outcome, Trace};
 use super::server::Server;
 use super::settings::Settings;
 use super::stop::{Step, Stop};
-use crate::config::{Ensemble, PeerAddress, Role};
+use crate::config::{ClientAddress, Ensemble, PeerAddress, Role};
 use crate::proto::Zxid;
 use crate::replica::Standing;
 use std::collections::BTreeMap;
+
+/// The line of a server.
+pub(super) fn line(sid: i64, role: Role) -> crate::config::Server {
+    let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
+    let client = ClientAddress { host: None, port: 2181 };
+    crate::config::Server { sid, addresses: vec![address], role, client: Some(client) }
+}
 
 /// See the module's page.
 #[derive(Debug)]
@@ -47,15 +54,16 @@ impl Cluster {
     /// An ensemble that is about to start.
     pub fn new(seed: u64, settings: Settings) -> Self {
         let mut random = Random(seed);
-        let count = settings.voters + settings.observers;
+        let count = settings.voters + settings.observers + settings.spares;
         let mut ensemble = Ensemble::default();
         let mut servers = Vec::new();
         for index in 0..count {
-            let (sid, is_observer) = (index as i64 + 1, index >= settings.voters);
-            let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
-            let role = if is_observer { Role::Observer } else { Role::Participant };
-            let server = crate::config::Server { sid, addresses: vec![address], role, client: None };
-            ensemble.servers.insert(sid, server);
+            let is_spare = index >= settings.voters + settings.observers;
+            let (sid, is_observer) = (index as i64 + 1, index >= settings.voters && !is_spare);
+            if !is_spare {
+                let role = if is_observer { Role::Observer } else { Role::Participant };
+                ensemble.servers.insert(sid, line(sid, role));
+            }
             let mut server = Server::new(random.draw(), is_observer);
             if settings.fault_every_us > 0 {
                 server.drift_ppm = random.below(20_000) as i64 - 10_000;
@@ -74,7 +82,7 @@ impl Cluster {
         if settings.fault_every_us > 0 {
             net.at(settings.fault_every_us, Event::Fault);
         }
-        let mut oracle = Oracle::default();
+        let mut oracle = Oracle::new(&ensemble);
         oracle.model.has_local_sessions = settings.local_sessions;
         Self {
             ensemble,
@@ -169,6 +177,7 @@ impl Cluster {
             logs_found: self.counts.logs_found,
             read_only: self.counts.read_only,
             upgrades: self.counts.upgrades,
+            reconfigurations: self.counts.reconfigurations,
         }
     }
 }

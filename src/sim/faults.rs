@@ -49,7 +49,12 @@ impl Cluster {
             let for_us = 2_500_000 + random.below(3_000_000);
             return self.cut_from_all(server, for_us);
         }
-        let kinds = if self.settings.disk_faults { 17 } else { 13 };
+        let kinds = match (self.settings.disk_faults, self.settings.reconfigures) {
+            (false, _) => 13,
+            // One or two voters do not go on without what one of them had.
+            (true, true) => 16,
+            (true, false) => 17,
+        };
         match random.below(kinds) {
             0 => {
                 self.stop(server, how);

@@ -6,7 +6,7 @@ use super::mutation::Mutation;
 use super::outcome::Outcome;
 use super::settings::Settings;
 use super::stop::Stop;
-use crate::proto::Zxid;
+use crate::proto::{ServerId, Zxid};
 use std::collections::BTreeMap;
 
 /// A whole history: faults, and the end of them.
@@ -14,6 +14,9 @@ pub fn history(seed: u64, mutation: Option<Mutation>, tell: Option<fn(&str)>) ->
     let mut settings = Settings::of(seed);
     if matches!(mutation, Some(Mutation::InSessions(_))) {
         (settings.local_sessions, settings.upgrades_sessions, settings.read_only_mode) = (true, true, true);
+    }
+    if matches!(mutation, Some(Mutation::InConfigurations(_) | Mutation::ForgetNext)) {
+        settings.reconfigures = true;
     }
     let mut cluster = Cluster::new(seed, settings);
     cluster.mutation = mutation;
@@ -130,6 +133,17 @@ impl Cluster {
                 self.oracle.violate(format!("server {} ends at {zxid}, committed is {last}", server + 1));
             }
         }
+        let version = self.oracle.config().version();
+        for server in 0..self.servers.len() {
+            let Some(process) = &self.servers[server].process else { continue };
+            let ours = process.replica().configs().map_or(0, |configs| configs.active().version());
+            if ours != version && self.settings.reconfigures && version != 0 {
+                self.oracle.violate(format!(
+                    "server {} ends with configuration {ours:x}, committed is {version:x}",
+                    server + 1
+                ));
+            }
+        }
         let expected = self.oracle.last_digest();
         for server in 0..self.servers.len() {
             let Some(process) = &self.servers[server].process else { continue };
@@ -150,7 +164,15 @@ impl Cluster {
     /// initLimit and syncLimit, a second try may be needed: it goes on with what the first has stored.
     fn join_under_load(&mut self) {
         let leader = self.leader();
-        let others: Vec<usize> = (0..self.servers.len()).filter(|server| Some(*server) != leader).collect();
+        // The others are a quorum without it, also of a configuration that is proposed.
+        let configs = leader.and_then(|leader| self.servers[leader].process.as_ref()?.replica().configs());
+        let is_spared = |server: &usize| {
+            let rest = (0..self.servers.len()).filter(|other| other != server);
+            let rest = rest.map(|other| ServerId(other as i64 + 1));
+            configs.is_some_and(|configs| configs.decides(rest))
+        };
+        let others = (0..self.servers.len()).filter(|server| Some(*server) != leader);
+        let others: Vec<usize> = others.filter(is_spared).collect();
         if others.is_empty() || !self.settings.joins {
             return;
         }
@@ -170,7 +192,9 @@ impl Cluster {
         }
         self.joins += 1;
         let tries = self.counts.failed_syncs - failed;
-        let tries_max = if self.settings.as_java { 1 } else { 0 };
+        let mut tries_max = if self.settings.as_java { 1 } else { 0 };
+        // It may be in another role than the one that it begins with, or a reconfiguration may change that meanwhile.
+        tries_max += if self.settings.reconfigures { 2 } else { 0 };
         // Observers that are ahead of their follower come again, and count among these.
         if self.settings.observer_masters {
             return;

@@ -114,6 +114,11 @@ impl Model {
         self.sessions.contains_key(&session_id)
     }
 
+    /// Which txn began a session that is alive.
+    pub fn began(&self, session_id: SessionId) -> Option<Zxid> {
+        self.sessions.get(&session_id).copied()
+    }
+
     /// Whether a txn is about the session's beginning or end.
     pub fn knows(&self, session_id: SessionId) -> bool {
         self.is_alive(session_id) || self.ended.contains_key(&session_id)
@@ -222,6 +227,8 @@ impl Model {
         match txn {
             Txn::Create(create) => self.create(header, create),
             Txn::Delete { path } => self.delete(path, zxid),
+            // The configuration's znode is not among those that are modelled.
+            Txn::SetData { .. } if header.op == OpCode::RECONFIG => Ok(()),
             Txn::SetData { path, data, version } => self.set_data(header, path, *data, *version),
             Txn::SetAcl { path, .. } => {
                 let mut node = self.newest_of(path)?;

@@ -4,6 +4,7 @@ use super::Random;
 use crate::driver::Bug;
 use crate::proto::OpCode;
 use crate::replica::{Deltas, Entry, Now, SessionsBug, TxnKind, Uplink, View, ViewRequest};
+use crate::zab::configuration::ConfigurationsBug;
 
 /// A deliberate bug, to see that it is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub enum Mutation {
     InDriver(Bug),
     /// One of local sessions or of read-only mode.
     InSessions(SessionsBug),
+    /// One of reconfigurations.
+    InConfigurations(ConfigurationsBug),
+    /// A configuration that is proposed is not saved.
+    ForgetNext,
 }
 
 /// A view answers sync by itself. See [`Mutation::SyncAtOnce`].

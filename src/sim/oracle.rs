@@ -6,11 +6,14 @@
 //! | equal digests after equal zxids | [`Oracle::digest`] |
 //! | no committed txn is taken back by a marker or lost by a start | [`Oracle::taken_back`], [`Oracle::started`] |
 //! | one leader an epoch | [`Oracle::leads`] |
+//! | a reconfiguration is on quorums of both configurations, and what comes after it on one of the new | [`Oracle::committed`] |
 //! | a request counts once, and in the order of its session; ephemerals have an owner | [`Model`] |
 
 use super::model::Model;
-use crate::proto::Zxid;
-use crate::txn::TxnHeader;
+use crate::config::Ensemble;
+use crate::proto::{ServerId, Zxid};
+use crate::txn::{self, TxnHeader};
+use crate::zab::configuration::Configuration;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -62,8 +65,10 @@ pub(crate) struct Committed {
 }
 
 /// See the module's page.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Oracle {
+    /// Committed configurations, each with the zxid from which on it counts.
+    pub configs: Vec<(Zxid, Configuration)>,
     pub model: Model,
     pub committed: BTreeMap<Zxid, Committed>,
     leaders: BTreeMap<u32, (usize, u64)>,
@@ -74,6 +79,39 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
+    /// That of servers that start with this ensemble.
+    pub fn new(ensemble: &Ensemble) -> Self {
+        let first = Configuration::new(ensemble.clone()).expect("an ensemble");
+        Self {
+            configs: vec![(Zxid::ZERO, first)],
+            model: Model::default(),
+            committed: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            newest_seen: Zxid::ZERO,
+            violation: None,
+        }
+    }
+
+    /// The newest committed configuration.
+    pub fn config(&self) -> &Configuration {
+        &self.configs.last().expect("there is a first one").1
+    }
+
+    /// Whether these servers decide on a txn: by the configuration that counts there, and by the one that it makes.
+    fn decides(&self, zxid: Zxid, txn: &[u8], servers: impl Iterator<Item = usize> + Clone) -> bool {
+        let sids = servers.map(|server| ServerId(server as i64 + 1));
+        let before = self.configs.iter().rev().find(|(since, _)| *since < zxid || *since == Zxid::ZERO);
+        let made = txn::configuration(txn).map(|text| Configuration::parse(text).expect("it was committed"));
+        before.is_some_and(|(_, config)| config.decides(sids.clone()))
+            && made.is_none_or(|config| config.decides(sids.clone()))
+    }
+
+    /// The servers that have this txn on their disks.
+    fn holders(shadows: &[Shadow], zxid: Zxid, txn: &Bytes) -> impl Iterator<Item = usize> + Clone {
+        let have = shadows.iter().enumerate().filter(move |(_, shadow)| shadow.has_durable(zxid, txn));
+        have.map(|(server, _)| server)
+    }
+
     pub fn violate(&mut self, what: String) {
         self.violation.get_or_insert(what);
     }
@@ -84,9 +122,8 @@ impl Oracle {
     }
 
     /// A server shows `zxid` to clients, and so everything before it; what of that it showed before is not looked at
-    /// again. The first `voters` servers vote.
-    pub fn committed(&mut self, server: usize, from: Zxid, zxid: Zxid, shadows: &[Shadow], voters: usize) {
-        let quorum = voters / 2 + 1;
+    /// again.
+    pub fn committed(&mut self, server: usize, from: Zxid, zxid: Zxid, shadows: &[Shadow]) {
         let own = &shadows[server];
         let behind = (Bound::Excluded(from), Bound::Included(zxid));
         if from >= zxid {
@@ -96,9 +133,9 @@ impl Oracle {
         let mut shown: BTreeMap<Zxid, Bytes> =
             own.records.range(behind).map(|(zxid, (txn, _))| (*zxid, txn.clone())).collect();
         if own.last() < zxid {
-            for (&zxid, (txn, _)) in shadows[..voters].iter().flat_map(|other| other.records.range(behind)) {
-                let have = shadows[..voters].iter().filter(|other| other.has_durable(zxid, txn)).count();
-                if zxid > own.last() && (have >= quorum || self.committed.contains_key(&zxid)) {
+            for (&zxid, (txn, _)) in shadows.iter().flat_map(|other| other.records.range(behind)) {
+                let is_durable = || self.decides(zxid, txn, Self::holders(shadows, zxid, txn));
+                if zxid > own.last() && (self.committed.contains_key(&zxid) || is_durable()) {
                     shown.entry(zxid).or_insert_with(|| txn.clone());
                 }
             }
@@ -118,15 +155,19 @@ impl Oracle {
                 return self
                     .violate(format!("server {} commits {zxid}, and {last} is committed", server + 1));
             }
-            let have = shadows[..voters].iter().filter(|other| other.has_durable(zxid, txn)).count();
-            if have < quorum {
+            if !self.decides(zxid, txn, Self::holders(shadows, zxid, txn)) {
+                let have: Vec<usize> = Self::holders(shadows, zxid, txn).map(|server| server + 1).collect();
+                let config = String::from_utf8_lossy(self.config().text()).into_owned();
                 return self.violate(format!(
-                    "server {} commits {zxid}, durable on {have} servers, {quorum} are a quorum",
+                    "server {} commits {zxid}, durable on servers {have:?}, which are no quorum: {config}",
                     server + 1
                 ));
             }
             match self.model.apply(txn) {
                 Ok(header) if header.zxid == zxid => {
+                    if let Some(text) = txn::configuration(txn) {
+                        self.configs.push((zxid, Configuration::parse(text).expect("it was checked")));
+                    }
                     self.committed.insert(zxid, Committed { header, txn: txn.clone(), digest: None });
                 }
                 Ok(header) => return self.violate(format!("txn {zxid} says that it is {}", header.zxid)),
@@ -163,15 +204,12 @@ impl Oracle {
     /// A server's log loses what is after `to`. Some of that may have been committed by others meanwhile: where leaders do as
     /// ZooKeeper's own, which have a follower truncate what is not committed at that moment, and where the tree of a leader
     /// that is gone reaches the disk late (this server acknowledges nothing before that). Then a quorum has it without
-    /// this server. `voters` is how many of the servers vote, from the first one on, in these cases.
-    pub fn taken_back(&mut self, server: usize, shadows: &[Shadow], to: Zxid, voters: Option<usize>) {
+    /// this server; `may_be_late` allows that.
+    pub fn taken_back(&mut self, server: usize, shadows: &[Shadow], to: Zxid, may_be_late: bool) {
         let behind = (Bound::Excluded(to), Bound::Unbounded);
         let others_do = |zxid: &Zxid, txn: &Bytes| {
-            let Some(voters) = voters else { return false };
-            let has =
-                |shadow: &Shadow| matches!(shadow.records.get(zxid), Some((theirs, true)) if theirs == txn);
-            let others = shadows[..voters].iter().enumerate().filter(|(other, _)| *other != server);
-            others.filter(|(_, shadow)| has(shadow)).count() > voters / 2
+            let others = Self::holders(shadows, *zxid, txn).filter(|other| *other != server);
+            may_be_late && self.decides(*zxid, txn, others)
         };
         let lost = shadows[server].records.range(behind).find(|(zxid, (txn, _))| {
             self.committed.get(zxid).is_some_and(|committed| committed.txn == txn) && !others_do(zxid, txn)

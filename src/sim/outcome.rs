@@ -37,6 +37,8 @@ pub struct Outcome {
     pub read_only: u64,
     /// Answers to sessions that began as local ones and are global.
     pub upgrades: u64,
+    /// Reconfigurations that clients were told of.
+    pub reconfigurations: u64,
 }
 
 impl Outcome {
@@ -55,6 +57,7 @@ impl Outcome {
         self.logs_found += other.logs_found;
         self.read_only += other.read_only;
         self.upgrades += other.upgrades;
+        self.reconfigurations += other.reconfigurations;
         for (sync, count) in &other.syncs {
             *self.syncs.entry(sync).or_default() += count;
         }
@@ -78,6 +81,8 @@ pub(crate) struct Counts {
     pub read_only: u64,
     /// The same.
     pub upgrades: u64,
+    /// The same.
+    pub reconfigurations: u64,
 }
 
 /// Notes everything that happens.

@@ -1,6 +1,6 @@
 //! Servers: how they start on what their disks hold, what happens to them, and how they end.
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, line};
 use super::disk::SimDisk;
 use super::env::Env;
 use super::event::{Event, Inside};
@@ -9,7 +9,9 @@ use super::process::{Process, TICK_US};
 use super::settings::tree_settings;
 use super::shell::{Shell, ViewSide};
 use super::stop::{RESTART_US, Stop};
+use super::world::saved;
 use crate::auth::Policy;
+use crate::config::Role;
 use crate::database::Database;
 use crate::driver::{self, Driver, SnapshotPlan};
 use crate::proto::{ServerId, Zxid};
@@ -18,7 +20,7 @@ use crate::storage::{self, Folder, Recovered, RecoveryError, Storage};
 use crate::wal::Position;
 use crate::zab::history::History;
 use crate::zab::leader::Membership;
-use crate::zab::quorum::{Quorum, config_text};
+use crate::zab::configuration::Configuration;
 use std::sync::Arc;
 
 impl Cluster {
@@ -146,7 +148,7 @@ impl Cluster {
         }
         let (zxid, repairing) = (restored.zxid, if epochs.repairing { ", to be repaired" } else { "" });
         self.oracle.started(server, &mut self.shadows[server], &self.images, zxid);
-        self.trace(|_| format!("server {} starts: zxid={zxid} epochs={epochs:?}{repairing}", server + 1));
+        self.trace(|_| format!("server {} starts: zxid={zxid} {}{repairing}", server + 1, saved(epochs)));
         let of = &mut self.servers[server];
         of.incarnation += 1;
         // Session ids begin with the wall's time of the start, as Java's do: set back over a start it repeats them.
@@ -188,19 +190,21 @@ impl Cluster {
         let Recovered { restored, encoder, epochs, replayed, .. } = recovered;
         let (settings, disk) = (self.settings, self.servers[server].disk.clone());
         let (zxid, digest, log) = (restored.zxid, restored.tree.digest(), encoder.position());
-        let policy = Arc::new(Policy::default());
+        let policy = Arc::new(Policy { skip_acl: settings.reconfigures, ..Policy::default() });
         let views = (0..settings.views).map(|number| ViewSide::new(view(number, &restored, policy.clone())));
         let views = views.collect();
         let seed = self.net.random.draw();
         let plan = (settings.snap_count > 0)
             .then(|| SnapshotPlan::new(settings.snap_count, None, zxid, replayed, seed));
         let shell = Shell::new(views, &disk, encoder, plan, (zxid, digest))?;
-        let member = self.member_settings(server, epochs.repairing);
+        let member = self.member_settings(server, &epochs, zxid);
         let commit = CommitSettings {
             server_id: Self::sid(server) as u8,
             container_never_used_ms: 300_000,
             local_sessions: settings.local_sessions,
             upgrades_sessions: settings.upgrades_sessions,
+            reconfig_enabled: settings.reconfigures,
+            standalone_enabled: false,
             bug: match self.mutation {
                 Some(Mutation::InSessions(bug)) => Some(bug),
                 _ => None,
@@ -220,22 +224,26 @@ impl Cluster {
         Ok(Process { driver, shell })
     }
 
-    fn member_settings(&self, server: usize, repairing: bool) -> MemberSettings {
-        let ensemble = self.ensemble.clone();
-        let mut quorum = Quorum::new(&ensemble).expect("an ensemble");
-        if self.mutation == Some(Mutation::DecideAlone) {
-            let mut alone = ensemble.clone();
-            alone.servers.retain(|sid, _| *sid == Self::sid(server));
-            quorum = Quorum::new(&alone).unwrap_or(quorum);
+    fn member_settings(&self, server: usize, epochs: &storage::Epochs, last: Zxid) -> MemberSettings {
+        let (sid, mut ensemble) = (Self::sid(server), self.ensemble.clone());
+        // One that is to join names itself.
+        ensemble.servers.entry(sid).or_insert_with(|| line(sid, Role::Participant));
+        if self.mutation == Some(Mutation::DecideAlone) && ensemble.servers[&sid].role == Role::Participant {
+            ensemble.servers.retain(|other, _| *other == sid);
         }
+        let file = Configuration::new(ensemble).expect("an ensemble");
+        let configs = driver::configurations(file, epochs, last, self.settings.reconfigures);
+        let is_observer = configs.active().role(ServerId(sid)) == Some(Role::Observer);
+        let configs = match self.mutation {
+            Some(Mutation::InConfigurations(bug)) => configs.with_bug(bug),
+            _ => configs,
+        };
         let tick_ms = i64::from(self.settings.tick_ms);
         MemberSettings {
             membership: Membership {
-                sid: ServerId(Self::sid(server)),
-                quorum: Arc::new(quorum),
-                config_text: config_text(&ensemble).into_bytes().into(),
-                config_version: 0,
-                versions_config: false,
+                sid: ServerId(sid),
+                configs,
+                reconfig_enabled: self.settings.reconfigures,
                 tick_ms,
                 init_ms: 10 * tick_ms,
                 sync_ms: 5 * tick_ms,
@@ -243,15 +251,14 @@ impl Cluster {
                 always_snap: false,
                 as_java: self.settings.as_java,
             },
-            ensemble,
-            is_observer: self.servers[server].is_observer,
+            is_observer,
             read_only_mode: self.settings.read_only_mode,
-            repairing,
+            repairing: epochs.repairing,
             duties: Duties {
                 observer_master_bytes: self.settings.observer_masters.then_some(4 << 10),
                 ..Duties::default()
             },
-            election_address: format!("zk{}:3888", Self::sid(server)),
+            election_address: format!("zk{sid}:3888"),
         }
     }
 

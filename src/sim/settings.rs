@@ -46,6 +46,10 @@ pub(crate) struct Settings {
     pub upgrades_sessions: bool,
     /// Servers without a leader serve clients that read.
     pub read_only_mode: bool,
+    /// Servers that no configuration names at first.
+    pub spares: usize,
+    /// Clients reconfigure the ensemble.
+    pub reconfigures: bool,
     /// Servers speak to each other as ZooKeeper's own do, and are as strict.
     pub as_java: bool,
 }
@@ -74,6 +78,8 @@ impl Settings {
             local_sessions: false,
             upgrades_sessions: false,
             read_only_mode: false,
+            spares: 0,
+            reconfigures: false,
             as_java: false,
         }
     }
@@ -82,6 +88,8 @@ impl Settings {
     pub fn of(seed: u64) -> Self {
         let mut random = Random(seed ^ 0x5EED);
         let mut of_sessions = Random(seed ^ 0x10CA1);
+        let mut of_servers = Random(seed ^ 0x5E12E5);
+        let reconfigures = of_servers.one_in(3);
         let voters = [3, 3, 3, 5, 5, 7][random.below(6) as usize];
         let slow_us = [500, 2_000, 2_000, 20_000][random.below(4) as usize];
         let settings = Self {
@@ -106,6 +114,8 @@ impl Settings {
             local_sessions: of_sessions.one_in(3),
             upgrades_sessions: !of_sessions.one_in(4),
             read_only_mode: of_sessions.one_in(3),
+            spares: if reconfigures { of_servers.below(3) as usize } else { 0 },
+            reconfigures,
         };
         match random.one_in(4) {
             true => Self { observers: 1 + random.below(5) as usize, observer_masters: true, ..settings },

@@ -3,6 +3,7 @@
 use super::{Mutation, Outcome, history};
 use crate::driver::Bug;
 use crate::replica::SessionsBug;
+use crate::zab::configuration::ConfigurationsBug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A failing seed says how to see it.
@@ -37,6 +38,7 @@ fn seeds() {
     assert!(*committed > 50 * SEEDS as usize && *events > 10 * SEEDS, "{total:?}");
     assert!(*epochs > SEEDS as usize && *expired > 0 && *repairs > 0, "{total:?}");
     assert!(total.read_only > SEEDS && total.upgrades > SEEDS, "{total:?}");
+    assert!(total.reconfigurations > SEEDS, "{total:?}");
     assert!(["DIFF", "TRUNC", "SNAP"].iter().all(|sync| syncs.contains_key(sync)), "{total:?}");
 }
 
@@ -144,6 +146,33 @@ fn reading_what_no_leader_has_confirmed() {
     caught(
         Mutation::InSessions(SessionsBug::UnconfirmedRead),
         &["is told", "without a leader, which no quorum has"],
+    );
+}
+
+/// A reconfiguration that a quorum of the former servers decides alone is caught.
+#[test]
+fn reconfiguring_by_the_old_quorum() {
+    caught(
+        Mutation::InConfigurations(ConfigurationsBug::OldQuorum),
+        &["which are no quorum", "lead epoch", "is committed", "goes back", "which no quorum has"],
+    );
+}
+
+/// So is a configuration that counts before it is committed.
+#[test]
+fn activating_a_configuration_early() {
+    caught(
+        Mutation::InConfigurations(ConfigurationsBug::ActiveEarly),
+        &["which are no quorum", "lead epoch", "is committed", "goes back", "which no quorum has"],
+    );
+}
+
+/// So is one that a server forgets over a restart while it is proposed.
+#[test]
+fn forgetting_a_proposed_configuration() {
+    caught(
+        Mutation::ForgetNext,
+        &["which are no quorum", "lead epoch", "is committed", "goes back", "which no quorum has", "ends with"],
     );
 }
 

@@ -12,6 +12,7 @@ use crate::admin::{FourLetterWord, Status};
 use crate::driver::{
     self, Arrival, Clock, Disk, Job, JobResult, LinkEvent, Network, Notice, Signs, Taken, Views,
 };
+use crate::config::Ensemble;
 use crate::proto::Zxid;
 use crate::replica::{
     Answered, ControlKind, Deltas, EntryKind, Event as MemberEvent, Now, Port, Replica, Serving, Uplink,
@@ -126,8 +127,7 @@ impl Shell {
             Some(marker) => {
                 let is_base = matches!(marker, Marker::Base { .. });
                 let may_be_late = is_base || env.settings.as_java;
-                let voters = may_be_late.then_some(env.settings.voters);
-                env.oracle.taken_back(env.server, env.shadows, marker.zxid(), voters);
+                env.oracle.taken_back(env.server, env.shadows, marker.zxid(), may_be_late);
                 env.shadows[env.server].marker = Some((marker.zxid(), is_base));
             }
             None => {
@@ -254,7 +254,7 @@ impl Shell {
             if self.is_serving
                 && let Some(&(zxid, _)) = self.tentative.last()
             {
-                env.oracle.committed(env.server, self.confirmed, zxid, env.shadows, env.settings.voters);
+                env.oracle.committed(env.server, self.confirmed, zxid, env.shadows);
                 for (zxid, digest) in std::mem::take(&mut self.tentative) {
                     env.oracle.digest(env.server, zxid, digest);
                 }
@@ -326,6 +326,16 @@ impl Views for World<'_, '_> {
 }
 
 impl Network for World<'_, '_> {
+    fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>) {
+        let versions = (active.version, next.map(|next| next.version));
+        self.env.trace(|server| format!("server {server} is configured: {versions:x?}"));
+    }
+
+    fn connect_at(&mut self, link: LinkId, sid: i64, (host, port): (String, u16)) {
+        assert_eq!((host, port), (format!("zk{sid}"), 3888), "server {sid} says that it is elsewhere");
+        self.connect(link, sid, Port::Election);
+    }
+
     fn connect(&mut self, link: LinkId, sid: i64, port: Port) {
         let Self { shell, env } = self;
         if env.step() {
@@ -469,16 +479,21 @@ impl Disk for World<'_, '_> {
         &self.env.disk
     }
 
-    fn save_epochs(&mut self, epochs: storage::Epochs) -> io::Result<()> {
+    fn save_epochs(&mut self, epochs: &storage::Epochs) -> io::Result<()> {
         let env = &mut *self.env;
         if !env.step() || env.stops_at(Step::SaveEpochs) {
             return Err(ended());
         }
-        env.trace(|server| format!("server {server} saves {epochs:?}"));
+        env.trace(|server| format!("server {server} saves {}", saved(epochs)));
         if env.mutation == Some(Mutation::ForgetEpochs) {
             return Ok(());
         }
-        epochs.write(&env.disk)?;
+        match env.mutation {
+            Some(Mutation::ForgetNext) => {
+                storage::Epochs { next_config: None, ..epochs.clone() }.write(&env.disk)?;
+            }
+            _ => epochs.write(&env.disk)?,
+        }
         if env.stops_at(Step::EpochsSaved) {
             return Err(ended());
         }
@@ -584,6 +599,15 @@ impl Shell {
             }
         }
     }
+}
+
+/// Epochs, and the texts of the configurations on lines of their own.
+pub(super) fn saved(epochs: &storage::Epochs) -> String {
+    let storage::Epochs { accepted, current, repairing, config, next_config, .. } = epochs;
+    let text = |of: &Option<Box<[u8]>>| {
+        String::from_utf8_lossy(of.as_deref().unwrap_or_default()).replace(":2888:3888:", ":").replace('\n', " ")
+    };
+    format!("accepted={accepted} current={current} repairing={repairing} active={} next={}", text(config), text(next_config))
 }
 
 fn stored(done: &JobResult) -> String {

@@ -1,4 +1,4 @@
-//! The file `epochs`: what was promised to leaders.
+//! The file `epochs`: what was promised to leaders, and the configurations by which that counts.
 
 use super::{EPOCHS_TMP, Folder, Storage, write_whole};
 use bytes::BufMut;
@@ -8,37 +8,47 @@ use std::io;
 pub const EPOCHS: &str = "epochs";
 
 const MAGIC: [u8; 8] = *b"ZKFASTEP";
-/// With a configuration's version; without one, version 1 is written, which older servers read as well.
-const VERSION: u32 = 2;
+/// With configurations; without one, version 1 is written, which older servers read as well.
+const VERSION: u32 = 3;
+/// With a configuration's version alone; it is read, and not written any more.
+const VERSION_OF_VERSION: u32 = 2;
 const REPAIRING: u32 = 1;
-const BYTES: usize = 36;
-/// Of version 1.
-const BYTES_1: usize = 28;
+/// Before the parts that not all versions have.
+const HEAD_BYTES: usize = 24;
+const CRC_BYTES: usize = 4;
 
-/// Promises that a server keeps over restarts. Source: `QuorumPeer`, files `acceptedEpoch` and `currentEpoch`.
+/// Promises that a server keeps over restarts. Source: `QuorumPeer`, files `acceptedEpoch`, `currentEpoch` and
+/// `zoo.cfg.dynamic`.
 ///
 /// In the file, integers big-endian:
 ///
 /// | offset | bytes | field      |                                                          |
 /// |-------:|------:|------------|----------------------------------------------------------|
 /// |      0 |     8 | magic      | `ZKFASTEP`                                               |
-/// |      8 |     4 | version    | 2; 1 where `config_version` is 0, and left out           |
+/// |      8 |     4 | version    | 3; 1 where there is no `config`, and both are left out   |
 /// |     12 |     4 | `accepted` |                                                          |
 /// |     16 |     4 | `current`  | at most `accepted`                                       |
 /// |     20 |     4 | flags      | 1: `repairing`                                           |
-/// |     24 |     8 | `config_version` | only in version 2                                  |
-/// |     32 |     4 | `crc32`    | of all before, last in every version                     |
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// |     24 |     4 | length     | of `config`                                              |
+/// |     28 |     n | `config`   | text                                                     |
+/// | 28 + n |     4 | length     | of `next_config`; 0 for none                             |
+/// | 32 + n |     m | `next_config` | text                                                  |
+/// | 32 + n + m | 4 | `crc32`    | of all before, last in every version                     |
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Epochs {
     /// The newest epoch that a leader was promised (NEWEPOCH acknowledged): no older leader is followed.
     pub accepted: u32,
     /// The newest epoch whose leader's history was taken over (NEWLEADER acknowledged).
     pub current: u32,
-    /// The version that a leader has given to the ensemble's configuration; 0 for none.
-    pub config_version: i64,
     /// The data was damaged and moved aside, or is not complete again yet: the server does not vote, also after
     /// another restart, until a leader's state is installed.
     pub repairing: bool,
+    /// The ensemble's active configuration, once a leader has given it a version.
+    pub config: Option<Box<[u8]>>,
+    /// The configuration that a reconfiguration in the log proposes.
+    pub next_config: Option<Box<[u8]>>,
+    /// The version of the active configuration as older versions of zkfast wrote it, without its text; 0 for none.
+    pub former_config_version: i64,
 }
 
 /// Why the epochs are not known.
@@ -74,20 +84,24 @@ impl Epochs {
     ///
     /// # Panics
     /// Where `current` is above `accepted`.
-    pub fn write<S: Storage>(self, storage: &S) -> io::Result<()> {
+    pub fn write<S: Storage>(&self, storage: &S) -> io::Result<()> {
         assert!(self.current <= self.accepted, "current {} above accepted {}", self.current, self.accepted);
         write_whole(storage, Folder::Snap, EPOCHS_TMP, EPOCHS, &self.encode())
     }
 
-    fn encode(self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(BYTES);
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
         out.put_slice(&MAGIC);
-        out.put_u32(if self.config_version == 0 { 1 } else { VERSION });
+        out.put_u32(if self.config.is_some() { VERSION } else { 1 });
         out.put_u32(self.accepted);
         out.put_u32(self.current);
         out.put_u32(if self.repairing { REPAIRING } else { 0 });
-        if self.config_version != 0 {
-            out.put_i64(self.config_version);
+        assert!(self.config.is_some() || self.next_config.is_none(), "a configuration is next, and none active");
+        if let Some(config) = &self.config {
+            for text in [config, self.next_config.as_ref().unwrap_or(&Box::default())] {
+                out.put_u32(text.len() as u32);
+                out.put_slice(text);
+            }
         }
         let crc = crc32fast::hash(&out);
         out.put_u32(crc);
@@ -100,48 +114,99 @@ impl Epochs {
             return Err(EpochsError::Damaged("it does not begin as one"));
         }
         // Every version ends with this, so that another version is not taken for damage.
-        if word(bytes.len() - 4) != crc32fast::hash(&bytes[..bytes.len() - 4]) {
+        if word(bytes.len() - CRC_BYTES) != crc32fast::hash(&bytes[..bytes.len() - CRC_BYTES]) {
             return Err(EpochsError::Damaged("its checksum is wrong"));
         }
-        let config_version = match (word(8), bytes.len()) {
-            (1, BYTES_1) => 0,
-            (VERSION, BYTES) => (i64::from(word(24)) << 32) | i64::from(word(28)),
-            (1 | VERSION, _) => return Err(EpochsError::Damaged("its length is another one")),
-            (version, _) => return Err(EpochsError::Version(version)),
+        let version = word(8);
+        if !(1..=VERSION).contains(&version) {
+            return Err(EpochsError::Version(version));
+        }
+        let length = EpochsError::Damaged("its length is another one");
+        let Some(mut rest) = bytes[..bytes.len() - CRC_BYTES].get(HEAD_BYTES..) else { return Err(length) };
+        let mut epochs = Self {
+            accepted: word(12),
+            current: word(16),
+            repairing: word(20) & REPAIRING != 0,
+            ..Self::default()
         };
-        let (accepted, current, repairing) = (word(12), word(16), word(20) & REPAIRING != 0);
-        if current > accepted {
+        if version == VERSION_OF_VERSION
+            && let Some((number, end)) = rest.split_first_chunk()
+        {
+            epochs.former_config_version = i64::from_be_bytes(*number);
+            rest = end;
+        }
+        if version == VERSION {
+            let (Some(config), Some(next)) = (take_text(&mut rest), take_text(&mut rest)) else {
+                return Err(length);
+            };
+            epochs.config = Some(config.into());
+            epochs.next_config = Some(next).filter(|text| !text.is_empty()).map(Into::into);
+        }
+        if !rest.is_empty() || version == VERSION_OF_VERSION && epochs.former_config_version == 0 {
+            return Err(length);
+        }
+        if epochs.current > epochs.accepted {
             return Err(EpochsError::Damaged("its fields do not fit together"));
         }
-        Ok(Self { accepted, current, config_version, repairing })
+        Ok(epochs)
     }
+}
+
+/// Takes a text and its length off the front; `None` where they end early.
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, after) = rest.split_first_chunk()?;
+    let (text, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    *rest = after;
+    Some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Every changed bit and every other length is noticed.
+    /// Every changed bit and every other length is noticed, in each form.
     #[test]
     fn damage() {
-        for (config_version, length) in [(0, BYTES_1), (7 << 32, BYTES)] {
-            let epochs = Epochs { accepted: 7, current: 5, config_version, repairing: true };
+        let text = |text: &str| Some(text.as_bytes().into());
+        for (config, next_config) in [(None, None), (text("server.1=a"), None), (text("a"), text("server.2=b"))] {
+            let epochs = Epochs { accepted: 7, current: 5, repairing: true, config, next_config, ..Epochs::default() };
             let mut bytes = epochs.encode();
-            assert_eq!(bytes.len(), length);
             assert_eq!(Epochs::decode(&bytes).expect("whole"), epochs);
-            for bit in 0..length * 8 {
+            for bit in 0..bytes.len() * 8 {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 assert!(matches!(Epochs::decode(&bytes), Err(EpochsError::Damaged(_))), "{bit}");
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
-            for cut in 0..length {
+            for cut in 0..bytes.len() {
                 assert!(Epochs::decode(&bytes[..cut]).is_err(), "{cut}");
             }
             assert!(Epochs::decode(&[&bytes[..], &[0]].concat()).is_err());
             bytes[11] = 9;
-            let crc = crc32fast::hash(&bytes[..length - 4]);
-            bytes[length - 4..].copy_from_slice(&crc.to_be_bytes());
+            seal(&mut bytes);
             assert!(matches!(Epochs::decode(&bytes), Err(EpochsError::Version(9))));
+        }
+    }
+
+    fn seal(bytes: &mut [u8]) {
+        let at = bytes.len() - CRC_BYTES;
+        let crc = crc32fast::hash(&bytes[..at]);
+        bytes[at..].copy_from_slice(&crc.to_be_bytes());
+    }
+
+    /// The file of an older server, which has the version of a configuration and no text, is read; lengths that go past the
+    /// end are refused.
+    #[test]
+    fn other_forms() {
+        let mut bytes = [&MAGIC[..], &[0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 5, 0, 0, 0, 0], &(7_i64 << 32).to_be_bytes()].concat();
+        bytes.extend([0; CRC_BYTES]);
+        seal(&mut bytes);
+        let epochs = Epochs::decode(&bytes).expect("version 2");
+        assert_eq!((epochs.accepted, epochs.current, epochs.former_config_version), (7, 5, 7 << 32));
+        let mut bytes = Epochs { config: Some(b"text".as_slice().into()), ..Epochs::default() }.encode();
+        for length in [3_u32, 5, 100, u32::MAX] {
+            bytes[HEAD_BYTES..HEAD_BYTES + 4].copy_from_slice(&length.to_be_bytes());
+            seal(&mut bytes);
+            assert!(matches!(Epochs::decode(&bytes), Err(EpochsError::Damaged(_))), "{length}");
         }
     }
 }

@@ -277,8 +277,7 @@ pub fn recover<S: Storage>(
         in_snap(storage, write_snapshot(storage, &mut Database::fresh(settings)))?;
     }
     let epoch = restored.zxid.epoch();
-    let epochs =
-        epochs.unwrap_or(Epochs { accepted: epoch, current: epoch, config_version: 0, repairing: false });
+    let epochs = epochs.unwrap_or(Epochs { accepted: epoch, current: epoch, ..Epochs::default() });
     Ok(Recovered { restored, encoder, replayed, digest_mismatches, snapshot, epochs })
 }
 

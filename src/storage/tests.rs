@@ -179,11 +179,11 @@ impl Server {
         assert!(is(&self.state), "found {found:?} at {zxid}, should be {:?}", self.state.paths());
         assert_eq!(recovered.encoder.last(), zxid);
         let file = Epochs::read(&self.disk).expect("whole");
-        assert!([self.epochs, self.epochs_after].contains(&file), "{file:?} should be {:?}", self.epochs);
+        assert!([&self.epochs, &self.epochs_after].contains(&&file), "{file:?} should be {:?}", self.epochs);
         let derived =
-            Epochs { accepted: zxid.epoch(), current: zxid.epoch(), config_version: 0, repairing: false };
-        assert_eq!(recovered.epochs, file.unwrap_or(derived));
-        (self.epochs, self.epochs_after) = (file, file);
+            Epochs { accepted: zxid.epoch(), current: zxid.epoch(), ..Epochs::default() };
+        assert_eq!(recovered.epochs, file.clone().unwrap_or(derived));
+        (self.epochs, self.epochs_after) = (file.clone(), file);
         self.committed = self.committed.min(zxid);
         self.durable = recovered.encoder.position();
         self.log = Some(writer(&self.disk, recovered.encoder));
@@ -283,10 +283,10 @@ impl Server {
     }
 
     fn promise(&mut self) -> io::Result<()> {
-        let before = self.epochs.unwrap_or_default();
+        let before = self.epochs.clone().unwrap_or_default();
         let accepted = before.accepted.max(self.state.last.epoch()) + self.random.below(2) as u32;
         let current = before.current.max(self.random.below(u64::from(accepted) + 1) as u32);
-        let epochs = Epochs { accepted, current, config_version: 0, repairing: false };
+        let epochs = Epochs { accepted, current, ..Epochs::default() };
         self.epochs_after = Some(epochs);
         epochs.write(&self.disk)?;
         self.epochs = Some(epochs);

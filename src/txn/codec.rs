@@ -34,6 +34,14 @@ pub(crate) fn time_ms(txn: &[u8]) -> i64 {
     TxnHeader::read(&mut Reader::new(txn)).map_or(i64::MAX, |header| header.time_ms)
 }
 
+/// The text of the configuration that a logged txn makes; `None` for every other txn, and what is none.
+pub fn configuration(txn: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(txn);
+    TxnHeader::read(&mut reader).ok().filter(|header| header.op == OpCode::RECONFIG)?;
+    reader.string().ok()?;
+    reader.buffer().ok()?
+}
+
 fn put_acl(out: &mut Vec<u8>, acl: &AclRef) {
     match acl {
         Some(acls) => put_acls(out, acls),

@@ -18,7 +18,7 @@ pub use acl_table::AclTable;
 pub use apply::{Applied, Undo, apply, recount_quotas, undo};
 pub use change::Change;
 pub(crate) use codec::time_ms;
-pub use codec::{put_digest, put_sub_txn, read, without_digest};
+pub use codec::{configuration, put_digest, put_sub_txn, read, without_digest};
 pub use fuzzy::apply_fuzzy;
 pub use quota::{Limits, QuotaKind, Quotas};
 pub(crate) use quota::{limits_path, stats_path};

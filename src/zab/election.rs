@@ -18,10 +18,9 @@ mod output;
 pub use output::{Output, Unwelcome};
 
 use super::LinkId;
-use super::links::{self, Change, Heard, Links};
+use super::links::{self, Change, Heard, KnownVersions, Links};
 use super::notification::{ServerState, Vote, put_notification};
-use super::quorum::{Quorum, SidSet, config_text};
-use crate::config::Ensemble;
+use super::configuration::{Configuration, Configurations};
 use crate::proto::{Epoch, ServerId, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,13 +72,16 @@ enum Phase {
 #[derive(Debug)]
 pub struct ElectionPort {
     me: ServerId,
-    quorum: Quorum,
-    config: Vec<u8>,
+    configs: Configurations,
+    /// Whether configurations change while servers run.
+    reconfig_enabled: bool,
     links: Links,
     phase: Phase,
     /// The logical clock.
     round: i64,
-    /// What this server votes with; `None` takes part in no vote.
+    /// What this server goes to the vote with; `None` takes part in no vote.
+    candidate: Option<Candidate>,
+    /// The same, if this server has a vote.
     own: Option<Candidate>,
     /// While looking, what this server votes for, if it does; after that, what elected its leader.
     vote: Option<Vote>,
@@ -90,9 +92,9 @@ pub struct ElectionPort {
     /// Votes received while this server was not looking; they count if it joins their round.
     early: BTreeMap<ServerId, Heard>,
     /// Voters that look for a leader and vote for no server.
-    abstaining: SidSet,
+    abstaining: BTreeSet<ServerId>,
     /// Voters whose connection ended after they had voted in this round.
-    lost: SidSet,
+    lost: BTreeSet<ServerId>,
     /// Peers that look for a leader: they are sent the vote when there is one.
     asking: BTreeSet<ServerId>,
     /// Peers of the configuration that are sent the vote once they are connected.
@@ -110,21 +112,22 @@ impl ElectionPort {
     /// followers that have not noticed the restart still name it as the leader of that round. The accepted epoch grows
     /// with each leader, so `accepted_epoch << 20` is such a start. (Java starts at 0 and can take an old round for
     /// the new one.)
-    pub fn new(ensemble: &Ensemble, quorum: Quorum, me: ServerId, address: &str, round: i64) -> Self {
+    pub fn new(configs: Configurations, me: ServerId, address: &str, round: i64) -> Self {
         Self {
             me,
-            quorum,
-            config: config_text(ensemble).into_bytes(),
-            links: Links::new(me, address, ensemble.servers.keys().copied().map(ServerId)),
+            links: Links::new(me, address, configs.members().into_iter()),
+            configs,
+            reconfig_enabled: false,
             phase: Phase::Idle,
             round,
+            candidate: None,
             own: None,
             vote: None,
             votes: BTreeMap::new(),
             settled: BTreeMap::new(),
             early: BTreeMap::new(),
-            abstaining: SidSet::EMPTY,
-            lost: SidSet::EMPTY,
+            abstaining: BTreeSet::new(),
+            lost: BTreeSet::new(),
             asking: BTreeSet::new(),
             owed: BTreeSet::new(),
             finalize_ms: None,
@@ -136,17 +139,87 @@ impl ElectionPort {
 
     /// Takes what the oracle of two voters says.
     pub fn set_oracle(&mut self, allows: bool) {
-        self.quorum.set_oracle(allows);
+        self.configs.set_oracle(allows);
+    }
+
+    /// The same with configurations that change while servers run: it takes over one that a peer has active and that is later
+    /// than its own.
+    pub fn with_reconfiguration(mut self, reconfig_enabled: bool) -> Self {
+        self.links.set_calls_unknown(reconfig_enabled);
+        Self { reconfig_enabled, ..self }
+    }
+
+    /// Other configurations count from here on.
+    pub fn configure(&mut self, now_ms: u64, configs: Configurations, out: &mut Vec<Output>) {
+        let own = configs.active().ensemble().servers.get(&self.me.0);
+        let address = own.and_then(|server| server.addresses.first());
+        let address = address.map(|at| format!("{}:{}", at.host, at.election_port));
+        self.links.set_known(&configs.members(), address.as_deref(), out);
+        self.configs = configs;
+        let Self { configs, votes, early, abstaining, lost, owed, links, .. } = self;
+        votes.retain(|sid, _| configs.votes(*sid));
+        early.retain(|sid, _| configs.votes(*sid));
+        abstaining.retain(|sid| configs.votes(*sid));
+        lost.retain(|sid| configs.votes(*sid));
+        owed.retain(|sid| links.is_known(*sid));
+        self.own = self.candidate.filter(|_| self.configs.votes(self.me));
+        // The vote of another server may be for one that the configurations do not name any more.
+        if self.phase == Phase::Looking {
+            self.begin_round(now_ms, self.round + 1, out);
+        }
+        self.check();
+    }
+
+    fn known_versions(&self) -> KnownVersions {
+        let (active, last_seen) = (self.configs.active().version(), self.configs.last_seen().version());
+        KnownVersions { active, last_seen }
+    }
+
+    /// Takes over a configuration that a peer has active, if it is later than this server's, and one that it has heard
+    /// proposed: this server may have a vote by that.
+    fn adopt(&mut self, now_ms: u64, active: &[u8], next: Option<&[u8]>, out: &mut Vec<Output>) {
+        let mut configs = self.configs.clone();
+        // What cannot be read its leader will send again.
+        let (Ok(active), Ok(next)) =
+            (Configuration::parse(active), next.map(Configuration::parse).transpose())
+        else {
+            return;
+        };
+        let (version, last) = (active.version(), self.candidate.map_or(Zxid::ZERO, |own| own.zxid));
+        let is_adopted = configs.adopt(active);
+        let is_next = next.is_some_and(|next| configs.hear_of(version, next, last));
+        if is_adopted || is_next {
+            out.push(Output::Configure(configs.clone()));
+            self.configure(now_ms, configs, out);
+        }
+    }
+
+    /// Another server than before leads, or this one, without an election: a leader has designated it.
+    ///
+    /// Source: `QuorumPeer.updateVote`, `updateServerState`.
+    pub fn designate(
+        &mut self,
+        leader: ServerId,
+        zxid: Zxid,
+        own: Option<Candidate>,
+        out: &mut Vec<Output>,
+    ) {
+        self.candidate = own;
+        self.own = own.filter(|_| self.configs.votes(self.me));
+        self.phase = Phase::Looking;
+        let peer_epoch = own.map_or(0, |own| i64::from(own.peer_epoch));
+        let vote = Vote { leader, zxid, round: self.round, peer_epoch };
+        self.elected(vote, BTreeSet::new(), out);
     }
 
     /// Whether the oracle lets this server lead without the other voter, which is not there. One that is connected votes, or
     /// has a leader.
-    fn decides_by_oracle(&self, now_ms: u64, set: &SidSet) -> bool {
+    fn decides_by_oracle(&self, now_ms: u64, sids: &BTreeSet<ServerId>) -> bool {
         let waited = now_ms >= self.looking_since_ms + ORACLE_MS;
         let is_away = |sid| self.links.is_down(sid) || waited && !self.links.is_open(sid);
         self.votes_for(self.me)
-            && self.quorum.decides_by_oracle(set)
-            && self.quorum.voters().all(|sid| sid == self.me || is_away(sid))
+            && self.configs.decides_by_oracle(sids.iter().copied())
+            && self.configs.voters().into_iter().all(|sid| sid == self.me || is_away(sid))
     }
 
     /// Whether a round is held and has no result yet.
@@ -177,7 +250,9 @@ impl ElectionPort {
     /// Without a candidate it votes for no server and only learns which one leads: an observer, or a server whose storage is
     /// damaged.
     pub fn look_for_leader(&mut self, now_ms: u64, own: Option<Candidate>, out: &mut Vec<Output>) {
-        self.own = own.filter(|_| self.quorum.votes(self.me));
+        self.candidate = own;
+        self.configs.forget_heard();
+        self.own = own.filter(|_| self.configs.votes(self.me));
         self.phase = Phase::Looking;
         self.looking_since_ms = now_ms;
         self.settled.clear();
@@ -209,9 +284,9 @@ impl ElectionPort {
         self.round = vote.round;
         self.votes.clear();
         self.settled.clear();
-        self.abstaining = SidSet::EMPTY;
+        self.abstaining.clear();
         self.finalize_ms = None;
-        if self.quorum.votes(self.me) && state != ServerState::Observing {
+        if self.configs.votes(self.me) && state != ServerState::Observing {
             for sid in self.asking.clone() {
                 self.notify(sid, out);
             }
@@ -238,7 +313,12 @@ impl ElectionPort {
         self.changed(now_ms, change, out);
         // Not all of a hello has come yet, or these are late bytes of a connection that this server has closed.
         if let Some(sid) = sid {
-            while let Some(heard) = self.links.next(sid, out) {
+            while let Some(mut heard) = self.links.next(sid, self.known_versions(), out) {
+                let takes_over = self.reconfig_enabled && self.phase == Phase::Looking;
+                let configs = heard.configs.take().filter(|_| takes_over);
+                if let Some((active, next)) = configs {
+                    self.adopt(now_ms, &active, next.as_deref(), out);
+                }
                 self.heard(now_ms, sid, heard, out);
             }
             if !self.links.is_open(sid) {
@@ -283,11 +363,11 @@ impl ElectionPort {
     /// Asserts what holds between two events.
     fn check(&self) {
         self.links.check();
-        let is_voter = self.quorum.votes(self.me);
+        let is_voter = self.configs.votes(self.me);
         assert!(self.own.is_none() || is_voter, "server {} has no vote, and votes for itself", self.me);
-        assert!(self.votes.keys().all(|sid| self.quorum.votes(*sid)), "a server without a vote was counted");
+        assert!(self.votes.keys().all(|sid| self.configs.votes(*sid)), "a server without a vote was counted");
         assert!(
-            self.early.keys().all(|sid| self.quorum.votes(*sid)),
+            self.early.keys().all(|sid| self.configs.votes(*sid)),
             "an early vote of a server that has none"
         );
         assert!(!self.votes.contains_key(&self.me), "this server's own vote stands among those of others");
@@ -317,14 +397,14 @@ impl ElectionPort {
     }
 
     fn wants(&self, sid: ServerId) -> bool {
-        self.owed.contains(&sid) || (self.phase == Phase::Looking && self.quorum.votes(sid))
+        self.owed.contains(&sid) || (self.phase == Phase::Looking && self.configs.votes(sid))
     }
 
     fn tick_links(&mut self, now_ms: u64, out: &mut Vec<Output>) {
         let looking = self.phase == Phase::Looking;
         let silent = (looking && now_ms >= self.looking_since_ms + SILENT_MS).then(|| now_ms - SILENT_MS);
-        let (owed, quorum) = (&self.owed, &self.quorum);
-        let wanted = |sid: ServerId| owed.contains(&sid) || (looking && quorum.votes(sid));
+        let (owed, configs) = (&self.owed, &self.configs);
+        let wanted = |sid: ServerId| owed.contains(&sid) || (looking && configs.votes(sid));
         for change in self.links.tick(now_ms, wanted, silent, out) {
             self.changed(now_ms, Some(change), out);
         }
@@ -337,14 +417,14 @@ impl ElectionPort {
                 let owed = self.owed.remove(&sid);
                 // A server that has its leader says so without being asked, as Java's: a peer that may authenticate by SASL
                 // and need not can tell which by these bytes alone.
-                if owed || self.phase != Phase::Looking || self.quorum.votes(sid) {
+                if owed || self.phase != Phase::Looking || self.configs.votes(sid) {
                     self.notify(sid, out);
                 }
             }
             Some(Change::Lost(sid)) => {
                 self.forget(sid);
                 if self.votes.contains_key(&sid) {
-                    self.quorum.add(&mut self.lost, sid);
+                    self.lost.insert(sid);
                 }
             }
             Some(Change::Refused(sid)) => {
@@ -353,10 +433,9 @@ impl ElectionPort {
                     self.owed.remove(&sid);
                     return;
                 }
-                if self.quorum.has(&self.lost, sid) {
+                if self.lost.remove(&sid) {
                     // It voted in this round and is gone: its vote makes no quorum that could serve.
                     self.votes.remove(&sid);
-                    self.quorum.remove(&mut self.lost, sid);
                     if self.votes_for(sid) {
                         self.begin_round(now_ms, self.round + 1, out);
                     }
@@ -371,7 +450,7 @@ impl ElectionPort {
         self.settled.remove(&sid);
         self.early.remove(&sid);
         self.asking.remove(&sid);
-        self.quorum.remove(&mut self.abstaining, sid);
+        self.abstaining.remove(&sid);
     }
 
     /// What this server votes for by itself; `None` without a candidate.
@@ -389,8 +468,8 @@ impl ElectionPort {
     fn begin_round(&mut self, now_ms: u64, round: i64, out: &mut Vec<Output>) {
         self.round = round;
         self.votes.clear();
-        self.abstaining = SidSet::EMPTY;
-        self.lost = SidSet::EMPTY;
+        self.abstaining.clear();
+        self.lost.clear();
         self.pause_ms = RESEND_MS_MIN;
         self.resend_ms = now_ms + self.pause_ms;
         self.propose(self.own_vote(), out);
@@ -403,8 +482,8 @@ impl ElectionPort {
     }
 
     fn notify_voters(&mut self, out: &mut Vec<Output>) {
-        let voters: Vec<ServerId> = self.quorum.voters().filter(|sid| *sid != self.me).collect();
-        for sid in voters {
+        let me = self.me;
+        for sid in self.configs.voters().into_iter().filter(|sid| *sid != me) {
             self.notify(sid, out);
         }
     }
@@ -417,7 +496,8 @@ impl ElectionPort {
             Phase::Settled(state) => state,
         };
         let mut bytes = Vec::new();
-        put_notification(&mut bytes, state, self.round, self.vote.as_ref(), &self.config);
+        let (active, next) = (self.configs.active().text(), self.configs.next().map(Configuration::text));
+        put_notification(&mut bytes, state, self.round, self.vote.as_ref(), active, next);
         if !self.links.send(sid, &bytes, out) && self.links.is_known(sid) {
             self.owed.insert(sid);
         }
@@ -425,7 +505,7 @@ impl ElectionPort {
 
     fn heard(&mut self, now_ms: u64, sid: ServerId, heard: Heard, out: &mut Vec<Output>) {
         let looks = heard.state == ServerState::Looking;
-        let votes = self.quorum.votes(sid);
+        let votes = self.configs.votes(sid);
         if looks {
             self.asking.insert(sid);
         } else {
@@ -433,19 +513,22 @@ impl ElectionPort {
         }
         match (self.phase, heard.state) {
             (Phase::Idle | Phase::Settled(_), ServerState::Looking) => {
+                let round = heard.round;
                 if votes {
-                    self.early.insert(sid, heard);
                     if self.phase == Phase::Settled(ServerState::Leading) {
                         let peer_epoch = heard.vote.map(|vote| vote.peer_epoch);
                         out.push(Output::Looks { sid, peer_epoch });
                     }
+                    self.early.insert(sid, heard);
                 }
                 let follows = matches!(self.phase, Phase::Settled(state) if state != ServerState::Leading);
-                if follows && self.votes_for(sid) && heard.round > self.round {
-                    out.push(Output::LeaderLooks { round: heard.round });
+                if follows && self.votes_for(sid) && round > self.round {
+                    out.push(Output::LeaderLooks { round });
                 }
-                if self.quorum.votes(self.me) && !matches!(self.phase, Phase::Settled(ServerState::Observing))
-                {
+                // One that has no vote knows a configuration that the other may not know.
+                let is_voter =
+                    self.configs.votes(self.me) && self.phase != Phase::Settled(ServerState::Observing);
+                if is_voter || self.reconfig_enabled {
                     self.notify(sid, out);
                 }
             }
@@ -460,7 +543,7 @@ impl ElectionPort {
             (Phase::Looking, ServerState::Looking) => self.heard_looking(now_ms, sid, heard, out),
             (Phase::Looking, ServerState::Following | ServerState::Leading) => {
                 let Heard { state, vote, version, .. } = heard;
-                if let Some(vote) = vote.filter(|vote| votes && self.quorum.votes(vote.leader)) {
+                if let Some(vote) = vote.filter(|vote| votes && self.configs.votes(vote.leader)) {
                     self.heard_settled(now_ms, sid, Ballot { state, vote, version }, out);
                 }
             }
@@ -474,22 +557,22 @@ impl ElectionPort {
             // This server takes part in no vote: it waits for servers that have a leader.
             return;
         }
-        let Some(vote) = heard.vote.filter(|vote| self.quorum.votes(vote.leader)) else {
+        let Some(vote) = heard.vote.filter(|vote| self.configs.votes(vote.leader)) else {
             // It may have voted before it was found to be damaged.
             self.votes.remove(&sid);
             if self.votes_for(sid) {
                 self.begin_round(now_ms, self.round + 1, out);
             }
-            self.quorum.add(&mut self.abstaining, sid);
+            self.abstaining.insert(sid);
             return self.consider(now_ms, out);
         };
         assert_eq!(vote.round, heard.round, "a vote of another round than its notification");
-        self.quorum.remove(&mut self.abstaining, sid);
+        self.abstaining.remove(&sid);
         if vote.round < self.round {
             return self.notify(sid, out);
         }
         if vote.round > self.round {
-            let abstaining = self.abstaining;
+            let abstaining = std::mem::take(&mut self.abstaining);
             self.begin_round_silently(now_ms, vote.round);
             self.abstaining = abstaining;
             let own = self.vote();
@@ -501,7 +584,7 @@ impl ElectionPort {
             // Java leaves this to the peer's next repetition. The order is strict, so this cannot go to and fro.
             self.notify(sid, out);
         }
-        self.quorum.remove(&mut self.lost, sid);
+        self.lost.remove(&sid);
         self.votes.insert(sid, Ballot { state: heard.state, vote, version: heard.version });
         self.consider(now_ms, out);
     }
@@ -510,7 +593,7 @@ impl ElectionPort {
     fn begin_round_silently(&mut self, now_ms: u64, round: i64) {
         self.round = round;
         self.votes.clear();
-        self.lost = SidSet::EMPTY;
+        self.lost.clear();
         self.pause_ms = RESEND_MS_MIN;
         self.resend_ms = now_ms + self.pause_ms;
         self.vote = self.own_vote();
@@ -519,24 +602,23 @@ impl ElectionPort {
 
     fn heard_settled(&mut self, now_ms: u64, sid: ServerId, heard: Ballot, out: &mut Vec<Output>) {
         let leader = heard.vote.leader;
-        self.quorum.remove(&mut self.abstaining, sid);
+        self.abstaining.remove(&sid);
         if self.own.is_some() && heard.vote.round == self.round {
             self.votes.insert(sid, heard);
             let agrees = |vote: &Ballot| match vote.state {
                 ServerState::Looking => vote.vote == heard.vote,
                 _ => vote.vote.leader == leader,
             };
-            let mut set = self.quorum.set(self.votes.iter().filter(|(_, v)| agrees(v)).map(|(sid, _)| *sid));
-            if self.vote == Some(heard.vote) {
-                self.quorum.add(&mut set, self.me);
-            }
+            let own = Some(self.me).filter(|_| self.vote == Some(heard.vote));
+            let agreeing = self.votes.iter().filter(|(_, v)| agrees(v)).map(|(sid, _)| *sid).chain(own);
+            let is_quorum = self.configs.decides(agreeing);
             let confirmed = if leader == self.me {
                 Some(heard.vote) == self.own_vote()
             } else {
                 self.votes.get(&leader).is_some_and(|vote| vote.state == ServerState::Leading)
             };
-            if confirmed && self.quorum.contains_quorum(&set) {
-                return self.elected(heard.vote, SidSet::EMPTY, out);
+            if confirmed && is_quorum {
+                return self.elected(heard.vote, BTreeSet::new(), out);
             }
         }
         self.settled.insert(sid, heard);
@@ -547,16 +629,17 @@ impl ElectionPort {
                 && ((other.version > 0) != (heard.version > 0)
                     || other.vote.peer_epoch == heard.vote.peer_epoch)
         };
-        let set = self.quorum.set(self.settled.iter().filter(|(_, v)| agrees(v)).map(|(sid, _)| *sid));
+        let agreeing = self.settled.iter().filter(|(_, v)| agrees(v)).map(|(sid, _)| *sid);
+        let is_quorum = self.configs.decides(agreeing);
         let leads = self.settled.get(&leader).filter(|other| other.state == ServerState::Leading);
         if let Some(leading) = leads
             && leader != self.me
             && agrees(leading)
             // One of two that leads by an oracle's word has no other follower.
-            && (self.quorum.contains_quorum(&set) || self.quorum.oracle().is_some())
+            && (is_quorum || self.configs.oracle().is_some())
         {
             let vote = leading.vote;
-            return self.elected(vote, SidSet::EMPTY, out);
+            return self.elected(vote, BTreeSet::new(), out);
         }
         if self.own.is_some() {
             self.consider(now_ms, out);
@@ -571,28 +654,27 @@ impl ElectionPort {
         let own = self.vote();
         assert_eq!(own.round, self.round, "this server votes in another round");
         let agreeing = self.votes.iter().filter(|(_, ballot)| ballot.vote == own).map(|(sid, _)| *sid);
-        let set = self.quorum.set(agreeing.chain([self.me]));
-        let decides = self.quorum.contains_quorum(&set) || self.decides_by_oracle(now_ms, &set);
-        if !decides || !self.quorum.can_lead(own.leader) {
+        let set: BTreeSet<ServerId> = agreeing.chain([self.me]).collect();
+        let decides = self.configs.decides(set.iter().copied()) || self.decides_by_oracle(now_ms, &set);
+        if !decides || !self.configs.can_lead(own.leader) {
             self.finalize_ms = None;
             return;
         }
         let accounted = |sid: ServerId| {
             sid == self.me
                 || self.votes.contains_key(&sid)
-                || self.quorum.has(&self.abstaining, sid)
+                || self.abstaining.contains(&sid)
                 || self.links.is_down(sid)
         };
-        let all = self.quorum.voters().all(accounted) && !self.links.is_down(own.leader);
+        let all = self.configs.voters().into_iter().all(accounted) && !self.links.is_down(own.leader);
         let until = *self.finalize_ms.get_or_insert(now_ms + FINALIZE_MS);
         if all || now_ms >= until {
             self.elected(own, set, out);
         }
     }
 
-    fn elected(&mut self, vote: Vote, by: SidSet, out: &mut Vec<Output>) {
+    fn elected(&mut self, vote: Vote, by: BTreeSet<ServerId>, out: &mut Vec<Output>) {
         assert_eq!(self.phase, Phase::Looking, "{vote:?} is elected by a server that does not look");
-        assert!(self.quorum.votes(vote.leader), "{vote:?} is for a server without a vote");
         let state = match (vote.leader == self.me, self.own) {
             (true, _) => ServerState::Leading,
             (false, Some(_)) => ServerState::Following,
@@ -605,11 +687,11 @@ impl ElectionPort {
 
     /// The order of votes. Source: `totalOrderPredicate`.
     fn is_better(&self, this: &Vote, other: &Vote) -> bool {
-        if !self.quorum.can_lead(this.leader) {
+        if !self.configs.can_lead(this.leader) {
             return false;
         }
         let key = |vote: &Vote| (vote.peer_epoch, vote.zxid.to_wire(), vote.leader);
-        !self.quorum.can_lead(other.leader) || key(this) > key(other)
+        !self.configs.can_lead(other.leader) || key(this) > key(other)
     }
 }
 

@@ -13,13 +13,14 @@
 //!
 //! Source: Junqueira, Reed, Serafini, "Zab", DSN 2011; `Learner`, `Follower`, `Observer`, Apache ZooKeeper 3.9.4.
 
+use super::configuration::{Configuration, ConfigurationError, Configurations};
 use super::leader::{Epochs, Membership};
 use super::message::{
     LearnerInfo, MessageError, PROTOCOL_VERSION_CUMULATIVE, Packet, PacketStream, PacketType, Revalidated,
-    put_ack, put_ack_epoch, put_bare, put_with, read_leader_info,
+    put_ack, put_ack_epoch, put_bare, put_with, read_activation, read_leader_info, read_snap,
 };
-use super::quorum::{same_servers, version_in};
-use crate::proto::{Epoch, Zxid};
+use crate::proto::{Epoch, ServerId, Zxid};
+use crate::txn;
 use bytes::Bytes;
 
 /// What the caller must do, in this order.
@@ -29,6 +30,10 @@ pub enum LearnerOutput {
     Send(Bytes),
     /// Make these durable before anything that comes after.
     SaveEpochs(Epochs),
+    /// The same, and elections are held with these from here on.
+    Configure(Configurations, Activation),
+    /// The active one is another, and everything through its reconfiguration was committed by a former output.
+    Activated(Activation),
     /// Forget what the log holds after this zxid, then call [`Learner::restored`]. Where that is impossible, a learner that
     /// is [`Learner::wanting_all`] takes this one's place, over a new connection.
     Trunc(Zxid),
@@ -51,6 +56,17 @@ pub enum LearnerOutput {
     Synced,
     /// This server follows the leader no longer.
     Lost(LostLeader),
+}
+
+/// What has changed in a server's configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// The active one is the same: another one is proposed, or given up.
+    None,
+    /// The next one is active.
+    Committed,
+    /// The same, and this server leads from here on.
+    Led(ServerId),
 }
 
 /// Why a learner leaves its leader.
@@ -100,6 +116,9 @@ pub enum LostLeader {
         /// The last proposal.
         last: Zxid,
     },
+    /// What it says of the ensemble cannot be read.
+    #[error("its configuration cannot be read: {0}")]
+    Configuration(#[from] ConfigurationError),
     /// This server has asked for the whole tree, and the leader does not send it.
     #[error("the leader does not send the whole tree")]
     NotAll,
@@ -165,6 +184,10 @@ pub struct Learner {
     durable: Zxid,
     /// Newest txn that is known to be committed.
     committed: Zxid,
+    /// The version of the configuration in NEWLEADER: it is active once a quorum supports the leader.
+    newleader_version: i64,
+    /// The tree that came says nothing of what is proposed: that of ZooKeeper's own leader.
+    has_tree_without_configs: bool,
     heard_ms: i64,
     /// When it last showed that it lives, see [`Learner::show_life`].
     shown_ms: i64,
@@ -173,15 +196,16 @@ pub struct Learner {
 impl Learner {
     /// A learner that is connected to its leader; `last` is where its log ends, all of it durable.
     pub fn new(
-        membership: Membership,
+        mut membership: Membership,
         is_observer: bool,
         epochs: Epochs,
         last: Zxid,
         now_ms: i64,
         out: &mut Vec<LearnerOutput>,
     ) -> Self {
+        membership.configs.forget_heard();
         let kind = if is_observer { PacketType::OBSERVERINFO } else { PacketType::FOLLOWERINFO };
-        let info = LearnerInfo::bytes(membership.sid, PROTOCOL_VERSION_CUMULATIVE, membership.config_version);
+        let info = LearnerInfo::bytes(membership.sid, PROTOCOL_VERSION_CUMULATIVE, membership.configs.active().version());
         let mut bytes = Vec::new();
         put_with(&mut bytes, kind, epochs.accepted.start(), &info);
         out.push(LearnerOutput::Send(bytes.into()));
@@ -196,6 +220,8 @@ impl Learner {
             logged: last,
             durable: last,
             committed: Zxid::ZERO,
+            newleader_version: 0,
+            has_tree_without_configs: false,
             heard_ms: now_ms,
             shown_ms: now_ms,
         }
@@ -227,6 +253,11 @@ impl Learner {
     /// True while the leader sends txns of the synchronization, until NEWLEADER.
     pub fn is_syncing(&self) -> bool {
         matches!(self.step, Step::Truncating | Step::Syncing { .. })
+    }
+
+    /// Whether it has said that it is an observer.
+    pub fn is_observer(&self) -> bool {
+        self.is_observer
     }
 
     /// The newest txn that is known to be committed.
@@ -324,6 +355,11 @@ impl Learner {
             step => unreachable!("restored to {last} unasked, at {step:?}"),
         }
         self.durable = last;
+        let configs = &mut self.membership.configs;
+        let is_given_up = std::mem::take(&mut self.has_tree_without_configs) && configs.give_up();
+        if configs.retreat(last) || is_given_up {
+            out.push(LearnerOutput::Configure(configs.clone(), Activation::None));
+        }
         self.check_flushed(out);
         self.proceed(out);
         self.check();
@@ -356,6 +392,7 @@ impl Learner {
                 Ok(())
             }
             (Step::Promised { .. }, PacketType::SNAP) => {
+                self.take_configs(packet, out)?;
                 self.step = Step::Tree;
                 out.push(LearnerOutput::Snap(zxid));
                 Ok(())
@@ -368,12 +405,17 @@ impl Learner {
             (Step::Syncing { is_installing }, PacketType::NEWLEADER) if Epoch::of(zxid) == self.epoch => {
                 self.step = Step::Flushing { sync_end: self.logged, is_installing };
                 out.push(LearnerOutput::SyncEnds);
-                self.take_config_version(packet.data.unwrap_or_default());
+                self.take_newleader(packet.data.unwrap_or_default(), out)?;
                 self.check_flushed(out);
                 Ok(())
             }
             (Step::Acknowledged, PacketType::UPTODATE) => {
                 self.step = Step::Serving;
+                // A quorum of it supports the leader. Before clients are served, so that they see it.
+                let version = Zxid::from_wire(self.newleader_version);
+                if self.activate(version, Activation::Committed, out) {
+                    out.push(LearnerOutput::Activated(Activation::Committed));
+                }
                 out.push(LearnerOutput::UpToDate(self.epoch));
                 // Java's leader expects one more; it counts for nothing.
                 self.ack(self.epoch.start(), out);
@@ -386,14 +428,46 @@ impl Learner {
         }
     }
 
-    /// Takes the version of the configuration in NEWLEADER. That of other servers than this one knows of is not for
-    /// this one to pass on.
-    fn take_config_version(&mut self, text: &[u8]) {
-        let version = version_in(text);
-        let is_newer = version > self.epochs.config_version.max(self.membership.config_version);
-        if is_newer && same_servers(text, &self.membership.config_text) {
-            self.epochs.config_version = version;
+    /// Takes what a zkfast leader says of its configurations with its tree: from here on they are this server's. With the log
+    /// as it is they are no less safe than the older ones.
+    fn take_configs(&mut self, packet: &Packet<'_>, out: &mut Vec<LearnerOutput>) -> Result<(), LostLeader> {
+        let Membership { reconfig_enabled, configs, .. } = &mut self.membership;
+        let told = if self.is_cumulative { read_snap(packet.data)? } else { None };
+        self.has_tree_without_configs = told.is_none();
+        let Some((active, next)) = told.filter(|_| *reconfig_enabled) else { return Ok(()) };
+        let next = next.map(Configuration::parse).transpose()?;
+        if configs.replace(Configuration::parse(active)?, next) {
+            out.push(LearnerOutput::Configure(configs.clone(), Activation::Committed));
         }
+        Ok(())
+    }
+
+    /// Takes the configuration in NEWLEADER. One that reconfigurations do not change is the file's, but for its version; that of
+    /// other servers than this one knows of is not for this one to pass on then.
+    fn take_newleader(&mut self, text: &[u8], out: &mut Vec<LearnerOutput>) -> Result<(), LostLeader> {
+        let Membership { reconfig_enabled, configs, .. } = &mut self.membership;
+        // Servers before 3.5 send none.
+        if text.len() <= 1 {
+            return Ok(());
+        }
+        let configuration = match Configuration::parse(text) {
+            Ok(configuration) => configuration,
+            Err(_) if !*reconfig_enabled => return Ok(()),
+            Err(why) => return Err(why.into()),
+        };
+        let version = configuration.version();
+        let is_newer = version > configs.last_seen().version();
+        if *reconfig_enabled {
+            self.newleader_version = version;
+            if is_newer {
+                configs.succeed(configuration);
+                out.push(LearnerOutput::Configure(configs.clone(), Activation::None));
+            }
+        } else if is_newer && configuration.has_same_members(configs.active()) {
+            configs.set_version(version);
+            out.push(LearnerOutput::Configure(configs.clone(), Activation::None));
+        }
+        Ok(())
     }
 
     fn promise(
@@ -436,9 +510,18 @@ impl Learner {
             PacketType::PROPOSAL => self.propose(zxid, packet.data, out),
             PacketType::INFORM => {
                 self.propose(zxid, packet.data, out)?;
-                self.commit(zxid, out)
+                self.commit(zxid, Activation::Committed, out)
             }
-            PacketType::COMMIT => self.commit(zxid, out),
+            PacketType::INFORMANDACTIVATE => {
+                let (leader, txn) = read_activation(packet.data)?;
+                self.propose(zxid, Some(txn), out)?;
+                self.commit(zxid, Activation::Led(leader), out)
+            }
+            PacketType::COMMIT => self.commit(zxid, Activation::Committed, out),
+            PacketType::COMMITANDACTIVATE => {
+                let (leader, _) = read_activation(packet.data)?;
+                self.commit(zxid, Activation::Led(leader), out)
+            }
             // That it came shows that the leader lives; the answer would end the synchronization.
             PacketType::PING if self.must_be_silent() => Ok(()),
             PacketType::PING => {
@@ -480,19 +563,44 @@ impl Learner {
         }
         assert!(zxid > self.committed, "proposal {zxid}, committed is {}", self.committed);
         self.logged = zxid;
+        // Durable before the proposal is acknowledged.
+        if self.membership.reconfig_enabled
+            && let Some(text) = txn::configuration(txn.unwrap_or_default())
+            && self.membership.configs.propose(Configuration::parse(text)?.with_version(zxid.to_wire()))
+        {
+            out.push(LearnerOutput::Configure(self.membership.configs.clone(), Activation::None));
+        }
         out.push(LearnerOutput::Propose(zxid, Bytes::copy_from_slice(txn.unwrap_or_default())));
         Ok(())
     }
 
-    fn commit(&mut self, zxid: Zxid, out: &mut Vec<LearnerOutput>) -> Result<(), LostLeader> {
+    fn commit(
+        &mut self,
+        zxid: Zxid,
+        activation: Activation,
+        out: &mut Vec<LearnerOutput>,
+    ) -> Result<(), LostLeader> {
         if zxid > self.logged {
             return Err(LostLeader::Unproposed { zxid, last: self.logged });
         }
         if zxid > self.committed {
             self.committed = zxid;
+            let is_activated = self.activate(zxid, activation, out);
             out.push(LearnerOutput::Commit(zxid));
+            if is_activated {
+                out.push(LearnerOutput::Activated(activation));
+            }
         }
         Ok(())
+    }
+
+    /// Everything through this zxid is committed; whether a reconfiguration is by that.
+    fn activate(&mut self, through: Zxid, activation: Activation, out: &mut Vec<LearnerOutput>) -> bool {
+        let is_activated = self.membership.configs.commit(through);
+        if is_activated {
+            out.push(LearnerOutput::Configure(self.membership.configs.clone(), activation));
+        }
+        is_activated
     }
 
     /// These txns are durable, oldest first.
@@ -600,7 +708,7 @@ mod tests {
     /// A learner whose log ends with [`LAST`], and what it has to send first.
     fn of_epoch_4() -> (Learner, Vec<LearnerOutput>) {
         let (_, membership) = Membership::of_three(1);
-        let epochs = Epochs { accepted: Epoch(4), current: Epoch(4), config_version: 0 };
+        let epochs = Epochs { accepted: Epoch(4), current: Epoch(4) };
         let mut out = Vec::new();
         (Learner::new(membership, false, epochs, LAST, 0, &mut out), out)
     }

@@ -9,13 +9,15 @@
 //!
 //! Source: `QuorumCnxManager`, Apache ZooKeeper 3.9.4.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::LinkId;
 use super::election::{Output, Unwelcome};
 use super::message::MessageError;
+use super::quorum::version_in;
 use super::notification::{
-    NOTIFICATION_BYTES_MAX, Notification, ServerState, Vote, put_hello, read_frame, read_hello,
+    NOTIFICATION_BYTES_MAX, Notification, ServerState, Vote, address_in_hello, put_hello, read_frame,
+    read_hello,
 };
 use crate::proto::ServerId;
 
@@ -66,6 +68,8 @@ pub(super) enum Change {
 struct Peer {
     /// The configuration names it, with its address.
     known: bool,
+    /// Where it says itself that it is, of one that the configuration does not name.
+    at: Option<(String, u16)>,
     link: Option<LinkId>,
     bytes: Vec<u8>,
     opened_ms: u64,
@@ -95,13 +99,15 @@ impl Peer {
     }
 }
 
-/// A notification as it came, without its configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A notification as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Heard {
     pub state: ServerState,
     pub round: i64,
     pub vote: Option<Vote>,
     pub version: i32,
+    /// The texts of the sender's active and proposed configurations, if either is later than what was asked for.
+    pub configs: Option<(Box<[u8]>, Option<Box<[u8]>>)>,
 }
 
 /// All connections of the election port.
@@ -112,6 +118,8 @@ pub(super) struct Links {
     peers: BTreeMap<ServerId, Peer>,
     uses: BTreeMap<LinkId, Use>,
     asked: u64,
+    /// Whether servers are called back that the configuration does not name.
+    calls_unknown: bool,
 }
 
 impl Links {
@@ -120,7 +128,34 @@ impl Links {
         put_hello(&mut hello, me, address);
         let peer = || Peer { known: true, pause_ms: RETRY_MS_MIN, ..Peer::default() };
         let peers = known.filter(|sid| *sid != me).map(|sid| (sid, peer())).collect();
-        Self { me, hello, peers, uses: BTreeMap::new(), asked: 0 }
+        Self { me, hello, peers, uses: BTreeMap::new(), asked: 0, calls_unknown: false }
+    }
+
+    /// Calls servers back that the configuration does not name, where they say that they are: they may be about to join.
+    pub(super) fn set_calls_unknown(&mut self, calls_unknown: bool) {
+        self.calls_unknown = calls_unknown;
+    }
+
+    /// From here on the configuration names these servers, and this one listens for votes at `address`, if that is known.
+    pub(super) fn set_known(&mut self, sids: &BTreeSet<ServerId>, address: Option<&str>, out: &mut Vec<Output>) {
+        if let Some(address) = address {
+            self.hello.clear();
+            put_hello(&mut self.hello, self.me, address);
+        }
+        for sid in sids.iter().filter(|sid| **sid != self.me) {
+            let peer = self.peers.entry(*sid).or_insert_with(|| Peer { pause_ms: RETRY_MS_MIN, ..Peer::default() });
+            (peer.known, peer.at) = (true, None);
+        }
+        // What they have to say they say over a new connection.
+        let unknown = |(sid, peer): (&ServerId, &Peer)| (peer.known && !sids.contains(sid)).then_some(*sid);
+        let removed: Vec<ServerId> = self.peers.iter().filter_map(unknown).collect();
+        for sid in removed {
+            let Some(peer) = self.peers.remove(&sid) else { continue };
+            for link in [peer.link, peer.attempt].into_iter().flatten() {
+                self.uses.remove(&link);
+                out.push(Output::Close { link });
+            }
+        }
     }
 
     pub(super) fn is_open(&self, sid: ServerId) -> bool {
@@ -209,8 +244,8 @@ impl Links {
                         (None, None)
                     }
                     Ok(Some((sid, length))) => {
-                        let rest = held.split_off(length);
-                        let change = self.introduced(now_ms, link, sid, rest, out);
+                        let (rest, at) = (held.split_off(length), address_in_hello(held));
+                        let change = self.introduced(now_ms, link, sid, rest, at, out);
                         (change.map(|_| sid), change)
                     }
                 }
@@ -227,6 +262,7 @@ impl Links {
         link: LinkId,
         sid: ServerId,
         rest: Vec<u8>,
+        at: Option<(String, u16)>,
         out: &mut Vec<Output>,
     ) -> Option<Change> {
         let unknown = self.peers.values().filter(|peer| !peer.known).count();
@@ -246,17 +282,21 @@ impl Links {
             return Some(self.open(now_ms, link, sid, rest, out));
         }
         self.close(link, out);
-        let peer = self.peers.get_mut(&sid).filter(|peer| peer.known)?;
-        let older = peer.link;
-        let fresh = older.is_some() && now_ms < peer.opened_ms + FRESH_MS;
-        if fresh {
-            return None;
-        }
+        let at = at.filter(|_| self.calls_unknown);
+        let older = match self.peers.get(&sid) {
+            Some(peer) if peer.link.is_some() && now_ms < peer.opened_ms + FRESH_MS => return None,
+            Some(peer) if peer.known || at.is_some() => peer.link,
+            None if at.is_some() => None,
+            _ => return None,
+        };
         // It would not call over a connection that works.
-        peer.retry_ms = now_ms;
         if let Some(older) = older {
             self.close(older, out);
         }
+        let peer = self.peers.entry(sid).or_insert_with(Peer::default);
+        peer.retry_ms = now_ms;
+        peer.pause_ms = peer.pause_ms.max(RETRY_MS_MIN);
+        peer.at = at.filter(|_| !peer.known);
         self.dial(now_ms, sid, out);
         None
     }
@@ -287,8 +327,8 @@ impl Links {
 
     /// The next notification of the peer; `None` when there is no more to read, or its connection ended by the last one.
     ///
-    /// Frames that hold no vote are ignored; a length that cannot be ends the connection.
-    pub(super) fn next(&mut self, sid: ServerId, out: &mut Vec<Output>) -> Option<Heard> {
+    /// Configurations come with it if one is later than those that are known. Frames that hold no vote are ignored; a length that cannot be ends the connection.
+    pub(super) fn next(&mut self, sid: ServerId, known: KnownVersions, out: &mut Vec<Output>) -> Option<Heard> {
         loop {
             let peer = self.peers.get_mut(&sid)?;
             let link = peer.link?;
@@ -303,6 +343,7 @@ impl Links {
                         round: n.round,
                         vote: n.vote,
                         version: n.version,
+                        configs: later(&n, known),
                     });
                     peer.bytes.drain(..length);
                     // It sends votes: were the connection lost now, the next attempt would be at once.
@@ -345,7 +386,7 @@ impl Links {
                     "server {sid} has another connection than the one that ends"
                 );
                 peer.bytes = Vec::new();
-                if !peer.known {
+                if !peer.known && peer.attempt.is_none() {
                     self.peers.remove(&sid);
                 } else if spoke {
                     peer.retry_ms = now_ms;
@@ -360,7 +401,10 @@ impl Links {
 
     fn failed(&mut self, now_ms: u64, sid: ServerId) {
         self.paused(now_ms, sid);
-        self.peers.get_mut(&sid).expect("a server that is called is a peer").refused = true;
+        // One that the configuration does not name is gone.
+        if let Some(peer) = self.peers.get_mut(&sid) {
+            peer.refused = true;
+        }
     }
 
     fn paused(&mut self, now_ms: u64, sid: ServerId) {
@@ -368,6 +412,9 @@ impl Links {
         peer.attempt = None;
         peer.retry_ms = now_ms + peer.pause_ms;
         peer.pause_ms = (peer.pause_ms * 2).min(RETRY_MS_MAX);
+        if !peer.known && peer.link.is_none() {
+            self.peers.remove(&sid);
+        }
     }
 
     /// Gives a connection up.
@@ -381,7 +428,7 @@ impl Links {
             );
             peer.heard_ms = None;
             peer.bytes = Vec::new();
-            if !peer.known {
+            if !peer.known && peer.attempt.is_none() {
                 self.peers.remove(&sid);
             }
         }
@@ -390,14 +437,16 @@ impl Links {
 
     fn dial(&mut self, now_ms: u64, sid: ServerId, out: &mut Vec<Output>) {
         let peer = self.peers.get_mut(&sid).expect("a server that is to be called is a peer");
-        if !peer.known || peer.link.is_some() || peer.attempt.is_some() || now_ms < peer.retry_ms {
+        let is_somewhere = peer.known || peer.at.is_some();
+        if !is_somewhere || peer.link.is_some() || peer.attempt.is_some() || now_ms < peer.retry_ms {
             return;
         }
+        let at = peer.at.clone();
         self.asked += 1;
         let link = LinkId(LinkId::ASKED | LinkId::ELECTION | self.asked);
         peer.attempt = Some(link);
         self.uses.insert(link, Use::Dialing { sid, since_ms: now_ms });
-        out.push(Output::Connect { link, sid });
+        out.push(Output::Connect { link, sid, at });
     }
 
     /// Ends what took too long and calls the peers that are wanted, each when its pause is over.
@@ -473,6 +522,21 @@ impl Links {
             .map(|(_, peer)| peer.retry_ms);
         ends.chain(calls).min()
     }
+}
+
+/// Versions of the configurations that a server knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KnownVersions {
+    pub active: i64,
+    pub last_seen: i64,
+}
+
+/// The configurations of a notification, if one is later than those that are known.
+fn later(n: &Notification<'_>, known: KnownVersions) -> Option<(Box<[u8]>, Option<Box<[u8]>>)> {
+    let active = n.config?;
+    let is_later = version_in(active) > known.active
+        || n.next_config.is_some_and(|next| version_in(next) > known.last_seen);
+    is_later.then(|| (active.into(), n.next_config.map(Into::into)))
 }
 
 impl Use {

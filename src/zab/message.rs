@@ -9,7 +9,7 @@
 //! | FOLLOWERINFO, OBSERVERINFO | learner | accepted epoch, counter 0 | [`LearnerInfo`] |
 //! | LEADERINFO | leader | new epoch, counter 0 | [`put_leader_info`] |
 //! | ACKEPOCH | learner | last in the log | [`put_ack_epoch`] |
-//! | DIFF, TRUNC, SNAP | leader | last of the sync | none |
+//! | DIFF, TRUNC, SNAP | leader | last of the sync | none; in SNAP to a zkfast learner [`put_snap`] |
 //! | NEWLEADER | leader | new epoch, counter 0 | text of the configuration |
 //! | PROPOSAL, INFORM | leader | of the txn | header, txn, digest |
 //! | ACK, COMMIT | either | of the txn | none |
@@ -17,6 +17,8 @@
 //! | REVALIDATE | both | any | [`Revalidate`], [`Revalidated`] |
 //! | REQUEST | learner | any | [`ForwardedRequest`]; the client's ids in authinfo |
 //! | SYNC | leader | any | none |
+//! | COMMITANDACTIVATE | leader | of a reconfiguration | sid of the server that leads from then on |
+//! | INFORMANDACTIVATE | leader | of a reconfiguration | the same, then header, txn, digest |
 //!
 //! Source: `zookeeper.jute`, `Leader`, `Learner`, `LearnerHandler`, Apache ZooKeeper 3.9.4.
 
@@ -44,8 +46,7 @@ pub const SNAP_SIGNATURE: &[u8] = b"BenWasHere";
 ///
 /// A packet of an unknown type, or of one that the protocol does not allow at that point, ends the connection
 /// ([`CloseLearner::Unexpected`](super::leader::CloseLearner::Unexpected),
-/// [`LostLeader::Unexpected`](super::learner::LostLeader::Unexpected)). So do `COMMITANDACTIVATE` and `INFORMANDACTIVATE`
-/// yet: a leader of ZooKeeper's sends them for a reconfiguration only.
+/// [`LostLeader::Unexpected`](super::learner::LostLeader::Unexpected)).
 ///
 /// Source: `Leader`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -426,6 +427,48 @@ impl Iterator for Touched<'_> {
         self.rest = reader.rest();
         Some(item)
     }
+}
+
+/// Appends the commit of a reconfiguration: `leader` leads from here on.
+pub fn put_commit_and_activate(out: &mut Vec<u8>, zxid: Zxid, leader: ServerId) {
+    put_with(out, PacketType::COMMITANDACTIVATE, zxid, &leader.0.to_be_bytes());
+}
+
+/// Appends a reconfiguration for an observer, committed: `leader` leads from here on.
+pub fn put_inform_and_activate(out: &mut Vec<u8>, zxid: Zxid, leader: ServerId, txn: &[u8]) {
+    put_head(out, PacketType::INFORMANDACTIVATE, zxid);
+    out.put_count(8 + txn.len());
+    out.put_i64(leader.0);
+    out.put_slice(txn);
+    out.put_i32(-1);
+}
+
+/// The server that leads from a reconfiguration on, and the txn where the packet has it.
+///
+/// # Errors
+/// Fewer than 8 bytes.
+pub fn read_activation(data: Option<&[u8]>) -> Result<(ServerId, &[u8]), MessageError> {
+    in_data("COMMITANDACTIVATE", data, |r| Ok((ServerId(r.long()?), r.rest())))
+}
+
+/// Appends SNAP for a zkfast learner: with the leader's configurations, the active one and the proposed one or nothing. What
+/// a tree holds does not tell which of them is active.
+pub fn put_snap(out: &mut Vec<u8>, zxid: Zxid, active: &[u8], next: Option<&[u8]>) {
+    let mut data = Vec::with_capacity(active.len() + 8);
+    data.put_buffer(Some(active));
+    data.put_buffer(next);
+    put_with(out, PacketType::SNAP, zxid, &data);
+}
+
+/// The texts of the active and of the proposed configuration in SNAP; `None` from ZooKeeper's own leader.
+///
+/// # Errors
+/// Data that ends early.
+pub fn read_snap(data: Option<&[u8]>) -> Result<Option<(&[u8], Option<&[u8]>)>, MessageError> {
+    if data.is_none_or(<[u8]>::is_empty) {
+        return Ok(None);
+    }
+    in_data("SNAP", data, |r| Ok(Some((r.buffer()?.ok_or(Short::Null)?, r.buffer()?))))
 }
 
 /// Appends a learner's PING with the sessions that were touched, and their timeouts in milliseconds.

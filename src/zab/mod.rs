@@ -15,10 +15,12 @@
 //! both           quorum     which sets of servers decide
 //! ```
 
+pub mod configuration;
 pub mod election;
 pub mod history;
 pub mod leader;
 pub mod learner;
+
 mod links;
 pub mod message;
 pub mod notification;

@@ -13,6 +13,7 @@
 //! | 36 | 4 | version, 2 |
 //! | 40 | 4 | length of the configuration |
 //! | 44 | n | configuration as text |
+//! | 44 + n | 4 + m | length and text of the configuration that a reconfiguration proposes; zkfast's own, left out if there is none |
 //!
 //! Source: `FastLeaderElection.buildMsg`, `WorkerReceiver`, `QuorumCnxManager.InitialMessage`, 3.9.4.
 
@@ -104,6 +105,8 @@ pub struct Notification<'a> {
     pub version: i32,
     /// The sender's configuration, `None` in older forms.
     pub config: Option<&'a [u8]>,
+    /// The configuration that a reconfiguration in its log proposes.
+    pub next_config: Option<&'a [u8]>,
 }
 
 impl<'a> Notification<'a> {
@@ -131,10 +134,11 @@ impl<'a> Notification<'a> {
             _ => reader.int()?,
         };
         let config = if version >= VERSION { Some(reader.buffer()?.ok_or(Short::Null)?) } else { None };
+        let next_config = reader.buffer().ok().flatten().filter(|_| config.is_some());
         let is_unknown = state == ServerState::Looking && zxid.to_wire() == ZXID_UNKNOWN;
         let is_vote = leader.0 != NO_VOTE && !is_unknown;
         let vote = is_vote.then_some(Vote { leader, zxid, round, peer_epoch });
-        Ok(Self { state, round, vote, version, config })
+        Ok(Self { state, round, vote, version, config, next_config })
     }
 }
 
@@ -145,10 +149,11 @@ pub fn put_notification(
     round: i64,
     vote: Option<&Vote>,
     config: &[u8],
+    next_config: Option<&[u8]>,
 ) {
     assert!(vote.is_none_or(|vote| vote.round == round), "{vote:?} is sent in round {round}");
-    let length = 44 + config.len();
-    assert!(length <= NOTIFICATION_BYTES_MAX, "configuration of {} bytes", config.len());
+    let length = 44 + config.len() + next_config.map_or(0, |next| 4 + next.len());
+    assert!(length <= NOTIFICATION_BYTES_MAX, "notification of {length} bytes");
     out.reserve(4 + length);
     out.put_count(length);
     out.put_i32(state.to_wire());
@@ -158,6 +163,9 @@ pub fn put_notification(
     out.put_i64(vote.map_or(NO_VOTE, |vote| vote.peer_epoch));
     out.put_i32(VERSION);
     out.put_buffer(Some(config));
+    if next_config.is_some() {
+        out.put_buffer(next_config);
+    }
 }
 
 /// The content of the frame at the start of `bytes`, and the frame's length; `None` while it has not all come.
@@ -180,6 +188,9 @@ fn checked(length: i32, field: &'static str, limit: usize) -> Result<usize, Mess
     }
 }
 
+/// What a server says in its hello that does not listen for votes: an address must be there, and none is called at this one.
+pub const NO_ADDRESS: &str = "0.0.0.0:0";
+
 /// Appends what the side that connects sends first. `address` is where it listens for votes, `host:port`.
 pub fn put_hello(out: &mut Vec<u8>, sid: ServerId, address: &str) {
     out.put_i64(HELLO);
@@ -189,7 +200,7 @@ pub fn put_hello(out: &mut Vec<u8>, sid: ServerId, address: &str) {
 
 /// The sid of the hello at the start of `bytes`, and the hello's length; `None` while it has not all come.
 ///
-/// The addresses in it are not used: a server is called at the address of the configuration.
+/// The addresses in it count only for a server that the configuration does not name: [`address_in_hello`].
 ///
 /// # Errors
 /// Neither a hello nor the bare sid of the oldest form.
@@ -214,6 +225,16 @@ pub fn read_hello(bytes: &[u8]) -> Result<Option<(ServerId, usize)>, MessageErro
     Ok(Some((ServerId(sid), 8)))
 }
 
+/// Host and port where the server that says this hello listens for votes, the first of several; `None` where it does not say,
+/// or not so that it can be read.
+pub fn address_in_hello(hello: &[u8]) -> Option<(String, u16)> {
+    let text = std::str::from_utf8(hello.get(20..)?).ok()?;
+    let (host, port) = text.split('|').next()?.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,7 +257,7 @@ mod tests {
         java.extend(CONFIG);
         let vote = Vote { leader: ServerId(3), zxid: Zxid::new(5, 7), round: 9, peer_epoch: 5 };
         let mut ours = Vec::new();
-        put_notification(&mut ours, ServerState::Leading, 9, Some(&vote), CONFIG);
+        put_notification(&mut ours, ServerState::Leading, 9, Some(&vote), CONFIG, None);
         assert_eq!(ours, java);
         for cut in 0..java.len() {
             assert_eq!(read_frame(&java[..cut]), Ok(None), "cut at {cut}");
@@ -251,7 +272,8 @@ mod tests {
                 round: 9,
                 vote: Some(vote),
                 version: 2,
-                config: Some(CONFIG)
+                config: Some(CONFIG),
+                next_config: None,
             }
         );
     }
@@ -261,7 +283,7 @@ mod tests {
     #[test]
     fn no_vote() {
         let mut bytes = Vec::new();
-        put_notification(&mut bytes, ServerState::Looking, 9, None, CONFIG);
+        put_notification(&mut bytes, ServerState::Looking, 9, None, CONFIG, None);
         let fields: Vec<_> = [i64::MIN, i64::MIN, 9, i64::MIN].map(long).concat();
         assert_eq!(bytes[8..40], fields);
         let back = Notification::read(&bytes[4..]).unwrap();
@@ -269,7 +291,7 @@ mod tests {
         let unknown = Vote { leader: ServerId(1), zxid: Zxid::from_wire(-1), round: 9, peer_epoch: 1 };
         for (state, vote) in [(ServerState::Looking, None), (ServerState::Following, Some(unknown))] {
             let mut bytes = Vec::new();
-            put_notification(&mut bytes, state, 9, Some(&unknown), CONFIG);
+            put_notification(&mut bytes, state, 9, Some(&unknown), CONFIG, None);
             assert_eq!(Notification::read(&bytes[4..]).unwrap().vote, vote);
         }
     }
@@ -295,7 +317,7 @@ mod tests {
     fn hostile_votes() {
         let vote = Vote { leader: ServerId(1), zxid: Zxid::ZERO, round: 1, peer_epoch: 0 };
         let mut bytes = Vec::new();
-        put_notification(&mut bytes, ServerState::Looking, 1, Some(&vote), CONFIG);
+        put_notification(&mut bytes, ServerState::Looking, 1, Some(&vote), CONFIG, None);
         let frame = &bytes[4..];
         for cut in (0..frame.len()).filter(|cut| ![28, 40].contains(cut)) {
             assert!(Notification::read(&frame[..cut]).is_err(), "cut at {cut}");

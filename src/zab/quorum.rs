@@ -283,7 +283,7 @@ pub fn same_servers(one: &[u8], other: &[u8]) -> bool {
 
 const VERSION_KEY: &[u8] = b"version=";
 
-fn in_brackets(host: &str) -> String {
+pub(crate) fn in_brackets(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 

@@ -101,9 +101,9 @@ def check(ensemble, acknowledged):
         assert not missing, f"server {sid} lacks {sorted(missing)[:5]} of {len(acknowledged)}"
 
 
-def takes_plain(port):
+def takes_plain(port, host="127.0.0.1"):
     """True if an election port waits for more of a connection without TLS; one with TLS ends it."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection((host, port), timeout=10) as connection:
         # Its beginning: protocol version, server id, length of the address.
         connection.sendall(bytes.fromhex("ffffffffffff0000" "000000000000002a" "00000004"))
         connection.settimeout(2)

@@ -257,18 +257,21 @@ class Ensemble:
         """Keys of zoo.cfg that a server has at each start."""
         return {}
 
+    def path(self, sid):
+        """The folder of a server's zoo.cfg."""
+        return self.folder / str(sid)
+
     def environment_of(self, sid):
         """Variables that a server has beside those of the test."""
         return {}
 
     def start(self, sid, keys=None):
         """Starts a server. `keys` are what its zoo.cfg has this time beside the others."""
-        folder = self.folder / str(sid)
         all_keys = {
             "tickTime": 1000,
             "initLimit": 20,
             "syncLimit": 10,
-            "dataDir": folder / "data",
+            "dataDir": self.folder / str(sid) / "data",
             "clientPort": self.ports[sid],
             "admin.enableServer": "false",
             "4lw.commands.whitelist": "*",
@@ -280,10 +283,14 @@ class Ensemble:
             if sid in self.observers:
                 all_keys["peerType"] = "observer"
         all_keys |= self.keys_of(sid) | (keys or {})
-        (folder / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in all_keys.items()))
-        with open(folder / "server.log", "ab") as log:
+        (self.path(sid) / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in all_keys.items()))
+        self.resume(sid)
+
+    def resume(self, sid):
+        """Starts a server on the files that it has."""
+        with open(self.folder / str(sid) / "server.log", "ab") as log:
             self.running[sid] = subprocess.Popen(
-                on_config(self.words[sid], folder / "zoo.cfg"),
+                on_config(self.words[sid], self.path(sid) / "zoo.cfg"),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | self.environment_of(sid),
             )  # fmt: skip
 

@@ -5,7 +5,7 @@ use super::super::finding::{Origin, Severity};
 use super::super::properties::java_trim;
 use super::super::properties::{self, Property};
 use super::super::{Loader, keys};
-use super::entries::Entries;
+use super::entries::{Entries, Entry};
 use super::setting::Verdict;
 
 /// What became of the server, group and weight lines.
@@ -17,14 +17,18 @@ pub(super) enum Lines {
     Refused,
 }
 
-/// Reads the lines where they belong: in zoo.cfg, or in the dynamic file if there is one.
-pub(super) fn ensemble(entries: &mut Entries, loader: &dyn Loader) -> (Ensemble, Lines) {
-    // Java 3.9.4 looks for it among the JVM's properties, whatever the file says.
-    let multi_address = entries.all.iter().any(|e| {
+/// Whether a line may give several addresses. Java 3.9.4 looks for that among the JVM's properties, whatever the file says.
+pub(super) fn multi_address(entries: &Entries) -> bool {
+    entries.all.iter().any(|e| {
         e.name == keys::MULTI_ADDRESS.name
             && matches!(e.origin, Origin::Jvm { .. })
             && e.text().eq_ignore_ascii_case("true")
-    });
+    })
+}
+
+/// Reads the lines where they belong: in zoo.cfg, or in the dynamic file if there is one.
+pub(super) fn ensemble(entries: &mut Entries, loader: &dyn Loader) -> (Ensemble, Lines) {
+    let multi_address = multi_address(entries);
     let dynamic_config_file = entries.get(&keys::DYNAMIC_CONFIG_FILE);
     let mut ensemble = Ensemble::default();
     let findings = entries.findings.len();
@@ -50,6 +54,17 @@ pub(super) fn ensemble(entries: &mut Entries, loader: &dyn Loader) -> (Ensemble,
     }
     let is_refused = entries.findings[findings..].iter().any(|finding| finding.severity == Severity::Error);
     (ensemble, if is_refused { Lines::Refused } else { Lines::Taken })
+}
+
+/// The file that has the lines of the ensemble or names the file that does; `None` where something else gives some of them.
+pub(super) fn file(entries: &Entries) -> Option<String> {
+    let gives = |entry: &&Entry| entry.is_server_line() || entry.name == keys::DYNAMIC_CONFIG_FILE.name;
+    let mut file = None;
+    for entry in entries.all.iter().filter(gives) {
+        let Origin::File { path, .. } = &entry.origin else { return None };
+        file = Some(path.clone());
+    }
+    file
 }
 
 /// Reports what all lines together show, once all of them were read.

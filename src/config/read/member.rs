@@ -86,7 +86,8 @@ pub(super) fn take_own_line(entries: &mut Entries, config: &mut Config, lines: L
         }
     }
     config.client_port = Some(port);
-    config.client_port_address = host;
+    // ZooKeeper writes every interface as that of IPv4 into the lines.
+    config.client_port_address = host.filter(|host| host != "0.0.0.0");
 }
 
 /// What keeps a server of an ensemble from being one. Source: `QuorumPeerConfig.checkValidity`, `QuorumPeer.start`.
@@ -137,6 +138,7 @@ fn own_number(entries: &mut Entries, config: &Config, lines: Lines) {
     let origin = whole_file(&file);
     match config.quorum.my_id {
         Some(id) if servers.contains_key(&id) => {}
+        Some(id) if config.reconfig_enabled => joins_later(entries, id, origin),
         Some(id) => {
             let message = format!(
                 "says {id}, and there is no server.{id}: write which of {numbers} this server is, or add its line"
@@ -151,6 +153,16 @@ fn own_number(entries: &mut Entries, config: &Config, lines: Lines) {
             entries.report(Severity::Error, None, "", message);
         }
     }
+}
+
+/// A server that no line names waits for the reconfiguration that adds it. Others call back those with smaller numbers that
+/// connect to them, so it hears only of those with smaller numbers than its own, or with a line for it: the highest is best.
+fn joins_later(entries: &mut Entries, id: i64, origin: Option<Origin>) {
+    let message = format!(
+        "says {id}, and there is no server.{id}: this server joins without a vote, and a reconfiguration may add it. Without a \
+         line of its own it is not reached by servers with higher numbers: with server.{id} beside the others it is"
+    );
+    entries.report(Severity::Warning, origin, "", message);
 }
 
 /// The port for clients must not be one that the server needs for its peers.

@@ -21,6 +21,8 @@ pub(super) fn quorum(entries: &mut Entries, data_dir: &Path, loader: &dyn Loader
         ensemble,
         my_id,
         dynamic_config_file: entries.get(&keys::DYNAMIC_CONFIG_FILE),
+        multi_address: lines::multi_address(entries),
+        lines_file: lines::file(entries),
         peer_type,
         init_limit_ticks: entries.get(&keys::INIT_LIMIT),
         sync_limit_ticks: entries.get(&keys::SYNC_LIMIT),

@@ -590,6 +590,11 @@ fn not_a_member() {
         Some("4"),
         "/d/myid: says 4, and there is no server.4: write which of 1, 2, 3 this server is, or add its line",
     );
+    // A reconfiguration may add it.
+    let joins = member(&three_with_port("reconfigEnabled=true\n"), Some("4"));
+    assert_eq!(said(&joins, Severity::Error), [""; 0]);
+    let text = "/d/myid: says 4, and there is no server.4: this server joins without a vote";
+    assert!(said(&joins, Severity::Warning).iter().any(|said| said.starts_with(text)));
     refused_member(
         &three_with_port(""),
         Some("one"),

@@ -196,7 +196,7 @@ impl Commit {
     }
 
     /// Checks that one of `ids` may do what is wanted.
-    fn permit(&self, index: NodeIndex, wanted: Perms, ids: &[Id]) -> Result<(), ErrorCode> {
+    pub(super) fn permit(&self, index: NodeIndex, wanted: Perms, ids: &[Id]) -> Result<(), ErrorCode> {
         let list = self.core.tree.body(index).acl_list();
         if list.is_some() {
             self.charge(Policy::work(list, ids) * ID_WORK);

@@ -5,6 +5,7 @@
 //! | `mod` | the queue of what views and learners send up, groups, the log's records |
 //! | `write` | writes and multis: check, apply, log |
 //! | `check` | a write against the tree, in the order in which ZooKeeper's errors win |
+//! | `reconfig` | reconfigurations of the ensemble |
 //! | `session` | sessions: connect, attach, close, expire |
 //! | `ended` | sessions that have ended lately |
 //! | `containers` | containers and TTL nodes that are due for removal |
@@ -19,6 +20,7 @@ mod containers;
 mod ended;
 mod expanded;
 mod limits;
+mod reconfig;
 mod session;
 mod write;
 
@@ -27,6 +29,7 @@ pub(super) use limits::{GROUP_BYTES_MAX, GROUP_FIT_BYTES, SLOW_GROUP_BYTES_MAX, 
 
 use self::ended::Ended;
 use self::expanded::Expanded;
+use self::reconfig::Reconfiguring;
 #[cfg(any(test, feature = "sim"))]
 use super::SessionsBug;
 use super::core::Core;
@@ -46,6 +49,7 @@ use crate::session::Tracker;
 use crate::tree;
 use crate::txn::{self, Txn, TxnHeader};
 use crate::wal;
+use crate::zab::configuration::Configuration;
 use bytes::BufMut;
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -62,6 +66,8 @@ pub struct Proposed {
     pub through: Zxid,
     /// When the first record was made, in microseconds.
     pub since_us: i64,
+    /// What the last record makes of the ensemble, if that is a reconfiguration.
+    pub configuration: Option<Configuration>,
 }
 
 /// Who asks, and when.
@@ -99,6 +105,8 @@ pub struct Commit {
     expired: VecDeque<SessionId>,
     fencing: Fencing<Origin>,
     ended: Ended,
+    /// Of a leader.
+    reconfiguring: Option<Reconfiguring>,
     containers_due: VecDeque<Box<[u8]>>,
     containers_checked_ms: i64,
     containers_deleted_ms: i64,
@@ -168,6 +176,7 @@ impl Commit {
             expired: VecDeque::new(),
             fencing: Fencing::default(),
             ended: Ended::default(),
+            reconfiguring: None,
             containers_due: VecDeque::new(),
             containers_checked_ms: now.mono_ms(),
             containers_deleted_ms: now.mono_ms(),
@@ -261,7 +270,10 @@ impl Commit {
     }
 
     fn is_full(&self) -> bool {
-        self.records.bytes() >= self.core.group_bytes_max || self.next_is_large || self.core.views_lag
+        self.records.bytes() >= self.core.group_bytes_max
+            || self.next_is_large
+            || self.core.views_lag
+            || self.reconfiguring.as_ref().is_some_and(Reconfiguring::is_barred)
     }
 
     /// True if the txn of this item fits the group, which other records may fill beyond what a lone txn leaves.
@@ -437,6 +449,7 @@ impl Commit {
             deltas: self.core.deltas.take(),
             through: self.core.zxid,
             since_us: self.since_us,
+            configuration: self.reconfiguring.as_mut().and_then(Reconfiguring::take_proposed),
         })
     }
 
@@ -583,14 +596,7 @@ impl Commit {
             OpCode::RECONFIG if Reconfig::read(&mut Reader::new(body)).is_err() => {
                 self.refuse(&asker, ErrorCode::MarshallingError);
             }
-            OpCode::RECONFIG => {
-                self.next_zxid();
-                let code = match self.core.settings.reconfig_enabled {
-                    false => ErrorCode::ReconfigDisabled,
-                    true => self.check_session(&asker).err().unwrap_or(ErrorCode::Unimplemented),
-                };
-                self.fail(&asker, code);
-            }
+            OpCode::RECONFIG => self.reconfigure(&asker, body),
             _ => self.write(&asker, op, body),
         }
     }

@@ -2,19 +2,21 @@
 
 use super::event::{Event, Redundancy};
 use super::log_queue::LogQueue;
+use super::next::Next;
 use super::output::{Output, Port};
 use super::publisher::Publisher;
 use super::settings::{Duties, MemberSettings};
 use crate::database::Database;
+use crate::config::Role;
 use crate::proto::{ServerId, Zxid};
 use crate::replica::follow::{Differs, Follow};
 use crate::replica::{ControlKind, Now, Restart};
 use crate::zab::LinkId;
+use crate::zab::configuration::Configurations;
 use crate::zab::election::{ElectionPort, Output as ElectionOutput};
 use crate::zab::history::History;
-use crate::zab::leader::{Epochs, Leader, LeaderOutput, Membership};
+use crate::zab::leader::{Epochs, Leader, LeaderOutput, LostLead, Membership};
 use crate::zab::notification::{ServerState, Vote};
-use crate::zab::quorum::with_version;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -68,6 +70,8 @@ pub(super) struct Common {
     masters: Vec<i64>,
     /// Attempts on one of them, or on the leader.
     attempts: usize,
+    /// The server that leads without an election: a leader has designated it.
+    pub designated: Option<ServerId>,
     /// Txns after this one are kept in memory for observers of this follower, where there are any.
     pub observed: Option<Zxid>,
     /// See [`Replica::inform_early`](super::Replica::inform_early).
@@ -113,6 +117,7 @@ impl Common {
             unserved_ms: None,
             masters,
             attempts: 0,
+            designated: None,
             observed: None,
             #[cfg(any(test, feature = "sim"))]
             informs_early: false,
@@ -144,8 +149,81 @@ impl Common {
             self.epochs
         );
         self.epochs = epochs;
-        let repairing = self.repairing;
-        self.push(Output::SaveEpochs { epochs, repairing });
+        self.save();
+    }
+
+    /// Has the shell save what this server promises and knows of its ensemble.
+    fn save(&mut self) {
+        let (epochs, configs, repairing) = (self.epochs, self.configs().clone(), self.repairing);
+        self.push(Output::SaveEpochs { epochs, configs, repairing });
+    }
+
+    /// The ensemble's configurations, as this server knows them.
+    pub fn configs(&self) -> &Configurations {
+        &self.settings.membership.configs
+    }
+
+    /// Other configurations count from here on.
+    pub fn configure(&mut self, configs: Configurations, now_ms: i64) {
+        let mut out = Vec::new();
+        self.election.configure(now_ms as u64, configs.clone(), &mut out);
+        self.take_configs(configs);
+        for output in out {
+            let rest = self.run_election_output(output);
+            assert!(rest.is_none(), "a configuration elects nobody: {rest:?}");
+        }
+    }
+
+    /// The same where the election port has them already.
+    fn take_configs(&mut self, configs: Configurations) {
+        let MemberSettings { membership, is_observer, duties, .. } = &mut self.settings;
+        if configs.active().version() != membership.configs.active().version() && membership.reconfig_enabled {
+            // One that is not named is a follower without a vote, as in `QuorumPeer.updateLearnerType`.
+            *is_observer = configs.active().role(membership.sid) == Some(Role::Observer);
+        }
+        membership.configs = configs;
+        let has_masters = *is_observer && duties.observer_master_bytes.is_some();
+        self.masters = if has_masters { masters(membership) } else { Vec::new() };
+        self.save();
+    }
+
+    /// Says what this server is in the active configuration.
+    pub fn tell_of_configuration(&mut self) {
+        let Membership { configs, sid, .. } = &self.settings.membership;
+        let active = configs.active();
+        let role = match active.role(*sid) {
+            Some(Role::Participant) => "participant",
+            Some(Role::Observer) => "observer",
+            None => "none",
+        };
+        let (voters, servers) = (active.quorum().voters().count(), active.ensemble().servers.len());
+        self.push_event(Event::Reconfigured { version: active.version(), role, voters, servers });
+    }
+
+    /// Does what the election port wants, but for what is about this server's role, which is given back.
+    pub fn run_election_output(&mut self, output: ElectionOutput) -> Option<ElectionOutput> {
+        match output {
+            ElectionOutput::Connect { link, sid: ServerId(sid), at } => {
+                self.election_links.insert(link);
+                self.push(match at {
+                    None => Output::Connect { link, sid, port: Port::Election },
+                    Some(at) => Output::ConnectAt { link, sid, at },
+                });
+            }
+            ElectionOutput::Send { link, bytes } => self.push(Output::Send { link, bytes: bytes.into() }),
+            ElectionOutput::Close { link } => {
+                self.election_links.remove(&link);
+                self.close(link);
+            }
+            ElectionOutput::Unwelcome { link, why } => self.push_event(Event::Unwelcome { link, why }),
+            ElectionOutput::Configure(configs) => {
+                let version = configs.active().version();
+                self.take_configs(configs);
+                self.push_event(Event::Adopted { version });
+            }
+            role => return Some(role),
+        }
+        None
     }
 
     /// Has the shell connect to the quorum port of `sid`, or to its port for observers.
@@ -180,8 +258,8 @@ impl Common {
             self.attempts += 1;
             return (leader, Port::Quorum, delay_ms);
         }
-        // There is no other voter than the leader, which listens for no observers.
-        (leader, Port::Observers, delay_ms)
+        // There is no other voter than the leader, which listens for no observers at that port.
+        (leader, Port::Quorum, delay_ms)
     }
 
     /// Forgets txns that are in the log, but for those that observers of this follower need.
@@ -192,12 +270,15 @@ impl Common {
     }
 
     /// What a leader sends of its own accord, not in answer to what it received.
-    pub fn send_of_leader(&mut self, out: Vec<LeaderOutput>) {
-        self.outputs.extend(out.into_iter().map(|output| match output {
-            LeaderOutput::Send(link, bytes) => Output::Send { link, bytes },
-            LeaderOutput::ReadLog(link, after) => Output::ReadLog(link, after),
-            other => unreachable!("nothing was received: {other:?}"),
-        }));
+    pub fn send_of_leader(&mut self, out: Vec<LeaderOutput>, now: Now) {
+        for output in out {
+            match output {
+                LeaderOutput::Send(link, bytes) => self.push(Output::Send { link, bytes }),
+                LeaderOutput::ReadLog(link, after) => self.push(Output::ReadLog(link, after)),
+                LeaderOutput::Configure(configs) => self.configure(configs, now.mono_ms()),
+                other => unreachable!("nothing was received: {other:?}"),
+            }
+        }
     }
 
     /// An attempt to synchronise has failed: the next one waits. The pause does not begin anew with each election.
@@ -244,27 +325,29 @@ impl Common {
 
     /// How far this server, which leads, is from losing its quorum.
     pub fn redundancy(&self) -> Redundancy {
-        let Membership { quorum, sid: own, .. } = &self.settings.membership;
+        let Membership { configs, sid: own, .. } = &self.settings.membership;
         let followers = || self.in_step.values().filter(|(_, voter)| *voter).map(|(sid, _)| *sid);
         let is_quorum_without = |lost: i64| {
             let rest = followers().filter(|sid| *sid != lost).map(ServerId);
-            quorum.contains_quorum(&quorum.set(rest.chain([*own])))
+            configs.decides(rest.chain([*own]))
         };
-        let (in_step, of) = (followers().count() + 1, quorum.voters().count());
+        let (in_step, of) = (followers().count() + 1, configs.active().quorum().voters().count());
         let may_lose_one = followers().count() > 0 && followers().all(is_quorum_without);
         Redundancy { in_step, of, may_lose_one }
     }
 
     /// Whether it follows without a vote.
     pub fn is_observer(&self) -> bool {
-        self.settings.is_observer || self.repairing
+        let MemberSettings { is_observer, membership, .. } = &self.settings;
+        // A reconfiguration that is not committed yet may want its vote.
+        let may_vote = membership.reconfig_enabled && membership.configs.votes(membership.sid);
+        self.repairing || *is_observer && !may_vote
     }
 
     /// The ensemble's configuration as it is now, and its version.
     pub fn config(&self) -> (Vec<u8>, i64) {
-        let membership = &self.settings.membership;
-        let version = membership.config_version.max(self.epochs.config_version);
-        (with_version(&membership.config_text, version), version)
+        let active = self.configs().active();
+        (active.text().to_vec(), active.version())
     }
 
     /// Keeps a connection to the quorum port until this server knows whether it leads.
@@ -313,10 +396,10 @@ impl Common {
         }
         *said_ms = now_ms;
         let for_s = (now_ms - *since_ms) / 1000;
-        let Membership { quorum, sid: own, .. } = &self.settings.membership;
+        let Membership { configs, sid: own, .. } = &self.settings.membership;
         let (heard, silent): (Vec<ServerId>, Vec<ServerId>) =
-            quorum.voters().partition(|sid| sid == own || self.election.hears(*sid));
-        let is_quorum = quorum.contains_quorum(&quorum.set(heard.iter().copied()));
+            configs.voters().into_iter().partition(|sid| sid == own || self.election.hears(*sid));
+        let is_quorum = configs.decides(heard.iter().copied());
         let of = heard.len() + silent.len();
         let silent = silent.iter().map(ServerId::to_string).collect::<Vec<_>>().join(",");
         self.push_event(Event::Unserved { is_quorum, heard: heard.len(), of, silent, for_s });
@@ -325,7 +408,8 @@ impl Common {
 
 /// The voters, in an order of this server's own, so that observers are spread over them.
 fn masters(membership: &Membership) -> Vec<i64> {
-    let mut masters: Vec<i64> = membership.quorum.voters().map(|ServerId(sid)| sid).collect();
+    let voters = membership.configs.active().quorum().voters();
+    let mut masters: Vec<i64> = voters.map(|ServerId(sid)| sid).collect();
     let at = membership.sid.0.unsigned_abs() as usize % masters.len().max(1);
     masters.rotate_left(at);
     masters
@@ -380,6 +464,14 @@ impl Context<'_> {
             // A learner itself needs none of it: a leader begins with what is kept.
             self.common.trim_history(self.log.durable());
         }
+    }
+
+    /// This server leads no longer; where it has handed over, it knows to whom.
+    pub fn stop_leading(&mut self, why: LostLead) -> Next {
+        if let LostLead::HandedOver(leader) = why {
+            self.common.designated = Some(leader);
+        }
+        Next::leave_role(&why)
     }
 
     /// Applies what the leader, or the log, says is committed.

@@ -41,9 +41,14 @@ impl Electing {
         cx.common.note_looking(cx.now);
         follow.core.metrics.counters.looking_count += 1;
         let own = Candidate { zxid: last, peer_epoch: cx.common.epochs.current };
-        let own = (!cx.common.is_observer()).then_some(own);
+        // Whether it has a vote the configurations say, also those that it hears of.
+        let may_vote = !cx.common.repairing && (!cx.common.is_observer() || cx.common.settings.membership.reconfig_enabled);
+        let own = may_vote.then_some(own);
         let mut out = Vec::new();
-        cx.common.election.look_for_leader(cx.now.mono_ms() as u64, own, &mut out);
+        match cx.common.designated.take() {
+            Some(leader) => cx.common.election.designate(leader, last, own, &mut out),
+            None => cx.common.election.look_for_leader(cx.now.mono_ms() as u64, own, &mut out),
+        }
         // One whose data was lost or damaged has nothing that it may show.
         let may_read = cx.common.settings.read_only_mode && !cx.common.repairing;
         let after_ms = cx.common.settings.membership.tick_ms.max(READ_ONLY_AFTER_MS);

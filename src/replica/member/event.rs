@@ -24,6 +24,10 @@ pub enum Event {
     ReadOnly { zxid: Zxid, confirmed: bool },
     #[error("the oracle: allows={allows} then={}", Text(oracle_says(*.allows)))]
     Oracle { allows: bool },
+    #[error("another server has a later configuration: version={version:x} then={}", Text("this server takes it over"))]
+    Adopted { version: i64 },
+    #[error("reconfigured: version={version:x} role={role} voters={voters} servers={servers}")]
+    Reconfigured { version: i64, role: &'static str, voters: usize, servers: usize },
     #[error("elected: leader={sid}")]
     Elected { sid: i64 },
     #[error("leading: epoch={epoch} zxid={zxid}")]
@@ -127,6 +131,8 @@ impl Event {
         match self {
             Self::Looking { served: false, .. }
             | Self::Oracle { .. }
+            | Self::Adopted { .. }
+            | Self::Reconfigured { .. }
             | Self::Elected { .. }
             | Self::Leading { .. }
             | Self::Following { .. }
@@ -177,6 +183,8 @@ impl Event {
             Self::Outdated { .. } => "the others' data is older than this server's",
             Self::ReadOnly { .. } => "clients may read",
             Self::Oracle { .. } => "the oracle",
+            Self::Adopted { .. } => "another server has a later configuration",
+            Self::Reconfigured { .. } => "reconfigured",
             Self::Elected { .. } => "elected",
             Self::Leading { .. } => "leading",
             Self::Following { .. } => "following",

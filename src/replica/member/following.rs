@@ -14,7 +14,7 @@ use super::output::{Output, Port};
 use super::settling::Settling;
 use crate::admin::Metrics;
 use crate::database::{Builder, Database};
-use crate::proto::{Epoch, OpCode, Zxid};
+use crate::proto::{Epoch, OpCode, ServerId, Zxid};
 use crate::replica::ControlKind;
 use crate::replica::follow::{Follow, Logged};
 use crate::replica::relay::Relayed;
@@ -22,8 +22,9 @@ use crate::snapshot::java::{Decoder, Form, Progress};
 use crate::txn;
 use crate::wal::Marker;
 use crate::zab::LinkId;
+use crate::zab::configuration::Configurations;
 use crate::zab::leader::{Asked, Leader};
-use crate::zab::learner::{Learner, LearnerOutput};
+use crate::zab::learner::{Activation, Learner, LearnerOutput};
 use crate::zab::message::ForwardedRequest;
 use crate::zab::notification::ServerState;
 use bytes::Bytes;
@@ -225,6 +226,8 @@ impl Following {
                 cx.common.push(Output::Send { link: self.link, bytes });
             }
             LearnerOutput::SaveEpochs(epochs) => cx.common.save_epochs(epochs),
+            LearnerOutput::Configure(configs, activation) => self.configure(configs, activation, cx),
+            LearnerOutput::Activated(activation) => return self.take_role(activation, cx),
             LearnerOutput::Trunc(to) => self.begin_truncation(to, cx),
             LearnerOutput::Snap(zxid) => self.begin_tree(zxid),
             LearnerOutput::Propose(zxid, txn) => self.log(zxid, txn, cx),
@@ -361,6 +364,40 @@ impl Following {
     }
 }
 
+/// Reconfiguration.
+impl Following {
+    /// Other configurations count from here on.
+    fn configure(&mut self, configs: Configurations, activation: Activation, cx: &mut Context<'_>) {
+        if let Some(master) = &mut self.master {
+            let zxid = Zxid::from_wire(configs.active().version());
+            let activated = match activation {
+                Activation::Led(leader) => Some((zxid, leader)),
+                Activation::None | Activation::Committed => None,
+            };
+            master.follow_configurations(configs.clone(), activated);
+        }
+        cx.common.configure(configs, cx.now.mono_ms());
+    }
+
+    /// A configuration has become active, and everything before it is applied. Where this server has another role in it, or
+    /// another leader, it leaves this one: it knows which one leads, and no election is held.
+    ///
+    /// Source: `QuorumPeer.processReconfig`.
+    fn take_role(&mut self, activation: Activation, cx: &mut Context<'_>) -> Next {
+        cx.common.tell_of_configuration();
+        let leader = ServerId(self.connected.leader);
+        let next = if let Activation::Led(next) = activation { next } else { leader };
+        if next == leader && cx.common.is_observer() == self.learner.is_observer() {
+            return Next::Done;
+        }
+        cx.common.designated = Some(next);
+        Next::LeaveRole(match next == leader {
+            true => "a reconfiguration gives this server another role".to_owned(),
+            false => format!("a reconfiguration makes server {next} the leader"),
+        })
+    }
+}
+
 /// Observers that this follower serves.
 impl Following {
     /// Begins to serve observers, once that is possible.
@@ -417,7 +454,7 @@ impl Following {
             let committed = if cx.common.informs_early { history.last() } else { committed };
             master.committed_elsewhere(committed, history, &mut out);
             cx.common.observed = Some(master.announced());
-            cx.common.send_of_leader(out);
+            cx.common.send_of_leader(out, cx.now);
             cx.common.trim_history(cx.log.durable());
         }
     }
@@ -436,7 +473,7 @@ impl Following {
                     master.revalidated(observer, session_id, valid, history, &mut out);
                 }
             }
-            cx.common.send_of_leader(out);
+            cx.common.send_of_leader(out, cx.now);
         }
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Synchronizing {
 pub(super) struct Leading {
     pub leader: Box<Leader>,
     pub proposer: Proposer,
+    /// What the commit side knows of: followers in step, and the active configuration, both by their versions.
+    known: (u64, i64),
 }
 
 impl Synchronizing {
@@ -59,6 +61,7 @@ impl Synchronizing {
         let mut commit = Commit::of(core, sessions, cx.now);
         commit.core_mut().metrics.proposal_size = LastMinMax::default();
         commit.lead(owners, cx.now);
+        commit.set_configurations(leader.configs(), leader.followers_in_step(), leader.is_leaving());
         commit.submit(cx.now, Uplink { serving_generation: cx.publisher.serving_generation(), ..waiting });
         if let Some(since_us) = cx.common.take_unavailable() {
             let times = &mut commit.core_mut().metrics.times;
@@ -67,7 +70,7 @@ impl Synchronizing {
         }
         cx.common.push_event(Event::Leading { epoch, zxid });
         let out = cx.settle_election(ServerState::Leading, epoch);
-        let leading = Leading { leader, proposer: Proposer::new(commit, true) };
+        let leading = Leading { leader, proposer: Proposer::new(commit, true), known: (0, -1) };
         (leading, Next::election(out))
     }
 
@@ -87,7 +90,7 @@ impl Leading {
     }
 
     /// Proposes what was checked, and appends it to the log.
-    pub fn propose(&mut self, proposed: Proposed, cx: &mut Context<'_>) {
+    pub fn propose(&mut self, mut proposed: Proposed, cx: &mut Context<'_>) {
         let records = &proposed.records;
         let metrics = &mut self.proposer.commit.core_mut().metrics;
         metrics.counters.proposal_count += u64::from(records.records());
@@ -95,9 +98,12 @@ impl Leading {
             metrics.proposal_size.record(cx.now.mono_us, txn.len() as u64);
         }
         let mut out = Vec::new();
-        self.leader.propose(records.iter(), &mut out);
+        if let Some(configuration) = proposed.configuration.take() {
+            self.leader.propose_configuration(configuration, &mut out);
+        }
+        self.leader.propose(proposed.records.iter(), &mut out);
         let round = has_sync(&proposed.deltas).then(|| self.leader.begin_round(&mut out));
-        cx.common.send_of_leader(out);
+        cx.common.send_of_leader(out, cx.now);
         match self.proposer.queue(proposed, round, cx.log, cx.now) {
             Some(batch) => cx.common.history.push(batch),
             None => self.publish_committed(cx),
@@ -109,9 +115,10 @@ impl Leading {
         let (committed, confirmed) = (self.leader.committed(), self.leader.confirmed_round());
         while let Some((deltas, through)) = self.proposer.take_committed(committed, confirmed, cx.log, cx.now)
         {
-            self.answer_learners(&deltas, through, cx.common);
+            self.answer_learners(&deltas, through, cx);
             cx.publisher.publish(deltas);
         }
+        self.update_commit_side(cx.common);
         // What is not here any more is read from the log.
         let needed = self.leader.announced().min(cx.publisher.shown().0).min(cx.log.durable());
         cx.common.history.trim(needed);
@@ -119,8 +126,8 @@ impl Leading {
 
     /// Tells the learners what is committed now, and answers what they asked for that is no txn: each answer in its
     /// place between the commits, for a learner tells from that place which of its requests came before.
-    fn answer_learners(&mut self, deltas: &Deltas, through: Zxid, common: &mut Common) {
-        let (mut out, history) = (Vec::new(), &common.history);
+    fn answer_learners(&mut self, deltas: &Deltas, through: Zxid, cx: &mut Context<'_>) {
+        let (mut out, history) = (Vec::new(), &cx.common.history);
         for entry in &deltas.entries {
             let Some(learner) = entry.to.and_then(Origin::learner) else { continue };
             let answer = match entry.what {
@@ -139,7 +146,20 @@ impl Leading {
             }
         }
         self.leader.commit(through, history, &mut out);
-        common.send_of_leader(out);
+        cx.common.send_of_leader(out, cx.now);
+    }
+
+    /// Tells the commit side of other configurations, and of followers that came into step or went.
+    pub fn update_commit_side(&mut self, common: &mut Common) {
+        let (leader, commit) = (&self.leader, &mut self.proposer.commit);
+        let versions = (leader.followers_version(), leader.configs().active().version());
+        if std::mem::replace(&mut self.known, versions) == versions {
+            return;
+        }
+        if commit.config_version() != versions.1 {
+            common.tell_of_configuration();
+        }
+        commit.set_configurations(leader.configs(), leader.followers_in_step(), leader.is_leaving());
     }
 
     /// A learner needs the tree: a view takes an image of it.
@@ -191,12 +211,17 @@ impl Leading {
     /// Leads no longer. The tree has all that was proposed, so all of it goes to the log; the next leader says what of it
     /// counts.
     pub fn leave(self, why: &str, cx: &mut Context<'_>) -> Settling {
-        let Self { leader, proposer } = self;
+        let Self { leader, proposer, .. } = self;
         leader.links().for_each(|link| cx.common.close(link));
         cx.tell_looking(true, why);
         let (commit, rest, mut groups) = proposer.into_parts(cx.log);
-        if let Some(Proposed { records, deltas, since_us, .. }) = rest {
+        if let Some(Proposed { records, deltas, since_us, configuration, .. }) = rest {
             groups.push(deltas);
+            if let Some(configuration) = configuration {
+                let mut configs = cx.common.configs().clone();
+                configs.propose(configuration);
+                cx.common.configure(configs, cx.now.mono_ms());
+            }
             if !records.is_empty() {
                 let batch = cx.log.append(records, since_us);
                 cx.common.history.push(batch);

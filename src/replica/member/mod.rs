@@ -69,10 +69,10 @@ use crate::database::Database;
 use crate::proto::{ServerId, SessionId, Zxid};
 use crate::txn;
 use crate::wal::Batch;
+use crate::zab::configuration::Configurations;
 use crate::zab::election::ElectionPort;
 use crate::zab::history::History;
 use crate::zab::leader::{Epochs, Membership};
-use crate::zab::quorum::Quorum;
 use common::{Common, Context};
 use log_queue::{LogQueue, Taken};
 use next::Next;
@@ -223,11 +223,11 @@ impl Replica {
         let shown = (last, restored.tree.digest());
         let (core, sessions) = Core::new(settings, policy, restored, now);
         let mut follow = Follow::of(core, sessions, now);
-        let Membership { sid, ref quorum, .. } = member.membership;
+        let Membership { sid, ref configs, reconfig_enabled, .. } = member.membership;
         // Beyond every round of this server's past, which followers of then may still name.
         let round = i64::from(epochs.accepted) << 20;
-        let election =
-            ElectionPort::new(&member.ensemble, Quorum::clone(quorum), sid, &member.election_address, round);
+        let election = ElectionPort::new(configs.clone(), sid, &member.election_address, round)
+            .with_reconfiguration(reconfig_enabled);
         let mut common = Common::new(member, election, epochs, history);
         let (mut log, mut publisher) = (LogQueue::new(last), Publisher::new(shown, false));
         Context { common: &mut common, log: &mut log, publisher: &mut publisher, now }
@@ -282,10 +282,10 @@ impl Replica {
     pub fn set_oracle(&mut self, allows: bool) {
         let Role::Member(member) = &mut self.role else { panic!("a server alone asks no oracle") };
         let Member { common, phase, .. } = &mut **member;
-        if common.settings.membership.quorum.oracle().is_none_or(|before| before == allows) {
+        if common.configs().oracle().is_none_or(|before| before == allows) {
             return;
         }
-        Arc::make_mut(&mut common.settings.membership.quorum).set_oracle(allows);
+        common.settings.membership.configs.set_oracle(allows);
         common.election.set_oracle(allows);
         if let Some(leader) = phase.leader_mut() {
             leader.set_oracle(allows);
@@ -298,6 +298,14 @@ impl Replica {
         match &self.role {
             Role::Alone(_) => Epochs::default(),
             Role::Member(member) => member.common.epochs,
+        }
+    }
+
+    /// The ensemble's configurations, as this server knows them; a server alone has none.
+    pub fn configs(&self) -> Option<&Configurations> {
+        match &self.role {
+            Role::Alone(_) => None,
+            Role::Member(member) => Some(member.common.configs()),
         }
     }
 
@@ -488,10 +496,11 @@ impl Replica {
             };
             let Role::Member(member) = &self.role else { continue };
             let Member { common, phase, .. } = &**member;
+            status.ensemble = Some(common.configs().active().ensemble().clone());
             // Source: `ReadOnlyZooKeeperServer` has no gauges of an ensemble.
             let is_member = standing != Standing::ReadOnly;
             status.quorum_size =
-                is_member.then_some(common.settings.membership.quorum.voters().count() as u64);
+                is_member.then_some(common.configs().active().quorum().voters().count() as u64);
             status.leader_id = match (standing, &**phase) {
                 (Standing::Leading, _) => Some(common.settings.membership.sid.0),
                 (_, Phase::Following(following)) => Some(following.sid),

@@ -4,6 +4,7 @@ use super::event::Event;
 use crate::database::{Database, ReplayError};
 use crate::proto::Zxid;
 use crate::zab::LinkId;
+use crate::zab::configuration::Configurations;
 use crate::zab::leader::Epochs;
 use bytes::Bytes;
 
@@ -30,6 +31,15 @@ pub enum Output {
         /// Which of its ports.
         port: Port,
     },
+    /// Connect to the election port of a server that no configuration names, at the host and port that it says.
+    ConnectAt {
+        /// The connection's number from now on.
+        link: LinkId,
+        /// The server to connect to.
+        sid: i64,
+        /// Host and port.
+        at: (String, u16),
+    },
     /// Send bytes, after those sent before.
     Send {
         /// The connection.
@@ -46,6 +56,8 @@ pub enum Output {
     SaveEpochs {
         /// What this server has promised.
         epochs: Epochs,
+        /// The configurations by which it counts quorums.
+        configs: Configurations,
         /// Whether its own data is not complete: then it does not vote, also after a restart.
         repairing: bool,
     },

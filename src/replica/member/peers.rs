@@ -76,7 +76,7 @@ impl Replica {
             } else if let Some(master) = slot.learner_master_mut() {
                 let mut out = Vec::new();
                 master.taken(link, bytes, messages, now.mono_ms(), &cx.common.history, &mut out);
-                cx.common.send_of_leader(out);
+                cx.common.send_of_leader(out, now);
             }
             // A server without learners counts nothing of what its connections take.
             Next::Done

@@ -21,12 +21,12 @@ use super::install::{AfterMarker, Install, Unfinished};
 use super::leading::{Leading, Synchronizing};
 use super::log_queue::LogQueue;
 use super::next::{Late, Next};
-use super::output::{Output, Port};
+use super::output::Output;
 use super::proposer::Proposer;
 use super::settings::Standing;
 use super::settling::Settling;
 use crate::database::Database;
-use crate::proto::{Epoch, ServerId, Zxid};
+use crate::proto::{Epoch, Zxid};
 use crate::replica::core::Core;
 use crate::replica::follow::Follow;
 use crate::zab::LinkId;
@@ -369,7 +369,8 @@ impl Phase {
                 leading.leader.closed(link);
                 let lost = cx.common.lose(link, &"its connection ended");
                 lost.into_iter().for_each(|event| cx.common.push_event(event));
-                (Self::Leading(leading), Next::Done)
+                let left = leading.leader.has_left().map(|why| cx.stop_leading(why));
+                (Self::Leading(leading), left.unwrap_or(Next::Done))
             }
             Self::Connecting(mut connecting) if connecting.link == Some(link) => {
                 connecting.not_connected(cx);
@@ -565,18 +566,8 @@ impl Phase {
 impl Slot {
     /// Does what the election port wants.
     fn run_election_output(&mut self, output: ElectionOutput, cx: &mut Context<'_>) -> Next {
-        let common = &mut *cx.common;
+        let Some(output) = cx.common.run_election_output(output) else { return Next::Done };
         match output {
-            ElectionOutput::Connect { link, sid: ServerId(sid) } => {
-                common.election_links.insert(link);
-                common.push(Output::Connect { link, sid, port: Port::Election });
-            }
-            ElectionOutput::Send { link, bytes } => common.push(Output::Send { link, bytes: bytes.into() }),
-            ElectionOutput::Close { link } => {
-                common.election_links.remove(&link);
-                common.close(link);
-            }
-            ElectionOutput::Unwelcome { link, why } => common.push_event(Event::Unwelcome { link, why }),
             ElectionOutput::Elected { vote, state, .. } => {
                 return self.change(|phase| match phase {
                     Phase::Electing(electing) => match electing.elected(vote, state, cx) {
@@ -599,6 +590,7 @@ impl Slot {
                     return Next::LeaveRole(why);
                 }
             }
+            other => unreachable!("no matter of a role: {other:?}"),
         }
         Next::Done
     }
@@ -614,6 +606,7 @@ impl Slot {
                 common.close(link);
             }
             LeaderOutput::SaveEpochs(epochs) => common.save_epochs(epochs),
+            LeaderOutput::Configure(configs) => common.configure(configs, cx.now.mono_ms()),
             LeaderOutput::Syncing { is_snap, begins, under_way } => {
                 note_syncing(self.core_mut(), is_snap, begins, under_way);
             }
@@ -644,7 +637,7 @@ impl Slot {
                     other => panic!("learner {learner} asks while {}", other.name()),
                 };
             }
-            LeaderOutput::Lost(why) => return Next::leave_role(&why),
+            LeaderOutput::Lost(why) => return cx.stop_leading(why),
         }
         Next::Done
     }

@@ -81,7 +81,8 @@ impl Proposer {
         log: &mut LogQueue,
         now: Now,
     ) -> Option<Arc<Batch>> {
-        let Proposed { records, deltas, through, since_us } = proposed;
+        let Proposed { records, deltas, through, since_us, configuration } = proposed;
+        assert!(configuration.is_none(), "a reconfiguration is not proposed as one");
         if let Some(last) = self.groups.back() {
             assert!(through >= last.through, "group {through} after {}", last.through);
         }

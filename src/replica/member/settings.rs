@@ -1,13 +1,10 @@
 //! How a server is a member, and what it is to its ensemble.
 
-use crate::config::Ensemble;
 use crate::zab::leader::Membership;
 
 /// How a server is a member.
 #[derive(Clone, Debug)]
 pub struct MemberSettings {
-    /// The servers.
-    pub ensemble: Ensemble,
     /// What leaders and learners are told.
     pub membership: Membership,
     /// Whether it follows without a vote.

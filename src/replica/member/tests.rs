@@ -26,9 +26,8 @@ fn at(ms: i64) -> Now {
 
 /// Server 1 of three, whose log ends at `last`.
 fn member(last: Zxid) -> Replica {
-    let (ensemble, membership) = Membership::of_three(1);
+    let (_, membership) = Membership::of_three(1);
     let member = MemberSettings {
-        ensemble,
         membership,
         is_observer: false,
         election_address: "zk1:3888".to_owned(),
@@ -37,7 +36,7 @@ fn member(last: Zxid) -> Replica {
         duties: Duties::default(),
     };
     let restored = Database { zxid: last, ..Database::fresh(tree_settings()) };
-    let epochs = Epochs { accepted: Epoch::of(last), current: Epoch::of(last), config_version: 0 };
+    let epochs = Epochs { accepted: Epoch::of(last), current: Epoch::of(last) };
     Replica::member(member, settings(), Arc::default(), restored, epochs, History::new(last), at(0))
 }
 

@@ -80,6 +80,10 @@ impl Data {
                 out.put_string(self.tree.body(changed).path());
                 op != OpCode::CREATE
             }
+            OpCode::RECONFIG => {
+                out.put_buffer(self.tree.body(changed).data());
+                true
+            }
             OpCode::SET_DATA | OpCode::SET_ACL => true,
             _ => false,
         };

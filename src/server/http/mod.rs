@@ -47,7 +47,7 @@ pub use client::get;
 use self::https::Https;
 use super::logging::{Text, provoked};
 use super::start_up::StartUp;
-use super::{Clock, helper, listener};
+use super::{Clock, binding, helper};
 use crate::config::{AdminConfig, Config, MetricsConfig};
 use connection::Connections;
 use log::Level;
@@ -172,8 +172,8 @@ fn metrics_listener(metrics: &MetricsConfig) -> Option<TcpListener> {
 /// Listens where the configuration says. An address that stands for every one does so for both families, as in Java.
 fn bind(host: &str, port: u16) -> io::Result<(TcpListener, SocketAddr)> {
     let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    let ip = listener::resolve(host)?.ok_or_else(none)?;
-    let listener = listener::bind(Some(ip).filter(|ip| !ip.is_unspecified()), port, Some(BACKLOG), false)?;
+    let ip = binding::resolve(host)?.ok_or_else(none)?;
+    let listener = binding::bind(Some(ip).filter(|ip| !ip.is_unspecified()), port, Some(BACKLOG), false)?;
     let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     Ok((listener, address))

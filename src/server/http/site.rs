@@ -256,7 +256,8 @@ impl Site {
         let asked = self.asker.ask(FourLetterWord::Gtmk, None, Row::Short).await;
         let (status, _turn) = asked.map_err(api::Refusal::unavailable)?;
         let version = self.asker.server().map_or("", |server| server.about.version());
-        Ok(admin::ensemble(version, &status, self.facts.member.as_ref()))
+        let member = self.facts.member.as_ref().map(|member| member.now(&status));
+        Ok(admin::ensemble(version, &status, member.as_ref()))
     }
 
     /// A znode, or children of one.
@@ -537,6 +538,10 @@ fn rendered(
         Command::LastSnapshot => {
             let facts = Facts { last_snapshot: about.last_snapshot(), ..facts.clone() };
             command.answer(typed, &status, &facts)
+        }
+        Command::Leader | Command::VotingView | Command::Zabstate => {
+            let member = facts.member.as_ref().map(|member| member.now(&status));
+            command.answer(typed, &status, &Facts { member, ..Facts::default() })
         }
         _ => command.answer(typed, &status, facts),
     }

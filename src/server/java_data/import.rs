@@ -27,7 +27,7 @@ pub fn import(
     let dir = DataDir { snap: target.folder(0).to_owned(), log: target.folder(1).to_owned() };
     at(&dir.snap, storage::write_snapshot(&dir, &mut restored))?;
     if let Some(Epochs { accepted, current }) = imported.epochs {
-        let epochs = storage::Epochs { accepted, current, config_version: 0, repairing: false };
+        let epochs = storage::Epochs { accepted, current, ..storage::Epochs::default() };
         at(&dir.snap, epochs.write(&dir))?;
     }
     at(&dir.log, dir.place_segment(storage::FIRST_SEGMENT))?;

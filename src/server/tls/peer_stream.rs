@@ -43,6 +43,11 @@ impl PeerTls {
         Ok(Self { acceptor: Some(Arc::new(Acceptor::new(config)?)), connector, is_either, hosts })
     }
 
+    /// Follows a change of the server lines.
+    pub fn set_hosts(&mut self, hosts: Vec<String>) {
+        self.hosts = hosts;
+    }
+
     /// What begins connections, for those who look after files.
     pub fn stores(&self) -> (Option<&Arc<Acceptor>>, Option<&Arc<Connector>>) {
         (self.acceptor.as_ref(), self.connector.as_ref())

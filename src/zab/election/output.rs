@@ -2,8 +2,9 @@
 
 use crate::proto::ServerId;
 use crate::zab::LinkId;
+use crate::zab::configuration::Configurations;
 use crate::zab::notification::{ServerState, Vote};
-use crate::zab::quorum::SidSet;
+use std::collections::BTreeSet;
 
 /// What is wrong with a connection to the election port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,13 +41,17 @@ impl Unwelcome {
 /// What the shell must do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Connect to the election port of that server of the configuration; `connected` or `closed` follows.
+    /// Connect to the election port of that server; `connected` or `closed` follows.
     Connect {
         /// The number of the connection from now on.
         link: LinkId,
         /// The server to connect to.
         sid: ServerId,
+        /// Where it is, host and port, if no configuration names it.
+        at: Option<(String, u16)>,
     },
+    /// A peer has a later configuration active than this server had: make these durable before anything that comes after.
+    Configure(Configurations),
     /// Send bytes, after those sent before. The shell closes a connection that does not take them.
     Send {
         /// The connection.
@@ -74,7 +79,7 @@ pub enum Output {
         vote: Vote,
         /// Voters that wanted the same in one round, this server among them; empty where it joined a leader that
         /// others have already.
-        by: SidSet,
+        by: BTreeSet<ServerId>,
     },
     /// The leader this server follows looks for one itself, in a later round: following it leads nowhere, and the
     /// replica looks as well. Without this it would try until its time to connect is over: a leader can leave the round in

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::config::{PeerAddress, Role, Server};
+use crate::config::{Ensemble, PeerAddress, Role, Server};
+use crate::zab::quorum::Quorum;
 
 /// splitmix64.
 pub(super) struct Random(pub u64);
@@ -172,12 +173,12 @@ impl Net {
     }
 
     pub(super) fn start(&mut self, sid: i64) {
-        let (ensemble, quorum) = (self.ensemble.clone(), self.quorum.clone());
+        let configs = Configurations::new(Configuration::new(self.ensemble.clone()).unwrap());
         let node = self.nodes.get_mut(&sid).unwrap();
         assert!(node.port.is_none());
         node.incarnation += 1;
         let round = i64::from(node.accepted_epoch) << 20;
-        node.port = Some(ElectionPort::new(&ensemble, quorum, ServerId(sid), "zk:3888", round));
+        node.port = Some(ElectionPort::new(configs, ServerId(sid), "zk:3888", round));
         self.look(sid);
     }
 
@@ -261,7 +262,7 @@ impl Net {
     fn output(&mut self, sid: i64, output: Output) {
         match output {
             Output::Unwelcome { .. } => {}
-            Output::Connect { link, sid: ServerId(to) } => {
+            Output::Connect { link, sid: ServerId(to), .. } => {
                 assert_ne!(sid, to, "called itself");
                 let incarnation = self.nodes[&sid].incarnation;
                 self.accepted += 1;
@@ -295,7 +296,7 @@ impl Net {
                 node.standing = Standing::Trying { until };
             }
             Output::Elected { state, vote, by } => {
-                self.check(sid, vote, by);
+                self.check(sid, vote, &by);
                 let now = self.now;
                 let node = self.nodes.get_mut(&sid).unwrap();
                 node.state = Some(state);
@@ -452,11 +453,12 @@ impl Net {
     }
 
     /// No server whose vote counted went into that round with a better log than the one that is elected.
-    fn check(&mut self, sid: i64, vote: Vote, by: SidSet) {
-        assert!(by.is_empty() || self.quorum.contains_quorum(&by), "{sid} decides without a quorum");
+    fn check(&mut self, sid: i64, vote: Vote, by: &BTreeSet<ServerId>) {
+        let by_quorum = self.quorum.contains_quorum(&self.quorum.set(by.iter().copied()));
+        assert!(by.is_empty() || by_quorum, "{sid} decides without a quorum");
         for (voter, node) in &self.nodes {
             let same_round = node.port.as_ref().is_some_and(|port| port.round() == vote.round);
-            if let Some(own) = node.went_with.filter(|_| same_round && self.quorum.has(&by, ServerId(*voter)))
+            if let Some(own) = node.went_with.filter(|_| same_round && by.contains(&ServerId(*voter)))
                 && self.quorum.can_lead(ServerId(*voter))
                 && (i64::from(own.peer_epoch.0), own.zxid) > (vote.peer_epoch, vote.zxid)
             {

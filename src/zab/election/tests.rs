@@ -15,8 +15,8 @@ struct Bench {
 impl Bench {
     fn new(me: i64, participants: &[i64], observers: &[i64], round: i64) -> Self {
         let ensemble = ensemble(participants, observers);
-        let quorum = Quorum::new(&ensemble).unwrap();
-        let port = ElectionPort::new(&ensemble, quorum, ServerId(me), "zk:3888", round);
+        let configs = Configurations::new(Configuration::new(ensemble).unwrap());
+        let port = ElectionPort::new(configs, ServerId(me), "zk:3888", round);
         Self { port, now: 1_000, links: 0, out: Vec::new() }
     }
 
@@ -46,14 +46,14 @@ impl Bench {
 
     fn say(&mut self, link: LinkId, state: ServerState, vote: Vote) {
         let mut bytes = Vec::new();
-        put_notification(&mut bytes, state, vote.round, Some(&vote), b"version=0");
+        put_notification(&mut bytes, state, vote.round, Some(&vote), b"version=0", None);
         self.port.received(self.now, link, &bytes, &mut self.out);
     }
 
     /// That server looks for a leader and votes for no server.
     fn say_none(&mut self, link: LinkId, round: i64) {
         let mut bytes = Vec::new();
-        put_notification(&mut bytes, ServerState::Looking, round, None, b"version=0");
+        put_notification(&mut bytes, ServerState::Looking, round, None, b"version=0", None);
         self.port.received(self.now, link, &bytes, &mut self.out);
     }
 
@@ -516,7 +516,7 @@ fn back_off() {
     let mut times = Vec::new();
     for _ in 0..10_000 {
         for output in std::mem::take(&mut bench.out) {
-            if let Output::Connect { link, sid } = output {
+            if let Output::Connect { link, sid, .. } = output {
                 if sid == ServerId(2) {
                     times.push(bench.now);
                 }

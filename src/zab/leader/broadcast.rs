@@ -2,14 +2,12 @@
 
 use super::learners::{LearnerHandler, LearnerKind, Step};
 use super::output::{CloseLearner, Lag, LeaderOutput};
+use super::reconfiguration::{put_commits, put_inform_of};
 use super::{Asked, Leader, Phase, WINDOW_BYTES, touched};
 use crate::proto::{Epoch, SessionId, Zxid};
 use crate::zab::LinkId;
 use crate::zab::history::History;
-use crate::zab::message::{
-    Packet, PacketType, Revalidated, put_bare, put_commit, put_inform, put_ping, put_proposal,
-};
-use crate::zab::quorum::SidSet;
+use crate::zab::message::{Packet, PacketType, Revalidated, put_bare, put_ping, put_proposal};
 use bytes::Bytes;
 
 /// A learner that lags for so long is named in the log.
@@ -21,6 +19,7 @@ impl Leader {
     pub fn propose<'a>(&mut self, txns: impl Iterator<Item = (Zxid, &'a [u8])>, out: &mut Vec<LeaderOutput>) {
         assert!(self.is_established(), "a proposal before the epoch begins");
         assert!(!self.is_observer_master, "a follower proposes");
+        assert!(!self.is_leaving(), "a leader proposes after it has handed over");
         let (mut bytes, mut zxids) = (Vec::new(), Vec::new());
         let before = self.proposed;
         for (zxid, txn) in txns {
@@ -36,7 +35,7 @@ impl Leader {
         let bytes = Bytes::from(bytes);
         for handler in self.learners.iter_mut() {
             let cursor = &handler.cursor;
-            let is_in_step = handler.is_voter()
+            let is_in_step = handler.is_follower()
                 && handler.gets_proposals()
                 && cursor.sent == before
                 && cursor.newleader_after.is_none()
@@ -97,26 +96,27 @@ impl Leader {
 
     pub(super) fn advance(&mut self) {
         if self.phase == Phase::Broadcast && !self.is_observer_master {
-            let reached = Zxid(self.newest_of_quorum(self.durable.0, |handler| handler.acked.0));
+            let reached = Zxid(self.newest_of_quorum(self.durable.0, |handler| handler.acked.0, Zxid));
             self.committed = self.committed.max(reached);
         }
         self.check();
     }
 
-    /// The largest number that a quorum has reached, given this server's own.
-    fn newest_of_quorum(&self, own: u64, of: impl Fn(&LearnerHandler) -> u64) -> u64 {
-        let quorum = &self.membership.quorum;
+    /// The largest number that a quorum has reached, given this server's own; `zxid` says of which zxid's quorum that is.
+    fn newest_of_quorum(
+        &self,
+        own: u64,
+        of: impl Fn(&LearnerHandler) -> u64,
+        zxid: impl Fn(u64) -> Zxid,
+    ) -> u64 {
+        let sid = self.membership.sid;
         let reached = |number: u64| {
-            let mut set = SidSet::EMPTY;
-            if own >= number {
-                quorum.add(&mut set, self.membership.sid);
-            }
-            for handler in self.learners.synced_voters().filter(|handler| of(handler) >= number) {
-                quorum.add(&mut set, handler.sid);
-            }
-            self.decides(&set)
+            let own = Some(sid).filter(|_| own >= number);
+            let others = self.learners.synced_followers().filter(|handler| of(handler) >= number);
+            let sids = others.map(|handler| handler.sid).filter(|other| *other != sid).chain(own);
+            self.membership.configs.decides_on(zxid(number), sids.clone()) || self.decides_by_oracle(sids)
         };
-        let numbers = self.learners.synced_voters().map(&of).chain([own]);
+        let numbers = self.learners.synced_followers().map(&of).chain([own]);
         numbers.filter(|number| reached(*number)).max().unwrap_or(0)
     }
 
@@ -129,27 +129,34 @@ impl Leader {
         }
         assert!(through <= self.committed, "commit of {through}, committed is {}", self.committed);
         assert!(through <= history.last(), "commit of {through}, history ends at {}", history.last());
+        self.activate(through, out);
         self.announced = through;
+        let activations = &self.activations;
         let window = self.window(LearnerKind::Observer);
         let (mut commit, mut inform) = (Bytes::new(), Bytes::new());
         let mut others = Vec::new();
         for handler in self.learners.iter_mut().filter(|handler| handler.gets_proposals()) {
-            let (is_voter, is_cumulative) = (handler.is_voter(), handler.is_cumulative);
+            let (is_follower, is_cumulative) = (handler.is_follower(), handler.is_cumulative);
             let cursor = &mut handler.cursor;
             let is_free = cursor.newleader_after.is_none() && cursor.answers.is_empty();
-            if is_voter && is_cumulative && is_free && cursor.sent >= through {
+            if is_follower
+                && is_cumulative
+                && is_free
+                && cursor.sent >= through
+                && cursor.announced == before
+            {
                 if commit.is_empty() {
                     let mut bytes = Vec::new();
-                    put_commit(&mut bytes, through);
+                    put_commits(&mut bytes, activations, before, through);
                     commit = bytes.into();
                 }
                 cursor.announced = through;
                 handler.send(commit.clone(), out);
-            } else if !is_voter && is_free && cursor.sent == before && cursor.queued < window {
+            } else if !is_follower && is_free && cursor.sent == before && cursor.queued < window {
                 if inform.is_empty() {
                     let mut bytes = Vec::new();
                     let txns = history.after(before).take_while(|(zxid, _)| *zxid <= through);
-                    txns.for_each(|(zxid, txn)| put_inform(&mut bytes, zxid, txn));
+                    txns.for_each(|(zxid, txn)| put_inform_of(&mut bytes, activations, zxid, txn));
                     inform = bytes.into();
                 }
                 (cursor.sent, cursor.announced) = (through, through);
@@ -177,7 +184,8 @@ impl Leader {
 
     /// The newest ping that a quorum has answered: this server led when that was sent, or later.
     pub fn confirmed_round(&self) -> u64 {
-        let confirmed = self.newest_of_quorum(self.round, |handler| handler.round);
+        let all = |_| Zxid::from_wire(i64::MAX);
+        let confirmed = self.newest_of_quorum(self.round, |handler| handler.round, all);
         assert!(confirmed <= self.round, "ping {confirmed} is answered, {} were sent", self.round);
         confirmed
     }
@@ -235,7 +243,7 @@ impl Leader {
     pub(super) fn note_lags(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
         let window = self.window(LearnerKind::Observer);
         for handler in self.learners.iter_mut().filter(|handler| handler.step == Step::Synced) {
-            let last = if handler.is_voter() { self.proposed } else { self.announced };
+            let last = if handler.is_follower() { self.proposed } else { self.announced };
             let window = if handler.kind == LearnerKind::Observer { window } else { WINDOW_BYTES };
             let (sid, cursor) = (handler.sid, &mut handler.cursor);
             if cursor.queued < window && cursor.sent >= last {

@@ -46,32 +46,14 @@ impl Leader {
         if self.is_observer_master && packet.kind != PacketType::OBSERVERINFO {
             return Err(CloseLearner::Unexpected(packet.kind.0));
         }
-        let may_vote = self.membership.quorum.votes(sid) && sid != self.membership.sid;
-        let kind = match (packet.kind, may_vote) {
-            (PacketType::OBSERVERINFO, _) => LearnerKind::Observer,
-            (_, true) => LearnerKind::Voter,
-            (_, false) => LearnerKind::NonVotingFollower,
+        let kind = match packet.kind {
+            PacketType::OBSERVERINFO => LearnerKind::Observer,
+            _ => LearnerKind::Follower,
         };
         // Not above: what a later version of ZooKeeper's means by its number is something else.
         let is_cumulative = info.protocol_version == PROTOCOL_VERSION_CUMULATIVE && !self.membership.as_java;
         self.learners.introduce(link, Introduction { sid, kind, is_cumulative, accepted }, now_ms);
         self.begin_epoch_with(link, now_ms, history, out)
-    }
-
-    /// Takes the version of a learner's configuration where a leader gave it one.
-    fn take_config_version(&mut self, theirs: i64, out: &mut Vec<LeaderOutput>) -> Result<(), CloseLearner> {
-        let ours = self.config_version();
-        if theirs <= ours {
-            return Ok(());
-        }
-        // A version that begins an epoch was given to the file's servers by a leader; any other one is of servers
-        // that a reconfiguration has changed.
-        if Zxid::from_wire(theirs).counter() != 0 || self.is_observer_master {
-            return Err(CloseLearner::ConfigAhead { theirs, ours });
-        }
-        self.epochs.config_version = theirs;
-        out.push(LeaderOutput::SaveEpochs(self.epochs));
-        Ok(())
     }
 
     /// A learner waits for the epoch: it is sent to it, if there is one and the learner can follow.
@@ -96,7 +78,7 @@ impl Leader {
             // the next epoch exceeds that promise: only for a voter that looked for this leader, with data of this epoch
             // or older, and at most once a tick, for the sake of the others.
             (Phase::Broadcast, Some(_))
-                if self.membership.quorum.votes(sid)
+                if self.membership.configs.votes(sid)
                     && promised > epoch
                     && now_ms - self.began_ms > self.membership.tick_ms =>
             {
@@ -112,11 +94,9 @@ impl Leader {
     /// Proposes a new epoch once a quorum is there.
     pub fn discover(&mut self, now_ms: i64, history: &mut History, out: &mut Vec<LeaderOutput>) {
         assert_eq!(self.phase, Phase::Discovery, "a second epoch is proposed");
-        let quorum = &self.membership.quorum;
         let waiting =
-            self.learners.iter().filter(|handler| handler.step == Step::AwaitsEpoch && handler.is_voter());
-        let here = quorum.set(waiting.clone().map(|handler| handler.sid).chain([self.membership.sid]));
-        if !self.decides(&here) {
+            self.learners.iter().filter(|handler| handler.step == Step::AwaitsEpoch && self.votes(handler));
+        if !self.decides(waiting.clone().map(|handler| handler.sid).chain([self.membership.sid])) {
             return;
         }
         let accepted = waiting.map(|handler| handler.accepted).fold(self.epochs.accepted, Epoch::max);
@@ -125,7 +105,7 @@ impl Leader {
         assert!(epoch > Epoch::of(last), "epoch {epoch} is proposed after zxid {last}");
         self.phase = Phase::Promises;
         out.push(LeaderOutput::SaveEpochs(self.epochs));
-        quorum.add(&mut self.promised, self.membership.sid);
+        self.promised.insert(self.membership.sid);
         for link in self.learners.links_where(|handler| handler.step == Step::AwaitsEpoch) {
             self.send_epoch(link, out);
         }
@@ -156,7 +136,7 @@ impl Leader {
         let handler = self.learners.at_mut(link);
         assert_eq!(handler.step, Step::EpochSent, "server {} promises unasked", handler.sid);
         let (own_epoch, own_last) = (self.elected.0.0 as i32, self.elected.1);
-        let is_counted = handler.is_voter() && current != -1;
+        let is_counted = handler.is_follower() && current != -1;
         if self.phase == Phase::Promises
             && is_counted
             && (current > own_epoch || (current == own_epoch && last > own_last))
@@ -169,7 +149,7 @@ impl Leader {
         let handler = self.learners.at_mut(link);
         handler.step = Step::Promised(last);
         if is_counted {
-            self.membership.quorum.add(&mut self.promised, handler.sid);
+            self.promised.insert(handler.sid);
         }
         match self.phase {
             Phase::Discovery => unreachable!("a promise before there is an epoch"),
@@ -181,18 +161,18 @@ impl Leader {
 
     fn check_promises(&mut self, now_ms: i64, history: &mut History, out: &mut Vec<LeaderOutput>) {
         assert_eq!(self.phase, Phase::Promises, "promises are counted twice");
-        if !self.decides(&self.promised) {
+        if !self.decides(self.promised.iter().copied()) {
             return;
         }
         self.epochs.current = self.epochs.accepted;
         self.progress_ms = now_ms;
-        // Source: `Leader.lead`, ZOOKEEPER-1783.
-        if self.membership.versions_config && self.config_version() == 0 {
-            self.epochs.config_version = self.epochs.accepted.start().to_wire();
-        }
         self.phase = Phase::Synchronizing;
         out.push(LeaderOutput::SaveEpochs(self.epochs));
-        self.membership.quorum.add(&mut self.supporters, self.membership.sid);
+        // Source: `Leader.lead`, ZOOKEEPER-1783.
+        if self.membership.reconfig_enabled && self.membership.configs.last_seen().version() == 0 {
+            self.set_config_version(self.epochs.accepted.start().to_wire(), out);
+        }
+        self.supporters.insert(self.membership.sid);
         for link in self.learners.links_where(|handler| matches!(handler.step, Step::Promised(_))) {
             self.synchronize(link, history, out);
         }

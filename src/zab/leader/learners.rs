@@ -17,6 +17,7 @@ pub(super) struct Learners {
     links: BTreeMap<u32, LinkId>,
     next_number: u32,
     observers: usize,
+    changes: u64,
 }
 
 /// A connection that has not said whose it is.
@@ -27,13 +28,11 @@ struct Stranger {
     stream: PacketStream,
 }
 
-/// Which learners count for the quorum, and the kinds of the others.
+/// How a learner takes part. Whether it counts for a quorum its configuration says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LearnerKind {
-    /// A participant: its promises and acknowledgements count.
-    Voter,
-    /// A follower that no server line names, so that it has no vote.
-    NonVotingFollower,
+    /// It acknowledges proposals: a participant, or a server that no configuration names yet or any more.
+    Follower,
     /// It came with OBSERVERINFO, as a participant that is being repaired does, too.
     Observer,
 }
@@ -167,8 +166,20 @@ impl Learners {
         self.strangers.remove(&link);
         if let Some(handler) = self.handlers.remove(&link) {
             self.links.remove(&handler.number);
+            self.changes += 1;
             self.observers -= usize::from(handler.kind == LearnerKind::Observer);
         }
+    }
+
+    /// Grows with each learner that comes into step or goes.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// A learner has come into step.
+    pub(super) fn in_step_now(&mut self, link: LinkId) {
+        self.at_mut(link).step = Step::Synced;
+        self.changes += 1;
     }
 
     /// How many observers there are.
@@ -254,15 +265,15 @@ impl Learners {
         self.iter().filter(|handler| fits(handler)).map(|handler| handler.link).collect()
     }
 
-    /// Voters that are in step.
-    pub(super) fn synced_voters(&self) -> impl Iterator<Item = &LearnerHandler> {
-        self.iter().filter(|handler| handler.is_voter() && handler.step == Step::Synced)
+    /// Followers that are in step, also those without a vote.
+    pub(super) fn synced_followers(&self) -> impl Iterator<Item = &LearnerHandler> + Clone {
+        self.iter().filter(|handler| handler.is_follower() && handler.step == Step::Synced)
     }
 }
 
 impl LearnerHandler {
-    pub(super) fn is_voter(&self) -> bool {
-        self.kind == LearnerKind::Voter
+    pub(super) fn is_follower(&self) -> bool {
+        self.kind == LearnerKind::Follower
     }
 
     /// True if its stream has begun: each proposal goes there, at once or in its turn.

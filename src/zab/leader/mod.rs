@@ -14,6 +14,7 @@
 //! | `mod.rs` | the leader's state, connections and their packets, time |
 //! | `discovery.rs` | from FOLLOWERINFO to ACKEPOCH: the new epoch, and the promises |
 //! | `synchronization.rs` | from ACKEPOCH to UPTODATE: how a learner gets what it lacks, at its own pace |
+//! | `reconfiguration.rs` | another configuration is proposed and becomes active, maybe with another leader |
 //! | `broadcast.rs` | proposals, acknowledgements, commits, pings, answers |
 //! | `learners.rs` | what the leader knows of each connection |
 //! | `traffic.rs` | what is exchanged with an observer, counted |
@@ -36,6 +37,7 @@ mod discovery;
 mod learners;
 mod observer_master;
 mod output;
+mod reconfiguration;
 mod synchronization;
 mod traffic;
 
@@ -44,11 +46,11 @@ pub use output::{Asked, CloseLearner, Epochs, Lag, LeaderOutput, LostLead, Membe
 use super::LinkId;
 use super::history::History;
 use super::message::{ForwardedRequest, Packet, PacketType, Revalidate, Touched, read_ack_epoch};
-use super::quorum::SidSet;
 use crate::admin::{Leading, LearnerSeen, Observer};
 use crate::proto::{Epoch, OpCode, ServerId, SessionId, Zxid};
 use learners::{LearnerHandler, LearnerKind, Learners, Step};
-use std::collections::BTreeMap;
+use reconfiguration::Activations;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a leader waits for a quorum to connect. Servers that voted for it come at once; if they do not, they
 /// have found another leader meanwhile, and it is quicker to vote again than to wait for initLimit.
@@ -90,10 +92,10 @@ pub struct Leader {
     /// The current epoch and the end of the log when this server was elected.
     elected: (Epoch, Zxid),
     learners: Learners,
-    /// Voters that have promised the new epoch.
-    promised: SidSet,
-    /// Voters that have acknowledged NEWLEADER.
-    supporters: SidSet,
+    /// Followers that have promised the new epoch, and this server.
+    promised: BTreeSet<ServerId>,
+    /// Followers that have acknowledged NEWLEADER, and this server.
+    supporters: BTreeSet<ServerId>,
     /// Voters that looked for this leader and have not come yet, each with the epoch of its vote, if it votes.
     looking: BTreeMap<ServerId, Option<i64>>,
     /// Newest txn of the log: the last one at the election, or proposed since.
@@ -112,21 +114,26 @@ pub struct Leader {
     progress_ms: i64,
     /// Since when the voters that are connected would not do for a quorum.
     hopeless_since_ms: Option<i64>,
+    /// Reconfigurations that became active in this epoch, each with the leader that it designates.
+    activations: Activations,
+    /// Why it stops leading, once its followers have gone to another leader.
+    leaving: Option<LostLead>,
 }
 
 impl Leader {
     /// Begins to lead: `last` is where the log ends, all of it durable.
-    pub fn new(membership: Membership, epochs: Epochs, last: Zxid, now_ms: i64) -> Self {
+    pub fn new(mut membership: Membership, epochs: Epochs, last: Zxid, now_ms: i64) -> Self {
         assert!(epochs.current <= epochs.accepted, "epochs {} and {}", epochs.current, epochs.accepted);
+        membership.configs.forget_heard();
         Self {
             is_observer_master: false,
             phase: Phase::Discovery,
             elected: (epochs.current, last),
             epochs,
             learners: Learners::default(),
-            promised: SidSet::EMPTY,
+            promised: BTreeSet::new(),
             looking: BTreeMap::new(),
-            supporters: SidSet::EMPTY,
+            supporters: BTreeSet::new(),
             proposed: last,
             durable: last,
             committed: last,
@@ -136,23 +143,43 @@ impl Leader {
             began_ms: now_ms,
             progress_ms: now_ms,
             hopeless_since_ms: None,
+            activations: Activations::new(),
+            leaving: None,
             membership,
         }
     }
 
     /// Takes what the oracle of two voters says.
     pub fn set_oracle(&mut self, allows: bool) {
-        std::sync::Arc::make_mut(&mut self.membership.quorum).set_oracle(allows);
+        self.membership.configs.set_oracle(allows);
     }
 
     /// Whether the set decides: as a quorum, or by the oracle's word while no other voter is in step.
     ///
     /// Source: `QuorumOracleMaj.containsQuorum`; `Leader.getForwardingFollowers` counts a follower sooner, so that nothing
     /// is committed there while one is brought up to date.
-    fn decides(&self, set: &SidSet) -> bool {
-        let quorum = &self.membership.quorum;
-        quorum.contains_quorum(set)
-            || self.learners.synced_voters().next().is_none() && quorum.decides_by_oracle(set)
+    fn decides(&self, sids: impl Iterator<Item = ServerId> + Clone) -> bool {
+        self.membership.configs.decides(sids.clone()) || self.decides_by_oracle(sids)
+    }
+
+    fn decides_by_oracle(&self, sids: impl Iterator<Item = ServerId>) -> bool {
+        let configs = &self.membership.configs;
+        configs.oracle().is_some()
+            && !self.learners.synced_followers().any(|handler| self.votes(handler))
+            && configs.decides_by_oracle(sids)
+    }
+
+    /// Whether the learner counts for a quorum.
+    fn votes(&self, handler: &LearnerHandler) -> bool {
+        let Membership { sid, configs, .. } = &self.membership;
+        handler.is_follower() && handler.sid != *sid && configs.votes(handler.sid)
+    }
+
+    /// Followers that count for a quorum and are in step, and this server.
+    fn in_step_with_own(&self) -> impl Iterator<Item = ServerId> + Clone {
+        let own = self.membership.sid;
+        let followers = self.learners.synced_followers().map(|handler| handler.sid);
+        followers.filter(move |sid| *sid != own).chain([own])
     }
 
     /// True once a quorum follows.
@@ -173,7 +200,7 @@ impl Leader {
     /// Bytes that wait for a learner's connection at which it gets no more for now.
     fn window(&self, kind: LearnerKind) -> usize {
         match kind {
-            LearnerKind::Voter | LearnerKind::NonVotingFollower => WINDOW_BYTES,
+            LearnerKind::Follower => WINDOW_BYTES,
             LearnerKind::Observer => {
                 let share = OBSERVERS_BYTES / self.learners.observers().max(1);
                 share.clamp(OBSERVER_WINDOW_BYTES_MIN, WINDOW_BYTES)
@@ -184,11 +211,6 @@ impl Leader {
     /// Whether that is one of its connections, also one that has not said whose it is.
     pub fn has(&self, link: LinkId) -> bool {
         self.learners.contains(link)
-    }
-
-    /// The version of the configuration that learners are sent.
-    fn config_version(&self) -> i64 {
-        self.membership.config_version.max(self.epochs.config_version)
     }
 
     /// Newest txn that a quorum has on disk.
@@ -208,15 +230,14 @@ impl Leader {
 
     /// The figures of its learners, for admin.
     pub fn status(&self, now_ms: i64) -> Leading {
-        let synced = |kind| {
-            let is_one = |handler: &&LearnerHandler| handler.step == Step::Synced && handler.kind == kind;
-            self.learners.iter().filter(is_one).count() as u64
-        };
+        let synced = || self.learners.iter().filter(|handler| handler.step == Step::Synced);
+        let voters = synced().filter(|handler| self.votes(handler)).count() as u64;
+        let followers = synced().filter(|handler| handler.is_follower()).count() as u64;
         Leading {
             learners: self.learners.connections() as u64,
-            synced_followers: synced(LearnerKind::Voter),
-            synced_non_voting_followers: synced(LearnerKind::NonVotingFollower),
-            synced_observers: synced(LearnerKind::Observer),
+            synced_followers: followers,
+            synced_non_voting_followers: followers - voters,
+            synced_observers: synced().count() as u64 - followers,
             uptime_ms: (now_ms - self.began_ms) as u64,
             ..Leading::default()
         }
@@ -227,7 +248,7 @@ impl Leader {
         // An observer acknowledges nothing.
         let last = |handler: &LearnerHandler| match handler.kind {
             LearnerKind::Observer => handler.cursor.announced,
-            LearnerKind::Voter | LearnerKind::NonVotingFollower => handler.acked,
+            LearnerKind::Follower => handler.acked,
         };
         let seen = |handler: &LearnerHandler| LearnerSeen {
             sid: handler.sid.0,
@@ -261,13 +282,13 @@ impl Leader {
 
     /// True for a follower without a vote, which no server line names.
     pub fn is_non_voting_follower(&self, link: LinkId) -> bool {
-        self.learners.get(link).is_some_and(|handler| handler.kind == LearnerKind::NonVotingFollower)
+        self.learners.get(link).is_some_and(|handler| handler.is_follower() && !self.votes(handler))
     }
 
     /// Learners that are in step: connection, server, and whether it votes.
     pub fn in_step(&self) -> impl Iterator<Item = (LinkId, ServerId, bool)> {
         let in_step = self.learners.iter().filter(|handler| handler.step == Step::Synced);
-        in_step.map(|handler| (handler.link, handler.sid, handler.is_voter()))
+        in_step.map(|handler| (handler.link, handler.sid, self.votes(handler)))
     }
 
     /// All connections, also those that have not said whose they are.
@@ -308,7 +329,7 @@ impl Leader {
         if let Some(handler) = self.learners.get_mut(link) {
             handler.heard_ms = now_ms;
             // A voter in step waits as well, and brings the quorum no nearer.
-            if handler.is_voter() && matches!(handler.step, Step::Syncing { .. }) {
+            if handler.is_follower() && matches!(handler.step, Step::Syncing { .. }) {
                 self.progress_ms = now_ms;
             }
         }
@@ -399,9 +420,11 @@ impl Leader {
         }
         // A voter that is gone leaves what it had not acknowledged to the oracle.
         self.advance();
-        let in_step = self.learners.synced_voters().map(|handler| handler.sid);
-        let in_step = self.membership.quorum.set(in_step.chain([self.membership.sid]));
-        if !self.decides(&in_step) {
+        // Its followers have gone, or this server has waited for that long enough.
+        if let Some(why) = self.leaving {
+            return out.push(LeaderOutput::Lost(why));
+        }
+        if !self.decides(self.in_step_with_own()) {
             out.push(LeaderOutput::Lost(LostLead::NoQuorum(sync_ms)));
         }
     }
@@ -458,7 +481,7 @@ fn touched(packet: &Packet<'_>) -> Result<Vec<SessionId>, CloseLearner> {
 impl Membership {
     /// That of one of three servers with a vote, and their ensemble.
     pub(crate) fn of_three(sid: i64) -> (crate::config::Ensemble, Self) {
-        use super::quorum::{Quorum, config_text};
+        use super::configuration::{Configuration, Configurations};
         use crate::config::{Ensemble, PeerAddress, Role, Server};
         let servers = (1..=3).map(|sid| {
             let address = PeerAddress { host: format!("zk{sid}"), quorum_port: 2888, election_port: 3888 };
@@ -467,10 +490,8 @@ impl Membership {
         let ensemble = Ensemble { servers: servers.collect(), ..Ensemble::default() };
         let membership = Self {
             sid: ServerId(sid),
-            quorum: std::sync::Arc::new(Quorum::new(&ensemble).expect("three voters")),
-            config_text: config_text(&ensemble).into_bytes().into(),
-            config_version: 0,
-            versions_config: false,
+            configs: Configurations::new(Configuration::new(ensemble.clone()).expect("three voters")),
+            reconfig_enabled: false,
             tick_ms: 1000,
             init_ms: 10_000,
             sync_ms: 5_000,

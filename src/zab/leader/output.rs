@@ -3,9 +3,8 @@
 use crate::proto::{Epoch, Id, OpCode, ServerId, SessionId, Zxid};
 use crate::zab::LinkId;
 use crate::zab::message::MessageError;
-use crate::zab::quorum::Quorum;
+use crate::zab::configuration::Configurations;
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// Most connections that have not said who they are; the oldest is closed when there is another.
 pub const STRANGERS_MAX: usize = 64;
@@ -17,9 +16,6 @@ pub struct Epochs {
     pub accepted: Epoch,
     /// The epoch of the leader that this server was last in step with.
     pub current: Epoch,
-    /// The version that the ensemble's configuration has got since the file was written; 0 for none. It is kept with the
-    /// epochs, since it must be durable at the same moments.
-    pub config_version: i64,
 }
 
 /// What leaders and learners know of the ensemble, and how long they wait.
@@ -28,13 +24,10 @@ pub struct Membership {
     /// This server.
     pub sid: ServerId,
     /// The servers that vote, and which sets of them decide.
-    pub quorum: Arc<Quorum>,
-    /// The configuration as NEWLEADER carries it.
-    pub config_text: Arc<[u8]>,
-    /// Its version as in this server's file; see [`Epochs::config_version`].
-    pub config_version: i64,
-    /// True if a leader gives a version to a configuration that has none: `reconfigEnabled`.
-    pub versions_config: bool,
+    pub configs: Configurations,
+    /// True if configurations change while servers run, and a leader gives a version to one that has none:
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
     /// Length of a tick, in milliseconds.
     pub tick_ms: i64,
     /// How long a learner may take to connect and get up to date, in milliseconds.
@@ -92,6 +85,8 @@ pub enum LeaderOutput {
     Close(LinkId, CloseLearner),
     /// Make these durable before anything that comes after.
     SaveEpochs(Epochs),
+    /// The same, and elections are held with these from here on.
+    Configure(Configurations),
     /// A learner needs the whole tree: [`Leader::image_begun`](super::Leader::image_begun) takes the zxid that the tree is
     /// as of.
     Image(LinkId),
@@ -248,6 +243,12 @@ pub enum LostLead {
     /// No quorum came in time.
     #[error("no quorum follows after {0} ms")]
     NotEstablished(i64),
+    /// The followers go to the leader that a reconfiguration designates.
+    #[error("a reconfiguration makes server {0} the leader")]
+    HandedOver(ServerId),
+    /// The configuration with which the epoch began has this server in another role, or at another address.
+    #[error("this server does not lead in the configuration with which its epoch began")]
+    Removed,
     /// The quorum went away.
     #[error("no quorum follows any more: connections ended, or nothing came for {0} ms (syncLimit)")]
     NoQuorum(i64),

@@ -2,13 +2,14 @@
 
 use super::learners::{Cursor, LearnerHandler, LearnerKind, Step};
 use super::output::{CloseLearner, LeaderOutput, LostLead};
+use super::reconfiguration::{newleader_config, put_commit_of, put_commits, put_inform_of};
 use super::{DISCOVERY_MS, Leader, OBSERVER_READS_MAX, OBSERVERS_BYTES, Phase};
 use crate::proto::Zxid;
 use crate::wal::Batch;
 use crate::zab::LinkId;
+use crate::zab::configuration::Configuration;
 use crate::zab::history::{History, Sync};
-use crate::zab::message::{PacketType, put_bare, put_commit, put_inform, put_proposal, put_with};
-use crate::zab::quorum::with_version;
+use crate::zab::message::{PacketType, put_bare, put_commit, put_proposal, put_snap, put_with};
 
 /// Bytes of proposals that are put together for a learner that is behind.
 pub(super) const PIECE_BYTES: usize = 1 << 20;
@@ -77,7 +78,7 @@ impl Leader {
                 let sid = handler.sid;
                 let snaps = self.learners.iter().filter(|handler| handler.awaits_tree()).count();
                 // A voter may be needed for the quorum. Source: `LearnerHandler.run`, `LearnerSyncThrottler`.
-                if !handler.is_voter() && snaps >= self.membership.snaps_max {
+                if !self.votes(handler) && snaps >= self.membership.snaps_max {
                     return self.close(link, CloseLearner::Throttled { sid, snaps }, out);
                 }
                 self.learners.at_mut(link).step = Step::Imaging;
@@ -103,8 +104,14 @@ impl Leader {
         assert_eq!(handler.step, Step::Imaging, "a tree for server {}, which needs none", handler.sid);
         // That the tree was not to be had sooner was not the learner's fault.
         handler.heard_ms = now_ms;
-        let mut bytes = Vec::new();
-        put_bare(&mut bytes, PacketType::SNAP, zxid);
+        let (mut bytes, configs) = (Vec::new(), &self.membership.configs);
+        match handler.is_cumulative {
+            true => {
+                let next = configs.next().map(Configuration::text);
+                put_snap(&mut bytes, zxid, configs.active().text(), next);
+            }
+            false => put_bare(&mut bytes, PacketType::SNAP, zxid),
+        }
         handler.send(bytes.into(), out);
         out.push(LeaderOutput::SendImage(link));
         self.stream_from(link, zxid, history, out);
@@ -117,7 +124,7 @@ impl Leader {
         assert!(after <= self.proposed.max(epoch), "goes on after {after}, proposed is {}", self.proposed);
         let handler = self.learners.at_mut(link);
         // An observer gets a txn when it is committed.
-        let through = if handler.is_voter() { history.last() } else { announced };
+        let through = if handler.is_follower() { history.last() } else { announced };
         // A zkfast learner is sent what is committed also where all of that is in its log: it cannot know.
         let already = if handler.is_cumulative { Zxid::ZERO } else { after };
         handler.cursor = Cursor {
@@ -165,7 +172,7 @@ impl Leader {
         if cursor.taken >= PROGRESS_BYTES && matches!(handler.step, Step::Syncing { .. }) {
             cursor.taken = 0;
             handler.heard_ms = now_ms;
-            if handler.is_voter() {
+            if handler.is_follower() {
                 self.progress_ms = now_ms;
             }
         }
@@ -209,7 +216,7 @@ impl Leader {
         assert!(history.last() <= self.proposed, "history {}, proposed {}", history.last(), self.proposed);
         let handler = self.learners.at(link);
         let cursor = &handler.cursor;
-        let limit = match handler.is_voter() {
+        let limit = match handler.is_follower() {
             true => history.last(),
             false => cursor.answers.front().map_or(self.announced, |(zxid, _)| self.announced.min(*zxid)),
         };
@@ -275,10 +282,12 @@ impl Leader {
         bytes_max: usize,
         out: &mut Vec<LeaderOutput>,
     ) {
-        let announced = self.announced;
+        let (announced, activations) = (self.announced, &self.activations);
         assert!(limit <= self.proposed, "txns through {limit} are sent, proposed is {}", self.proposed);
         let handler = self.learners.at_mut(link);
-        let is_informed = !handler.is_voter() && handler.cursor.newleader_after.is_none();
+        // Before NEWLEADER a configuration is what that says.
+        let is_after_newleader = handler.cursor.newleader_after.is_none();
+        let is_informed = !handler.is_follower() && is_after_newleader;
         let cursor = &mut handler.cursor;
         // An answer goes between two commits.
         let border = cursor.answers.front().map_or(announced, |(zxid, _)| announced.min(*zxid));
@@ -291,7 +300,7 @@ impl Leader {
             cursor.sent = zxid;
             // ZooKeeper's own servers, observers too, get proposal and commit before NEWLEADER.
             if is_informed {
-                put_inform(&mut bytes, zxid, txn);
+                put_inform_of(&mut bytes, activations, zxid, txn);
                 cursor.announced = zxid;
                 continue;
             }
@@ -301,7 +310,10 @@ impl Leader {
             }
             // Not what will be announced: ZooKeeper's own servers need a COMMIT of each txn, and only one.
             if zxid <= border {
-                put_commit(&mut bytes, zxid);
+                match is_after_newleader {
+                    true => put_commit_of(&mut bytes, activations, zxid),
+                    false => put_commit(&mut bytes, zxid),
+                }
                 cursor.announced = zxid;
             } else {
                 cursor.uncommitted.push_back(zxid);
@@ -314,8 +326,8 @@ impl Leader {
     /// Sends a learner one thing that goes before its next txn: COMMIT, NEWLEADER or an answer; `false` if there is none.
     fn send_control(&mut self, link: LinkId, out: &mut Vec<LeaderOutput>) -> bool {
         let (announced, epoch) = (self.announced, self.epochs.accepted.start());
-        let config_version = self.config_version();
-        let handler = self.learners.at_mut(link);
+        let newleader = newleader_config(self.phase, &self.membership.configs);
+        let (handler, activations) = (self.learners.at_mut(link), &self.activations);
         let is_cumulative = handler.is_cumulative;
         let cursor = &mut handler.cursor;
         let mut bytes = Vec::new();
@@ -323,17 +335,19 @@ impl Leader {
         let through = announced.min(cursor.sent).min(border);
         let is_due = |zxid: &Zxid| *zxid <= through;
         if is_cumulative && through > cursor.announced && through.counter() != 0 {
-            put_commit(&mut bytes, through);
+            put_commits(&mut bytes, activations, cursor.announced, through);
             cursor.announced = through;
         } else if !is_cumulative && cursor.uncommitted.front().is_some_and(is_due) {
             while let Some(zxid) = cursor.uncommitted.front().copied().filter(is_due) {
                 cursor.uncommitted.pop_front();
-                put_commit(&mut bytes, zxid);
+                match cursor.newleader_after {
+                    None => put_commit_of(&mut bytes, activations, zxid),
+                    Some(_) => put_commit(&mut bytes, zxid),
+                }
                 cursor.announced = zxid;
             }
         } else if cursor.newleader_after.is_some_and(|after| cursor.sent >= after) {
-            let config_text = with_version(&self.membership.config_text, config_version);
-            put_with(&mut bytes, PacketType::NEWLEADER, epoch, &config_text);
+            put_with(&mut bytes, PacketType::NEWLEADER, epoch, newleader.text());
             cursor.newleader_after = None;
         } else if cursor.answers.front().is_some_and(|(zxid, _)| *zxid <= cursor.sent)
             && let Some((_, answer)) = cursor.answers.pop_front()
@@ -359,11 +373,12 @@ impl Leader {
         let Step::Syncing { is_snap } = handler.step else {
             unreachable!("server {} acknowledges NEWLEADER at {:?}", handler.sid, handler.step)
         };
-        handler.step = Step::Synced;
+        self.learners.in_step_now(link);
+        let handler = self.learners.at_mut(link);
         // It has what it was sent to get in step.
         handler.acked = handler.acked.max(self.elected.1);
-        if handler.is_voter() {
-            self.membership.quorum.add(&mut self.supporters, handler.sid);
+        if handler.is_follower() {
+            self.supporters.insert(handler.sid);
         }
         out.push(self.count_syncing(is_snap, false));
         match self.phase {
@@ -376,11 +391,12 @@ impl Leader {
     /// Begins the epoch once a quorum is in step.
     pub(super) fn check_support(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
         assert_eq!(self.phase, Phase::Synchronizing, "the epoch begins twice");
-        if !self.decides(&self.supporters) {
+        if !self.decides(self.supporters.iter().copied()) {
             return;
         }
         self.phase = Phase::Broadcast;
         self.pinged_ms = now_ms;
+        self.activate_at_start(out);
         out.push(LeaderOutput::Established(self.epochs.accepted));
         for link in self.learners.links_where(|handler| handler.step == Step::Synced) {
             self.send_up_to_date(link, out);
@@ -397,10 +413,8 @@ impl Leader {
     /// long as the voters that are connected would do.
     pub(super) fn check_progress(&mut self, now_ms: i64, out: &mut Vec<LeaderOutput>) {
         let init_ms = self.membership.init_ms;
-        let quorum = &self.membership.quorum;
-        let voters = || self.learners.iter().filter(|handler| handler.is_voter());
-        let here = voters().map(|handler| handler.sid).chain([self.membership.sid]);
-        let may_succeed = self.decides(&quorum.set(here));
+        let voters = || self.learners.iter().filter(|handler| self.votes(handler));
+        let may_succeed = self.decides(voters().map(|handler| handler.sid).chain([self.membership.sid]));
         if voters().any(LearnerHandler::waits_for_leader) {
             self.progress_ms = now_ms;
         }

@@ -36,7 +36,7 @@
 //! | [`admin`] | four-letter words and metrics as text, commands of HTTP as JSON | it renders what it is given and asks no other part |
 //! | [`client`] | the client's side of the wire | it speaks what [`proto`] reads |
 //! | `server` | sockets, files, clocks, threads; HTTP; import and export of ZooKeeper's data | nothing is answered before it is durable; after the first error of the log the process ends |
-//! | `tool` | `zkfast`'s commands beside the server: `cli`, `dev`, `log`, `snapshot`, `status` | what a script reads goes to standard output, the rest elsewhere |
+//! | `tool` | `zkfast`'s commands beside the server: `cli`, `dev`, `log`, `rolling-restart`, `snapshot`, `status` | what a script reads goes to standard output, the rest elsewhere |
 //!
 //! Pages for people are in [`docs`].
 

@@ -14,12 +14,14 @@ use zkfast::tool::admin::{self, AdminArgs};
 use zkfast::tool::cli;
 use zkfast::tool::dev::{self, DevArgs};
 use zkfast::tool::offline::{self, LogArgs, SnapshotArgs};
+use zkfast::tool::rolling::{self, RollingArgs};
 use zkfast::tool::status::{self, StatusArgs};
 use zkfast::tree::{Digests, ExtendedTypes};
 
 const STATUSES: &str = "Exit status:
    0  stopped by TERM or INT; the command did what it was told
-   1  zkfast check: the server would not start; zkfast log, zkfast snapshot: damage or a difference was found
+   1  zkfast check: the server would not start; zkfast log, zkfast snapshot: damage or a difference was found;
+      zkfast rolling-restart: a step failed
    2  a flag or the configuration cannot be used
    3  the data directory cannot be used
    4  a port or an address is taken, or not this host's
@@ -105,8 +107,10 @@ enum Command {
     Dev(DevArgs),
     /// Shows a table of an ensemble's servers: role, epoch, zxid and lag, latency, connections.
     Status(StatusArgs),
-    /// Asks the HTTP port of a server for a command of the AdminServer, or one of zkfast's own: top, slow_requests.
+    /// Asks the HTTP port of a server for a command of the AdminServer, or one more: top, slow_requests, shed_connections.
     Admin(AdminArgs),
+    /// Restarts the servers of an ensemble one after the other, the leader last, by a command of yours.
+    RollingRestart(Box<RollingArgs>),
     /// ZooKeeper's command line: a shell, or one verb for scripts, against servers that run.
     #[command(override_usage = "zkfast cli [OPTIONS] [VERB [ARGS]...]", after_help = cli::after_help())]
     Cli(cli::CliArgs),
@@ -127,8 +131,20 @@ enum Command {
 }
 
 /// Names of [`Command`].
-const COMMANDS: [&str; 11] =
-    ["check", "import", "export", "cli", "log", "snapshot", "dev", "status", "admin", "completion", "man"];
+const COMMANDS: [&str; 12] = [
+    "check",
+    "import",
+    "export",
+    "cli",
+    "log",
+    "snapshot",
+    "dev",
+    "status",
+    "admin",
+    "rolling-restart",
+    "completion",
+    "man",
+];
 
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
@@ -342,14 +358,16 @@ fn main() -> ExitCode {
             dev::run(args, &Files);
             ExitCode::SUCCESS
         }
-        Some(Command::Status(args)) => match status::run(&args) {
-            Ok((text, status)) => print(text, status),
-            Err(why) => usage(&why),
-        },
+        Some(Command::Status(args)) => {
+            status::run(&args).map_or_else(|why| usage(&why), |(text, status)| print(text, status))
+        }
         Some(Command::Admin(args)) => match admin::run(&args) {
             Ok((text, status)) => print(text, ExitCode::from(status)),
             Err(why) => usage(&why),
         },
+        Some(Command::RollingRestart(args)) => {
+            rolling::run(&args).map_or_else(|why| usage(&why), ExitCode::from)
+        }
         Some(Command::Import(args)) => import(args, &jvm_flags),
         Some(Command::Export(args)) => export(args, &jvm_flags),
         Some(Command::Log(args)) => offline::run_log(args),

@@ -39,6 +39,8 @@ pub enum Command {
     Ruok,
     ServerStats,
     SetTraceMask,
+    /// Of later versions of ZooKeeper.
+    ShedConnections,
     /// zkfast's own.
     SlowRequests,
     Snapshot,
@@ -54,9 +56,22 @@ pub enum Command {
     Zabstate,
 }
 
+/// What becomes of an order to shed connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shedding {
+    /// Client connections now.
+    pub connections: u64,
+    /// Those that are to be closed.
+    pub to_shed: u64,
+    /// Those that are closed.
+    pub shed: u64,
+    /// Whether more of them will be.
+    pub is_under_way: bool,
+}
+
 impl Command {
     /// Every command, by name.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Configuration,
         Self::ConnectionStatReset,
         Self::Connections,
@@ -76,6 +91,7 @@ impl Command {
         Self::Ruok,
         Self::ServerStats,
         Self::SetTraceMask,
+        Self::ShedConnections,
         Self::SlowRequests,
         Self::Snapshot,
         Self::StatReset,
@@ -111,6 +127,7 @@ impl Command {
             Self::Ruok => &["ruok"],
             Self::ServerStats => &["server_stats", "srvr"],
             Self::SetTraceMask => &["set_trace_mask", "stmk"],
+            Self::ShedConnections => &["shed_connections", "shed"],
             Self::SlowRequests => &["slow_requests"],
             Self::Snapshot => &["snapshot", "snap"],
             Self::StatReset => &["stat_reset", "srst"],
@@ -157,6 +174,7 @@ impl Command {
             | Self::Observers
             | Self::Restore
             | Self::Ruok
+            | Self::ShedConnections
             | Self::SlowRequests
             | Self::Snapshot
             | Self::SystemProperties
@@ -234,6 +252,18 @@ impl Command {
         })
     }
 
+    /// The answer to one that sheds connections.
+    pub fn shed(shed: Shedding) -> Vec<u8> {
+        json::object(|o| {
+            o.set("connections", shed.connections);
+            o.set("to_shed", shed.to_shed);
+            o.set("connections_shed", shed.shed);
+            o.set("under_way", shed.is_under_way);
+            o.set("command", Self::ShedConnections.names()[0]);
+            o.set("error", None::<&str>);
+        })
+    }
+
     /// The answer where it is refused or fails; `why` is a sentence for people.
     pub fn refused(self, why: &str) -> Vec<u8> {
         failed(self.names()[0], why)
@@ -247,6 +277,7 @@ impl Command {
             | Self::ObserverConnectionStatReset
             | Self::Restore
             | Self::Ruok
+            | Self::ShedConnections
             | Self::SlowRequests
             | Self::Snapshot
             | Self::StatReset => {}
@@ -269,11 +300,7 @@ impl Command {
                 o.set("initial_configuration", facts.initial_configuration.as_deref());
             }
             Self::IsReadOnly => o.set("read_only", status.mode == Mode::ReadOnly),
-            Self::LastSnapshot => {
-                let (zxid, timestamp) = facts.last_snapshot.map_or((-1, -1), |(zxid, s)| (zxid.to_wire(), s));
-                o.set("zxid", format!("{zxid:x}"));
-                o.set("timestamp", timestamp);
-            }
+            Self::LastSnapshot => last_snapshot(facts, o),
             Self::Leader => return leader(status, facts.member.as_ref(), o),
             Self::Monitor => figures(status, &mut |name, value| match value {
                 Figure::Text(text) => o.set(name, text),
@@ -310,6 +337,12 @@ impl Command {
         }
         false
     }
+}
+
+fn last_snapshot(facts: &Facts, o: &mut Object<'_>) {
+    let (zxid, timestamp) = facts.last_snapshot.map_or((-1, -1), |(zxid, s)| (zxid.to_wire(), s));
+    o.set("zxid", format!("{zxid:x}"));
+    o.set("timestamp", timestamp);
 }
 
 /// The links of the page that lists the commands below `url`, such as `/commands`. Source: `JettyAdminServer.commandLinks`.

@@ -73,6 +73,7 @@ group! {
         ensemble_auth_skip: "Auth packets of scheme `ensemble` without a name, or to an ensemble without one.",
         auth_failed_count: "Connections that failed to authenticate.",
         fsync_threshold_exceed_count: "fsyncs longer than `fsync.warningthresholdms`.",
+        connections_shed: "Connections closed by `shed_connections`, so that their clients go to other servers.",
     }
 }
 

@@ -21,7 +21,7 @@ mod trace;
 mod words;
 
 pub use audit::{AUDIT_TARGET, AuditEvent, AuditResult};
-pub use commands::{Command, links, no_answer, unknown};
+pub use commands::{Command, Shedding, links, no_answer, unknown};
 pub use ensemble::ensemble;
 pub use facts::{Facts, Member};
 pub use field::Text;

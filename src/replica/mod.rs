@@ -54,7 +54,7 @@ pub use report::{Answered, Asker, ViewReport};
 pub use settings::SessionsBug;
 pub use settings::{CommitSettings, ViewSettings};
 pub use times::GroupTimes;
-pub use view::{CloseReason, DeltasCursor, Place, View, Wants, browse};
+pub use view::{CloseReason, DeltasCursor, Place, Shed, View, Wants, browse};
 
 use crate::admin::FourLetterWord;
 

@@ -20,7 +20,7 @@
 //! |---|---|
 //! | start and end | `start`, `preflight`, `obstacles`, `recovery`; `lifetime` (signals, watchdog for a shard that hangs), `fatal` (exit statuses). A stop goes from `lifetime` (the signal) to the driver (what was accepted becomes durable), `commit_shard` (the log ends), `view_tasks` (last replies) and back |
 //! | threads | `cores` (pinning), `commit_shard`, `view_shard`, `view_tasks`, `signs` (of life), `helper`, `rt`, `spsc`, `alarm` (short sleeps) |
-//! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns), `tls` |
+//! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns), `shed` (clients that are to go to other servers), `tls` |
 //! | other servers | `ensemble`, `peers`, `reach` |
 //! | files | `files` (folders, segments, spares), `bulk` (out of the page cache), `log_writer`, `snapshots`, `java_data` (import, export) |
 //! | what people see | `about`, `environment`, `process`, `logging`, `session_log`; `http`, `questions` (to the commit thread), `orders` (to the first view), `restores` (to the commit thread), `start_up` (how far a start is); `supervisor` (what systemd hears) |
@@ -65,6 +65,7 @@ mod restores;
 #[doc(hidden)]
 pub mod rt;
 mod session_log;
+mod shed;
 mod signs;
 mod snapshots;
 #[doc(hidden)]
@@ -79,7 +80,7 @@ mod view_tasks;
 pub use fatal::{EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_LOG, EXIT_PORT, EXIT_USAGE, exit};
 #[cfg(feature = "tool")]
 pub(crate) use files::FOLDER;
-pub use http::get as http_get;
+pub use http::{Asked as HttpAsked, ask as http_ask};
 pub use obstacles::obstacles;
 pub use start::{hide_new_files, run, tree_settings};
 
@@ -87,6 +88,7 @@ use crate::admin::Traces;
 use crate::proto::Zxid;
 use crate::replica::Now;
 use admission::Admission;
+use shed::Shedding;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -115,6 +117,8 @@ pub struct Shared {
     writes: AtomicU64,
     /// Requests that took long, and sampled ones.
     traces: Mutex<Traces>,
+    /// Connections that an operator wants to go to other servers.
+    shedding: Shedding,
 }
 
 impl Shared {
@@ -127,6 +131,7 @@ impl Shared {
             durable: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             traces: Mutex::default(),
+            shedding: Shedding::default(),
         }
     }
 
@@ -145,6 +150,11 @@ impl Shared {
 
     fn set_phase(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    /// How many views there are.
+    fn views(&self) -> usize {
+        self.beats.len() - 1
     }
 
     fn beat(&self, view: u16) {

@@ -5,6 +5,7 @@ use super::ensemble::Inbox;
 use super::listener::Arrival;
 use super::logging::{Text, provoked};
 use super::rt;
+use super::shed;
 use super::signs::Signs;
 use super::spsc::Notify;
 use super::tls::Channel;
@@ -53,6 +54,8 @@ pub struct ViewShard {
     inbox: Option<Inbox>,
     /// Both clocks at the last tick: between two, what is read of the wall's follows the other.
     ticked: Cell<Now>,
+    /// When the shard sheds connections next, if it is to.
+    shed_next_ms: Cell<i64>,
 }
 
 impl ViewShard {
@@ -78,6 +81,7 @@ impl ViewShard {
             is_imaging: Cell::new(false),
             inbox,
             ticked: Cell::new(clock.now()),
+            shed_next_ms: Cell::new(0),
         }
     }
 
@@ -90,6 +94,20 @@ impl ViewShard {
         self.tell_signs(now);
         self.write_lines();
         self.cut_lingering(now.mono_ms());
+        self.shed(now.mono_ms());
+    }
+
+    /// Closes some connections where an operator wants that.
+    fn shed(&self, now_ms: i64) {
+        if now_ms < self.shed_next_ms.get() {
+            return;
+        }
+        self.shed_next_ms.set(now_ms + shed::STEP_MS);
+        let Shared { shedding, .. } = &*self.shared;
+        let ended = shedding.step(now_ms, self.shared.views(), |shed| self.view.borrow_mut().shed(shed));
+        if let Some(shed::Progress { closed, wanted, .. }) = ended {
+            log::info!(target: "cnxn", "shed: connections={closed} of={wanted}");
+        }
     }
 
     fn tell_signs(&self, now: Now) {
@@ -210,6 +228,7 @@ impl ViewShard {
             self.view.borrow().describe(place).map_or(SessionId::NONE, |(_, session_id)| session_id);
         match result {
             Ok(CloseReason::Done) => {}
+            Ok(CloseReason::Shed) => log::debug!(target: "cnxn", "shed: peer={peer} session={session:#x}"),
             Ok(reason) => {
                 let line = format_args!("closed: peer={peer} session={session:#x} why={}", Text(&reason));
                 provoked(Level::Info, "cnxn", "closed", reason.name(), line);

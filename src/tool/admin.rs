@@ -1,7 +1,6 @@
 //! `zkfast admin`: a command of the HTTP port, for scripts and for who has no browser.
 
-use crate::client::net::host_of;
-use crate::server;
+use super::http::{Http, HttpArgs, Method, check};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +16,7 @@ const NONE_ANSWERS: u8 = 4;
   zkfast admin top
   zkfast admin slow_requests --server zk1:8080
   zkfast admin set_trace_mask --query traceMask=306
+  zkfast admin shed_connections --post --query percent=20 --auth-file FILE
 
 `zkfast admin commands` lists the commands. The answer is printed as it comes, JSON.
 
@@ -28,9 +28,11 @@ pub struct AdminArgs {
     /// The HTTP port of a server.
     #[arg(short, long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     server: String,
-    /// Path of the commands, as admin.commandURL.
-    #[arg(long, value_name = "PATH", default_value = "/commands")]
-    url: String,
+    #[command(flatten)]
+    http: HttpArgs,
+    /// Asks by POST: for commands that do something, such as shed_connections.
+    #[arg(long)]
+    post: bool,
     /// A parameter of the command, as name=value.
     #[arg(long, value_name = "NAME=VALUE")]
     query: Vec<String>,
@@ -47,21 +49,16 @@ pub struct AdminArgs {
 /// # Errors
 /// A flag cannot be used.
 pub fn run(args: &AdminArgs) -> Result<(Vec<u8>, u8), String> {
-    let word =
-        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.=-/:%".contains(&byte));
-    if let Some(odd) = args.query.iter().chain([&args.command, &args.url]).find(|text| !word(text)) {
-        return Err(format!("{odd:?}: letters, digits and _.=-/:% are taken"));
-    }
-    let connector = super::connector(args.client_configuration.as_deref())?;
-    let secured = connector.as_ref().map(|connector| (connector, host_of(&args.server)));
-    let url = args.url.trim_end_matches('/');
-    let path = match args.command.as_str() {
-        "commands" => url.to_owned(),
-        command => format!("{url}/{command}"),
+    args.query.iter().chain([&args.command]).try_for_each(|text| check(text))?;
+    let http = Http::new(&args.http, args.client_configuration.as_deref())?;
+    let command = match args.command.as_str() {
+        "commands" => "",
+        command => command,
     };
-    let path = if args.query.is_empty() { path } else { format!("{path}?{}", args.query.join("&")) };
+    let query = if args.query.is_empty() { String::new() } else { format!("?{}", args.query.join("&")) };
+    let method = if args.post { Method::Post } else { Method::Get };
     let timeout = Duration::from_millis(args.timeout.max(1));
-    Ok(match server::http_get(&args.server, secured, &path, timeout) {
+    Ok(match http.ask(&args.server, method, &format!("{command}{query}"), timeout) {
         Ok((200, body)) => {
             // Java answers 200 with an error for a name that is none, and while it does not serve.
             let is_done = args.command == "commands" || ends_without_error(&body);

@@ -3,7 +3,9 @@
 pub mod admin;
 pub mod cli;
 pub mod dev;
+mod http;
 pub mod offline;
+pub mod rolling;
 pub mod status;
 
 use crate::client::login::login;
@@ -13,6 +15,24 @@ use crate::server::random;
 use crate::tls::Connector;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The variable with credentials, one a line, that the list of processes does not show.
+const AUTH_VARIABLE: &str = "ZKFAST_AUTH";
+
+/// Credentials of the variable and of a file, as they stand there, in this order.
+///
+/// # Errors
+/// The file cannot be read.
+fn credential_lines(file: Option<&Path>) -> Result<Vec<String>, String> {
+    let mut text = std::env::var(AUTH_VARIABLE).unwrap_or_default();
+    if let Some(file) = file {
+        let read = std::fs::read_to_string(file);
+        text += "\n";
+        text += &read.map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
+}
 
 /// Flags of what connects as ZooKeeper's clients do.
 #[derive(Clone, Debug, Default, clap::Args)]

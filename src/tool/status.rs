@@ -49,34 +49,36 @@ pub struct StatusArgs {
 
 /// What a server says of itself.
 #[derive(Debug)]
-struct Server {
+pub(super) struct Server {
     /// As it was named, or as the configuration names it.
-    address: String,
+    pub address: String,
     /// Its `myid`, where known.
-    id: Option<i64>,
+    pub id: Option<i64>,
     /// What `srvr` answered, or why there is no answer.
-    told: Result<Told, String>,
+    pub told: Result<Told, String>,
 }
 
 #[derive(Debug, Default)]
-struct Told {
-    mode: String,
-    zxid: u64,
-    version: String,
+pub(super) struct Told {
+    pub mode: String,
+    pub zxid: u64,
+    pub version: String,
     /// Milliseconds, since the start of the server.
-    latency_ms: f64,
-    connections: u64,
-    outstanding: u64,
-    znodes: u64,
+    pub latency_ms: f64,
+    pub connections: u64,
+    pub outstanding: u64,
+    pub znodes: u64,
     /// From `mntr`.
-    uptime_ms: Option<u64>,
+    pub uptime_ms: Option<u64>,
+    /// From the `mntr` of a leader.
+    pub synced_followers: Option<u64>,
 }
 
 /// How servers are asked.
 #[derive(Clone, Copy)]
-struct Asking<'a> {
-    timeout: Duration,
-    secure: Option<&'a dyn Secure>,
+pub(super) struct Asking<'a> {
+    pub timeout: Duration,
+    pub secure: Option<&'a dyn Secure>,
 }
 
 /// Asks. Gives what is to be printed, and the exit status.
@@ -103,10 +105,14 @@ pub fn run(args: &StatusArgs) -> Result<(String, ExitCode), String> {
 
 /// The servers of the ensemble that a server's `conf` names; `None` where it names none.
 fn members(address: &str, asking: Asking<'_>) -> Option<Vec<(String, Option<i64>)>> {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let conf = word(address, "conf", asking).ok()?;
-    let found: Vec<_> = conf.lines().filter_map(|line| member(line, host)).collect();
+    let found = members_in(&word(address, "conf", asking).ok()?, address);
     if found.is_empty() { None } else { Some(found) }
+}
+
+/// The servers of the ensemble that the answer of `address` to `conf` names with client addresses.
+pub(super) fn members_in(conf: &str, address: &str) -> Vec<(String, Option<i64>)> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    conf.lines().filter_map(|line| member(line, host)).collect()
 }
 
 /// The client address in a line as `server.1=host:2888:3888:participant;0.0.0.0:2181`. A server that listens on every
@@ -130,7 +136,7 @@ fn member(line: &str, asked: &str) -> Option<(String, Option<i64>)> {
 }
 
 /// Asks all servers at once.
-fn ask_all(addresses: Vec<(String, Option<i64>)>, asking: Asking<'_>) -> Vec<Server> {
+pub(super) fn ask_all(addresses: Vec<(String, Option<i64>)>, asking: Asking<'_>) -> Vec<Server> {
     thread::scope(|scope| {
         let asked: Vec<_> = addresses
             .into_iter()
@@ -152,8 +158,13 @@ fn told(address: &str, asking: Asking<'_>) -> Result<Told, String> {
     let srvr = word(address, "srvr", asking)?;
     let mut told = parse_srvr(&srvr)?;
     let mntr = word(address, "mntr", asking).unwrap_or_default();
-    let uptime = mntr.lines().find_map(|line| line.strip_prefix("zk_uptime\t"));
-    told.uptime_ms = uptime.and_then(|value| value.trim().parse().ok());
+    let figure = |name| {
+        let of = |line: &str| {
+            line.strip_prefix("zk_")?.strip_prefix(name)?.strip_prefix('\t')?.trim().parse().ok()
+        };
+        mntr.lines().find_map(of)
+    };
+    (told.uptime_ms, told.synced_followers) = (figure("uptime"), figure("synced_followers"));
     Ok(told)
 }
 
@@ -186,7 +197,7 @@ fn parse_srvr(text: &str) -> Result<Told, String> {
 }
 
 /// Sends a four-letter word to the first address of a name that answers.
-fn word(address: &str, word: &str, asking: Asking<'_>) -> Result<String, String> {
+pub(super) fn word(address: &str, word: &str, asking: Asking<'_>) -> Result<String, String> {
     let found = address.to_socket_addrs().map_err(|error| format!("{address}: {error}"))?;
     let mut why = format!("{address}: the name has no address");
     for socket in found {

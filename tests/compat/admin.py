@@ -64,7 +64,7 @@ COMMANDS = {
     "connection_stat_reset": ["crst"],
     "stat_reset": ["srst"],
 }
-# What is asked beside each name: queries, names that are none, `shed_connections`, which only later versions have.
+# What is asked beside each name: queries, and names that are none.
 OTHERS = [
     "set_trace_mask?traceMask=307",
     "set_trace_mask?traceMask=306&traceMask=1",
@@ -79,7 +79,6 @@ OTHERS = [
     "%72uok",
     "ruok;x=1",
     "a%22b%0Ac",
-    "shed_connections",
 ]
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"]
 
@@ -97,6 +96,7 @@ NAMES = [
     ("system_properties", r"jetty\.git\.hash", "a library's own"),
     ("initial_configuration", r"initial_configuration", "Java gives it to a standalone server only"),
     ("monitor", r"fsync_threshold_exceed_count", "added: Java has it in server_stats only"),
+    ("monitor", r"connections_shed", "added: 3.9 sheds none"),
     ("monitor", r"(avg|min|max|cnt|sum)_zookeeper_write_per_namespace", "Java counts what it replays at its start"),
 ]  # fmt: skip
 

@@ -25,7 +25,7 @@ const DELAY_MAX: Duration = Duration::from_millis(100);
 const ATTEMPTS: u32 = 4;
 
 /// The commands that change nothing.
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "configuration",
     "connections",
     "dirs",
@@ -41,6 +41,7 @@ const COMMANDS: [&str; 24] = [
     "observers",
     "ruok",
     "server_stats",
+    "shed_connections",
     "slow_requests",
     "stats",
     "system_properties",
@@ -127,6 +128,11 @@ pub fn server(keys: &[(&str, &str)]) -> (Server, SocketAddr) {
 
 /// Three servers that are not started, with HTTP and more keys; where each has it.
 fn members(keys: &[(&str, &str)]) -> (Cluster, Vec<SocketAddr>) {
+    members_of(Kind::Zkfast, keys)
+}
+
+/// The same of servers of a kind.
+pub fn members_of(kind: Kind, keys: &[(&str, &str)]) -> (Cluster, Vec<SocketAddr>) {
     let ports = free_ports().take(3);
     let http: Vec<SocketAddr> = ports.map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
     let shape = |http: &SocketAddr| Shape {
@@ -137,7 +143,7 @@ fn members(keys: &[(&str, &str)]) -> (Cluster, Vec<SocketAddr>) {
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .to_vec(),
-        ..Shape::voter(Kind::Zkfast)
+        ..Shape::voter(kind)
     };
     let shapes: Vec<Shape> = http.iter().map(shape).collect();
     let own = [("tickTime", "500"), ("initLimit", "20"), ("syncLimit", "6")];

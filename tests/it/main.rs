@@ -13,6 +13,7 @@ mod http;
 mod inputs;
 mod java_data;
 mod log_lines;
+mod moves;
 mod offline;
 mod pause;
 mod preload;

@@ -98,10 +98,10 @@ fn names() {
             assert_eq!(Command::find(name), Some(command));
         }
     }
-    let own = ["slow_requests", "top"];
+    let own = ["slow_requests", "top", "shed_connections", "shed"];
     assert!(own.iter().all(|name| seen.remove(name)), "{seen:?}");
     assert_eq!(seen.len(), 52, "28 names and 24 aliases, as 3.9.4 has");
-    for name in ["", "RUOK", "ruok/", "shed_connections"] {
+    for name in ["", "RUOK", "ruok/", "Shed"] {
         assert_eq!(Command::find(name), None, "{name}");
     }
     assert!(links("/c").starts_with("<a href=\"/c/configuration\">configuration</a>\n<br/>\n"));

@@ -88,6 +88,12 @@ const FSYNC_SLOW: Family = family(
     "events",
     "fsyncs longer than a second; `zk_fsync_threshold_exceed_count` of `mntr`.",
 );
+const SHED: Family = family(
+    "zkfast_connections_shed_total",
+    Kind::Counter,
+    "connections",
+    "Connections closed by `shed_connections`, so that their clients go to other servers.",
+);
 const GROUPS: Family =
     family("zkfast_commit_group_txns", Kind::Histogram, "txns", "Txns that one write of the log takes.");
 const WORDS: Family = family(
@@ -180,6 +186,8 @@ pub(super) fn measured(metrics: &Metrics, page: &mut Page<'_>) {
     durations(&metrics.times.fsynctime, &[], page);
     begin(&FSYNC_SLOW, page);
     page.sample("", &[], metrics.counters.fsync_threshold_exceed_count as f64);
+    begin(&SHED, page);
+    page.sample("", &[], metrics.counters.connections_shed as f64);
     begin(&GROUPS, page);
     let groups = &metrics.sizes.sync_processor_batch_size;
     let below = groups.below(&AMOUNTS.map(|amount| amount + 1));
@@ -285,6 +293,7 @@ pub(super) fn described() -> Vec<Family> {
         STAGES,
         FSYNC,
         FSYNC_SLOW,
+        SHED,
         GROUPS,
         WORDS,
         HTTP,

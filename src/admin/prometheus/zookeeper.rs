@@ -144,7 +144,7 @@ const OF_REQUESTS: [(&str, &str); 2] = [
 ];
 
 /// In [`Counters`], and no counter of ZooKeeper's: the first is a gauge, the second is not exported.
-const NO_COUNTERS: [&str; 2] = ["auth_failed_count", "fsync_threshold_exceed_count"];
+const NO_COUNTERS: [&str; 3] = ["auth_failed_count", "connections_shed", "fsync_threshold_exceed_count"];
 
 /// Quantiles of a summary that is `BASIC` in Java, as labels and parts per thousand.
 const BASIC: &[(&str, u64)] = &[("0.5", 500)];

@@ -278,6 +278,7 @@ fn mntr_names() {
     let mut expected: BTreeSet<&str> =
         java.into_iter().filter(|name| !left_out.contains(base(name))).collect();
     expected.insert("zk_fsync_threshold_exceed_count");
+    expected.insert("zk_connections_shed");
 
     let answer = String::from_utf8(render(FourLetterWord::Mntr, &status())).expect("text");
     let mut names = BTreeSet::new();

@@ -1,8 +1,10 @@
 //! Connections of a view: slots, buffers, turns, signs of life.
 
-use super::net::{Client, Net, SEGMENT_BYTES, create, get, put_create, read, request, set, watch_all};
+use super::net::{
+    Client, Net, SEGMENT_BYTES, create, get, password, put_create, read, request, set, watch_all,
+};
 use crate::proto::{OpCode, SessionId};
-use crate::replica::{CloseReason, DeltasCursor};
+use crate::replica::{CloseReason, DeltasCursor, Shed};
 use crate::wal::GroupEncoder;
 
 /// A slot that is used again gets nothing that was meant for the connection before.
@@ -132,4 +134,52 @@ fn signs_of_life_of_who_is_not_served() {
     assert_eq!((signs(&mut net), signs(&mut net)), (1, 0));
     net.views[0].sent(place, 1000);
     assert_eq!(signs(&mut net), 0);
+}
+
+/// Of a view's connections those go whose clients owe nothing and are owed nothing; sessions and ephemerals stay, and the
+/// clients attach elsewhere.
+#[test]
+fn shed() {
+    let mut net = Net::new();
+    let clients: Vec<usize> = (0..6).map(|_| net.connect(0)).collect();
+    let [idle, owed, slow, half, busy, other] = clients[..] else { unreachable!("six") };
+    net.ok(idle, create(1, "/e", 1));
+    net.ok(other, get(1, "/e"));
+    let fresh = net.open(0);
+    net.now.mono_us += 1_000_000;
+    let before_ms = net.now.mono_ms();
+    net.now.mono_us += 1_000;
+    // One write is with the commit side, one answer is not taken, half a request has come, one was answered just now.
+    net.send(owed, &set(2, "/e", b"x", -1));
+    net.clients[slow].takes = false;
+    net.send(slow, &get(2, "/e"));
+    net.send(half, &get(2, "/e")[..9]);
+    net.ok(busy, get(2, "/e"));
+    net.send(owed, &set(3, "/e", b"y", -1));
+    let late = net.connect(0);
+    net.send(owed, &set(4, "/e", b"z", -1));
+    let order = |count| Shed { count, opened_before_ms: before_ms, answered_before_ms: before_ms };
+    assert_eq!((net.views[1].shed(order(9)), net.views[0].shed(order(1))), (0, 1));
+    assert_eq!((net.views[0].shed(order(9)), net.views[0].shed(order(9))), (1, 0));
+    net.collect();
+    let gone = |net: &Net| -> Vec<usize> {
+        let shed = |client: &usize| net.clients[*client].closed == Some(CloseReason::Shed);
+        (0..net.clients.len()).filter(shed).collect()
+    };
+    assert_eq!(gone(&net), [idle, other]);
+    net.run_until_idle();
+    // Clients that always ask go when nothing else is left, and those that have come meanwhile do not.
+    let last = Shed { answered_before_ms: i64::MAX, ..order(9) };
+    assert_eq!(net.views[0].shed(last), 2, "owed and busy");
+    net.run_until_idle();
+    assert_eq!(gone(&net), [idle, owed, busy, other]);
+    assert_eq!(net.views[0].metrics_mut().counters.connections_shed, 4);
+    assert_eq!((net.clients[late].closed.clone(), net.clients[fresh].closed.clone()), (None, None));
+    // The session lives on at another view, with its ephemeral.
+    let (again, session_id) = (net.open(1), net.clients[idle].session_id);
+    net.send_connect(again, session_id, &password(session_id), 10_000);
+    net.run_until_idle();
+    assert_eq!(net.connected(again).session_id, session_id);
+    net.ok(again, get(9, "/e"));
+    net.check_replay();
 }

@@ -100,6 +100,8 @@ pub enum CloseReason {
         /// How many may.
         limit: usize,
     },
+    /// An operator wants fewer clients here: this one takes its session to another server.
+    Shed,
 }
 
 impl CloseReason {
@@ -126,6 +128,7 @@ impl CloseReason {
             Self::OtherEnsemble { .. } => "other ensemble",
             Self::Sessionless { .. } => "no connect request",
             Self::SlowReader { .. } => "slow reader",
+            Self::Shed => "shed",
         }
     }
 }
@@ -171,6 +174,7 @@ impl fmt::Display for CloseReason {
             Self::SlowReader { bytes, limit } => {
                 write!(f, "client does not read: {bytes} bytes wait for it, the limit is {limit}")
             }
+            Self::Shed => write!(f, "shed: the client goes on with its session at another server"),
         }
     }
 }
@@ -358,6 +362,14 @@ impl Cnxn {
     /// True if frames are read from it: it has a session, or may still ask for one.
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Fresh | State::Established)
+    }
+
+    /// True if nothing of it is on its way here: no request or part of one, no answer, no event.
+    pub fn is_at_rest(&self) -> bool {
+        self.state == State::Established
+            && self.pending.is_empty()
+            && self.input.is_empty()
+            && self.unsent() == 0
     }
 
     /// The read whose answer is due next, if it is one.

@@ -13,6 +13,9 @@ const STUCK_MS: i64 = 10_000;
 /// How often such connections are looked for.
 const SWEEP_MS: i64 = 1_000;
 
+/// Slots that one look for connections to shed goes through.
+const SHED_LOOKS_MAX: usize = 4096;
+
 /// Watches of a closed connection that are removed before others have their turn.
 const ENDED_WATCHES_PER_TURN: usize = 8192;
 
@@ -40,6 +43,8 @@ pub(super) struct Connections {
     fresh: VecDeque<(i64, CnxnId)>,
     /// When [`Self::end_stuck`] last looked.
     swept_ms: i64,
+    /// The slot at which the next look for connections to shed begins.
+    shed_next: u32,
     /// What they share.
     pub pool: Pool,
 }
@@ -60,6 +65,7 @@ impl Connections {
             ending: Vec::new(),
             fresh: VecDeque::new(),
             swept_ms: 0,
+            shed_next: 0,
             pool: Pool::new(),
         }
     }
@@ -256,6 +262,26 @@ impl Connections {
             }
         });
         self.release_short();
+    }
+
+    /// Goes through slots, from where the last call ended, and tells those that have a connection to `shed` until that has
+    /// taken `count` of them; says how many it took. It looks at a bounded number of slots.
+    pub fn shed_some(&mut self, count: usize, mut shed: impl FnMut(&mut Cnxn) -> bool) -> usize {
+        let mut taken = 0;
+        for _ in 0..self.slots.len().min(SHED_LOOKS_MAX) {
+            if taken == count {
+                break;
+            }
+            let slot = self.shed_next % self.slots.len() as u32;
+            self.shed_next = slot + 1;
+            if let Some(cnxn) = self.slots[slot as usize].cnxn.as_deref_mut()
+                && shed(cnxn)
+            {
+                self.pool.list(slot, cnxn);
+                taken += 1;
+            }
+        }
+        taken
     }
 
     /// Begins the statistics of every connection anew.

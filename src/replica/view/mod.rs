@@ -79,6 +79,17 @@ use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Which connections are to go; times are of the monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shed {
+    /// At most so many.
+    pub count: usize,
+    /// A client that has come later may have come back already, and stays.
+    pub opened_before_ms: i64,
+    /// A client that was answered later is likely to have its next request on its way, and stays.
+    pub answered_before_ms: i64,
+}
+
 /// A thread's connections and its copy of the committed tree. See the module's page.
 #[derive(Debug)]
 pub struct View {
@@ -196,6 +207,27 @@ impl View {
             self.outbox.signs_mut().push(cnxn.session_id);
         }
         self.connections.pool.keep_buffer(cnxn.out);
+    }
+
+    /// Ends connections whose clients lose nothing by it, so that these go to other servers with their sessions; says how
+    /// many. Those with local sessions stay, which no other server knows, and all of a server without a leader.
+    pub fn shed(&mut self, shed: Shed) -> usize {
+        if !self.is_serving() {
+            return 0;
+        }
+        let sessions = &self.data.sessions;
+        let shed = self.connections.shed_some(shed.count, |cnxn| {
+            let may_go = cnxn.is_at_rest()
+                && cnxn.opened.mono_ms() < shed.opened_before_ms
+                && cnxn.stats.last_response.mono_ms() < shed.answered_before_ms
+                && sessions.contains_key(&cnxn.session_id);
+            if may_go {
+                cnxn.close(CloseReason::Shed);
+            }
+            may_go
+        });
+        self.tally.metrics.counters.connections_shed += shed as u64;
+        shed
     }
 
     /// Gives up what a closing connection has not taken. One that is gone already, or not closing, stays as it is.

@@ -1,10 +1,10 @@
-//! A client of the admin port, for `zkfast admin`.
+//! A client of the admin port, for commands of `zkfast`.
 
 use crate::tls::{Connector, server_name};
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
@@ -41,40 +41,67 @@ impl Body for Nothing {
 /// What is on the socket beside plain bytes: `(connector, host)`.
 type Secured<'a> = Option<(&'a Connector, &'a str)>;
 
-/// Gets `path` from `server`, as `host:port`: the status, and the body.
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The path, with its query.
+    pub path: &'a str,
+    /// What the header `Authorization` of a POST says; `None` for a GET.
+    pub post_by: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    fn request(self, server: &str) -> io::Result<Request<Nothing>> {
+        let request = match self.post_by {
+            Some(by) => Request::post(self.path).header(AUTHORIZATION, by),
+            None => Request::get(self.path),
+        };
+        request.header(HOST, server).body(Nothing).map_err(io::Error::other)
+    }
+}
+
+/// Asks `server`, as `host:port`: the status, and the body.
 ///
 /// # Errors
 /// The server cannot be reached, or does not answer within `timeout`, or its answer is longer than 64 MiB.
-pub fn get(server: &str, secured: Secured<'_>, path: &str, timeout: Duration) -> io::Result<(u16, Vec<u8>)> {
+pub fn ask(
+    server: &str,
+    secured: Secured<'_>,
+    asked: Asked<'_>,
+    timeout: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {timeout:?}"));
-    let asked = async {
-        let asked = tokio::time::timeout(timeout, ask(server, secured, path));
-        asked.await.unwrap_or_else(|_| Err(late()))
+    let request = asked.request(server)?;
+    let answered = async {
+        let answered = tokio::time::timeout(timeout, connect(server, secured, request));
+        answered.await.unwrap_or_else(|_| Err(late()))
     };
-    let (status, body) = runtime.block_on(asked)?;
+    let (status, body) = runtime.block_on(answered)?;
     Ok((status.as_u16(), body))
 }
 
-async fn ask(server: &str, secured: Secured<'_>, path: &str) -> io::Result<(StatusCode, Vec<u8>)> {
+async fn connect(
+    server: &str,
+    secured: Secured<'_>,
+    request: Request<Nothing>,
+) -> io::Result<(StatusCode, Vec<u8>)> {
     let stream = TcpStream::connect(server).await?;
     match secured {
         Some((connector, host)) => {
             let name = server_name(host)?;
             let connector = tokio_rustls::TlsConnector::from(connector.client_config());
-            exchange(connector.connect(name, stream).await?, server, path).await
+            exchange(connector.connect(name, stream).await?, request).await
         }
-        None => exchange(stream, server, path).await,
+        None => exchange(stream, request).await,
     }
 }
 
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    server: &str,
-    path: &str,
+    request: Request<Nothing>,
 ) -> io::Result<(StatusCode, Vec<u8>)> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let request = Request::get(path).header(HOST, server).body(Nothing).map_err(io::Error::other)?;
     let answered = async {
         let response = sender.send_request(request).await.map_err(io::Error::other)?;
         let status = response.status();

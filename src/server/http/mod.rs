@@ -12,13 +12,14 @@
 //! | `mod.rs` | the thread: it binds the port, and accepts |
 //! | `connection.rs` | one connection, its time limits, and which one goes where there are too many |
 //! | `stream.rs` | a socket that notes when bytes moved, and a body in pieces |
-//! | `client.rs` | the other side, for `zkfast admin` |
+//! | `client.rs` | the other side, for commands of `zkfast` |
 //! | `https.rs` | TLS of the same port |
 //! | `router.rs` | method and path into what is asked |
 //! | `site.rs` | the answers |
 //! | `transfer.rs` | `snapshot` and `restore`: whole trees |
 //! | `export.rs` | a snapshot in ZooKeeper's form, on its way to a client |
 //! | `import.rs` | one from a client: received, read and checked |
+//! | `shed.rs` | what `shed_connections` asks for |
 //! | `authorization.rs` | who a request comes from, and what that may do |
 //! | `console.rs` | the files of the console |
 //! | `api.rs` | what the console asks beside commands and metrics |
@@ -37,12 +38,13 @@ mod export;
 mod https;
 mod import;
 mod router;
+mod shed;
 mod site;
 mod stream;
 mod transfer;
 
 pub use ask::Server;
-pub use client::get;
+pub use client::{Asked, ask};
 
 use self::https::Https;
 use super::logging::{Text, provoked};

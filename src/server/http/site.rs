@@ -10,10 +10,12 @@ use super::console;
 use super::export;
 use super::import;
 use super::router::{COMMAND_METHODS, Route, Subject, metrics_route, parameter, route};
+use super::shed::Wanted;
 use super::stream::Pieces;
 use super::transfer::{Refusal, Restoring, Snapshot, Transfers};
 use crate::admin::{
-    self, Command, Exporter, Facts, FourLetterWord, Health, Member, Observer, Progress, Status,
+    self, Command, Exporter, Facts, FourLetterWord, Health, Member, Mode, Observer, Progress, Shedding,
+    Status,
 };
 use crate::config::{Config, Shown};
 use crate::proto::{Acl, Zxid};
@@ -33,6 +35,9 @@ use std::time::{Duration, Instant};
 /// How old the last thing that the server said may be for `/ready` where it does not answer now: a disk that stands still
 /// for a moment is no reason to send clients elsewhere.
 const READY_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// Why no connection is shed.
+const NO_OTHER: &str = "this server is alone or without a leader: its clients have no other server to go to";
 
 const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
@@ -189,6 +194,9 @@ impl Site {
             Route::Links => Answer::new(StatusCode::OK, HTML, admin::links(&self.command_url)),
             Route::Command { name, query, is_post } => match Command::find(&name) {
                 Some(Command::Snapshot) => self.snapshot(&name, &query, is_post, &head.headers, peer).await,
+                Some(Command::ShedConnections) => {
+                    self.shed(&name, &query, is_post, &head.headers, peer).await
+                }
                 Some(Command::Restore) => self.restore(&name, is_post, &head.headers, body, peer).await,
                 _ => self.command(&name, &query, is_post).await,
             },
@@ -350,17 +358,11 @@ impl Site {
         headers: &HeaderMap,
         peer: SocketAddr,
     ) -> Result<(&Server, Zxid, Vec<Acl>), Answer> {
-        *self.requests.borrow_mut().entry(command.names()[0]).or_default() += 1;
+        self.count_request(command);
         let none = |status, why| Answer::json(status, admin::no_answer(name, why));
-        let (server, zxid) = match self.asker.ask(FourLetterWord::Gtmk, None, Row::Short).await {
-            Ok((status, _)) if status.serving => (self.asker.server(), status.zxid),
-            Ok(_) | Err(NoAnswer::Starting) => (None, Zxid::ZERO),
-            Err(why) => return Err(none(StatusCode::SERVICE_UNAVAILABLE, Some(&why.to_string()))),
-        };
-        // As Java, whose server is not there yet.
-        let server = server.ok_or_else(|| none(StatusCode::OK, None))?;
+        let (server, status) = self.serving(name).await?;
         match self.transfers.authorize(server, headers, peer.ip()).await {
-            Ok(acl) => Ok((server, zxid, acl)),
+            Ok(acl) => Ok((server, status.zxid, acl)),
             Err(Refusal { status, why }) => Err(none(status, Some(&why))),
         }
     }
@@ -450,11 +452,64 @@ impl Site {
         begun.map(|restoring| (server, own, restoring)).map_err(refused)
     }
 
+    /// Closes connections whose clients are to go to other servers; without POST it says how far that is.
+    async fn shed(
+        &self,
+        name: &str,
+        query: &str,
+        is_post: bool,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+    ) -> Answer {
+        if !is_post {
+            self.count_request(Command::ShedConnections);
+        } else if let Err(answer) = self.authorized(Command::ShedConnections, name, headers, peer).await {
+            return answer;
+        }
+        match self.serving(name).await {
+            Ok((server, status)) if is_post => self.begin_shedding(server, &status, query, peer),
+            Ok((server, status)) => shedding(server, &status),
+            Err(answer) => answer,
+        }
+    }
+
+    fn begin_shedding(&self, server: &Server, status: &Status, query: &str, peer: SocketAddr) -> Answer {
+        let refused = |status, why| Answer::json(status, Command::ShedConnections.refused(why));
+        if !matches!(status.mode, Mode::Leader | Mode::Follower | Mode::Observer) {
+            return refused(StatusCode::CONFLICT, NO_OTHER);
+        }
+        let connections = status.gauges.num_alive_connections;
+        let to_shed = match Wanted::read(query) {
+            Ok(wanted) => wanted.of(connections),
+            Err(why) => return refused(StatusCode::BAD_REQUEST, why),
+        };
+        server.shared.shedding.begin(to_shed, connections, self.clock.mono_us() / 1000);
+        log::info!(target: "cnxn", "shedding: peer={peer} connections={to_shed} of={connections}");
+        shedding(server, status)
+    }
+
+    /// The server and what it says of itself, where it serves; else the answer that says why not.
+    async fn serving(&self, name: &str) -> Result<(&Server, Box<Status>), Answer> {
+        let none = |status, why| Answer::json(status, admin::no_answer(name, why));
+        let (server, status) = match self.asker.ask(FourLetterWord::Gtmk, None, Row::Short).await {
+            Ok((status, _)) if status.serving => (self.asker.server(), status),
+            Ok((status, _)) => (None, status),
+            Err(NoAnswer::Starting) => return Err(none(StatusCode::OK, None)),
+            Err(why) => return Err(none(StatusCode::SERVICE_UNAVAILABLE, Some(&why.to_string()))),
+        };
+        // As Java, whose server is not there yet.
+        server.map(|server| (server, status)).ok_or_else(|| none(StatusCode::OK, None))
+    }
+
+    fn count_request(&self, command: Command) {
+        *self.requests.borrow_mut().entry(command.names()[0]).or_default() += 1;
+    }
+
     async fn command(&self, name: &str, query: &str, is_post: bool) -> Answer {
         let Some(command) = Command::find(name) else {
             return Answer::json(StatusCode::OK, admin::unknown(name));
         };
-        *self.requests.borrow_mut().entry(command.names()[0]).or_default() += 1;
+        self.count_request(command);
         if is_post {
             return wants(name, "GET");
         }
@@ -504,6 +559,18 @@ impl Site {
         }
         answer
     }
+}
+
+/// What has become of the last order to shed connections.
+fn shedding(server: &Server, status: &Status) -> Answer {
+    let shed = server.shared.shedding.progress();
+    let shedding = Shedding {
+        connections: status.gauges.num_alive_connections,
+        to_shed: shed.wanted,
+        shed: shed.closed,
+        is_under_way: shed.is_under_way,
+    };
+    Answer::json(StatusCode::OK, Command::shed(shedding))
 }
 
 /// The answer to another method.

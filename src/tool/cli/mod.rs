@@ -21,7 +21,7 @@ mod walk;
 mod watches;
 mod words;
 
-use super::ClientArgs;
+use super::{ClientArgs, credential_lines};
 use error::{CliError, EXIT_DONE};
 use link::{Credential, Link, Settings};
 use output::{Output, note, report};
@@ -31,9 +31,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 use target::Target;
 use verb::Context;
-
-/// The variable with credentials, one a line, that the list of processes does not show.
-const AUTH_VARIABLE: &str = "ZKFAST_AUTH";
 
 /// Arguments of `zkfast cli`.
 #[derive(Debug, clap::Args)]
@@ -152,14 +149,8 @@ fn once(mut link: Link, mut out: Output, verb: &str, words: &[String]) -> Result
 
 /// Credentials of the variable, the file and the flags, in this order.
 fn credentials(args: &CliArgs) -> Result<Vec<Credential>, CliError> {
-    let mut lines = std::env::var(AUTH_VARIABLE).unwrap_or_default();
-    if let Some(file) = &args.auth_file {
-        let text = std::fs::read_to_string(file);
-        lines += "\n";
-        lines += &text.map_err(|error| CliError::Files(format!("{}: {error}", file.display())))?;
-    }
-    let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.chain(args.auth.iter().map(String::as_str)).map(credential).collect()
+    let lines = credential_lines(args.auth_file.as_deref()).map_err(CliError::Files)?;
+    lines.iter().chain(&args.auth).map(|line| credential(line)).collect()
 }
 
 fn credential(text: &str) -> Result<Credential, CliError> {

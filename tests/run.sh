@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli sasl sessions cli lecture offline metrics prometheus audit admin roles reconfig tls console restore size large packages"
+STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli sasl java sessions cli lecture offline metrics prometheus audit admin roles reconfig tls console restore size large packages"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -41,7 +41,9 @@ kazoo     kazoo's own test suite (tests/compat/kazoo)
 kazoo3    the same against three servers that form one service
 zkcli     ZooKeeper's own command line (tests/compat/zkcli.py)
 sasl      SASL and the other schemes of clients, SASL between servers, beside and with Apache ZooKeeper (tests/compat/sasl.py,
-          auth.py, quorum_sasl.py, kerberos.py), of zkfast's clients (sasl_tools.py), and ZooKeeper's own tests of it (java_suite.py)
+          auth.py, quorum_sasl.py, kerberos.py), and of zkfast's clients (sasl_tools.py)
+java      ZooKeeper's own tests in Java that need servers and none of their insides: authentication, ensembles, local sessions,
+          reads without a leader, observers, reconfiguration (tests/compat/java_suite.py)
 sessions  local sessions and reads without a leader, beside and with Apache ZooKeeper (tests/compat/sessions.py)
 cli       the same verbs in it and in `zkfast cli`, what they print and do (tests/compat/cli.py)
 lecture   leader election with SIGKILL by three processes (tests/compat/lecture.py)
@@ -111,7 +113,6 @@ sasl() {
   "$ZKFAST_PYTHON" tests/compat/auth.py || status=1
   "$ZKFAST_PYTHON" tests/compat/quorum_sasl.py || status=1
   "$ZKFAST_PYTHON" tests/compat/sasl_tools.py || status=1
-  "$ZKFAST_PYTHON" tests/compat/java_suite.py || status=1
   return $status
 }
 
@@ -144,6 +145,7 @@ step() {
     kazoo3) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py --servers 3 ;;
     zkcli) "$ZKFAST_PYTHON" tests/compat/zkcli.py ;;
     sasl) sasl ;;
+    java) "$ZKFAST_PYTHON" tests/compat/java_suite.py ;;
     sessions) "$ZKFAST_PYTHON" tests/compat/sessions.py ;;
     cli) "$ZKFAST_PYTHON" tests/compat/cli.py ;;
     lecture) "$ZKFAST_PYTHON" tests/compat/lecture.py ;;
@@ -165,7 +167,7 @@ step() {
 
 needs() {
   case $1 in
-    test | epoll | sasl | sessions | cli | offline | metrics | prometheus | audit | admin | roles | reconfig | restore | console | tls | packages) echo build setup ;;
+    test | epoll | sasl | java | sessions | cli | offline | metrics | prometheus | audit | admin | roles | reconfig | restore | console | tls | packages) echo build setup ;;
     kazoo | kazoo3 | zkcli | lecture | size | large) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }

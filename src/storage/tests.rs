@@ -287,7 +287,7 @@ impl Server {
         let accepted = before.accepted.max(self.state.last.epoch()) + self.random.below(2) as u32;
         let current = before.current.max(self.random.below(u64::from(accepted) + 1) as u32);
         let epochs = Epochs { accepted, current, ..Epochs::default() };
-        self.epochs_after = Some(epochs);
+        self.epochs_after = Some(epochs.clone());
         epochs.write(&self.disk)?;
         self.epochs = Some(epochs);
         Ok(())
@@ -345,7 +345,7 @@ impl Server {
                 if let Some(after) = self.after.take() {
                     self.state = after;
                 }
-                self.epochs_after = self.epochs;
+                self.epochs_after = self.epochs.clone();
             }
             Err(_) => {
                 // A full disk or a failed flush ends the process, and the machine may go on.
@@ -388,7 +388,7 @@ fn damage() {
         }
         server.restart();
         let damaged = server.disk.damage(seed).expect("has blocks");
-        let (state, epochs, disk) = (server.state.clone(), server.epochs, server.disk.clone());
+        let (state, epochs, disk) = (server.state.clone(), server.epochs.clone(), server.disk.clone());
         match start(&disk) {
             Ok((recovered, _)) => {
                 unharmed += 1;
@@ -416,7 +416,7 @@ fn damage() {
         assert_eq!((recovered.restored.zxid, recovered.restored.tree.len()), (Zxid::ZERO, fresh_len()));
         assert!(recovered.epochs.repairing, "it must not vote");
         let is_lost = damaged.name == EPOCHS;
-        let promised = epochs.unwrap_or_default().accepted;
+        let promised = epochs.clone().unwrap_or_default().accepted;
         assert!(is_lost || recovered.epochs.accepted >= promised, "{epochs:?}");
         let mut log = writer(&disk, recovered.encoder);
         let mut incoming = Incoming::create(disk.clone(), state.last).expect("power");

@@ -173,7 +173,7 @@ fn configured(
     };
     let said = conf.lines().next().unwrap_or("nothing");
     let id = id.ok_or_else(|| format!("it does not say which server it is, but: {said}"))?;
-    let ensemble = Ensemble::parse(&servers)?;
+    let ensemble = Ensemble::parse(&servers).map_err(|error| error.to_string())?;
     let addresses =
         members_in(&servers, address).into_iter().filter_map(|(at, id)| Some((id?, at))).collect();
     Ok(Configured { id, ensemble, addresses, is_whole: line("serverId=").is_some() })

@@ -262,6 +262,7 @@ impl Net {
     fn output(&mut self, sid: i64, output: Output) {
         match output {
             Output::Unwelcome { .. } => {}
+            Output::Configure(configs) => unreachable!("there is one configuration: {configs:?}"),
             Output::Connect { link, sid: ServerId(to), .. } => {
                 assert_ne!(sid, to, "called itself");
                 let incarnation = self.nodes[&sid].incarnation;

@@ -6,9 +6,9 @@ use std::hint::black_box;
 use zkfast::config::{Ensemble, PeerAddress, Role, Server};
 use zkfast::proto::{Epoch, ServerId, Zxid};
 use zkfast::zab::LinkId;
+use zkfast::zab::configuration::{Configuration, Configurations};
 use zkfast::zab::election::{Candidate, ElectionPort, Output};
 use zkfast::zab::notification::ServerState;
-use zkfast::zab::configuration::{Configuration, Configurations};
 
 /// Sizes of ensembles.
 const SERVERS: [i64; 3] = [3, 5, 7];
@@ -104,7 +104,7 @@ impl Ports {
         call(self.ports.get_mut(&sid).unwrap(), &mut out);
         for output in out.drain(..) {
             match output {
-                Output::Unwelcome { .. } => {}
+                Output::Unwelcome { .. } | Output::Configure(_) => {}
                 Output::Connect { link, sid: ServerId(peer), .. } => {
                     self.accepted += 1;
                     let there = LinkId(self.accepted);

@@ -18,7 +18,7 @@ pub(super) enum LineError {
     TwoGroups(i64),
     #[error("weight {0:?} is not a number")]
     Weight(String),
-    #[error("version {0:?} is not a hexadecimal number")]
+    #[error("version {0:?} is not a hexadecimal number from 0 to 7ffffffeffffffff")]
     Version(String),
     #[error("{text:?} is not host:quorumPort:electionPort[:role][;[address:]clientPort]{}", third(text))]
     Shape { text: String },
@@ -155,9 +155,14 @@ pub struct Ensemble {
 }
 
 impl Ensemble {
-    /// Servers that vote.
+    /// The numbers of the servers that vote.
+    pub fn voters(&self) -> impl Iterator<Item = i64> {
+        self.servers.values().filter(|server| server.role == Role::Participant).map(|server| server.sid)
+    }
+
+    /// How many servers vote.
     pub fn participants(&self) -> usize {
-        self.servers.values().filter(|s| s.role == Role::Participant).count()
+        self.voters().count()
     }
 
     /// Servers that do not.
@@ -299,9 +304,13 @@ fn sid(text: &str) -> Result<i64, LineError> {
     parse_long(text).ok_or_else(|| LineError::Number(text.to_owned()))
 }
 
+/// Versions are below this one: they begin with an epoch, and the next one must be greater.
+const VERSION_MAX: i64 = 0x7fff_ffff << 32;
+
 /// Hexadecimal, as in `zoo.cfg.dynamic.1a`.
 pub(super) fn parse_version(text: &str) -> Result<i64, LineError> {
-    i64::from_str_radix(text, 16).map_err(|_| LineError::Version(text.to_owned()))
+    let version = i64::from_str_radix(text, 16).ok().filter(|version| (0..VERSION_MAX).contains(version));
+    version.ok_or_else(|| LineError::Version(text.to_owned()))
 }
 
 fn parse_server(sid: i64, text: &str, multi_address: bool) -> Result<Server, LineError> {

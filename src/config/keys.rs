@@ -108,7 +108,7 @@ keys! {
     DATA_DIR_AUTOCREATE: bool = property("datadir.autocreate", prop_bool(true)).about("Create missing data directories.");
     READ_ONLY_MODE: bool = jvm("readonlymode.enabled", prop_bool(false)).about("A member without a leader serves clients that ask for no more than reads, 2 s or tickTime after it has lost its leader; the four-letter word isro is allowed.");
     STANDALONE: bool = file("standaloneEnabled", boolean(true)).about("One server line, or none, is a standalone server; false makes it an ensemble of one.");
-    RECONFIG: bool = file("reconfigEnabled", boolean(false)).missing_when_true("the configuration gets a version as in ZooKeeper; request reconfig is answered Unimplemented; servers are changed by configuration and restart").about("Request reconfig is allowed.");
+    RECONFIG: bool = file("reconfigEnabled", boolean(false)).about("Request reconfig is allowed: servers join, leave and change their roles and addresses while all run.");
     _ = property("forceSync", unless_no()).missing("every acknowledged write is on disk: forceSync=no is ignored").about("no: acknowledge before the data is on disk.");
     DYNAMIC_CONFIG_FILE: Option<String> = file("dynamicConfigFile", absent(Kind::Text)).about("File with the server, group and weight lines.");
     _ = file("server.N", absent(Kind::Server)).about("`host:quorumPort:electionPort[:participant or :observer][;[address:]clientPort]`.");

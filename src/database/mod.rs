@@ -14,6 +14,7 @@ pub use fuzzy::{FuzzyError, FuzzyReplay, FuzzyReport};
 use crate::proto::{Acl, ErrorCode, Id, Perms, SessionId, Short, Zxid};
 use crate::tree::{self, Fixed, Owner, Tree};
 use crate::txn::{self, AclTable, Applied, Quotas, Txn, TxnHeader};
+use crate::zab::quorum::version_in;
 use std::collections::BTreeMap;
 
 /// The znode that shows the ensemble's configuration.
@@ -46,7 +47,12 @@ impl Database {
         }
     }
 
-    /// Shows an ensemble's configuration to clients. No txn holds it, and no digest counts it; unlike Java's, servers
+    /// The configuration that the tree shows: that of its last reconfiguration, or what was shown before.
+    pub fn config(&self) -> Option<&[u8]> {
+        self.tree.body(self.tree.find(CONFIG_PATH)?).data()
+    }
+
+    /// Shows an ensemble's configuration to clients, unless the tree has a later one by a reconfiguration. No txn holds it, and no digest counts it; unlike Java's, servers
     /// that read the same file show the same `Stat`.
     ///
     /// Source: `ZKDatabase.initConfigInZKDatabase`.
@@ -54,6 +60,7 @@ impl Database {
         let path = CONFIG_PATH;
         let zxid = Zxid::from_wire(version);
         match self.tree.find(path) {
+            Some(_) if version_in(self.config().unwrap_or_default()) > version => {}
             Some(index) => {
                 let before = self.tree.body(index).fixed().clone();
                 let fixed = Fixed { mzxid: zxid, mtime_ms: 0, version: -1, ..before };

@@ -154,8 +154,9 @@ pub trait Views {
 
 /// The connections to the other servers.
 pub trait Network {
-    /// The ensemble's configuration is this one; `next` is proposed, and its servers may be connected to as well.
-    fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>);
+    /// The ensemble's configuration is this one; `next` is proposed in this server's log, `heard` in another one's. Servers of all may be
+    /// connected to.
+    fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>, heard: Option<&Ensemble>);
 
     /// Connects to a port of a server; [`LinkEvent::Connected`] or [`LinkEvent::Closed`] follows.
     fn connect(&mut self, link: LinkId, sid: i64, port: Port);

@@ -4,6 +4,7 @@ use super::jobs::Durable;
 use super::{
     Arrival, Disk, Fatal, Job, JobResult, LinkEvent, Network, Notice, Now, Output, Replica, Taken, World,
 };
+use crate::database::Database;
 use crate::proto::{Epoch, Zxid};
 use crate::storage::{self, LogReader, ReadError, Storage};
 use crate::wal::{Batch, Position};
@@ -45,24 +46,26 @@ impl From<&storage::Epochs> for Epochs {
     }
 }
 
-/// The configurations that a server starts with: the file's, or later ones on disk if reconfigurations are enabled. Without
-/// them the file's servers have the version that a leader has given them. A proposed one is saved before it is logged: what a
-/// log that ends at `last` does not have this server never acknowledged.
+/// The configurations that a server starts with: the file's, or a later active one on disk if reconfigurations are enabled; and
+/// what a reconfiguration in the log proposes, which the tree shows that was read back. Without reconfigurations the file's servers
+/// have the version that a leader has given them.
 pub fn configurations(
     file: Configuration,
     saved: &storage::Epochs,
-    last: Zxid,
+    restored: &Database,
     reconfig_enabled: bool,
 ) -> Configurations {
-    let parse = |text: &Option<Box<[u8]>>| Configuration::parse(text.as_ref()?).ok();
+    let parse = |text: Option<&[u8]>| Configuration::parse(text?).ok();
     let version = saved.former_config_version.max(file.version());
-    let next = parse(&saved.next_config).filter(|next| reconfig_enabled && next.version() <= last.to_wire());
-    let Some(active) = parse(&saved.config) else { return Configurations::new(file.with_version(version)) };
-    match active.version() > file.version() {
-        true if reconfig_enabled => Configurations::restored(active, next),
-        true if active.has_same_members(&file) => Configurations::new(file.with_version(active.version())),
-        _ => Configurations::restored(file, next),
-    }
+    let active = match parse(saved.config.as_deref()) {
+        Some(active) if active.version() > file.version() && reconfig_enabled => active,
+        Some(active) if active.version() > file.version() && active.has_same_members(&file) => {
+            file.with_version(active.version())
+        }
+        _ => file.with_version(version),
+    };
+    let next = parse(restored.config()).filter(|_| reconfig_enabled);
+    Configurations::restored(active, next)
 }
 
 /// Carries out the outputs of a member's replica.
@@ -77,7 +80,7 @@ pub(super) struct Outputs {
     /// The replica wants more done, in the next turn.
     has_more: bool,
     /// Versions of the configurations that the network was told of.
-    configured: Option<(i64, Option<i64>)>,
+    configured: [Option<i64>; 3],
     #[cfg(any(test, feature = "sim"))]
     pub bug: Option<super::Bug>,
     #[cfg(any(test, feature = "sim"))]
@@ -91,7 +94,7 @@ impl Outputs {
             readers: BTreeMap::new(),
             is_storing: false,
             has_more: false,
-            configured: None,
+            configured: [None; 3],
             #[cfg(any(test, feature = "sim"))]
             bug: None,
             #[cfg(any(test, feature = "sim"))]
@@ -223,9 +226,11 @@ impl Outputs {
     /// Tells the network of other configurations than before.
     fn configure<W: World>(&mut self, world: &mut W, replica: &Replica) {
         let (Some(member), Some(configs)) = (world.member(), replica.configs()) else { return };
-        let versions = (configs.active().version(), configs.expected().map(Configuration::version));
-        if self.configured.replace(versions) != Some(versions) {
-            member.configure(configs.active().ensemble(), configs.expected().map(Configuration::ensemble));
+        let version = |of: &Configuration| of.version();
+        let versions = [Some(configs.active()), configs.next(), configs.heard()].map(|of| of.map(version));
+        if std::mem::replace(&mut self.configured, versions) != versions {
+            let [next, heard] = [configs.next(), configs.heard()].map(|of| of.map(Configuration::ensemble));
+            member.configure(configs.active().ensemble(), next, heard);
         }
     }
 
@@ -316,7 +321,6 @@ impl Outputs {
             current,
             repairing,
             config: is_kept.then(|| text(configs.active())),
-            next_config: configs.next().map(text),
             former_config_version: 0,
         };
         #[cfg(any(test, feature = "sim"))]

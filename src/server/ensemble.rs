@@ -111,14 +111,14 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
     if own.is_some_and(|own| own.addresses.is_empty()) {
         return Err(SettingsError::NoAddress(sid));
     }
-    let mut file = Configuration::new(ensemble.clone())?;
+    let mut configs = Configurations::new(Configuration::new(ensemble.clone())?);
     if oracle_path.is_some() {
-        file = file.with_oracle();
+        configs = configs.with_oracle();
     }
     let tick_ms = i64::from(config.tick_time_ms);
     let membership = Membership {
         sid: ServerId(sid),
-        configs: Configurations::new(file),
+        configs,
         reconfig_enabled: config.reconfig_enabled,
         tick_ms,
         init_ms: i64::from(*init_limit_ticks) * tick_ms,
@@ -141,15 +141,19 @@ pub fn settings(config: &Config) -> Result<MemberSettings, SettingsError> {
     })
 }
 
-/// Takes up what the disk says of the ensemble, where that is later than the lines that were read; `proposed` is what a server
-/// of ZooKeeper's that ran here before knew as proposed.
+/// Takes up what the disk says of the ensemble, where that is later than the lines that were read. `proposed` is what a server of
+/// ZooKeeper's that ran here before knew as proposed: it counts until this server has a configuration of its own on disk.
 pub fn resume(member: &mut MemberSettings, recovered: &mut recovery::Recovered, proposed: Option<Ensemble>) {
     let Membership { sid, configs, reconfig_enabled, .. } = &mut member.membership;
     let read = configs.active().version();
     let file = configs.active().clone();
-    *configs = driver::configurations(file, &recovered.epochs, recovered.restored.zxid, *reconfig_enabled);
-    let proposed = proposed.filter(|_| *reconfig_enabled && configs.next().is_none());
-    if let Some(Ok(next)) = proposed.map(Configuration::new) {
+    let has_oracle = configs.has_oracle();
+    *configs = driver::configurations(file, &recovered.epochs, &recovered.restored, *reconfig_enabled);
+    if has_oracle {
+        *configs = configs.clone().with_oracle();
+    }
+    let is_first = *reconfig_enabled && recovered.epochs.config.is_none() && configs.next().is_none();
+    if let Some(Ok(next)) = proposed.filter(|_| is_first).map(Configuration::new) {
         configs.propose(next);
     }
     let active = configs.active();
@@ -269,7 +273,8 @@ impl EnsembleIo {
         notify: Notify,
     ) -> io::Result<(Self, Waiter)> {
         let (sender, arrivals) = mpsc::channel();
-        let (peers, waiter) = Peers::new(bound, member.membership.configs.active().ensemble(), keep_alive, guards)?;
+        let (peers, waiter) =
+            Peers::new(bound, member.membership.configs.active().ensemble(), keep_alive, guards)?;
         let io = Self {
             sid: member.membership.sid,
             peers,
@@ -313,11 +318,12 @@ impl EnsembleIo {
 
     /// Follows a change of the active configuration or the proposed one. Returns at once: ports that are not bound yet and
     /// files have threads of their own.
-    pub fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>) {
+    pub fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>, heard: Option<&Ensemble>) {
         let line = |ensemble: &Ensemble| ensemble.servers.get(&self.sid.0).cloned();
         // A server that joins listens before it is committed: those who propose it connect to it.
-        let own = line(active).or_else(|| line(next?));
-        self.peers.configure(own.as_ref(), active, next);
+        let expected = next.or(heard);
+        let own = line(active).or_else(|| line(expected?));
+        self.peers.configure(own.as_ref(), active, expected);
         if let Some(own) = &own {
             let mut hello = Vec::new();
             put_hello(&mut hello, self.sid, &election_address(Some(own)));
@@ -350,8 +356,8 @@ impl EnsembleIo {
 }
 
 impl Network for EnsembleIo {
-    fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>) {
-        Self::configure(self, active, next);
+    fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>, heard: Option<&Ensemble>) {
+        Self::configure(self, active, next, heard);
     }
 
     fn connect_at(&mut self, link: LinkId, sid: i64, (host, port): (String, u16)) {

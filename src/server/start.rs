@@ -253,7 +253,7 @@ fn ensemble_io(
         Gates::new(sasl, hello, hosts, keys, kerberos)
     });
     let (keep_alive, guards) = (quorum.tcp_keep_alive, peers::Guards { tls: peer_tls(quorum), gates });
-    let oracle = member.membership.configs.oracle().and(quorum.oracle_path.as_ref());
+    let oracle = quorum.oracle_path.as_ref().filter(|_| member.membership.configs.has_oracle());
     let oracle = oracle.map(|path| Oracle::watch(path.into(), notify.clone())).transpose();
     let oracle =
         oracle.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("no thread for the oracle: {error}")));

@@ -297,7 +297,7 @@ impl Cluster {
                 self.ask(client, Request::CloseSession);
                 return;
             }
-            _ if self.settings.reconfigures && !is_reader && random.one_in(2) => self.some_reconfiguration(),
+            _ if self.may_reconfigure && !is_reader && random.one_in(2) => self.some_reconfiguration(),
             _ => Request::Ping,
         };
         self.clients[client].wants_global |= wants_ephemeral(&request);

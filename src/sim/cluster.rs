@@ -36,6 +36,9 @@ pub(crate) struct Cluster {
     /// What a tree that was sent holds, by the zxid it is of.
     pub(super) images: BTreeMap<Zxid, Shadow>,
     pub mutation: Option<Mutation>,
+    /// Clients reconfigure the ensemble. Not any more once faults have ended: a server that loses all that it had then may be one that a
+    /// reconfiguration under way cannot do without.
+    pub may_reconfigure: bool,
     /// Which server stops, at what, and how.
     pub stop_at: Option<(usize, Step, Stop)>,
     /// Txns of its log that a server starts with in memory; any number if it is not said.
@@ -98,6 +101,7 @@ impl Cluster {
             oracle,
             images: BTreeMap::new(),
             mutation: None,
+            may_reconfigure: settings.reconfigures,
             stop_at: None,
             history_txns: None,
             counts: Counts::default(),

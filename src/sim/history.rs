@@ -15,7 +15,7 @@ pub fn history(seed: u64, mutation: Option<Mutation>, tell: Option<fn(&str)>) ->
     if matches!(mutation, Some(Mutation::InSessions(_))) {
         (settings.local_sessions, settings.upgrades_sessions, settings.read_only_mode) = (true, true, true);
     }
-    if matches!(mutation, Some(Mutation::InConfigurations(_) | Mutation::ForgetNext)) {
+    if matches!(mutation, Some(Mutation::InConfigurations(_))) {
         settings.reconfigures = true;
     }
     let mut cluster = Cluster::new(seed, settings);
@@ -98,6 +98,7 @@ impl Cluster {
     /// the same.
     pub fn settle(&mut self) {
         self.calm_down();
+        self.may_reconfigure = false;
         let bound_us = 20_000_000;
         let begun = self.oracle.last();
         let serves = |cluster: &Self| cluster.is_settled() && cluster.leader().is_some();

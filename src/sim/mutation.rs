@@ -39,8 +39,6 @@ pub enum Mutation {
     InSessions(SessionsBug),
     /// One of reconfigurations.
     InConfigurations(ConfigurationsBug),
-    /// A configuration that is proposed is not saved.
-    ForgetNext,
 }
 
 /// A view answers sync by itself. See [`Mutation::SyncAtOnce`].

@@ -18,9 +18,9 @@ use crate::proto::{ServerId, Zxid};
 use crate::replica::{CommitSettings, Duties, MemberSettings, Replica, View, ViewSettings};
 use crate::storage::{self, Folder, Recovered, RecoveryError, Storage};
 use crate::wal::Position;
+use crate::zab::configuration::Configuration;
 use crate::zab::history::History;
 use crate::zab::leader::Membership;
-use crate::zab::configuration::Configuration;
 use std::sync::Arc;
 
 impl Cluster {
@@ -197,7 +197,7 @@ impl Cluster {
         let plan = (settings.snap_count > 0)
             .then(|| SnapshotPlan::new(settings.snap_count, None, zxid, replayed, seed));
         let shell = Shell::new(views, &disk, encoder, plan, (zxid, digest))?;
-        let member = self.member_settings(server, &epochs, zxid);
+        let member = self.member_settings(server, &epochs, &restored);
         let commit = CommitSettings {
             server_id: Self::sid(server) as u8,
             container_never_used_ms: 300_000,
@@ -224,7 +224,12 @@ impl Cluster {
         Ok(Process { driver, shell })
     }
 
-    fn member_settings(&self, server: usize, epochs: &storage::Epochs, last: Zxid) -> MemberSettings {
+    fn member_settings(
+        &self,
+        server: usize,
+        epochs: &storage::Epochs,
+        restored: &Database,
+    ) -> MemberSettings {
         let (sid, mut ensemble) = (Self::sid(server), self.ensemble.clone());
         // One that is to join names itself.
         ensemble.servers.entry(sid).or_insert_with(|| line(sid, Role::Participant));
@@ -232,7 +237,7 @@ impl Cluster {
             ensemble.servers.retain(|other, _| *other == sid);
         }
         let file = Configuration::new(ensemble).expect("an ensemble");
-        let configs = driver::configurations(file, epochs, last, self.settings.reconfigures);
+        let configs = driver::configurations(file, epochs, restored, self.settings.reconfigures);
         let is_observer = configs.active().role(ServerId(sid)) == Some(Role::Observer);
         let configs = match self.mutation {
             Some(Mutation::InConfigurations(bug)) => configs.with_bug(bug),

@@ -85,7 +85,7 @@ fn losing_writes() {
 fn forgetting_epochs() {
     caught(
         Mutation::ForgetEpochs,
-        &["lead epoch", "is committed", "goes back", "another txn", "the log ends elsewhere"],
+        &["lead epoch", "durable on", "is committed", "goes back", "another txn", "the log ends elsewhere"],
     );
 }
 
@@ -154,7 +154,7 @@ fn reading_what_no_leader_has_confirmed() {
 fn reconfiguring_by_the_old_quorum() {
     caught(
         Mutation::InConfigurations(ConfigurationsBug::OldQuorum),
-        &["which are no quorum", "lead epoch", "is committed", "goes back", "which no quorum has"],
+        &["durable on", "lead epoch", "is committed", "goes back", "which no quorum has"],
     );
 }
 
@@ -163,16 +163,16 @@ fn reconfiguring_by_the_old_quorum() {
 fn activating_a_configuration_early() {
     caught(
         Mutation::InConfigurations(ConfigurationsBug::ActiveEarly),
-        &["which are no quorum", "lead epoch", "is committed", "goes back", "which no quorum has"],
+        &["durable on", "lead epoch", "is committed", "goes back", "which no quorum has"],
     );
 }
 
-/// So is one that a server forgets over a restart while it is proposed.
+/// So is a server that forgets, over a restart or a change of its leader, what its log proposes.
 #[test]
 fn forgetting_a_proposed_configuration() {
     caught(
-        Mutation::ForgetNext,
-        &["which are no quorum", "lead epoch", "is committed", "goes back", "which no quorum has", "ends with"],
+        Mutation::InConfigurations(ConfigurationsBug::NextForgotten),
+        &["durable on", "lead epoch", "is committed", "goes back", "which no quorum has", "ends with"],
     );
 }
 

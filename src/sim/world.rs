@@ -9,10 +9,10 @@ use super::settings::tree_settings;
 use super::shell::{Making, Shell, Tree};
 use super::stop::Step;
 use crate::admin::{FourLetterWord, Status};
+use crate::config::Ensemble;
 use crate::driver::{
     self, Arrival, Clock, Disk, Job, JobResult, LinkEvent, Network, Notice, Signs, Taken, Views,
 };
-use crate::config::Ensemble;
 use crate::proto::Zxid;
 use crate::replica::{
     Answered, ControlKind, Deltas, EntryKind, Event as MemberEvent, Now, Port, Replica, Serving, Uplink,
@@ -326,9 +326,10 @@ impl Views for World<'_, '_> {
 }
 
 impl Network for World<'_, '_> {
-    fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>) {
-        let versions = (active.version, next.map(|next| next.version));
-        self.env.trace(|server| format!("server {server} is configured: {versions:x?}"));
+    fn configure(&mut self, active: &Ensemble, next: Option<&Ensemble>, heard: Option<&Ensemble>) {
+        let text = |of: Option<&Ensemble>| of.map(|of| (of.version, of.voters().collect::<Vec<_>>()));
+        let all = [Some(active), next, heard].map(text);
+        self.env.trace(|server| format!("server {server} is configured: {all:x?}"));
     }
 
     fn connect_at(&mut self, link: LinkId, sid: i64, (host, port): (String, u16)) {
@@ -488,12 +489,7 @@ impl Disk for World<'_, '_> {
         if env.mutation == Some(Mutation::ForgetEpochs) {
             return Ok(());
         }
-        match env.mutation {
-            Some(Mutation::ForgetNext) => {
-                storage::Epochs { next_config: None, ..epochs.clone() }.write(&env.disk)?;
-            }
-            _ => epochs.write(&env.disk)?,
-        }
+        epochs.write(&env.disk)?;
         if env.stops_at(Step::EpochsSaved) {
             return Err(ended());
         }
@@ -601,13 +597,12 @@ impl Shell {
     }
 }
 
-/// Epochs, and the texts of the configurations on lines of their own.
+/// Epochs, and the active configuration in one line.
 pub(super) fn saved(epochs: &storage::Epochs) -> String {
-    let storage::Epochs { accepted, current, repairing, config, next_config, .. } = epochs;
-    let text = |of: &Option<Box<[u8]>>| {
-        String::from_utf8_lossy(of.as_deref().unwrap_or_default()).replace(":2888:3888:", ":").replace('\n', " ")
-    };
-    format!("accepted={accepted} current={current} repairing={repairing} active={} next={}", text(config), text(next_config))
+    let storage::Epochs { accepted, current, repairing, config, .. } = epochs;
+    let config = String::from_utf8_lossy(config.as_deref().unwrap_or_default());
+    let config = config.replace(":2888:3888:", ":").replace('\n', " ");
+    format!("accepted={accepted} current={current} repairing={repairing} active={config}")
 }
 
 fn stored(done: &JobResult) -> String {

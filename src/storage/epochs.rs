@@ -1,4 +1,4 @@
-//! The file `epochs`: what was promised to leaders, and the configurations by which that counts.
+//! The file `epochs`: what was promised to leaders, and the configuration by which quorums count.
 
 use super::{EPOCHS_TMP, Folder, Storage, write_whole};
 use bytes::BufMut;
@@ -31,9 +31,7 @@ const CRC_BYTES: usize = 4;
 /// |     20 |     4 | flags      | 1: `repairing`                                           |
 /// |     24 |     4 | length     | of `config`                                              |
 /// |     28 |     n | `config`   | text                                                     |
-/// | 28 + n |     4 | length     | of `next_config`; 0 for none                             |
-/// | 32 + n |     m | `next_config` | text                                                  |
-/// | 32 + n + m | 4 | `crc32`    | of all before, last in every version                     |
+/// | 28 + n |     4 | `crc32`    | of all before, last in every version                     |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Epochs {
     /// The newest epoch that a leader was promised (NEWEPOCH acknowledged): no older leader is followed.
@@ -43,10 +41,8 @@ pub struct Epochs {
     /// The data was damaged and moved aside, or is not complete again yet: the server does not vote, also after
     /// another restart, until a leader's state is installed.
     pub repairing: bool,
-    /// The ensemble's active configuration, once a leader has given it a version.
+    /// The ensemble's active configuration, once a leader has given it a version. A later one that is proposed the log has.
     pub config: Option<Box<[u8]>>,
-    /// The configuration that a reconfiguration in the log proposes.
-    pub next_config: Option<Box<[u8]>>,
     /// The version of the active configuration as older versions of zkfast wrote it, without its text; 0 for none.
     pub former_config_version: i64,
 }
@@ -96,12 +92,9 @@ impl Epochs {
         out.put_u32(self.accepted);
         out.put_u32(self.current);
         out.put_u32(if self.repairing { REPAIRING } else { 0 });
-        assert!(self.config.is_some() || self.next_config.is_none(), "a configuration is next, and none active");
         if let Some(config) = &self.config {
-            for text in [config, self.next_config.as_ref().unwrap_or(&Box::default())] {
-                out.put_u32(text.len() as u32);
-                out.put_slice(text);
-            }
+            out.put_u32(config.len() as u32);
+            out.put_slice(config);
         }
         let crc = crc32fast::hash(&out);
         out.put_u32(crc);
@@ -136,11 +129,8 @@ impl Epochs {
             rest = end;
         }
         if version == VERSION {
-            let (Some(config), Some(next)) = (take_text(&mut rest), take_text(&mut rest)) else {
-                return Err(length);
-            };
+            let Some(config) = take_text(&mut rest) else { return Err(length) };
             epochs.config = Some(config.into());
-            epochs.next_config = Some(next).filter(|text| !text.is_empty()).map(Into::into);
         }
         if !rest.is_empty() || version == VERSION_OF_VERSION && epochs.former_config_version == 0 {
             return Err(length);
@@ -167,9 +157,8 @@ mod tests {
     /// Every changed bit and every other length is noticed, in each form.
     #[test]
     fn damage() {
-        let text = |text: &str| Some(text.as_bytes().into());
-        for (config, next_config) in [(None, None), (text("server.1=a"), None), (text("a"), text("server.2=b"))] {
-            let epochs = Epochs { accepted: 7, current: 5, repairing: true, config, next_config, ..Epochs::default() };
+        for config in [None, Some(Box::from(*b"server.1=a"))] {
+            let epochs = Epochs { accepted: 7, current: 5, repairing: true, config, ..Epochs::default() };
             let mut bytes = epochs.encode();
             assert_eq!(Epochs::decode(&bytes).expect("whole"), epochs);
             for bit in 0..bytes.len() * 8 {
@@ -197,7 +186,9 @@ mod tests {
     /// end are refused.
     #[test]
     fn other_forms() {
-        let mut bytes = [&MAGIC[..], &[0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 5, 0, 0, 0, 0], &(7_i64 << 32).to_be_bytes()].concat();
+        let mut bytes =
+            [&MAGIC[..], &[0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 5, 0, 0, 0, 0], &(7_i64 << 32).to_be_bytes()]
+                .concat();
         bytes.extend([0; CRC_BYTES]);
         seal(&mut bytes);
         let epochs = Epochs::decode(&bytes).expect("version 2");

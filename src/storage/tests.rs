@@ -180,8 +180,7 @@ impl Server {
         assert_eq!(recovered.encoder.last(), zxid);
         let file = Epochs::read(&self.disk).expect("whole");
         assert!([&self.epochs, &self.epochs_after].contains(&&file), "{file:?} should be {:?}", self.epochs);
-        let derived =
-            Epochs { accepted: zxid.epoch(), current: zxid.epoch(), ..Epochs::default() };
+        let derived = Epochs { accepted: zxid.epoch(), current: zxid.epoch(), ..Epochs::default() };
         assert_eq!(recovered.epochs, file.clone().unwrap_or(derived));
         (self.epochs, self.epochs_after) = (file.clone(), file);
         self.committed = self.committed.min(zxid);

@@ -10,12 +10,13 @@
 //! and answers, and knows where the servers are. It counts no quorum by what it has only heard of, and forgets it over a restart.
 //!
 //! Invariants: `active.version < next.version`. The next configuration follows the active one directly: a leader proposes none
-//! before the one before it is committed, so a proposal says that the one before it is. Both are durable before the
-//! reconfiguration is acknowledged, or an epoch is supported whose leader knows them.
+//! before the one before it is committed, so a proposal says that the one before it is. The active configuration is durable before
+//! the next one is acknowledged; the next one is what the log's last reconfiguration makes, and a start reads it from there.
 //!
 //! Source: Shraer, Reed, Malkhi, Junqueira, "Dynamic Reconfiguration of Primary/Backup Clusters", USENIX ATC 2012;
 //! `QuorumPeer.getQuorumVerifier`, `getLastSeenQuorumVerifier`, Apache ZooKeeper 3.9.4.
 
+use super::notification::NOTIFICATION_BYTES_MAX;
 use super::quorum::{Quorum, QuorumError, SidSet, config_text};
 use crate::config::{Ensemble, ParseError, Role};
 use crate::proto::{ServerId, Zxid};
@@ -54,17 +55,39 @@ pub enum ConfigurationError {
     /// No server votes.
     #[error("it has no participant")]
     NoVoter,
+    /// Votes carry two of them.
+    #[error("it has {0} bytes, more than {CONFIG_BYTES_MAX}")]
+    TooLong(usize),
+    /// A name longer than the ones that hellos hold.
+    #[error("a host has {0} bytes, more than {HOST_BYTES_MAX}")]
+    Host(usize),
 }
+
+/// Most bytes of a configuration's text.
+pub const CONFIG_BYTES_MAX: usize = NOTIFICATION_BYTES_MAX / 2 - 64;
+
+/// Most bytes of a host's name, as in DNS.
+const HOST_BYTES_MAX: usize = 255;
 
 impl Configuration {
     /// That of a checked ensemble.
     ///
     /// # Errors
-    /// [`ConfigurationError::Quorum`].
+    /// [`ConfigurationError::Quorum`], [`ConfigurationError::TooLong`], [`ConfigurationError::Host`].
     pub fn new(ensemble: Ensemble) -> Result<Self, ConfigurationError> {
         let quorum = Quorum::new(&ensemble)?;
-        let text = config_text(&ensemble).into_bytes().into();
-        Ok(Self { ensemble, quorum, text })
+        let text: Box<[u8]> = config_text(&ensemble).into_bytes().into();
+        if text.len() > CONFIG_BYTES_MAX {
+            return Err(ConfigurationError::TooLong(text.len()));
+        }
+        let hosts = ensemble.servers.values().flat_map(|server| {
+            let client = server.client.iter().filter_map(|client| client.host.as_ref());
+            server.addresses.iter().map(|address| &address.host).chain(client)
+        });
+        match hosts.map(String::len).max() {
+            Some(bytes) if bytes > HOST_BYTES_MAX => Err(ConfigurationError::Host(bytes)),
+            _ => Ok(Self { ensemble, quorum, text }),
+        }
     }
 
     /// Reads what another server, the log or a client says.
@@ -124,6 +147,11 @@ impl Configuration {
         members(self) == members(other)
     }
 
+    /// Whether this server is named.
+    pub fn names(&self, sid: ServerId) -> bool {
+        self.ensemble.servers.contains_key(&sid.0)
+    }
+
     /// Whether the followers of a server that leads in `self` find it at the same address in `other`, and it votes there.
     pub fn keeps_leader(&self, other: &Self, leader: ServerId) -> bool {
         let address = |of: &Self| {
@@ -150,6 +178,8 @@ pub struct Configurations {
     next: Option<Arc<Configuration>>,
     /// In a peer's log, and not in this server's.
     heard: Option<Arc<Configuration>>,
+    /// Whether an oracle decides between two voters.
+    has_oracle: bool,
     #[cfg(any(test, feature = "sim"))]
     bug: Option<ConfigurationsBug>,
 }
@@ -162,6 +192,8 @@ pub enum ConfigurationsBug {
     OldQuorum,
     /// A configuration is active as soon as it is proposed.
     ActiveEarly,
+    /// What the log proposes is forgotten at a start.
+    NextForgotten,
 }
 
 impl Configurations {
@@ -173,7 +205,8 @@ impl Configurations {
     /// The same with a deliberate bug.
     #[cfg(any(test, feature = "sim"))]
     pub fn with_bug(self, bug: ConfigurationsBug) -> Self {
-        Self { bug: Some(bug), ..self }
+        let next = self.next.filter(|_| bug != ConfigurationsBug::NextForgotten);
+        Self { bug: Some(bug), next, ..self }
     }
 
     #[cfg(any(test, feature = "sim"))]
@@ -188,6 +221,7 @@ impl Configurations {
             active: Arc::new(active),
             next: next.map(Arc::new),
             heard: None,
+            has_oracle: false,
             #[cfg(any(test, feature = "sim"))]
             bug: None,
         }
@@ -208,9 +242,9 @@ impl Configurations {
         self.next().unwrap_or(&self.active)
     }
 
-    /// The one that is proposed, or that a peer knows as such.
-    pub fn expected(&self) -> Option<&Configuration> {
-        self.next().or(self.heard.as_deref())
+    /// The one that a peer knows as proposed.
+    pub fn heard(&self) -> Option<&Configuration> {
+        self.heard.as_deref()
     }
 
     /// The active one, and those that may follow it.
@@ -276,7 +310,7 @@ impl Configurations {
     /// A leader has given the servers of the active configuration this version.
     pub fn set_version(&mut self, version: i64) {
         assert!(version > self.active.version(), "version {version:#x} after {:#x}", self.active.version());
-        self.active = Arc::new(self.active.with_version(version));
+        self.active = Arc::new(self.with_oracle_if_any(self.active.with_version(version)));
         self.next.take_if(|next| next.version() <= version);
     }
 
@@ -288,7 +322,7 @@ impl Configurations {
         if let Some(committed) = self.next.take() {
             self.active = committed;
         }
-        let next = Arc::new(self.with_oracle_of_active(configuration));
+        let next = Arc::new(self.with_oracle_if_any(configuration));
         #[cfg(any(test, feature = "sim"))]
         if self.has_bug(ConfigurationsBug::ActiveEarly) {
             self.active = next;
@@ -312,7 +346,7 @@ impl Configurations {
         }
         self.next.take_if(|next| next.version() <= configuration.version());
         self.heard = None;
-        self.active = Arc::new(self.with_oracle_of_active(configuration));
+        self.active = Arc::new(self.with_oracle_if_any(configuration));
         true
     }
 
@@ -324,7 +358,7 @@ impl Configurations {
             && next.version() > last.to_wire()
             && active_version == self.active.version();
         if is_news {
-            self.heard = Some(Arc::new(self.with_oracle_of_active(next)));
+            self.heard = Some(Arc::new(self.with_oracle_if_any(next)));
         }
         is_news
     }
@@ -345,29 +379,38 @@ impl Configurations {
     }
 
     /// A leader begins its epoch with a configuration that this server does not know of.
-    pub fn succeed(&mut self, configuration: Configuration) {
+    pub fn begin_with(&mut self, configuration: Configuration) {
         let (version, before) = (configuration.version(), self.last_seen().version());
         assert!(version > before, "configuration {version:#x} after {before:#x}");
-        self.next = Some(Arc::new(self.with_oracle_of_active(configuration)));
+        self.next = Some(Arc::new(self.with_oracle_if_any(configuration)));
     }
 
-    /// Takes over another server's. True if that changes anything; what is older than the active one does not.
+    /// Takes over a leader's, with its tree. True if that changes anything; what is older than the active one does not.
     pub fn replace(&mut self, active: Configuration, next: Option<Configuration>) -> bool {
         let ours = (self.active.version(), self.next().map(Configuration::version));
-        if active.version() < ours.0
-            || (active.version(), next.as_ref().map(Configuration::version)) == ours
+        if active.version() < ours.0 || (active.version(), next.as_ref().map(Configuration::version)) == ours
         {
             return false;
         }
-        self.active = Arc::new(self.with_oracle_of_active(active));
+        self.active = Arc::new(self.with_oracle_if_any(active));
         self.next = next.filter(|next| next.version() > self.active.version()).map(Arc::new);
         true
     }
 
-    fn with_oracle_of_active(&self, configuration: Configuration) -> Configuration {
-        match self.active.quorum.oracle() {
-            Some(_) => configuration.with_oracle(),
-            None => configuration,
-        }
+    fn with_oracle_if_any(&self, configuration: Configuration) -> Configuration {
+        if self.has_oracle { configuration.with_oracle() } else { configuration }
+    }
+
+    /// The same with an oracle that decides between two voters, whenever there are two.
+    pub fn with_oracle(mut self) -> Self {
+        self.has_oracle = true;
+        let with =
+            |configuration: &Arc<Configuration>| Arc::new(Configuration::clone(configuration).with_oracle());
+        Self { active: with(&self.active), next: self.next.as_ref().map(with), ..self }
+    }
+
+    /// Whether an oracle is asked.
+    pub fn has_oracle(&self) -> bool {
+        self.has_oracle
     }
 }

@@ -18,9 +18,10 @@ mod output;
 pub use output::{Output, Unwelcome};
 
 use super::LinkId;
+use super::configuration::{Configuration, Configurations};
 use super::links::{self, Change, Heard, KnownVersions, Links};
 use super::notification::{ServerState, Vote, put_notification};
-use super::configuration::{Configuration, Configurations};
+use super::quorum::in_brackets;
 use crate::proto::{Epoch, ServerId, Zxid};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -153,7 +154,7 @@ impl ElectionPort {
     pub fn configure(&mut self, now_ms: u64, configs: Configurations, out: &mut Vec<Output>) {
         let own = configs.active().ensemble().servers.get(&self.me.0);
         let address = own.and_then(|server| server.addresses.first());
-        let address = address.map(|at| format!("{}:{}", at.host, at.election_port));
+        let address = address.map(|at| format!("{}:{}", in_brackets(&at.host), at.election_port));
         self.links.set_known(&configs.members(), address.as_deref(), out);
         self.configs = configs;
         let Self { configs, votes, early, abstaining, lost, owed, links, .. } = self;
@@ -176,19 +177,27 @@ impl ElectionPort {
     }
 
     /// Takes over a configuration that a peer has active, if it is later than this server's, and one that it has heard
-    /// proposed: this server may have a vote by that.
-    fn adopt(&mut self, now_ms: u64, active: &[u8], next: Option<&[u8]>, out: &mut Vec<Output>) {
+    /// proposed: this server may have a vote by that. Of a peer that this server does not know only one that names both.
+    fn adopt(
+        &mut self,
+        now_ms: u64,
+        sid: ServerId,
+        active: &[u8],
+        next: Option<&[u8]>,
+        out: &mut Vec<Output>,
+    ) {
         let mut configs = self.configs.clone();
-        // What cannot be read its leader will send again.
-        let (Ok(active), Ok(next)) =
-            (Configuration::parse(active), next.map(Configuration::parse).transpose())
-        else {
-            return;
-        };
-        let (version, last) = (active.version(), self.candidate.map_or(Zxid::ZERO, |own| own.zxid));
-        let is_adopted = configs.adopt(active);
-        let is_next = next.is_some_and(|next| configs.hear_of(version, next, last));
-        if is_adopted || is_next {
+        let parse = |text: &[u8]| Configuration::parse(text).ok();
+        let last = self.candidate.map_or(Zxid::ZERO, |own| own.zxid);
+        // What cannot be read changes nothing: a leader will send it again.
+        let (me, is_known) = (self.me, self.links.is_known(sid));
+        let is_ours = |active: &Configuration| is_known || active.names(sid) && active.names(me);
+        let is_news = parse(active).filter(is_ours).is_some_and(|active| {
+            let version = active.version();
+            let is_adopted = configs.adopt(active);
+            is_adopted | next.and_then(parse).is_some_and(|next| configs.hear_of(version, next, last))
+        });
+        if is_news {
             out.push(Output::Configure(configs.clone()));
             self.configure(now_ms, configs, out);
         }
@@ -197,13 +206,7 @@ impl ElectionPort {
     /// Another server than before leads, or this one, without an election: a leader has designated it.
     ///
     /// Source: `QuorumPeer.updateVote`, `updateServerState`.
-    pub fn designate(
-        &mut self,
-        leader: ServerId,
-        zxid: Zxid,
-        own: Option<Candidate>,
-        out: &mut Vec<Output>,
-    ) {
+    pub fn designate(&mut self, leader: ServerId, zxid: Zxid, own: Option<Candidate>, out: &mut Vec<Output>) {
         self.candidate = own;
         self.own = own.filter(|_| self.configs.votes(self.me));
         self.phase = Phase::Looking;
@@ -317,7 +320,7 @@ impl ElectionPort {
                 let takes_over = self.reconfig_enabled && self.phase == Phase::Looking;
                 let configs = heard.configs.take().filter(|_| takes_over);
                 if let Some((active, next)) = configs {
-                    self.adopt(now_ms, &active, next.as_deref(), out);
+                    self.adopt(now_ms, sid, &active, next.as_deref(), out);
                 }
                 self.heard(now_ms, sid, heard, out);
             }
@@ -611,7 +614,7 @@ impl ElectionPort {
             };
             let own = Some(self.me).filter(|_| self.vote == Some(heard.vote));
             let agreeing = self.votes.iter().filter(|(_, v)| agrees(v)).map(|(sid, _)| *sid).chain(own);
-            let is_quorum = self.configs.decides(agreeing);
+            let is_quorum = self.configs.active().decides(agreeing);
             let confirmed = if leader == self.me {
                 Some(heard.vote) == self.own_vote()
             } else {
@@ -630,7 +633,8 @@ impl ElectionPort {
                     || other.vote.peer_epoch == heard.vote.peer_epoch)
         };
         let agreeing = self.settled.iter().filter(|(_, v)| agrees(v)).map(|(sid, _)| *sid);
-        let is_quorum = self.configs.decides(agreeing);
+        // To join decides nothing: epochs keep old leaders away, so a proposed configuration is not asked.
+        let is_quorum = self.configs.active().decides(agreeing);
         let leads = self.settled.get(&leader).filter(|other| other.state == ServerState::Leading);
         if let Some(leading) = leads
             && leader != self.me

@@ -186,8 +186,6 @@ pub struct Learner {
     committed: Zxid,
     /// The version of the configuration in NEWLEADER: it is active once a quorum supports the leader.
     newleader_version: i64,
-    /// The tree that came says nothing of what is proposed: that of ZooKeeper's own leader.
-    has_tree_without_configs: bool,
     heard_ms: i64,
     /// When it last showed that it lives, see [`Learner::show_life`].
     shown_ms: i64,
@@ -205,7 +203,11 @@ impl Learner {
     ) -> Self {
         membership.configs.forget_heard();
         let kind = if is_observer { PacketType::OBSERVERINFO } else { PacketType::FOLLOWERINFO };
-        let info = LearnerInfo::bytes(membership.sid, PROTOCOL_VERSION_CUMULATIVE, membership.configs.active().version());
+        let info = LearnerInfo::bytes(
+            membership.sid,
+            PROTOCOL_VERSION_CUMULATIVE,
+            membership.configs.active().version(),
+        );
         let mut bytes = Vec::new();
         put_with(&mut bytes, kind, epochs.accepted.start(), &info);
         out.push(LearnerOutput::Send(bytes.into()));
@@ -221,7 +223,6 @@ impl Learner {
             durable: last,
             committed: Zxid::ZERO,
             newleader_version: 0,
-            has_tree_without_configs: false,
             heard_ms: now_ms,
             shown_ms: now_ms,
         }
@@ -348,6 +349,10 @@ impl Learner {
             Step::Truncating => {
                 (self.logged, self.committed) = (last, last);
                 self.step = Step::Syncing { is_installing: false };
+                if self.membership.configs.retreat(last) {
+                    let configs = self.membership.configs.clone();
+                    out.push(LearnerOutput::Configure(configs, Activation::None));
+                }
             }
             Step::Syncing { is_installing } | Step::Flushing { is_installing, .. } if *is_installing => {
                 *is_installing = false;
@@ -355,11 +360,6 @@ impl Learner {
             step => unreachable!("restored to {last} unasked, at {step:?}"),
         }
         self.durable = last;
-        let configs = &mut self.membership.configs;
-        let is_given_up = std::mem::take(&mut self.has_tree_without_configs) && configs.give_up();
-        if configs.retreat(last) || is_given_up {
-            out.push(LearnerOutput::Configure(configs.clone(), Activation::None));
-        }
         self.check_flushed(out);
         self.proceed(out);
         self.check();
@@ -411,11 +411,13 @@ impl Learner {
             }
             (Step::Acknowledged, PacketType::UPTODATE) => {
                 self.step = Step::Serving;
-                // A quorum of it supports the leader. Before clients are served, so that they see it.
+                // A quorum of it supports the leader. One of ZooKeeper's also says what is only proposed: that is committed by
+                // a packet of its own. Before clients are served, so that they see it.
                 let version = Zxid::from_wire(self.newleader_version);
-                if self.activate(version, Activation::Committed, out) {
-                    out.push(LearnerOutput::Activated(Activation::Committed));
-                }
+                let is_sure = self.is_cumulative || version.counter() == 0;
+                let through = if is_sure { version.max(self.committed) } else { self.committed };
+                self.activate(through, Activation::Committed, out);
+                out.push(LearnerOutput::Activated(Activation::Committed));
                 out.push(LearnerOutput::UpToDate(self.epoch));
                 // Java's leader expects one more; it counts for nothing.
                 self.ack(self.epoch.start(), out);
@@ -428,16 +430,21 @@ impl Learner {
         }
     }
 
-    /// Takes what a zkfast leader says of its configurations with its tree: from here on they are this server's. With the log
-    /// as it is they are no less safe than the older ones.
+    /// Takes what a zkfast leader says of its configurations with its tree: from here on they are this server's. A leader of
+    /// ZooKeeper's says it with NEWLEADER. What this server's log proposes goes with the log; a start before the tree is durable
+    /// finds it there again.
     fn take_configs(&mut self, packet: &Packet<'_>, out: &mut Vec<LearnerOutput>) -> Result<(), LostLeader> {
         let Membership { reconfig_enabled, configs, .. } = &mut self.membership;
         let told = if self.is_cumulative { read_snap(packet.data)? } else { None };
-        self.has_tree_without_configs = told.is_none();
-        let Some((active, next)) = told.filter(|_| *reconfig_enabled) else { return Ok(()) };
-        let next = next.map(Configuration::parse).transpose()?;
-        if configs.replace(Configuration::parse(active)?, next) {
-            out.push(LearnerOutput::Configure(configs.clone(), Activation::Committed));
+        let is_changed = match told.filter(|_| *reconfig_enabled) {
+            Some((active, next)) => {
+                let next = next.map(Configuration::parse).transpose()?;
+                configs.replace(Configuration::parse(active)?, next)
+            }
+            None => configs.give_up(),
+        };
+        if is_changed {
+            out.push(LearnerOutput::Configure(configs.clone(), Activation::None));
         }
         Ok(())
     }
@@ -460,7 +467,7 @@ impl Learner {
         if *reconfig_enabled {
             self.newleader_version = version;
             if is_newer {
-                configs.succeed(configuration);
+                configs.begin_with(configuration);
                 out.push(LearnerOutput::Configure(configs.clone(), Activation::None));
             }
         } else if is_newer && configuration.has_same_members(configs.active()) {
@@ -585,7 +592,8 @@ impl Learner {
         }
         if zxid > self.committed {
             self.committed = zxid;
-            let is_activated = self.activate(zxid, activation, out);
+            // Before UPTODATE a leader says of all of its log that it is committed, which it is once a quorum has it.
+            let is_activated = self.step == Step::Serving && self.activate(zxid, activation, out);
             out.push(LearnerOutput::Commit(zxid));
             if is_activated {
                 out.push(LearnerOutput::Activated(activation));

@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::LinkId;
 use super::election::{Output, Unwelcome};
 use super::message::MessageError;
-use super::quorum::version_in;
 use super::notification::{
     NOTIFICATION_BYTES_MAX, Notification, ServerState, Vote, address_in_hello, put_hello, read_frame,
     read_hello,
 };
+use super::quorum::version_in;
 use crate::proto::ServerId;
 
 /// An attempt that has not connected after this long is given up.
@@ -107,8 +107,11 @@ pub(super) struct Heard {
     pub vote: Option<Vote>,
     pub version: i32,
     /// The texts of the sender's active and proposed configurations, if either is later than what was asked for.
-    pub configs: Option<(Box<[u8]>, Option<Box<[u8]>>)>,
+    pub configs: Option<Told>,
 }
+
+/// The texts of a peer's active and proposed configurations.
+pub(super) type Told = (Box<[u8]>, Option<Box<[u8]>>);
 
 /// All connections of the election port.
 #[derive(Debug)]
@@ -137,13 +140,19 @@ impl Links {
     }
 
     /// From here on the configuration names these servers, and this one listens for votes at `address`, if that is known.
-    pub(super) fn set_known(&mut self, sids: &BTreeSet<ServerId>, address: Option<&str>, out: &mut Vec<Output>) {
+    pub(super) fn set_known(
+        &mut self,
+        sids: &BTreeSet<ServerId>,
+        address: Option<&str>,
+        out: &mut Vec<Output>,
+    ) {
         if let Some(address) = address {
             self.hello.clear();
             put_hello(&mut self.hello, self.me, address);
         }
         for sid in sids.iter().filter(|sid| **sid != self.me) {
-            let peer = self.peers.entry(*sid).or_insert_with(|| Peer { pause_ms: RETRY_MS_MIN, ..Peer::default() });
+            let peer =
+                self.peers.entry(*sid).or_insert_with(|| Peer { pause_ms: RETRY_MS_MIN, ..Peer::default() });
             (peer.known, peer.at) = (true, None);
         }
         // What they have to say they say over a new connection.
@@ -293,7 +302,7 @@ impl Links {
         if let Some(older) = older {
             self.close(older, out);
         }
-        let peer = self.peers.entry(sid).or_insert_with(Peer::default);
+        let peer = self.peers.entry(sid).or_default();
         peer.retry_ms = now_ms;
         peer.pause_ms = peer.pause_ms.max(RETRY_MS_MIN);
         peer.at = at.filter(|_| !peer.known);
@@ -328,7 +337,12 @@ impl Links {
     /// The next notification of the peer; `None` when there is no more to read, or its connection ended by the last one.
     ///
     /// Configurations come with it if one is later than those that are known. Frames that hold no vote are ignored; a length that cannot be ends the connection.
-    pub(super) fn next(&mut self, sid: ServerId, known: KnownVersions, out: &mut Vec<Output>) -> Option<Heard> {
+    pub(super) fn next(
+        &mut self,
+        sid: ServerId,
+        known: KnownVersions,
+        out: &mut Vec<Output>,
+    ) -> Option<Heard> {
         loop {
             let peer = self.peers.get_mut(&sid)?;
             let link = peer.link?;
@@ -532,7 +546,7 @@ pub(super) struct KnownVersions {
 }
 
 /// The configurations of a notification, if one is later than those that are known.
-fn later(n: &Notification<'_>, known: KnownVersions) -> Option<(Box<[u8]>, Option<Box<[u8]>>)> {
+fn later(n: &Notification<'_>, known: KnownVersions) -> Option<Told> {
     let active = n.config?;
     let is_later = version_in(active) > known.active
         || n.next_config.is_some_and(|next| version_in(next) > known.last_seen);

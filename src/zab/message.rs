@@ -460,11 +460,14 @@ pub fn put_snap(out: &mut Vec<u8>, zxid: Zxid, active: &[u8], next: Option<&[u8]
     put_with(out, PacketType::SNAP, zxid, &data);
 }
 
+/// The texts of the active configuration and of the proposed one.
+pub type ConfigTexts<'a> = (&'a [u8], Option<&'a [u8]>);
+
 /// The texts of the active and of the proposed configuration in SNAP; `None` from ZooKeeper's own leader.
 ///
 /// # Errors
 /// Data that ends early.
-pub fn read_snap(data: Option<&[u8]>) -> Result<Option<(&[u8], Option<&[u8]>)>, MessageError> {
+pub fn read_snap(data: Option<&[u8]>) -> Result<Option<ConfigTexts<'_>>, MessageError> {
     if data.is_none_or(<[u8]>::is_empty) {
         return Ok(None);
     }

@@ -627,7 +627,10 @@ def joins(kinds, tls, sasl):
     def case(server, folder):
         settings = dict(OPEN)
         if tls:
-            settings |= quorum_tls.TLS | quorum_tls.stores(tls_fixtures.Fixtures(folder))[1]
+            fixtures = tls_fixtures.Fixtures(folder)
+            addresses = ",".join(f"IP:127.0.1.{sid}" for sid in range(1, 5))
+            identity = fixtures.signed("members", "/O=zkfast test/CN=members", fixtures.ca, names=addresses)
+            settings |= quorum_tls.TLS | quorum_tls.stores(fixtures, identity=identity)[1]
         if sasl:
             settings |= quorum_sasl.REQUIRED
         with (Secured if sasl else Ensemble)(server, folder, kinds, settings) as ensemble:

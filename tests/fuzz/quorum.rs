@@ -144,7 +144,7 @@ pub fn votes(input: &[u8]) -> bool {
 fn check_vote(vote: &Notification<'_>) {
     let mut out = Vec::new();
     let config = vote.config.unwrap_or_default();
-    put_notification(&mut out, vote.state, vote.round, vote.vote.as_ref(), config);
+    put_notification(&mut out, vote.state, vote.round, vote.vote.as_ref(), config, vote.next_config);
     let (frame, length) = read_frame(&out).unwrap().expect("is whole");
     assert_eq!(length, out.len());
     // Older forms are written in the newest one.
@@ -162,8 +162,9 @@ pub fn vote_seeds() -> Vec<Vec<u8>> {
         9,
         Some(&vote),
         b"server.1=a:1:2:participant\nversion=0",
+        Some(b"server.1=a:1:2:participant\nversion=1"),
     );
-    put_notification(&mut new, ServerState::Looking, 9, None, b"");
+    put_notification(&mut new, ServerState::Looking, 9, None, b"", None);
     let mut old = 2i64.to_be_bytes().to_vec();
     for length in [28u8, 40] {
         old.extend([0, 0, 0, length]);

@@ -76,9 +76,12 @@ const SYNCED_OBSERVERS: &str = "synced_observers";
 /// What a leader has beside these. Source: `LeaderZooKeeperServer.registerMetrics`.
 const LEADER_GAUGES: [Gauge<Leading>; 6] = [
     ("learners", "connections", "Leader: connections of followers and observers.", |l| l.learners as f64),
-    ("synced_followers", "servers", "Leader: followers with a vote that are in step.", |l| {
-        l.synced_followers as f64
-    }),
+    (
+        "synced_followers",
+        "servers",
+        "Leader: followers that are in step, those without a vote included.",
+        |l| l.synced_followers as f64,
+    ),
     ("synced_non_voting_followers", "servers", "Leader: followers without a vote that are in step.", |l| {
         l.synced_non_voting_followers as f64
     }),

@@ -6,6 +6,7 @@
 //! | `write` | writes and multis: check, apply, log |
 //! | `check` | a write against the tree, in the order in which ZooKeeper's errors win |
 //! | `reconfig` | reconfigurations of the ensemble |
+//! | `reconfiguring` | what they are checked against |
 //! | `session` | sessions: connect, attach, close, expire |
 //! | `ended` | sessions that have ended lately |
 //! | `containers` | containers and TTL nodes that are due for removal |
@@ -21,6 +22,7 @@ mod ended;
 mod expanded;
 mod limits;
 mod reconfig;
+mod reconfiguring;
 mod session;
 mod write;
 
@@ -29,7 +31,7 @@ pub(super) use limits::{GROUP_BYTES_MAX, GROUP_FIT_BYTES, SLOW_GROUP_BYTES_MAX, 
 
 use self::ended::Ended;
 use self::expanded::Expanded;
-use self::reconfig::Reconfiguring;
+use self::reconfiguring::Reconfiguring;
 #[cfg(any(test, feature = "sim"))]
 use super::SessionsBug;
 use super::core::Core;

@@ -6,6 +6,7 @@
 //!
 //! Source: `PrepRequestProcessor.pRequest2Txn`, Apache ZooKeeper 3.9.4.
 
+use super::reconfiguring::Reconfiguring;
 use super::{Asker, Commit};
 use crate::config::{Ensemble, ParseError};
 use crate::database::CONFIG_PATH;
@@ -16,32 +17,11 @@ use crate::txn::Txn;
 use crate::zab::configuration::{Configuration, Configurations};
 use std::collections::BTreeSet;
 
+/// Largest number of a server: it is the high byte of its sessions' ids.
+const SID_MAX: i64 = 255;
+
 /// Fewest voters of a reconfiguration where `standaloneEnabled` is set.
 const VOTERS_MIN_WITH_STANDALONE: usize = 2;
-
-/// What a leader's commit side knows of the ensemble.
-#[derive(Debug)]
-pub(super) struct Reconfiguring {
-    active: Configuration,
-    /// Followers in step, voters or not, and this server.
-    followers: BTreeSet<ServerId>,
-    /// What was checked last, until the group that it is in is taken.
-    proposed: Option<Configuration>,
-    /// Nothing is proposed until the last one is committed, or no more since another server is to lead.
-    is_barred: bool,
-}
-
-impl Reconfiguring {
-    /// Whether no txn may be made.
-    pub fn is_barred(&self) -> bool {
-        self.is_barred
-    }
-
-    /// The configuration that the last record of the group makes.
-    pub fn take_proposed(&mut self) -> Option<Configuration> {
-        self.proposed.take()
-    }
-}
 
 impl Commit {
     /// It leads with these configurations and followers; `is_leaving` says that another server is to lead.
@@ -109,6 +89,7 @@ impl Commit {
         let has_several = ensemble.servers.values().any(|server| server.addresses.len() > 1);
         if ensemble.participants() < voters_min
             || has_several && !multi_address
+            || ensemble.servers.keys().any(|sid| !(0..=SID_MAX).contains(sid))
             || !ensemble.collisions().is_empty()
         {
             return Err(ErrorCode::BadArguments);
@@ -149,9 +130,13 @@ fn changed(active: &Ensemble, request: &Reconfig<'_>) -> Result<Ensemble, ErrorC
         ensemble.servers.remove(&sid);
     }
     for joining in items(request.joining)? {
-        let (name, line) = joining.split_once('=').ok_or(ErrorCode::BadArguments)?;
+        let both = joining.split_once('=').filter(|(name, line)| !name.is_empty() && !line.is_empty());
+        let (name, line) = both.ok_or(ErrorCode::BadArguments)?;
         let sid = name.trim().rsplit('.').next().and_then(|sid| sid.parse().ok());
         let sid: i64 = sid.ok_or(ErrorCode::MarshallingError)?;
+        if line.contains('\n') {
+            return Err(ErrorCode::BadArguments);
+        }
         let joiner = Ensemble::parse(&format!("server.{sid}={}", line.trim()));
         let joiner = joiner.map_err(|error| code(&error))?;
         // Clients must find it, too.

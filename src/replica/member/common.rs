@@ -6,8 +6,8 @@ use super::next::Next;
 use super::output::{Output, Port};
 use super::publisher::Publisher;
 use super::settings::{Duties, MemberSettings};
-use crate::database::Database;
 use crate::config::Role;
+use crate::database::Database;
 use crate::proto::{ServerId, Zxid};
 use crate::replica::follow::{Differs, Follow};
 use crate::replica::{ControlKind, Now, Restart};
@@ -72,6 +72,8 @@ pub(super) struct Common {
     attempts: usize,
     /// The server that leads without an election: a leader has designated it.
     pub designated: Option<ServerId>,
+    /// The version of the configuration that people were told of last.
+    told_version: i64,
     /// Txns after this one are kept in memory for observers of this follower, where there are any.
     pub observed: Option<Zxid>,
     /// See [`Replica::inform_early`](super::Replica::inform_early).
@@ -118,6 +120,7 @@ impl Common {
             masters,
             attempts: 0,
             designated: None,
+            told_version: 0,
             observed: None,
             #[cfg(any(test, feature = "sim"))]
             informs_early: false,
@@ -170,27 +173,34 @@ impl Common {
         self.take_configs(configs);
         for output in out {
             let rest = self.run_election_output(output);
-            assert!(rest.is_none(), "a configuration elects nobody: {rest:?}");
+            assert!(rest.is_none(), "a configuration elects no server: {rest:?}");
         }
     }
 
     /// The same where the election port has them already.
     fn take_configs(&mut self, configs: Configurations) {
-        let MemberSettings { membership, is_observer, duties, .. } = &mut self.settings;
-        if configs.active().version() != membership.configs.active().version() && membership.reconfig_enabled {
+        let MemberSettings { membership, is_observer, .. } = &mut self.settings;
+        let is_active_new = configs.active().version() != membership.configs.active().version();
+        if is_active_new && membership.reconfig_enabled {
             // One that is not named is a follower without a vote, as in `QuorumPeer.updateLearnerType`.
             *is_observer = configs.active().role(membership.sid) == Some(Role::Observer);
         }
         membership.configs = configs;
-        let has_masters = *is_observer && duties.observer_master_bytes.is_some();
-        self.masters = if has_masters { masters(membership) } else { Vec::new() };
-        self.save();
+        let has_masters = self.is_observer() && self.settings.duties.observer_master_bytes.is_some();
+        self.masters = if has_masters { masters(&self.settings.membership) } else { Vec::new() };
+        if is_active_new {
+            self.save();
+        }
     }
 
     /// Says what this server is in the active configuration.
     pub fn tell_of_configuration(&mut self) {
-        let Membership { configs, sid, .. } = &self.settings.membership;
+        let Membership { configs, sid, reconfig_enabled, .. } = &self.settings.membership;
         let active = configs.active();
+        if !reconfig_enabled || self.told_version == active.version() {
+            return;
+        }
+        self.told_version = active.version();
         let role = match active.role(*sid) {
             Some(Role::Participant) => "participant",
             Some(Role::Observer) => "observer",
@@ -217,9 +227,11 @@ impl Common {
             }
             ElectionOutput::Unwelcome { link, why } => self.push_event(Event::Unwelcome { link, why }),
             ElectionOutput::Configure(configs) => {
-                let version = configs.active().version();
+                let (before, version) = (self.configs().active().version(), configs.active().version());
                 self.take_configs(configs);
-                self.push_event(Event::Adopted { version });
+                if version != before {
+                    self.push_event(Event::Adopted { version });
+                }
             }
             role => return Some(role),
         }
@@ -239,8 +251,7 @@ impl Common {
     ///
     /// Source: `QuorumPeer.findLearnerMaster`; there the leader is among them, and refuses.
     pub fn next_master(&mut self, leader: i64) -> (i64, Port, i64) {
-        let delay_max_ms =
-            if self.settings.is_observer { self.settings.duties.reconnect_delay_ms } else { 0 };
+        let delay_max_ms = if self.is_observer() { self.settings.duties.reconnect_delay_ms } else { 0 };
         let begins_anew = self.masters.is_empty() || self.attempts.is_multiple_of(self.masters.len());
         // Spread by number: a leader that ends has all its observers come again at once.
         let spread = (self.settings.membership.sid.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -313,7 +324,8 @@ impl Common {
         let new: Vec<_> = leader.in_step().filter(|(link, _, _)| is_new(link)).collect();
         for (link, ServerId(sid), voter) in new {
             self.in_step.insert(link, (sid, voter));
-            if leader.is_non_voting_follower(link) {
+            // Where servers are reconfigured that is how they join.
+            if leader.is_non_voting_follower(link) && !self.settings.membership.reconfig_enabled {
                 self.push_event(Event::Unlisted { sid });
             }
             self.push_event(match leader.is_observer_master() {

@@ -39,10 +39,12 @@ impl Electing {
         let (mut follow, last) = (settling.follow, cx.common.history.last());
         assert_eq!(cx.log.durable(), last, "the log ends elsewhere than the history");
         cx.common.note_looking(cx.now);
+        cx.common.settings.membership.configs.forget_heard();
         follow.core.metrics.counters.looking_count += 1;
         let own = Candidate { zxid: last, peer_epoch: cx.common.epochs.current };
         // Whether it has a vote the configurations say, also those that it hears of.
-        let may_vote = !cx.common.repairing && (!cx.common.is_observer() || cx.common.settings.membership.reconfig_enabled);
+        let may_vote = !cx.common.repairing
+            && (!cx.common.is_observer() || cx.common.settings.membership.reconfig_enabled);
         let own = may_vote.then_some(own);
         let mut out = Vec::new();
         match cx.common.designated.take() {

@@ -24,7 +24,10 @@ pub enum Event {
     ReadOnly { zxid: Zxid, confirmed: bool },
     #[error("the oracle: allows={allows} then={}", Text(oracle_says(*.allows)))]
     Oracle { allows: bool },
-    #[error("another server has a later configuration: version={version:x} then={}", Text("this server takes it over"))]
+    #[error(
+        "another server has a later configuration: version={version:x} then={}",
+        Text("this server takes it over")
+    )]
     Adopted { version: i64 },
     #[error("reconfigured: version={version:x} role={role} voters={voters} servers={servers}")]
     Reconfigured { version: i64, role: &'static str, voters: usize, servers: usize },

@@ -1,8 +1,8 @@
 //! Broadcast: proposals to learners in step, acknowledgements, commits, pings, and answers in their places.
 
+use super::activations::{put_commits, put_inform_of};
 use super::learners::{LearnerHandler, LearnerKind, Step};
 use super::output::{CloseLearner, Lag, LeaderOutput};
-use super::reconfiguration::{put_commits, put_inform_of};
 use super::{Asked, Leader, Phase, WINDOW_BYTES, touched};
 use crate::proto::{Epoch, SessionId, Zxid};
 use crate::zab::LinkId;
@@ -139,11 +139,7 @@ impl Leader {
             let (is_follower, is_cumulative) = (handler.is_follower(), handler.is_cumulative);
             let cursor = &mut handler.cursor;
             let is_free = cursor.newleader_after.is_none() && cursor.answers.is_empty();
-            if is_follower
-                && is_cumulative
-                && is_free
-                && cursor.sent >= through
-                && cursor.announced == before
+            if is_follower && is_cumulative && is_free && cursor.sent >= through && cursor.announced == before
             {
                 if commit.is_empty() {
                     let mut bytes = Vec::new();

@@ -29,7 +29,6 @@ impl Leader {
         out: &mut Vec<LeaderOutput>,
     ) -> Result<(), CloseLearner> {
         let info = LearnerInfo::read(packet.data);
-        self.take_config_version(info.config_version, out)?;
         let Some(sid) = info.sid.filter(|_| info.protocol_version >= PROTOCOL_VERSION) else {
             // A server before 3.4: it knows no epochs to promise.
             return Err(CloseLearner::Unexpected(packet.kind.0));
@@ -39,6 +38,7 @@ impl Leader {
             // No ensemble gets there by elections.
             return Err(CloseLearner::Unexpected(packet.kind.0));
         }
+        self.take_config_version(sid, accepted, info.config_version, out)?;
         let former = self.learners.iter().find(|handler| handler.sid == sid).map(|handler| handler.link);
         if let Some(former) = former {
             self.close(former, CloseLearner::Replaced(sid), out);
@@ -100,7 +100,9 @@ impl Leader {
             return;
         }
         let accepted = waiting.map(|handler| handler.accepted).fold(self.epochs.accepted, Epoch::max);
-        self.epochs.accepted = accepted.next();
+        // Zxids of the epoch exceed the version of every configuration before it.
+        let of_config = Epoch::of(Zxid::from_wire(self.membership.configs.last_seen().version()));
+        self.epochs.accepted = accepted.max(of_config).next();
         let (epoch, last) = (self.epochs.accepted, self.proposed);
         assert!(epoch > Epoch::of(last), "epoch {epoch} is proposed after zxid {last}");
         self.phase = Phase::Promises;

@@ -15,6 +15,7 @@
 //! | `discovery.rs` | from FOLLOWERINFO to ACKEPOCH: the new epoch, and the promises |
 //! | `synchronization.rs` | from ACKEPOCH to UPTODATE: how a learner gets what it lacks, at its own pace |
 //! | `reconfiguration.rs` | another configuration is proposed and becomes active, maybe with another leader |
+//! | `activations.rs` | commits, as learners hear of them |
 //! | `broadcast.rs` | proposals, acknowledgements, commits, pings, answers |
 //! | `learners.rs` | what the leader knows of each connection |
 //! | `traffic.rs` | what is exchanged with an observer, counted |
@@ -32,6 +33,7 @@
 //!
 //! Source: Junqueira, Reed, Serafini, "Zab", DSN 2011; `Leader`, `LearnerHandler`, Apache ZooKeeper 3.9.4.
 
+mod activations;
 mod broadcast;
 mod discovery;
 mod learners;
@@ -48,8 +50,8 @@ use super::history::History;
 use super::message::{ForwardedRequest, Packet, PacketType, Revalidate, Touched, read_ack_epoch};
 use crate::admin::{Leading, LearnerSeen, Observer};
 use crate::proto::{Epoch, OpCode, ServerId, SessionId, Zxid};
+use activations::Activations;
 use learners::{LearnerHandler, LearnerKind, Learners, Step};
-use reconfiguration::Activations;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a leader waits for a quorum to connect. Servers that voted for it come at once; if they do not, they

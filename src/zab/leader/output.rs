@@ -2,8 +2,8 @@
 
 use crate::proto::{Epoch, Id, OpCode, ServerId, SessionId, Zxid};
 use crate::zab::LinkId;
-use crate::zab::message::MessageError;
 use crate::zab::configuration::Configurations;
+use crate::zab::message::MessageError;
 use bytes::Bytes;
 
 /// Most connections that have not said who they are; the oldest is closed when there is another.

@@ -10,16 +10,9 @@
 
 use super::output::{CloseLearner, LeaderOutput, LostLead};
 use super::{Leader, Phase};
-use crate::proto::{ServerId, Zxid};
+use crate::proto::{Epoch, ServerId, Zxid};
 use crate::zab::configuration::{Configuration, Configurations};
-use crate::zab::message::{
-    put_commit, put_commit_and_activate, put_inform, put_inform_and_activate,
-};
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Included};
-
-/// Reconfigurations that became active, each with the leader that it designates.
-pub(super) type Activations = BTreeMap<Zxid, ServerId>;
+use std::collections::BTreeSet;
 
 impl Leader {
     /// The configurations as this leader knows them.
@@ -33,9 +26,11 @@ impl Leader {
         out.push(LeaderOutput::Configure(self.membership.configs.clone()));
     }
 
-    /// Takes the version of a learner's active configuration.
+    /// Takes the version of the active configuration of a learner that has accepted this epoch.
     pub(super) fn take_config_version(
         &mut self,
+        sid: ServerId,
+        accepted: Epoch,
         theirs: i64,
         out: &mut Vec<LeaderOutput>,
     ) -> Result<(), CloseLearner> {
@@ -44,18 +39,19 @@ impl Leader {
         if theirs <= ours {
             return Ok(());
         }
-        if self.is_observer_master {
+        let is_of_voter = configs.active().quorum().votes(sid);
+        if self.is_observer_master || self.phase == Phase::Broadcast || !is_of_voter {
             return Err(CloseLearner::ConfigAhead { theirs, ours });
         }
         // A former leader has committed what this server knows as proposed.
-        if self.phase != Phase::Broadcast && configs.next().is_some_and(|next| next.version() == theirs) {
-            configs.commit(Zxid::from_wire(theirs));
-            out.push(LeaderOutput::Configure(configs.clone()));
+        if configs.next().is_some_and(|next| next.version() == theirs) {
+            self.activate_at_start(out);
             return Ok(());
         }
-        // A version that begins an epoch was given to the file's servers by a leader; any other one is of servers
-        // that a reconfiguration has changed.
-        if Zxid::from_wire(theirs).counter() != 0 || configs.next().is_some() {
+        // A version that begins an epoch was given to the file's servers by a leader, and the new epoch is a later one; any other
+        // version is of servers that a reconfiguration has changed.
+        let version = Zxid::from_wire(theirs);
+        if version.counter() != 0 || Epoch::of(version) > accepted || configs.next().is_some() {
             return Err(CloseLearner::ConfigAhead { theirs, ours });
         }
         self.set_config_version(theirs, out);
@@ -68,11 +64,12 @@ impl Leader {
         let (zxid, proposed) = (Zxid::from_wire(configuration.version()), self.proposed);
         assert!(zxid > proposed, "reconfiguration {zxid} after {proposed}");
         assert!(self.membership.configs.next().is_none(), "two reconfigurations are proposed at once");
-        self.membership.configs.propose(configuration);
+        let is_later = self.membership.configs.propose(configuration);
+        assert!(is_later, "reconfiguration {zxid} is older than the active configuration");
         out.push(LeaderOutput::Configure(self.membership.configs.clone()));
     }
 
-    /// The configuration with which the epoch begins is active: a quorum of it supports this leader.
+    /// The configuration with which the epoch begins is active: a quorum of it supports this leader, or a former one.
     pub(super) fn activate_at_start(&mut self, out: &mut Vec<LeaderOutput>) {
         let (sid, before) = (self.membership.sid, self.membership.configs.active().clone());
         let version = self.membership.configs.last_seen().version();
@@ -86,30 +83,32 @@ impl Leader {
 
     /// The commit of everything through `through` is about to be announced.
     pub(super) fn activate(&mut self, through: Zxid, out: &mut Vec<LeaderOutput>) {
-        let configs = &self.membership.configs;
-        let Some(next) = configs.next().filter(|next| next.version() <= through.to_wire()) else { return };
-        assert!(!self.is_observer_master, "a follower activates a configuration by itself");
-        let zxid = Zxid::from_wire(next.version());
-        let leader = match configs.active().keeps_leader(next, self.membership.sid) {
-            true => self.membership.sid,
-            false => self.designate(next, zxid),
-        };
-        if leader != self.membership.sid {
-            self.leaving = Some(LostLead::HandedOver(leader));
+        let (sid, configs) = (self.membership.sid, &self.membership.configs);
+        if let Some(next) = configs.next().filter(|next| next.version() <= through.to_wire()) {
+            assert!(!self.is_observer_master, "a follower activates a configuration by itself");
+            let zxid = Zxid::from_wire(next.version());
+            let leader = match configs.active().keeps_leader(next, sid) {
+                true => sid,
+                false => self.designate(next, zxid).unwrap_or(sid),
+            };
+            // Without a follower it goes on alone where it may, or ends.
+            self.leaving = match (leader == sid, next.quorum().votes(sid)) {
+                (false, _) => Some(LostLead::HandedOver(leader)),
+                (true, false) => Some(LostLead::Removed),
+                (true, true) => None,
+            };
+            self.activations.insert(zxid, leader);
+            self.membership.configs.commit(through);
+            out.push(LeaderOutput::Configure(self.membership.configs.clone()));
         }
-        self.activations.insert(zxid, leader);
-        self.membership.configs.commit(through);
-        out.push(LeaderOutput::Configure(self.membership.configs.clone()));
     }
 
-    /// The follower that is to lead: one that votes in the new configuration, and has the most.
-    fn designate(&self, next: &Configuration, zxid: Zxid) -> ServerId {
+    /// The follower that is to lead: one that votes in the new configuration, and has the most; `None` if none is there any more.
+    fn designate(&self, next: &Configuration, zxid: Zxid) -> Option<ServerId> {
         let voters = self.learners.synced_followers().filter(|handler| next.quorum().votes(handler.sid));
         let key = |sid, acked| (next.quorum().can_lead(sid), acked, next.quorum().weight(sid), sid);
-        let best = voters.map(|handler| key(handler.sid, handler.acked)).max();
-        let Some((_, acked, _, sid)) = best else { panic!("reconfiguration {zxid} is committed by no follower") };
-        assert!(acked >= zxid, "server {sid} is to lead, and has {acked} of {zxid}");
-        sid
+        let have_it = voters.filter(|handler| handler.acked >= zxid);
+        have_it.map(|handler| key(handler.sid, handler.acked)).max().map(|(.., sid)| sid)
     }
 
     /// This server's own leader has other configurations: observers are told. `activated` is the reconfiguration that
@@ -149,33 +148,5 @@ pub(super) fn newleader_config(phase: Phase, configs: &Configurations) -> &Confi
     match phase {
         Phase::Broadcast => configs.active(),
         Phase::Discovery | Phase::Promises | Phase::Synchronizing => configs.last_seen(),
-    }
-}
-
-/// Appends the commit of everything through `through` for a zkfast learner that has heard of those through `after`.
-pub(super) fn put_commits(out: &mut Vec<u8>, activations: &Activations, after: Zxid, through: Zxid) {
-    let mut last = after;
-    for (zxid, leader) in activations.range((Excluded(after), Included(through))) {
-        put_commit_and_activate(out, *zxid, *leader);
-        last = *zxid;
-    }
-    if last < through {
-        put_commit(out, through);
-    }
-}
-
-/// Appends the commit of one txn.
-pub(super) fn put_commit_of(out: &mut Vec<u8>, activations: &Activations, zxid: Zxid) {
-    match activations.get(&zxid) {
-        Some(leader) => put_commit_and_activate(out, zxid, *leader),
-        None => put_commit(out, zxid),
-    }
-}
-
-/// Appends a committed txn for an observer.
-pub(super) fn put_inform_of(out: &mut Vec<u8>, activations: &Activations, zxid: Zxid, txn: &[u8]) {
-    match activations.get(&zxid) {
-        Some(leader) => put_inform_and_activate(out, zxid, *leader, txn),
-        None => put_inform(out, zxid, txn),
     }
 }

@@ -1,8 +1,9 @@
 //! Synchronization: a learner that has promised gets what it lacks, at the pace at which it takes it.
 
+use super::activations::{put_commit_of, put_commits, put_inform_of};
 use super::learners::{Cursor, LearnerHandler, LearnerKind, Step};
 use super::output::{CloseLearner, LeaderOutput, LostLead};
-use super::reconfiguration::{newleader_config, put_commit_of, put_commits, put_inform_of};
+use super::reconfiguration::newleader_config;
 use super::{DISCOVERY_MS, Leader, OBSERVER_READS_MAX, OBSERVERS_BYTES, Phase};
 use crate::proto::Zxid;
 use crate::wal::Batch;

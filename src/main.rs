@@ -107,7 +107,7 @@ enum Command {
     Dev(DevArgs),
     /// Shows a table of an ensemble's servers: role, epoch, zxid and lag, latency, connections.
     Status(StatusArgs),
-    /// Asks the HTTP port of a server for a command of the AdminServer, or one more: top, slow_requests, shed_connections.
+    /// Asks the HTTP port of a server for a command of the AdminServer, or one more: top, slow_requests, shed_connections, hand_over.
     Admin(AdminArgs),
     /// Restarts the servers of an ensemble one after the other, the leader last, by a command of yours.
     RollingRestart(Box<RollingArgs>),

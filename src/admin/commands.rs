@@ -27,6 +27,8 @@ pub enum Command {
     Dump,
     Environment,
     GetTraceMask,
+    /// zkfast's own.
+    HandOver,
     Hash,
     InitialConfiguration,
     IsReadOnly,
@@ -71,7 +73,7 @@ pub struct Shedding {
 
 impl Command {
     /// Every command, by name.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Configuration,
         Self::ConnectionStatReset,
         Self::Connections,
@@ -79,6 +81,7 @@ impl Command {
         Self::Dump,
         Self::Environment,
         Self::GetTraceMask,
+        Self::HandOver,
         Self::Hash,
         Self::InitialConfiguration,
         Self::IsReadOnly,
@@ -115,6 +118,7 @@ impl Command {
             Self::Dump => &["dump"],
             Self::Environment => &["environment", "env", "envi"],
             Self::GetTraceMask => &["get_trace_mask", "gtmk"],
+            Self::HandOver => &["hand_over"],
             Self::Hash => &["hash"],
             Self::InitialConfiguration => &["initial_configuration", "icfg"],
             Self::IsReadOnly => &["is_read_only", "isro"],
@@ -166,6 +170,7 @@ impl Command {
             Self::Watches => FourLetterWord::Wchc,
             Self::WatchesByPath => FourLetterWord::Wchp,
             Self::GetTraceMask
+            | Self::HandOver
             | Self::InitialConfiguration
             | Self::IsReadOnly
             | Self::LastSnapshot
@@ -264,6 +269,15 @@ impl Command {
         })
     }
 
+    /// The answer to one that hands over: the server that leads, where it is known, and why that is no other than before.
+    pub fn handed_over(leader: Option<i64>, why: Option<&str>) -> Vec<u8> {
+        json::object(|o| {
+            o.set("leader", leader);
+            o.set("command", Self::HandOver.names()[0]);
+            o.set("error", why);
+        })
+    }
+
     /// The answer where it is refused or fails; `why` is a sentence for people.
     pub fn refused(self, why: &str) -> Vec<u8> {
         failed(self.names()[0], why)
@@ -274,6 +288,7 @@ impl Command {
         match self {
             // The shell answers those that no shard is asked for.
             Self::ConnectionStatReset
+            | Self::HandOver
             | Self::ObserverConnectionStatReset
             | Self::Restore
             | Self::Ruok

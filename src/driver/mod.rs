@@ -9,7 +9,7 @@
 //! |--:|---|---|
 //! | 1 | a group that became durable is reported: [`Replica::durable`] | [`Log::take_done`] |
 //! | 2 | connections that came, were made or ended; results of [jobs](Job); bytes of peers, as far as [`Replica::may_receive`] allows | [`Network::next_event`], [`Disk::next_arrival`], [`Network::receive`] |
-//! | 3 | a restore goes on, if there is one; then uplinks of views, in turn, unless a view is far behind | [`Restores`], [`Views::take_uplink`] |
+//! | 3 | a restore goes on, if there is one, or a hand-over; then uplinks of views, in turn, unless a view is far behind | [`Restores`], [`HandOvers`], [`Views::take_uplink`] |
 //! | 4 | every [`TICK_US`] timers fire; signs of life are taken in first, so that no session expires whose sign has arrived | [`Views::take_signs`] |
 //! | 5 | the next group, if the replica says that it is due (`replica/group_delay.rs`): in an ensemble outputs go out and what is committed is published first; then the log gets it | [`Log::write`] |
 //! | 6 | outputs, in the order in which the replica gave them | [`Network`], [`Disk`] |
@@ -38,6 +38,7 @@
 //! be read for a learner, are reported to the replica, which tries again or sends a tree. If no thread can be started for
 //! a job, that counts as an error of its files.
 
+mod hand_over;
 mod jobs;
 mod outputs;
 mod restore;
@@ -47,6 +48,7 @@ mod stages;
 mod time;
 mod turn;
 
+pub use hand_over::{HandOvers, NotHandedOver};
 pub use jobs::{Job, JobResult};
 pub use outputs::{configurations, history};
 pub use restore::Restores;
@@ -88,6 +90,10 @@ pub trait World {
     fn member(&mut self) -> Option<&mut Self::Member>;
     /// Where trees come from that a server alone is restored to; `None` where it is to be restored to none.
     fn restores(&mut self) -> Option<&mut dyn Restores> {
+        None
+    }
+    /// Where it comes from that a member is to hand over its lead; `None` where that cannot be asked for.
+    fn hand_overs(&mut self) -> Option<&mut dyn HandOvers> {
         None
     }
     /// Writes what happened to the driver where an operator sees it.

@@ -54,6 +54,8 @@ pub struct Driver {
     stopping_us: Option<i64>,
     /// The view whose uplinks are taken first.
     first_uplink: usize,
+    /// The server to which this one is handing over.
+    pub(super) handing_over: Option<i64>,
     /// See [`Bug`].
     #[cfg(any(test, feature = "sim"))]
     bug: Option<Bug>,
@@ -78,6 +80,7 @@ impl Driver {
             ticked_us: mono_us,
             stopping_us: None,
             first_uplink: 0,
+            handing_over: None,
             #[cfg(any(test, feature = "sim"))]
             bug: None,
             #[cfg(any(test, feature = "sim"))]
@@ -117,6 +120,7 @@ impl Driver {
         if self.restore(world, now, stopping)? {
             turn = Turn::Again;
         }
+        self.hand_over(world, now, stopping);
         if !stopping {
             if !views_lag {
                 self.take_uplinks(world, now);

@@ -66,6 +66,11 @@ impl<O: Copy> Fencing<O> {
         self.waiting.push((former, attach));
     }
 
+    /// The same, each with the connection that it waits for.
+    pub fn into_all(self) -> impl Iterator<Item = (CnxnId, Attach<O>)> {
+        self.waiting.into_iter()
+    }
+
     /// Attachments that still wait.
     pub fn into_waiting(self) -> impl Iterator<Item = Attach<O>> {
         self.waiting.into_iter().map(|(_, attach)| attach)

@@ -14,6 +14,8 @@
 //! connection before the session's next attachment; the tree holds what the leader has committed, and nothing that the
 //! log does not hold.
 
+mod roles;
+
 #[cfg(any(test, feature = "sim"))]
 use super::SessionsBug;
 
@@ -172,39 +174,6 @@ impl Follow {
             read_only: false,
             relay: Relay::default(),
         }
-    }
-
-    /// Gives the role up; everything must be committed. What clients asked for and no leader has answered is
-    /// given along.
-    pub fn into_parts(
-        mut self,
-        now: Now,
-    ) -> (Core, BTreeMap<SessionId, i32>, BTreeMap<SessionId, CnxnId>, Uplink) {
-        assert!(self.logged.is_empty(), "{} txns are in the log and not in the tree", self.logged.len());
-        self.core.next_session_id = Some(self.next_session_id);
-        // Their clients' requests come again, and with them what makes the sessions global.
-        let session_ms = self.core.session_ms(now);
-        self.core.local.give_upgrades_up(session_ms);
-        let mut waiting = Uplink::default();
-        for (session_id, requests) in self.forwarded {
-            for Forwarded { cnxn, xid, op, body, ids, .. } in requests {
-                let start = waiting.bytes.len();
-                waiting.bytes.extend_from_slice(&body);
-                let body = start..waiting.bytes.len();
-                let origin = cnxn.into();
-                waiting.items.push(ViewRequest::Request(Request { origin, session_id, xid, op, body, ids }));
-            }
-        }
-        for Attach { cnxn, session_id, timeout_ms } in self.creating.into_values() {
-            waiting.items.push(ViewRequest::CreateSession { from: cnxn.into(), session_id, timeout_ms });
-        }
-        // Those that wait for a fence ask again: the former connection, which was told, sends nothing any more.
-        for Attach { cnxn, session_id, timeout_ms } in
-            self.attaching.into_iter().chain(self.fencing.into_waiting())
-        {
-            waiting.items.push(ViewRequest::Revalidate { from: cnxn.into(), session_id, timeout_ms });
-        }
-        (self.core, self.sessions, self.owners, waiting)
     }
 
     /// Replaces the tree by what a leader sent or the disk holds.
@@ -443,8 +412,14 @@ impl Follow {
                 ViewRequest::FourLetterWord { .. } | ViewRequest::Report { .. } => {
                     unreachable!("inquiries are taken out before")
                 }
-                ViewRequest::CreateSession { .. } | ViewRequest::Revalidate { .. } => {
-                    unreachable!("no view sends these")
+                // No view sends these: this server was to lead when its clients wanted that, and it waited.
+                ViewRequest::CreateSession { from, session_id, timeout_ms } => {
+                    let cnxn = from.client().expect("learners ask the leader");
+                    self.create(Attach { cnxn, session_id, timeout_ms });
+                }
+                ViewRequest::Revalidate { from, session_id, timeout_ms } => {
+                    let cnxn = from.client().expect("learners ask the leader");
+                    self.attach(Attach { cnxn, session_id, timeout_ms });
                 }
             }
         }
@@ -550,11 +525,7 @@ impl Follow {
                 self.core.local.open(session_id, timeout_ms, cnxn, session_ms);
                 return self.core.push_at_once(Some(cnxn), 0, SessionKind::Opened { session_id, timeout_ms });
             }
-            let attach = Attach { session_id, ..attach };
-            if self.connected {
-                put_create(&mut self.packets, session_id, timeout_ms);
-            }
-            self.creating.insert(session_id, attach);
+            self.create(Attach { session_id, ..attach });
         } else if self.read_only && self.sessions.contains_key(&session_id) {
             self.core.push_at_once(Some(cnxn), 0, SessionKind::Global { session_id });
         } else if !session::is_password(session_id, password) {
@@ -564,16 +535,30 @@ impl Follow {
         } else if self.read_only {
             self.core.push_at_once(Some(cnxn), 0, SessionKind::Refused { session_id });
         } else {
-            if self.connected {
-                Revalidate { session: session_id, timeout: timeout_ms }.write(&mut self.packets);
-                self.relay.ask(session_id, None);
-            }
-            self.attaching.push_back(attach);
-            // What the former connection asks from here on would come to the leader after the attachment.
-            if let Some(former) = self.owners.remove(&session_id) {
-                self.leaving.push((session_id, former));
-                self.core.push_at_once(Some(former), 0, ControlKind::Fence(former));
-            }
+            self.attach(attach);
+        }
+    }
+
+    /// Has the leader begin a session, whose id this server has given out.
+    fn create(&mut self, attach: Attach) {
+        if self.connected {
+            put_create(&mut self.packets, attach.session_id, attach.timeout_ms);
+        }
+        self.creating.insert(attach.session_id, attach);
+    }
+
+    /// Asks the leader whether a client may attach to its session; the password was right.
+    fn attach(&mut self, attach: Attach) {
+        let Attach { session_id, timeout_ms, .. } = attach;
+        if self.connected {
+            Revalidate { session: session_id, timeout: timeout_ms }.write(&mut self.packets);
+            self.relay.ask(session_id, None);
+        }
+        self.attaching.push_back(attach);
+        // What the former connection asks from here on would come to the leader after the attachment.
+        if let Some(former) = self.owners.remove(&session_id) {
+            self.leaving.push((session_id, former));
+            self.core.push_at_once(Some(former), 0, ControlKind::Fence(former));
         }
     }
 

@@ -45,6 +45,7 @@ mod settings;
 mod times;
 mod view;
 
+pub use crate::zab::leader::HandOverError;
 pub use commit::{Commit, Proposed};
 pub use member::{
     Duties, Event, MemberSettings, Output, Port, Redundancy, Replica, RestoreStep, Standing, Weight,

@@ -47,6 +47,9 @@ pub struct CommitSettings {
     pub container_never_used_ms: i64,
     /// Seeds the hashes of what clients choose.
     pub hash_seed: u64,
+    /// Zxids of an epoch: the first txn passes over the others.
+    #[cfg(any(test, feature = "sim"))]
+    pub epoch_zxids: Option<u32>,
     /// A deliberate bug.
     #[cfg(any(test, feature = "sim"))]
     pub bug: Option<SessionsBug>,
@@ -93,6 +96,8 @@ impl CommitSettings {
             container_never_used_ms: 0,
             hash_seed: 1,
             #[cfg(any(test, feature = "sim"))]
+            epoch_zxids: None,
+            #[cfg(any(test, feature = "sim"))]
             bug: None,
         }
     }
@@ -119,6 +124,8 @@ impl CommitSettings {
             container_max_per_minute: config.container_max_per_minute,
             container_never_used_ms: config.container_max_never_used_interval_ms as i64,
             hash_seed,
+            #[cfg(any(test, feature = "sim"))]
+            epoch_zxids: None,
             #[cfg(any(test, feature = "sim"))]
             bug: None,
         }

@@ -2,6 +2,7 @@
 
 use super::about::About;
 use super::ensemble::EnsembleIo;
+use super::hand_overs::Asked;
 use super::log_writer::{LogThread, LogWriter};
 use super::logging::Text;
 use super::peers::Waiter;
@@ -51,6 +52,8 @@ pub struct FromHttp {
     pub questions: Pending,
     /// Trees that they bring; a member takes none.
     pub restores: Option<Arrived>,
+    /// That this server is to hand over its lead; also of the server itself when it stops.
+    pub hand_overs: Asked,
 }
 
 /// Where the log is written.
@@ -311,6 +314,10 @@ impl World for Shell {
 
     fn restores(&mut self) -> Option<&mut dyn driver::Restores> {
         self.channels.from_http.restores.as_mut().map(|arrived| arrived as _)
+    }
+
+    fn hand_overs(&mut self) -> Option<&mut dyn driver::HandOvers> {
+        Some(&mut self.channels.from_http.hand_overs)
     }
 
     fn report(&mut self, notice: Notice) {

@@ -1,5 +1,6 @@
 //! The server's life between start and end: the signals that stop it, the watchdog, and the end of its threads.
 
+use super::hand_overs::HandOvers;
 use super::logging::{self, Text};
 use super::spsc::Notify;
 use super::supervisor::{self, Watchdog};
@@ -12,6 +13,9 @@ use std::time::Duration;
 
 /// How long shards may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a leader that is to stop waits until another server leads.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Checks, one a second, without progress of a shard after which the process ends: a stalled shard answers no client, and
 /// a supervisor cannot see it.
@@ -110,8 +114,9 @@ impl Progress {
     }
 }
 
-/// Waits for a signal, and meanwhile for shards that stand still.
-pub fn watch(signals: &Signals, shared: &Shared, commit_notify: &Notify) {
+/// Waits for a signal, and meanwhile for shards that stand still. A leader hands over before it stops, where that is possible: it
+/// takes less time than an election after it.
+pub fn watch(signals: &Signals, shared: &Shared, commit_notify: &Notify, hand_overs: &HandOvers) {
     let mut progress = Progress::new(shared.beats.len());
     let mut watchdog = Watchdog::of_process();
     loop {
@@ -136,6 +141,9 @@ pub fn watch(signals: &Signals, shared: &Shared, commit_notify: &Notify) {
                 }
             }
         }
+    }
+    if let Some(leader) = hand_overs.before_stop(HAND_OVER_WITHIN) {
+        log::info!(target: "server", "handed over before the stop: leader={leader}");
     }
     audit::stopping();
     supervisor::stopping();

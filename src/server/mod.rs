@@ -23,7 +23,7 @@
 //! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns), `shed` (clients that are to go to other servers), `tls` |
 //! | other servers | `ensemble`, `peers`, `reach` |
 //! | files | `files` (folders, segments, spares), `bulk` (out of the page cache), `log_writer`, `snapshots`, `java_data` (import, export) |
-//! | what people see | `about`, `environment`, `process`, `logging`, `session_log`; `http`, `questions` (to the commit thread), `orders` (to the first view), `restores` (to the commit thread), `start_up` (how far a start is); `supervisor` (what systemd hears) |
+//! | what people see | `about`, `environment`, `process`, `logging`, `session_log`; `http`, `questions` (to the commit thread), `orders` (to the first view), `restores` and `hand_overs` (to the commit thread), `start_up` (how far a start is); `supervisor` (what systemd hears) |
 
 mod about;
 mod admission;
@@ -41,6 +41,7 @@ mod environment;
 mod fatal;
 mod files;
 mod gate;
+mod hand_overs;
 mod helper;
 mod http;
 pub mod java_data;

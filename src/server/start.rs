@@ -25,9 +25,9 @@ use super::start_up::StartUp;
 use super::supervisor;
 use super::tls;
 use super::{
-    Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, audit, environment, exit, helper,
-    java_data, listener, own_ports, peers, preflight, questions, recovery, restores, rt, snapshots,
-    view_tasks,
+    Clock, EXIT_BUG, EXIT_DATA, EXIT_HOST, EXIT_PORT, EXIT_USAGE, Shared, audit, environment, exit,
+    hand_overs, helper, java_data, listener, own_ports, peers, preflight, questions, recovery, restores, rt,
+    snapshots, view_tasks,
 };
 use crate::admin::Step;
 use crate::auth::Policy;
@@ -112,13 +112,14 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     let commit_shard =
         Arc::new(commit_shard::new(replica, channels, ensemble_io, durable, clock, shared.clone(), about));
     server.browser = browser;
+    let hand_overs = server.hand_overs.clone();
     http.serving(server);
     spawn_commit(commit_thread, &commit_shard, roles.commit, waiter, is_member, &mut threads);
     let shards = spawn_views(engine.backend, mains, opened.ports, targets, clock, &shared, &commit_shard);
     let ended = lifetime::join(shards, threads);
     log_started(is_member, opened.port, &opened.dir, &roles, engine.backend.engine().name(), clock);
     started(opened.port);
-    lifetime::watch(&signals, &shared, &notify);
+    lifetime::watch(&signals, &shared, &notify, &hand_overs);
     lifetime::wait(&ended);
     // Writes the counts of lines that were not written.
     log::logger().flush();
@@ -286,12 +287,23 @@ impl Ways<'_> {
         let (orders, placed) = orders::channel();
         let (restores, arrived) =
             (!is_member).then(|| restores::channel(notify.clone(), dir.clone())).unzip();
+        let (hand_overs, asked) = hand_overs::channel(notify.clone());
         let dir = dir.clone();
         // The first view brings its end.
         let browser = None;
-        let server =
-            http::Server { questions, orders, browser, restores, about, shared, policy, dir, tree_settings };
-        (server, placed, FromHttp { questions: pending, restores: arrived })
+        let server = http::Server {
+            questions,
+            orders,
+            browser,
+            restores,
+            hand_overs,
+            about,
+            shared,
+            policy,
+            dir,
+            tree_settings,
+        };
+        (server, placed, FromHttp { questions: pending, restores: arrived, hand_overs: asked })
     }
 }
 

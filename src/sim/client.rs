@@ -68,6 +68,8 @@ pub(crate) struct Client {
     /// The only server it goes to.
     pub server: Option<usize>,
     pub acknowledged: u64,
+    /// Connections that its server has ended.
+    pub lost: u64,
     pub expired: u64,
     pub events: u64,
     /// Replies, oldest first, for scripts.
@@ -102,6 +104,7 @@ impl Client {
             wants_global: false,
             server: None,
             acknowledged: 0,
+            lost: 0,
             expired: 0,
             events: 0,
             replies: Vec::new(),

@@ -126,6 +126,7 @@ impl Cluster {
                 self.net.vanish(socket);
                 let of = &mut self.clients[client];
                 (of.socket, of.phase) = (None, Phase::Away);
+                of.lost += 1;
             }
             Arrival::Dial => {}
         }

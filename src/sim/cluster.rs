@@ -85,6 +85,9 @@ impl Cluster {
         if settings.fault_every_us > 0 {
             net.at(settings.fault_every_us, Event::Fault);
         }
+        if settings.hand_over_every_us > 0 {
+            net.at(settings.hand_over_every_us, Event::HandOver);
+        }
         let mut oracle = Oracle::new(&ensemble);
         oracle.model.has_local_sessions = settings.local_sessions;
         Self {
@@ -182,6 +185,8 @@ impl Cluster {
             read_only: self.counts.read_only,
             upgrades: self.counts.upgrades,
             reconfigurations: self.counts.reconfigurations,
+            hand_overs: self.counts.hand_overs,
+            renewals: self.counts.renewals,
         }
     }
 }

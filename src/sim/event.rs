@@ -69,6 +69,8 @@ pub(crate) enum Inside {
     StoreSnapshot,
     Taken(Taken),
     /// It took so many microseconds.
+    /// It is asked to hand over.
+    HandOver(Option<i64>),
     Job(Job, u64),
     JobDone(JobResult, u64),
 }
@@ -77,14 +79,23 @@ pub(crate) enum Inside {
 #[derive(Debug)]
 #[allow(missing_docs)] // the names say it
 pub(crate) enum Event {
-    Net { socket: Socket, arrival: Arrival },
+    Net {
+        socket: Socket,
+        arrival: Arrival,
+    },
     Unstick(Socket),
-    Inside { server: usize, incarnation: u64, what: Inside },
+    Inside {
+        server: usize,
+        incarnation: u64,
+        what: Inside,
+    },
     Client(usize),
     Start(usize),
     Resume(usize),
     Heal(Fault),
     Fault,
+    /// A leader is asked to hand over.
+    HandOver,
 }
 
 /// What is to end.

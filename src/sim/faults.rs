@@ -1,7 +1,7 @@
 //! Faults: what goes wrong with servers, wires and disks, and how it ends.
 
 use super::cluster::Cluster;
-use super::event::{Event, Fault, Machine};
+use super::event::{Event, Fault, Inside, Machine};
 use super::mutation::Mutation;
 use super::stop::Stop;
 use std::collections::BTreeSet;
@@ -86,6 +86,28 @@ impl Cluster {
             }
             _ => self.rots_while_down(server, back_us),
         }
+    }
+
+    /// Some server, mostly the leader, is asked to hand over, to some server or to any. When that is next is
+    /// drawn.
+    pub(super) fn hand_over_some(&mut self) {
+        if self.net.now_us >= self.settings.faults_us {
+            return;
+        }
+        let next_us = self.net.random.below(2 * self.settings.hand_over_every_us);
+        self.net.after(1 + next_us, Event::HandOver);
+        let some = self.net.random.below(self.servers.len() as u64) as usize;
+        let asked = if self.net.random.one_in(10) { some } else { self.leader().unwrap_or(some) };
+        let to = self.net.random.one_in(3).then_some(some as i64 + 1);
+        self.hand_over(asked, to);
+    }
+
+    /// A server is asked to hand over.
+    pub fn hand_over(&mut self, server: usize, to: Option<i64>) {
+        self.trace(|_| format!("server {} is asked to hand over to {to:?}", server + 1));
+        let of = &self.servers[server];
+        let (incarnation, what) = (of.incarnation, Inside::HandOver(to));
+        self.net.after(1, Event::Inside { server, incarnation, what });
     }
 
     /// The server that a fault concerns. In one case of three it is the leader, whose faults matter most.

@@ -7,6 +7,7 @@ use super::outcome::Outcome;
 use super::settings::Settings;
 use super::stop::Stop;
 use crate::proto::{ServerId, Zxid};
+use crate::zab::configuration::ConfigurationsBug;
 use std::collections::BTreeMap;
 
 /// A whole history: faults, and the end of them.
@@ -17,6 +18,9 @@ pub fn history(seed: u64, mutation: Option<Mutation>, tell: Option<fn(&str)>) ->
     }
     if matches!(mutation, Some(Mutation::InConfigurations(_))) {
         settings.reconfigures = true;
+    }
+    if mutation == Some(Mutation::InConfigurations(ConfigurationsBug::HandOverEarly)) {
+        (settings.hand_over_every_us, settings.as_java) = (300_000, false);
     }
     let mut cluster = Cluster::new(seed, settings);
     cluster.mutation = mutation;
@@ -69,6 +73,7 @@ impl Cluster {
             Event::Resume(server) => self.resume(server),
             Event::Heal(fault) => self.heal(fault),
             Event::Fault => self.fault(),
+            Event::HandOver => self.hand_over_some(),
         }
     }
 

@@ -39,6 +39,10 @@ pub struct Outcome {
     pub upgrades: u64,
     /// Reconfigurations that clients were told of.
     pub reconfigurations: u64,
+    /// Leaders that follow another server since they were asked to.
+    pub hand_overs: u64,
+    /// Leaders that began another epoch without an election.
+    pub renewals: u64,
 }
 
 impl Outcome {
@@ -58,6 +62,8 @@ impl Outcome {
         self.read_only += other.read_only;
         self.upgrades += other.upgrades;
         self.reconfigurations += other.reconfigurations;
+        self.hand_overs += other.hand_overs;
+        self.renewals += other.renewals;
         for (sync, count) in &other.syncs {
             *self.syncs.entry(sync).or_default() += count;
         }
@@ -83,6 +89,14 @@ pub(crate) struct Counts {
     pub upgrades: u64,
     /// The same.
     pub reconfigurations: u64,
+    /// The same.
+    pub hand_overs: u64,
+    /// The same.
+    pub renewals: u64,
+    /// When a txn was committed last.
+    pub committed_us: u64,
+    /// Longest time between two committed txns.
+    pub longest_gap_us: u64,
 }
 
 /// Notes everything that happens.

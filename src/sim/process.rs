@@ -84,6 +84,10 @@ impl Process {
                 self.shell.taken.push_back(taken);
                 self.wake(env);
             }
+            Inside::HandOver(to) => {
+                self.shell.hand_overs.push_back(to);
+                self.wake(env);
+            }
             Inside::Job(job, took_us) => {
                 let done = self.shell.run(job, env);
                 self.done(done, took_us, env);

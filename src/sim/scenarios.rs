@@ -38,6 +38,60 @@ fn sync() -> Request {
     Request::Sync { path: b"/".to_vec() }
 }
 
+/// How long no txn was committed over each hand-over, in microseconds.
+#[derive(Default)]
+struct Gaps(Vec<u64>);
+
+impl Gaps {
+    fn note(&mut self, cluster: &Cluster) {
+        self.0.push(cluster.counts.longest_gap_us);
+    }
+
+    /// Views, and with them answers, are late now and then: nine of ten are counted.
+    fn check(mut self) {
+        self.0.sort_unstable();
+        let nine_of_ten = self.0[self.0.len() * 9 / 10];
+        assert!(nine_of_ten < 60_000, "{:?}", self.0);
+    }
+}
+
+impl Script {
+    /// Five servers, and a client of each that writes; all have a session.
+    fn busy(seed: u64, epoch_zxids: Option<u32>) -> Self {
+        let settings = Settings {
+            clients: 5,
+            act_us: 10_000,
+            tick_ms: 1_000,
+            keep_replies: false,
+            flushes_hang: false,
+            epoch_zxids,
+            ..Settings::calm(5)
+        };
+        let mut script = Self(Cluster::new(seed, settings));
+        for (number, client) in script.clients.iter_mut().enumerate() {
+            client.server = Some(number);
+        }
+        script.wait("an ensemble", |cluster| cluster.leader().is_some() && cluster.is_settled());
+        script.wait("sessions", |cluster| {
+            cluster.clients.iter().all(|client| client.phase == Phase::Connected && client.acknowledged > 0)
+        });
+        script
+    }
+
+    /// The round of each server's last election, and how often each client has lost its connection.
+    fn rounds(&self) -> Vec<i64> {
+        let rounds = self.servers.iter().map(|server| {
+            server.process.as_ref().and_then(|process| process.replica().election_round()).unwrap_or_default()
+        });
+        rounds.chain(self.clients.iter().map(|client| client.lost as i64)).collect()
+    }
+
+    /// Asserts that no election was held since, and no client has lost its connection.
+    fn goes_on(&self, rounds: &[i64]) {
+        assert_eq!(self.rounds(), rounds);
+    }
+}
+
 impl Script {
     /// An ensemble at work.
     fn new(seed: u64, settings: Settings) -> Self {
@@ -399,6 +453,101 @@ fn the_counter_ends() {
     assert!(counters.max().is_some_and(|counter| counter < u32::MAX - 1000));
     assert!(script.oracle.epochs() > epoch);
     script.end();
+}
+
+/// The same without an election: all come again to the same leader, and no client loses its connection.
+#[test]
+fn the_counter_ends_without_an_election() {
+    let mut gaps = Gaps::default();
+    for seed in 0..10 {
+        let mut script = Script::busy(seed, Some(300));
+        let (leader, rounds) = (script.the_leader(), script.rounds());
+        for _ in 0..3 {
+            let (epochs, renewals) = (script.oracle.epochs(), script.counts.renewals);
+            script.wait("the epoch's end", move |cluster| cluster.counts.renewals > renewals);
+            script.counts.longest_gap_us = 0;
+            script.wait("another epoch", |cluster| {
+                cluster.oracle.epochs() > epochs && cluster.leader().is_some()
+            });
+            assert_eq!(script.the_leader(), leader);
+            script.pass(SECOND / 20);
+            gaps.note(&script);
+        }
+        script.goes_on(&rounds);
+        script.end();
+    }
+    gaps.check();
+}
+
+/// A leader hands over, again and again, while clients write through every server: no election is held, no client loses its
+/// connection or waits long, and the one that was asked for leads.
+#[test]
+fn a_hand_over_that_clients_do_not_notice() {
+    let mut gaps = Gaps::default();
+    for seed in 0..20 {
+        let mut script = Script::busy(seed, None);
+        let rounds = script.rounds();
+        for turn in 0..6 {
+            let leader = script.the_leader();
+            let to = script.others(leader)[turn % 4];
+            let to = (turn % 2 == 0).then_some(to as i64 + 1);
+            script.counts.longest_gap_us = 0;
+            script.hand_over(leader, to);
+            script.wait("the hand-over", move |cluster| cluster.counts.hand_overs > turn as u64);
+            let next = script.the_leader();
+            assert!(next != leader && to.is_none_or(|to| to == next as i64 + 1));
+            script.pass(SECOND / 20);
+            gaps.note(&script);
+            script.pass(SECOND / 5);
+        }
+        script.goes_on(&rounds);
+        script.end();
+    }
+    gaps.check();
+}
+
+/// A leader is asked to hand over to a server that is not to be had: it says why, or gives up, and leads on.
+#[test]
+fn a_hand_over_that_comes_to_nothing() {
+    let mut script = Script::busy(3, None);
+    let (leader, rounds) = (script.the_leader(), script.rounds());
+    let others = script.others(leader);
+    let (dead, slow) = (others[0], others[1]);
+    script.stop(dead, Stop::Killed);
+    script.pass(SECOND / 10);
+    script.hand_over(leader, Some(dead as i64 + 1));
+    script.hand_over(others[2], None);
+    script.pass(SECOND / 10);
+    // It acknowledges nothing, and is in step until it is missed.
+    script.stall(slow, 3 * SECOND);
+    script.hand_over(leader, Some(slow as i64 + 1));
+    script.pass(3 * SECOND);
+    assert_eq!((script.counts.hand_overs, script.leader()), (0, Some(leader)));
+    script.start_again(dead);
+    script.pass(SECOND);
+    script.hand_over(leader, Some(dead as i64 + 1));
+    script.wait("the hand-over", |cluster| cluster.counts.hand_overs == 1);
+    assert_eq!(script.the_leader(), dead);
+    let round = |script: &Script| script.rounds()[leader];
+    assert_eq!(round(&script), rounds[leader]);
+    script.end();
+}
+
+/// The next leader, or the one before, fails at any moment of a hand-over: an election is held, and nothing is lost.
+#[test]
+fn servers_fail_during_a_hand_over() {
+    for seed in 0..60 {
+        let mut script = Script::busy(seed, None);
+        let leader = script.the_leader();
+        let next = script.others(leader)[seed as usize % 4];
+        script.hand_over(leader, Some(next as i64 + 1));
+        script.pass(seed * 500);
+        let fails = if seed % 3 == 0 { leader } else { next };
+        script.stop(fails, Stop::PowerOff);
+        script.wait("a leader", |cluster| cluster.leader().is_some());
+        script.start_again(fails);
+        script.end();
+    }
 }
 
 /// A leader that is heard and does not hear gives up, and so does one that hears and is not heard; neither tells

@@ -205,6 +205,7 @@ impl Cluster {
             upgrades_sessions: settings.upgrades_sessions,
             reconfig_enabled: settings.reconfigures,
             standalone_enabled: false,
+            epoch_zxids: settings.epoch_zxids,
             bug: match self.mutation {
                 Some(Mutation::InSessions(bug)) => Some(bug),
                 _ => None,

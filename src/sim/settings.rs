@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub delay_us: (u64, u64),
     /// Bounds of how long a flush takes.
     pub flush_us: (u64, u64),
+    /// Now and then a flush takes much longer.
+    pub flushes_hang: bool,
     /// Longest time that something is under way between the threads of a server.
     pub channel_us: u64,
     /// How often a client asks.
@@ -34,6 +36,10 @@ pub(crate) struct Settings {
     pub faults_us: u64,
     /// How often there is one; 0 for none.
     pub fault_every_us: u64,
+    /// How often the leader is asked to hand over; 0 for never.
+    pub hand_over_every_us: u64,
+    /// Zxids of an epoch.
+    pub epoch_zxids: Option<u32>,
     /// Disks fill up, fail, and rot.
     pub disk_faults: bool,
     /// Clients remember every reply.
@@ -66,12 +72,15 @@ impl Settings {
             tick_ms: 200,
             delay_us: (100, 1_000),
             flush_us: (200, 2_000),
+            flushes_hang: true,
             channel_us: 200,
             act_us: 20_000,
             pipeline: 4,
             snap_count: 0,
             faults_us: 0,
             fault_every_us: 0,
+            hand_over_every_us: 0,
+            epoch_zxids: None,
             disk_faults: false,
             keep_replies: true,
             joins: false,
@@ -89,6 +98,7 @@ impl Settings {
         let mut random = Random(seed ^ 0x5EED);
         let mut of_sessions = Random(seed ^ 0x10CA1);
         let mut of_servers = Random(seed ^ 0x5E12E5);
+        let mut of_leaders = Random(seed ^ 0x1EADE2);
         let reconfigures = of_servers.one_in(3);
         let voters = [3, 3, 3, 5, 5, 7][random.below(6) as usize];
         let slow_us = [500, 2_000, 2_000, 20_000][random.below(4) as usize];
@@ -101,12 +111,15 @@ impl Settings {
             tick_ms: 200,
             delay_us: (50, 50 + random.below(slow_us)),
             flush_us: (100, 100 + random.below(slow_us)),
+            flushes_hang: true,
             channel_us: random.below(2_000),
             act_us: 10_000 + random.below(60_000),
             pipeline: 1 + random.below(12) as usize,
             snap_count: [0, 20, 100][random.below(3) as usize],
             faults_us: 4_000_000 + random.below(8_000_000),
             fault_every_us: [0, 200_000, 600_000, 600_000, 1_500_000, 1_500_000][random.below(6) as usize],
+            hand_over_every_us: [0, 0, 300_000, 1_000_000, 3_000_000][of_leaders.below(5) as usize],
+            epoch_zxids: of_leaders.one_in(5).then_some(100 + of_leaders.below(400) as u32),
             disk_faults: random.one_in(3),
             keep_replies: false,
             joins: true,
@@ -117,6 +130,8 @@ impl Settings {
             spares: if reconfigures { of_servers.below(3) as usize } else { 0 },
             reconfigures,
         };
+        // A learner of ZooKeeper's leader acknowledges each zxid, those that have no txn as well.
+        let settings = Self { epoch_zxids: settings.epoch_zxids.filter(|_| !settings.as_java), ..settings };
         match random.one_in(4) {
             true => Self { observers: 1 + random.below(5) as usize, observer_masters: true, ..settings },
             false => settings,

@@ -32,6 +32,8 @@ pub(crate) struct Shell {
     pub(super) taken: VecDeque<Taken>,
     pub(super) events: VecDeque<LinkEvent>,
     pub(super) arrivals: VecDeque<driver::Arrival<Image>>,
+    /// To which servers it is asked to hand over.
+    pub(super) hand_overs: VecDeque<Option<i64>>,
     /// A turn is about to be taken.
     pub(super) is_turn_due: bool,
     /// Learners for which the first view is to take an image, and the one that it takes.
@@ -157,6 +159,7 @@ impl Shell {
             taken: VecDeque::new(),
             events: VecDeque::new(),
             arrivals: VecDeque::new(),
+            hand_overs: VecDeque::new(),
             is_turn_due: false,
             wanted: VecDeque::new(),
             for_learner: None,

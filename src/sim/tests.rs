@@ -39,6 +39,7 @@ fn seeds() {
     assert!(*epochs > SEEDS as usize && *expired > 0 && *repairs > 0, "{total:?}");
     assert!(total.read_only > SEEDS && total.upgrades > SEEDS, "{total:?}");
     assert!(total.reconfigurations > SEEDS, "{total:?}");
+    assert!(total.hand_overs > SEEDS && total.renewals > 0, "{total:?}");
     assert!(["DIFF", "TRUNC", "SNAP"].iter().all(|sync| syncs.contains_key(sync)), "{total:?}");
 }
 
@@ -164,6 +165,15 @@ fn activating_a_configuration_early() {
     caught(
         Mutation::InConfigurations(ConfigurationsBug::ActiveEarly),
         &["durable on", "lead epoch", "is committed", "goes back", "which no quorum has"],
+    );
+}
+
+/// A leader that hands over before all it has proposed is committed, and answers its clients as if it were, is caught.
+#[test]
+fn handing_over_early() {
+    caught(
+        Mutation::InConfigurations(ConfigurationsBug::HandOverEarly),
+        &["which no quorum has", "is committed", "durable on", "has handed over"],
     );
 }
 

@@ -11,7 +11,8 @@ use super::stop::Step;
 use crate::admin::{FourLetterWord, Status};
 use crate::config::Ensemble;
 use crate::driver::{
-    self, Arrival, Clock, Disk, Job, JobResult, LinkEvent, Network, Notice, Signs, Taken, Views,
+    self, Arrival, Clock, Disk, HandOvers, Job, JobResult, LinkEvent, Network, NotHandedOver, Notice, Signs,
+    Taken, Views,
 };
 use crate::proto::Zxid;
 use crate::replica::{
@@ -56,8 +57,23 @@ impl driver::World for World<'_, '_> {
         Some(self)
     }
 
+    fn hand_overs(&mut self) -> Option<&mut dyn HandOvers> {
+        Some(self)
+    }
+
     fn report(&mut self, notice: Notice) {
         self.env.trace(|server| format!("server {server}: {notice:?}"));
+    }
+}
+
+impl HandOvers for World<'_, '_> {
+    fn next(&mut self) -> Option<Option<i64>> {
+        self.shell.hand_overs.pop_front()
+    }
+
+    fn tell(&mut self, handed_over: Result<i64, NotHandedOver>) {
+        self.env.counts.hand_overs += u64::from(handed_over.is_ok());
+        self.env.trace(|server| format!("server {server} has handed over: {handed_over:?}"));
     }
 }
 
@@ -102,7 +118,7 @@ impl driver::Log for World<'_, '_> {
         }
         let (min, max) = env.settings.flush_us;
         let mut delay_us = min + env.some_us(max - min + 1);
-        if env.net.random.one_in(100) {
+        if env.settings.flushes_hang && env.net.random.one_in(100) {
             delay_us += env.some_us(300_000);
         }
         env.within(delay_us, Inside::Flush(batch));
@@ -233,6 +249,7 @@ impl Shell {
 
     /// The first view is shown what was committed.
     fn note_published(&mut self, deltas: &Deltas, env: &mut Env<'_>) {
+        let before = env.oracle.committed.len();
         for entry in &deltas.entries {
             match &entry.what {
                 EntryKind::Control(ControlKind::Reset(restart)) => {
@@ -260,6 +277,10 @@ impl Shell {
                 }
                 self.confirmed = zxid;
             }
+        }
+        if env.oracle.committed.len() > before {
+            let gap_us = env.net.now_us - std::mem::replace(&mut env.counts.committed_us, env.net.now_us);
+            env.counts.longest_gap_us = env.counts.longest_gap_us.max(gap_us);
         }
         env.trace(|server| {
             let entries = deltas.entries.iter().map(|entry| format!("{} {}", entry.zxid, brief(&entry.what)));
@@ -456,6 +477,7 @@ impl Network for World<'_, '_> {
                 env.counts.led += 1;
                 env.oracle.leads(env.server, env.incarnation, *epoch);
             }
+            MemberEvent::HandsOver { sid } if *sid == env.server as i64 + 1 => env.counts.renewals += 1,
             MemberEvent::Following { sync, .. } => *env.counts.syncs.entry(sync).or_default() += 1,
             MemberEvent::SyncFailed { .. } => env.counts.failed_syncs += 1,
             // Here every leader's digests are right.

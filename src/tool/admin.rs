@@ -17,6 +17,7 @@ const NONE_ANSWERS: u8 = 4;
   zkfast admin slow_requests --server zk1:8080
   zkfast admin set_trace_mask --query traceMask=306
   zkfast admin shed_connections --post --query percent=20 --auth-file FILE
+  zkfast admin hand_over --server zk2:8080 --post --query to=3 --auth-file FILE
 
 `zkfast admin commands` lists the commands. The answer is printed as it comes, JSON.
 
@@ -30,7 +31,7 @@ pub struct AdminArgs {
     server: String,
     #[command(flatten)]
     http: HttpArgs,
-    /// Asks by POST: for commands that do something, such as shed_connections.
+    /// Asks by POST: for commands that do something, such as shed_connections and hand_over.
     #[arg(long)]
     post: bool,
     /// A parameter of the command, as name=value.

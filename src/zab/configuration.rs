@@ -194,6 +194,8 @@ pub enum ConfigurationsBug {
     ActiveEarly,
     /// What the log proposes is forgotten at a start.
     NextForgotten,
+    /// A leader hands over before all that it has proposed is committed.
+    HandOverEarly,
 }
 
 impl Configurations {
@@ -210,7 +212,7 @@ impl Configurations {
     }
 
     #[cfg(any(test, feature = "sim"))]
-    fn has_bug(&self, bug: ConfigurationsBug) -> bool {
+    pub(super) fn has_bug(&self, bug: ConfigurationsBug) -> bool {
         self.bug == Some(bug)
     }
 

@@ -17,7 +17,7 @@ use super::configuration::{Configuration, ConfigurationError, Configurations};
 use super::leader::{Epochs, Membership};
 use super::message::{
     LearnerInfo, MessageError, PROTOCOL_VERSION_CUMULATIVE, Packet, PacketStream, PacketType, Revalidated,
-    put_ack, put_ack_epoch, put_bare, put_with, read_activation, read_leader_info, read_snap,
+    is_hand_over, put_ack, put_ack_epoch, put_bare, put_with, read_activation, read_leader_info, read_snap,
 };
 use crate::proto::{Epoch, ServerId, Zxid};
 use crate::txn;
@@ -54,6 +54,8 @@ pub enum LearnerOutput {
     Revalidated(Revalidated),
     /// The leader's answer to the oldest sync.
     Synced,
+    /// The leader hands over: this server leads from here on, and it may be the leader itself, in another epoch.
+    HandedOver(ServerId),
     /// This server follows the leader no longer.
     Lost(LostLeader),
 }
@@ -526,8 +528,12 @@ impl Learner {
             }
             PacketType::COMMIT => self.commit(zxid, Activation::Committed, out),
             PacketType::COMMITANDACTIVATE => {
-                let (leader, _) = read_activation(packet.data)?;
-                self.commit(zxid, Activation::Led(leader), out)
+                let (leader, rest) = read_activation(packet.data)?;
+                self.commit(zxid, Activation::Led(leader), out)?;
+                if self.is_cumulative && is_hand_over(rest) {
+                    out.push(LearnerOutput::HandedOver(leader));
+                }
+                Ok(())
             }
             // That it came shows that the leader lives; the answer would end the synchronization.
             PacketType::PING if self.must_be_silent() => Ok(()),
@@ -707,7 +713,9 @@ impl Learner {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::{PROTOCOL_VERSION, put_bare, put_leader_info, put_proposal};
+    use super::super::message::{
+        PROTOCOL_VERSION, put_bare, put_commit_and_activate, put_hand_over, put_leader_info, put_proposal,
+    };
     use super::*;
 
     /// The newest txn of [`of_epoch_4`].
@@ -865,6 +873,37 @@ mod tests {
         out.clear();
         learner.durable(proposed, &mut out);
         assert_eq!(acks(out), (0..=3).map(|counter| Zxid::new(5, counter)).collect::<Vec<_>>());
+    }
+
+    /// A zkfast leader that hands over says so by COMMITANDACTIVATE with a word of its own; that of a reconfiguration which this
+    /// server knows already, or of a leader of ZooKeeper's, moves no learner.
+    #[test]
+    fn leader_that_hands_over() {
+        let next = ServerId(1);
+        for (version, is_hand_over, is_moved) in [
+            (PROTOCOL_VERSION_CUMULATIVE, true, true),
+            (PROTOCOL_VERSION_CUMULATIVE, false, false),
+            (PROTOCOL_VERSION, true, false),
+        ] {
+            let (mut learner, mut out) = of_epoch_4();
+            let mut bytes = Vec::new();
+            put_leader_info(&mut bytes, Epoch(5), version);
+            put_bare(&mut bytes, PacketType::DIFF, LAST);
+            put_bare(&mut bytes, PacketType::NEWLEADER, Zxid::new(5, 0));
+            put_bare(&mut bytes, PacketType::UPTODATE, Zxid::from_wire(-1));
+            put_proposal(&mut bytes, Zxid::new(5, 1), b"a txn");
+            learner.received(&bytes, 0, &mut out);
+            out.clear();
+            let mut bytes = Vec::new();
+            match is_hand_over {
+                true => put_hand_over(&mut bytes, Zxid::new(5, 1), next),
+                false => put_commit_and_activate(&mut bytes, Zxid::new(5, 1), next),
+            }
+            learner.received(&bytes, 0, &mut out);
+            assert!(matches!(out[0], LearnerOutput::Commit(zxid) if zxid == Zxid::new(5, 1)), "{out:?}");
+            let moved = matches!(out[1..], [LearnerOutput::HandedOver(leader)] if leader == next);
+            assert_eq!(moved, is_moved, "{out:?}");
+        }
     }
 
     /// A commit of what was never proposed ends the connection: by a leader whose proposals this server did not get it would

@@ -443,6 +443,23 @@ pub fn put_inform_and_activate(out: &mut Vec<u8>, zxid: Zxid, leader: ServerId, 
     out.put_i32(-1);
 }
 
+/// Appends, for a zkfast learner, that `leader` leads from here on without a reconfiguration; everything through `zxid` is
+/// committed. What follows the leader's number tells it from the commit of a reconfiguration, which a learner may know of
+/// already.
+pub fn put_hand_over(out: &mut Vec<u8>, zxid: Zxid, leader: ServerId) {
+    let mut data = Vec::from(leader.0.to_be_bytes());
+    data.extend(HAND_OVER);
+    put_with(out, PacketType::COMMITANDACTIVATE, zxid, &data);
+}
+
+/// What comes after the leader's number in [`put_hand_over`].
+const HAND_OVER: [u8; 4] = *b"over";
+
+/// Whether what comes after the leader's number in COMMITANDACTIVATE says that it is a hand-over.
+pub fn is_hand_over(rest: &[u8]) -> bool {
+    rest == HAND_OVER
+}
+
 /// The server that leads from a reconfiguration on, and the txn where the packet has it.
 ///
 /// # Errors

@@ -98,7 +98,7 @@ fn names() {
             assert_eq!(Command::find(name), Some(command));
         }
     }
-    let own = ["slow_requests", "top", "shed_connections", "shed"];
+    let own = ["slow_requests", "top", "hand_over", "shed_connections", "shed"];
     assert!(own.iter().all(|name| seen.remove(name)), "{seen:?}");
     assert_eq!(seen.len(), 52, "28 names and 24 aliases, as 3.9.4 has");
     for name in ["", "RUOK", "ruok/", "Shed"] {

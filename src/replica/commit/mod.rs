@@ -112,6 +112,9 @@ pub struct Commit {
     containers_due: VecDeque<Box<[u8]>>,
     containers_checked_ms: i64,
     containers_deleted_ms: i64,
+    /// See [`Self::spend_zxids`].
+    #[cfg(any(test, feature = "sim"))]
+    zxids_left: Option<u32>,
     /// When it was last called with the time.
     now_us: i64,
     /// When the first of `records` was made.
@@ -121,6 +124,34 @@ pub struct Commit {
     closed: u64,
     /// How long checking took since the last group was taken, in microseconds.
     check_us: u64,
+}
+
+/// What a leader's commit side leaves to the follower that the server becomes.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub core: Core,
+    /// With their timeouts in milliseconds.
+    pub sessions: BTreeMap<SessionId, i32>,
+    /// Connections of this server that have a session.
+    pub owners: BTreeMap<SessionId, CnxnId>,
+    /// Connections that have lost their session and may still send, each with the attachment that waits for that.
+    pub fenced: Vec<(CnxnId, Attach<Origin>)>,
+    /// What this server's clients have asked and was not handled, oldest first.
+    pub waiting: Vec<Uplink>,
+}
+
+/// Whether this server's own view, or a former role, has asked that.
+fn is_of_client(item: &ViewRequest) -> bool {
+    match item {
+        ViewRequest::Request(Request { origin: from, .. })
+        | ViewRequest::CreateSession { from, .. }
+        | ViewRequest::Revalidate { from, .. } => from.client().is_some(),
+        ViewRequest::Connect { .. }
+        | ViewRequest::Touched(_)
+        | ViewRequest::Fenced(_)
+        | ViewRequest::FourLetterWord { .. }
+        | ViewRequest::Report { .. } => true,
+    }
 }
 
 /// Zxids of an epoch that are left when its leader steps down: more than the txns of any group.
@@ -182,6 +213,8 @@ impl Commit {
             containers_due: VecDeque::new(),
             containers_checked_ms: now.mono_ms(),
             containers_deleted_ms: now.mono_ms(),
+            #[cfg(any(test, feature = "sim"))]
+            zxids_left: core.settings.epoch_zxids,
             now_us: now.mono_us,
             since_us: now.mono_us,
             checked: 0,
@@ -223,16 +256,42 @@ impl Commit {
         self.core.zxid.counter() > u32::MAX - COUNTERS_SPARE
     }
 
-    /// Passes over zxids, so that only so many are left before the epoch is spent.
+    /// Has the first txn of the epoch pass over zxids, so that only so many are left before the epoch is spent.
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn spend_zxids(&mut self, left: u32) {
-        self.core.zxid = Zxid::new(self.core.zxid.epoch(), u32::MAX - COUNTERS_SPARE - left);
+        self.zxids_left = Some(left);
     }
 
     /// Gives the role up: what was proposed stays in the tree, what waits is dropped.
     pub(super) fn into_core(mut self) -> (Core, BTreeMap<SessionId, i32>) {
         self.core.next_session_id = Some(self.sessions.next_session_id());
         (self.core, self.sessions.iter().collect())
+    }
+
+    /// Gives the role up to another leader, with all that was proposed published: of this server's clients nothing is lost. What
+    /// learners have asked, they ask the next leader.
+    pub(super) fn into_parts(mut self) -> Parts {
+        assert!(self.records.is_empty(), "{} txns were made and not proposed", self.records.records());
+        assert!(!self.has_proposals(), "entries were made and not published");
+        self.core.next_session_id = Some(self.sessions.next_session_id());
+        let owner = |id| match self.sessions.owner(id) {
+            Some(SessionOwner::Client(cnxn)) => Some((id, cnxn)),
+            Some(SessionOwner::Server { .. }) | None => None,
+        };
+        let owners = self.sessions.iter().filter_map(|(id, _)| owner(id)).collect();
+        let uplink = |waiting: Backlog| Uplink {
+            bytes: waiting.bytes,
+            items: waiting.items.filter(is_of_client).collect(),
+            since_us: waiting.since_us,
+            serving_generation: 0,
+        };
+        Parts {
+            owners,
+            fenced: self.fencing.into_all().collect(),
+            waiting: self.backlog.into_iter().map(uplink).collect(),
+            sessions: self.sessions.iter().collect(),
+            core: self.core,
+        }
     }
 
     /// Newest txn that was made, durable or not.
@@ -482,6 +541,11 @@ impl Commit {
     fn next_zxid(&mut self) -> Zxid {
         // 2^32 txns of one epoch are weeks of full load; a new epoch is what an ensemble does then.
         let next = self.core.zxid.next().unwrap_or(Zxid::new(self.core.zxid.epoch() + 1, 1));
+        #[cfg(any(test, feature = "sim"))]
+        let next = match self.zxids_left {
+            Some(left) if next.counter() == 1 => Zxid::new(next.epoch(), u32::MAX - COUNTERS_SPARE - left),
+            _ => next,
+        };
         self.core.zxid = next;
         next
     }

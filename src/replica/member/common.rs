@@ -66,8 +66,6 @@ pub(super) struct Common {
     pub in_step: BTreeMap<LinkId, (i64, bool)>,
     /// Since when this server has no leader, and when it said so last.
     unserved_ms: Option<(i64, i64)>,
-    /// Voters that this observer connects to in turn; none where it connects to its leader.
-    masters: Vec<i64>,
     /// Attempts on one of them, or on the leader.
     attempts: usize,
     /// The server that leads without an election: a leader has designated it.
@@ -102,8 +100,6 @@ impl Common {
         if let Some(bytes) = observer_master_bytes {
             history.set_bytes_max(bytes);
         }
-        let has_masters = settings.is_observer && observer_master_bytes.is_some();
-        let masters = if has_masters { masters(&settings.membership) } else { Vec::new() };
         Self {
             election,
             election_links: BTreeSet::new(),
@@ -117,7 +113,6 @@ impl Common {
             next_link: 0,
             in_step: BTreeMap::new(),
             unserved_ms: None,
-            masters,
             attempts: 0,
             designated: None,
             told_version: 0,
@@ -186,8 +181,6 @@ impl Common {
             *is_observer = configs.active().role(membership.sid) == Some(Role::Observer);
         }
         membership.configs = configs;
-        let has_masters = self.is_observer() && self.settings.duties.observer_master_bytes.is_some();
-        self.masters = if has_masters { masters(&self.settings.membership) } else { Vec::new() };
         if is_active_new {
             self.save();
         }
@@ -246,26 +239,40 @@ impl Common {
         link
     }
 
+    /// Voters that this observer connects to in turn, in an order of its own, so that observers are spread over them; none where it
+    /// connects to its leader.
+    fn masters(&self) -> Vec<i64> {
+        if !self.is_observer() || self.settings.duties.observer_master_bytes.is_none() {
+            return Vec::new();
+        }
+        let voters = self.configs().active().quorum().voters();
+        let mut masters: Vec<i64> = voters.map(|ServerId(sid)| sid).collect();
+        let at = self.settings.membership.sid.0.unsigned_abs() as usize % masters.len().max(1);
+        masters.rotate_left(at);
+        masters
+    }
+
     /// The server that is to be connected to, its port, and how long to wait before, in milliseconds, where `leader` leads:
     /// for an observer with observer masters the next follower.
     ///
     /// Source: `QuorumPeer.findLearnerMaster`; there the leader is among them, and refuses.
     pub fn next_master(&mut self, leader: i64) -> (i64, Port, i64) {
+        let masters = self.masters();
         let delay_max_ms = if self.is_observer() { self.settings.duties.reconnect_delay_ms } else { 0 };
-        let begins_anew = self.masters.is_empty() || self.attempts.is_multiple_of(self.masters.len());
+        let begins_anew = masters.is_empty() || self.attempts.is_multiple_of(masters.len());
         // Spread by number: a leader that ends has all its observers come again at once.
         let spread = (self.settings.membership.sid.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let spread = spread.wrapping_add(self.attempts as u64).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 33;
         let is_delayed = begins_anew && self.attempts > 0 && delay_max_ms > 0;
         let delay_ms = if is_delayed { spread as i64 % delay_max_ms } else { 0 };
-        for _ in 0..self.masters.len() {
-            let master = self.masters[self.attempts % self.masters.len()];
+        for _ in 0..masters.len() {
+            let master = masters[self.attempts % masters.len()];
             self.attempts += 1;
             if master != leader {
                 return (master, Port::Observers, delay_ms);
             }
         }
-        if self.masters.is_empty() {
+        if masters.is_empty() {
             self.attempts += 1;
             return (leader, Port::Quorum, delay_ms);
         }
@@ -418,15 +425,6 @@ impl Common {
     }
 }
 
-/// The voters, in an order of this server's own, so that observers are spread over them.
-fn masters(membership: &Membership) -> Vec<i64> {
-    let voters = membership.configs.active().quorum().voters();
-    let mut masters: Vec<i64> = voters.map(|ServerId(sid)| sid).collect();
-    let at = membership.sid.0.unsigned_abs() as usize % masters.len().max(1);
-    masters.rotate_left(at);
-    masters
-}
-
 impl Context<'_> {
     /// Keeps entries of txns back that no leader has confirmed; what is no txn is published before them.
     pub fn hold_unconfirmed(&mut self, follow: &mut Follow) {
@@ -535,10 +533,13 @@ impl Context<'_> {
         self.publisher.restart(shown, ControlKind::Reset(Arc::new(restart)));
     }
 
-    /// Says that the server looks for a leader.
+    /// Says that the server looks for a leader, or knows the next one.
     pub fn tell_looking(&mut self, served: bool, why: &str) {
-        let (zxid, epoch) = (self.common.history.last(), self.common.epochs.current.0);
-        self.common.push_event(Event::Looking { zxid, epoch, served, why: why.to_owned() });
+        let (zxid, epoch, why) = (self.common.history.last(), self.common.epochs.current.0, why.to_owned());
+        self.common.push_event(match self.common.designated {
+            Some(ServerId(leader)) => Event::Changes { leader, zxid, epoch, why },
+            None => Event::Looking { zxid, epoch, served, why },
+        });
     }
 
     /// Tells the election port what this server is in `epoch`, and has it tell the others.

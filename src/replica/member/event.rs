@@ -12,6 +12,8 @@ use crate::zab::leader::{CloseLearner, Lag};
 pub enum Event {
     #[error("looking for a leader: zxid={zxid} epoch={epoch} served={served} why={}", Text(.why))]
     Looking { zxid: Zxid, epoch: u32, served: bool, why: String },
+    #[error("to the next leader: leader={leader} zxid={zxid} epoch={epoch} why={}", Text(.why))]
+    Changes { leader: i64, zxid: Zxid, epoch: u32, why: String },
     #[error("{}: heard={heard} of={of} silent={} for_s={for_s}", missing(*.is_quorum), Text(.silent))]
     Unserved { is_quorum: bool, heard: usize, of: usize, silent: String, for_s: i64 },
     #[error(
@@ -33,6 +35,10 @@ pub enum Event {
     Reconfigured { version: i64, role: &'static str, voters: usize, servers: usize },
     #[error("elected: leader={sid}")]
     Elected { sid: i64 },
+    #[error("handing over: leader={sid}")]
+    HandsOver { sid: i64 },
+    #[error("not handed over: leader={sid} why={} then={}", Text(not_ready(*.is_gone)), Text("this server leads on"))]
+    HandOverGivenUp { sid: i64, is_gone: bool },
     #[error("leading: epoch={epoch} zxid={zxid}")]
     Leading { epoch: u32, zxid: Zxid },
     #[error("following: leader={sid} epoch={epoch} zxid={zxid} sync={sync}")]
@@ -94,6 +100,14 @@ fn oracle_says(allows: bool) -> &'static str {
     }
 }
 
+/// Why a server does not lead that was to.
+fn not_ready(is_gone: bool) -> &'static str {
+    match is_gone {
+        true => "it is not in step any more, or may not lead",
+        false => "it does not have all that was proposed in time",
+    }
+}
+
 /// What a server that serves no client lacks.
 fn missing(is_quorum: bool) -> &'static str {
     if is_quorum { "no leader" } else { "no quorum" }
@@ -133,10 +147,12 @@ impl Event {
     pub fn weight(&self) -> Weight {
         match self {
             Self::Looking { served: false, .. }
+            | Self::Changes { .. }
             | Self::Oracle { .. }
             | Self::Adopted { .. }
             | Self::Reconfigured { .. }
             | Self::Elected { .. }
+            | Self::HandsOver { .. }
             | Self::Leading { .. }
             | Self::Following { .. }
             | Self::LearnerInStep { .. }
@@ -146,6 +162,7 @@ impl Event {
             | Self::Storing { .. }
             | Self::LearnerLost { voter: false, .. } => Weight::Info,
             Self::Looking { .. }
+            | Self::HandOverGivenUp { .. }
             | Self::ReadOnly { .. }
             | Self::Unserved { .. }
             | Self::Outdated { .. }
@@ -182,6 +199,7 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Looking { .. } => "looking for a leader",
+            Self::Changes { .. } => "to the next leader",
             Self::Unserved { is_quorum, .. } => missing(*is_quorum),
             Self::Outdated { .. } => "the others' data is older than this server's",
             Self::ReadOnly { .. } => "clients may read",
@@ -189,6 +207,8 @@ impl Event {
             Self::Adopted { .. } => "another server has a later configuration",
             Self::Reconfigured { .. } => "reconfigured",
             Self::Elected { .. } => "elected",
+            Self::HandsOver { .. } => "handing over",
+            Self::HandOverGivenUp { .. } => "not handed over",
             Self::Leading { .. } => "leading",
             Self::Following { .. } => "following",
             Self::CannotTruncate { .. } => "the log cannot be cut where the leader says",

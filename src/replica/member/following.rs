@@ -129,6 +129,11 @@ impl Following {
         self.service == Service::UpToDate
     }
 
+    /// The server that leads.
+    pub fn leader(&self) -> ServerId {
+        ServerId(self.connected.leader)
+    }
+
     /// How this server is brought up to date, once the leader has said so.
     fn sync(&self) -> &'static str {
         if self.learner.has_begun() { self.sync } else { "none" }
@@ -257,6 +262,10 @@ impl Following {
             LearnerOutput::Synced => {
                 self.follow.synced();
                 self.answer_observers(cx);
+            }
+            LearnerOutput::HandedOver(leader) => {
+                cx.common.designated = Some(leader);
+                return Next::LeaveRole(format!("the leader hands over to server {leader}"));
             }
             LearnerOutput::Lost(why) => return Next::leave_role(&why),
         }

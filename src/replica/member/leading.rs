@@ -18,7 +18,7 @@ use crate::replica::{
 };
 use crate::zab::LinkId;
 use crate::zab::history::History;
-use crate::zab::leader::{Asked, Leader};
+use crate::zab::leader::{Asked, GivenUp, HandOverError, Leader};
 use crate::zab::notification::ServerState;
 
 /// Bytes of learners' requests that wait for room in a group at which they are not listened to.
@@ -36,8 +36,9 @@ pub(super) struct Synchronizing {
 pub(super) struct Leading {
     pub leader: Box<Leader>,
     pub proposer: Proposer,
-    /// What the commit side knows of: followers in step, and the active configuration, both by their versions.
-    known: (u64, i64),
+    /// What the commit side knows of: followers in step, and the active configuration, both by their versions, and whether
+    /// another server is to lead.
+    known: (u64, i64, bool),
 }
 
 impl Synchronizing {
@@ -70,7 +71,7 @@ impl Synchronizing {
         }
         cx.common.push_event(Event::Leading { epoch, zxid });
         let out = cx.settle_election(ServerState::Leading, epoch);
-        let leading = Leading { leader, proposer: Proposer::new(commit, true), known: (0, -1) };
+        let leading = Leading { leader, proposer: Proposer::new(commit, true), known: (0, -1, false) };
         (leading, Next::election(out))
     }
 
@@ -118,6 +119,7 @@ impl Leading {
             self.answer_learners(&deltas, through, cx);
             cx.publisher.publish(deltas);
         }
+        self.go_on_handing_over(cx);
         self.update_commit_side(cx.common);
         // What is not here any more is read from the log.
         let needed = self.leader.announced().min(cx.publisher.shown().0).min(cx.log.durable());
@@ -152,14 +154,54 @@ impl Leading {
     /// Tells the commit side of other configurations, and of followers that came into step or went.
     pub fn update_commit_side(&mut self, common: &mut Common) {
         let (leader, commit) = (&self.leader, &mut self.proposer.commit);
-        let versions = (leader.followers_version(), leader.configs().active().version());
+        let is_leaving = leader.is_barred();
+        let versions = (leader.followers_version(), leader.configs().active().version(), is_leaving);
         if std::mem::replace(&mut self.known, versions) == versions {
             return;
         }
         if commit.config_version() != versions.1 {
             common.tell_of_configuration();
         }
-        commit.set_configurations(leader.configs(), leader.followers_in_step(), leader.is_leaving());
+        commit.set_configurations(leader.configs(), leader.followers_in_step(), is_leaving);
+    }
+
+    /// Begins to hand over to another server.
+    ///
+    /// # Errors
+    /// See [`HandOverError`].
+    pub fn hand_over(
+        &mut self,
+        to: Option<ServerId>,
+        cx: &mut Context<'_>,
+    ) -> Result<ServerId, HandOverError> {
+        let mut out = Vec::new();
+        let to = self.leader.begin_hand_over(to, cx.now.mono_ms(), &mut out)?;
+        cx.common.send_of_leader(out, cx.now);
+        cx.common.push_event(Event::HandsOver { sid: to.0 });
+        self.publish_committed(cx);
+        Ok(to)
+    }
+
+    /// Begins another epoch without an election, where that is possible: this server hands over to itself.
+    pub fn renew(&mut self, cx: &mut Context<'_>) -> bool {
+        let was_under_way = self.leader.is_handing_over();
+        let mut out = Vec::new();
+        let is_begun = self.leader.begin_renewal(cx.now.mono_ms(), &mut out);
+        cx.common.send_of_leader(out, cx.now);
+        if is_begun && !was_under_way {
+            cx.common.push_event(Event::HandsOver { sid: cx.common.settings.membership.sid.0 });
+        }
+        is_begun
+    }
+
+    fn go_on_handing_over(&mut self, cx: &mut Context<'_>) {
+        let mut out = Vec::new();
+        let is_idle = self.proposer.is_idle();
+        let given_up = self.leader.go_on_handing_over(is_idle, cx.now.mono_ms(), &mut out);
+        cx.common.send_of_leader(out, cx.now);
+        if let Some(GivenUp { to, is_gone }) = given_up {
+            cx.common.push_event(Event::HandOverGivenUp { sid: to.0, is_gone });
+        }
     }
 
     /// A learner needs the tree: a view takes an image of it.
@@ -215,6 +257,9 @@ impl Leading {
         leader.links().for_each(|link| cx.common.close(link));
         cx.tell_looking(true, why);
         let (commit, rest, mut groups) = proposer.into_parts(cx.log);
+        if leader.has_handed_over() {
+            return Settling::new(follow_next(commit, groups.into_iter(), rest, cx));
+        }
         if let Some(Proposed { records, deltas, since_us, configuration, .. }) = rest {
             groups.push(deltas);
             if let Some(configuration) = configuration {
@@ -236,6 +281,11 @@ impl Leading {
         Settling::new(Box::new(follow))
     }
 
+    /// Whether a connection that comes now is of a learner that was sent away, and comes again to the same server.
+    pub fn begins_anew(&self, common: &Common) -> bool {
+        self.leader.is_leaving_for(common.settings.membership.sid)
+    }
+
     /// Asserts what must hold after every call.
     pub fn check(&self, history: &History, shown: Zxid) {
         let (announced, committed) = (self.leader.announced(), self.leader.committed());
@@ -246,4 +296,23 @@ impl Leading {
         let is_committed = shown <= committed || shown.counter() == 0;
         assert!(is_committed, "views were given {shown}, committed {committed}");
     }
+}
+
+/// Goes on as a follower of the server to which this one has handed over: all that was proposed is committed and published, so
+/// that clients stay, and what they asked goes to the next leader. What is left are ends of local sessions, which are no txns.
+fn follow_next(
+    commit: Commit,
+    groups: impl Iterator<Item = Deltas>,
+    rest: Option<Proposed>,
+    cx: &mut Context<'_>,
+) -> Box<Follow> {
+    groups.for_each(|deltas| cx.publisher.publish(deltas));
+    if let Some(Proposed { records, deltas, .. }) = rest {
+        assert!(records.is_empty(), "a leader has handed over, and made {}", records.last());
+        cx.publisher.publish(deltas);
+    }
+    let mut follow = Follow::of_leader(commit.into_parts(), cx.now);
+    cx.publisher.publish_visible(&mut follow.core);
+    cx.hold_unconfirmed(&mut follow);
+    Box::new(follow)
 }

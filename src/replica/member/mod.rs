@@ -72,7 +72,7 @@ use crate::wal::Batch;
 use crate::zab::configuration::Configurations;
 use crate::zab::election::ElectionPort;
 use crate::zab::history::History;
-use crate::zab::leader::{Epochs, Membership};
+use crate::zab::leader::{Epochs, HandOverError, Membership};
 use common::{Common, Context};
 use log_queue::{LogQueue, Taken};
 use next::Next;
@@ -293,6 +293,55 @@ impl Replica {
         common.push_event(Event::Oracle { allows });
     }
 
+    /// Has another server lead, in place of this one and without an election: `to`, or the follower that has the most. Gives that
+    /// server. Until it leads, writes wait; clients stay connected. Where it does not have all that was proposed within
+    /// 2 s, or syncLimit, this server leads on, and an [`Event`] says so.
+    ///
+    /// # Errors
+    /// See [`HandOverError`]. Nothing happens.
+    pub fn hand_over(&mut self, now: Now, to: Option<i64>) -> Result<i64, HandOverError> {
+        let Role::Member(member) = &self.role else { return Err(HandOverError::NotLeading(None)) };
+        if let Some(leader) = member.phase.other_leader() {
+            return Err(HandOverError::NotLeading(leader));
+        }
+        let mut result = Err(HandOverError::NotLeading(None));
+        self.step(now, |slot, cx| {
+            if let Phase::Leading(leading) = &mut **slot {
+                result = leading.hand_over(to.map(ServerId), cx);
+            }
+            Next::Done
+        });
+        result.map(|ServerId(sid)| sid)
+    }
+
+    /// Whether this leader proposes no more, since another server is to lead.
+    pub fn is_handing_over(&self) -> bool {
+        match &self.role {
+            Role::Alone(_) => false,
+            Role::Member(member) => {
+                matches!(&*member.phase, Phase::Leading(leading) if leading.leader.is_handing_over())
+            }
+        }
+    }
+
+    /// The server that leads, if this one is in step with it.
+    pub fn leader(&self) -> Option<i64> {
+        let Role::Member(member) = &self.role else { return None };
+        match member.phase.other_leader() {
+            None => Some(member.common.settings.membership.sid.0),
+            Some(other) => other.map(|ServerId(sid)| sid),
+        }
+    }
+
+    /// The round of the last election.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn election_round(&self) -> Option<i64> {
+        match &self.role {
+            Role::Alone(_) => None,
+            Role::Member(member) => Some(member.common.election.round()),
+        }
+    }
+
     /// Epochs as they are on disk, or about to be.
     pub fn epochs(&self) -> Epochs {
         match &self.role {
@@ -358,7 +407,7 @@ impl Replica {
         self.core().group_bytes_max = bytes.clamp(GROUP_BYTES_MAX, SLOW_GROUP_BYTES_MAX);
     }
 
-    /// For a leader whose epoch has no txn yet: passes over zxids, so that only so many are left.
+    /// For a leader: passes over zxids, so that only so many are left. Does nothing once the epoch has a txn.
     #[cfg(any(test, feature = "sim"))]
     pub fn spend_zxids(&mut self, left: u32) {
         if let Some(proposer) = self.proposer_mut() {

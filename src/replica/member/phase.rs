@@ -26,7 +26,7 @@ use super::proposer::Proposer;
 use super::settings::Standing;
 use super::settling::Settling;
 use crate::database::Database;
-use crate::proto::{Epoch, Zxid};
+use crate::proto::{Epoch, ServerId, Zxid};
 use crate::replica::core::Core;
 use crate::replica::follow::Follow;
 use crate::zab::LinkId;
@@ -222,6 +222,17 @@ impl Phase {
         }
     }
 
+    /// The server that leads in place of this one, where it is known; `None` where this one leads.
+    pub fn other_leader(&self) -> Option<Option<ServerId>> {
+        match self {
+            Self::Leading(_) => None,
+            Self::Following(following) => Some(following.is_up_to_date().then_some(following.leader())),
+            Self::Settling(_) | Self::Electing(_) | Self::Connecting(_) | Self::Synchronizing(_) => {
+                Some(None)
+            }
+        }
+    }
+
     /// What makes txns; only a leader has it.
     pub fn proposer(&self) -> Option<&Proposer> {
         if let Self::Leading(leading) = self { Some(&leading.proposer) } else { None }
@@ -314,6 +325,7 @@ impl Phase {
     pub fn accepted(&mut self, link: LinkId, cx: &mut Context<'_>) -> Next {
         let now_ms = cx.now.mono_ms();
         match self {
+            Self::Leading(leading) if leading.begins_anew(cx.common) => cx.common.keep_early(link, now_ms),
             Self::Synchronizing(Synchronizing { leader, .. }) | Self::Leading(Leading { leader, .. }) => {
                 let mut out = Vec::new();
                 leader.accepted(link, now_ms, &mut out);
@@ -368,6 +380,8 @@ impl Phase {
             Self::Leading(mut leading) => {
                 leading.leader.closed(link);
                 let lost = cx.common.lose(link, &"its connection ended");
+                // Learners that go to the next leader are not lost.
+                let lost = lost.filter(|_| !leading.leader.is_leaving());
                 lost.into_iter().for_each(|event| cx.common.push_event(event));
                 let left = leading.leader.has_left().map(|why| cx.stop_leading(why));
                 (Self::Leading(leading), left.unwrap_or(Next::Done))
@@ -497,7 +511,7 @@ impl Phase {
         let busy_ms = cx.log.busy_ms(cx.now);
         let Self::Leading(leading) = self else { return Next::Done };
         leading.proposer.commit.tick(cx.now);
-        if leading.proposer.commit.is_epoch_spent() {
+        if leading.proposer.commit.is_epoch_spent() && !leading.renew(cx) {
             return Next::leave_role(&"the epoch's zxids are spent");
         }
         match busy_ms {

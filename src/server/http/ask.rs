@@ -7,6 +7,7 @@
 use super::super::about::About;
 use super::super::browse::Browser;
 use super::super::files::DataDir;
+use super::super::hand_overs::HandOvers;
 use super::super::orders::Orders;
 use super::super::questions::{Question, Questions};
 use super::super::restores::Restores;
@@ -63,6 +64,8 @@ pub struct Server {
     pub dir: DataDir,
     /// Where trees go that it is restored to; a member of an ensemble takes none.
     pub restores: Option<Restores>,
+    /// The way to the commit thread of one that is to hand over its lead.
+    pub hand_overs: HandOvers,
     /// How such a tree treats owners and digests.
     pub tree_settings: tree::Settings,
 }

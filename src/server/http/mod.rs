@@ -19,6 +19,7 @@
 //! | `transfer.rs` | `snapshot` and `restore`: whole trees |
 //! | `export.rs` | a snapshot in ZooKeeper's form, on its way to a client |
 //! | `import.rs` | one from a client: received, read and checked |
+//! | `hand_over.rs` | what `hand_over` asks for, and how long it waits |
 //! | `shed.rs` | what `shed_connections` asks for |
 //! | `authorization.rs` | who a request comes from, and what that may do |
 //! | `console.rs` | the files of the console |
@@ -35,6 +36,7 @@ mod client;
 mod connection;
 mod console;
 mod export;
+mod hand_over;
 mod https;
 mod import;
 mod router;

@@ -8,6 +8,7 @@ use super::ask::{Asker, NoAnswer, Row, Server};
 use super::authorization;
 use super::console;
 use super::export;
+use super::hand_over;
 use super::import;
 use super::router::{COMMAND_METHODS, Route, Subject, metrics_route, parameter, route};
 use super::shed::Wanted;
@@ -197,6 +198,7 @@ impl Site {
                 Some(Command::ShedConnections) => {
                     self.shed(&name, &query, is_post, &head.headers, peer).await
                 }
+                Some(Command::HandOver) => self.hand_over(&name, &query, is_post, &head.headers, peer).await,
                 Some(Command::Restore) => self.restore(&name, is_post, &head.headers, body, peer).await,
                 _ => self.command(&name, &query, is_post).await,
             },
@@ -450,6 +452,38 @@ impl Site {
         let begun = self.transfers.check_restore(server, &acl);
         let refused = |Refusal { status, why }| Answer::json(status, Command::Restore.refused(&why));
         begun.map(|restoring| (server, own, restoring)).map_err(refused)
+    }
+
+    /// Has another server lead in place of this one.
+    async fn hand_over(
+        &self,
+        name: &str,
+        query: &str,
+        is_post: bool,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+    ) -> Answer {
+        let server = match self.authorized(Command::HandOver, name, headers, peer).await {
+            Ok((server, ..)) => server,
+            Err(answer) => return answer,
+        };
+        if !is_post {
+            return wants(name, "POST");
+        }
+        let handed_over = match hand_over::to(query) {
+            Ok(to) => {
+                log::info!(target: "zab", "a hand-over is asked for: peer={peer} to={}",
+                    to.map_or_else(|| "any".to_owned(), |sid| sid.to_string()));
+                hand_over::hand_over(&server.hand_overs, to).await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match handed_over {
+            Ok(leader) => Answer::json(StatusCode::OK, Command::handed_over(Some(leader), None)),
+            Err(hand_over::Refusal { status, leader, why }) => {
+                Answer::json(status, Command::handed_over(leader, Some(&why)))
+            }
+        }
     }
 
     /// Closes connections whose clients are to go to other servers; without POST it says how far that is.

@@ -19,7 +19,6 @@ impl Leader {
     pub fn propose<'a>(&mut self, txns: impl Iterator<Item = (Zxid, &'a [u8])>, out: &mut Vec<LeaderOutput>) {
         assert!(self.is_established(), "a proposal before the epoch begins");
         assert!(!self.is_observer_master, "a follower proposes");
-        assert!(!self.is_leaving(), "a leader proposes after it has handed over");
         let (mut bytes, mut zxids) = (Vec::new(), Vec::new());
         let before = self.proposed;
         for (zxid, txn) in txns {
@@ -31,6 +30,7 @@ impl Leader {
         if zxids.is_empty() {
             return;
         }
+        assert!(!self.is_leaving(), "a leader proposes after it has handed over");
         assert_eq!(Epoch::of(self.proposed), self.epochs.accepted, "a proposal of another epoch");
         let bytes = Bytes::from(bytes);
         for handler in self.learners.iter_mut() {

@@ -75,6 +75,8 @@ pub(super) struct LearnerHandler {
     stream: PacketStream,
     /// The newest txn that it has on disk.
     pub(super) acked: Zxid,
+    /// What it was sent before NEWLEADER, and has on disk since it acknowledged that.
+    pub(super) synced_through: Zxid,
     /// The newest ping that it has answered.
     pub(super) round: u64,
     /// When something came from it last, or it took bytes while it is brought up to date.
@@ -149,6 +151,7 @@ impl Learners {
             accepted,
             step: Step::AwaitsEpoch,
             stream: stranger.stream,
+            synced_through: Zxid::ZERO,
             acked: Zxid::ZERO,
             round: 0,
             heard_ms: now_ms,

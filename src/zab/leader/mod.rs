@@ -16,6 +16,8 @@
 //! | `synchronization.rs` | from ACKEPOCH to UPTODATE: how a learner gets what it lacks, at its own pace |
 //! | `reconfiguration.rs` | another configuration is proposed and becomes active, maybe with another leader |
 //! | `activations.rs` | commits, as learners hear of them |
+//! | `hand_over.rs` | another server leads from here on, without an election |
+//! | `handing.rs` | what the leader knows of that, and why it does not |
 //! | `broadcast.rs` | proposals, acknowledgements, commits, pings, answers |
 //! | `learners.rs` | what the leader knows of each connection |
 //! | `traffic.rs` | what is exchanged with an observer, counted |
@@ -36,6 +38,8 @@
 mod activations;
 mod broadcast;
 mod discovery;
+mod hand_over;
+mod handing;
 mod learners;
 mod observer_master;
 mod output;
@@ -43,6 +47,7 @@ mod reconfiguration;
 mod synchronization;
 mod traffic;
 
+pub use handing::{GivenUp, HandOverError};
 pub use output::{Asked, CloseLearner, Epochs, Lag, LeaderOutput, LostLead, Membership, STRANGERS_MAX};
 
 use super::LinkId;
@@ -51,6 +56,7 @@ use super::message::{ForwardedRequest, Packet, PacketType, Revalidate, Touched, 
 use crate::admin::{Leading, LearnerSeen, Observer};
 use crate::proto::{Epoch, OpCode, ServerId, SessionId, Zxid};
 use activations::Activations;
+use handing::HandOver;
 use learners::{LearnerHandler, LearnerKind, Learners, Step};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,6 +126,9 @@ pub struct Leader {
     activations: Activations,
     /// Why it stops leading, once its followers have gone to another leader.
     leaving: Option<LostLead>,
+    /// Learners have had time to leave since.
+    is_leaving_late: bool,
+    hand_over: HandOver,
 }
 
 impl Leader {
@@ -147,6 +156,8 @@ impl Leader {
             hopeless_since_ms: None,
             activations: Activations::new(),
             leaving: None,
+            is_leaving_late: false,
+            hand_over: HandOver::default(),
             membership,
         }
     }
@@ -398,6 +409,9 @@ impl Leader {
     /// Closes connections that are silent or take nothing, sends pings, and stops leading without a quorum. Call it every 20 ms or so.
     pub fn tick(&mut self, now_ms: i64, history: &History, out: &mut Vec<LeaderOutput>) {
         self.close_silent(now_ms, out);
+        if let Some(why) = self.leaving.filter(|_| self.has_handed_over_late(now_ms)) {
+            return out.push(LeaderOutput::Lost(why));
+        }
         let Membership { tick_ms, init_ms, sync_ms, .. } = self.membership;
         if self.phase == Phase::Discovery || self.phase == Phase::Promises {
             let limit_ms = if self.phase == Phase::Discovery { init_ms.min(DISCOVERY_MS) } else { init_ms };
@@ -424,7 +438,10 @@ impl Leader {
         self.advance();
         // Its followers have gone, or this server has waited for that long enough.
         if let Some(why) = self.leaving {
-            return out.push(LeaderOutput::Lost(why));
+            if std::mem::replace(&mut self.is_leaving_late, true) {
+                out.push(LeaderOutput::Lost(why));
+            }
+            return;
         }
         if !self.decides(self.in_step_with_own()) {
             out.push(LeaderOutput::Lost(LostLead::NoQuorum(sync_ms)));

@@ -243,8 +243,8 @@ pub enum LostLead {
     /// No quorum came in time.
     #[error("no quorum follows after {0} ms")]
     NotEstablished(i64),
-    /// The followers go to the leader that a reconfiguration designates.
-    #[error("a reconfiguration makes server {0} the leader")]
+    /// The followers go to the leader that a reconfiguration designates, or to which this one hands over.
+    #[error("server {0} leads from here on")]
     HandedOver(ServerId),
     /// The configuration with which the epoch began has this server in another role, or at another address.
     #[error("this server does not lead in the configuration with which its epoch began")]

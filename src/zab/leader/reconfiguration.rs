@@ -124,9 +124,18 @@ impl Leader {
         self.leaving.is_some()
     }
 
+    /// Whether that server leads next.
+    pub fn is_leaving_for(&self, sid: ServerId) -> bool {
+        self.leaving == Some(LostLead::HandedOver(sid))
+    }
+
     /// Why it leads no longer, once enough of its followers have gone to another leader.
     pub fn has_left(&self) -> Option<LostLead> {
-        self.leaving.filter(|_| !self.decides(self.in_step_with_own()))
+        let has_gone = match self.hand_over_told() {
+            true => self.told_have_left(),
+            false => !self.decides(self.in_step_with_own()),
+        };
+        self.leaving.filter(|_| has_gone)
     }
 
     /// Followers that are in step, also without a vote, and this server: a reconfiguration may count on them.

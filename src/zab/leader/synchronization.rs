@@ -134,6 +134,7 @@ impl Leader {
             newleader_after: Some(through.max(after)),
             ..std::mem::take(&mut handler.cursor)
         };
+        handler.synced_through = through.max(after);
         let is_snap = handler.step == Step::Imaging;
         handler.step = Step::Syncing { is_snap };
         out.push(self.count_syncing(is_snap, true));

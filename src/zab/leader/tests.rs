@@ -5,7 +5,7 @@ use crate::wal::Batch;
 use crate::zab::configuration::{Configuration, Configurations};
 use crate::zab::message::{
     LearnerInfo, PROTOCOL_VERSION, PROTOCOL_VERSION_CUMULATIVE, PacketStream, put_ack_epoch, put_bare,
-    put_with,
+    put_with, read_activation,
 };
 use std::sync::Arc;
 
@@ -754,4 +754,173 @@ fn one_commit_each() {
     let each: Vec<_> = (1..=3).map(|counter| Zxid::new(5, counter)).collect();
     assert_eq!(of(PacketType::PROPOSAL), each);
     assert_eq!(of(PacketType::COMMIT), each);
+}
+
+/// A leader of five that is established by followers 2 and 3, which are zkfast's, and 4, which is ZooKeeper's own.
+fn leader_of_five() -> (Leader, History) {
+    let (mut leader, mut history) = leader(|membership| membership.configs = five_voters());
+    for (sid, version) in
+        [(2, PROTOCOL_VERSION_CUMULATIVE), (3, PROTOCOL_VERSION_CUMULATIVE), (4, PROTOCOL_VERSION)]
+    {
+        let mut bytes = Vec::new();
+        let info = LearnerInfo::bytes(ServerId(sid as i64), version, 0);
+        put_with(&mut bytes, PacketType::FOLLOWERINFO, Zxid::new(4, 0), &info);
+        leader.accepted(LinkId(sid), 0, &mut Vec::new());
+        leader.received(LinkId(sid), &bytes, 0, &mut history, &mut Vec::new());
+    }
+    for sid in 2..=4 {
+        let mut bytes = Vec::new();
+        put_ack_epoch(&mut bytes, Zxid::new(4, 7), 4);
+        leader.received(LinkId(sid), &bytes, 0, &mut history, &mut Vec::new());
+    }
+    (2..=4).for_each(|sid| acks(&mut leader, &mut history, LinkId(sid), Zxid::new(5, 0)));
+    assert!(leader.is_established());
+    (leader, history)
+}
+
+/// Proposes the next txn, which is on the disks of the leader and of these followers, and announced.
+fn commit_one(leader: &mut Leader, history: &mut History, counter: u32, sids: &[u64]) {
+    let zxid = Zxid::new(5, counter);
+    let mut batch = Batch::default();
+    batch.put(zxid, |out| out.push(0));
+    let batch = Arc::new(batch);
+    leader.propose(batch.iter(), &mut Vec::new());
+    history.push(batch);
+    leader.durable(zxid);
+    sids.iter().for_each(|sid| acks(leader, history, LinkId(*sid), zxid));
+    leader.commit(zxid, history, &mut Vec::new());
+    assert_eq!(leader.announced(), zxid);
+}
+
+/// The follower answers the newest ping.
+fn answer_ping(leader: &mut Leader, history: &mut History, link: u64) {
+    let mut bytes = Vec::new();
+    put_with(&mut bytes, PacketType::PING, Zxid(u64::MAX), &[]);
+    leader.received(LinkId(link), &bytes, 0, history, &mut Vec::new());
+}
+
+/// Who is told by COMMITANDACTIVATE, and of which leader.
+fn told(out: &[LeaderOutput]) -> Vec<(u64, ServerId)> {
+    let mut told = Vec::new();
+    for output in out {
+        let LeaderOutput::Send(link, bytes) = output else { continue };
+        let mut stream = PacketStream::default();
+        stream.feed(bytes);
+        while let Some(packet) = stream.next_packet().expect("well formed") {
+            if packet.kind == PacketType::COMMITANDACTIVATE {
+                told.push((link.0, read_activation(packet.data).expect("a leader").0));
+            }
+        }
+    }
+    told
+}
+
+/// A leader hands over once the next leader is at work and has all that was proposed, and not before. ZooKeeper's own learners
+/// are told nothing.
+#[test]
+fn hands_over_to_one_that_has_all() {
+    let (mut leader, mut history) = leader_of_five();
+    commit_one(&mut leader, &mut history, 1, &[2, 4]);
+    let mut out = Vec::new();
+    assert_eq!(leader.begin_hand_over(Some(ServerId(3)), 0, &mut out), Ok(ServerId(3)));
+    assert_eq!(leader.begin_hand_over(None, 0, &mut out), Ok(ServerId(3)), "it is under way");
+    let other = leader.begin_hand_over(Some(ServerId(2)), 0, &mut out);
+    assert_eq!(other, Err(HandOverError::UnderWay(ServerId(3))));
+    out.clear();
+    let go_on = |leader: &mut Leader, out: &mut Vec<LeaderOutput>| {
+        (0..3).for_each(|_| assert_eq!(leader.go_on_handing_over(true, 10, out), None));
+        (leader.is_barred(), told(out))
+    };
+    assert_eq!(go_on(&mut leader, &mut out), (false, vec![]), "its disk is behind");
+    acks(&mut leader, &mut history, LinkId(3), Zxid::new(5, 1));
+    assert_eq!(go_on(&mut leader, &mut out), (false, vec![]), "it may be dead");
+    answer_ping(&mut leader, &mut history, 3);
+    assert_eq!(leader.go_on_handing_over(false, 10, &mut out), None);
+    assert!(leader.is_barred());
+    // What was checked before comes still.
+    commit_one(&mut leader, &mut history, 2, &[2, 4]);
+    assert_eq!(leader.go_on_handing_over(true, 10, &mut out), None);
+    assert_eq!(told(&out), []);
+    acks(&mut leader, &mut history, LinkId(3), Zxid::new(5, 2));
+    assert_eq!(leader.go_on_handing_over(false, 10, &mut out), None);
+    assert_eq!(told(&out), [], "something is not announced");
+    assert!(!leader.has_handed_over());
+    assert_eq!(go_on(&mut leader, &mut out), (true, vec![(2, ServerId(3)), (3, ServerId(3))]));
+    assert!(leader.has_handed_over() && leader.is_leaving_for(ServerId(3)));
+    // It stays until they have gone.
+    assert_eq!(leader.has_left(), None);
+    leader.closed(LinkId(3));
+    assert_eq!(leader.has_left(), None);
+    leader.closed(LinkId(2));
+    assert_eq!(leader.has_left(), Some(LostLead::HandedOver(ServerId(3))));
+}
+
+/// A leader that has handed over proposes nothing: its followers have another one.
+#[test]
+#[should_panic(expected = "a leader proposes after it has handed over")]
+fn proposes_after_a_hand_over() {
+    let (mut leader, mut history) = leader_of_five();
+    leader.begin_hand_over(Some(ServerId(2)), 0, &mut Vec::new()).expect("in step");
+    answer_ping(&mut leader, &mut history, 2);
+    (0..2).for_each(|_| _ = leader.go_on_handing_over(true, 0, &mut Vec::new()));
+    assert!(leader.has_handed_over());
+    commit_one(&mut leader, &mut history, 1, &[2, 3]);
+}
+
+/// Who may lead next, and who does where none is asked for: the one that has the most.
+#[test]
+fn who_leads_next() {
+    let asked = |to: Option<i64>| {
+        let (mut leader, mut history) = leader_of_five();
+        commit_one(&mut leader, &mut history, 1, &[2, 4]);
+        leader.begin_hand_over(to.map(ServerId), 0, &mut Vec::new())
+    };
+    assert_eq!(asked(None), Ok(ServerId(2)));
+    assert_eq!(asked(Some(3)), Ok(ServerId(3)));
+    assert_eq!(asked(Some(1)), Err(HandOverError::LeadsAlready(ServerId(1))));
+    assert_eq!(asked(Some(4)), Err(HandOverError::OfJava(ServerId(4))));
+    assert_eq!(asked(Some(5)), Err(HandOverError::NotInStep(ServerId(5))));
+    assert_eq!(asked(Some(9)), Err(HandOverError::Unknown(ServerId(9))));
+    let (mut leader, _) = leader_of_five();
+    [2, 3].into_iter().for_each(|link| leader.closed(LinkId(link)));
+    assert_eq!(leader.begin_hand_over(None, 0, &mut Vec::new()), Err(HandOverError::NoFollower));
+}
+
+/// A hand-over to a server that goes, or is too slow, comes to nothing, once; writes go on.
+#[test]
+fn hand_overs_that_come_to_nothing() {
+    for (is_gone, at_ms) in [(true, 10), (false, 2_000)] {
+        let (mut leader, mut history) = leader_of_five();
+        leader.begin_hand_over(Some(ServerId(3)), 0, &mut Vec::new()).expect("in step");
+        if is_gone {
+            leader.closed(LinkId(3));
+        }
+        let (mut out, to) = (Vec::new(), ServerId(3));
+        assert_eq!(leader.go_on_handing_over(true, at_ms, &mut out), Some(GivenUp { to, is_gone }));
+        assert_eq!(leader.go_on_handing_over(true, at_ms, &mut out), None);
+        assert!(!leader.is_handing_over() && out.is_empty());
+        commit_one(&mut leader, &mut history, 1, &[2, 4]);
+    }
+}
+
+/// A leader whose epoch is spent hands over to itself, where all voters in step know what that means.
+#[test]
+fn hands_over_to_itself() {
+    let (mut leader, mut history) = leader_of_five();
+    assert!(!leader.begin_renewal(0, &mut Vec::new()), "server 4 is ZooKeeper's own");
+    leader.closed(LinkId(4));
+    commit_one(&mut leader, &mut history, 1, &[2, 3]);
+    assert!(leader.begin_renewal(0, &mut Vec::new()));
+    let mut out = Vec::new();
+    assert_eq!(leader.go_on_handing_over(true, 10, &mut out), None);
+    assert!(!leader.is_barred(), "no quorum has answered");
+    [2, 3].into_iter().for_each(|link| answer_ping(&mut leader, &mut history, link));
+    (0..2).for_each(|_| assert_eq!(leader.go_on_handing_over(true, 10, &mut out), None));
+    assert_eq!(told(&out), [(2, ServerId(1)), (3, ServerId(1))]);
+    // A learner that is still here does not keep it long from going where a quorum has left.
+    leader.closed(LinkId(2));
+    leader.tick(20, &history, &mut out);
+    assert!(!out.iter().any(|output| matches!(output, LeaderOutput::Lost(_))));
+    leader.closed(LinkId(3));
+    assert_eq!(leader.has_left(), Some(LostLead::HandedOver(ServerId(1))));
 }

@@ -89,7 +89,6 @@ impl Commit {
         let has_several = ensemble.servers.values().any(|server| server.addresses.len() > 1);
         if ensemble.participants() < voters_min
             || has_several && !multi_address
-            || ensemble.servers.keys().any(|sid| !(0..=SID_MAX).contains(sid))
             || !ensemble.collisions().is_empty()
         {
             return Err(ErrorCode::BadArguments);
@@ -100,6 +99,10 @@ impl Commit {
         }
         let index = self.core.tree.find(CONFIG_PATH).ok_or(ErrorCode::NoNode)?;
         self.permit(index, Perms::WRITE, asker.ids)?;
+        // 3.9 has no such limit, so its own errors win.
+        if configuration.ensemble().servers.keys().any(|sid| !(0..=SID_MAX).contains(sid)) {
+            return Err(ErrorCode::BadArguments);
+        }
         self.core.tree.remember(index);
         Ok(configuration)
     }

@@ -15,8 +15,8 @@
 use super::files::{or_current, sync_dir};
 use super::helper;
 use super::logging::Text;
-use crate::config::properties::{self, MalformedEscape};
-use crate::config::{Config, Ensemble};
+use crate::config::properties::{self, MalformedEscape, Property};
+use crate::config::{ClientAddress, Config, Ensemble};
 use crate::zab::quorum::config_text;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -111,12 +111,32 @@ impl DynamicFiles {
         self.write(&dynamic, lines(active, false).as_bytes())?;
         let pointer = at(&dynamic, fs::canonicalize(&dynamic))?;
         let own = active.servers.get(&self.sid);
-        let edited = edited(&before, &pointer.to_string_lossy(), own.is_some_and(|own| own.client.is_some()));
+        let kept = if own.is_none() { self.client_of(&before) } else { None };
+        let erases_client = kept.is_some() || own.is_some_and(|own| own.client.is_some());
+        let edited = edited(&before, &pointer.to_string_lossy(), erases_client, kept.as_ref());
         let (after, was_static) = at(&self.zoo_cfg, edited.map_err(io::Error::other))?;
         if was_static {
             self.write(&self.beside(".bak"), &before)?;
         }
         self.write(&self.zoo_cfg, &after)
+    }
+
+    /// The address for clients in this server's own line: in zoo.cfg, or in the file that it points to.
+    fn client_of(&self, zoo_cfg: &[u8]) -> Option<ClientAddress> {
+        let all = properties::parse(zoo_cfg).ok()?;
+        let value = |all: &[Property], key: &str| {
+            all.iter()
+                .rev()
+                .find(|property| property.key.trim() == key)
+                .map(|property| property.value.clone())
+        };
+        let name = format!("server.{}", self.sid);
+        let line = value(&all, &name).or_else(|| {
+            let dynamic = fs::read(value(&all, DYNAMIC_FILE)?).ok()?;
+            value(&properties::parse(&dynamic).ok()?, &name)
+        })?;
+        let mut own = Ensemble::parse(&format!("{name}={}", line.trim())).ok()?;
+        own.servers.remove(&self.sid)?.client
     }
 
     /// Puts a whole file in the place of what was there, durably. Its mode is that of zoo.cfg: who reads that reads this one.
@@ -165,8 +185,13 @@ fn lines(ensemble: &Ensemble, with_version: bool) -> String {
 
 /// zoo.cfg with `pointer` in place of its lines of the ensemble, and whether it had no pointer. All other lines stay as they
 /// are, with their comments and their order, which ZooKeeper does not keep. `erases_client`: the server's own line has the
-/// port for clients.
-fn edited(zoo_cfg: &[u8], pointer: &str, erases_client: bool) -> Result<(Vec<u8>, bool), MalformedEscape> {
+/// port for clients. `kept`: that of the line that it had, where it has none now; ZooKeeper's server does not start again then.
+fn edited(
+    zoo_cfg: &[u8],
+    pointer: &str,
+    erases_client: bool,
+    kept: Option<&ClientAddress>,
+) -> Result<(Vec<u8>, bool), MalformedEscape> {
     let is_gone = |key: &str| {
         ["server.", "group", "weight", DYNAMIC_FILE, "peerType"].iter().any(|family| key.starts_with(family))
             || key == "version"
@@ -188,7 +213,14 @@ fn edited(zoo_cfg: &[u8], pointer: &str, erases_client: bool) -> Result<(Vec<u8>
     let was_static = !all.iter().any(|property| property.key.trim() == DYNAMIC_FILE);
     // The last line ends in a backslash, which an empty line ends.
     let gap: &[u8] = if reads_back { b"" } else { b"\n" };
-    Ok(([&out, gap, line.as_bytes()].concat(), was_static))
+    let mut client = String::new();
+    if let Some(kept) = kept {
+        client = format!("clientPort={}\n", kept.port);
+        if let Some(host) = &kept.host {
+            client += &format!("clientPortAddress={}\n", properties::escaped(host));
+        }
+    }
+    Ok(([&out, gap, client.as_bytes(), line.as_bytes()].concat(), was_static))
 }
 
 /// Keeps the files up to date, on a thread of its own.
@@ -365,18 +397,45 @@ mod tests {
         }
     }
 
+    /// A server that is in no line any more keeps the address for clients of the line that it had, in zoo.cfg or beside it.
+    #[test]
+    fn client_ports_of_removed_servers() {
+        let folder = Folder::new("removed");
+        let files = folder.files();
+        for (named, version) in [(false, 1), (true, 2), (false, 3)] {
+            let own = if named { "server.1=a:1:2;b:4\n" } else { "" };
+            let text = format!("{own}server.2=a:1:3\nversion={version}");
+            files.activate(&ensemble(&text)).expect("written");
+            let zoo_cfg = folder.read("zoo.cfg").expect("a file");
+            let all = properties::parse(zoo_cfg.as_bytes()).expect("readable");
+            let found: Vec<_> = all
+                .iter()
+                .filter(|property| {
+                    property.key.starts_with("clientPort") && !property.key.contains("Backlog")
+                })
+                .map(|property| property.value.as_str())
+                .collect();
+            let expected: &[&str] = match version {
+                1 => &["22181", "127.0.0.1"],
+                2 => &[],
+                _ => &["4", "b"],
+            };
+            assert_eq!(found, expected, "{zoo_cfg}");
+        }
+    }
+
     /// Whatever zoo.cfg ends with, the pointer is read as its last line, and the other lines as before.
     #[test]
     fn ends_of_files() {
         for end in ["", "\n", "\r\n", "\\", "\\\n", "\\\\", "# c\\", "# c", "  "] {
             let text = format!("server.1=a:1:2\nskipACL=yes{end}");
-            let (edited, was_static) = edited(text.as_bytes(), "/a b\\c", false).expect("readable");
+            let (edited, was_static) = edited(text.as_bytes(), "/a b\\c", false, None).expect("readable");
             let read = properties::parse(&edited).expect("readable");
             let before = properties::parse(text.as_bytes()).expect("readable");
             assert_eq!(read[0].value, before[1].value, "{end:?}");
             assert_eq!((read.len(), read[1].value.as_str(), was_static), (2, "/a b\\c", true), "{end:?}");
         }
-        let (_, was_static) = super::edited(b"dynamicConfigFile=/x\n", "/y", false).expect("readable");
+        let (_, was_static) = super::edited(b"dynamicConfigFile=/x\n", "/y", false, None).expect("readable");
         assert!(!was_static);
     }
 

@@ -68,15 +68,20 @@ fn shapes(kinds: &[Kind]) -> Vec<Shape> {
 
 /// Makes `wanted` the leader: it must have a higher id or a longer history than the others. Waits until all serve.
 fn make_leader(cluster: &mut Cluster, wanted: usize) {
+    const TRIES_MAX: usize = 10;
     cluster.wait_until_all_serve(START_TIMEOUT);
-    while let leader = cluster.wait_for_leader(START_TIMEOUT)
-        && leader != wanted
-    {
-        cluster.stop(leader);
+    for _ in 0..TRIES_MAX {
+        let leader = cluster.wait_for_leader(START_TIMEOUT);
+        if leader == wanted {
+            return;
+        }
+        // One that is stopped hands over to a server of zkfast.
+        cluster.kill(leader);
         cluster.wait_for_leader(START_TIMEOUT);
         cluster.spawn(leader);
         cluster.wait_until_all_serve(START_TIMEOUT);
     }
+    panic!("server {wanted} does not lead after {TRIES_MAX} elections");
 }
 
 /// Waits until all servers have the same zxid.

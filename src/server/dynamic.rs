@@ -121,7 +121,8 @@ impl DynamicFiles {
         self.write(&self.zoo_cfg, &after)
     }
 
-    /// The address for clients in this server's own line: in zoo.cfg, or in the file that it points to.
+    /// The address for clients in this server's own line, in zoo.cfg or in the file that it points to, where zoo.cfg has no
+    /// other one.
     fn client_of(&self, zoo_cfg: &[u8]) -> Option<ClientAddress> {
         let all = properties::parse(zoo_cfg).ok()?;
         let value = |all: &[Property], key: &str| {
@@ -130,6 +131,9 @@ impl DynamicFiles {
                 .find(|property| property.key.trim() == key)
                 .map(|property| property.value.clone())
         };
+        if value(&all, "clientPort").is_some() {
+            return None;
+        }
         let name = format!("server.{}", self.sid);
         let line = value(&all, &name).or_else(|| {
             let dynamic = fs::read(value(&all, DYNAMIC_FILE)?).ok()?;
@@ -416,7 +420,7 @@ mod tests {
                 .map(|property| property.value.as_str())
                 .collect();
             let expected: &[&str] = match version {
-                1 => &["22181", "127.0.0.1"],
+                1 => &["22181"],
                 2 => &[],
                 _ => &["4", "b"],
             };

@@ -20,7 +20,6 @@ pub mod election;
 pub mod history;
 pub mod leader;
 pub mod learner;
-
 mod links;
 pub mod message;
 pub mod notification;

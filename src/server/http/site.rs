@@ -351,21 +351,20 @@ impl Site {
         Answer::json(StatusCode::OK, server.shared.traces().answer(self.slow_request_ms, command))
     }
 
-    /// The server, its zxid and the root's access list, where it serves and the request may do everything; else the answer
-    /// that says why not.
+    /// The server, what it says of itself and the root's access list, where it serves and the request may do everything; else
+    /// the answer that says why not.
     async fn authorized(
         &self,
         command: Command,
         name: &str,
         headers: &HeaderMap,
         peer: SocketAddr,
-    ) -> Result<(&Server, Zxid, Vec<Acl>), Answer> {
+    ) -> Result<(&Server, Box<Status>, Vec<Acl>), Answer> {
         self.count_request(command);
-        let none = |status, why| Answer::json(status, admin::no_answer(name, why));
         let (server, status) = self.serving(name).await?;
         match self.transfers.authorize(server, headers, peer.ip()).await {
-            Ok(acl) => Ok((server, status.zxid, acl)),
-            Err(Refusal { status, why }) => Err(none(status, Some(&why))),
+            Ok(acl) => Ok((server, status, acl)),
+            Err(Refusal { status, why }) => Err(Answer::json(status, admin::no_answer(name, Some(&why)))),
         }
     }
 
@@ -445,13 +444,13 @@ impl Site {
         headers: &HeaderMap,
         peer: SocketAddr,
     ) -> Result<(&Server, Zxid, Restoring), Answer> {
-        let (server, own, acl) = self.authorized(Command::Restore, name, headers, peer).await?;
+        let (server, status, acl) = self.authorized(Command::Restore, name, headers, peer).await?;
         if !is_post {
             return Err(wants(name, "POST"));
         }
         let begun = self.transfers.check_restore(server, &acl);
         let refused = |Refusal { status, why }| Answer::json(status, Command::Restore.refused(&why));
-        begun.map(|restoring| (server, own, restoring)).map_err(refused)
+        begun.map(|restoring| (server, status.zxid, restoring)).map_err(refused)
     }
 
     /// Has another server lead in place of this one.
@@ -495,13 +494,14 @@ impl Site {
         headers: &HeaderMap,
         peer: SocketAddr,
     ) -> Answer {
-        if !is_post {
-            self.count_request(Command::ShedConnections);
-        } else if let Err(answer) = self.authorized(Command::ShedConnections, name, headers, peer).await {
-            return answer;
+        if is_post {
+            return match self.authorized(Command::ShedConnections, name, headers, peer).await {
+                Ok((server, status, _)) => self.begin_shedding(server, &status, query, peer),
+                Err(answer) => answer,
+            };
         }
+        self.count_request(Command::ShedConnections);
         match self.serving(name).await {
-            Ok((server, status)) if is_post => self.begin_shedding(server, &status, query, peer),
             Ok((server, status)) => shedding(server, &status),
             Err(answer) => answer,
         }
@@ -525,14 +525,13 @@ impl Site {
     /// The server and what it says of itself, where it serves; else the answer that says why not.
     async fn serving(&self, name: &str) -> Result<(&Server, Box<Status>), Answer> {
         let none = |status, why| Answer::json(status, admin::no_answer(name, why));
-        let (server, status) = match self.asker.ask(FourLetterWord::Gtmk, None, Row::Short).await {
-            Ok((status, _)) if status.serving => (self.asker.server(), status),
-            Ok((status, _)) => (None, status),
-            Err(NoAnswer::Starting) => return Err(none(StatusCode::OK, None)),
-            Err(why) => return Err(none(StatusCode::SERVICE_UNAVAILABLE, Some(&why.to_string()))),
-        };
         // As Java, whose server is not there yet.
-        server.map(|server| (server, status)).ok_or_else(|| none(StatusCode::OK, None))
+        let not_yet = || none(StatusCode::OK, None);
+        match self.asker.ask(FourLetterWord::Gtmk, None, Row::Short).await {
+            Ok((status, _)) if status.serving => Ok((self.asker.server().ok_or_else(not_yet)?, status)),
+            Ok(_) | Err(NoAnswer::Starting) => Err(not_yet()),
+            Err(why) => Err(none(StatusCode::SERVICE_UNAVAILABLE, Some(&why.to_string()))),
+        }
     }
 
     fn count_request(&self, command: Command) {

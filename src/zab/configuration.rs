@@ -272,9 +272,12 @@ impl Configurations {
         self.known().any(|configuration| configuration.quorum.can_lead(sid))
     }
 
-    /// The servers with a vote, as above, by sid.
-    pub fn voters(&self) -> BTreeSet<ServerId> {
-        self.known().flat_map(|configuration| configuration.quorum.voters()).collect()
+    /// The servers with a vote, as above, each once: those of the active configuration by sid, then those of the others.
+    pub fn voters(&self) -> impl Iterator<Item = ServerId> {
+        self.known().enumerate().flat_map(move |(place, configuration)| {
+            let is_new = move |sid: &ServerId| !self.known().take(place).any(|of| of.quorum.votes(*sid));
+            configuration.quorum.voters().filter(is_new)
+        })
     }
 
     /// All servers that are named.

@@ -217,12 +217,12 @@ impl ElectionPort {
 
     /// Whether the oracle lets this server lead without the other voter, which is not there. One that is connected votes, or
     /// has a leader.
-    fn decides_by_oracle(&self, now_ms: u64, sids: &BTreeSet<ServerId>) -> bool {
+    fn decides_by_oracle(&self, now_ms: u64, sids: impl Iterator<Item = ServerId>) -> bool {
         let waited = now_ms >= self.looking_since_ms + ORACLE_MS;
         let is_away = |sid| self.links.is_down(sid) || waited && !self.links.is_open(sid);
         self.votes_for(self.me)
-            && self.configs.decides_by_oracle(sids.iter().copied())
-            && self.configs.voters().into_iter().all(|sid| sid == self.me || is_away(sid))
+            && self.configs.decides_by_oracle(sids)
+            && self.configs.voters().all(|sid| sid == self.me || is_away(sid))
     }
 
     /// Whether a round is held and has no result yet.
@@ -485,25 +485,32 @@ impl ElectionPort {
     }
 
     fn notify_voters(&mut self, out: &mut Vec<Output>) {
-        let me = self.me;
-        for sid in self.configs.voters().into_iter().filter(|sid| *sid != me) {
-            self.notify(sid, out);
+        if let Some(bytes) = self.notification() {
+            let Self { configs, links, owed, me, .. } = self;
+            for sid in configs.voters().filter(|sid| sid != me) {
+                send_or_owe(links, owed, sid, &bytes, out);
+            }
         }
     }
 
     /// Sends a peer this server's state and vote, at once or when it is connected; only the newest is sent.
     fn notify(&mut self, sid: ServerId, out: &mut Vec<Output>) {
+        if let Some(bytes) = self.notification() {
+            send_or_owe(&self.links, &mut self.owed, sid, &bytes, out);
+        }
+    }
+
+    /// A frame with this server's state and vote; `None` before its first election.
+    fn notification(&self) -> Option<Vec<u8>> {
         let state = match self.phase {
-            Phase::Idle => return,
+            Phase::Idle => return None,
             Phase::Looking => ServerState::Looking,
             Phase::Settled(state) => state,
         };
         let mut bytes = Vec::new();
         let (active, next) = (self.configs.active().text(), self.configs.next().map(Configuration::text));
         put_notification(&mut bytes, state, self.round, self.vote.as_ref(), active, next);
-        if !self.links.send(sid, &bytes, out) && self.links.is_known(sid) {
-            self.owed.insert(sid);
-        }
+        Some(bytes)
     }
 
     fn heard(&mut self, now_ms: u64, sid: ServerId, heard: Heard, out: &mut Vec<Output>) {
@@ -658,8 +665,9 @@ impl ElectionPort {
         let own = self.vote();
         assert_eq!(own.round, self.round, "this server votes in another round");
         let agreeing = self.votes.iter().filter(|(_, ballot)| ballot.vote == own).map(|(sid, _)| *sid);
-        let set: BTreeSet<ServerId> = agreeing.chain([self.me]).collect();
-        let decides = self.configs.decides(set.iter().copied()) || self.decides_by_oracle(now_ms, &set);
+        let agreeing = agreeing.chain([self.me]);
+        let decides =
+            self.configs.decides(agreeing.clone()) || self.decides_by_oracle(now_ms, agreeing.clone());
         if !decides || !self.configs.can_lead(own.leader) {
             self.finalize_ms = None;
             return;
@@ -670,10 +678,11 @@ impl ElectionPort {
                 || self.abstaining.contains(&sid)
                 || self.links.is_down(sid)
         };
-        let all = self.configs.voters().into_iter().all(accounted) && !self.links.is_down(own.leader);
+        let all = self.configs.voters().all(accounted) && !self.links.is_down(own.leader);
         let until = *self.finalize_ms.get_or_insert(now_ms + FINALIZE_MS);
         if all || now_ms >= until {
-            self.elected(own, set, out);
+            let by = agreeing.collect();
+            self.elected(own, by, out);
         }
     }
 
@@ -696,6 +705,19 @@ impl ElectionPort {
         }
         let key = |vote: &Vote| (vote.peer_epoch, vote.zxid.to_wire(), vote.leader);
         !self.configs.can_lead(other.leader) || key(this) > key(other)
+    }
+}
+
+/// Sends a notification at once, or notes that one is owed as soon as the peer is connected.
+fn send_or_owe(
+    links: &Links,
+    owed: &mut BTreeSet<ServerId>,
+    sid: ServerId,
+    bytes: &[u8],
+    out: &mut Vec<Output>,
+) {
+    if !links.send(sid, bytes, out) && links.is_known(sid) {
+        owed.insert(sid);
     }
 }
 

@@ -417,7 +417,7 @@ impl Common {
         let for_s = (now_ms - *since_ms) / 1000;
         let Membership { configs, sid: own, .. } = &self.settings.membership;
         let (heard, silent): (Vec<ServerId>, Vec<ServerId>) =
-            configs.voters().into_iter().partition(|sid| sid == own || self.election.hears(*sid));
+            configs.voters().partition(|sid| sid == own || self.election.hears(*sid));
         let is_quorum = configs.decides(heard.iter().copied());
         let of = heard.len() + silent.len();
         let silent = silent.iter().map(ServerId::to_string).collect::<Vec<_>>().join(",");

@@ -348,6 +348,10 @@ def standalone(command, folder, kind=Ensemble):
         support.wait_until(lambda: mntr(port)["cnt_snapshottime"] != before["cnt_snapshottime"] or time.sleep(0.2),
                            ANSWER_SECONDS_MAX, "a snapshot")  # fmt: skip
         yield "snapshot", "standalone", moved(before, settled(port))
+        # The snapshot may hold all txns so far; the ones of this session are replayed from the log.
+        client = Session(port)
+        assert client.call(CREATE, create("/replayed")) == 0
+        client.close()
         server.stop(1)
         server.start(1)
         server.wait(1)

@@ -474,7 +474,8 @@ fn probes_before_recovery() {
         if TcpStream::connect(http).is_err() {
             return Err("no HTTP".to_owned());
         }
-        let (live, startup, ready) = (get(http, "/live"), get(http, "/startup"), get(http, "/ready"));
+        // A server that is ready has started: /startup is asked last.
+        let (live, ready, startup) = (get(http, "/live"), get(http, "/ready"), get(http, "/startup"));
         is_live |= live.status == 200;
         seen.push((startup.status, ready.status, startup.body));
         if ready.status == 200 { Ok(()) } else { Err(ready.body) }

@@ -137,6 +137,10 @@ public abstract class ClientBase extends ZKTestCase {
         @Override
         public synchronized void process(WatchedEvent event) {
             LOG.debug("{}", event);
+            if (event.getState() == KeeperState.SaslAuthenticated) {
+                // It comes on a connection that goes on.
+                return;
+            }
             syncConnected = event.getState() == KeeperState.SyncConnected;
             readOnlyConnected = event.getState() == KeeperState.ConnectedReadOnly;
             connected = syncConnected || readOnlyConnected;
@@ -201,6 +205,7 @@ public abstract class ClientBase extends ZKTestCase {
         boolean isUp = waitForAnswer(address, timeout,
                 answer -> answer != null && answer.startsWith("Zookeeper version:") && !answer.contains("READ-ONLY"));
         ProcessPeer.refreshAll();
+        ServerProcess.settle();
         return isUp;
     }
 

@@ -14,6 +14,14 @@ import java.util.concurrent.TimeUnit;
  */
 public final class ServerProcess {
     private static final int STOP_SECONDS_MAX = 60;
+    /**
+     * ClientCnxnSocketNIO.cleanup sleeps 100 ms after a connection that failed, and requests of these 100 ms fail with it. Servers
+     * that start within less would have that happen to tests whose clients were there before them.
+     */
+    private static final int SETTLE_MS = 150;
+    /** So long after the start of a server, no connection fails any more for the lack of it. */
+    private static final int START_MS = 2000;
+    private static volatile long startedNanos = System.nanoTime() - TimeUnit.MILLISECONDS.toNanos(START_MS);
 
     private final Process process;
     private final Path log;
@@ -24,10 +32,23 @@ public final class ServerProcess {
         builder.environment().put("JVMFLAGS", jvmFlags);
         builder.redirectErrorStream(true).redirectOutput(ProcessBuilder.Redirect.appendTo(log.toFile()));
         process = builder.start();
+        startedNanos = System.nanoTime();
         Runtime.getRuntime().addShutdownHook(new Thread(process::destroyForcibly));
         synchronized (ServerProcess.class) {
             Files.writeString(Path.of(System.getProperty("zkfast.folder"), "pids"), process.pid() + "\n",
                     StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+        }
+    }
+
+    /** Waits until clients have got over connections that failed before a server served, if that has begun just now. */
+    static void settle() {
+        if (System.nanoTime() - startedNanos > TimeUnit.MILLISECONDS.toNanos(START_MS)) {
+            return;
+        }
+        try {
+            Thread.sleep(SETTLE_MS);
+        } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
         }
     }
 

@@ -11,7 +11,7 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli sasl java sessions cli lecture offline metrics prometheus audit admin roles reconfig tls console restore size large packages"
+STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli sasl java sessions cli lecture offline metrics prometheus audit admin roles reconfig rolling tls console restore size large packages"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -54,6 +54,7 @@ audit     the audit log, beside Apache ZooKeeper's under the same traffic, in ev
 admin     every command of HTTP, beside Apache ZooKeeper in the same state, in every role (tests/compat/admin.py)
 roles     a leader without clients, two servers with an oracle, observers of followers, beside and with Apache ZooKeeper (tests/compat/roles.py, observers.py)
 reconfig  servers that join, leave and change roles while they run, under load, beside and mixed with Apache ZooKeeper (tests/compat/reconfig.py)
+rolling   five servers are restarted one by one under 1,000 sessions that write (tests/compat/rolling.py)
 restore   trees by HTTP into Apache ZooKeeper and back, what is refused, kill -9 in a restore (tests/compat/restore.py)
 console   the page at / of the HTTP port in a headless Chromium (tests/compat/console.py); skipped where there is none
 tls       TLS beside Apache ZooKeeper on the same stores, and between servers, mixed (tests/compat/tls.py, quorum_tls.py)
@@ -156,6 +157,7 @@ step() {
     admin) "$ZKFAST_PYTHON" tests/compat/admin.py ;;
     roles) "$ZKFAST_PYTHON" tests/compat/roles.py && "$ZKFAST_PYTHON" tests/compat/observers.py ;;
     reconfig) "$ZKFAST_PYTHON" tests/compat/reconfig.py ;;
+    rolling) "$ZKFAST_PYTHON" tests/compat/rolling.py ;;
     restore) "$ZKFAST_PYTHON" tests/compat/restore.py ;;
     console) "$ZKFAST_PYTHON" tests/compat/console.py ;;
     tls) "$ZKFAST_PYTHON" tests/compat/tls.py && "$ZKFAST_PYTHON" tests/compat/quorum_tls.py ;;
@@ -167,7 +169,7 @@ step() {
 
 needs() {
   case $1 in
-    test | epoll | sasl | java | sessions | cli | offline | metrics | prometheus | audit | admin | roles | reconfig | restore | console | tls | packages) echo build setup ;;
+    test | epoll | sasl | java | sessions | cli | offline | metrics | prometheus | audit | admin | roles | reconfig | rolling | restore | console | tls | packages) echo build setup ;;
     kazoo | kazoo3 | zkcli | lecture | size | large) [ "${ZKFAST_SERVER:-}" = reference ] && echo setup || echo build setup ;;
   esac
 }

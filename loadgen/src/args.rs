@@ -113,6 +113,13 @@ pub struct Load {
     /// [default: true with several servers and for connect, otherwise false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub reconnect: Option<bool>,
+    /// With gets and sets: one that is lost with its connection is sent again on the next one, and others wait for a session
+    /// without connection, as an application's would. Latencies include these waits
+    #[arg(long)]
+    pub retry: bool,
+    /// Count what takes longer than this, in milliseconds
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub slow_ms: Option<u32>,
     /// Delete everything below /loadgen afterwards
     #[arg(long)]
     pub clean: bool,

@@ -80,6 +80,7 @@ impl Fill {
             rate: None,
             seed: 0,
             reconnect: false,
+            retry: false,
         };
         let before = Usage::of(pids).map_err(Failure::Usage)?;
         prepare::make_groups(&plan.servers[0], &plan.base, groups)?;

@@ -7,7 +7,7 @@ use crate::engine::wire;
 use crate::failure::Failure;
 use crate::random::{Keys, Zipf};
 use crate::report::machine::Machine;
-use crate::report::outcome::{ClassOutcome, Curve, Latency, Outcome, rounded, us};
+use crate::report::outcome::{ClassOutcome, Curve, Latency, Outcome, Slow, rounded, us};
 use crate::report::{load_page, print};
 use crate::servers::open_files;
 use crate::servers::usage::Usage;
@@ -100,6 +100,13 @@ fn plan(load: &Load) -> Result<Plan, Failure> {
         Workload::Watch => Work::Watch,
         Workload::Connect => Work::Connect,
     };
+    let retries = matches!(load.workload, Workload::Get | Workload::Set | Workload::Mix);
+    if load.retry && !retries {
+        return Err(Failure::Usage("--retry is for the workloads get, set and mix".to_owned()));
+    }
+    if load.retry && load.reconnect == Some(false) {
+        return Err(Failure::Usage("--retry needs connections again, and --reconnect is false".to_owned()));
+    }
     let servers = load.common.server.clone();
     let reconnect = load.reconnect.unwrap_or(servers.len() > 1 || load.workload == Workload::Connect);
     Ok(Plan {
@@ -117,7 +124,8 @@ fn plan(load: &Load) -> Result<Plan, Failure> {
         base: format!("{}/new-{:08x}", wire::ROOT, run_number()),
         rate: load.rate,
         seed: load.seed,
-        reconnect,
+        reconnect: reconnect || load.retry,
+        retry: load.retry,
     })
 }
 
@@ -161,6 +169,7 @@ fn outcome(load: &Load, plan: &Plan, ran: Ran<Result<Measured, Failure>>) -> Res
         behind_ms: rounded(tally.behind.as_secs_f64() * 1e3),
         unsent: tally.unsent,
         late_ms: rounded(us(tally.late.max()) / 1e3),
+        slow: load.slow_ms.map(|ms| Slow::of(ms, &latencies.reads, &latencies.writes)),
         late_p99_ms: rounded(us(tally.late.value_at_quantile(0.99)) / 1e3),
         client_cpu_us_per_op: rounded(client_us as f64 / ops as f64),
         server: measured.server.map(|server| server_use(&server, ops, measured.seconds)),

@@ -48,10 +48,31 @@ struct Away {
     retry_ns: u64,
     /// Tries since its connection ended.
     tries: usize,
-    /// The server to try next.
+    /// The server that it had.
     server: usize,
+    /// The server that is being tried, or was tried last.
+    tried: usize,
+    /// Its number in the run, which says in what order it tries the servers.
+    number: usize,
     /// What the server granted, while the session proves who it is.
     granted: Option<Granted>,
+}
+
+impl Away {
+    /// The state once it is open.
+    fn opened(self) -> Self {
+        Self { server: self.tried, tried: self.tried, number: self.number, ..Self::default() }
+    }
+
+    /// The server to try next, of so many: all others first, then the one that it had. The sessions of one server spread over the
+    /// others, as those of clients do that have shuffled their lists.
+    fn next_server(&self, servers: usize) -> usize {
+        let (tries, others) = (self.tries % servers, servers - 1);
+        match tries < others {
+            true => (self.server + 1 + (self.number / servers + tries) % others) % servers,
+            false => self.server,
+        }
+    }
 }
 
 /// The error of a system call that serves no session in particular.
@@ -143,7 +164,8 @@ impl<'a> Worker<'a> {
             servers,
             epoll,
             away: (0..sessions.len())
-                .map(|session| Away { server: first + session + 1, ..Away::default() })
+                .map(|session| first + session)
+                .map(|number| Away { tried: number % servers.len(), number, ..Away::default() }.opened())
                 .collect(),
             driver,
             tally: Tally::new(),
@@ -558,9 +580,9 @@ impl<'a> Worker<'a> {
                 any_away |= away.retry_ns > 0;
                 continue;
             }
-            let server = &self.servers[away.server % self.servers.len()];
+            away.tried = away.next_server(self.servers.len());
+            let server = &self.servers[away.tried];
             away.retry_ns = 0;
-            away.server += 1;
             away.tries += 1;
             let session = &mut self.sessions[index];
             session.received_at_ns = now;
@@ -633,7 +655,7 @@ fn on_open(turn: &mut Turn<'_>, away: &mut Away, driver: &mut dyn Driver) {
     }
     let granted = away.granted.take().expect("a session is granted before it is open");
     turn.tally.trouble.reconnects += u64::from(away.was_open);
-    *away = Away { server: away.server, ..Away::default() };
+    *away = away.opened();
     driver.on_open(turn, granted);
 }
 
@@ -670,4 +692,28 @@ fn on_frame(turn: &mut Turn<'_>, driver: &mut dyn Driver, frame: &[u8]) -> Resul
         turn.tally.wrong(sent.op, &wrong);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sessions of one server go to all others, and each tries every server once in a round.
+    #[test]
+    fn servers_are_tried_in_turn() {
+        const SERVERS: usize = 5;
+        let order = |number: usize| -> Vec<usize> {
+            let away = Away { tried: number % SERVERS, number, ..Away::default() }.opened();
+            (0..SERVERS).map(|tries| Away { tries, ..away }.next_server(SERVERS)).collect()
+        };
+        let orders: Vec<Vec<usize>> = (0..4).map(|nth| order(2 + nth * SERVERS)).collect();
+        for order in &orders {
+            let mut servers = order.clone();
+            servers.sort_unstable();
+            assert_eq!((servers, order[4]), (vec![0, 1, 2, 3, 4], 2), "{orders:?}");
+        }
+        let firsts: Vec<usize> = orders.iter().map(|order| order[0]).collect();
+        assert_eq!(firsts, [3, 4, 0, 1]);
+        assert_eq!(Away::default().next_server(1), 0);
+    }
 }

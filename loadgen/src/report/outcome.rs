@@ -61,6 +61,9 @@ pub struct Outcome {
     /// The 99th percentile of these delays, in milliseconds.
     #[serde(default)]
     pub late_p99_ms: f64,
+    /// What took longer than `--slow-ms`; absent without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow: Option<Slow>,
     /// CPU time of loadgen itself.
     pub client_cpu_us_per_op: f64,
     /// What the servers used; absent if their processes are unknown.
@@ -166,6 +169,26 @@ impl Latency {
             max_us: us(histogram.max()),
             mean_us: rounded(histogram.mean() / 1e3),
         }
+    }
+}
+
+/// Operations that took longer than a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slow {
+    /// The limit, in milliseconds.
+    pub limit_ms: u32,
+    /// Reads among them.
+    pub reads: u64,
+    /// Writes among them.
+    pub writes: u64,
+}
+
+impl Slow {
+    /// Those among latencies in nanoseconds.
+    pub fn of(limit_ms: u32, reads: &Histogram<u64>, writes: &Histogram<u64>) -> Self {
+        let from = u64::from(limit_ms) * 1_000_000;
+        let over = |histogram: &Histogram<u64>| histogram.len() - histogram.count_between(0, from);
+        Self { limit_ms, reads: over(reads), writes: over(writes) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Results on stdout: JSON for programs, tables for people.
 
-use crate::report::outcome::{ClassOutcome, Outcome, ServerUse, Trouble};
+use crate::report::outcome::{ClassOutcome, Outcome, ServerUse, Slow, Trouble};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -58,6 +58,14 @@ pub fn table(outcome: &Outcome) -> String {
         outcome.client_cores(),
         outcome.client_cpu_us_per_op
     );
+    if let Some(Slow { limit_ms, reads, writes }) = outcome.slow {
+        let classes = [(&outcome.read, reads), (&outcome.write, writes)];
+        let slow = classes.into_iter().filter_map(|(class, slow)| {
+            let ClassOutcome { name, ops, .. } = class.as_ref()?;
+            Some(format!("{slow} of {ops} ({name})"))
+        });
+        let _ = writeln!(text, "longer than {limit_ms} ms: {}", slow.collect::<Vec<_>>().join(", "));
+    }
     put_trouble(&mut text, &outcome.trouble);
     for caution in outcome.cautions() {
         let _ = writeln!(text, "{caution}");

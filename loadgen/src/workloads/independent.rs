@@ -5,6 +5,7 @@ use crate::engine::session::{Granted, Sent, Session, State};
 use crate::engine::tally::Class;
 use crate::engine::wire::{self, Kind, Op, Requests, Wrong};
 use crate::random::{Keys, Random};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use zkfast::proto::OpCode;
@@ -76,6 +77,8 @@ pub struct IndependentDriver {
     pub first: usize,
     /// Creates and deletes so far, by session.
     pub turns: Vec<u32>,
+    /// By session, what is sent once it has a connection again; none if what is lost stays lost.
+    pub waiting: Option<Vec<VecDeque<Sent>>>,
     /// Number of the next znode of a fill.
     pub fill_next: u64,
     /// Distance to the znode after it: the number of threads.
@@ -108,8 +111,13 @@ impl IndependentDriver {
         turn
     }
 
-    fn put(&self, turn: &mut Turn<'_>, at_ns: u64, op: Op) {
-        turn.ask(at_ns, op, |out, xid| self.requests.put(out, xid, op));
+    fn put(&mut self, turn: &mut Turn<'_>, at_ns: u64, op: Op) {
+        match &mut self.waiting {
+            Some(waiting) if turn.session.state != State::Open => {
+                waiting[turn.index].push_back(Sent { at_ns, op });
+            }
+            _ => turn.ask(at_ns, op, |out, xid| self.requests.put(out, xid, op)),
+        }
     }
 
     /// Checks a reply.
@@ -154,7 +162,7 @@ impl IndependentDriver {
 
 impl Driver for IndependentDriver {
     fn has_room(&self, _: usize, session: &Session) -> bool {
-        session.state == State::Open && session.units < self.in_flight
+        (session.state == State::Open || self.waiting.is_some()) && session.units < self.in_flight
     }
 
     fn begin(&mut self, turn: &mut Turn<'_>, at_ns: u64) -> Begun {
@@ -229,5 +237,67 @@ impl Driver for IndependentDriver {
     fn on_open(&mut self, turn: &mut Turn<'_>, _: Granted) {
         let number = &mut self.turns[turn.index];
         *number = number.next_multiple_of(2);
+        let waiting = self.waiting.as_mut().map(|waiting| std::mem::take(&mut waiting[turn.index]));
+        for Sent { at_ns, op } in waiting.into_iter().flatten() {
+            self.put(turn, at_ns, op);
+        }
+    }
+
+    fn on_lost(&mut self, turn: &mut Turn<'_>) -> usize {
+        let Some(waiting) = &mut self.waiting else { return 0 };
+        let waiting = &mut waiting[turn.index];
+        for sent in turn.session.sent.drain(..).rev() {
+            waiting.push_front(sent);
+        }
+        waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tally::Tally;
+    use crate::engine::wire::Values;
+
+    /// What waits for a connection is sent on it in the order in which it was due: first what the one before has lost.
+    #[test]
+    fn requests_wait_for_a_connection() {
+        let mut driver = IndependentDriver {
+            kind: Independent::Mix { read_ratio: 0.5 },
+            in_flight: 3,
+            random: Random::new(1, 0),
+            keys: Keys::Uniform(100),
+            key_count: 100,
+            requests: Requests::new(Values::new(100..=100), "/base"),
+            first: 0,
+            turns: vec![0],
+            waiting: Some(vec![VecDeque::new()]),
+            fill_next: 0,
+            fill_step: 1,
+            seen: Vec::new(),
+        };
+        let (mut session, mut tally, mut out) = (Session::unopened(), Tally::new(), Vec::new());
+        let (session, tally, out) = (&mut session, &mut tally, &mut out);
+        let mut turn = Turn { index: 0, session, now_ns: 50, counts_from_ns: Some(0), tally, out };
+        let ops =
+            |sent: &VecDeque<Sent>| sent.iter().map(|sent| (sent.at_ns, sent.op.leaf)).collect::<Vec<_>>();
+        turn.session.state = State::Open;
+        driver.begin(&mut turn, 10);
+        driver.begin(&mut turn, 20);
+        turn.session.units = 2;
+        let lost = ops(&turn.session.sent);
+        assert_eq!(driver.on_lost(&mut turn), 2);
+        turn.session.state = State::Connecting;
+        turn.out.clear();
+        assert!(driver.has_room(0, turn.session));
+        driver.begin(&mut turn, 30);
+        turn.session.units = 3;
+        assert!(turn.out.is_empty() && turn.session.sent.is_empty(), "there is no connection");
+        assert!(!driver.has_room(0, turn.session));
+        turn.session.state = State::Open;
+        driver.on_open(&mut turn, Granted::Again);
+        let again = ops(&turn.session.sent);
+        assert_eq!((&again[..2], again[2].0, again.len()), (&lost[..], 30, 3));
+        assert!(!turn.out.is_empty());
     }
 }

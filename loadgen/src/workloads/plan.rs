@@ -33,6 +33,8 @@ pub struct Plan {
     pub seed: u64,
     /// Whether a session whose connection ends connects again.
     pub reconnect: bool,
+    /// Whether a get or set that is lost with its connection is sent again, and others wait for a session without one.
+    pub retry: bool,
 }
 
 impl Plan {

@@ -18,6 +18,7 @@ use crate::workloads::fan_out::FanOutDriver;
 use crate::workloads::independent::{Independent, IndependentDriver};
 use crate::workloads::lock::{Lock, LockDriver};
 use crate::workloads::plan::{Plan, Work};
+use std::collections::VecDeque;
 
 /// The state of a workload that all threads share.
 struct WorkState {
@@ -45,6 +46,7 @@ fn driver<'a>(
             requests: Requests::new(plan.values(), &plan.base),
             first,
             turns: vec![0; sessions],
+            waiting: plan.retry.then(|| vec![VecDeque::new(); sessions]),
             fill_next: index as u64,
             fill_step: plan.threads as u64,
             seen: Vec::new(),
@@ -137,6 +139,7 @@ mod tests {
             rate: None,
             seed: 1,
             reconnect: matches!(work, Work::Connect),
+            retry: false,
             work,
         }
     }

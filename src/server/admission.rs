@@ -45,7 +45,12 @@ impl Admission {
     /// True if a descriptor is left for one more connection. The remaining ones are reserved for the log: a server that
     /// cannot open its next segment ends, and clients must not be able to cause that.
     pub fn has_descriptor(&self) -> bool {
-        self.open.load(Ordering::Relaxed) < self.descriptors
+        self.open() < self.descriptors
+    }
+
+    /// Connections that hold a descriptor.
+    pub fn open(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Counts an accepted connection; [`Admission::dropped`] must follow when its descriptor is closed.

@@ -9,13 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long shards may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a leader that is to stop waits until another server leads.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a member that is to stop waits until its clients have gone to other servers.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// After this time in which no client went, none will: those that are left always have a request under way, or no session.
+const LEAVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Checks, one a second, without progress of a shard after which the process ends: a stalled shard answers no client, and
 /// a supervisor cannot see it.
@@ -115,8 +121,15 @@ impl Progress {
 }
 
 /// Waits for a signal, and meanwhile for shards that stand still. A leader hands over before it stops, where that is possible: it
-/// takes less time than an election after it.
-pub fn watch(signals: &Signals, shared: &Shared, commit_notify: &Notify, hand_overs: &HandOvers) {
+/// takes less time than an election after it. Then the clients of a member go, each at a moment at which nothing of it is under
+/// way, so that no request ends without an answer.
+pub fn watch(
+    signals: &Signals,
+    shared: &Shared,
+    commit_notify: &Notify,
+    hand_overs: &HandOvers,
+    is_member: bool,
+) {
     let mut progress = Progress::new(shared.beats.len());
     let mut watchdog = Watchdog::of_process();
     loop {
@@ -145,10 +158,31 @@ pub fn watch(signals: &Signals, shared: &Shared, commit_notify: &Notify, hand_ov
     if let Some(leader) = hand_overs.before_stop(HAND_OVER_WITHIN) {
         log::info!(target: "server", "handed over before the stop: leader={leader}");
     }
+    if is_member {
+        let left = leave(shared);
+        log::info!(target: "cnxn", "clients sent to other servers: connections_left={left}");
+    }
     audit::stopping();
     supervisor::stopping();
     shared.set_phase(Phase::Stopping);
     commit_notify.notify();
+}
+
+/// Has the clients go to other servers, and waits for that; gives the connections that are left.
+fn leave(shared: &Shared) -> u32 {
+    const POLL: Duration = Duration::from_millis(5);
+    shared.shedding.leave();
+    let began = Instant::now();
+    let (mut open, mut went) = (shared.admission.open(), began);
+    while open > 0 && began.elapsed() < LEAVE_WITHIN && went.elapsed() < LEAVE_PAUSE {
+        std::thread::sleep(POLL);
+        let now = shared.admission.open();
+        if now < open {
+            went = Instant::now();
+        }
+        open = now;
+    }
+    open
 }
 
 /// How the shards ended, once all have.

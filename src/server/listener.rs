@@ -128,6 +128,12 @@ pub async fn run(mut source: Source, port: Port, targets: Rc<RefCell<Vec<Target>
                 continue;
             }
         };
+        if shared.shedding.is_leaving() {
+            // Its client tries the next server at once.
+            drop(accepted);
+            shared.admission.dropped();
+            continue;
+        }
         // Round robin: connections live long, so each shard gets about as many.
         next = (next + 1) % targets.borrow().len();
         let mut arrival = Arrival { accepted, port: port.clone() };

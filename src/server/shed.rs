@@ -1,4 +1,5 @@
-//! Connections that an operator wants to go to other servers: how many, and how fast. Each view closes its part.
+//! Connections that are to go to other servers: how many, and how fast. An operator orders it, or the server is about to stop.
+//! Each view closes its part.
 
 use crate::replica::Shed;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,8 @@ pub struct Shedding {
     /// As in `order`, to look at without a lock.
     is_under_way: AtomicBool,
     order: Mutex<Progress>,
+    /// Whether all are to go, since the server is about to stop.
+    is_leaving: AtomicBool,
 }
 
 impl Shedding {
@@ -50,6 +53,24 @@ impl Shedding {
     fn set(&self, order: &mut Progress, is_under_way: bool) {
         order.is_under_way = is_under_way;
         self.is_under_way.store(is_under_way, Ordering::Release);
+    }
+
+    /// From here on all connections are to go.
+    pub fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether all are to go, and none is to come.
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire)
+    }
+
+    /// What a view with so many connections closes at its next tick, where all are to go: half of them, so that other servers do
+    /// not get all at once.
+    pub fn leaving(&self, connections: usize) -> Option<Shed> {
+        let all =
+            Shed { count: connections.div_ceil(2), opened_before_ms: i64::MAX, answered_before_ms: i64::MAX };
+        self.is_leaving().then_some(all)
     }
 
     /// Begins to close `wanted` of `connections`; an order that is under way ends.
@@ -100,6 +121,17 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A server that is about to stop closes all in a few steps, whatever was ordered.
+    #[test]
+    fn leaving() {
+        let shedding = Shedding::default();
+        assert_eq!(shedding.leaving(7), None);
+        shedding.leave();
+        assert_eq!(shedding.leaving(7).map(|shed| shed.count), Some(4));
+        assert_eq!(shedding.leaving(1).map(|shed| shed.count), Some(1));
+        assert_eq!(shedding.leaving(0).map(|shed| shed.count), Some(0));
+    }
 
     /// An order goes in steps of a hundredth of the connections, spares busy clients for a while, and ends.
     #[test]

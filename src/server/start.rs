@@ -119,7 +119,7 @@ pub fn run(config: &Config, started: impl FnOnce(Option<u16>)) {
     let ended = lifetime::join(shards, threads);
     log_started(is_member, opened.port, &opened.dir, &roles, engine.backend.engine().name(), clock);
     started(opened.port);
-    lifetime::watch(&signals, &shared, &notify, &hand_overs);
+    lifetime::watch(&signals, &shared, &notify, &hand_overs, is_member);
     lifetime::wait(&ended);
     // Writes the counts of lines that were not written.
     log::logger().flush();

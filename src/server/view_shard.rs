@@ -97,8 +97,14 @@ impl ViewShard {
         self.shed(now.mono_ms());
     }
 
-    /// Closes some connections where an operator wants that.
+    /// Closes some connections where an operator wants that, or the server is about to stop.
     fn shed(&self, now_ms: i64) {
+        let mut view = self.view.borrow_mut();
+        if let Some(shed) = self.shared.shedding.leaving(view.cnxn_count()) {
+            view.shed(shed);
+            return;
+        }
+        drop(view);
         if now_ms < self.shed_next_ms.get() {
             return;
         }

@@ -290,6 +290,14 @@ impl EnsembleIo {
         Ok((io, waiter))
     }
 
+    /// The same with the lines of this server's file, where `active` is later.
+    pub fn with_written(mut self, lines: &Ensemble, active: &Ensemble) -> Self {
+        if active.version > lines.version {
+            self.peers = self.peers.with_written(lines.clone(), active);
+        }
+        self
+    }
+
     /// The same with a port where followers serve observers.
     pub fn with_observers(mut self, port: Option<u16>) -> Self {
         if let Some(port) = port {

@@ -21,11 +21,12 @@
 //! | start and end | `start`, `preflight`, `obstacles`, `recovery`; `lifetime` (signals, watchdog for a shard that hangs), `fatal` (exit statuses). A stop goes from `lifetime` (the signal) to the driver (what was accepted becomes durable), `commit_shard` (the log ends), `view_tasks` (last replies) and back |
 //! | threads | `cores` (pinning), `commit_shard`, `view_shard`, `view_tasks`, `signs` (of life), `helper`, `rt`, `spsc`, `alarm` (short sleeps) |
 //! | clients | `listener`, `admission` (maxCnxns, maxClientCnxns), `shed` (clients that are to go to other servers), `tls` |
-//! | other servers | `ensemble`, `peers`, `reach` |
+//! | other servers | `ensemble`, `peers`, `addresses` (where they are), `reach` |
 //! | files | `files` (folders, segments, spares), `bulk` (out of the page cache), `log_writer`, `snapshots`, `java_data` (import, export) |
 //! | what people see | `about`, `environment`, `process`, `logging`, `session_log`; `http`, `questions` (to the commit thread), `orders` (to the first view), `restores` and `hand_overs` (to the commit thread), `start_up` (how far a start is); `supervisor` (what systemd hears) |
 
 mod about;
+mod addresses;
 mod admission;
 mod alarm;
 mod audit;

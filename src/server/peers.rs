@@ -3,6 +3,7 @@
 //! It knows bytes and addresses; what they mean is the replica's. Names are looked up anew at each attempt, by a thread
 //! of their own, so that a name server that does not answer holds up no other work.
 
+use super::addresses::{Other, Whereabouts};
 use super::alarm::Alarm;
 use super::gate::{self, Gate, Gates, Passage};
 use super::helper;
@@ -10,7 +11,7 @@ use super::logging::{Text, provoked};
 use super::own_ports::{ACCEPTS_PER_TURN, Bound, OwnPorts, resolve};
 use super::reach::{Attempt, Reach};
 use super::tls::{PeerStream, PeerTls};
-use crate::config::{Ensemble, PeerAddress, Server};
+use crate::config::{Ensemble, Server};
 use crate::driver::{LinkEvent, Taken};
 use crate::replica::{Now, Port, Replica, Standing};
 use crate::zab::LinkId;
@@ -125,6 +126,7 @@ pub struct Peers {
     ports: OwnPorts,
     observers: Option<ObserverPort>,
     others: BTreeMap<i64, Other>,
+    whereabouts: Whereabouts,
     keep_alive: bool,
     tls: PeerTls,
     gates: Option<Gates>,
@@ -173,33 +175,6 @@ impl Waiter {
     pub fn waker(&self) -> Arc<Waker> {
         self.waker.clone()
     }
-}
-
-/// Where another server is.
-struct Other {
-    addresses: Vec<PeerAddress>,
-    /// Attempts on each [`Port`]: each takes the next address.
-    attempts: [usize; 3],
-}
-
-impl Other {
-    fn at(addresses: Vec<PeerAddress>) -> Self {
-        Self { addresses, attempts: [0; 3] }
-    }
-}
-
-/// Where the servers of two configurations are: the addresses of the next one are tried after those of the active one.
-fn addresses(active: &Ensemble, next: Option<&Ensemble>) -> BTreeMap<i64, Vec<PeerAddress>> {
-    let mut all: BTreeMap<i64, Vec<PeerAddress>> = BTreeMap::new();
-    for server in std::iter::once(active).chain(next).flat_map(|ensemble| ensemble.servers.values()) {
-        let of_server = all.entry(server.sid).or_default();
-        for address in &server.addresses {
-            if !of_server.contains(address) {
-                of_server.push(address.clone());
-            }
-        }
-    }
-    all
 }
 
 /// An attempt that has no connection yet.
@@ -291,8 +266,9 @@ impl Peers {
         let mut next_token = FIRST_TOKEN;
         let ports = OwnPorts::new(bound, poll.registry(), &mut next_token)?;
         let (resolving, resolved) = mpsc::channel();
+        let mut whereabouts = Whereabouts::default();
         let others =
-            addresses(ensemble, None).into_iter().map(|(sid, addresses)| (sid, Other::at(addresses)));
+            whereabouts.of(ensemble, None).into_iter().map(|(sid, addresses)| (sid, Other::at(addresses)));
         let alarm = Alarm::new(poll.registry(), WAKE)?;
         let waiter = Waiter { poll, events: Events::with_capacity(256), waker: waker.clone(), alarm };
         let peers = Self {
@@ -302,6 +278,7 @@ impl Peers {
             ports,
             observers: None,
             others: others.collect(),
+            whereabouts,
             keep_alive,
             tls,
             gates,
@@ -320,6 +297,14 @@ impl Peers {
             scratch: vec![0; READ_BYTES],
         };
         Ok((peers, waiter))
+    }
+
+    /// The same with the lines of this server's file, where those are not the ones of the active configuration, which is later:
+    /// servers are also called at the addresses in them, until a still later configuration is known.
+    pub fn with_written(mut self, lines: Ensemble, active: &Ensemble) -> Self {
+        self.whereabouts = Whereabouts::with_written(lines, active.version);
+        self.locate(active, None);
+        self
     }
 
     /// The same with a port for observers, at the addresses of the quorum port.
@@ -344,7 +329,16 @@ impl Peers {
     /// Follows a change of the configurations: the active one, and the one that is proposed. `own` is this server's line, if
     /// one names it. Connections stay: the replica ends those that it does not need any more.
     pub fn configure(&mut self, own: Option<&Server>, active: &Ensemble, next: Option<&Ensemble>) {
-        let all = addresses(active, next);
+        self.locate(active, next);
+        let own = own.map_or(&[][..], |own| &own.addresses);
+        if self.ports.follow(own, &self.registry, &self.waker) {
+            self.move_observers();
+        }
+    }
+
+    /// Takes in where other servers are.
+    fn locate(&mut self, active: &Ensemble, next: Option<&Ensemble>) {
+        let all = self.whereabouts.of(active, next);
         self.others.retain(|sid, _| all.contains_key(sid));
         self.reach.forget(|sid| !all.contains_key(&sid));
         let hosts: BTreeSet<String> = all.values().flatten().map(|address| address.host.clone()).collect();
@@ -359,10 +353,6 @@ impl Peers {
                     self.others.insert(sid, Other::at(addresses));
                 }
             }
-        }
-        let own = own.map_or(&[][..], |own| &own.addresses);
-        if self.ports.follow(own, &self.registry, &self.waker) {
-            self.move_observers();
         }
     }
 

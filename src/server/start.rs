@@ -261,7 +261,9 @@ fn ensemble_io(
     let io = EnsembleIo::new(peers, member, keep_alive, guards, dir.clone(), tree_settings, notify.clone());
     let (io, waiter) = io.unwrap_or_else(|error| exit(EXIT_HOST, format_args!("epoll: {error}")));
     let files = DynamicFiles::of(config).map(|files| DynamicWriter::new(files, quorum.ensemble.version));
-    let io = io.with_oracle(oracle).with_observers(quorum.observer_master_port);
+    let active = member.membership.configs.active().ensemble();
+    let io = io.with_written(&quorum.ensemble, active).with_oracle(oracle);
+    let io = io.with_observers(quorum.observer_master_port);
     (io.with_files(files).with_client_port(client_port), waiter)
 }
 

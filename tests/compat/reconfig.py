@@ -486,6 +486,34 @@ def back(kinds):
     return case
 
 
+def moved(kinds):
+    """All others move to other ports while a server is away. It finds them once its zoo.cfg has their present lines."""
+
+    def case(server, folder):
+        with Ensemble(server, folder, kinds) as ensemble:
+            ensemble.found(1, 2, 3)
+            lines = ensemble.servers(1, 2, 3)
+            # From here on its files are those that a configuration has made.
+            ensemble.wait_files(ensemble.config(3)[0], 3)
+            ensemble.stop(3)
+            for sid in [1, 2]:
+                before = ensemble.server(sid)
+                now = f"server.{sid}=127.0.1.{sid}:{ensemble.free()}:{ensemble.free()}:participant;127.0.0.1:{ensemble.ports[sid]}"
+                lines = lines - {before} | {now}
+                version = ensemble.change(lines, joining=now)
+                ensemble.wait_config(version, 1, 2)
+            config = ensemble.path(3) / "zoo.cfg"
+            kept = [line for line in config.read_text().splitlines() if not line.startswith("dynamicConfigFile=")]
+            config.write_text("\n".join(kept + sorted(lines)) + "\n")
+            ensemble.resume(3)
+            ensemble.wait_role(3, "follower")
+            ensemble.wait_config(version, 3)
+            ensemble.write(3)
+            ensemble.wait_files(version, 3)
+
+    return case
+
+
 def wait_strangers(ensemble, leader, count):
     """Waits until a leader counts so many followers without a vote."""
     counted = lambda: ensemble.figure(leader, "synced_non_voting_followers") == count  # noqa: E731
@@ -676,6 +704,7 @@ CASES = {
     "changing_java_under_own": changing(OWN_LEADS),
     "proposed": proposed(OWN),
     "back": back(of("zkfast", "zkfast", "zkfast")),
+    "moved": moved(of("zkfast", "zkfast", "zkfast")),
     "pravega": pravega(OWN),
     "tls": joins(of("zkfast", "java", "zkfast", "zkfast"), tls=True, sasl=False),
     "sasl": joins(of("zkfast", "zkfast", "java", "zkfast"), tls=False, sasl=True),
@@ -697,6 +726,7 @@ SELDOM = {
     "changing_java": changing(JAVA),
     "proposed_java": proposed(JAVA),
     "back_java": back(of("java", "java", "java")),
+    "moved_java": moved(of("java", "java", "java")),
     "pravega_java": pravega(JAVA),
     "tls_java": joins(JAVA, tls=True, sasl=False),
     "sasl_java": joins(JAVA, tls=False, sasl=True),

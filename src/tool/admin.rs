@@ -57,7 +57,7 @@ pub fn run(args: &AdminArgs) -> Result<(Vec<u8>, u8), String> {
         command => command,
     };
     let query = if args.query.is_empty() { String::new() } else { format!("?{}", args.query.join("&")) };
-    let method = if args.post { Method::Post } else { Method::Get };
+    let method = if args.post { Method::Post } else { Method::GetAs };
     let timeout = Duration::from_millis(args.timeout.max(1));
     Ok(match http.ask(&args.server, method, &format!("{command}{query}"), timeout) {
         Ok((200, body)) => {

@@ -29,14 +29,17 @@ pub struct HttpArgs {
 pub struct Http {
     connector: Option<Connector>,
     url: String,
-    by: String,
+    /// The credential that was given.
+    credential: Option<String>,
 }
 
 /// How a command is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// For what a server only shows.
+    /// For what a server shows to everybody.
     Get,
+    /// For what a server may show to some only: with the credential, if there is one.
+    GetAs,
     /// For what a server does.
     Post,
 }
@@ -48,16 +51,14 @@ impl Http {
     /// Names the flag or the file, and what is wrong.
     pub fn new(args: &HttpArgs, client_configuration: Option<&std::path::Path>) -> Result<Self, String> {
         check(&args.url)?;
-        let by = match credential_lines(args.auth_file.as_deref())?.first() {
-            // The message does not repeat it: it may hold a password.
-            Some(line) => line
-                .split_once(':')
-                .map(|(scheme, auth)| format!("{scheme} {auth}"))
-                .ok_or_else(|| "a credential has the form scheme:auth, as digest:user:password".to_owned())?,
-            None => BY_ADDRESS.to_owned(),
+        // The message does not repeat it: it may hold a password.
+        let header = |line: &String| {
+            let parts = line.split_once(':').map(|(scheme, auth)| format!("{scheme} {auth}"));
+            parts.ok_or_else(|| "a credential has the form scheme:auth, as digest:user:password".to_owned())
         };
+        let credential = credential_lines(args.auth_file.as_deref())?.first().map(header).transpose()?;
         let url = args.url.trim_end_matches('/').to_owned();
-        Ok(Self { connector: connector(client_configuration)?, url, by })
+        Ok(Self { connector: connector(client_configuration)?, url, credential })
     }
 
     /// Asks the server at `host:port` for a command, with its query; an empty one asks for the list.
@@ -76,8 +77,14 @@ impl Http {
             "" => self.url.clone(),
             command => format!("{}/{command}", self.url),
         };
-        let post_by = (method == Method::Post).then_some(self.by.as_str());
-        server::http_ask(server, secured, HttpAsked { path: &path, post_by }, timeout)
+        let credential = self.credential.as_deref();
+        let by = match method {
+            Method::Get => None,
+            Method::GetAs => credential,
+            Method::Post => credential.or(Some(BY_ADDRESS)),
+        };
+        let asked = HttpAsked { path: &path, is_post: method == Method::Post, by };
+        server::http_ask(server, secured, asked, timeout)
     }
 
     /// As [`Self::ask`], for an answer in JSON.

@@ -46,16 +46,16 @@ type Secured<'a> = Option<(&'a Connector, &'a str)>;
 pub struct Asked<'a> {
     /// The path, with its query.
     pub path: &'a str,
-    /// What the header `Authorization` of a POST says; `None` for a GET.
-    pub post_by: Option<&'a str>,
+    /// Whether it is a POST, and not a GET.
+    pub is_post: bool,
+    /// What the header `Authorization` says, if there is one.
+    pub by: Option<&'a str>,
 }
 
 impl Asked<'_> {
     fn request(self, server: &str) -> io::Result<Request<Nothing>> {
-        let request = match self.post_by {
-            Some(by) => Request::post(self.path).header(AUTHORIZATION, by),
-            None => Request::get(self.path),
-        };
+        let request = if self.is_post { Request::post(self.path) } else { Request::get(self.path) };
+        let request = self.by.into_iter().fold(request, |request, by| request.header(AUTHORIZATION, by));
         request.header(HOST, server).body(Nothing).map_err(io::Error::other)
     }
 }

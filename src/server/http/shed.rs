@@ -19,12 +19,17 @@ impl Wanted {
     ///
     /// # Errors
     /// What is wrong with it, for people.
-    pub fn read(query: &str) -> Result<Self, &'static str> {
-        let number = |name| parameter(query, name).map(|value| value.parse::<u64>().map_err(|_| USAGE));
+    pub fn read(query: &str) -> Result<Self, String> {
+        let wrong = |name: &str, value: &str| format!("{name}={value}: {USAGE}");
+        let number = |name: &str| {
+            let value = parameter(query, name)?;
+            Some(value.parse::<u64>().map_err(|_| wrong(name, &value)))
+        };
         match (number("percent").transpose()?, number("to").transpose()?) {
             (Some(percent @ 0..=100), None) => Ok(Self::Percent(percent)),
+            (Some(percent), None) => Err(wrong("percent", &percent.to_string())),
             (None, Some(stay)) => Ok(Self::DownTo(stay)),
-            _ => Err(USAGE),
+            (Some(_), Some(_)) | (None, None) => Err(USAGE.to_owned()),
         }
     }
 

@@ -361,7 +361,12 @@ impl Site {
         peer: SocketAddr,
     ) -> Result<(&Server, Box<Status>, Vec<Acl>), Answer> {
         self.count_request(command);
-        let (server, status) = self.serving(name).await?;
+        // Of a command that 3.9 does not have, a script tells by the status alone that nothing is done.
+        let not_yet = match command {
+            Command::HandOver | Command::ShedConnections => StatusCode::CONFLICT,
+            _ => StatusCode::OK,
+        };
+        let (server, status) = self.serving(name, not_yet).await?;
         match self.transfers.authorize(server, headers, peer.ip()).await {
             Ok(acl) => Ok((server, status, acl)),
             Err(Refusal { status, why }) => Err(Answer::json(status, admin::no_answer(name, Some(&why)))),
@@ -501,7 +506,7 @@ impl Site {
             };
         }
         self.count_request(Command::ShedConnections);
-        match self.serving(name).await {
+        match self.serving(name, StatusCode::OK).await {
             Ok((server, status)) => shedding(server, &status),
             Err(answer) => answer,
         }
@@ -515,18 +520,18 @@ impl Site {
         let connections = status.gauges.num_alive_connections;
         let to_shed = match Wanted::read(query) {
             Ok(wanted) => wanted.of(connections),
-            Err(why) => return refused(StatusCode::BAD_REQUEST, why),
+            Err(why) => return refused(StatusCode::BAD_REQUEST, &why),
         };
         server.shared.shedding.begin(to_shed, connections, self.clock.mono_us() / 1000);
         log::info!(target: "cnxn", "shedding: peer={peer} connections={to_shed} of={connections}");
         shedding(server, status)
     }
 
-    /// The server and what it says of itself, where it serves; else the answer that says why not.
-    async fn serving(&self, name: &str) -> Result<(&Server, Box<Status>), Answer> {
+    /// The server and what it says of itself, where it serves; else the answer that says why not, with the status `not_yet` where
+    /// it has no leader: 200 in Java, whose server is not there yet.
+    async fn serving(&self, name: &str, not_yet: StatusCode) -> Result<(&Server, Box<Status>), Answer> {
         let none = |status, why| Answer::json(status, admin::no_answer(name, why));
-        // As Java, whose server is not there yet.
-        let not_yet = || none(StatusCode::OK, None);
+        let not_yet = || none(not_yet, None);
         match self.asker.ask(FourLetterWord::Gtmk, None, Row::Short).await {
             Ok((status, _)) if status.serving => Ok((self.asker.server().ok_or_else(not_yet)?, status)),
             Ok(_) | Err(NoAnswer::Starting) => Err(not_yet()),

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 use zkfast::client::net::{ClientError, Connect, Connection};
 use zkfast::client::session::{Body, Incoming, Request};
@@ -253,15 +253,22 @@ impl Rolled {
         })
     }
 
-    /// Runs `zkfast rolling-restart` for these servers.
-    fn roll(&self, sids: &[usize], command: &str, arguments: &[&str]) -> (Output, String, String) {
-        let list = |address: &dyn Fn(usize) -> SocketAddr| {
+    /// `zkfast rolling-restart` for these servers, with their HTTP ports.
+    fn command(&self, sids: &[usize], https: &[usize], command: &str) -> Command {
+        let list = |sids: &[usize], address: &dyn Fn(usize) -> SocketAddr| {
             sids.iter().map(|sid| address(*sid).to_string()).collect::<Vec<_>>().join(",")
         };
         let mut zkfast = Command::new(zkfast_binary());
-        zkfast.args(["rolling-restart", "--server", &list(&|sid| self.cluster.address(sid))]);
-        zkfast.args(["--http", &list(&|sid| self.http[sid - 1]), "--command", command]).args(arguments);
-        let output = zkfast.env("HERE", self.directory.path()).output().expect("zkfast rolling-restart");
+        zkfast.args(["rolling-restart", "--server", &list(sids, &|sid| self.cluster.address(sid))]);
+        zkfast.args(["--http", &list(https, &|sid| self.http[sid - 1]), "--command", command]);
+        zkfast.env("HERE", self.directory.path());
+        zkfast
+    }
+
+    /// Runs `zkfast rolling-restart` for these servers.
+    fn roll(&self, sids: &[usize], command: &str, arguments: &[&str]) -> (Output, String, String) {
+        let mut zkfast = self.command(sids, sids, command);
+        let output = zkfast.args(arguments).output().expect("zkfast rolling-restart");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (said, complained) = (text(&output.stdout), text(&output.stderr));
         (output, said, complained)
@@ -368,6 +375,46 @@ fn rolling_restart_stops() {
     assert_eq!((output.status.code(), said.as_str()), (Some(1), ""), "{complained}");
     assert!(complained.contains(&rolled.cluster.address(second).to_string()), "{complained}");
     assert_eq!(rolled.pids(), now);
+}
+
+/// Nothing begins where another server answers at a HTTP port.
+#[test]
+fn rolling_restart_knows_the_http_ports() {
+    let _alone = alone();
+    let rolled = Rolled::start(Kind::Zkfast);
+    let before = rolled.pids();
+    let output = rolled.command(&[1, 2, 3], &[2, 1, 3], COMMAND).output().expect("zkfast rolling-restart");
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complained}");
+    assert!(complained.contains(&format!("server 2 answers at {}", rolled.http[1])), "{complained}");
+    assert_eq!(rolled.pids(), before);
+}
+
+/// The first signal lets the command end, which may be between a stop and a start, and no further server is restarted.
+#[test]
+fn rolling_restart_is_interrupted_between_two_servers() {
+    let _alone = alone();
+    let rolled = Rolled::start(Kind::Zkfast);
+    let before = rolled.pids();
+    let command = format!("touch $HERE/begun; while [ ! -e $HERE/go-on ]; do sleep 0.02; done; {COMMAND}");
+    let mut zkfast = rolled.command(&[1, 2, 3], &[1, 2, 3], &command);
+    let zkfast =
+        zkfast.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("zkfast rolling-restart");
+    let has_begun = rolled.directory.path().join("begun");
+    let begun = || if has_begun.exists() { Ok(()) } else { Err("no server has its turn".to_owned()) };
+    wait_for(START_TIMEOUT, begun);
+    kill_process(Pid::from_child(&zkfast), Signal::INT).expect("it runs");
+    fs::write(rolled.directory.path().join("go-on"), "").expect("a file");
+    let output = zkfast.wait_with_output().expect("its end");
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complained}");
+    assert!(complained.contains("interrupted by a signal\n"), "{complained}");
+    assert!(
+        complained.contains("to go on once all voters are in step: the same command with --only"),
+        "{complained}"
+    );
+    let restarted = before.iter().zip(rolled.pids()).filter(|(before, now)| **before != *now).count();
+    assert_eq!(restarted, 1, "{complained}");
 }
 
 /// At the end a server with more than its share of the connections sheds the excess.

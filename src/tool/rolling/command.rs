@@ -2,7 +2,9 @@
 
 use super::members::Member;
 use crate::client::net::host_of;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,14 +49,15 @@ impl Template {
     }
 }
 
-/// Runs a command, whose output goes to standard error, and waits for its end.
+/// Runs a command, whose output goes to standard error, and waits for its end. It has a process group of its own: Ctrl-C does not
+/// end it between a stop and a start, and it ends as a whole where it takes too long.
 ///
 /// # Errors
 /// It cannot be run, fails, or is killed since it takes longer than `limit`.
 pub fn run(command: &str, limit: Duration) -> Result<(), String> {
     let output = std::io::stderr().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
     let mut shell = Command::new("sh");
-    shell.args(["-c", command]).stdin(Stdio::null()).stdout(output);
+    shell.args(["-c", command]).stdin(Stdio::null()).stdout(output).process_group(0);
     let mut child = shell.spawn().map_err(|error| format!("sh: {error}"))?;
     let began = Instant::now();
     loop {
@@ -64,7 +67,7 @@ pub fn run(command: &str, limit: Duration) -> Result<(), String> {
             None if began.elapsed() < limit => thread::sleep(POLL),
             None => {
                 // It may have ended just now.
-                let _ = child.kill();
+                let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
                 let _ = child.wait();
                 return Err(format!("the command did not end within {} s and was killed", limit.as_secs()));
             }
@@ -103,7 +106,27 @@ mod tests {
         let limit = Duration::from_secs(60);
         assert_eq!(run("true", limit), Ok(()));
         assert_eq!(run("exit 3", limit), Err("the command failed: exit status: 3".to_owned()));
-        let late = run("exec sleep 1000", Duration::from_millis(50));
+    }
+
+    /// What takes too long is killed with all that it has started.
+    #[test]
+    fn late_commands_are_killed() {
+        let folder = std::env::temp_dir().join(format!("zkfast-command-{}", std::process::id()));
+        let pid_file = folder.with_extension("pid");
+        // The shell waits for a process of its own.
+        let command = format!("sleep 1000 & echo $! >'{}'; wait", pid_file.display());
+        let late = run(&command, Duration::from_secs(2));
         assert!(late.is_err_and(|why| why.contains("was killed")));
+        let pid = std::fs::read_to_string(&pid_file).expect("it has begun");
+        std::fs::remove_file(&pid_file).expect("it is there");
+        let is_gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        };
+        let began = Instant::now();
+        while !is_gone() {
+            assert!(began.elapsed() < Duration::from_secs(20), "process {pid} goes on");
+            thread::sleep(POLL);
+        }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// A server of the ensemble.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,12 +53,16 @@ impl HttpPorts {
     /// # Errors
     /// It is neither a port nor as many addresses as there are servers.
     pub fn new(flag: &[String], servers: usize) -> Result<Self, String> {
-        match flag {
-            [port] if port.parse::<u16>().is_ok() => Ok(Self::All(port.parse().unwrap_or_default())),
-            each if each.len() == servers && each.iter().all(|address| address.contains(':')) => {
+        let one = flag.first().and_then(|port| port.parse().ok()).filter(|port| *port > 0);
+        match (flag, one) {
+            ([_], Some(port)) => Ok(Self::All(port)),
+            (each, _) if each.len() == servers && each.iter().all(|address| address.contains(':')) => {
                 Ok(Self::Each(each.to_vec()))
             }
-            _ => Err(format!("--http is one port for all servers, or HOST:PORT for each of {servers}")),
+            _ => Err(format!(
+                "--http {}: it is one port for all servers, or HOST:PORT for each of {servers}",
+                flag.join(",")
+            )),
         }
     }
 
@@ -144,6 +149,34 @@ impl Members {
         Ok(Self { all, quorum })
     }
 
+    /// Checks that each of these servers is the one that answers at its HTTP port: what is asked there is asked of it.
+    ///
+    /// # Errors
+    /// Another one answers, or none for one with a vote.
+    pub fn check_http<'a>(
+        mut members: impl Iterator<Item = &'a Member>,
+        http: &Http,
+        timeout: Duration,
+    ) -> Result<(), String> {
+        members.try_for_each(|member| {
+            let Some(port) = &member.http else { return Ok(()) };
+            match http.json(port, Method::Get, "configuration", timeout) {
+                Ok((_, answer)) => match answer["server_id"].as_i64() {
+                    Some(id) if id != member.id => {
+                        Err(format!("{member}: server {id} answers at {port}: --http says where each one is"))
+                    }
+                    _ => Ok(()),
+                },
+                Err(error) if member.is_voter => Err(format!(
+                    "{member}: its HTTP port {port} does not answer: {error} (--http says where it is, --no-hand-over \
+                     --no-shed do without)"
+                )),
+                // Nothing depends on it.
+                Err(_) => Ok(()),
+            }
+        })
+    }
+
     /// The servers with a vote.
     pub fn voters(&self) -> impl Iterator<Item = &Member> {
         self.all.iter().filter(|member| member.is_voter)
@@ -168,7 +201,7 @@ fn configured(
     let (id, servers) = match (line("serverId="), conf.split_once("membership:"), port) {
         (Some(id), Some((_, servers)), _) => (id.parse().ok(), servers.to_owned()),
         (Some(_), None, _) => return Err("it is no member of an ensemble: a restart is an outage".to_owned()),
-        (None, _, Some(port)) => by_http(port, http, asking)?,
+        (None, _, Some(port)) => by_http(address, port, http, asking)?,
         (None, _, None) => (None, String::new()),
     };
     let said = conf.lines().next().unwrap_or("nothing");
@@ -179,8 +212,13 @@ fn configured(
     Ok(Configured { id, ensemble, addresses, is_whole: line("serverId=").is_some() })
 }
 
-/// A server's number, and the lines of all that have a vote.
-fn by_http(port: &str, http: &Http, asking: Asking<'_>) -> Result<(Option<i64>, String), String> {
+/// The number of the server whose clients connect to `address`, and the lines of all that have a vote.
+fn by_http(
+    address: &str,
+    port: &str,
+    http: &Http,
+    asking: Asking<'_>,
+) -> Result<(Option<i64>, String), String> {
     let ask = |command| {
         let (_, answer) = http.json(port, Method::Get, command, asking.timeout).map_err(|error| {
             format!("4lw.commands.whitelist lacks conf, and {port} does not answer: {error}")
@@ -188,6 +226,14 @@ fn by_http(port: &str, http: &Http, asking: Asking<'_>) -> Result<(Option<i64>, 
         Ok::<Value, String>(answer)
     };
     let (own, voters) = (ask("configuration")?, ask("voting_view")?);
+    let client_ports = ["client_port", "secure_client_port"].map(|name| own[name].as_i64());
+    let asked = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    if client_ports.iter().any(Option::is_some) && !client_ports.contains(&asked) {
+        return Err(format!(
+            "the server that answers at {port} has clientPort={}: --http says where each one is",
+            client_ports[0].unwrap_or_default()
+        ));
+    }
     let mut lines = String::new();
     for (id, server) in voters["current_config"].as_object().into_iter().flatten() {
         let first = |name: &str| server[name][0].as_str().unwrap_or_default().to_owned();

@@ -18,6 +18,8 @@ use members::{HttpPorts, Member, Members};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use survey::Survey;
@@ -51,7 +53,8 @@ const EXCESS_PART: u64 = 10;
 
 Observers come first, then followers, the leader last, after it has handed over to another server where it can. Before each
 server all voters must be in step, and be a quorum without it; after each it must be in step again. At the end servers with
-more than their share of the connections are asked to shed the excess. Each step is one line.
+more than their share of the connections are asked to shed the excess. Each step is one line. The command asks nothing on the
+terminal. Ctrl-C lets it end, and begins no further step; a second one ends all at once.
 
 Exit status: 0 done, 1 a step failed and no later one was begun, 2 a flag is wrong, 5 standard output could not be written")]
 pub struct RollingArgs {
@@ -69,7 +72,7 @@ pub struct RollingArgs {
     #[arg(long, value_name = "COMMAND")]
     command: String,
     /// Longest time for the command, and for the server to be in step after it, in seconds.
-    #[arg(long, value_name = "S", default_value_t = 120)]
+    #[arg(long, value_name = "S", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     wait_s: u64,
     /// Asks servers and says what would be done.
     #[arg(long)]
@@ -122,7 +125,9 @@ pub fn run(args: &RollingArgs) -> Result<u8, String> {
             return Ok(STOPPED);
         }
     };
-    let roll = Roll { args, members, http, asking, template, wait: Duration::from_secs(args.wait_s) };
+    let is_interrupted = interruption().map_err(|error| format!("signals: {error}"))?;
+    let wait = Duration::from_secs(args.wait_s);
+    let roll = Roll { args, members, http, asking, template, wait, is_interrupted };
     let mut restarted = Vec::new();
     Ok(match roll.run(&mut restarted) {
         Ok(()) => 0,
@@ -138,6 +143,17 @@ pub fn run(args: &RollingArgs) -> Result<u8, String> {
             crate::server::EXIT_HOST as u8
         }
     })
+}
+
+/// Is set by the first signal that asks for the end. The second one ends the process.
+fn interruption() -> io::Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let is_interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, STOPPED.into(), is_interrupted.clone())?;
+        signal_hook::flag::register(signal, is_interrupted.clone())?;
+    }
+    Ok(is_interrupted)
 }
 
 /// Says on standard error what went wrong.
@@ -160,6 +176,7 @@ struct Roll<'a> {
     asking: Asking<'a>,
     template: Template,
     wait: Duration,
+    is_interrupted: Arc<AtomicBool>,
 }
 
 impl Roll<'_> {
@@ -171,6 +188,10 @@ impl Roll<'_> {
             return Err(Failure::Stopped(format!("--only {id}: the ensemble has no such server")));
         }
         self.targets().try_for_each(|member| self.may_go(member))?;
+        // Which of them leads when its turn has come is not known yet.
+        if !self.args.no_hand_over || !self.args.no_shed {
+            Members::check_http(self.members.all.iter(), &self.http, self.asking.timeout)?;
+        }
         let mut survey = self.in_step(CHECK, None, |_| None)?;
         let clients = survey.connections();
         say(&format!(
@@ -180,6 +201,7 @@ impl Roll<'_> {
             survey.summary()
         ))?;
         while let Some(member) = self.next(&survey, restarted) {
+            self.go_on()?;
             match self.args.dry_run {
                 true => self.would_restart(member, &survey)?,
                 false => self.restart(member, &survey)?,
@@ -238,10 +260,19 @@ impl Roll<'_> {
             if faults.is_empty() {
                 return Ok(survey);
             }
+            self.go_on()?;
             if began.elapsed() >= limit {
                 return Err(format!("not in step within {} s: {}", limit.as_secs(), faults.join("; ")));
             }
             thread::sleep(POLL);
+        }
+    }
+
+    /// Fails once a signal has asked for the end.
+    fn go_on(&self) -> Result<(), String> {
+        match self.is_interrupted.load(Ordering::Relaxed) {
+            true => Err("interrupted by a signal".to_owned()),
+            false => Ok(()),
         }
     }
 
@@ -258,6 +289,7 @@ impl Roll<'_> {
         if role == "leader" && !self.args.no_hand_over {
             role = self.hand_over(member)?;
         }
+        self.go_on()?;
         let command = self.template.of(member)?;
         say(&format!("restarting {member}, {role}: {command}"))?;
         let began = Instant::now();

@@ -13,6 +13,7 @@
 //!                links      one connection per pair of servers, over
 //!                notification  hello and vote in bytes
 //! both           quorum     which sets of servers decide
+//!                configuration     the active servers and the proposed ones; reconfig_request: which ones a client asks for
 //! ```
 
 pub mod configuration;
@@ -24,6 +25,7 @@ mod links;
 pub mod message;
 pub mod notification;
 pub mod quorum;
+pub mod reconfig_request;
 
 /// A TCP connection between two servers; never used again for another one.
 ///

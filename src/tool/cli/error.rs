@@ -27,6 +27,8 @@ pub enum CliError {
         code: i32,
         /// The znode that was asked for, from the chroot on; may be empty.
         path: String,
+        /// What is known of the reason beside that; may be empty.
+        why: String,
     },
     /// The server does not accept who the client wants to be by SASL.
     Login(LoginError),
@@ -45,7 +47,15 @@ pub enum CliError {
 impl CliError {
     /// The server's answer `code` to a request for `path`.
     pub fn refused(code: i32, path: &str) -> Self {
-        Self::Refused { code, path: path.to_owned() }
+        Self::Refused { code, path: path.to_owned(), why: String::new() }
+    }
+
+    /// The same with the reason for the code, where the server refused.
+    pub fn because(self, reason: String) -> Self {
+        match self {
+            Self::Refused { code, path, .. } => Self::Refused { code, path, why: reason },
+            other => other,
+        }
     }
 
     /// True if the server answered with `wanted`.
@@ -69,7 +79,7 @@ impl CliError {
     pub fn json(&self) -> Value {
         let message = self.to_string();
         match self {
-            Self::Refused { code, path } => {
+            Self::Refused { code, path, .. } => {
                 json!({ "error": code_name(*code), "code": code, "path": path, "message": message })
             }
             Self::Login(error) => {
@@ -87,7 +97,10 @@ impl CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused { code, path } => write!(f, "{} ({})", refusal(*code, path), code_name(*code)),
+            Self::Refused { code, path, why } => {
+                let colon = if why.is_empty() { "" } else { ": " };
+                write!(f, "{} ({}){colon}{why}", refusal(*code, path), code_name(*code))
+            }
             Self::Failed(text) | Self::Usage(text) | Self::Files(text) => f.write_str(text),
             Self::Login(error) => write!(f, "{error} ({:?})", error.code()),
             Self::Lost(text) => write!(f, "{text} (ConnectionLoss)"),

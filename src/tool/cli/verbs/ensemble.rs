@@ -8,6 +8,10 @@ use super::super::verb::Context;
 use super::super::watches::Kind;
 use super::super::words::Words;
 use crate::client::{Body, Request};
+use crate::config::Ensemble;
+use crate::proto::ErrorCode;
+use crate::proto::request::Reconfig;
+use crate::zab::reconfig_request::{Rules, asked, check_numbers};
 use serde_json::{Value, json};
 
 /// The znode of the configuration. Source: `ZooDefs.CONFIG_NODE`.
@@ -139,7 +143,15 @@ pub fn reconfig(context: &mut Context<'_>, words: &Words) -> Result<(), CliError
         new_members: bytes(new_members),
         config_id,
     };
-    let reply = context.link.call(&request, "")?;
+    let reply = match context.link.call(&request, "") {
+        Err(error) if error.is(ErrorCode::BadArguments) || error.is(ErrorCode::MarshallingError) => {
+            return Err(match reason(context, &request) {
+                Some(reason) => error.because(reason),
+                None => error,
+            });
+        }
+        answered => answered?,
+    };
     let Body::Data { data, stat } = reply.body else { return Err(ask::unexpected(reply.op)) };
     let config = String::from_utf8_lossy(&data.unwrap_or_default()).into_owned();
     if context.out.json {
@@ -147,6 +159,25 @@ pub fn reconfig(context: &mut Context<'_>, words: &Words) -> Result<(), CliError
     }
     context.out.line(&format!("Committed new configuration:\n{config}"))?;
     if words.has("s") { context.out.text(&stat_lines(&stat)) } else { Ok(()) }
+}
+
+/// Why a server refuses a reconfiguration, which its answer has no room for, as far as it can be seen from here.
+fn reason(context: &mut Context<'_>, request: &Request) -> Option<String> {
+    let Request::Reconfig { joining, leaving, new_members, config_id } = request else { return None };
+    let request = Reconfig {
+        joining: joining.as_deref(),
+        leaving: leaving.as_deref(),
+        new_members: new_members.as_deref(),
+        config_id: *config_id,
+    };
+    let (data, _) = ask::data(context.link, CONFIG, false).ok()?;
+    let active = Ensemble::parse(std::str::from_utf8(&data?).ok()?).ok()?;
+    // What the server allows is not known here: what no server allows comes first.
+    let rules = [false, true].map(|strict| Rules { standalone_enabled: strict, multi_address: !strict });
+    let refused = rules.into_iter().find_map(|rules| {
+        asked(&active, &request, rules).and_then(|configuration| check_numbers(&configuration)).err()
+    });
+    refused.map(|refused| refused.why)
 }
 
 /// The members in a file: its lines of servers, groups and weights.

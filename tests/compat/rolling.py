@@ -72,8 +72,8 @@ class Restarts:
 def loadgen(hosts, seconds, rate):
     """Starts the clients."""
     return subprocess.Popen(
-        [release("loadgen"), "--server", hosts, "--workload", "set", "--connections", str(SESSIONS), "--in-flight", "4", "--rate", str(rate),
-         "--warmup", str(WARMUP_S), "--seconds", str(seconds), "--retry", "--slow-ms", str(SLOW_MS), "--json"],
+        [release("loadgen"), "--server", hosts, "--workload", "set", "--connections", str(SESSIONS), "--in-flight", "4",
+         "--rate", str(rate), "--warmup", str(WARMUP_S), "--seconds", str(seconds), "--retry", "--slow-ms", str(SLOW_MS), "--json"],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -132,10 +132,10 @@ def main():
     parser = support.arguments(__doc__)
     parser.add_argument("--runs", type=int, default=1, help="so many runs, one after the other")
     parser.add_argument("--rate", type=int, default=2000, help="writes per second of all sessions together")
-    parser.add_argument("--seconds", type=int, default=0, help="measured time of a run [default: 20, of Apache ZooKeeper 90]")
+    parser.add_argument("--seconds", type=int, default=0, help="measured time of a run [default: 30, of Apache ZooKeeper 90]")
     parser.add_argument("--say", action="store_true", help="print what the command says")
     options = parser.parse_args()
-    seconds = options.seconds or (90 if options.server == "reference" else 20)
+    seconds = options.seconds or (90 if options.server == "reference" else 30)
 
     def case(number):
         def rolling_restart():

@@ -127,8 +127,8 @@ class Servers:
 
     def __init__(self, command, folder, count, **more):
         self.words, self.folder = support.server_command(command), folder
-        base = support.free_port()
-        self.ports = {sid: base + 4 * (sid - 1) for sid in range(1, count + 1)}
+        # Of clients, HTTP, followers and the election.
+        self.ports = {sid: support.free_port(4) for sid in range(1, count + 1)}
         self.processes = {}
         for sid, port in self.ports.items():
             data = folder / str(sid) / "data"

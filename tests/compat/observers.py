@@ -30,7 +30,7 @@ class Ensemble(roles.Ensemble):
 
     def __init__(self, server, folder, kinds):
         super().__init__(server, folder, kinds, {}, observers=[sid for sid in kinds if sid not in VOTERS])
-        self.master_port = self.free()
+        self.master_port = support.free_port()
 
     def keys_of(self, sid):
         lines = {"observerMasterPort": self.master_port}

@@ -80,9 +80,8 @@ class Traffic:
 
     def __init__(self, folder, jars):
         self.folder, self.jars, self.left = folder, jars, None
-        quorum, election, observer = 31881, 31882, 31883
-        while not all(map(support.is_free, (quorum, election))):
-            quorum, election, observer = quorum - 10, election - 10, observer - 10
+        quorum = support.free_port(5)
+        election, observer = quorum + 1, quorum + 2
         words = [
             "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8",
             "-Dzookeeper.preAllocSize=100", "-Dzookeeper.extendedTypesEnabled=true", "-Dzookeeper.skipACL=yes",

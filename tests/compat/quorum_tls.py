@@ -239,7 +239,7 @@ def https(folder, fixtures):
         for number, (keys, expected) in enumerate(wanted.items()):
             place = folder / f"{command or 'zkfast'}-{number}"
             place.mkdir()
-            port = support.free_port() + 1
+            port = support.free_port()
             settings = {f"admin.{key}": "true" for key in keys} | stores(fixtures)[1]
             settings |= {"admin.enableServer": "true", "admin.serverPort": port, "admin.serverAddress": "127.0.0.1"}
             with support.Server(command, place, **settings):

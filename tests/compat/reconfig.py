@@ -344,7 +344,7 @@ def changing(kinds):
 
     def case(server, folder):
         with Ensemble(server, folder, kinds) as ensemble:
-            ensemble.settings = ensemble.settings | {"observerMasterPort": ensemble.free()}
+            ensemble.settings = ensemble.settings | {"observerMasterPort": support.free_port()}
             for sid in [1, 2, 3]:
                 ensemble.configure(sid, sorted(ensemble.servers(1, 2, 3)), dynamic=sid == 2)
             ensemble.resume(3)
@@ -498,7 +498,7 @@ def moved(kinds):
             ensemble.stop(3)
             for sid in [1, 2]:
                 before = ensemble.server(sid)
-                now = f"server.{sid}=127.0.1.{sid}:{ensemble.free()}:{ensemble.free()}:participant;127.0.0.1:{ensemble.ports[sid]}"
+                now = f"server.{sid}=127.0.1.{sid}:{support.free_port()}:{support.free_port()}:participant;127.0.0.1:{ensemble.ports[sid]}"
                 lines = lines - {before} | {now}
                 version = ensemble.change(lines, joining=now)
                 ensemble.wait_config(version, 1, 2)

@@ -207,7 +207,7 @@ def changes(table):
 def client_port(table):
     """A follower's client port changes: sessions on it go on, new ones find it at its new place."""
     ensemble, sid = table.ensemble, next(sid for sid in [1, 2, 3] if sid != table.via)
-    before, after = ensemble.ports[sid], ensemble.free()
+    before, after = ensemble.ports[sid], support.free_port()
     with ensemble.connect(sid) as client:
         answer = ensemble.ask(table.via, joining=ensemble.server(sid).replace(f":{before}", f":{after}"), rights=True)
         table.note("another client port", answer.err or len(answer.lines))

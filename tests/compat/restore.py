@@ -59,14 +59,15 @@ DIGEST = 33
 
 
 class Server(support.Server):
-    """A server alone, with HTTP on the next port."""
+    """A server alone, with HTTP."""
 
     def __init__(self, command, folder, **settings):
         folder.mkdir(parents=True)
-        self.admin = 0
+        self.admin = support.free_port()
         keys = {
             "admin.enableServer": "true",
             "admin.serverAddress": "127.0.0.1",
+            "admin.serverPort": self.admin,
             "admin.rateLimiterIntervalInMS": 0,
             "admin.restore.enabled": "true",
             "extendedTypesEnabled": "true",
@@ -76,9 +77,6 @@ class Server(support.Server):
         }
         keys.update({name.replace("__", "."): value for name, value in settings.items()})
         super().__init__(command, folder, **keys)
-        self.admin = self.port + 1
-        with open(self.config, "a") as config:
-            config.write(f"admin.serverPort={self.admin}\n")
 
     def __enter__(self):
         super().__enter__()
@@ -397,13 +395,13 @@ def alone(folder):
             assert server.ask("POST", "restore", OWNS, snapshot)[0] == 403
 
     def members_are_not_restored():
-        port = support.free_port()
+        port = support.free_port(4)
         data = folder / "member/data"
         server = Server(COMMAND, folder / "member")
         (data / "myid").write_text("1")
         with open(server.config, "a") as config:
-            config.write(f"server.1=127.0.0.1:{port + 5}:{port + 6}\n")
-            config.write(f"server.2=127.0.0.1:{port + 7}:{port + 8}:observer\n")
+            config.write(f"server.1=127.0.0.1:{port}:{port + 1}\n")
+            config.write(f"server.2=127.0.0.1:{port + 2}:{port + 3}:observer\n")
             config.write("standaloneEnabled=false\ninitLimit=10\nsyncLimit=5\n")
         with server:
             snapshot = server.snapshot()

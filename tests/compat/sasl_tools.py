@@ -255,7 +255,7 @@ def run_against(command, binary, name, folder):
     if run is within_tls:
         FIXTURES = FIXTURES or Fixtures(folder)
         settings = settings | FIXTURES.key_store("pem") | FIXTURES.trust_store("pem")
-        settings |= {"secureClientPort": support.free_port() + 1} | ({"serverCnxnFactory": NETTY} if is_java else {})
+        settings |= {"secureClientPort": support.free_port()} | ({"serverCnxnFactory": NETTY} if is_java else {})
     with served(command, folder, None if run is without_sasl else JAAS, **settings) as server:
         run(Tools(binary, folder, server.address), server, settings)
 

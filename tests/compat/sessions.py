@@ -156,7 +156,7 @@ class Ensemble(support.Ensemble):
     def __init__(self, kinds, folder, **keys):
         kinds = dict(enumerate(kinds, 1))
         super().__init__(folder, kinds, [sid for sid in kinds if sid > 3])
-        self.keys, self.admin = keys, {sid: self.free() for sid in kinds}
+        self.keys, self.admin = keys, {sid: support.free_port() for sid in kinds}
 
     def keys_of(self, sid):
         return {

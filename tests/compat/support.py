@@ -6,6 +6,7 @@ build of zkfast; `reference` is Apache ZooKeeper itself.
 
 import argparse
 import contextlib
+import itertools
 import os
 import pathlib
 import shlex
@@ -108,12 +109,26 @@ def is_free(port):
             return False
 
 
-def free_port():
-    """A free port of 127.0.0.1, above those of the kazoo suite and below those that the kernel gives to outgoing connections."""
-    for port in range(28000 + os.getpid() % 200 * 20, 32700):
-        if is_free(port):
-            return port
-    raise RuntimeError("no free port between 28000 and 32700")
+# Between the ports of the kazoo suite and those that the kernel gives to outgoing connections. Each process begins elsewhere.
+PORTS = range(28000, 32700)
+_next_port = itertools.cycle(PORTS)
+next(itertools.islice(_next_port, os.getpid() * 20 % len(PORTS), None))
+
+
+def free_port(count=1):
+    """The first of so many free ports of 127.0.0.1 in a row. No port is given again before all others were: what is to listen on
+    it may start long afterwards."""
+    row = []
+    for port in itertools.islice(_next_port, len(PORTS)):
+        if not is_free(port):
+            row = []
+        elif row and port == row[-1] + 1:
+            row.append(port)
+        else:
+            row = [port]
+        if len(row) == count:
+            return row[0]
+    raise RuntimeError(f"no {count} free ports in a row within {PORTS}")
 
 
 def wait_until(condition, seconds, what):
@@ -233,25 +248,12 @@ class Ensemble:
         self.folder, self.observers = folder, observers
         self.words = {sid: server_command(command) for sid, command in commands.items()}
         self.running, self.ports = {}, {}
-        # The first free port is what others take who ask before these servers run.
-        port = free_port() + 1
         for sid in commands:
-            while not all(map(is_free, range(port, port + 3))):
-                port += 1
             # Of clients; the next one is for followers, the one after it for the election.
-            self.ports[sid] = port
-            port += 3
+            self.ports[sid] = free_port(3)
             (folder / str(sid) / "data").mkdir(parents=True)
             if len(commands) > 1:
                 (folder / str(sid) / "data" / "myid").write_text(f"{sid}\n")
-        self.next_port = port
-
-    def free(self):
-        """One more port that no server has."""
-        while not is_free(self.next_port):
-            self.next_port += 1
-        self.next_port += 1
-        return self.next_port - 1
 
     def keys_of(self, sid):
         """Keys of zoo.cfg that a server has at each start."""

@@ -43,7 +43,7 @@ class Server(support.Server):
     def __init__(self, command, folder, **keys):
         folder.mkdir()
         self.is_java = command == "reference"
-        self.secure = support.free_port() + 1
+        self.secure = support.free_port()
         settings = {"secureClientPort": self.secure} | {name: value for name, value in keys.items() if value is not None}
         if self.is_java:
             settings["serverCnxnFactory"] = NETTY
@@ -674,7 +674,7 @@ def private_key_of_its_own():
 def secrets():
     """Passwords are in no log line and no report; a key that others may read is a warning; its end is told."""
     keys = stores("pkcs12-keytool", "jks")
-    port = support.free_port() + 7
+    port = support.free_port(2)
     keys |= {
         "admin.enableServer": "true",
         "admin.serverPort": port,

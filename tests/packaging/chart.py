@@ -348,7 +348,7 @@ def binary():
 def a_server_with_tls(folder, secrets):
     """It serves TLS alone to clients with a certificate, answers the probes by HTTPS, and takes a new certificate."""
     def case():
-        first = support.free_port()
+        first = support.free_port(6)
         ports = {"client": first, "secureClient": first + 1, "quorum": first + 2, "election": first + 3, "admin": first + 4, "metrics": first + 5}
         values = VARIANTS["tls everywhere"] + [f"ports.{name}={port}" for name, port in ports.items()] + ["replicaCount=1"]
         config, _, environment = configured(folder / "served", values, 0, secrets)

@@ -180,21 +180,6 @@ class Container:
         return (self.volumes / path).read_text()
 
 
-def ports(count):
-    """Free loopback ports, all different."""
-    found, first = [], support.free_port()
-    for port in range(first, 32700):
-        with support.socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise RuntimeError(f"no {count} free ports from {first} on")
-
-
 def layout(image):
     """What the archive promises holds, and a second build has the same bytes."""
 
@@ -304,7 +289,7 @@ def entry_point(image):
 
 def ensemble(image, containers):
     """Three containers on loopback ports, and what hooks of operators do in them."""
-    numbers = ports(12)
+    numbers = [support.free_port() for _ in range(12)]
     clients = numbers[:3]
     lines = [f"server.{n + 1}=127.0.0.1:{numbers[3 + n]}:{numbers[6 + n]};{clients[n]}" for n in range(3)]
     for n in range(3):
@@ -387,7 +372,7 @@ def scripts(image):
     """zkServer.sh in the background, as runbooks use it."""
 
     def start_status_restart_stop():
-        client, admin = ports(2)
+        client, admin = support.free_port(), support.free_port()
         container = Container(
             image, "scripts", ZOO_SERVERS=f"server.1=localhost:2888:3888;{client}",
             ZOO_CFG_EXTRA=f"admin.serverPort={admin}",

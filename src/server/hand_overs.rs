@@ -1,20 +1,20 @@
 //! Hand-overs that operators ask for by HTTP, and that of a server which is about to stop, on their way to the commit side.
 
-use super::orders::Deliver;
+use super::mailbox::{self, Deliver, Purpose};
 use super::spsc::Notify;
 use crate::driver::{self, NotHandedOver};
 use std::fmt;
-use std::sync::mpsc::{Receiver, SyncSender, channel as answer_channel, sync_channel};
+use std::sync::mpsc;
 use std::time::Duration;
 
-/// Hand-overs that may wait for the one that is under way.
-const WAITING_MAX: usize = 4;
+/// One hand-over is under way, others wait for it.
+const PURPOSE: Purpose = Purpose { noun: "hand-over", waiting_max: 4 };
 
 /// A server's lead is to go to another one.
 pub struct HandOver {
     /// Which, or any.
     pub to: Option<i64>,
-    /// Gets what became of it, on the commit thread: it must hand it over and return. It is dropped where the server stops.
+    /// Gets what became of it, on the commit thread.
     pub answer: Deliver<Result<i64, NotHandedOver>>,
 }
 
@@ -24,52 +24,30 @@ impl fmt::Debug for HandOver {
     }
 }
 
-/// No hand-over is taken now: many wait already, or the server has stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server takes no hand-over now: {WAITING_MAX} wait already, or it stops")]
-pub struct Busy;
+/// Asks for hand-overs.
+pub type HandOvers = mailbox::Sender<HandOver>;
 
-/// Asks; for any number of threads.
-#[derive(Clone, Debug)]
-pub struct HandOvers {
-    sender: SyncSender<HandOver>,
-    /// Wakes the commit shard.
-    notify: Notify,
-}
-
-impl HandOvers {
-    /// Asks, without waiting for what comes of it.
-    ///
-    /// # Errors
-    /// The hand-over is not taken.
-    pub fn ask(&self, hand_over: HandOver) -> Result<(), Busy> {
-        self.sender.try_send(hand_over).map_err(|_| Busy)?;
-        self.notify.notify();
-        Ok(())
-    }
-
-    /// Hands over to any server, where this one leads, and waits for that until `limit`: the server that leads then.
-    pub fn before_stop(&self, limit: Duration) -> Option<i64> {
-        let (sender, receiver) = answer_channel();
-        let answer = move |handed_over| {
-            // It may have taken too long.
-            let _ = sender.send(handed_over);
-        };
-        self.ask(HandOver { to: None, answer: Box::new(answer) }).ok()?;
-        receiver.recv_timeout(limit).ok()?.ok()
-    }
+/// Hands over to any server, where this one leads, and waits for that until `limit`: the server that leads then.
+pub fn before_stop(hand_overs: &HandOvers, limit: Duration) -> Option<i64> {
+    let (sender, receiver) = mpsc::channel();
+    let answer = move |handed_over| {
+        // It may have taken too long.
+        let _ = sender.send(handed_over);
+    };
+    hand_overs.send(HandOver { to: None, answer: Box::new(answer) }).ok()?;
+    receiver.recv_timeout(limit).ok()?.ok()
 }
 
 /// The commit shard's end.
 pub struct Asked {
-    receiver: Receiver<HandOver>,
+    receiver: mailbox::Receiver<HandOver>,
     /// Who wants to hear of the one that is under way.
     answer: Option<Deliver<Result<i64, NotHandedOver>>>,
 }
 
 impl driver::HandOvers for Asked {
     fn next(&mut self) -> Option<Option<i64>> {
-        let HandOver { to, answer } = self.receiver.try_recv().ok()?;
+        let HandOver { to, answer } = self.receiver.take()?;
         self.answer = Some(answer);
         Some(to)
     }
@@ -82,8 +60,8 @@ impl driver::HandOvers for Asked {
 
 /// Both ends; `notify` wakes the commit shard.
 pub fn channel(notify: Notify) -> (HandOvers, Asked) {
-    let (sender, receiver) = sync_channel(WAITING_MAX);
-    (HandOvers { sender, notify }, Asked { receiver, answer: None })
+    let (hand_overs, receiver) = mailbox::channel(PURPOSE, notify);
+    (hand_overs, Asked { receiver, answer: None })
 }
 
 #[cfg(test)]
@@ -96,17 +74,17 @@ mod tests {
     #[test]
     fn answers() {
         let (hand_overs, mut asked) = channel(Notify::default());
-        let (sender, receiver) = answer_channel();
+        let (sender, receiver) = mpsc::channel();
         let answer = move |handed_over| sender.send(handed_over).expect("the test listens");
-        hand_overs.ask(HandOver { to: Some(3), answer: Box::new(answer) }).expect("there is room");
+        hand_overs.send(HandOver { to: Some(3), answer: Box::new(answer) }).expect("there is room");
         assert_eq!(asked.next(), Some(Some(3)));
         asked.tell(Ok(3));
         assert_eq!(receiver.try_recv(), Ok(Ok(3)));
-        assert_eq!(hand_overs.before_stop(Duration::from_millis(1)), None);
+        assert_eq!(before_stop(&hand_overs, Duration::from_millis(1)), None);
         assert_eq!(asked.next(), Some(None));
         asked.tell(Err(HandOverError::NoFollower.into()));
         assert_eq!(asked.next(), None);
         drop(asked);
-        assert_eq!(hand_overs.before_stop(Duration::from_secs(100)), None, "the server has stopped");
+        assert_eq!(before_stop(&hand_overs, Duration::from_secs(100)), None, "the server has stopped");
     }
 }

@@ -1,6 +1,6 @@
 //! The server's life between start and end: the signals that stop it, the watchdog, and the end of its threads.
 
-use super::hand_overs::HandOvers;
+use super::hand_overs::{self, HandOvers};
 use super::logging::{self, Text};
 use super::spsc::Notify;
 use super::supervisor::{self, Watchdog};
@@ -155,7 +155,7 @@ pub fn watch(
             }
         }
     }
-    if let Some(leader) = hand_overs.before_stop(HAND_OVER_WITHIN) {
+    if let Some(leader) = hand_overs::before_stop(hand_overs, HAND_OVER_WITHIN) {
         log::info!(target: "server", "handed over before the stop: leader={leader}");
     }
     if is_member {

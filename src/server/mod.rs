@@ -52,6 +52,7 @@ mod lifetime;
 mod listener;
 mod log_writer;
 pub mod logging;
+mod mailbox;
 mod obstacles;
 mod oracle;
 mod orders;

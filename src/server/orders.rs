@@ -1,19 +1,14 @@
 //! What HTTP clients need of the first view itself: the root's access list, an image of the tree, a snapshot.
 
+use super::mailbox::{self, Deliver, Purpose};
 use super::spsc::Notify;
 use crate::proto::{Acl, SessionId, Zxid};
 use crate::tree::NodeImage;
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::task::Poll;
+use std::sync::mpsc::Receiver;
 
-/// Orders that may wait to be taken.
-const WAITING_MAX: usize = 16;
-
-/// Gets what was ordered, on the view's thread: it must hand it over and return. It is dropped where there will be none.
-pub type Deliver<T> = Box<dyn FnOnce(T) + Send>;
+const PURPOSE: Purpose = Purpose { noun: "order", waiting_max: 16 };
 
 /// Something that is ordered.
 pub enum Order {
@@ -66,55 +61,13 @@ pub struct TreeImage {
     pub nodes: Receiver<Vec<NodeImage>>,
 }
 
-/// No order is taken now: many wait already, or the server has stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server takes no order now: {WAITING_MAX} wait already, or it stops")]
-pub struct Busy;
-
-/// Orders; for any number of threads.
-#[derive(Clone, Debug)]
-pub struct Orders {
-    sender: SyncSender<Order>,
-    notify: Notify,
-}
-
-impl Orders {
-    /// Orders, without waiting for what comes of it.
-    ///
-    /// # Errors
-    /// The order is not taken.
-    pub fn place(&self, order: Order) -> Result<(), Busy> {
-        self.sender.try_send(order).map_err(|_| Busy)?;
-        self.notify.notify();
-        Ok(())
-    }
-}
+/// Places orders.
+pub type Orders = mailbox::Sender<Order>;
 
 /// The view's end.
-#[derive(Debug)]
-pub struct Placed {
-    receiver: Receiver<Order>,
-    notify: Notify,
-}
-
-impl Placed {
-    /// The next order, once there is one; `None` once there will be no more.
-    pub async fn next(&mut self) -> Option<Order> {
-        poll_fn(|cx| {
-            self.notify.register(cx.waker());
-            match self.receiver.try_recv() {
-                Ok(order) => Poll::Ready(Some(order)),
-                Err(TryRecvError::Empty) => Poll::Pending,
-                Err(TryRecvError::Disconnected) => Poll::Ready(None),
-            }
-        })
-        .await
-    }
-}
+pub type Placed = mailbox::Receiver<Order>;
 
 /// Both ends.
 pub fn channel() -> (Orders, Placed) {
-    let (sender, receiver) = sync_channel(WAITING_MAX);
-    let notify = Notify::default();
-    (Orders { sender, notify: notify.clone() }, Placed { receiver, notify })
+    mailbox::channel(PURPOSE, Notify::default())
 }

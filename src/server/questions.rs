@@ -1,13 +1,12 @@
 //! Questions that HTTP clients ask of the server: they go the way of a four-letter word, and the answer is a [`Status`].
 
+use super::mailbox::{self, Deliver, Purpose};
 use super::spsc::Notify;
 use crate::admin::{FourLetterWord, Status};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Questions that may wait to be taken.
-const WAITING_MAX: usize = 64;
+const PURPOSE: Purpose = Purpose { noun: "question", waiting_max: 64 };
 
 /// Questions that views have not all reported on at which no more are taken: a view may hang, and the client asks
 /// again.
@@ -19,8 +18,8 @@ pub struct Question {
     pub word: FourLetterWord,
     /// The mask that `Stmk` sets.
     pub mask: Option<i64>,
-    /// Gets the answer, on the commit thread: it must hand it over and return. It is dropped where there will be none.
-    pub answer: Box<dyn FnOnce(Box<Status>) + Send>,
+    /// Gets the answer, on the commit thread.
+    pub answer: Deliver<Box<Status>>,
 }
 
 impl fmt::Debug for Question {
@@ -29,35 +28,13 @@ impl fmt::Debug for Question {
     }
 }
 
-/// No question is taken now: many wait already, or the server has stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server takes no question now: {WAITING_MAX} wait already, or it stops")]
-pub struct Busy;
-
-/// Asks; for any number of threads.
-#[derive(Clone, Debug)]
-pub struct Questions {
-    sender: SyncSender<Question>,
-    /// Wakes the commit shard.
-    notify: Notify,
-}
-
-impl Questions {
-    /// Asks, without waiting for the answer.
-    ///
-    /// # Errors
-    /// The question is not taken.
-    pub fn ask(&self, question: Question) -> Result<(), Busy> {
-        self.sender.try_send(question).map_err(|_| Busy)?;
-        self.notify.notify();
-        Ok(())
-    }
-}
+/// Asks.
+pub type Questions = mailbox::Sender<Question>;
 
 /// The commit shard's end.
 #[derive(Debug)]
 pub struct Pending {
-    receiver: Receiver<Question>,
+    receiver: mailbox::Receiver<Question>,
     next: u64,
     open: BTreeMap<u64, Question>,
 }
@@ -68,7 +45,7 @@ impl Pending {
         if self.open.len() >= OPEN_MAX {
             return None;
         }
-        let question = self.receiver.try_recv().ok()?;
+        let question = self.receiver.take()?;
         self.next += 1;
         let taken = (self.next, question.word, question.mask);
         self.open.insert(self.next, question);
@@ -90,8 +67,8 @@ impl Pending {
 
 /// Both ends; `notify` wakes the commit shard.
 pub fn channel(notify: Notify) -> (Questions, Pending) {
-    let (sender, receiver) = sync_channel(WAITING_MAX);
-    (Questions { sender, notify }, Pending { receiver, next: 0, open: BTreeMap::new() })
+    let (questions, receiver) = mailbox::channel(PURPOSE, notify);
+    (questions, Pending { receiver, next: 0, open: BTreeMap::new() })
 }
 
 #[cfg(test)]
@@ -105,16 +82,16 @@ mod tests {
         Question { word, mask: None, answer: Box::new(answer) }
     }
 
-    /// Each answer goes to the one who asked, in any order; beyond the limits nothing is taken, and after an answer more is.
+    /// Each answer goes to the one who asked, in any order; while many are open nothing is taken, and after an answer more is.
     #[test]
     fn answers_and_limits() {
         let (asked, mut pending) = channel(Notify::default());
         let (told, heard) = mpsc::channel();
         for number in 0..OPEN_MAX as u64 {
-            asked.ask(question(FourLetterWord::Srvr, &told)).expect("there is room");
+            asked.send(question(FourLetterWord::Srvr, &told)).expect("there is room");
             assert_eq!(pending.take(), Some((number + 1, FourLetterWord::Srvr, None)));
         }
-        asked.ask(question(FourLetterWord::Dump, &told)).expect("there is room");
+        asked.send(question(FourLetterWord::Dump, &told)).expect("there is room");
         assert_eq!(pending.take(), None, "too many are open");
         pending.tell(5, Box::default());
         assert_eq!(heard.try_recv(), Ok(FourLetterWord::Srvr));
@@ -123,11 +100,5 @@ mod tests {
         pending.tell(number, Box::default());
         assert_eq!(heard.try_recv(), Ok(FourLetterWord::Dump));
         assert!(heard.try_recv().is_err());
-        for _ in 0..WAITING_MAX {
-            asked.ask(question(FourLetterWord::Srvr, &told)).expect("there is room");
-        }
-        assert_eq!(asked.ask(question(FourLetterWord::Srvr, &told)), Err(Busy));
-        drop(pending);
-        assert_eq!(asked.ask(question(FourLetterWord::Srvr, &told)), Err(Busy), "the server has stopped");
     }
 }

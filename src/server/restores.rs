@@ -2,7 +2,7 @@
 
 use super::files::DataDir;
 use super::logging::Text;
-use super::orders::Deliver;
+use super::mailbox::{self, Deliver, Purpose};
 use super::spsc::Notify;
 use crate::database::Database;
 use crate::driver;
@@ -11,7 +11,8 @@ use crate::storage::{self, Epochs, Incoming};
 use crate::wal::Position;
 use std::fmt;
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+const PURPOSE: Purpose = Purpose { noun: "restore", waiting_max: 1 };
 
 /// A tree that is to take the place of what there is.
 pub struct Restore {
@@ -19,7 +20,7 @@ pub struct Restore {
     pub tree: Box<Database>,
     /// Its snapshot, written and flushed.
     pub incoming: Incoming<DataDir>,
-    /// Gets what became of it, on the commit thread: it must hand it over and return. It is dropped where the server stops.
+    /// Gets what became of it, on the commit thread.
     pub answer: Deliver<io::Result<()>>,
 }
 
@@ -29,32 +30,12 @@ impl fmt::Debug for Restore {
     }
 }
 
-/// Brings trees; for any number of threads.
-#[derive(Clone, Debug)]
-pub struct Restores {
-    sender: SyncSender<Restore>,
-    /// Wakes the commit shard.
-    notify: Notify,
-}
-
-impl Restores {
-    /// Has a tree restored, without waiting for that; gives it back where another one waits, or the server has stopped.
-    ///
-    /// # Errors
-    /// The tree.
-    pub fn restore(&self, restore: Restore) -> Result<(), Box<Restore>> {
-        self.sender.try_send(restore).map_err(|refused| match refused {
-            std::sync::mpsc::TrySendError::Full(restore)
-            | std::sync::mpsc::TrySendError::Disconnected(restore) => Box::new(restore),
-        })?;
-        self.notify.notify();
-        Ok(())
-    }
-}
+/// Brings trees.
+pub type Restores = mailbox::Sender<Restore>;
 
 /// The commit shard's end.
 pub struct Arrived {
-    receiver: Receiver<Restore>,
+    receiver: mailbox::Receiver<Restore>,
     dir: DataDir,
     /// The snapshot of the tree that is being restored, until it is named, and who wants to hear of it.
     incoming: Option<Incoming<DataDir>>,
@@ -75,7 +56,7 @@ impl Arrived {
 
 impl driver::Restores for Arrived {
     fn next(&mut self) -> Option<Box<Database>> {
-        let Restore { tree, incoming, answer } = self.receiver.try_recv().ok()?;
+        let Restore { tree, incoming, answer } = self.receiver.take()?;
         (self.incoming, self.answer) = (Some(incoming), Some(answer));
         self.epoch = tree.zxid.epoch();
         Some(tree)
@@ -102,6 +83,6 @@ impl driver::Restores for Arrived {
 
 /// Both ends; `notify` wakes the commit shard, and `dir` has the server's files.
 pub fn channel(notify: Notify, dir: DataDir) -> (Restores, Arrived) {
-    let (sender, receiver) = sync_channel(1);
-    (Restores { sender, notify }, Arrived { receiver, dir, incoming: None, answer: None, epoch: 0 })
+    let (restores, receiver) = mailbox::channel(PURPOSE, notify);
+    (restores, Arrived { receiver, dir, incoming: None, answer: None, epoch: 0 })
 }

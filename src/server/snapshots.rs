@@ -3,7 +3,8 @@
 use super::ensemble::Image;
 use super::files::{DataDir, NewFile};
 use super::logging::Text;
-use super::orders::{Counted, Deliver, Order, Placed, TreeImage};
+use super::mailbox::Deliver;
+use super::orders::{Counted, Order, Placed, TreeImage};
 use super::rt;
 use super::view_shard::ViewShard;
 use crate::admin::Metrics;

@@ -213,7 +213,7 @@ impl Asker {
             // The client may be gone.
             let _ = sender.send(status);
         };
-        server.questions.ask(Question { word, mask, answer: Box::new(tell) }).map_err(|_| late)?;
+        server.questions.send(Question { word, mask, answer: Box::new(tell) }).map_err(|_| late)?;
         let answered = timeout_at(end.into(), answer).await;
         if row == Row::Long {
             let pause = (asked.elapsed() * LONG_PAUSES).min(LONG_PAUSE_MAX);

@@ -47,7 +47,7 @@ pub async fn hand_over(hand_overs: &HandOvers, to: Option<i64>) -> Result<i64, R
         // The client may be gone.
         let _ = sender.send(handed_over);
     };
-    let asked = hand_overs.ask(HandOver { to, answer: Box::new(answer) });
+    let asked = hand_overs.send(HandOver { to, answer: Box::new(answer) });
     asked.map_err(|busy| unavailable(busy.to_string()))?;
     match tokio::time::timeout(ANSWER_MAX, told).await {
         Ok(Ok(handed_over)) => handed_over.map_err(refusal),

@@ -2,7 +2,8 @@
 //!
 //! Source: `Commands.SnapshotCommand` and `RestoreCommand`, Apache ZooKeeper 3.9.4.
 
-use super::super::orders::{Counted, Deliver, Order, Orders};
+use super::super::mailbox::Deliver;
+use super::super::orders::{Counted, Order, Orders};
 use super::ask::Server;
 use super::authorization::{Authorizer, Refused};
 use super::export::{self, Export};
@@ -288,7 +289,7 @@ impl Transfers {
         let stops = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server stops");
         let restores = server.restores.as_ref().ok_or_else(stops)?;
         let busy = |_| Refusal::new(StatusCode::TOO_MANY_REQUESTS, "another restore is under way");
-        restores.restore(restores::Restore { tree, incoming, answer }).map_err(busy)?;
+        restores.send(restores::Restore { tree, incoming, answer }).map_err(busy)?;
         answered.await.map_err(|_| stops())?.map_err(failed)?;
         Ok((zxid, goes_on_at, report, digest))
     }
@@ -306,7 +307,7 @@ impl Drop for Restoring {
 
 /// Counts; where many orders wait, it is not counted.
 fn count(server: &Server, counted: Counted) {
-    let _ = server.orders.place(Order::Count(counted));
+    let _ = server.orders.send(Order::Count(counted));
 }
 
 /// What the first view delivers within a limit, and `held`, which is let go once it has: also where the client is gone by
@@ -323,7 +324,7 @@ async fn ordered<T: Send + 'static, H: Send + 'static>(
         // The client may be gone.
         let _ = sender.send((thing, held));
     };
-    orders.place(order(Box::new(deliver))).map_err(|busy| unavailable(busy.to_string()))?;
+    orders.send(order(Box::new(deliver))).map_err(|busy| unavailable(busy.to_string()))?;
     match tokio::time::timeout(limit, delivered).await {
         Ok(Ok(delivered)) => Ok(delivered),
         Ok(Err(_)) => Err(unavailable("the server stops".to_owned())),

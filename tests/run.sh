@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Runs all tests of zkfast, and installs what they need.
 #
-#   tests/run.sh                      all steps, in the order of --list
+#   tests/run.sh                      all steps of --list
 #   tests/run.sh kazoo zkcli          some steps, and the build or installation that they need
 #   tests/run.sh --reference          the compat steps against Apache ZooKeeper, which tests their expectations
 #   tests/run.sh --list               the steps
 #
-# Prints a line per step, and failures. All output is in target/test-logs/STEP.log. The last line is
+# Two steps run at a time. Prints a line per step, and failures. All output is in target/test-logs/STEP.log. The last line is
 # `N passed, N failed, N skipped`: tests, or steps without a count of tests. Exit status 1 if any failed.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="fmt core build clippy doc deny loom setup sim test fuzz epoll benches kazoo kazoo3 zkcli sasl java sessions cli lecture offline metrics prometheus audit admin roles reconfig rolling tls console restore size large packages"
+STEPS="fmt build setup kazoo kazoo3 zkcli sasl java sessions cli lecture offline metrics prometheus audit admin roles reconfig rolling tls console restore size large packages core compile clippy doc deny loom sim fuzz benches test epoll"
+# Those that wait for nothing but a core, and whose results depend on no time. They run beside the others, on what these leave
+# of the cores: most others wait for disks and timers.
+BESIDE="core compile clippy doc deny loom sim fuzz benches"
 # A step has no time limit, since its duration depends on the machine. It is ended if it makes no progress: it has written
 # nothing for so many seconds, and used less CPU time than this in them (idle servers use some) ...
 IDLE_SECONDS_MAX=${ZKFAST_STEP_IDLE_SECONDS_MAX:-300}
@@ -26,7 +29,8 @@ describe() {
   cat <<'EOF'
 fmt       the source is formatted (cargo fmt --check)
 core      the pure core stands without glommio, files, sockets and clocks, its tests too
-build     release build of the workspace: what the steps below run
+build     release build of the workspace: what the steps with servers run
+compile   the test programs of the step test are built
 clippy    no lint speaks (cargo clippy, warnings are errors)
 doc       the documentation builds, no link in it dangles (cargo doc, warnings are errors)
 deny      licences, versions and sources of all crates (cargo-deny, tests/deny.toml); skipped where it cannot be had
@@ -118,13 +122,16 @@ sasl() {
 }
 
 # Test programs in Rust are built with little optimization, which takes a tenth of the time of a release build. The servers
-# that they start are the release build.
+# that they start are the release build. Most tests of servers wait for disks and timers: more of them run at a time than there
+# are cores.
 step() {
+  export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
   export ZKFAST_BIN=${ZKFAST_BIN:-$(realpath -m "${CARGO_TARGET_DIR:-target}/release/zkfast")}
   case $1 in
     fmt) cargo fmt --all --check ;;
     core) cargo check --no-default-features --lib && cargo check --no-default-features --lib --profile test ;;
     build) cargo build --release --workspace ;;
+    compile) cargo test --workspace --no-run ;;
     clippy) cargo clippy --workspace --all-targets -- -D warnings ;;
     doc) RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace ;;
     deny) deny ;;
@@ -270,9 +277,6 @@ end_watcher() {
   fi
   watcher=0
 }
-trap 'end_watcher; end_group' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
 
 # Sets ok, bad and skip to the counts in a step's log, or counts the step as one test.
 count() {
@@ -288,51 +292,94 @@ count() {
   if [ "$status" = 0 ] && [ "$ok$bad$skip" = 000 ]; then ok=1; fi
 }
 
-passed=0 failed=0 skipped=0 broken=""
-begun=$SECONDS
-for name in $STEPS; do
-  case " $wanted " in *" $name "*) ;; *) continue ;; esac
-  missing=""
-  for need in $(needs "$name"); do
-    case " $broken " in *" $need "*) missing=$need ;; esac
+# Runs those of the steps that are wanted, one after the other, by the command PREFIX if there is one. Prints what comes of each,
+# and writes the counts to a file.
+lane() {
+  local results=$1 prefix=$2 broken="" name need missing log started status left
+  shift 2
+  trap 'end_watcher; end_group' EXIT
+  trap 'exit 143' TERM
+  for name in "$@"; do
+    case " $wanted " in *" $name "*) ;; *) continue ;; esac
+    missing=""
+    for need in $(needs "$name"); do
+      case " $broken " in *" $need "*) missing=$need ;; esac
+    done
+    if [ -n "$missing" ]; then
+      printf '%-8s skipped  (no %s)\n' "$name" "$missing"
+      echo 0 0 1 >>"$results"
+      continue
+    fi
+    log=$LOGS/$name.log
+    started=$SECONDS
+    # shellcheck disable=SC2086  # words
+    setsid $prefix "$BASH" tests/run.sh --step "$name" >"$log" 2>&1 </dev/null &
+    group=$!
+    watch "$group" "$log" >/dev/null 2>&1 &
+    watcher=$!
+    wait "$group"
+    status=$?
+    end_watcher
+    left=$(members "$group")
+    if [ -n "$left" ]; then
+      printf 'processes were left behind:\n%s\n' "$left" >>"$log"
+      [ "$status" != 0 ] || status=1
+    fi
+    end_group
+    count "$log" "$status"
+    echo "$ok $bad $skip" >>"$results"
+    if [ "$status" = 0 ]; then
+      printf '%-8s ok      %5d s  %d passed, %d failed, %d skipped\n' "$name" $((SECONDS - started)) "$ok" "$bad" "$skip"
+    else
+      broken="$broken $name"
+      {
+        printf '%-8s FAILED  %5d s  %d passed, %d failed, %d skipped; %s:\n' \
+          "$name" $((SECONDS - started)) "$ok" "$bad" "$skip" "$log"
+        # cargo test prints failures in sections in the middle of its output, the other steps print them at the end.
+        { awk '/^failures:$/ { show = 1 } show { print } /^test result:/ { show = 0 }' "$log" | head -n 300; tail -n 60 "$log"; } |
+          sed 's/^/    /'
+      } >"$results.report"
+      # At once: the other lane prints too.
+      cat "$results.report"
+    fi
+    if [ "$name" = setup ] && [ "$status" = 0 ]; then
+      ZKFAST_PYTHON=$(tests/setup/setup.sh python) && ZKFAST_ZOOKEEPER_LIB=$(tests/setup/setup.sh zookeeper) || exit 1
+      export ZKFAST_PYTHON ZKFAST_ZOOKEEPER_LIB
+    fi
   done
-  if [ -n "$missing" ]; then
-    printf '%-8s skipped  (no %s)\n' "$name" "$missing"
-    skipped=$((skipped + 1))
-    continue
-  fi
-  log=$LOGS/$name.log
-  started=$SECONDS
-  setsid "$BASH" tests/run.sh --step "$name" >"$log" 2>&1 </dev/null &
-  group=$!
-  watch "$group" "$log" >/dev/null 2>&1 &
-  watcher=$!
-  wait "$group"
-  status=$?
-  end_watcher
-  left=$(members "$group")
-  if [ -n "$left" ]; then
-    printf 'processes were left behind:\n%s\n' "$left" >>"$log"
-    [ "$status" != 0 ] || status=1
-  fi
-  end_group
-  count "$log" "$status"
-  passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
-  if [ "$status" = 0 ]; then
-    printf '%-8s ok      %5d s  %d passed, %d failed, %d skipped\n' "$name" $((SECONDS - started)) "$ok" "$bad" "$skip"
-  else
-    broken="$broken $name"
-    printf '%-8s FAILED  %5d s  %d passed, %d failed, %d skipped; %s:\n' \
-      "$name" $((SECONDS - started)) "$ok" "$bad" "$skip" "$log"
-    # cargo test prints failures in sections in the middle of its output, the other steps print them at the end.
-    { awk '/^failures:$/ { show = 1 } show { print } /^test result:/ { show = 0 }' "$log" | head -n 300; tail -n 60 "$log"; } |
-      sed 's/^/    /'
-  fi
-  if [ "$name" = setup ] && [ "$status" = 0 ]; then
-    ZKFAST_PYTHON=$(tests/setup/setup.sh python) && ZKFAST_ZOOKEEPER_LIB=$(tests/setup/setup.sh zookeeper) || exit 1
-    export ZKFAST_PYTHON ZKFAST_ZOOKEEPER_LIB
-  fi
+}
+
+results=$(mktemp -d "$LOGS/results.XXXXXX") || exit 1
+lanes=""
+end_lanes() {
+  # shellcheck disable=SC2086  # numbers of processes
+  if [ -n "$lanes" ]; then kill $lanes && wait $lanes; fi 2>/dev/null
+  rm -rf "$results"
+}
+trap end_lanes EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+others=""
+for name in $STEPS; do
+  case " $BESIDE " in *" $name "*) ;; *) others="$others $name" ;; esac
 done
+idle="nice -n 19"
+if chrt --idle 0 true 2>/dev/null; then idle="chrt --idle 0"; fi
+begun=$SECONDS
+# shellcheck disable=SC2086  # words
+lane "$results/others" "" $others &
+lanes=$!
+# shellcheck disable=SC2086  # words
+lane "$results/beside" "$idle" $BESIDE &
+lanes="$lanes $!"
+ended=0
+for number in $lanes; do
+  wait "$number" || ended=1
+done
+lanes=""
+read -r passed failed skipped < <(cat "$results"/others "$results"/beside 2>/dev/null |
+  awk '{ passed += $1; failed += $2; skipped += $3 } END { print passed + 0, failed + 0, skipped + 0 }')
 printf '%-8s         %5d s\n' all $((SECONDS - begun))
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
-[ "$failed" = 0 ] && [ "$passed" != 0 ]
+[ "$ended" = 0 ] && [ "$failed" = 0 ] && [ "$passed" != 0 ]

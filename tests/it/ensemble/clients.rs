@@ -23,8 +23,6 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 const ABANDON_EVERY: Duration = Duration::from_secs(15);
 /// When it abandons its first session.
 const ABANDON_FIRST: Duration = Duration::from_secs(4);
-/// How long a client may take to find a server after all faults.
-const FINISH_TIMEOUT: Duration = HANGS;
 /// Timeout of sessions that outlive every fault, and of sessions that may expire during one.
 const LONG_SESSION_MS: i32 = 60_000;
 const SHORT_SESSION_MS: i32 = 4_000;
@@ -55,6 +53,8 @@ pub struct Run {
     pub phase: AtomicU8,
     /// Acknowledged writes of all clients.
     pub acknowledged: AtomicU64,
+    /// How long a client may take to find a server after all faults.
+    pub finish_within: Duration,
 }
 
 impl Run {
@@ -571,7 +571,7 @@ impl<'a> Client<'a> {
         if self.run.phase() == ABORT {
             return;
         }
-        let until = Instant::now() + FINISH_TIMEOUT;
+        let until = Instant::now() + self.run.finish_within;
         loop {
             if !self.attach(Some(until)) {
                 self.broken("no server takes the session after all faults are over".to_owned());

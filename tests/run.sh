@@ -144,10 +144,12 @@ step() {
         cargo test --release --no-default-features --features sim --test sim ;;
     test) cargo test --workspace --no-fail-fast ;;
     fuzz) fuzz ;;
-    # What tests commands and files, and not what a server does on its sockets, has run on the default engine.
+    # What tests commands, files and answers, and not what a server does on its sockets and disks, has run on the default
+    # engine.
     epoll)
       ZKFAST_ENGINE=epoll cargo test --no-fail-fast --test it -- --skip engines --skip cli:: --skip offline:: \
-        --skip settings:: --skip java_data:: --skip log_lines:: --skip systemd:: --skip tools:: --skip preload:: ;;
+        --skip differential:: --skip settings:: --skip java_data:: --skip log_lines:: --skip systemd:: --skip tools:: \
+        --skip preload:: ;;
     benches) cargo bench --benches -- --test ;;
     kazoo) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py ;;
     kazoo3) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py --servers 3 ;;

@@ -1,7 +1,7 @@
 //! Questions about the tree from HTTP clients. The first view answers them on its ticks, one at a time and for a turn's worth
 //! of work each, so that clients of the client port hardly wait for them.
 
-use super::mailbox::{self, Busy, Deliver, Purpose};
+use super::mailbox::{self, Busy, Deliver};
 use super::spsc::Notify;
 use crate::auth::Policy;
 use crate::replica::View;
@@ -9,7 +9,8 @@ use crate::replica::browse::{Browse, Browsed, Browsing, NotBrowsed};
 use std::fmt;
 use std::sync::Arc;
 
-const PURPOSE: Purpose = Purpose { noun: "question about the tree", waiting_max: 4 };
+/// Questions that may wait for the view.
+const WAITING_MAX: usize = 4;
 
 type Answer = Deliver<Result<Browsed, NotBrowsed>>;
 
@@ -62,6 +63,6 @@ impl Pending {
 /// Both ends.
 pub fn channel(policy: Arc<Policy>) -> (Browser, Pending) {
     // The view looks on its ticks.
-    let (sender, receiver) = mailbox::channel(PURPOSE, Notify::default());
+    let (sender, receiver) = mailbox::channel("question about the tree", WAITING_MAX, Notify::default());
     (Browser { sender, policy }, Pending { receiver, current: None })
 }

@@ -1,14 +1,14 @@
 //! Hand-overs that operators ask for by HTTP, and that of a server which is about to stop, on their way to the commit side.
 
-use super::mailbox::{self, Deliver, Purpose};
+use super::mailbox::{self, Deliver};
 use super::spsc::Notify;
 use crate::driver::{self, NotHandedOver};
 use std::fmt;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// One hand-over is under way, others wait for it.
-const PURPOSE: Purpose = Purpose { noun: "hand-over", waiting_max: 4 };
+/// Hand-overs that may wait for the one that is under way.
+const WAITING_MAX: usize = 4;
 
 /// A server's lead is to go to another one.
 pub struct HandOver {
@@ -60,7 +60,7 @@ impl driver::HandOvers for Asked {
 
 /// Both ends; `notify` wakes the commit shard.
 pub fn channel(notify: Notify) -> (HandOvers, Asked) {
-    let (hand_overs, receiver) = mailbox::channel(PURPOSE, notify);
+    let (hand_overs, receiver) = mailbox::channel("hand-over", WAITING_MAX, notify);
     (hand_overs, Asked { receiver, answer: None })
 }
 

@@ -10,37 +10,32 @@ use std::task::Poll;
 /// Gets an answer, on the shard's thread: it must hand it over and return. It is dropped where there will be none.
 pub type Deliver<T> = Box<dyn FnOnce(T) + Send>;
 
-/// What a mailbox is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Purpose {
-    /// A noun for one of the messages.
-    pub noun: &'static str,
-    /// So many messages may wait.
-    pub waiting_max: usize,
-}
-
 /// A message is not taken: many wait already, or the server has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server takes no {} now: {} wait already, or it stops", .0.noun, .0.waiting_max)]
-pub struct Busy(Purpose);
+#[error("the server takes no {noun} now: {waiting_max} wait already, or it stops")]
+pub struct Busy {
+    noun: &'static str,
+    waiting_max: usize,
+}
 
 /// Brings messages; for any number of threads.
 pub struct Sender<T> {
     sender: SyncSender<T>,
-    purpose: Purpose,
     /// Wakes the shard.
     notify: Notify,
+    /// What is said of a message that is not taken.
+    busy: Busy,
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), purpose: self.purpose, notify: self.notify.clone() }
+        Self { sender: self.sender.clone(), notify: self.notify.clone(), busy: self.busy }
     }
 }
 
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("purpose", &self.purpose).finish_non_exhaustive()
+        f.debug_struct("Sender").field("of", &self.busy.noun).finish_non_exhaustive()
     }
 }
 
@@ -50,7 +45,7 @@ impl<T> Sender<T> {
     /// # Errors
     /// The message is dropped.
     pub fn send(&self, message: T) -> Result<(), Busy> {
-        self.sender.try_send(message).map_err(|_| Busy(self.purpose))?;
+        self.sender.try_send(message).map_err(|_| self.busy)?;
         self.notify.notify();
         Ok(())
     }
@@ -83,10 +78,13 @@ impl<T> Receiver<T> {
     }
 }
 
-/// Both ends; `notify` wakes the shard.
-pub fn channel<T>(purpose: Purpose, notify: Notify) -> (Sender<T>, Receiver<T>) {
-    let (sender, receiver) = sync_channel(purpose.waiting_max);
-    (Sender { sender, purpose, notify: notify.clone() }, Receiver { receiver, notify })
+/// Both ends of a mailbox in which so many messages may wait. `noun` is what one of them is called; `notify` wakes the shard.
+pub fn channel<T>(noun: &'static str, waiting_max: usize, notify: Notify) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = sync_channel(waiting_max);
+    (
+        Sender { sender, notify: notify.clone(), busy: Busy { noun, waiting_max } },
+        Receiver { receiver, notify },
+    )
 }
 
 #[cfg(test)]
@@ -96,8 +94,7 @@ mod tests {
     /// Messages come in order; a full mailbox, and one whose shard has stopped, say so in words.
     #[test]
     fn limits() {
-        let purpose = Purpose { noun: "question", waiting_max: 2 };
-        let (sender, mut receiver) = channel(purpose, Notify::default());
+        let (sender, mut receiver) = channel("question", 2, Notify::default());
         let other = sender.clone();
         assert_eq!(sender.send(1), Ok(()));
         assert_eq!(other.send(2), Ok(()));
@@ -106,6 +103,6 @@ mod tests {
         assert_eq!((receiver.take(), receiver.take(), receiver.take()), (Some(1), Some(2), None));
         assert_eq!(sender.send(4), Ok(()), "there is room again");
         drop(receiver);
-        assert_eq!(sender.send(5), Err(Busy(purpose)));
+        assert_eq!(sender.send(5), Err(busy), "the shard has stopped");
     }
 }

@@ -1,6 +1,6 @@
 //! What HTTP clients need of the first view itself: the root's access list, an image of the tree, a snapshot.
 
-use super::mailbox::{self, Deliver, Purpose};
+use super::mailbox::{self, Deliver};
 use super::spsc::Notify;
 use crate::proto::{Acl, SessionId, Zxid};
 use crate::tree::NodeImage;
@@ -8,7 +8,8 @@ use std::fmt;
 use std::io;
 use std::sync::mpsc::Receiver;
 
-const PURPOSE: Purpose = Purpose { noun: "order", waiting_max: 16 };
+/// Orders that may wait to be taken.
+const WAITING_MAX: usize = 16;
 
 /// Something that is ordered.
 pub enum Order {
@@ -69,5 +70,5 @@ pub type Placed = mailbox::Receiver<Order>;
 
 /// Both ends.
 pub fn channel() -> (Orders, Placed) {
-    mailbox::channel(PURPOSE, Notify::default())
+    mailbox::channel("order", WAITING_MAX, Notify::default())
 }

@@ -1,12 +1,13 @@
 //! Questions that HTTP clients ask of the server: they go the way of a four-letter word, and the answer is a [`Status`].
 
-use super::mailbox::{self, Deliver, Purpose};
+use super::mailbox::{self, Deliver};
 use super::spsc::Notify;
 use crate::admin::{FourLetterWord, Status};
 use std::collections::BTreeMap;
 use std::fmt;
 
-const PURPOSE: Purpose = Purpose { noun: "question", waiting_max: 64 };
+/// Questions that may wait to be taken.
+const WAITING_MAX: usize = 64;
 
 /// Questions that views have not all reported on at which no more are taken: a view may hang, and the client asks
 /// again.
@@ -67,7 +68,7 @@ impl Pending {
 
 /// Both ends; `notify` wakes the commit shard.
 pub fn channel(notify: Notify) -> (Questions, Pending) {
-    let (questions, receiver) = mailbox::channel(PURPOSE, notify);
+    let (questions, receiver) = mailbox::channel("question", WAITING_MAX, notify);
     (questions, Pending { receiver, next: 0, open: BTreeMap::new() })
 }
 

@@ -2,7 +2,7 @@
 
 use super::files::DataDir;
 use super::logging::Text;
-use super::mailbox::{self, Deliver, Purpose};
+use super::mailbox::{self, Deliver};
 use super::spsc::Notify;
 use crate::database::Database;
 use crate::driver;
@@ -12,7 +12,8 @@ use crate::wal::Position;
 use std::fmt;
 use std::io;
 
-const PURPOSE: Purpose = Purpose { noun: "restore", waiting_max: 1 };
+/// Trees that may wait for the one that is being restored.
+const WAITING_MAX: usize = 1;
 
 /// A tree that is to take the place of what there is.
 pub struct Restore {
@@ -83,6 +84,6 @@ impl driver::Restores for Arrived {
 
 /// Both ends; `notify` wakes the commit shard, and `dir` has the server's files.
 pub fn channel(notify: Notify, dir: DataDir) -> (Restores, Arrived) {
-    let (restores, receiver) = mailbox::channel(PURPOSE, notify);
+    let (restores, receiver) = mailbox::channel("restore", WAITING_MAX, notify);
     (restores, Arrived { receiver, dir, incoming: None, answer: None, epoch: 0 })
 }

@@ -17,6 +17,8 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the answer to a four-letter word may take where the caller tries again. A Java server that is asked while it
 /// starts may never answer that connection (a NullPointerException in `ZooKeeperServer.removeCnxn`).
 pub const WORD_TIMEOUT: Duration = Duration::from_secs(3);
+/// Digests of Java are of paths in its default encoding, which a locale without UTF-8 changes.
+pub const JAVA_ENCODING: &str = "-Dfile.encoding=UTF-8";
 /// How many times longer a [`Deadline`] may be on a busy machine.
 const CROWDING_MAX: f64 = 20.0;
 /// Pause between two attempts of [`wait_for`].
@@ -348,7 +350,7 @@ impl Server {
                 let mut command = Command::new("java");
                 // forceSync: tests compare answers, not what survives a power cut. The key of containers is a property
                 // of the JVM: Java does not read it from the file.
-                command.args(["-Xmx512m", "-XX:+UseSerialGC", "-Dzookeeper.forceSync=no"]);
+                command.args(["-Xmx512m", "-XX:+UseSerialGC", "-Dzookeeper.forceSync=no", JAVA_ENCODING]);
                 command.arg("-Dznode.container.checkIntervalMs=3600000");
                 command.args([JAVA_LOG, "-cp"]).arg(java_class_path());
                 command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);

@@ -239,7 +239,7 @@ cpu_of() {
 
 # Ends a step that makes no progress. Runs beside the step until it is killed.
 watch() {
-  local group=$1 log=$2 bytes=-1 cpu=0 moved=$SECONDS since_moved=0 since_output=0 now_bytes now_cpu used
+  local group=$1 log=$2 idle_max=$3 bytes=-1 cpu=0 moved=$SECONDS since_moved=0 since_output=0 now_bytes now_cpu used
   while sleep 5; do
     now_bytes=$(stat -c %s "$log")
     now_cpu=$(cpu_of "$group")
@@ -252,8 +252,8 @@ watch() {
     elif [ "$since_moved" -ge $((IDLE_CPU_SECONDS * 100)) ]; then
       since_moved=0 moved=$SECONDS
     fi
-    if [ $((SECONDS - moved)) -ge "$IDLE_SECONDS_MAX" ]; then
-      echo "ended: nothing written and $((since_moved / 100)) s of CPU used within $IDLE_SECONDS_MAX s" >>"$log"
+    if [ $((SECONDS - moved)) -ge "$idle_max" ]; then
+      echo "ended: nothing written and $((since_moved / 100)) s of CPU used within $idle_max s" >>"$log"
     elif [ "$since_output" -ge $((SILENT_CPU_SECONDS_MAX * 100)) ]; then
       echo "ended: $SILENT_CPU_SECONDS_MAX s of CPU used without a word" >>"$log"
     else
@@ -301,10 +301,11 @@ count() {
   if [ "$status" = 0 ] && [ "$ok$bad$skip" = 000 ]; then ok=1; fi
 }
 
-# Runs those of the steps that are wanted, one after the other. Prints what comes of each, and writes the counts to a file.
+# Runs those of the steps that are wanted, one after the other, and ends each that is idle for so many seconds. Prints what comes
+# of each, and writes the counts to a file.
 lane() {
-  local results=$1 broken="" name need missing log started status left
-  shift
+  local results=$1 idle_max=$2 broken="" name need missing log started status left
+  shift 2
   trap 'end_watcher; end_group' EXIT
   trap 'exit 143' TERM
   for name in "$@"; do
@@ -322,7 +323,7 @@ lane() {
     started=$SECONDS
     setsid "$BASH" tests/run.sh --step "$name" >"$log" 2>&1 </dev/null &
     group=$!
-    watch "$group" "$log" >/dev/null 2>&1 &
+    watch "$group" "$log" "$idle_max" >/dev/null 2>&1 &
     watcher=$!
     wait "$group"
     status=$?
@@ -373,10 +374,11 @@ for name in $STEPS; do
 done
 begun=$SECONDS
 # shellcheck disable=SC2086  # words
-lane "$results/others" $others &
+lane "$results/others" "$IDLE_SECONDS_MAX" $others &
 lanes=$!
+# Those that yield the cores may get none for a while.
 # shellcheck disable=SC2086  # words
-lane "$results/beside" $BESIDE &
+lane "$results/beside" $((6 * IDLE_SECONDS_MAX)) $BESIDE &
 lanes="$lanes $!"
 ended=0
 for number in $lanes; do

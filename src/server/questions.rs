@@ -83,7 +83,7 @@ mod tests {
         Question { word, mask: None, answer: Box::new(answer) }
     }
 
-    /// Each answer goes to the one who asked, in any order; while many are open nothing is taken, and after an answer more is.
+    /// Each answer goes to the one who asked, in any order; beyond the limits nothing is taken, and after an answer more is.
     #[test]
     fn answers_and_limits() {
         let (asked, mut pending) = channel(Notify::default());
@@ -101,5 +101,11 @@ mod tests {
         pending.tell(number, Box::default());
         assert_eq!(heard.try_recv(), Ok(FourLetterWord::Dump));
         assert!(heard.try_recv().is_err());
+        for _ in 0..WAITING_MAX {
+            asked.send(question(FourLetterWord::Srvr, &told)).expect("there is room");
+        }
+        let busy = asked.send(question(FourLetterWord::Srvr, &told)).expect_err("many wait");
+        drop(pending);
+        assert_eq!(asked.send(question(FourLetterWord::Srvr, &told)), Err(busy), "the server has stopped");
     }
 }

@@ -498,7 +498,8 @@ def moved(kinds):
             ensemble.stop(3)
             for sid in [1, 2]:
                 before = ensemble.server(sid)
-                now = f"server.{sid}=127.0.1.{sid}:{support.free_port()}:{support.free_port()}:participant;127.0.0.1:{ensemble.ports[sid]}"
+                port = support.free_port(2)
+                now = f"server.{sid}=127.0.1.{sid}:{port}:{port + 1}:participant;127.0.0.1:{ensemble.ports[sid]}"
                 lines = lines - {before} | {now}
                 version = ensemble.change(lines, joining=now)
                 ensemble.wait_config(version, 1, 2)

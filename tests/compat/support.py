@@ -111,8 +111,7 @@ def is_free(port):
 
 # Between the ports of the kazoo suite and those that the kernel gives to outgoing connections. Each process begins elsewhere.
 PORTS = range(28000, 32700)
-_next_port = itertools.cycle(PORTS)
-next(itertools.islice(_next_port, os.getpid() * 20 % len(PORTS), None))
+_next_port = itertools.islice(itertools.cycle(PORTS), os.getpid() * 20 % len(PORTS), None)
 
 
 def free_port(count=1):

@@ -17,8 +17,6 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the answer to a four-letter word may take where the caller tries again. A Java server that is asked while it
 /// starts may never answer that connection (a NullPointerException in `ZooKeeperServer.removeCnxn`).
 pub const WORD_TIMEOUT: Duration = Duration::from_secs(3);
-/// Digests of Java are of paths in its default encoding, which a locale without UTF-8 changes.
-pub const JAVA_ENCODING: &str = "-Dfile.encoding=UTF-8";
 /// How many times longer a [`Deadline`] may be on a busy machine.
 const CROWDING_MAX: f64 = 20.0;
 /// Pause between two attempts of [`wait_for`].
@@ -350,9 +348,9 @@ impl Server {
                 let mut command = Command::new("java");
                 // forceSync: tests compare answers, not what survives a power cut. The key of containers is a property
                 // of the JVM: Java does not read it from the file.
-                command.args(["-Xmx512m", "-XX:+UseSerialGC", "-Dzookeeper.forceSync=no", JAVA_ENCODING]);
+                command.args(["-Xmx512m", "-XX:+UseSerialGC", "-Dzookeeper.forceSync=no"]);
                 command.arg("-Dznode.container.checkIntervalMs=3600000");
-                command.args([JAVA_LOG, "-cp"]).arg(java_class_path());
+                command.args(JAVA_FLAGS).arg("-cp").arg(java_class_path());
                 command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);
                 command
             }
@@ -539,8 +537,9 @@ pub fn zkfast_binary() -> PathBuf {
     std::env::var_os("ZKFAST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_zkfast").into(), PathBuf::from)
 }
 
-/// Makes Java log warnings and errors only.
-pub const JAVA_LOG: &str = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
+/// What every Java server has: a log of warnings and errors only, and UTF-8 whatever the locale is, since its digests are of
+/// paths in its default encoding.
+pub const JAVA_FLAGS: [&str; 2] = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dfile.encoding=UTF-8"];
 
 /// The jars of Apache ZooKeeper 3.9.4. `tests/setup/setup.sh` prints where they are, and downloads them if they are
 /// absent.

@@ -2,8 +2,8 @@
 
 use super::network::Network;
 use crate::harness::{
-    ANSWER_TIMEOUT, Deadline, Directory, JAVA_ENCODING, JAVA_LOG, Kind, WORD_TIMEOUT, free_ports,
-    java_class_path, tail, wait_for, zkfast_binary,
+    ANSWER_TIMEOUT, Deadline, Directory, JAVA_FLAGS, Kind, WORD_TIMEOUT, free_ports, java_class_path, tail,
+    wait_for, zkfast_binary,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
@@ -190,9 +190,9 @@ impl Cluster {
             }
             Kind::Java => {
                 let mut command = program(Path::new("java"));
-                command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", JAVA_ENCODING]);
+                command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
                 command.args(["-Dzookeeper.jmx.log4j.disable=true", "-Dzookeeper.preAllocSize=100"]);
-                command.args([JAVA_LOG, "-cp"]).arg(java_class_path());
+                command.args(JAVA_FLAGS).arg("-cp").arg(java_class_path());
                 command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);
                 command
             }

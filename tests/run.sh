@@ -122,10 +122,8 @@ sasl() {
 }
 
 # Test programs in Rust are built with little optimization, which takes a tenth of the time of a release build. The servers
-# that they start are the release build. Most tests of servers wait for disks and timers: more of them run at a time than there
-# are cores.
+# that they start are the release build.
 step() {
-  export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
   export ZKFAST_BIN=${ZKFAST_BIN:-$(realpath -m "${CARGO_TARGET_DIR:-target}/release/zkfast")}
   case $1 in
     fmt) cargo fmt --all --check ;;
@@ -144,12 +142,10 @@ step() {
         cargo test --release --no-default-features --features sim --test sim ;;
     test) cargo test --workspace --no-fail-fast ;;
     fuzz) fuzz ;;
-    # What tests commands, files and answers, and not what a server does on its sockets and disks, has run on the default
-    # engine.
+    # What tests commands and files, and not what a server does on its sockets, has run on the default engine.
     epoll)
       ZKFAST_ENGINE=epoll cargo test --no-fail-fast --test it -- --skip engines --skip cli:: --skip offline:: \
-        --skip differential:: --skip settings:: --skip java_data:: --skip log_lines:: --skip systemd:: --skip tools:: \
-        --skip preload:: ;;
+        --skip settings:: --skip java_data:: --skip log_lines:: --skip systemd:: --skip tools:: --skip preload:: ;;
     benches) cargo bench --benches -- --test ;;
     kazoo) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py ;;
     kazoo3) "$ZKFAST_PYTHON" tests/compat/kazoo/run.py --servers 3 ;;
